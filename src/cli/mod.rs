@@ -1,0 +1,141 @@
+//! The program's commands: arguments in, one call, the result printed.
+//!
+//! Flow: [`run`] parses the arguments, each command's file makes its call and gives a [`output::Report`] back, which is printed for people or, with
+//! `--json`, as one JSON object on the standard output. Everything else (progress, notes, errors) goes to the standard error. The exit code is
+//! that of the error's [`Kind`].
+
+pub mod backup;
+#[cfg(feature = "demo")]
+pub mod demo;
+pub mod init;
+pub mod inspect;
+pub mod list;
+pub mod output;
+pub mod repository;
+pub mod restore;
+pub mod show;
+pub mod verify;
+
+use crate::error::{Error, Kind, Result};
+use clap::{CommandFactory, Parser, Subcommand};
+use output::Report;
+use std::process::ExitCode;
+
+const AFTER_HELP: &str = "\
+Exit codes:
+  0  done
+  1  a bug in Amber: please report it
+  2  usage or bad input: fix the command, the path, the key or the file
+  3  try again: the store or the node is not available now
+  4  damaged data: bytes are missing or not what was stored
+
+Secrets: the passphrase comes from --passphrase-file or AMBER_PASSPHRASE, never from an argument.
+S3 credentials come from the usual AWS places: environment, profile, web identity, container, instance.
+
+A first backup:
+  amber init   --repo /backup/ledger --passphrase-file pass
+  amber backup tigerbeetle --repo /backup/ledger --passphrase-file pass --data-file 0_0.tigerbeetle
+  amber verify --repo /backup/ledger --passphrase-file pass --full";
+
+/// Continuous, verified, encrypted backup and recovery for TigerBeetle ledgers.
+#[derive(Debug, Parser)]
+#[command(name = "amber", version, max_term_width = 120, after_help = AFTER_HELP)]
+pub struct Arguments {
+    /// Print one JSON object instead of text, also for errors.
+    #[arg(long, global = true)]
+    json: bool,
+    /// No progress on the standard error; notes and errors are still said.
+    #[arg(long, global = true)]
+    quiet: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make a new, empty repository.
+    Init(init::InitArguments),
+    /// Back up a running system.
+    #[command(subcommand)]
+    Backup(backup::BackupCommand),
+    /// List the backups in a repository.
+    List(list::ListArguments),
+    /// Show everything about one backup.
+    Show(show::ShowArguments),
+    /// Restore from a repository.
+    #[command(subcommand)]
+    Restore(restore::RestoreCommand),
+    /// Check that a repository holds what it promises.
+    Verify(verify::VerifyArguments),
+    /// Look into a TigerBeetle data file: superblock, log, reachable blocks. Also works while the server runs.
+    Inspect(inspect::InspectArguments),
+    /// See it all happen: a real TigerBeetle under load is backed up, destroyed, restored and checked.
+    #[cfg(feature = "demo")]
+    Demo(demo::DemoArguments),
+    /// Print a completion script for a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// How a command talks while it works.
+#[derive(Debug, Clone, Copy)]
+pub struct Manner {
+    /// A machine reads.
+    pub json: bool,
+    /// No progress.
+    pub quiet: bool,
+}
+
+/// The whole program: parses the process's arguments, runs the command, prints. Returns the exit code.
+pub fn run() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(Kind::Input.exit_code()) } else { ExitCode::SUCCESS };
+        }
+    };
+    let manner = Manner { json: arguments.json, quiet: arguments.quiet || arguments.json };
+    let result = forbid_core_dumps().and_then(|()| dispatch(arguments.command, manner));
+    match result {
+        Ok(report) => {
+            report.print(manner.json);
+            report.failure.as_ref().map_or(ExitCode::SUCCESS, |error| fail(error, Manner { json: false, ..manner }))
+        }
+        Err(error) => fail(&error, manner),
+    }
+}
+
+fn fail(error: &Error, manner: Manner) -> ExitCode {
+    output::print_error(error, manner.json);
+    ExitCode::from(error.kind.exit_code())
+}
+
+fn dispatch(command: Command, manner: Manner) -> Result<Report> {
+    match command {
+        Command::Init(arguments) => init::run(&arguments),
+        Command::Backup(command) => backup::run(&command, manner),
+        Command::List(arguments) => list::run(&arguments),
+        Command::Show(arguments) => show::run(&arguments),
+        Command::Restore(command) => restore::run(&command, manner),
+        Command::Verify(arguments) => verify::run(&arguments, manner),
+        Command::Inspect(arguments) => inspect::run(&arguments, manner),
+        #[cfg(feature = "demo")]
+        Command::Demo(arguments) => demo::run(&arguments, manner),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), "amber", &mut script);
+            Ok(Report::verbatim(String::from_utf8_lossy(&script).into_owned()))
+        }
+    }
+}
+
+/// Keys live in this process's memory: it must not be dumped to a disk or read by other processes of the user.
+fn forbid_core_dumps() -> Result<()> {
+    use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+    let refused = |error: rustix::io::Errno| Error::try_again(format!("core dumps cannot be forbidden: {error}"));
+    setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) }).map_err(refused)?;
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(refused)
+}

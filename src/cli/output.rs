@@ -1,0 +1,75 @@
+//! What a command prints: the same facts as text for people and as one JSON object for machines.
+
+use crate::error::Error;
+use serde_json::{Value, json};
+use std::io::Write;
+
+/// A command's result.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// For people.
+    pub text: String,
+    /// For machines.
+    pub json: Value,
+    /// The command has a result to print and yet failed (verification that found damage).
+    pub failure: Option<Error>,
+}
+
+impl Report {
+    /// A result in both forms.
+    pub fn new(text: String, json: Value) -> Report {
+        Report { text, json, failure: None }
+    }
+
+    /// Text that is the same for everybody.
+    pub fn verbatim(text: String) -> Report {
+        Report { json: Value::String(text.clone()), text, failure: None }
+    }
+
+    /// Writes it to the standard output. A reader that has gone away is no error.
+    pub fn print(&self, json: bool) {
+        let text = if json { self.json.to_string() } else { self.text.trim_end().to_owned() };
+        let _ = writeln!(std::io::stdout(), "{text}");
+    }
+}
+
+/// Says an error, on the standard error for people and on the standard output for machines.
+pub fn print_error(error: &Error, json: bool) {
+    if json {
+        let object = json!({ "error": { "kind": error.kind.word(), "exit_code": error.kind.exit_code(), "message": error.message } });
+        let _ = writeln!(std::io::stdout(), "{object}");
+    } else {
+        let _ = writeln!(std::io::stderr(), "amber: {error}");
+    }
+}
+
+/// Lines of a label and a value, the values aligned.
+pub fn facts(rows: &[(&str, String)]) -> String {
+    let width = rows.iter().map(|(label, _)| label.len()).max().unwrap_or(0);
+    rows.iter().map(|(label, value)| format!("{label:width$}  {value}\n")).collect()
+}
+
+/// A table with a header row; columns as wide as their widest cell.
+pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
+    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(String::len).chain(header.get(column).map(|cell| cell.len())).max().unwrap_or(0);
+    let line = |cells: &mut dyn Iterator<Item = String>| {
+        let padded: Vec<String> = cells.enumerate().map(|(column, cell)| format!("{cell:width$}", width = width(column))).collect();
+        format!("{}\n", padded.join("  ").trim_end())
+    };
+    let mut text = line(&mut header.iter().map(|cell| (*cell).to_owned()));
+    for row in rows {
+        text.push_str(&line(&mut row.iter().cloned()));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn facts_and_tables_align() {
+        assert_eq!(facts(&[("op", "7".into()), ("blocks", "12".into())]), "op      7\nblocks  12\n");
+        assert_eq!(table(&["op", "time"], &[vec!["1234".into(), "x".into()]]), "op    time\n1234  x\n");
+    }
+}

@@ -1,0 +1,154 @@
+//! `amber restore`: data files out of a repository.
+
+use super::Manner;
+use super::output::{Report, facts};
+use super::repository::RepositoryArguments;
+use crate::error::{Error, Result};
+use crate::observe::progress::for_people;
+use crate::observe::usage::{cpu_seconds, peak_memory_bytes};
+use crate::repository::{Options, Repository};
+use crate::restore::select::Point;
+use crate::restore::{self, Request, Restored, Role};
+use crate::units::{bytes_text, parse_time, time_text};
+use clap::{Args, Subcommand};
+use serde_json::json;
+use std::path::PathBuf;
+use std::time::Instant;
+
+const AFTER_HELP: &str = "\
+Never put a restored file back into a cluster whose other replicas are alive: a replica that forgets its promises can lose committed data. Restore
+the whole cluster (--all-replicas), under new files, or a sandbox (--solo).
+
+  amber restore tigerbeetle --repo URL --output 0_0.tigerbeetle                        the replica that was captured, newest op
+  amber restore tigerbeetle --repo URL --output 0_0.tigerbeetle --op 123456            to exactly this op
+  amber restore tigerbeetle --repo URL --output 0_0.tigerbeetle --time 2026-11-21T10:00:00Z
+  amber restore tigerbeetle --repo URL --all-replicas /restored                        every replica of the cluster
+  amber restore tigerbeetle --repo URL --output fork.tigerbeetle --solo                a cluster of one, to look into";
+
+/// What to restore.
+#[derive(Debug, Subcommand)]
+pub enum RestoreCommand {
+    /// Restore TigerBeetle data files.
+    Tigerbeetle(TigerbeetleArguments),
+}
+
+/// Arguments of `amber restore tigerbeetle`.
+#[derive(Debug, Args)]
+#[command(after_help = AFTER_HELP)]
+pub struct TigerbeetleArguments {
+    #[command(flatten)]
+    repository: RepositoryArguments,
+    /// The data file to write. Nothing stands under this name before it is whole and checked.
+    #[arg(long, value_name = "FILE", required_unless_present = "all_replicas", conflicts_with = "all_replicas")]
+    output: Option<PathBuf>,
+    /// Write one data file for each replica of the cluster into this folder, named CLUSTER_REPLICA.tigerbeetle.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["replica", "solo"])]
+    all_replicas: Option<PathBuf>,
+    /// Restore to exactly this op; the newest otherwise.
+    #[arg(long, value_name = "N", conflicts_with = "time")]
+    op: Option<u64>,
+    /// Restore to the last op at or before this time: RFC 3339, or nanoseconds since the epoch.
+    #[arg(long, value_name = "T")]
+    time: Option<String>,
+    /// Make it the data file of this replica of the cluster; of the one that was captured otherwise.
+    #[arg(long, value_name = "I", conflicts_with = "solo")]
+    replica: Option<u8>,
+    /// How many replicas the cluster has; refused if the backup says otherwise.
+    #[arg(long, value_name = "N", requires = "replica")]
+    replica_count: Option<u8>,
+    /// Make it a cluster of one: a sandbox that starts alone.
+    #[arg(long)]
+    solo: bool,
+    /// Replace files that stand under the output's name.
+    #[arg(long)]
+    overwrite: bool,
+}
+
+impl TigerbeetleArguments {
+    fn point(&self) -> Result<Point> {
+        Ok(match (self.op, &self.time) {
+            (Some(op), _) => Point::Op(op),
+            (None, Some(time)) => Point::Time(parse_time(time)?),
+            (None, None) => Point::Newest,
+        })
+    }
+
+    fn outputs(&self, repository: &Repository) -> Result<Vec<(PathBuf, Role)>> {
+        let role = match (self.solo, self.replica) {
+            (true, _) => Role::Solo,
+            (false, Some(index)) => Role::Replica { index },
+            (false, None) => Role::Same,
+        };
+        match (&self.output, &self.all_replicas) {
+            (Some(path), _) => {
+                if let Some(count) = self.replica_count {
+                    let actual = replica_count(repository)?;
+                    if count != actual {
+                        return Err(Error::input(format!("--replica-count {count}: the cluster has {actual} replicas; --solo makes a cluster of one")));
+                    }
+                }
+                Ok(vec![(path.clone(), role)])
+            }
+            (None, Some(folder)) => {
+                let cluster = repository.cluster()?.ok_or_else(|| Error::input(format!("{}: there is no backup yet", repository.describe())))?;
+                std::fs::create_dir_all(folder).map_err(|error| Error::input(format!("{}: {error}", folder.display())))?;
+                let replicas = 0..replica_count(repository)?;
+                Ok(replicas.map(|index| (folder.join(format!("{cluster}_{index}.tigerbeetle")), Role::Replica { index })).collect())
+            }
+            (None, None) => Err(Error::input("give --output FILE or --all-replicas DIR")),
+        }
+    }
+}
+
+/// Restores.
+pub fn run(command: &RestoreCommand, manner: Manner) -> Result<Report> {
+    let RestoreCommand::Tigerbeetle(arguments) = command;
+    let began = Instant::now();
+    let point = arguments.point()?;
+    let repository = arguments.repository.open(Options::default())?;
+    let request = Request { point, outputs: arguments.outputs(&repository)?, overwrite: arguments.overwrite };
+    let progress = for_people(manner.quiet);
+    let restored = restore::restore(&repository, &request, &*progress)?;
+    Ok(report(&request, &restored, began.elapsed().as_secs_f64()))
+}
+
+fn replica_count(repository: &Repository) -> Result<u8> {
+    let newest = restore::select::newest_summary(repository)?;
+    Ok(newest.replica_count)
+}
+
+fn report(request: &Request, restored: &Restored, seconds: f64) -> Report {
+    let files: Vec<String> = request.outputs.iter().map(|(path, _)| path.display().to_string()).collect();
+    let cpu = cpu_seconds();
+    let mut rows = vec![
+        ("restored", files.join(", ")),
+        ("to", restore::point_text(restored.op, restored.timestamp_ns)),
+        ("from", restored.name.object()),
+        ("release", format!("{}: start it with this release of TigerBeetle, or one that upgrades from it", restored.summary.release)),
+        ("blocks", restored.blocks.to_string()),
+        ("bytes", format!("{} fetched, {} written into each file", bytes_text(restored.bytes_fetched), bytes_text(restored.bytes_written))),
+        ("checked", "every block and the log, read back from the disk".into()),
+        ("time", format!("{seconds:.1} s, {cpu:.2} CPU s, at most {} of memory", bytes_text(peak_memory_bytes()))),
+    ];
+    let solo = request.outputs.iter().any(|(_, role)| *role == Role::Solo);
+    if restored.summary.replica_count > 1 && !solo {
+        rows.push(("warning", "never start it beside living replicas of the old cluster: restore the whole cluster".into()));
+    }
+    let json = json!({
+        "files": files,
+        "op": restored.op,
+        "timestamp_ns": restored.timestamp_ns,
+        "time": time_text(restored.timestamp_ns),
+        "backup": restored.name.object(),
+        "release": restored.summary.release,
+        "replica_count": if solo { 1 } else { restored.summary.replica_count },
+        "blocks": restored.blocks,
+        "bytes_fetched": restored.bytes_fetched,
+        "bytes_written": restored.bytes_written,
+        "seconds": seconds,
+        "cpu_seconds": cpu,
+        "peak_memory_bytes": peak_memory_bytes(),
+        "notes": restored.notes,
+    });
+    Report::new(facts(&rows), json)
+}

@@ -1,0 +1,66 @@
+//! `amber verify`: does the repository hold what it promises?
+
+use super::Manner;
+use super::output::{Report, facts};
+use super::repository::RepositoryArguments;
+use crate::error::Result;
+use crate::observe::progress::for_people;
+use crate::repository::Options;
+use crate::units::bytes_text;
+use crate::verify;
+use clap::Args;
+use serde_json::json;
+use std::time::Instant;
+
+const AFTER_HELP: &str = "\
+Without --full every object is fetched and the digest of its stored bytes compared: this finds every byte that changed, every object that is missing,
+cut, swapped or renamed. With --full every block and every prepare is decrypted, expanded and checked by TigerBeetle's own checksums too, and
+the tree under every superblock is walked. Exit code 4 when anything is wrong.";
+
+/// Arguments of `amber verify`.
+#[derive(Debug, Args)]
+#[command(after_help = AFTER_HELP)]
+pub struct VerifyArguments {
+    #[command(flatten)]
+    repository: RepositoryArguments,
+    /// Open every block and every prepare, and walk every checkpoint's tree.
+    #[arg(long)]
+    full: bool,
+}
+
+/// Verifies.
+pub fn run(arguments: &VerifyArguments, manner: Manner) -> Result<Report> {
+    let began = Instant::now();
+    let repository = arguments.repository.open(Options::default())?;
+    let progress = for_people(manner.quiet);
+    let found = verify::verify(&repository, arguments.full, &*progress)?;
+    let seconds = began.elapsed().as_secs_f64();
+    let rows = [
+        ("repository", repository.describe()),
+        ("backups", format!("{} of {} whole", found.backups_whole, found.backups)),
+        ("objects", format!("{} checked, {} read, {seconds:.1} s", found.objects, bytes_text(found.bytes_read))),
+        ("depth", if arguments.full { "every block and prepare opened".into() } else { "digests of stored bytes (--full opens every block)".into() }),
+        ("problems", found.problems.len().to_string()),
+    ];
+    let mut text = facts(&rows);
+    for problem in &found.problems {
+        text.push_str(&format!("  {}: {}\n", problem.object, problem.what));
+    }
+    for note in &found.notes {
+        text.push_str(&format!("note: {note}\n"));
+    }
+    let problems: Vec<_> = found.problems.iter().map(|problem| json!({ "object": problem.object, "what": problem.what })).collect();
+    let json = json!({
+        "repository": repository.describe(),
+        "full": arguments.full,
+        "ok": problems.is_empty(),
+        "backups": found.backups,
+        "backups_whole": found.backups_whole,
+        "objects": found.objects,
+        "bytes_read": found.bytes_read,
+        "seconds": seconds,
+        "problems": problems,
+        "notes": found.notes,
+    });
+    Ok(Report { failure: verify::error_of(&found, &repository.describe()), ..Report::new(text, json) })
+}

@@ -1,0 +1,23 @@
+//! A real TigerBeetle to back up: servers that are started and killed, a load that writes without pause, and the books of a restored
+//! ledger checked against what that load wrote.
+//!
+//! The load is predictable: which transfer a client sends at which place follows from a [`Plan`] alone. So after a restore nothing has to
+//! be remembered but a few numbers (how many requests each client had acknowledged, which op the restore promises), and [`check`] can say
+//! exactly whether every promised transfer is there, and none that should not be.
+//!
+//! [`process`] owns child processes, [`server`] runs TigerBeetle in them, [`session`] talks to it with deadlines, [`plan`] says what is
+//! written, [`load`] writes it, [`check`] reads it back.
+
+pub mod check;
+pub mod load;
+pub mod plan;
+pub mod process;
+pub mod server;
+pub mod session;
+
+pub use check::{Books, Expected, check_books, check_every_transfer};
+pub use load::{Load, LoadOptions, Report};
+pub use plan::Plan;
+pub use process::{Guarded, free_ports};
+pub use server::{Binary, Server, ServerOptions, wait_serving};
+pub use session::Session;

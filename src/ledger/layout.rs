@@ -1,0 +1,195 @@
+//! Where everything lies in a data file (`constants.zig`, `config.zig`, `vsr.zig` `Zone` and `Checkpoint`).
+//!
+//! A data file is a row of fixed zones followed by the grid, which grows:
+//!
+//! ```text
+//! superblock | WAL headers | WAL prepares | client replies | padding | grid: block 1, block 2, ...
+//! ```
+//!
+//! The numbers are those of TigerBeetle's release configuration. They are cluster-wide constants there, not stored in the file, so
+//! they are constants here; each that follows from others is derived, and the results are checked against the measured layout when
+//! the program is compiled.
+
+/// Unit of direct I/O; everything in the file starts at a multiple of it.
+pub const SECTOR_BYTES: usize = 4096;
+/// Every message, prepare and block begins with a header of this size.
+pub const HEADER_BYTES: usize = 256;
+
+/// The superblock is kept four times, so that two may be lost.
+pub const SUPERBLOCK_COPIES: usize = 4;
+/// One copy's header, the part that is read and written.
+pub const SUPERBLOCK_HEADER_BYTES: usize = 8192;
+/// Distance of two copies: the header, and room to grow by a header for each client beyond the pipeline.
+pub const SUPERBLOCK_COPY_BYTES: usize = SUPERBLOCK_HEADER_BYTES
+    + ((CLIENT_REPLIES_SLOTS as usize - PIPELINE_PREPARES as usize) * HEADER_BYTES).div_ceil(SECTOR_BYTES) * SECTOR_BYTES;
+/// All copies.
+pub const SUPERBLOCK_ZONE_BYTES: usize = SUPERBLOCK_COPIES * SUPERBLOCK_COPY_BYTES;
+/// Prepare headers that a superblock can hold, to start a view from.
+pub const VIEW_HEADERS_MAX: usize = VIEW_HEADERS_SUFFIX_MAX + 2;
+/// Of these, the suffix of the log itself.
+pub const VIEW_HEADERS_SUFFIX_MAX: usize = PIPELINE_PREPARES as usize + 1;
+/// Ids that a cluster can have: six replicas and six standbys.
+pub const MEMBERS_MAX: usize = 12;
+/// Replicas that vote.
+pub const REPLICAS_MAX: u8 = 6;
+
+/// Slots of the write-ahead log; op `n` is in slot `n % WAL_SLOTS`.
+pub const WAL_SLOTS: u32 = 1024;
+/// Start of the ring of headers.
+pub const WAL_HEADERS_OFFSET: u64 = SUPERBLOCK_ZONE_BYTES as u64;
+/// Size of the ring of headers.
+pub const WAL_HEADERS_BYTES: usize = WAL_SLOTS as usize * HEADER_BYTES;
+/// Start of the ring of prepares.
+pub const WAL_PREPARES_OFFSET: u64 = WAL_HEADERS_OFFSET + WAL_HEADERS_BYTES as u64;
+/// Largest prepare, header and body; also the distance of two slots.
+pub const PREPARE_BYTES_MAX: usize = 1024 * 1024;
+/// Size of the ring of prepares.
+pub const WAL_PREPARES_BYTES: u64 = WAL_SLOTS as u64 * PREPARE_BYTES_MAX as u64;
+
+/// Start of the replies.
+pub const CLIENT_REPLIES_OFFSET: u64 = WAL_PREPARES_OFFSET + WAL_PREPARES_BYTES;
+/// One slot for each client session.
+pub const CLIENT_REPLIES_SLOTS: u32 = 64;
+/// Largest reply, header and body; also the distance of two slots.
+pub const REPLY_BYTES_MAX: usize = PREPARE_BYTES_MAX;
+/// Size of the replies.
+pub const CLIENT_REPLIES_BYTES: u64 = CLIENT_REPLIES_SLOTS as u64 * REPLY_BYTES_MAX as u64;
+
+/// Start of the grid, and the size of a data file whose grid is empty. A multiple of the block size, hence the padding before it.
+pub const GRID_OFFSET: u64 = (CLIENT_REPLIES_OFFSET + CLIENT_REPLIES_BYTES).next_multiple_of(BLOCK_BYTES as u64);
+/// A grid block, header and body; also the distance of two blocks.
+pub const BLOCK_BYTES: usize = 512 * 1024;
+
+/// Levels of an LSM tree.
+pub const LSM_LEVELS: u8 = 7;
+/// Ops of one compaction bar; checkpoints lie at the end of a bar.
+pub const COMPACTION_OPS: u64 = 32;
+/// Prepares that a primary may have under way.
+pub const PIPELINE_PREPARES: u64 = 8;
+/// Ops from one checkpoint to the next: what the log holds, less the bar that a checkpoint lags behind and two pipelines (a whole
+/// number of bars) that may be prepared while it becomes durable.
+pub const CHECKPOINT_OPS: u64 = WAL_SLOTS as u64 - COMPACTION_OPS - COMPACTION_OPS * (PIPELINE_PREPARES * 2).div_ceil(COMPACTION_OPS);
+/// How far beyond the next checkpoint's op the log may go while that checkpoint is not yet in the superblock.
+const PREPARES_BEYOND_CHECKPOINT: u64 = COMPACTION_OPS + PIPELINE_PREPARES * 2;
+
+const _: () = {
+    assert!(SUPERBLOCK_COPY_BYTES == 24 * 1024);
+    assert!(SUPERBLOCK_ZONE_BYTES == 96 * 1024);
+    assert!(WAL_HEADERS_OFFSET == 98_304);
+    assert!(WAL_PREPARES_OFFSET == 360_448);
+    assert!(CLIENT_REPLIES_OFFSET == 1_074_102_272);
+    assert!(GRID_OFFSET == 1_141_374_976);
+    assert!(GRID_OFFSET.is_multiple_of(BLOCK_BYTES as u64));
+    assert!(CHECKPOINT_OPS == 960);
+    assert!(CHECKPOINT_OPS + PREPARES_BEYOND_CHECKPOINT <= WAL_SLOTS as u64);
+    assert!(VIEW_HEADERS_MAX * HEADER_BYTES <= SUPERBLOCK_HEADER_BYTES - SECTOR_BYTES);
+};
+
+/// Where block `address` lies in the file, in bytes. `None` for address 0, which means "no block", and for an address whose block
+/// would end beyond what a `u64` can say.
+pub fn block_offset(address: u64) -> Option<u64> {
+    let start = address.checked_sub(1)?.checked_mul(BLOCK_BYTES as u64)?.checked_add(GRID_OFFSET)?;
+    start.checked_add(BLOCK_BYTES as u64)?;
+    Some(start)
+}
+
+/// The WAL slot of an op.
+pub fn slot_of(op: u64) -> u32 {
+    // The remainder is below WAL_SLOTS, so the cast keeps it whole.
+    (op % u64::from(WAL_SLOTS)) as u32
+}
+
+/// Where a slot of the prepares ring lies in the file, in bytes. The slot is taken modulo the ring, as an op is.
+pub fn prepare_offset(slot: u32) -> u64 {
+    WAL_PREPARES_OFFSET + u64::from(slot % WAL_SLOTS) * PREPARE_BYTES_MAX as u64
+}
+
+/// Where a slot of the headers ring lies in the file, in bytes. The slot is taken modulo the ring, as an op is.
+pub fn wal_header_offset(slot: u32) -> u64 {
+    WAL_HEADERS_OFFSET + u64::from(slot % WAL_SLOTS) * HEADER_BYTES as u64
+}
+
+/// Where a reply slot lies in the file, in bytes. The slot is taken modulo the number of slots, so that the result always lies
+/// within the zone.
+pub fn reply_offset(slot: u32) -> u64 {
+    CLIENT_REPLIES_OFFSET + u64::from(slot % CLIENT_REPLIES_SLOTS) * REPLY_BYTES_MAX as u64
+}
+
+/// The next multiple of a sector, in bytes: what TigerBeetle reads and writes for `bytes`.
+pub fn sector_ceil(bytes: u64) -> u64 {
+    bytes.div_ceil(SECTOR_BYTES as u64).saturating_mul(SECTOR_BYTES as u64)
+}
+
+/// The checkpoint that follows the checkpoint at op `checkpoint` (`vsr.zig` `checkpoint_after`). The first lies one op earlier than
+/// the interval says, because op 0 counts.
+pub fn checkpoint_after(checkpoint: u64) -> u64 {
+    if checkpoint == 0 { CHECKPOINT_OPS - 1 } else { checkpoint.saturating_add(CHECKPOINT_OPS) }
+}
+
+/// The op whose commit makes the server write the checkpoint at op `checkpoint`; `None` for 0, which formatting writes
+/// (`vsr.zig` `trigger_for_checkpoint`).
+pub fn trigger_for_checkpoint(checkpoint: u64) -> Option<u64> {
+    if checkpoint == 0 { None } else { Some(checkpoint.saturating_add(COMPACTION_OPS)) }
+}
+
+/// The last op that can stand in the log beside a superblock whose checkpoint is at op `checkpoint`: beyond it the server waits for
+/// the next checkpoint. 1007 for checkpoint 0, `checkpoint + 1008` for any other (`replica.zig` `op_prepare_max`, which is
+/// `vsr.zig` `prepare_max_for_checkpoint` of the next checkpoint).
+pub fn prepare_max_for_checkpoint(checkpoint: u64) -> u64 {
+    checkpoint_after(checkpoint).saturating_add(PREPARES_BEYOND_CHECKPOINT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn offsets_follow_the_measured_layout() {
+        assert_eq!(block_offset(1), Some(1_141_374_976));
+        assert_eq!(block_offset(3), Some(1_141_374_976 + 2 * 524_288));
+        assert_eq!(wal_header_offset(0), 98_304);
+        assert_eq!(wal_header_offset(1023), 98_304 + 1023 * 256);
+        assert_eq!(prepare_offset(2), 360_448 + 2 * 1_048_576);
+        assert_eq!(reply_offset(63), 1_074_102_272 + 63 * 1_048_576);
+    }
+
+    #[test]
+    fn an_address_that_cannot_be_is_refused() {
+        assert_eq!(block_offset(0), None);
+        assert_eq!(block_offset(u64::MAX), None);
+        let last = (u64::MAX - GRID_OFFSET) / BLOCK_BYTES as u64;
+        assert!(block_offset(last).is_some_and(|offset| offset.checked_add(BLOCK_BYTES as u64).is_some()));
+        assert_eq!(block_offset(last + 1), None);
+        assert_eq!(block_offset(u64::MAX / BLOCK_BYTES as u64 + 1), None);
+    }
+
+    #[test]
+    fn slots_wrap_and_stay_in_their_zone() {
+        assert_eq!(slot_of(0), 0);
+        assert_eq!(slot_of(1024), 0);
+        assert_eq!(slot_of(u64::MAX), 1023);
+        assert_eq!(prepare_offset(1025), prepare_offset(1));
+        assert_eq!(wal_header_offset(u32::MAX), wal_header_offset(1023));
+        assert_eq!(reply_offset(64), reply_offset(0));
+    }
+
+    #[test]
+    fn sectors_round_up() {
+        assert_eq!(sector_ceil(0), 0);
+        assert_eq!(sector_ceil(1), 4096);
+        assert_eq!(sector_ceil(4096), 4096);
+        assert_eq!(sector_ceil(4097), 8192);
+        assert_eq!(sector_ceil(u64::MAX), u64::MAX);
+    }
+
+    #[test]
+    fn checkpoints_follow_the_rule_of_the_server() {
+        assert_eq!(checkpoint_after(0), 959);
+        assert_eq!(checkpoint_after(959), 1919);
+        assert_eq!(trigger_for_checkpoint(0), None);
+        assert_eq!(trigger_for_checkpoint(959), Some(991));
+        assert_eq!(prepare_max_for_checkpoint(0), 1007);
+        assert_eq!(prepare_max_for_checkpoint(959), 959 + 1008);
+        assert_eq!(prepare_max_for_checkpoint(u64::MAX), u64::MAX);
+    }
+}

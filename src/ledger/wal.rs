@@ -1,0 +1,172 @@
+//! The write-ahead log: prepares, the chain that joins them, and the two rings they stand in (`vsr/journal.zig`).
+//!
+//! A prepare is written to its slot of the prepares ring, and its header to the headers ring after that; so a header there says that
+//! its prepare is, or was, whole on disk. Bytes of a slot come in; [`Prepare::check`] gives the prepare without the slot's padding;
+//! [`Chain`] takes one header after the other and refuses any that does not continue the one before: neither a gap, nor a fork, nor
+//! a slot overwritten by a later op passes unseen.
+
+use super::checksum::Checksum;
+use super::error::LedgerError;
+use super::frame::{body_of, check_message};
+use super::header::{PrepareHeader, root};
+pub use super::header::{reserved_header, root_prepare};
+use super::layout::{HEADER_BYTES, SECTOR_BYTES, WAL_HEADERS_BYTES, WAL_SLOTS, slot_of};
+
+/// A whole prepare, header and body, checked.
+#[derive(Debug, Copy, Clone)]
+pub struct Prepare<'a> {
+    header: PrepareHeader,
+    bytes: &'a [u8],
+}
+
+impl<'a> Prepare<'a> {
+    /// Checks the prepare at the beginning of `bytes`, which may go on beyond it (a slot, an AOF).
+    ///
+    /// # Errors
+    /// Those of [`PrepareHeader::check`]; [`LedgerError::Length`] when the body is cut; [`LedgerError::BodyChecksum`] when it is torn
+    /// or damaged.
+    pub fn check(bytes: &'a [u8]) -> Result<Prepare<'a>, LedgerError> {
+        let header = PrepareHeader::check(bytes)?;
+        let bytes = check_message("prepare", header.bytes(), bytes)?;
+        Ok(Prepare { header, bytes })
+    }
+
+    /// Its header.
+    pub fn header(&self) -> &PrepareHeader {
+        &self.header
+    }
+
+    /// Header and body, exactly as long as the header says.
+    pub fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// The events, as the client encoded them.
+    pub fn body(&self) -> &'a [u8] {
+        body_of(self.bytes)
+    }
+}
+
+/// The end of a log that is being followed op by op.
+#[derive(Debug, Copy, Clone, PartialEq, Eq)]
+pub struct Chain {
+    op: u64,
+    checksum: Checksum,
+}
+
+impl Chain {
+    /// A log that ends with `op`, whose prepare has `checksum`.
+    pub fn after(op: u64, checksum: Checksum) -> Chain {
+        Chain { op, checksum }
+    }
+
+    /// A log that ends with this prepare.
+    pub fn after_header(header: &PrepareHeader) -> Chain {
+        Chain::after(header.op(), header.checksum())
+    }
+
+    /// The log of a freshly formatted cluster.
+    pub fn root(cluster: u128) -> Chain {
+        Chain::after_header(&PrepareHeader::trusted(root(cluster)))
+    }
+
+    /// Takes the next op.
+    ///
+    /// # Errors
+    /// [`LedgerError::WrongOp`] when it is not the op after the last; [`LedgerError::Chain`] when it continues another prepare;
+    /// [`LedgerError::Field`] for the header of an empty slot. The chain is then as before.
+    pub fn accept(&mut self, header: &PrepareHeader) -> Result<(), LedgerError> {
+        if header.is_reserved() {
+            return Err(LedgerError::Field { what: "operation of a prepare in the log", value: header.operation().into() });
+        }
+        // After the last possible op there is none: the comparison refuses whatever comes.
+        if self.op.checked_add(1) != Some(header.op()) {
+            return Err(LedgerError::WrongOp { expected: self.op.saturating_add(1), found: header.op() });
+        }
+        if header.parent() != self.checksum {
+            return Err(LedgerError::Chain { op: header.op(), expected_parent: self.checksum, found_parent: header.parent() });
+        }
+        *self = Chain::after_header(header);
+        Ok(())
+    }
+
+    /// The last op.
+    pub fn op(&self) -> u64 {
+        self.op
+    }
+
+    /// The checksum of the last op's prepare.
+    pub fn checksum(&self) -> Checksum {
+        self.checksum
+    }
+}
+
+/// What one slot of the headers ring holds.
+#[derive(Debug, Copy, Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "made on the stack and taken apart at once; a box would cost an allocation a slot")]
+pub enum SlotHeader {
+    /// The header of a prepare that belongs into this slot.
+    Valid(PrepareHeader),
+    /// The slot is empty.
+    Reserved,
+    /// Torn, damaged, or the header of an op (or an empty slot) that belongs into another slot.
+    Invalid,
+}
+
+/// The ring of headers: says which op each slot of the prepares ring holds, without reading it.
+#[derive(Debug, Copy, Clone)]
+pub struct HeaderRing<'a> {
+    headers: &'a [[u8; HEADER_BYTES]],
+}
+
+impl<'a> HeaderRing<'a> {
+    /// Over the bytes of the zone; what follows them is ignored.
+    ///
+    /// # Errors
+    /// [`LedgerError::Length`] when there are less than the 1024 headers.
+    pub fn new(zone: &'a [u8]) -> Result<HeaderRing<'a>, LedgerError> {
+        let zone = zone.get(..WAL_HEADERS_BYTES).ok_or(LedgerError::Length {
+            what: "ring of WAL headers",
+            needed: WAL_HEADERS_BYTES as u64,
+            available: zone.len() as u64,
+        })?;
+        Ok(HeaderRing { headers: zone.as_chunks().0 })
+    }
+
+    /// What slot `slot`, taken modulo the ring, holds. Each slot is checked for itself: a torn sector loses sixteen of them.
+    pub fn slot(&self, slot: u32) -> SlotHeader {
+        let slot = slot % WAL_SLOTS;
+        let header = self.headers.get(slot as usize).map_or(&[0; HEADER_BYTES], |header| header);
+        match PrepareHeader::check(header) {
+            Ok(header) if header.is_reserved() && header.op() == u64::from(slot) => SlotHeader::Reserved,
+            Ok(header) if !header.is_reserved() && slot_of(header.op()) == slot => SlotHeader::Valid(header),
+            _ => SlotHeader::Invalid,
+        }
+    }
+
+    /// The header with the highest op: how far the log reaches. `None` when every slot is empty or invalid.
+    pub fn head(&self) -> Option<PrepareHeader> {
+        let valid = (0..WAL_SLOTS).filter_map(|slot| match self.slot(slot) {
+            SlotHeader::Valid(header) => Some(header),
+            SlotHeader::Reserved | SlotHeader::Invalid => None,
+        });
+        valid.max_by_key(PrepareHeader::op)
+    }
+}
+
+/// The first sector of an empty slot of the prepares ring. The whole sector is part of it: a solo replica that finds anything but
+/// zeros behind the header of an empty slot refuses to start (`WALCorrupt`). The slot is taken modulo the ring.
+pub fn reserved_sector(cluster: u128, slot: u32) -> [u8; SECTOR_BYTES] {
+    sector_of(&reserved_header(cluster, slot))
+}
+
+/// The first sector of slot 0 of the prepares ring in a cluster that never wrote a checkpoint.
+pub fn root_sector(cluster: u128) -> [u8; SECTOR_BYTES] {
+    sector_of(&root_prepare(cluster))
+}
+
+fn sector_of(header: &[u8; HEADER_BYTES]) -> [u8; SECTOR_BYTES] {
+    let mut sector = [0; SECTOR_BYTES];
+    super::bytes::put::<0, HEADER_BYTES, _>(&mut sector, *header);
+    sector
+}

@@ -1,0 +1,36 @@
+//! Amber: continuous, verified, encrypted backup and recovery for TigerBeetle ledgers.
+//!
+//! This is the map. A room uses only rooms below it; ARCHITECTURE.md tells the flow, FORMAT.md every stored byte.
+//!
+//! | room | job |
+//! |---|---|
+//! | [`cli`] | one file per command: arguments in, call, print |
+//! | [`demo`] | a real TigerBeetle under load, and the check that nothing acknowledged is missing after a restore |
+//! | [`verify`] | whether what the repository promises is there, to the last byte |
+//! | [`observe`] | progress on a terminal or in a log |
+//! | [`restore`] | choose a backup and an op, write data files that a server starts from |
+//! | [`tier`] | what is backed up: source, pipeline and repository joined |
+//! | [`repository`] | the format: names, keys, objects, packs, segments, manifests |
+//! | [`source`] | io_uring, the pre-copy walk of a running replica's checkpoint, the tail of its log |
+//! | [`store`] | objects in a folder, in S3, in memory |
+//! | [`pipeline`] | compress, seal, digest, on worker threads |
+//! | [`ledger`] | the TigerBeetle formats; bytes in, facts out |
+//! | [`memory`] | the arena |
+//! | [`progress`], [`units`], [`error`] | what everybody may use |
+
+pub mod cli;
+#[cfg(feature = "demo")]
+pub mod demo;
+pub mod error;
+pub mod ledger;
+pub mod memory;
+pub mod observe;
+pub mod pipeline;
+pub mod progress;
+pub mod repository;
+pub mod restore;
+pub mod source;
+pub mod store;
+pub mod tier;
+pub mod units;
+pub mod verify;

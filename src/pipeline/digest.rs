@@ -1,0 +1,34 @@
+//! SHA-256 over bytes that lie in pieces.
+//!
+//! Each stored part is digested once; the digest is S3's checksum, the signature's payload hash and the manifest's entry.
+
+use bytes::Bytes;
+use sha2::{Digest as _, Sha256};
+
+/// SHA-256 of the pieces as if they were one.
+pub fn digest(pieces: &[Bytes]) -> [u8; 32] {
+    let mut hasher = Sha256::new();
+    for piece in pieces {
+        hasher.update(piece);
+    }
+    hasher.finalize().into()
+}
+
+/// SHA-256 of one slice.
+pub fn digest_of(bytes: &[u8]) -> [u8; 32] {
+    Sha256::digest(bytes).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_do_not_matter() {
+        let whole = digest(&[Bytes::from_static(b"abc")]);
+        assert_eq!(whole, digest(&[Bytes::from_static(b"a"), Bytes::new(), Bytes::from_static(b"bc")]));
+        assert_eq!(whole, digest_of(b"abc"));
+        // FIPS 180-2, appendix B.1.
+        assert_eq!(whole[..4], [0xba, 0x78, 0x16, 0xbf]);
+    }
+}

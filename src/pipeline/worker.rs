@@ -1,0 +1,85 @@
+//! A pool of worker threads behind one bounded queue.
+//!
+//! Flow: [`Pool::submit`] queues a task and waits while the queue is full (this is the back-pressure); a worker runs it; the task itself
+//! sends its result to whoever waits for it. Tasks start in the order of submission. Dropping the pool runs what is queued and joins.
+
+use crossbeam_channel::Sender;
+use std::thread::JoinHandle;
+
+type Task = Box<dyn FnOnce() + Send>;
+
+/// Threads that run tasks.
+#[derive(Debug)]
+pub struct Pool {
+    queue: Option<Sender<Task>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Pool {
+    /// `workers` threads named `name`, with room for `queued` tasks that wait.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn new(name: &str, workers: usize, queued: usize) -> std::io::Result<Pool> {
+        let (queue, tasks) = crossbeam_channel::bounded::<Task>(queued.max(1));
+        let mut threads = Vec::with_capacity(workers);
+        for _ in 0..workers.max(1) {
+            let tasks = tasks.clone();
+            threads.push(std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+                for task in tasks {
+                    task();
+                }
+            })?);
+        }
+        Ok(Pool { queue: Some(queue), threads })
+    }
+
+    /// Queues a task; waits while the queue is full. `false` if all workers are gone (a task panicked): the task was not run.
+    #[must_use]
+    pub fn submit(&self, task: impl FnOnce() + Send + 'static) -> bool {
+        self.queue.as_ref().is_some_and(|queue| queue.send(Box::new(task)).is_ok())
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.queue = None;
+        for thread in self.threads.drain(..) {
+            // A worker that panicked has lost its task's result channel, which its waiter reports.
+            let _ = thread.join();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    #[test]
+    fn all_tasks_run_before_the_pool_is_gone() {
+        let count = Arc::new(AtomicUsize::new(0));
+        let pool = Pool::new("test", 3, 2).unwrap();
+        for _ in 0..100 {
+            let count = Arc::clone(&count);
+            assert!(pool.submit(move || {
+                count.fetch_add(1, Ordering::SeqCst);
+            }));
+        }
+        drop(pool);
+        assert_eq!(count.load(Ordering::SeqCst), 100);
+    }
+
+    #[test]
+    fn a_pool_whose_workers_panicked_says_so() {
+        let pool = Pool::new("test", 1, 1).unwrap();
+        assert!(pool.submit(|| panic!("on purpose")));
+        let mut refused = false;
+        for _ in 0..200 {
+            refused |= !pool.submit(|| {});
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        assert!(refused);
+    }
+}

@@ -1,0 +1,27 @@
+//! How long work says how far it is, without knowing who listens: a terminal, a log, a test.
+
+/// Told by long work; every call must be cheap, it may come once a block.
+pub trait Progress: Send + Sync {
+    /// A step begins: what it does, in a few words, and how many bytes it has, if that is known.
+    fn begin(&self, step: &str, total_bytes: Option<u64>);
+    /// The step has so many bytes in all; may be corrected as it goes.
+    fn total(&self, total_bytes: u64);
+    /// The step stands at so many bytes.
+    fn position(&self, position_bytes: u64);
+    /// Something that the user should know now: a fallback, a retry.
+    fn note(&self, text: &str);
+    /// The step is done.
+    fn end(&self);
+}
+
+/// Tells nobody.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Silent;
+
+impl Progress for Silent {
+    fn begin(&self, _step: &str, _total_bytes: Option<u64>) {}
+    fn total(&self, _total_bytes: u64) {}
+    fn position(&self, _position_bytes: u64) {}
+    fn note(&self, _text: &str) {}
+    fn end(&self) {}
+}

@@ -1,0 +1,224 @@
+//! The container of every sealed object: header, frames, index, trailer.
+//!
+//! ```text
+//! header 64 | frame 0 | frame 1 | ... | index (the last frame) | trailer 32
+//! ```
+//!
+//! Flow of a write: a random salt goes into the header; the object's key is derived from the repository key, salt, header and name; each frame
+//! is compressed and sealed under its number; the index lists the frames and carries the entries of the object's kind; the trailer says
+//! where the index lies. Every byte is covered: the header by the key, frames and index by their tags, the trailer by the index's derived
+//! place and by exact sums. This file encodes and decodes; [`super::object_writer`] and [`super::object_reader`] move the bytes.
+//!
+//! Layout: FORMAT.md, "Sealed objects".
+
+use super::key::RepositoryKey;
+use super::wire::Fields;
+use crate::error::{Error, Result};
+use crate::pipeline::compress::{self, Codec};
+use crate::pipeline::seal::{SealingKey, TAG_BYTES};
+
+const MAGIC: &[u8; 8] = b"AMBEROBJ";
+const MAGIC_END: &[u8; 8] = b"AMBEREND";
+const VERSION: u16 = 1;
+/// Size of an object's header.
+pub const OBJECT_HEADER_BYTES: usize = 64;
+/// Size of an object's trailer.
+pub const TRAILER_BYTES: usize = 32;
+/// Size of a frame's row in the index.
+const ROW_BYTES: usize = 12;
+/// Most plain bytes of a frame. A grid block has 512 KiB and a prepare 1 MiB; the rest is room for other tiers.
+pub const FRAME_PLAIN_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Most frames of an object.
+pub const FRAMES_MAX: u32 = 65_536;
+/// Most plain bytes of an index, so that a hostile trailer cannot make a reader allocate more.
+pub const INDEX_PLAIN_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// The index's frame number: beyond every real frame, so that a reader needs no count in advance.
+pub const INDEX_NUMBER: u64 = u64::MAX;
+/// The smallest object there can be: no frame, an index of two empty counts.
+pub const OBJECT_BYTES_MIN: u64 = (OBJECT_HEADER_BYTES + TAG_BYTES + TRAILER_BYTES) as u64;
+const _: () = assert!(FRAMES_MAX as usize * ROW_BYTES < INDEX_PLAIN_BYTES_MAX);
+
+/// What an object holds. The numbers are part of the format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ObjectKind {
+    /// Grid blocks; one frame a block.
+    Pack = 1,
+    /// Prepares of the log.
+    Segment = 2,
+    /// A checkpoint manifest.
+    Checkpoint = 3,
+    /// A receipt: a promise that a manifest exists.
+    Receipt = 4,
+    /// The cluster that the repository belongs to.
+    Cluster = 5,
+}
+
+/// Where one frame lies and how to expand it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FrameRow {
+    /// Sealed size, tag included.
+    pub stored_bytes: u32,
+    /// Size once opened and expanded.
+    pub plain_bytes: u32,
+    /// How it is compressed.
+    pub codec: Codec,
+}
+
+/// The index of an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Index {
+    /// Its frames in order.
+    pub frames: Vec<FrameRow>,
+    /// What the object's kind adds (FORMAT.md says for each kind).
+    pub entries: Vec<u8>,
+}
+
+/// Where the index lies, as the trailer says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Trailer {
+    /// Offset of the sealed index in the object.
+    pub index_offset: u64,
+    /// Its sealed size.
+    pub index_stored_bytes: u32,
+    /// Its plain size.
+    pub index_plain_bytes: u32,
+    /// How it is compressed.
+    pub codec: Codec,
+}
+
+/// A new object's header and the key that belongs to it.
+pub fn new_object(key: &RepositoryKey, kind: ObjectKind, name: &str) -> Result<([u8; OBJECT_HEADER_BYTES], SealingKey)> {
+    let mut header = [0; OBJECT_HEADER_BYTES];
+    header[..8].copy_from_slice(MAGIC);
+    header[8..10].copy_from_slice(&VERSION.to_le_bytes());
+    header[10..12].copy_from_slice(&(kind as u16).to_le_bytes());
+    header[16..48].copy_from_slice(&super::key::random::<32>()?);
+    let sealing = object_key(key, &header, name)?;
+    Ok((header, sealing))
+}
+
+/// The key of an object that was read: its header must be of this version and kind.
+///
+/// # Errors
+/// [`Error::damaged`], naming the object.
+pub fn key_of_object(key: &RepositoryKey, kind: ObjectKind, name: &str, header: &[u8]) -> Result<SealingKey> {
+    let mut fields = Fields::new(header);
+    let mut read = || {
+        let begins = fields.take(8)? == MAGIC && fields.u16()? == VERSION && fields.u16()? == kind as u16;
+        fields.zeros::<4>()?;
+        fields.take(32)?;
+        fields.zeros::<16>()?;
+        fields.end()?;
+        begins.then_some(())
+    };
+    if read().is_none() {
+        return Err(Error::damaged(format!("{name}: its header is not that of a {kind:?} of format version {VERSION}: damaged or swapped")));
+    }
+    object_key(key, header, name)
+}
+
+fn object_key(key: &RepositoryKey, header: &[u8], name: &str) -> Result<SealingKey> {
+    let derived = key.derive(b"amber/1/object", &[header, name.as_bytes()])?;
+    SealingKey::new(&derived).ok_or_else(|| Error::bug("the library refused a 32-byte key"))
+}
+
+/// Compresses and seals one frame: the stored bytes and the row that describes them.
+pub fn seal_frame(sealing: &SealingKey, number: u64, last: bool, plain: &[u8], level: i32) -> Result<(Vec<u8>, FrameRow)> {
+    let sizes = u32::try_from(plain.len()).ok().filter(|_| plain.len() <= INDEX_PLAIN_BYTES_MAX);
+    let plain_bytes = sizes.ok_or_else(|| Error::bug(format!("a frame of {} bytes", plain.len())))?;
+    let mut scratch = Vec::with_capacity(plain.len() + TAG_BYTES);
+    let codec = compress::compress(plain, level, &mut scratch).map_err(|error| Error::try_again(format!("zstd: {error}")))?;
+    sealing.seal(number, last, &mut scratch, 0).map_err(|_| Error::bug("AES-GCM refused a frame"))?;
+    // What waits for its upload must not hold on to the room that the plain bytes would have needed.
+    scratch.shrink_to_fit();
+    let stored_bytes = u32::try_from(scratch.len()).map_err(|_| Error::bug("a sealed frame over 4 GiB"))?;
+    Ok((scratch, FrameRow { stored_bytes, plain_bytes, codec }))
+}
+
+/// Opens and expands one frame. `sealed` is used up.
+///
+/// # Errors
+/// [`Error::damaged`], naming the object and the frame.
+pub fn open_frame(sealing: &SealingKey, number: u64, last: bool, sealed: &mut [u8], row: &FrameRow, name: &str) -> Result<Vec<u8>> {
+    let damaged = |reason: &str| {
+        let which = if last { "its index".to_owned() } else { format!("frame {number}") };
+        Error::damaged(format!("{name}: {which} {reason}: the object was damaged, swapped or renamed"))
+    };
+    if sealed.len() != row.stored_bytes as usize {
+        return Err(damaged("has the wrong size"));
+    }
+    let opened = sealing.open(number, last, sealed).map_err(|_| damaged("does not authenticate"))?;
+    compress::expand(opened, row.codec, row.plain_bytes as usize).map_err(|reason| damaged(&reason))
+}
+
+impl Index {
+    /// The index's plain bytes.
+    pub fn encode(&self) -> Result<Vec<u8>> {
+        let too_large = || Error::bug("an index beyond its bounds");
+        let count = u32::try_from(self.frames.len()).ok().filter(|count| *count <= FRAMES_MAX).ok_or_else(too_large)?;
+        let mut bytes = Vec::with_capacity(8 + self.frames.len() * ROW_BYTES + self.entries.len());
+        bytes.extend_from_slice(&count.to_le_bytes());
+        bytes.extend_from_slice(&[0; 4]);
+        for frame in &self.frames {
+            bytes.extend_from_slice(&frame.stored_bytes.to_le_bytes());
+            bytes.extend_from_slice(&frame.plain_bytes.to_le_bytes());
+            bytes.extend_from_slice(&[frame.codec as u8, 0, 0, 0]);
+        }
+        bytes.extend_from_slice(&self.entries);
+        if bytes.len() <= INDEX_PLAIN_BYTES_MAX { Ok(bytes) } else { Err(too_large()) }
+    }
+
+    /// Reads an index whose bytes were authenticated; every bound is checked all the same.
+    pub fn decode(bytes: &[u8]) -> Option<Index> {
+        let mut fields = Fields::new(bytes);
+        let count = fields.u32().filter(|count| *count <= FRAMES_MAX)?;
+        fields.zeros::<4>()?;
+        let mut rows = Fields::new(fields.take(count as usize * ROW_BYTES)?);
+        let mut frames = Vec::with_capacity(count as usize);
+        while rows.end().is_none() {
+            let row = FrameRow { stored_bytes: rows.u32()?, plain_bytes: rows.u32()?, codec: Codec::from_number(rows.u8()?)? };
+            rows.zeros::<3>()?;
+            if row.plain_bytes as usize > FRAME_PLAIN_BYTES_MAX || row.stored_bytes as usize > FRAME_PLAIN_BYTES_MAX + TAG_BYTES {
+                return None;
+            }
+            frames.push(row);
+        }
+        Some(Index { frames, entries: fields.rest().to_vec() })
+    }
+
+    /// Sealed size of all frames together.
+    pub fn frames_bytes(&self) -> u64 {
+        self.frames.iter().map(|frame| u64::from(frame.stored_bytes)).sum()
+    }
+}
+
+impl Trailer {
+    /// The trailer's bytes.
+    pub fn encode(&self) -> [u8; TRAILER_BYTES] {
+        let mut bytes = [0; TRAILER_BYTES];
+        bytes[..8].copy_from_slice(&self.index_offset.to_le_bytes());
+        bytes[8..12].copy_from_slice(&self.index_stored_bytes.to_le_bytes());
+        bytes[12..16].copy_from_slice(&self.index_plain_bytes.to_le_bytes());
+        bytes[16] = self.codec as u8;
+        bytes[24..].copy_from_slice(MAGIC_END);
+        bytes
+    }
+
+    /// Reads the trailer of an object of `object_bytes`; `None` unless the index fills exactly the room between frames and trailer.
+    pub fn decode(bytes: &[u8], object_bytes: u64) -> Option<Trailer> {
+        let mut fields = Fields::new(bytes);
+        let trailer = Trailer {
+            index_offset: fields.u64()?,
+            index_stored_bytes: fields.u32()?,
+            index_plain_bytes: fields.u32()?,
+            codec: Codec::from_number(fields.u8()?)?,
+        };
+        fields.zeros::<7>()?;
+        let ends = fields.take(8)? == MAGIC_END && fields.end().is_some();
+        let index_end = trailer.index_offset.checked_add(u64::from(trailer.index_stored_bytes))?.checked_add(TRAILER_BYTES as u64)?;
+        let bounded = trailer.index_plain_bytes as usize <= INDEX_PLAIN_BYTES_MAX
+            && trailer.index_stored_bytes as usize <= INDEX_PLAIN_BYTES_MAX + TAG_BYTES
+            && trailer.index_offset >= OBJECT_HEADER_BYTES as u64;
+        (ends && bounded && index_end == object_bytes).then_some(trailer)
+    }
+}

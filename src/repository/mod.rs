@@ -1,0 +1,206 @@
+//! The repository: the only room that knows the format (FORMAT.md), so that writer, restorer and verifier cannot drift.
+//!
+//! Flow of a backup: [`Repository::open`] finds the header and opens the key; [`pack::PackWriter`] and [`segment::SegmentBuilder`] write data;
+//! [`Repository::promise`] writes the manifest, and then its receipt. A backup exists when its manifest does; the receipt lets verification
+//! notice a manifest that has gone missing since. Everything is written once, under a name that nobody else draws.
+
+pub mod frame;
+pub mod header;
+pub mod key;
+pub mod manifest;
+pub mod name;
+pub mod object_reader;
+pub mod object_writer;
+pub mod pack;
+pub mod promise;
+pub mod segment;
+pub mod wire;
+
+use crate::error::{Error, Result};
+use crate::pipeline::compress::LEVEL_DEFAULT;
+use crate::pipeline::digest::digest_of;
+use crate::pipeline::worker::Pool;
+use crate::store::{Listed, PutOutcome, Store, StoreError};
+use bytes::Bytes;
+use header::{Header, UncheckedHeader};
+use key::{RepositoryKey, Secret, Unwrap};
+use name::{CheckpointName, RunId};
+use std::sync::Arc;
+
+/// Objects asked for in one listing request: S3 answers at most so many.
+const LIST_PAGE: usize = 1000;
+/// A header or key object larger than this is none.
+const SMALL_OBJECT_BYTES_MAX: u64 = 4096;
+
+/// How a repository is worked with; nothing of it is stored.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// Threads that compress and seal.
+    pub workers: usize,
+    /// Threads that send and fetch.
+    pub transfers: usize,
+    /// zstd level.
+    pub level: i32,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Options { workers: cores.min(8), transfers: 4, level: LEVEL_DEFAULT }
+    }
+}
+
+/// An open repository.
+#[derive(Debug)]
+pub struct Repository {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) key: RepositoryKey,
+    pub(crate) workers: Pool,
+    pub(crate) uploads: Pool,
+    pub(crate) level: i32,
+    header: Header,
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Error {
+        let message = error.to_string();
+        match error {
+            StoreError::NotFound { .. } | StoreError::Short { .. } => Error::damaged(message),
+            StoreError::Refused { .. } => Error::input(message),
+            StoreError::Unavailable { .. } | StoreError::Corrupted { .. } => Error::try_again(message),
+        }
+    }
+}
+
+impl Repository {
+    /// Makes a repository in an empty place: a wrapped key first, the header last.
+    ///
+    /// # Errors
+    /// [`Error::input`] where there is one already.
+    pub fn init(store: &Arc<dyn Store>, secret: &Secret, now_ns: u64) -> Result<Header> {
+        let taken = || Error::input(format!("{}: there is a repository already; choose another place, nothing was changed", store.describe()));
+        if store.size_bytes(name::HEADER)?.is_some() {
+            return Err(taken());
+        }
+        let header = Header { repository_id: key::random()?, created_ns: now_ns };
+        let repository_key = RepositoryKey::generate()?;
+        let key_name = format!("{}{:016x}", name::KEYS, u64::from_le_bytes(key::random()?));
+        let wrapped = repository_key.wrap(secret, &header.repository_id, &key_name)?;
+        put(&**store, &key_name, wrapped)?;
+        match put(&**store, name::HEADER, header.encode(&repository_key)?)? {
+            PutOutcome::Created => Ok(header),
+            PutOutcome::AlreadyExists => Err(taken()),
+        }
+    }
+
+    /// Opens a repository.
+    ///
+    /// # Errors
+    /// [`Error::input`] where there is none or the secret is wrong, [`Error::damaged`] where header or keys are.
+    pub fn open(store: Arc<dyn Store>, secret: &Secret, options: Options) -> Result<Arc<Repository>> {
+        let place = store.describe();
+        let header_bytes = small_object(&*store, name::HEADER)?.ok_or_else(|| no_repository(&*store))?;
+        let unchecked = UncheckedHeader::decode(&header_bytes, &place)?;
+        let key = open_key(&*store, secret, unchecked.repository_id())?;
+        let header = unchecked.check(&key, &place)?;
+        let pool = |name: &str, threads: usize| {
+            Pool::new(name, threads, threads * 2).map_err(|error| Error::try_again(format!("the system gives no more threads: {error}")))
+        };
+        let (workers, uploads) = (pool("amber-worker", options.workers)?, pool("amber-transfer", options.transfers)?);
+        Ok(Arc::new(Repository { store, key, workers, uploads, level: options.level, header }))
+    }
+
+    /// The repository's identity.
+    pub fn header(&self) -> Header {
+        self.header
+    }
+
+    /// Where the repository is, for messages.
+    pub fn describe(&self) -> String {
+        self.store.describe()
+    }
+
+    /// The store under the repository; only for reading names, sizes and bytes as they are stored.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// A random number for a new run.
+    pub fn new_run(&self) -> Result<RunId> {
+        Ok(RunId(u64::from_le_bytes(key::random()?)))
+    }
+
+    /// The names of all checkpoint manifests, in the order of restore. Names that are not ours are left out.
+    pub fn checkpoints(&self) -> Result<Vec<CheckpointName>> {
+        let listed = self.list_all(name::CHECKPOINTS)?;
+        Ok(listed.iter().filter_map(|object| CheckpointName::parse(&object.name)).collect())
+    }
+
+    /// All objects under a prefix.
+    pub fn list_all(&self, prefix: &str) -> Result<Vec<Listed>> {
+        list_all(&*self.store, prefix)
+    }
+
+    /// The bytes of a key or header object as they are stored, or `None` if it is missing.
+    pub fn small_object(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        small_object(&*self.store, name)
+    }
+}
+
+fn no_repository(store: &dyn Store) -> Error {
+    let place = store.describe();
+    match list_all(store, name::KEYS) {
+        Ok(keys) if !keys.is_empty() => Error::damaged(format!("{place}: the repository's header amber/repository is missing, its keys are there")),
+        _ => Error::input(format!("{place}: there is no repository; `amber init --repo {place}` makes one")),
+    }
+}
+
+/// Tries the secret on every key object.
+fn open_key(store: &dyn Store, secret: &Secret, repository_id: &[u8; 16]) -> Result<RepositoryKey> {
+    let place = store.describe();
+    let (mut damage, mut wrong, mut other) = (Vec::new(), 0, 0);
+    for listed in list_all(store, name::KEYS)? {
+        let object = small_object(store, &listed.name)?.unwrap_or_default();
+        match RepositoryKey::unwrap(&object, secret, repository_id, &listed.name)? {
+            Ok(key) => return Ok(key),
+            Err(Unwrap::WrongSecret) => wrong += 1,
+            Err(Unwrap::OtherKind) => other += 1,
+            Err(Unwrap::Damaged(reason)) => damage.push(format!("{}: {reason}", listed.name)),
+        }
+    }
+    if !damage.is_empty() {
+        return Err(Error::damaged(format!("{place}: key objects are damaged: {}", damage.join("; "))));
+    }
+    if wrong + other == 0 {
+        return Err(Error::damaged(format!("{place}: there is no key object under {}: without one nothing can be opened", name::KEYS)));
+    }
+    let hint = if wrong == 0 { "the repository is opened another way (passphrase or key file)" } else { "it is the wrong passphrase or key file" };
+    Err(Error::input(format!("{place}: none of its {} keys opens: {hint}", wrong + other)))
+}
+
+fn list_all(store: &dyn Store, prefix: &str) -> Result<Vec<Listed>> {
+    let mut all: Vec<Listed> = Vec::new();
+    loop {
+        let page = store.list(prefix, all.last().map(|last| last.name.as_str()), LIST_PAGE)?;
+        let ended = page.len() < LIST_PAGE;
+        all.extend(page);
+        if ended {
+            return Ok(all);
+        }
+    }
+}
+
+fn small_object(store: &dyn Store, name: &str) -> Result<Option<Vec<u8>>> {
+    match store.size_bytes(name)? {
+        None => Ok(None),
+        Some(size_bytes) if size_bytes > SMALL_OBJECT_BYTES_MAX => {
+            Err(Error::damaged(format!("{}: {name} has {size_bytes} bytes, more than any such object", store.describe())))
+        }
+        Some(size_bytes) => Ok(Some(store.get_range(name, 0, size_bytes)?.to_vec())),
+    }
+}
+
+fn put(store: &dyn Store, name: &str, bytes: Vec<u8>) -> Result<PutOutcome> {
+    let digest = digest_of(&bytes);
+    Ok(store.put(name, &[Bytes::from(bytes)], &digest)?)
+}

@@ -1,0 +1,216 @@
+//! Packs: grid blocks, one frame a block, extent after extent.
+//!
+//! An *extent* is what is stored and found again as one: a table (its index block, then its value blocks, in the index block's order) or a
+//! single block of a trailer or of the manifest log. The root's (address, checksum) names the whole extent, because an index block holds
+//! the checksums of its value blocks. So a manifest needs one row per table, not one per block, and asking whether a table is held
+//! already needs no read of the table.
+//!
+//! Flow: [`PackWriter`] opens packs as it needs them, never splits an extent over two, lets full packs finish in the background and gives
+//! each extent its [`Location`]. [`PackReader`] reads extents back and checks each block against the reference in the pack's index.
+//!
+//! Layout: FORMAT.md, "Packs".
+
+use super::Repository;
+use super::frame::ObjectKind;
+use super::name::{PackName, RunId};
+use super::object_reader::ObjectReader;
+use super::object_writer::{Finishing, ObjectWriter};
+use super::wire::Fields;
+use crate::error::{Error, Result};
+use crate::ledger::checksum::Checksum;
+use crate::ledger::grid::{Block, BlockReference};
+use crate::store::Digest;
+use std::sync::Arc;
+
+/// A pack is closed at the first extent after so many stored bytes: large enough that 16 TiB are some 100 000 objects, small enough to verify
+/// and to fetch again alone.
+pub const PACK_BYTES_TARGET: u64 = 64 * 1024 * 1024;
+/// And after so many blocks, which bounds its index to 150 KB also where blocks compress to almost nothing.
+pub const PACK_BLOCKS_TARGET: u64 = 4096;
+/// Size of a block's row in a pack's index.
+const ENTRY_BYTES: usize = 24;
+
+/// A pack as a manifest lists it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PackEntry {
+    /// Its name.
+    pub name: PackName,
+    /// Its number of frames, which is its number of blocks.
+    pub blocks: u32,
+    /// Its stored size.
+    pub stored_bytes: u64,
+    /// Its digest ([`super::object_writer::object_digest`]).
+    pub digest: Digest,
+}
+
+/// Where an extent lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Location {
+    /// The pack's position in the pack table of the manifest (or of the run that writes it).
+    pub pack: u32,
+    /// The frame of the extent's root.
+    pub first_frame: u32,
+    /// How many blocks it has, the root included.
+    pub blocks: u32,
+}
+
+struct OpenPack {
+    name: PackName,
+    writer: ObjectWriter,
+    entries: Vec<u8>,
+}
+
+/// Writes extents into packs.
+pub struct PackWriter {
+    repository: Arc<Repository>,
+    run: RunId,
+    checkpoint_op: u64,
+    /// Position in the pack table of this run's first pack.
+    base: u32,
+    begun: u32,
+    open: Option<OpenPack>,
+    finishing: Vec<(PackName, Finishing)>,
+    finished: Vec<PackEntry>,
+    extent_first_frame: u32,
+}
+
+impl PackWriter {
+    /// Packs of one run. `base` is how many packs the run's pack table begins with (those of the manifest it builds on).
+    pub fn new(repository: &Arc<Repository>, run: RunId, checkpoint_op: u64, base: u32) -> PackWriter {
+        PackWriter {
+            repository: Arc::clone(repository),
+            run,
+            checkpoint_op,
+            base,
+            begun: 0,
+            open: None,
+            finishing: Vec::new(),
+            finished: Vec::new(),
+            extent_first_frame: 0,
+        }
+    }
+
+    /// Begins an extent, in a new pack where the open one is full.
+    pub fn begin_extent(&mut self) -> Result<()> {
+        let full = |pack: &OpenPack| pack.writer.stored_bytes() >= PACK_BYTES_TARGET || pack.writer.frames() >= PACK_BLOCKS_TARGET;
+        if self.open.as_ref().is_some_and(full) {
+            self.close_pack()?;
+        }
+        let open = match &mut self.open {
+            Some(open) => open,
+            none => {
+                let name = PackName { checkpoint_op: self.checkpoint_op, run: self.run, sequence: self.begun };
+                self.begun += 1;
+                let writer = ObjectWriter::create(&self.repository, ObjectKind::Pack, name.object())?;
+                none.insert(OpenPack { name, writer, entries: Vec::new() })
+            }
+        };
+        self.extent_first_frame = open.writer.frames() as u32;
+        Ok(())
+    }
+
+    /// Adds a block to the extent. `plain` must be exactly the bytes that were checked against `reference`.
+    pub fn block(&mut self, reference: BlockReference, plain: impl AsRef<[u8]> + Send + 'static) -> Result<()> {
+        let open = self.open.as_mut().ok_or_else(|| Error::bug("a block outside an extent"))?;
+        open.writer.push(plain)?;
+        open.entries.extend_from_slice(&reference.address.to_le_bytes());
+        open.entries.extend_from_slice(&reference.checksum.0.to_le_bytes());
+        Ok(())
+    }
+
+    /// Ends the extent: where it lies.
+    pub fn end_extent(&mut self) -> Result<Location> {
+        let open = self.open.as_ref().ok_or_else(|| Error::bug("an end without an extent"))?;
+        let blocks = open.writer.frames() as u32 - self.extent_first_frame;
+        Ok(Location { pack: self.base + self.begun - 1, first_frame: self.extent_first_frame, blocks })
+    }
+
+    fn close_pack(&mut self) -> Result<()> {
+        // One pack may be finishing while the next is written; more would hold more memory than the budget has.
+        while self.finishing.len() > 1 {
+            let (name, finishing) = self.finishing.remove(0);
+            self.finished.push(entry(name, finishing)?);
+        }
+        if let Some(open) = self.open.take() {
+            self.finishing.push((open.name, open.writer.finish(open.entries)?));
+        }
+        Ok(())
+    }
+
+    /// Finishes all packs: their rows for the pack table, in order.
+    pub fn finish(mut self) -> Result<Vec<PackEntry>> {
+        self.close_pack()?;
+        for (name, finishing) in self.finishing.drain(..) {
+            self.finished.push(entry(name, finishing)?);
+        }
+        Ok(self.finished)
+    }
+}
+
+fn entry(name: PackName, finishing: Finishing) -> Result<PackEntry> {
+    let stored = finishing.wait()?;
+    Ok(PackEntry { name, blocks: stored.frames, stored_bytes: stored.size_bytes, digest: stored.digest })
+}
+
+/// Reads extents of one pack.
+pub struct PackReader<'a> {
+    object: ObjectReader<'a>,
+    references: Vec<BlockReference>,
+}
+
+impl<'a> PackReader<'a> {
+    /// Opens a pack that a manifest lists.
+    ///
+    /// # Errors
+    /// [`Error::damaged`] when it is not the pack that the manifest means.
+    pub fn open(repository: &'a Repository, entry: &PackEntry) -> Result<PackReader<'a>> {
+        let name = entry.name.object();
+        let object = ObjectReader::open(repository, ObjectKind::Pack, &name, Some(entry.stored_bytes))?;
+        let references = decode_entries(&object.index.entries).filter(|references| references.len() == object.index.frames.len());
+        match references {
+            Some(references) if references.len() == entry.blocks as usize => Ok(PackReader { object, references }),
+            _ => Err(Error::damaged(format!("{name}: its index does not list {} blocks", entry.blocks))),
+        }
+    }
+
+    /// The references of the blocks in frames `first .. first + count`.
+    pub fn references(&self, first: u32, count: u32) -> Option<&[BlockReference]> {
+        self.references.get(first as usize..first.checked_add(count)? as usize)
+    }
+
+    /// Sealed bytes of frames `first .. first + count`, or `None` if there are not so many.
+    pub fn stored_bytes(&self, first: u32, count: u32) -> Option<u64> {
+        self.object.stored_bytes(first, count)
+    }
+
+    /// Blocks in frames `first .. first + count`, each checked by TigerBeetle's own checksums against its reference.
+    ///
+    /// # Errors
+    /// [`Error::damaged`] when one is not what its reference says.
+    pub fn blocks(&self, first: u32, count: u32) -> Result<Vec<(BlockReference, Vec<u8>)>> {
+        let plain = self.object.frames(first, count)?;
+        let references = self.references(first, count).unwrap_or_default();
+        let mut blocks = Vec::with_capacity(plain.len());
+        for (reference, bytes) in references.iter().zip(plain) {
+            let place = |error| Error::damaged(format!("{}: block at address {}: {error}", self.object.name(), reference.address));
+            let exact = Block::check(&bytes, *reference).map_err(place)?.bytes().len() == bytes.len();
+            if !exact {
+                return Err(Error::damaged(format!("{}: block at address {} has bytes behind its end", self.object.name(), reference.address)));
+            }
+            blocks.push((*reference, bytes));
+        }
+        Ok(blocks)
+    }
+}
+
+fn decode_entries(entries: &[u8]) -> Option<Vec<BlockReference>> {
+    if !entries.len().is_multiple_of(ENTRY_BYTES) {
+        return None;
+    }
+    let mut references = Vec::with_capacity(entries.len() / ENTRY_BYTES);
+    let mut fields = Fields::new(entries);
+    while fields.end().is_none() {
+        references.push(BlockReference { address: fields.u64()?, checksum: Checksum(fields.u128()?) });
+    }
+    Some(references)
+}

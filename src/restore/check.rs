@@ -1,0 +1,75 @@
+//! The last look at an image before it gets its name: read back from the disk, as a server would read it.
+//!
+//! The same walk that captured the checkpoint runs over the image: every reachable block against the checksum that its parent gives; then the log, from
+//! the checkpoint to the op that was asked for.
+
+use crate::error::{Error, Result};
+use crate::ledger::grid::BlockReference;
+use crate::ledger::superblock::SuperBlock;
+use crate::progress::Progress;
+use crate::repository::manifest::Manifest;
+use crate::source::checkpoint::{CheckpointSink, Walk};
+use crate::source::extent::{BlockSink, CheckedBlock};
+use crate::source::file::ReadOptions;
+use crate::source::log::{Polled, Tail};
+use std::path::Path;
+
+/// Counts what the walk hands on.
+struct Count<'a> {
+    blocks: u64,
+    bytes: u64,
+    progress: &'a dyn Progress,
+}
+
+impl BlockSink for Count<'_> {
+    fn holds(&mut self, _root: BlockReference) -> bool {
+        false
+    }
+
+    fn begin_extent(&mut self, _root: BlockReference) -> Result<()> {
+        Ok(())
+    }
+
+    fn block(&mut self, _reference: BlockReference, _block: CheckedBlock) -> Result<()> {
+        self.blocks += 1;
+        self.bytes += 512 * 1024;
+        self.progress.position(self.bytes);
+        Ok(())
+    }
+
+    fn end_extent(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    fn abandon_extent(&mut self) {}
+}
+
+impl CheckpointSink for Count<'_> {
+    fn begin_round(&mut self, _superblock: &SuperBlock) -> Result<()> {
+        self.blocks = 0;
+        Ok(())
+    }
+
+    fn expect_extents(&mut self, _extents: u64) {}
+}
+
+/// Checks one image that must hold the checkpoint of `manifest` and the log up to `op`.
+///
+/// # Errors
+/// [`Error::damaged`] with the address or op that is not as it must be.
+pub fn check_image(path: &Path, manifest: &Manifest, op: u64, progress: &dyn Progress) -> Result<()> {
+    let mut count = Count { blocks: 0, bytes: 0, progress };
+    let mut walk = Walk::open(path, ReadOptions::default())?;
+    let superblock = walk.run(&mut count).map_err(|error| Error::from(error).context("the restored image is not whole"))?;
+    if count.blocks != manifest.summary.blocks {
+        return Err(Error::damaged(format!("the restored image has {} reachable blocks, the backup had {}", count.blocks, manifest.summary.blocks)));
+    }
+    let checkpoint = superblock.checkpoint().header();
+    let mut tail = Tail::open(path, ReadOptions::default(), checkpoint.op(), checkpoint.checksum())?;
+    while matches!(tail.poll(&mut |_| Ok(()))?, Polled::Prepares(_)) {}
+    if tail.op() == op {
+        Ok(())
+    } else {
+        Err(Error::damaged(format!("the restored image's log ends at op {}, not at op {op}", tail.op())))
+    }
+}

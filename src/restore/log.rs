@@ -1,0 +1,69 @@
+//! The log behind a checkpoint, out of the segments that its manifest lists.
+//!
+//! Segments may overlap; each op is taken from the first that holds it. The hash chain from the checkpoint on is followed with every prepare, so
+//! a gap or a fork cannot pass.
+
+use crate::error::{Error, Result};
+use crate::ledger::header::PrepareHeader;
+use crate::ledger::wal::{Chain, Prepare};
+use crate::repository::Repository;
+use crate::repository::manifest::Manifest;
+use crate::repository::segment::{PrepareRow, SegmentReader};
+
+/// Gives the prepares behind the checkpoint up to `last_op` to `take`, in order; their headers, and the stored bytes that were fetched.
+///
+/// # Errors
+/// [`Error::damaged`] when the segments do not hold one unbroken chain from the checkpoint to `last_op`.
+pub fn prepares(
+    repository: &Repository,
+    manifest: &Manifest,
+    last_op: u64,
+    take: &mut dyn FnMut(&Prepare<'_>) -> Result<()>,
+) -> Result<(Vec<PrepareHeader>, u64)> {
+    let checkpoint = manifest.superblock.checkpoint().header();
+    let mut chain = Chain::after_header(&checkpoint);
+    let (mut headers, mut bytes_fetched) = (Vec::new(), 0);
+    for entry in &manifest.segments {
+        if entry.name.last_op <= chain.op() || chain.op() >= last_op {
+            continue;
+        }
+        let segment = SegmentReader::open(repository, entry)?;
+        bytes_fetched += entry.stored_bytes;
+        segment.prepares(chain.op() + 1, last_op, &mut |prepare| {
+            let broken = |error| Error::damaged(format!("{}: op {}: {error}", entry.name.object(), prepare.header().op()));
+            chain.accept(prepare.header()).map_err(broken)?;
+            headers.push(*prepare.header());
+            take(prepare)
+        })?;
+    }
+    if chain.op() == last_op {
+        Ok((headers, bytes_fetched))
+    } else {
+        Err(Error::damaged(format!("the log of checkpoint {} ends at op {}, op {last_op} is wanted", checkpoint.op(), chain.op())))
+    }
+}
+
+fn rows(repository: &Repository, manifest: &Manifest) -> Result<Vec<PrepareRow>> {
+    let mut rows: Vec<PrepareRow> = Vec::new();
+    for entry in &manifest.segments {
+        let next_op = rows.last().map_or(manifest.summary.checkpoint_op + 1, |row| row.op + 1);
+        let segment = SegmentReader::open(repository, entry)?;
+        rows.extend(segment.rows.iter().filter(|row| row.op >= next_op && row.op <= manifest.summary.recovered_to_op));
+    }
+    Ok(rows)
+}
+
+/// The last op of this backup at or before a time that is not before its checkpoint's.
+pub fn op_at(repository: &Repository, manifest: &Manifest, timestamp_ns: u64) -> Result<u64> {
+    let rows = rows(repository, manifest)?;
+    let count = rows.partition_point(|row| row.timestamp_ns <= timestamp_ns);
+    Ok(count.checked_sub(1).map_or(manifest.summary.checkpoint_op, |last| rows[last].op))
+}
+
+/// The timestamp of an op that this backup holds; 0 if it holds none of it.
+pub fn timestamp_of(repository: &Repository, manifest: &Manifest, op: u64) -> Result<u64> {
+    if op == manifest.summary.checkpoint_op {
+        return Ok(manifest.summary.checkpoint_timestamp_ns);
+    }
+    Ok(rows(repository, manifest)?.iter().find(|row| row.op == op).map_or(0, |row| row.timestamp_ns))
+}

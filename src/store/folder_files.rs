@@ -1,0 +1,308 @@
+//! The files of a folder store: temporary files, durable folders, and errors that say what to do.
+//!
+//! Every object begins as a file in `.tmp/<session>/` under the root, is synced there and moves to its name with `RENAME_NOREPLACE`, so
+//! a name is either free or holds a whole object. A session is one open store of one process. It holds a lock (`flock`) on its file
+//! `lock` for as long as it lives; whoever begins a session removes those whose lock nobody holds, under `.tmp/lock`, so no process
+//! number has to be trusted. Folders are walked part by part with `O_NOFOLLOW`: a symlink inside the root leads nowhere.
+
+use super::{PutOutcome, RESERVED_PART, StoreError};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{self, AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, RenameFlags};
+use rustix::io::Errno;
+use std::collections::HashSet;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How long a session may wait for another process that is beginning one: cleaning takes far less, so longer means that it hangs.
+const GATE_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// How many sessions one process number may have at once; a number is reused in other containers on one shared folder.
+const SESSIONS_MAX: u32 = 10_000;
+
+const LOCK_LEAF: &str = "lock";
+const FOLDER_MODE: Mode = Mode::RWXU.union(Mode::RGRP).union(Mode::XGRP);
+const FILE_MODE: Mode = Mode::RUSR.union(Mode::WUSR).union(Mode::RGRP);
+const FOLDER_FLAGS: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+/// The root of a folder store and what this process knows of it.
+#[derive(Debug)]
+pub(super) struct Files {
+    root: PathBuf,
+    session: Mutex<Option<Arc<Session>>>,
+    /// Folders (as `a/b`) whose entries in their own folders this process has synced.
+    durable: Mutex<HashSet<String>>,
+}
+
+/// One open store's own folder below `.tmp`.
+#[derive(Debug)]
+struct Session {
+    temporaries: OwnedFd,
+    folder: OwnedFd,
+    leaf: String,
+    /// Kept open: closing it gives up the lock.
+    _lock: OwnedFd,
+    next: AtomicU64,
+}
+
+/// A file on its way. Dropped, it is removed from `.tmp` if it is still there.
+#[derive(Debug)]
+pub(super) struct Temporary {
+    session: Arc<Session>,
+    leaf: String,
+    pub(super) file: File,
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        // After a rename it is gone already; what cannot be removed now goes when a later session cleans up.
+        let _ = fs::unlinkat(&self.session.folder, &self.leaf, AtFlags::empty());
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let _ = fs::unlinkat(&self.folder, LOCK_LEAF, AtFlags::empty());
+        let _ = fs::unlinkat(&self.temporaries, &self.leaf, AtFlags::REMOVEDIR);
+    }
+}
+
+/// The folders of a name and its last part.
+pub(super) fn split(name: &str) -> (&str, &str) {
+    name.rsplit_once('/').unwrap_or(("", name))
+}
+
+/// The system's number of an error; writes that stop half-way without one count as an I/O error.
+pub(super) fn errno(error: &std::io::Error) -> Errno {
+    Errno::from_io_error(error).unwrap_or(Errno::IO)
+}
+
+impl Files {
+    pub(super) fn new(root: &Path) -> Self {
+        Files { root: root.to_owned(), session: Mutex::default(), durable: Mutex::default() }
+    }
+
+    pub(super) fn describe(&self) -> String {
+        self.root.display().to_string()
+    }
+
+    /// The root, or `None` where it does not exist yet.
+    pub(super) fn open_root(&self) -> Result<Option<OwnedFd>, Errno> {
+        // The user named the root, so it may be a symlink itself.
+        absent(fs::open(&self.root, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()))
+    }
+
+    fn make_root(&self) -> Result<OwnedFd, Errno> {
+        if let Some(root) = self.open_root()? {
+            return Ok(root);
+        }
+        match fs::mkdir(&self.root, FOLDER_MODE) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(error) => return Err(error),
+        }
+        let above = self.root.parent().filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        fs::fsync(fs::open(above, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)?;
+        self.open_root()?.ok_or(Errno::NOENT)
+    }
+
+    /// The folder `folders` (`a/b`, or nothing for the root itself); `None` where it does not exist.
+    pub(super) fn folder(&self, folders: &str) -> Result<Option<OwnedFd>, Errno> {
+        let Some(mut folder) = self.open_root()? else { return Ok(None) };
+        for part in folders.split('/').filter(|part| !part.is_empty()) {
+            match absent(fs::openat(&folder, part, FOLDER_FLAGS, Mode::empty()))? {
+                Some(below) => folder = below,
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(folder))
+    }
+
+    /// The folder `folders`, made where missing, and durable all the way up to the root.
+    fn make_folder(&self, folders: &str) -> Result<OwnedFd, Errno> {
+        let mut folder = self.make_root()?;
+        let mut end = 0;
+        for part in folders.split('/').filter(|part| !part.is_empty()) {
+            end += part.len() + usize::from(end > 0);
+            let path = &folders[..end];
+            let made = match fs::mkdirat(&folder, part, FOLDER_MODE) {
+                Ok(()) => true,
+                Err(Errno::EXIST) => false,
+                Err(error) => return Err(error),
+            };
+            let below = fs::openat(&folder, part, FOLDER_FLAGS, Mode::empty())?;
+            // One that another process has just made may not be synced yet, so the first use syncs it too.
+            if made || !self.durable.lock().unwrap_or_else(PoisonError::into_inner).contains(path) {
+                fs::fsync(&folder)?;
+                self.durable.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned());
+            }
+            folder = below;
+        }
+        Ok(folder)
+    }
+
+    /// A new empty file in this store's session, open for reading and writing.
+    pub(super) fn temporary(&self) -> Result<Temporary, Errno> {
+        let session = {
+            let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
+            match &*session {
+                Some(session) => Arc::clone(session),
+                None => Arc::clone(session.insert(Arc::new(self.begin_session()?))),
+            }
+        };
+        let leaf = session.next.fetch_add(1, Ordering::Relaxed).to_string();
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = File::from(fs::openat(&session.folder, &leaf, flags, FILE_MODE)?);
+        Ok(Temporary { session, leaf, file })
+    }
+
+    fn begin_session(&self) -> Result<Session, Errno> {
+        let root = self.make_root()?;
+        exists_or(fs::mkdirat(&root, RESERVED_PART, FOLDER_MODE))?;
+        let temporaries = fs::openat(&root, RESERVED_PART, FOLDER_FLAGS, Mode::empty())?;
+        let gate = open_lock(&temporaries)?;
+        if lock_gate(&gate)? {
+            clean(&temporaries);
+        }
+        for number in 0..SESSIONS_MAX {
+            let leaf = format!("{}-{number}", std::process::id());
+            match fs::mkdirat(&temporaries, &leaf, FOLDER_MODE) {
+                Ok(()) => {}
+                Err(Errno::EXIST) => continue,
+                Err(error) => return Err(error),
+            }
+            let folder = fs::openat(&temporaries, &leaf, FOLDER_FLAGS, Mode::empty())?;
+            let lock = open_lock(&folder)?;
+            // Where locks do not exist nobody cleans either.
+            let _ = fs::flock(&lock, FlockOperation::NonBlockingLockExclusive);
+            return Ok(Session { temporaries, folder, leaf, _lock: lock, next: AtomicU64::new(0) });
+        }
+        Err(Errno::EXIST)
+    }
+
+    /// Moves a file that is written to its name, create-only. When it returns, the object (also one that was there already) is durable.
+    pub(super) fn publish(&self, temporary: &Temporary, name: &str) -> Result<PutOutcome, Errno> {
+        let (folders, leaf) = split(name);
+        temporary.file.sync_all().map_err(|error| errno(&error))?;
+        let folder = self.make_folder(folders)?;
+        let session = &temporary.session;
+        let moved = match fs::renameat_with(&session.folder, &temporary.leaf, &folder, leaf, RenameFlags::NOREPLACE) {
+            // Some file systems (NFS, many FUSE ones) know no such flag; a hard link is create-only everywhere.
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+                fs::linkat(&session.folder, &temporary.leaf, &folder, leaf, AtFlags::empty())
+            }
+            moved => moved,
+        };
+        let outcome = match moved {
+            Ok(()) => PutOutcome::Created,
+            Err(Errno::EXIST) if is_folder(&folder, leaf)? => return Err(Errno::ISDIR),
+            Err(Errno::EXIST) => PutOutcome::AlreadyExists,
+            Err(error) => return Err(error),
+        };
+        fs::fsync(&folder)?;
+        Ok(outcome)
+    }
+
+    /// Whether an object of this name exists already, and then makes sure that it is durable.
+    pub(super) fn exists_durably(&self, name: &str) -> Result<bool, Errno> {
+        let (folders, leaf) = split(name);
+        let Some(folder) = self.folder(folders)? else { return Ok(false) };
+        match absent(fs::statat(&folder, leaf, AtFlags::SYMLINK_NOFOLLOW))? {
+            None => Ok(false),
+            Some(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => Err(Errno::ISDIR),
+            Some(_) => {
+                fs::fsync(self.make_folder(folders)?)?;
+                Ok(true)
+            }
+        }
+    }
+
+    /// What the system's error means for whoever called.
+    pub(super) fn error(&self, action: &'static str, name: &str, error: Errno) -> StoreError {
+        let refused =
+            |reason: &str| StoreError::Refused { store: self.describe(), action, name: name.to_owned(), reason: reason.to_owned() };
+        let unavailable = |reason: String| StoreError::Unavailable { store: self.describe(), action, name: name.to_owned(), reason };
+        match error {
+            Errno::NOENT => refused("the folder that the repository should be in does not exist: make it, or mount it"),
+            Errno::ACCESS | Errno::PERM => refused("permission denied: let this user read and write the folder and everything in it"),
+            Errno::ROFS => refused("the file system is mounted read-only: mount it for writing"),
+            Errno::NOTDIR | Errno::ISDIR => refused("a file stands where a folder should be, or a folder where a file should be"),
+            Errno::LOOP => refused("a symbolic link stands in the way: inside a repository none is followed"),
+            Errno::NAMETOOLONG => refused("the name is too long for this file system"),
+            Errno::XDEV => refused("another file system is mounted inside the folder: a repository lies in one file system"),
+            Errno::OPNOTSUPP | Errno::MLINK | Errno::INVAL => {
+                refused("this file system can neither rename without replacing nor make hard links: put the repository on another one")
+            }
+            Errno::NOSPC | Errno::DQUOT => unavailable(format!("the disk is full ({}): make room or raise the quota", self.free_space())),
+            Errno::AGAIN => unavailable(format!("another process has held {RESERVED_PART}/{LOCK_LEAF} for {} s", GATE_WAIT_MAX.as_secs())),
+            other => unavailable(std::io::Error::from(other).to_string()),
+        }
+    }
+
+    fn free_space(&self) -> String {
+        match fs::statvfs(&self.root) {
+            Ok(space) => format!("{} bytes and {} files free", space.f_bavail.saturating_mul(space.f_frsize), space.f_favail),
+            Err(_) => "free space unknown".to_owned(),
+        }
+    }
+}
+
+/// `None` for what does not exist.
+pub(super) fn absent<T>(result: Result<T, Errno>) -> Result<Option<T>, Errno> {
+    match result {
+        Ok(found) => Ok(Some(found)),
+        Err(Errno::NOENT) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn exists_or(result: Result<(), Errno>) -> Result<(), Errno> {
+    match result {
+        Err(Errno::EXIST) => Ok(()),
+        other => other,
+    }
+}
+
+fn is_folder(folder: impl AsFd, leaf: &str) -> Result<bool, Errno> {
+    let stat = fs::statat(folder, leaf, AtFlags::SYMLINK_NOFOLLOW)?;
+    Ok(FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
+}
+
+fn open_lock(folder: impl AsFd) -> Result<OwnedFd, Errno> {
+    fs::openat(folder, LOCK_LEAF, OFlags::CREATE | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC, FILE_MODE)
+}
+
+/// Waits for the gate; false where this file system has no locks.
+fn lock_gate(gate: &OwnedFd) -> Result<bool, Errno> {
+    let began = Instant::now();
+    loop {
+        match fs::flock(gate, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(true),
+            Err(Errno::WOULDBLOCK) if began.elapsed() < GATE_WAIT_MAX => std::thread::sleep(Duration::from_millis(20)),
+            Err(Errno::WOULDBLOCK) => return Err(Errno::AGAIN),
+            Err(Errno::INTR) => {}
+            Err(_) => return Ok(false),
+        }
+    }
+}
+
+/// Removes sessions that nobody holds. What cannot be removed stays for the next time: it costs room, never a wrong result.
+fn clean(temporaries: &OwnedFd) {
+    let Ok(entries) = Dir::read_from(temporaries) else { return };
+    for entry in entries.flatten() {
+        let Ok(folder) = fs::openat(temporaries, entry.file_name(), FOLDER_FLAGS, Mode::empty()) else { continue };
+        if matches!(entry.file_name().to_bytes(), b"." | b"..") {
+            continue;
+        }
+        let lock = open_lock(&folder);
+        if !lock.as_ref().is_ok_and(|lock| fs::flock(lock, FlockOperation::NonBlockingLockExclusive).is_ok()) {
+            continue;
+        }
+        let Ok(leftovers) = Dir::read_from(&folder) else { continue };
+        for leftover in leftovers.flatten() {
+            let _ = fs::unlinkat(&folder, leftover.file_name(), AtFlags::empty());
+        }
+        let _ = fs::unlinkat(temporaries, entry.file_name(), AtFlags::REMOVEDIR);
+    }
+}

@@ -1,0 +1,212 @@
+//! Tests of the folder store that look at its files.
+
+use super::*;
+use crate::store::contract::{contract, digest_of, part_of, pattern, put_bytes};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// A folder for one test, removed at its end.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let path = std::env::temp_dir().join(format!("amber-folder-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)));
+        std::fs::create_dir(&path).unwrap();
+        Scratch(path)
+    }
+
+    fn store(&self) -> FolderStore {
+        FolderStore::open(&self.0).unwrap()
+    }
+
+    /// Sessions (not the lock) below `.tmp`.
+    fn sessions(&self) -> Vec<PathBuf> {
+        let Ok(entries) = std::fs::read_dir(self.0.join(".tmp")) else { return Vec::new() };
+        entries.map(|entry| entry.unwrap().path()).filter(|path| path.is_dir()).collect()
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn passes_the_contract() {
+    let scratch = Scratch::new();
+    let store = Arc::new(scratch.store());
+    contract(store.clone());
+    let session = scratch.sessions();
+    assert_eq!(session.len(), 1);
+    assert_eq!(std::fs::read_dir(&session[0]).unwrap().count(), 1, "only the lock is left");
+    drop(store);
+    assert!(scratch.sessions().is_empty());
+}
+
+#[test]
+fn the_root_is_made_by_the_first_put_only() {
+    let scratch = Scratch::new();
+    let root = scratch.0.join("new");
+    let store = FolderStore::open(&root).unwrap();
+    assert_eq!(store.describe(), root.display().to_string());
+    assert_eq!(store.size_bytes("a"), Ok(None));
+    assert_eq!(store.list("", None, 10), Ok(Vec::new()));
+    assert_eq!(store.list("a/b", None, 10), Ok(Vec::new()));
+    store.delete("a").unwrap();
+    assert!(matches!(store.get_range("a", 0, 0), Err(StoreError::NotFound { .. })));
+    assert!(!root.exists());
+    put_bytes(&store, "a/b/c", b"content");
+    assert_eq!(std::fs::read(root.join("a/b/c")).unwrap(), b"content");
+    let deeper = FolderStore::open(&scratch.0.join("x/y")).unwrap();
+    let refused = deeper.put("a", &[], &digest_of(b"")).unwrap_err();
+    assert!(matches!(&refused, StoreError::Refused { reason, .. } if reason.contains("does not exist")), "{refused}");
+    let file = FolderStore::open(&root.join("a/b/c")).unwrap_err();
+    assert!(matches!(&file, StoreError::Refused { action: "open", .. }), "{file}");
+}
+
+#[test]
+fn relative_roots_work() {
+    let scratch = Scratch::new();
+    let files = Files::new(Path::new("."));
+    assert!(files.open_root().unwrap().is_some());
+    drop(scratch);
+}
+
+#[test]
+fn a_file_is_no_folder_and_a_folder_no_file() {
+    let scratch = Scratch::new();
+    let store = scratch.store();
+    put_bytes(&store, "a/b", b"1");
+    for name in ["a", "a/b/c", "a/b/c/d"] {
+        let refused = store.put(name, &[], &digest_of(b"")).unwrap_err();
+        assert!(matches!(&refused, StoreError::Refused { reason, .. } if reason.contains("stands where")), "{name}: {refused}");
+        let upload = store.begin_multipart(name).unwrap();
+        upload.part(1, &[Bytes::from_static(b"1")], &digest_of(b"1")).unwrap();
+        assert!(matches!(upload.complete(&[part_of(b"1")]), Err(StoreError::Refused { .. })), "{name}");
+        assert_eq!(store.size_bytes(name), Ok(None));
+        assert!(matches!(store.get_range(name, 0, 0), Err(StoreError::NotFound { .. })));
+        store.delete(name).unwrap();
+    }
+    assert_eq!(store.size_bytes("a/b"), Ok(Some(1)));
+}
+
+#[test]
+fn links_are_not_followed() {
+    let outside = Scratch::new();
+    std::fs::write(outside.0.join("secret"), b"outside").unwrap();
+    let scratch = Scratch::new();
+    symlink(&outside.0, scratch.0.join("folder")).unwrap();
+    symlink(outside.0.join("secret"), scratch.0.join("file")).unwrap();
+    rustix::fs::mknodat(rustix::fs::CWD, scratch.0.join("fifo"), FileType::Fifo, Mode::RUSR, 0).unwrap();
+    let store = scratch.store();
+    for name in ["file", "folder/secret", "fifo"] {
+        assert!(matches!(store.get_range(name, 0, 1), Err(StoreError::NotFound { .. })), "{name}");
+        assert_eq!(store.size_bytes(name), Ok(None));
+    }
+    assert_eq!(store.list("", None, 10), Ok(Vec::new()));
+    let refused = store.put("folder/new", &[], &digest_of(b"")).unwrap_err();
+    assert!(matches!(refused, StoreError::Refused { .. }), "{refused}");
+    assert_eq!(store.put("file", &[], &digest_of(b"")), Ok(PutOutcome::AlreadyExists));
+    store.delete("folder/secret").unwrap();
+    assert_eq!(std::fs::read_dir(&outside.0).unwrap().count(), 1);
+    let linked = scratch.0.join("root");
+    symlink(&outside.0, &linked).unwrap();
+    assert_eq!(FolderStore::open(&linked).unwrap().size_bytes("secret"), Ok(Some(7)), "the root itself may be a link");
+}
+
+#[test]
+fn leftovers_of_the_dead_go_and_of_the_living_stay() {
+    let scratch = Scratch::new();
+    let living = scratch.store();
+    let upload = living.begin_multipart("a").unwrap();
+    upload.part(1, &[Bytes::from_static(b"1")], &digest_of(b"1")).unwrap();
+    let dead = scratch.0.join(".tmp/1-0");
+    std::fs::create_dir(&dead).unwrap();
+    std::fs::write(dead.join("lock"), b"").unwrap();
+    std::fs::write(dead.join("0"), b"half").unwrap();
+    let dead_early = scratch.0.join(".tmp/1-1");
+    std::fs::create_dir(&dead_early).unwrap();
+    std::fs::write(scratch.0.join(".tmp/stray"), b"").unwrap();
+    put_bytes(&scratch.store(), "b", b"2");
+    assert!(!dead.exists() && !dead_early.exists());
+    assert_eq!(scratch.sessions().len(), 1, "the living one");
+    assert_eq!(upload.complete(&[part_of(b"1")]), Ok(PutOutcome::Created));
+    assert_eq!(living.size_bytes("a"), Ok(Some(1)));
+}
+
+#[test]
+fn strange_files_are_not_listed() {
+    let scratch = Scratch::new();
+    let store = scratch.store();
+    put_bytes(&store, "a/b", b"1");
+    std::fs::create_dir(scratch.0.join("lost+found")).unwrap();
+    std::fs::create_dir(scratch.0.join("empty")).unwrap();
+    std::fs::write(scratch.0.join("Notes"), b"").unwrap();
+    std::fs::write(scratch.0.join("a").join(std::ffi::OsString::from("\u{e4}")), b"").unwrap();
+    let listed = store.list("", None, 10).unwrap();
+    assert_eq!(listed, [Listed { name: "a/b".to_owned(), size_bytes: 1 }]);
+}
+
+#[test]
+fn parts_that_do_not_fit_are_refused() {
+    let scratch = Scratch::new();
+    let store = scratch.store();
+    let upload = store.begin_multipart("a").unwrap();
+    let send = |number, content: &Bytes| upload.part(number, std::slice::from_ref(content), &digest_of(content));
+    let (four, five, three) = (pattern(1, 4), pattern(2, 5), pattern(3, 3));
+    send(3, &three).unwrap();
+    send(3, &three).unwrap();
+    send(2, &four).unwrap();
+    assert!(matches!(send(4, &five), Err(StoreError::Refused { .. })));
+    assert!(matches!(send(1, &three), Err(StoreError::Refused { .. })));
+    send(1, &four).unwrap();
+    let parts = [part_of(&four), part_of(&four), part_of(&three)];
+    assert_eq!(upload.complete(&parts), Ok(PutOutcome::Created));
+    assert_eq!(store.get_range("a", 0, 11).unwrap(), [&four[..], &four, &three].concat());
+}
+
+#[test]
+fn waiting_part_that_comes_again_is_taken_from_the_second_time() {
+    let scratch = Scratch::new();
+    let store = scratch.store();
+    let upload = store.begin_multipart("a").unwrap();
+    let send = |number, content: &Bytes| upload.part(number, std::slice::from_ref(content), &digest_of(content)).unwrap();
+    let (first, old, new) = (pattern(1, 8), pattern(2, 8), pattern(3, 8));
+    send(2, &old);
+    send(1, &first);
+    send(2, &new);
+    assert_eq!(upload.complete(&[part_of(&first), part_of(&new)]), Ok(PutOutcome::Created));
+    assert_eq!(store.get_range("a", 0, 16).unwrap(), [first, new].concat());
+}
+
+#[test]
+fn errors_say_what_to_do() {
+    let scratch = Scratch::new();
+    let files = Files::new(&scratch.0);
+    let text = |errno| files.error("put", "a", errno).to_string();
+    assert!(text(Errno::NOSPC).contains("bytes and"), "{}", text(Errno::NOSPC));
+    assert!(matches!(files.error("put", "a", Errno::DQUOT), StoreError::Unavailable { .. }));
+    assert!(matches!(files.error("put", "a", Errno::IO), StoreError::Unavailable { .. }));
+    assert!(matches!(files.error("put", "a", Errno::AGAIN), StoreError::Unavailable { .. }));
+    for errno in [Errno::ACCESS, Errno::ROFS, Errno::XDEV, Errno::NAMETOOLONG, Errno::LOOP, Errno::INVAL] {
+        assert!(matches!(files.error("put", "a", errno), StoreError::Refused { .. }), "{errno}");
+    }
+    assert!(Files::new(Path::new("/does/not/exist")).error("put", "a", Errno::NOSPC).to_string().contains("unknown"));
+    assert_eq!(errno(&std::io::Error::other("no number")), Errno::IO);
+}
+
+/// A full disk: /dev/shm is too large to fill, so a process limit stands in for it elsewhere; here a folder that may not be written.
+#[test]
+fn missing_permission_is_refused() {
+    let scratch = Scratch::new();
+    let store = scratch.store();
+    std::fs::set_permissions(&scratch.0, std::fs::Permissions::from_mode(0o555)).unwrap();
+    let outcome = store.put("a", &[], &digest_of(b""));
+    if std::fs::metadata("/proc/self").is_ok_and(|process| process.uid() != 0) {
+        assert!(matches!(outcome, Err(StoreError::Refused { .. })), "{outcome:?}");
+    }
+    std::fs::set_permissions(&scratch.0, std::fs::Permissions::from_mode(0o755)).unwrap();
+}

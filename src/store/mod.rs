@@ -1,0 +1,503 @@
+//! Where objects live: one trait, three stores.
+//!
+//! A store knows names and bytes and nothing of what they mean. Objects are written once and never changed: every put is
+//! create-only ([`PutOutcome::AlreadyExists`] where the name was taken), so a repository can live under Object Lock. The digest of
+//! the bytes is computed once by the caller and handed down, so that a store can have the server check it without hashing again.
+//!
+//! The calls block; a caller that wants several requests in flight calls from several threads (every store is `Sync`).
+//!
+//! The flow: [`StoreUrl::parse`] reads what the user wrote, [`open`] makes the store; [`check_name`] guards every call. [`mod@folder`] keeps
+//! objects as files, [`s3`] on any server that speaks S3, [`memory`] is for tests. All three pass the same checks (`contract`).
+
+#[cfg(any(test, feature = "samples"))]
+pub mod contract;
+pub mod folder;
+mod folder_files;
+mod folder_multipart;
+pub mod memory;
+pub mod s3;
+mod s3_client;
+mod s3_error;
+mod s3_http;
+mod s3_list;
+mod s3_multipart;
+
+use bytes::Bytes;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+pub use s3::{S3Options, ServerSideEncryption, TlsMinimum};
+
+/// Longest name of an object, in bytes. S3 allows 1024 for prefix and name together; the rest is for the user's prefix.
+pub const NAME_BYTES_MAX: usize = 512;
+
+/// Longest part of a name, in bytes: the most that Linux file systems take for one file name.
+pub const NAME_PART_BYTES_MAX: usize = 255;
+
+/// Longest prefix within a bucket, in bytes: with a `/` and the longest name it stays below the 1024 that S3 allows for a key.
+pub const PREFIX_BYTES_MAX: usize = 400;
+
+/// Most parts of one multipart object: the limit of S3.
+/// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html>
+pub const PARTS_MAX: u32 = 10_000;
+
+/// Smallest part but the last: the limit of S3, in bytes (same page).
+pub const PART_BYTES_MIN: u64 = 5 * 1024 * 1024;
+
+/// First part of names that belongs to the folder store itself; no object may be there, so that every store takes the same names.
+pub(crate) const RESERVED_PART: &str = ".tmp";
+
+const _: () = assert!(PREFIX_BYTES_MAX + 1 + NAME_BYTES_MAX <= 1024);
+
+/// SHA-256 of the bytes of one put or one part.
+pub type Digest = [u8; 32];
+
+/// What became of a create-only put.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PutOutcome {
+    /// The object is durable under its name.
+    Created,
+    /// The name was taken already; nothing was written.
+    AlreadyExists,
+}
+
+/// One object in a listing.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Listed {
+    /// The object's name, relative to the store's root, with `/` between parts.
+    pub name: String,
+    /// Stored size.
+    pub size_bytes: u64,
+}
+
+/// What a store can do beyond the least that Amber needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Capabilities {
+    /// A create-only put is race-free (`If-None-Match: *` is honoured). Without it two writers of one name may overwrite one another.
+    pub conditional_put: bool,
+    /// The store compares the digest with the bytes that arrived. Without it only the sending side is checked (the store hashes the body
+    /// itself before it sends), and bytes that change on the way are found when they are read back.
+    pub digest_checked: bool,
+}
+
+/// Why a store refused, by what the caller does next.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// There is no object of this name.
+    #[error("{store}: there is no object {name}")]
+    NotFound {
+        /// Which store, as the user named it.
+        store: String,
+        /// The object.
+        name: String,
+    },
+    /// The object is shorter than the range asked for: it was cut, or another object stands in its place.
+    #[error("{store}: {name} holds {size_bytes} bytes, but bytes {offset} to {end} were asked for")]
+    Short {
+        /// Which store.
+        store: String,
+        /// The object.
+        name: String,
+        /// The object's real size.
+        size_bytes: u64,
+        /// First byte asked for.
+        offset: u64,
+        /// One past the last byte asked for.
+        end: u64,
+    },
+    /// The store says no and will say no again: credentials, permission, a wrong bucket, a bad name.
+    #[error("{store}: {action} {name}: {reason}")]
+    Refused {
+        /// Which store.
+        store: String,
+        /// What was tried (`put`, `get`, ...).
+        action: &'static str,
+        /// The object or prefix.
+        name: String,
+        /// What the store said, and what to do.
+        reason: String,
+    },
+    /// The store cannot be reached or is overloaded, also after retries.
+    #[error("{store}: {action} {name}: {reason}")]
+    Unavailable {
+        /// Which store.
+        store: String,
+        /// What was tried.
+        action: &'static str,
+        /// The object or prefix.
+        name: String,
+        /// What the store or the network said.
+        reason: String,
+    },
+    /// The server got other bytes than were sent (it compared the digest), also after retries.
+    #[error("{store}: {action} {name}: the bytes arrived changed: {reason}")]
+    Corrupted {
+        /// Which store.
+        store: String,
+        /// What was tried.
+        action: &'static str,
+        /// The object.
+        name: String,
+        /// What the server said.
+        reason: String,
+    },
+}
+
+/// A place for objects. Names are relative, `/`-separated, of `[a-z0-9._-]` parts; [`check_name`] is what every store calls first.
+/// No name may also be the folder of another (`a` beside `a/b`): a folder cannot hold both, and some S3 servers cannot either.
+///
+/// The calls block the thread and must not be made from inside an async task.
+pub trait Store: Send + Sync + fmt::Debug {
+    /// The store as the user named it (never with credentials), for messages.
+    fn describe(&self) -> String;
+
+    /// What this store can do; may ask the server once.
+    fn capabilities(&self) -> Capabilities;
+
+    /// Writes a whole object under a free name. Durable when it returns.
+    ///
+    /// `body` is the object in pieces, so that a caller need not copy them together; `digest` is the SHA-256 of all of it. A digest
+    /// that does not fit the bytes is [`StoreError::Corrupted`] and nothing is written. The caller keeps a put to 16 MiB or so, which
+    /// one retry may send again, and sends larger objects in parts.
+    fn put(&self, name: &str, body: &[Bytes], digest: &Digest) -> Result<PutOutcome, StoreError>;
+
+    /// Begins an object that is sent in parts. Nothing is visible under the name until [`Multipart::complete`].
+    fn begin_multipart(&self, name: &str) -> Result<Box<dyn Multipart>, StoreError>;
+
+    /// Reads exactly `length` bytes from `offset`; [`StoreError::Short`] if the object does not hold them. No bytes at the very end
+    /// are there; none beyond the end are not.
+    fn get_range(&self, name: &str, offset: u64, length: u64) -> Result<Bytes, StoreError>;
+
+    /// The stored size of an object, or `None` if there is none of that name.
+    fn size_bytes(&self, name: &str) -> Result<Option<u64>, StoreError>;
+
+    /// Up to `limit` objects whose names begin with `prefix`, in byte order of their names, after `after` if given. `prefix` may end
+    /// inside a part; fewer than `limit` means that these are the last.
+    fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<Listed>, StoreError>;
+
+    /// Removes an object; one that is not there is no error.
+    fn delete(&self, name: &str) -> Result<(), StoreError>;
+}
+
+/// An object on its way in parts. Dropped without [`complete`](Multipart::complete), it is aborted as far as the store can be reached.
+pub trait Multipart: Send + Sync {
+    /// Sends one part. `number` counts from 1; parts may be sent in any order and from several threads; every part but the last has
+    /// the same size (at least 5 MiB for S3). A part that is sent again replaces the one before.
+    fn part(&self, number: u32, body: &[Bytes], digest: &Digest) -> Result<(), StoreError>;
+
+    /// Joins parts 1 to `parts` into the object, create-only. The store checks that it holds just these parts, with these sizes and digests.
+    fn complete(self: Box<Self>, parts: &[Part]) -> Result<PutOutcome, StoreError>;
+
+    /// Gives the parts back.
+    fn abort(self: Box<Self>) -> Result<(), StoreError>;
+}
+
+/// What the caller knows of a part that it sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// Its size.
+    pub size_bytes: u64,
+    /// SHA-256 of its bytes.
+    pub digest: Digest,
+}
+
+/// Checks the name of an object: parts of `[a-z0-9._-]`, none empty, `.` or `..`, at most [`NAME_BYTES_MAX`] bytes. The error is only
+/// the reason; the store adds itself and the name.
+pub fn check_name(name: &str) -> Result<(), String> {
+    if name.is_empty() || name.len() > NAME_BYTES_MAX {
+        return Err(format!("a name has 1 to {NAME_BYTES_MAX} bytes, this one {}", name.len()));
+    }
+    name.split('/').try_for_each(check_part)?;
+    check_reserved(name)
+}
+
+/// Checks the prefix of a listing: as a name, but its last part may be unfinished or missing.
+pub(crate) fn check_prefix(prefix: &str) -> Result<(), String> {
+    if prefix.len() > NAME_BYTES_MAX {
+        return Err(format!("a prefix has at most {NAME_BYTES_MAX} bytes, this one {}", prefix.len()));
+    }
+    let (folders, unfinished) = match prefix.rsplit_once('/') {
+        Some((folders, unfinished)) => (Some(folders), unfinished),
+        None => (None, prefix),
+    };
+    if let Some(folders) = folders {
+        folders.split('/').try_for_each(check_part)?;
+        check_reserved(folders)?;
+    }
+    check_characters(unfinished)
+}
+
+fn check_part(part: &str) -> Result<(), String> {
+    if part.is_empty() || part == "." || part == ".." {
+        return Err("a part between two '/' may not be empty, '.' or '..'".to_owned());
+    }
+    if part.len() > NAME_PART_BYTES_MAX {
+        return Err(format!("a part between two '/' has at most {NAME_PART_BYTES_MAX} bytes, this one {}", part.len()));
+    }
+    check_characters(part)
+}
+
+fn check_characters(part: &str) -> Result<(), String> {
+    match part.bytes().find(|byte| !matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-')) {
+        None => Ok(()),
+        Some(_) => Err("only a-z, 0-9, '.', '_', '-' and '/' may stand in a name".to_owned()),
+    }
+}
+
+fn check_reserved(name: &str) -> Result<(), String> {
+    if name == RESERVED_PART || name.strip_prefix(RESERVED_PART).is_some_and(|rest| rest.starts_with('/')) {
+        return Err(format!("{RESERVED_PART} is where a folder keeps files on their way"));
+    }
+    Ok(())
+}
+
+/// What every store asks of a part's number before it takes the part: the error is only the reason.
+pub(crate) fn check_part_number(number: u32) -> Result<(), String> {
+    if !(1..=PARTS_MAX).contains(&number) {
+        return Err(format!("parts are numbered 1 to {PARTS_MAX}, not {number}"));
+    }
+    Ok(())
+}
+
+/// Compares the parts that a store holds (`number`, size and digest, by rising number) with those that the caller completes with.
+pub(crate) fn check_parts<'a>(held: impl ExactSizeIterator<Item = (u32, &'a Part)>, expected: &[Part]) -> Result<(), String> {
+    if expected.is_empty() {
+        return Err("an object in parts has at least one part".to_owned());
+    }
+    if held.len() != expected.len() {
+        return Err(format!("{} parts were sent, but {} are to be joined", held.len(), expected.len()));
+    }
+    let part_bytes = expected[0].size_bytes;
+    for ((number, part), (wanted_number, wanted)) in held.zip((1u32..).zip(expected)) {
+        let last = wanted_number as usize == expected.len();
+        if number != wanted_number {
+            return Err(format!("part {wanted_number} was not sent"));
+        }
+        if part.size_bytes != wanted.size_bytes {
+            return Err(format!("part {number} holds {} bytes, not {}", part.size_bytes, wanted.size_bytes));
+        }
+        if part.digest != wanted.digest {
+            return Err(format!("part {number} has another SHA-256 than the one to be joined"));
+        }
+        if part.size_bytes > part_bytes || (part.size_bytes != part_bytes && !last) {
+            return Err(format!(
+                "part {number} holds {} bytes and part 1 {part_bytes}: all parts but the last have one size",
+                part.size_bytes
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// SHA-256 over pieces, compared with what the caller says; the error is only the reason.
+pub(crate) fn check_digest(body: &[Bytes], digest: &Digest) -> Result<(), String> {
+    let mut context = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
+    body.iter().for_each(|piece| context.update(piece));
+    let found = context.finish();
+    if found.as_ref() != digest {
+        return Err(format!("the bytes have SHA-256 {}, but {} was said", hex(found.as_ref()), hex(digest)));
+    }
+    Ok(())
+}
+
+/// Lower-case hexadecimal.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(|digit| char::from(DIGITS[usize::from(digit)])).collect()
+}
+
+/// Size of a body in pieces, in bytes.
+pub(crate) fn body_bytes(body: &[Bytes]) -> u64 {
+    body.iter().map(|piece| piece.len() as u64).sum()
+}
+
+/// Where a repository is, as the user writes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StoreUrl {
+    /// A folder on this machine: a path, or `file:///path`.
+    Folder(PathBuf),
+    /// `s3://bucket/prefix`; the prefix may be empty and never begins or ends with `/`.
+    S3 {
+        /// The bucket's name, or an access point's alias.
+        bucket: String,
+        /// What stands before every name in the bucket.
+        prefix: String,
+    },
+}
+
+impl StoreUrl {
+    /// Reads a folder's path, `file:///path` or `s3://bucket/prefix`. What stands in a refused URL is not repeated where it may hold a secret.
+    pub fn parse(url: &str) -> Result<StoreUrl, StoreError> {
+        let refused =
+            |shown: &str, reason: String| StoreError::Refused { store: shown.to_owned(), action: "open", name: String::new(), reason };
+        let Some((scheme, rest)) = url.split_once("://") else {
+            if url.is_empty() {
+                return Err(refused("repository", "its URL is empty: write a folder's path or s3://bucket/prefix".to_owned()));
+            }
+            return Ok(StoreUrl::Folder(PathBuf::from(url)));
+        };
+        match scheme {
+            "file" if rest.starts_with('/') => Ok(StoreUrl::Folder(PathBuf::from(rest))),
+            "file" => Err(refused(url, "a file URL names an absolute path: file:///path".to_owned())),
+            "s3" if rest.contains('@') => {
+                Err(refused("s3://", "credentials do not belong in the URL: use the environment, a profile or a role of AWS".to_owned()))
+            }
+            "s3" => {
+                let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+                let prefix = prefix.strip_suffix('/').unwrap_or(prefix);
+                check_bucket(bucket).map_err(|reason| refused(url, reason))?;
+                check_bucket_prefix(prefix).map_err(|reason| refused(url, reason))?;
+                Ok(StoreUrl::S3 { bucket: bucket.to_owned(), prefix: prefix.to_owned() })
+            }
+            _ => Err(refused(
+                &format!("{scheme}://"),
+                "Amber keeps repositories in a folder (a path or file:///path) or in S3 (s3://bucket/prefix)".to_owned(),
+            )),
+        }
+    }
+}
+
+impl fmt::Display for StoreUrl {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StoreUrl::Folder(path) => write!(formatter, "{}", path.display()),
+            StoreUrl::S3 { bucket, prefix } if prefix.is_empty() => write!(formatter, "s3://{bucket}"),
+            StoreUrl::S3 { bucket, prefix } => write!(formatter, "s3://{bucket}/{prefix}"),
+        }
+    }
+}
+
+/// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html>, with `_` as some servers have it.
+fn check_bucket(bucket: &str) -> Result<(), String> {
+    let fits =
+        (3..=63).contains(&bucket.len()) && bucket.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-' | b'_'));
+    if fits { Ok(()) } else { Err("a bucket's name has 3 to 63 characters of a-z, 0-9, '.', '-': s3://bucket/prefix".to_owned()) }
+}
+
+/// The prefix is the user's, so it may hold every character that S3 calls safe.
+/// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html>
+fn check_bucket_prefix(prefix: &str) -> Result<(), String> {
+    if prefix.is_empty() {
+        return Ok(());
+    }
+    if prefix.len() > PREFIX_BYTES_MAX {
+        return Err(format!("a prefix in a bucket has at most {PREFIX_BYTES_MAX} bytes, this one {}", prefix.len()));
+    }
+    let good = |byte: u8| byte.is_ascii_alphanumeric() || b"!-_.*'()".contains(&byte);
+    if prefix.split('/').any(|part| part.is_empty() || part == "." || part == ".." || !part.bytes().all(good)) {
+        return Err("a prefix in a bucket has parts of letters, digits and !-_.*'(), none of them empty, '.' or '..'".to_owned());
+    }
+    Ok(())
+}
+
+/// Opens the store that `url` names. Nothing is written, and an S3 server is not asked yet; `s3` is only used for `s3://`.
+pub fn open(url: &StoreUrl, s3: &S3Options) -> Result<Arc<dyn Store>, StoreError> {
+    match url {
+        StoreUrl::Folder(path) => Ok(Arc::new(folder::FolderStore::open(path)?)),
+        StoreUrl::S3 { bucket, prefix } => Ok(Arc::new(s3::S3Store::open(bucket, prefix, s3)?)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names() {
+        let longest = format!("{}/{}/x", "a".repeat(255), "b".repeat(254));
+        assert_eq!(longest.len(), NAME_BYTES_MAX);
+        for name in ["a", "a/b", "a.b-c_d/0", "...", "a/.b", ".tmpx/a", &longest] {
+            assert_eq!(check_name(name), Ok(()), "{name}");
+        }
+        let too_long = format!("{longest}y");
+        let long_part = "a".repeat(256);
+        for name in [
+            "", "/", "/a", "a/", "a//b", ".", "..", "a/../b", "a/./b", "A", "a b", "a\0b", "ä", ".tmp", ".tmp/a", "a\\b", &too_long,
+            &long_part,
+        ] {
+            assert!(check_name(name).is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn prefixes() {
+        for prefix in ["", "a", "a/", "a/b", "a/.", "a-"] {
+            assert_eq!(check_prefix(prefix), Ok(()), "{prefix}");
+        }
+        let too_long = "a".repeat(513);
+        for prefix in ["/", "/a", "a//", "../", "a/../b", "A", ".tmp/", ".tmp/a", &too_long] {
+            assert!(check_prefix(prefix).is_err(), "{prefix}");
+        }
+    }
+
+    #[test]
+    fn urls() {
+        let folder = |path: &str| StoreUrl::Folder(PathBuf::from(path));
+        let s3 = |bucket: &str, prefix: &str| StoreUrl::S3 { bucket: bucket.to_owned(), prefix: prefix.to_owned() };
+        for (url, wanted, shown) in [
+            ("/srv/backup", folder("/srv/backup"), "/srv/backup"),
+            ("backup", folder("backup"), "backup"),
+            ("file:///srv/b", folder("/srv/b"), "/srv/b"),
+            ("s3://bucket", s3("bucket", ""), "s3://bucket"),
+            ("s3://bucket/", s3("bucket", ""), "s3://bucket"),
+            ("s3://my.bucket-1/a/B_c/", s3("my.bucket-1", "a/B_c"), "s3://my.bucket-1/a/B_c"),
+        ] {
+            let parsed = StoreUrl::parse(url).unwrap();
+            assert_eq!(parsed, wanted);
+            assert_eq!(parsed.to_string(), shown);
+        }
+        let long = format!("s3://bucket/{}", "a".repeat(401));
+        for url in
+            ["", "file://host/a", "s3://", "s3://B/x", "s3://bucket//x", "s3://bucket/a/../b", "s3://bucket/a?b", "http://h/b", &long]
+        {
+            assert!(matches!(StoreUrl::parse(url), Err(StoreError::Refused { .. })), "{url}");
+        }
+        let error = StoreUrl::parse("s3://key:secret@bucket/x").unwrap_err().to_string();
+        assert!(!error.contains("secret") && error.contains("credentials"), "{error}");
+        let error = StoreUrl::parse("https://key:secret@bucket/x").unwrap_err().to_string();
+        assert!(!error.contains("secret"), "{error}");
+    }
+
+    #[test]
+    fn parts_are_compared() {
+        let part = |size_bytes, fill| Part { size_bytes, digest: [fill; 32] };
+        let check = |held: &[(u32, Part)], expected: &[Part]| check_parts(held.iter().map(|(number, part)| (*number, part)), expected);
+        let good = [part(8, 1), part(8, 2), part(3, 3)];
+        let held: Vec<(u32, Part)> = (1u32..).zip(good.iter().cloned()).collect();
+        assert_eq!(check(&held, &good), Ok(()));
+        assert!(check(&[], &[]).is_err());
+        assert!(check(&held, &good[..2]).is_err());
+        assert!(check(&held[..2], &good).is_err());
+        assert!(check(&[held[0].clone(), held[2].clone()], &good[..2]).is_err());
+        assert!(check(&held, &[part(8, 1), part(8, 2), part(4, 3)]).is_err());
+        assert!(check(&held, &[part(8, 1), part(8, 2), part(3, 4)]).is_err());
+        let uneven = [part(8, 1), part(7, 2), part(8, 3)];
+        assert!(check(&(1u32..).zip(uneven.iter().cloned()).collect::<Vec<_>>(), &uneven).is_err());
+        let rising = [part(8, 1), part(9, 2)];
+        assert!(check(&(1u32..).zip(rising.iter().cloned()).collect::<Vec<_>>(), &rising).is_err());
+        assert!(check_part_number(0).is_err() && check_part_number(10_001).is_err() && check_part_number(10_000).is_ok());
+    }
+
+    #[test]
+    fn digests_and_hex() {
+        let pieces = [Bytes::from_static(b"a"), Bytes::from_static(b"bc")];
+        let mut digest = Digest::default();
+        digest.copy_from_slice(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, b"abc").as_ref());
+        assert_eq!(check_digest(&pieces, &digest), Ok(()));
+        assert_eq!(hex(&digest[..4]), "ba7816bf");
+        assert_eq!(body_bytes(&pieces), 3);
+        digest[0] ^= 1;
+        assert!(check_digest(&pieces, &digest).unwrap_err().contains("bb7816bf"));
+    }
+
+    #[test]
+    fn open_chooses_the_store() {
+        let path = std::env::temp_dir();
+        let store = open(&StoreUrl::Folder(path.clone()), &S3Options::default()).unwrap();
+        assert_eq!(store.describe(), path.display().to_string());
+        let options = S3Options { endpoint: Some("http://127.0.0.1:9".to_owned()), ..S3Options::default() };
+        let store = open(&StoreUrl::parse("s3://bucket/prefix").unwrap(), &options).unwrap();
+        assert_eq!(store.describe(), "s3://bucket/prefix");
+    }
+}

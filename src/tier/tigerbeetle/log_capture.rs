@@ -1,0 +1,273 @@
+//! The log beside the walk: a thread that follows the ring and stores what it reads, so that checkpoint and log meet whatever the ring has
+//! overwritten meanwhile.
+//!
+//! Flow: [`LogCapture::follow`] says behind which checkpoint the log is wanted (older prepares are forgotten, and the segments that held only them
+//! taken back); the thread polls the ring, collects prepares into segments and writes full ones. [`LogCapture::finish`] gives everything from the
+//! followed checkpoint on, durable. What is kept is bounded: when the walk takes long, the oldest log goes first, and the walk then needs
+//! a newer checkpoint.
+
+use crate::error::{Error, Result};
+use crate::ledger::checksum::Checksum;
+use crate::ledger::header::PrepareHeader;
+use crate::ledger::wal::Prepare;
+use crate::repository::Repository;
+use crate::repository::name::{RunId, SegmentName, TIMELINE_FIRST};
+use crate::repository::object_writer::Finishing;
+use crate::repository::segment::{SegmentBuilder, SegmentEntry, segment_entry};
+use crate::source::file::ReadOptions;
+use crate::source::log::{Polled, Tail};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// Prepares kept while the walk goes on: some sixteen checkpoint intervals, at 256 bytes of memory each.
+const KEPT_PREPARES_MAX: usize = 16_384;
+/// How long to wait before the next poll when nothing was new: at 2300 prepares a second the ring wraps in 450 ms.
+const IDLE_PAUSE: Duration = Duration::from_millis(3);
+/// How long a prepare that the superblock says is committed may take to be read.
+const FINISH_DEADLINE: Duration = Duration::from_secs(20);
+
+/// The log behind a checkpoint.
+#[derive(Debug)]
+pub struct Captured {
+    /// Headers of all prepares behind the checkpoint, in order.
+    pub headers: Vec<PrepareHeader>,
+    /// The segments that hold them.
+    pub segments: Vec<SegmentEntry>,
+    /// The client replies.
+    pub replies: Vec<(u32, Vec<u8>)>,
+    /// Bytes read from the data file for the log.
+    pub bytes_read: u64,
+}
+
+enum Command {
+    Follow { op: u64, checksum: Checksum },
+    Finish { at_least_op: u64, answer: Sender<Result<Result<Captured, String>>> },
+}
+
+/// A thread that follows the log.
+pub struct LogCapture {
+    commands: Option<Sender<Command>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl LogCapture {
+    /// Starts the thread; it idles until it is told what to follow.
+    pub fn start(repository: &Arc<Repository>, data_file: &Path, options: ReadOptions, run: RunId) -> Result<LogCapture> {
+        let (commands, received) = crossbeam_channel::unbounded();
+        let repository = Arc::clone(repository);
+        let path = data_file.to_owned();
+        let thread = std::thread::Builder::new()
+            .name("amber-log".into())
+            .spawn(move || Follower::new(repository, path, options, run).run(&received))
+            .map_err(|error| Error::try_again(format!("the system gives no more threads: {error}")))?;
+        Ok(LogCapture { commands: Some(commands), thread: Some(thread) })
+    }
+
+    fn send(&self, command: Command) -> Result<()> {
+        let sent = self.commands.as_ref().is_some_and(|commands| commands.send(command).is_ok());
+        if sent { Ok(()) } else { Err(Error::bug("the log thread ended early")) }
+    }
+
+    /// Only the log behind this op is wanted from now on.
+    pub fn follow(&self, op: u64, checksum: Checksum) -> Result<()> {
+        self.send(Command::Follow { op, checksum })
+    }
+
+    /// The log behind the followed op, at least up to `at_least_op`, durable; the inner error says why the log does not reach back to it.
+    pub fn finish(&self, at_least_op: u64) -> Result<Result<Captured, String>> {
+        let (answer, answered) = crossbeam_channel::bounded(1);
+        self.send(Command::Finish { at_least_op, answer })?;
+        answered.recv().unwrap_or_else(|_| Err(Error::bug("the log thread ended early")))
+    }
+}
+
+impl Drop for LogCapture {
+    fn drop(&mut self) {
+        self.commands = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+enum Segment {
+    Writing(SegmentName, Finishing),
+    Durable(SegmentEntry),
+}
+
+impl Segment {
+    fn name(&self) -> SegmentName {
+        match self {
+            Segment::Writing(name, _) => *name,
+            Segment::Durable(entry) => entry.name,
+        }
+    }
+}
+
+struct Follower {
+    repository: Arc<Repository>,
+    path: PathBuf,
+    options: ReadOptions,
+    run: RunId,
+    tail: Option<Tail>,
+    headers: VecDeque<PrepareHeader>,
+    builder: SegmentBuilder,
+    segments: VecDeque<Segment>,
+    /// Why the followed op's log cannot be had any more.
+    lost: Option<String>,
+    /// What went wrong; told at the next finish.
+    failed: Option<Error>,
+}
+
+impl Follower {
+    fn new(repository: Arc<Repository>, path: PathBuf, options: ReadOptions, run: RunId) -> Follower {
+        Follower {
+            repository,
+            path,
+            options,
+            run,
+            tail: None,
+            headers: VecDeque::new(),
+            builder: SegmentBuilder::default(),
+            segments: VecDeque::new(),
+            lost: None,
+            failed: None,
+        }
+    }
+
+    fn run(mut self, commands: &Receiver<Command>) {
+        let mut pause = IDLE_PAUSE;
+        loop {
+            match commands.recv_timeout(pause) {
+                Ok(Command::Follow { op, checksum }) => {
+                    let followed = self.follow(op, checksum);
+                    self.keep_failure(followed);
+                }
+                Ok(Command::Finish { at_least_op, answer }) => {
+                    let _ = answer.send(self.finish(at_least_op));
+                }
+                Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            let polled = self.poll();
+            pause = if matches!(polled, Ok(Polled::Prepares(_))) { Duration::ZERO } else { IDLE_PAUSE };
+            self.keep_failure(polled.map(|_| ()));
+        }
+    }
+
+    fn keep_failure(&mut self, result: Result<()>) {
+        if let Err(error) = result {
+            self.failed.get_or_insert(error);
+        }
+    }
+
+    fn follow(&mut self, op: u64, checksum: Checksum) -> Result<()> {
+        let position = self.headers.iter().position(|header| header.op() == op && header.checksum() == checksum);
+        let begins_behind = self.headers.front().is_some_and(|header| header.op() == op.saturating_add(1) && header.parent() == checksum);
+        if self.lost.is_some() || self.tail.is_none() || (position.is_none() && !begins_behind) {
+            return self.begin_at(op, checksum);
+        }
+        if let Some(position) = position {
+            self.headers.drain(..=position);
+        }
+        self.builder.forget_through(op);
+        self.forget_segments_through(op);
+        Ok(())
+    }
+
+    fn begin_at(&mut self, op: u64, checksum: Checksum) -> Result<()> {
+        self.headers.clear();
+        self.builder = SegmentBuilder::default();
+        self.forget_segments_through(u64::MAX);
+        self.lost = None;
+        match &mut self.tail {
+            Some(tail) => tail.restart(op, checksum),
+            none => *none = Some(Tail::open(&self.path, self.options, op, checksum)?),
+        }
+        Ok(())
+    }
+
+    fn forget_segments_through(&mut self, op: u64) {
+        while self.segments.front().is_some_and(|segment| segment.name().last_op <= op) {
+            let Some(segment) = self.segments.pop_front() else { return };
+            let name = segment.name().object();
+            if let Segment::Writing(_, finishing) = segment {
+                let _ = finishing.wait();
+            }
+            super::take_back(&self.repository, [name]);
+        }
+    }
+
+    fn poll(&mut self) -> Result<Polled> {
+        let Some(tail) = self.tail.as_mut().filter(|_| self.lost.is_none() && self.failed.is_none()) else { return Ok(Polled::Idle) };
+        let (builder, headers, segments) = (&mut self.builder, &mut self.headers, &mut self.segments);
+        let (repository, run) = (&self.repository, self.run);
+        let polled = tail.poll(&mut |prepare: &Prepare<'_>| {
+            builder.push(prepare);
+            headers.push_back(*prepare.header());
+            if builder.is_full()
+                && let Some((name, finishing)) = std::mem::take(builder).write(repository, TIMELINE_FIRST, run)?
+            {
+                segments.push_back(Segment::Writing(name, finishing));
+            }
+            Ok(())
+        })?;
+        if let Polled::Lost { op, reason } = &polled {
+            self.lost = Some(format!("op {op}: {reason}"));
+        }
+        if self.headers.len() > KEPT_PREPARES_MAX
+            && let Some(oldest) = self.segments.front().map(Segment::name)
+        {
+            self.headers.retain(|header| header.op() > oldest.last_op);
+            self.forget_segments_through(oldest.last_op);
+        }
+        Ok(polled)
+    }
+
+    fn finish(&mut self, at_least_op: u64) -> Result<Result<Captured, String>> {
+        let deadline = Instant::now() + FINISH_DEADLINE;
+        loop {
+            let polled = self.poll()?;
+            if let Some(error) = self.failed.take() {
+                return Err(error);
+            }
+            if let Some(reason) = &self.lost {
+                return Ok(Err(reason.clone()));
+            }
+            let Some(tail) = &self.tail else { return Err(Error::bug("the log is finished before it is followed")) };
+            if tail.op() >= at_least_op {
+                break;
+            }
+            if Instant::now() >= deadline {
+                let reason = format!("the superblock says that op {at_least_op} is committed, but the log ends at op {}", tail.op());
+                return Ok(Err(reason));
+            }
+            if polled == Polled::Idle {
+                std::thread::sleep(IDLE_PAUSE);
+            }
+        }
+        let mut bytes_read = 0;
+        let mut replies = Vec::new();
+        if let Some(tail) = &mut self.tail {
+            replies = tail.client_replies()?;
+            bytes_read = tail.bytes_read();
+        }
+        if let Some((name, finishing)) = std::mem::take(&mut self.builder).write(&self.repository, TIMELINE_FIRST, self.run)? {
+            self.segments.push_back(Segment::Writing(name, finishing));
+        }
+        let mut segments = Vec::with_capacity(self.segments.len());
+        for segment in std::mem::take(&mut self.segments) {
+            let entry = match segment {
+                Segment::Writing(name, finishing) => segment_entry(name, finishing)?,
+                Segment::Durable(entry) => entry,
+            };
+            segments.push(entry.clone());
+            self.segments.push_back(Segment::Durable(entry));
+        }
+        Ok(Ok(Captured { headers: self.headers.iter().copied().collect(), segments, replies, bytes_read }))
+    }
+}

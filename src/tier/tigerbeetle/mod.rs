@@ -1,0 +1,187 @@
+//! One backup of a running TigerBeetle replica, start to end.
+//!
+//! ```text
+//! superblock -> walk of the checkpoint -> packs  \
+//! log ring   -> tail, beside the walk  -> segments -> where they meet: superblock read again -> manifest -> receipt
+//! ```
+//!
+//! The walk ([`crate::source::checkpoint`]) runs on the calling thread and hands blocks to the [`sink`]; the tail ([`log_capture`]) runs on a thread of its
+//! own from the first superblock on, because the ring may wrap while the walk takes its time. [`window`] decides at which op the image ends.
+
+pub mod log_capture;
+pub mod sink;
+pub mod window;
+
+use crate::error::{Error, Result};
+use crate::ledger::header::release_text;
+use crate::ledger::superblock::SuperBlock;
+use crate::progress::Progress;
+use crate::repository::Repository;
+use crate::repository::manifest::{Manifest, Summary};
+use crate::repository::name::{CheckpointName, TIMELINE_FIRST};
+use crate::repository::promise::Receipt;
+use crate::repository::segment::SegmentEntry;
+use crate::source::checkpoint::Walk;
+use crate::source::file::ReadOptions;
+use crate::units::now_ns;
+use log_capture::{Captured, LogCapture};
+use sink::PackSink;
+use std::path::Path;
+use std::sync::Arc;
+use window::Window;
+
+/// Rounds added because the node made a whole checkpoint interval of progress during the last one, before the capture settles for what it has.
+const FRESHENING_ROUNDS_MAX: u32 = 5;
+/// Rounds added because the log did not reach back to the checkpoint in hand.
+const LOST_ROUNDS_MAX: u32 = 50;
+
+/// What a backup did.
+#[derive(Debug, Clone)]
+pub struct Backup {
+    /// Its name in the repository.
+    pub name: CheckpointName,
+    /// What its manifest says.
+    pub summary: Summary,
+    /// Size of the manifest itself.
+    pub manifest_bytes: u64,
+    /// Fallbacks and damage that did not matter, in sentences for the user.
+    pub notes: Vec<String>,
+}
+
+/// Backs up the replica whose data file is `data_file`; its server may be running.
+///
+/// # Errors
+/// [`Error::input`] for a file that is none or belongs to another cluster, [`Error::try_again`] while store or node are not ready,
+/// [`Error::damaged`] for damage in the file. Nothing exists in the repository then that any manifest promises.
+pub fn backup(repository: &Arc<Repository>, data_file: &Path, options: ReadOptions, progress: &dyn Progress) -> Result<Backup> {
+    let began_ns = now_ns();
+    let run = repository.new_run()?;
+    let mut walk = Walk::open(data_file, options)?;
+    let first = walk.superblock()?;
+    for note in walk.notes() {
+        progress.note(&note);
+    }
+    repository.bind_cluster(first.cluster())?;
+    let base = newest_manifest(repository)?;
+    if let Some((_, base)) = &base {
+        refuse_other_history(base, &first)?;
+    }
+    let log = LogCapture::start(repository, data_file, options, run)?;
+    let mut sink = PackSink::new(repository, run, &first, base.map(|(_, manifest)| manifest), &log, progress);
+    let capture = capture(&mut walk, &mut sink, &log)?;
+    progress.end();
+    let (packs, extents, counts) = sink.finish()?;
+    let superblock = capture.window.superblock;
+    let checkpoint = superblock.checkpoint();
+    let name = CheckpointName {
+        timeline: TIMELINE_FIRST,
+        checkpoint_op: checkpoint.header().op(),
+        replica: superblock.replica_index(),
+        run,
+    };
+    let needed = |segment: &SegmentEntry| segment.name.first_op <= capture.window.end.op() && segment.name.last_op > name.checkpoint_op;
+    let (segments, beyond): (Vec<_>, Vec<_>) = capture.log.segments.into_iter().partition(needed);
+    take_back(repository, beyond.iter().map(|segment| segment.name.object()));
+    let summary = Summary {
+        cluster: format!("{:032x}", superblock.cluster()),
+        timeline: name.timeline,
+        replica: name.replica,
+        replica_count: superblock.replica_count(),
+        release: release_text(checkpoint.release()),
+        checkpoint_op: name.checkpoint_op,
+        checkpoint_id: checkpoint.checkpoint_id().to_string(),
+        checkpoint_timestamp_ns: checkpoint.header().timestamp(),
+        first_restorable_op: superblock.commit_max(),
+        recovered_to_op: capture.window.end.op(),
+        recovered_to_timestamp_ns: capture.window.end.timestamp(),
+        recovered_to_checksum: capture.window.end.checksum().to_string(),
+        commit_known_op: capture.window.commit_known_op,
+        data_file_bytes: checkpoint.storage_size(),
+        blocks: counts.blocks_stored + counts.blocks_reused,
+        blocks_stored: counts.blocks_stored,
+        blocks_reused: counts.blocks_reused,
+        bytes_read: walk.bytes_read() + capture.log.bytes_read,
+        bytes_stored: counts.bytes_stored + segments.iter().map(|segment| segment.stored_bytes).sum::<u64>(),
+        rounds: walk.rounds(),
+        began_ns,
+        ended_ns: now_ns(),
+    };
+    let manifest = Manifest { summary, superblock: superblock.clone(), replies: capture.log.replies, packs, extents, segments };
+    let stored = repository.promise(&name, &manifest)?;
+    Ok(Backup { name, summary: manifest.summary, manifest_bytes: stored.size_bytes, notes: walk.notes() })
+}
+
+struct Capture {
+    window: Window,
+    log: Captured,
+}
+
+/// Walks until checkpoint and log meet.
+fn capture(walk: &mut Walk, sink: &mut PackSink<'_>, log: &LogCapture) -> Result<Capture> {
+    let (mut freshened, mut lost) = (0, 0);
+    loop {
+        let superblock = walk.run(sink)?;
+        let captured = match log.finish(superblock.commit_max())? {
+            Ok(captured) => captured,
+            Err(reason) => {
+                lost += 1;
+                if lost > LOST_ROUNDS_MAX {
+                    return Err(Error::try_again(format!("the log ring wraps faster than a checkpoint can be copied ({reason}): try again under less load")));
+                }
+                continue;
+            }
+        };
+        let newer = walk.superblock()?;
+        let Some(window) = Window::choose(superblock, newer, &captured.headers)? else {
+            lost += 1;
+            if lost > LOST_ROUNDS_MAX {
+                return Err(Error::try_again("checkpoint and log do not meet: the node changes views or checkpoints too fast; try again"));
+            }
+            continue;
+        };
+        if window.capped && freshened < FRESHENING_ROUNDS_MAX {
+            freshened += 1;
+            continue;
+        }
+        return Ok(Capture { window, log: captured });
+    }
+}
+
+/// The newest manifest, which the next backup builds on. A run that was killed before it wrote its receipt is made up for here.
+fn newest_manifest(repository: &Arc<Repository>) -> Result<Option<(CheckpointName, Manifest)>> {
+    let receipts = repository.receipts()?;
+    let names = repository.checkpoints()?;
+    for name in &names {
+        if !receipts.contains(name) {
+            let (size_bytes, digest) = crate::repository::object_reader::digest_stored(repository, &name.object())?;
+            Manifest::read(repository, name, Some(size_bytes))?;
+            repository.write_receipt(name, &Receipt { size_bytes, digest })?;
+        }
+    }
+    let Some(name) = names.last() else { return Ok(None) };
+    Ok(Some((*name, Manifest::read(repository, name, None)?)))
+}
+
+/// Two histories under one cluster id must not meet in one timeline: the same checkpoint op with another id is proof that this is a fork.
+fn refuse_other_history(base: &Manifest, superblock: &SuperBlock) -> Result<()> {
+    let (ours, theirs) = (superblock.checkpoint(), base.superblock.checkpoint());
+    let same_op = ours.header().op() == theirs.header().op() && ours.header().op() != 0;
+    if same_op && ours.checkpoint_id() != theirs.checkpoint_id() {
+        return Err(Error::input(format!(
+            "the data file continues another history than the repository: checkpoint op {} has id {} here and {} there. A cluster that was restored \
+             to an earlier op needs a repository of its own",
+            ours.header().op(),
+            ours.checkpoint_id(),
+            theirs.checkpoint_id()
+        )));
+    }
+    Ok(())
+}
+
+/// A run's leftovers that no manifest will name are taken back; where the store forbids that (Object Lock) they stay and harm nobody.
+pub(crate) fn take_back(repository: &Repository, names: impl IntoIterator<Item = String>) {
+    for name in names {
+        let _ = repository.store().delete(&name);
+    }
+}
+

@@ -1,0 +1,231 @@
+//! Whether the repository holds what it promises, to the last byte.
+//!
+//! ```text
+//! keys, receipts, manifests: opened, every byte authenticates
+//! packs, segments: present, right size, digest of the stored bytes          (always)
+//!                  every block and prepare opened and checked, every tree closed  (--full)
+//! ```
+//!
+//! Verification goes on after the first problem and lists them all. What no manifest names (the leftovers of a run that was killed) is
+//! no damage and is only counted.
+
+pub mod object;
+pub mod tree;
+
+use crate::error::{Error, Kind, Result};
+use crate::progress::Progress;
+use crate::repository::Repository;
+use crate::repository::key::key_object_damage;
+use crate::repository::manifest::Manifest;
+use crate::repository::name::{self, CheckpointName, PackName, SegmentName};
+use crate::repository::object_reader::digest_stored;
+use crate::repository::pack::PackEntry;
+use crate::repository::segment::SegmentEntry;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// Something that is not as it was promised.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The object.
+    pub object: String,
+    /// What is wrong with it, and what follows.
+    pub what: String,
+}
+
+/// What verification found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Backups whose manifest and every object it names were checked and are whole.
+    pub backups_whole: u64,
+    /// All backups that are promised or found.
+    pub backups: u64,
+    /// Objects checked.
+    pub objects: u64,
+    /// Stored bytes read.
+    pub bytes_read: u64,
+    /// Everything that is wrong.
+    pub problems: Vec<Problem>,
+    /// What is no damage but should be known.
+    pub notes: Vec<String>,
+}
+
+impl Report {
+    fn problem(&mut self, object: impl Into<String>, what: impl ToString) {
+        self.problems.push(Problem { object: object.into(), what: what.to_string() });
+    }
+
+    /// Notes a result: damage becomes a problem, everything else (the store is away) ends the verification, because then nothing is known.
+    fn judge<T>(&mut self, object: &str, result: Result<T>) -> Result<Option<T>> {
+        match result {
+            Ok(value) => Ok(Some(value)),
+            Err(error) if error.kind == Kind::Damaged => {
+                self.problem(object, error);
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// The objects that manifests name, and by which backups.
+#[derive(Default)]
+struct Named {
+    packs: BTreeMap<PackName, (PackEntry, Vec<CheckpointName>)>,
+    segments: BTreeMap<SegmentName, (SegmentEntry, Vec<CheckpointName>)>,
+}
+
+/// Verifies the repository.
+///
+/// # Errors
+/// [`Error::try_again`] when the store cannot be read; damage is not an error here but in the report.
+pub fn verify(repository: &Arc<Repository>, full: bool, progress: &dyn Progress) -> Result<Report> {
+    let mut report = Report::default();
+    check_keys(repository, &mut report)?;
+    let manifests = check_manifests(repository, &mut report)?;
+    let mut broken: BTreeSet<CheckpointName> = BTreeSet::new();
+    let named = gather(&manifests, &mut report, &mut broken);
+    let total_bytes = named.packs.values().map(|(entry, _)| entry.stored_bytes).sum::<u64>()
+        + named.segments.values().map(|(entry, _)| entry.stored_bytes).sum::<u64>();
+    progress.begin(if full { "verify (full)" } else { "verify" }, Some(total_bytes));
+    let (jobs, users) = object::jobs(&named.packs, &named.segments);
+    for (outcome, users) in object::check_all(repository, &jobs, full, progress).into_iter().zip(users) {
+        report.objects += 1;
+        report.bytes_read += outcome.bytes_read;
+        if report.judge(&outcome.name, outcome.result)?.is_none() {
+            broken.extend(users);
+        }
+    }
+    progress.end();
+    if full {
+        for (name, manifest) in manifests.iter().filter(|(name, _)| !broken.contains(*name)).collect::<Vec<_>>() {
+            if report.judge(&name.object(), tree::check(repository, manifest))?.is_none() {
+                broken.insert(*name);
+            }
+        }
+    }
+    report.backups_whole = manifests.keys().filter(|name| !broken.contains(*name)).count() as u64;
+    note_leftovers(repository, &named, &mut report)?;
+    Ok(report)
+}
+
+fn check_keys(repository: &Repository, report: &mut Report) -> Result<()> {
+    // The header was checked when the repository was opened.
+    report.objects += 1;
+    for listed in repository.list_all(name::KEYS)? {
+        report.objects += 1;
+        let object = report.judge(&listed.name, repository.small_object(&listed.name))?.flatten();
+        if let Some(damage) = object.as_deref().and_then(key_object_damage) {
+            report.problem(&listed.name, format!("{damage}: this way to open the repository is lost; wrap the key anew while another way opens it"));
+        }
+    }
+    Ok(())
+}
+
+/// Reads all manifests and holds them against their receipts.
+fn check_manifests(repository: &Arc<Repository>, report: &mut Report) -> Result<BTreeMap<CheckpointName, Manifest>> {
+    let receipts: BTreeSet<CheckpointName> = repository.receipts()?.into_iter().collect();
+    let found: BTreeSet<CheckpointName> = repository.checkpoints()?.into_iter().collect();
+    let mut manifests = BTreeMap::new();
+    report.backups = receipts.union(&found).count() as u64;
+    for name in receipts.union(&found) {
+        let receipt = if receipts.contains(name) {
+            report.objects += 1;
+            report.judge(&name.receipt(), repository.receipt(name))?
+        } else {
+            report.problem(
+                name.receipt(),
+                "the receipt is missing: the backup was cut short in its last moment, or the receipt was removed; the next backup writes it again",
+            );
+            None
+        };
+        if !found.contains(name) {
+            report.problem(name.object(), "the manifest is missing though its receipt promises it: this backup is lost");
+            continue;
+        }
+        report.objects += 1;
+        let Some((size_bytes, digest)) = report.judge(&name.object(), digest_stored(repository, &name.object()))? else { continue };
+        report.bytes_read += size_bytes;
+        if receipt.is_some_and(|receipt| (receipt.size_bytes, receipt.digest) != (size_bytes, digest)) {
+            report.problem(name.object(), "the manifest is not the one that its receipt promises: it was changed");
+            continue;
+        }
+        if let Some(manifest) = report.judge(&name.object(), Manifest::read(repository, name, Some(size_bytes)))? {
+            manifests.insert(*name, manifest);
+        }
+    }
+    check_cluster(repository, report)?;
+    Ok(manifests)
+}
+
+fn check_cluster(repository: &Repository, report: &mut Report) -> Result<()> {
+    let bound = report.judge(name::CLUSTER, repository.cluster())?;
+    report.objects += 1;
+    if bound == Some(None) && report.backups > 0 {
+        report.problem(name::CLUSTER, "the object that binds the repository to its cluster is missing: another cluster's file would be accepted");
+    }
+    Ok(())
+}
+
+fn gather(manifests: &BTreeMap<CheckpointName, Manifest>, report: &mut Report, broken: &mut BTreeSet<CheckpointName>) -> Named {
+    let mut named = Named::default();
+    for (name, manifest) in manifests {
+        for pack in &manifest.packs {
+            let known = named.packs.entry(pack.name).or_insert_with(|| (pack.clone(), Vec::new()));
+            known.1.push(*name);
+            if known.0 != *pack {
+                report.problem(name.object(), format!("it says otherwise than an earlier manifest about {}", pack.name.object()));
+                broken.insert(*name);
+            }
+        }
+        for segment in &manifest.segments {
+            let known = named.segments.entry(segment.name).or_insert_with(|| (segment.clone(), Vec::new()));
+            known.1.push(*name);
+            if known.0 != *segment {
+                report.problem(name.object(), format!("it says otherwise than an earlier manifest about {}", segment.name.object()));
+                broken.insert(*name);
+            }
+        }
+    }
+    named
+}
+
+/// Counts what no manifest names.
+fn note_leftovers(repository: &Repository, named: &Named, report: &mut Report) -> Result<()> {
+    let (mut leftovers, mut leftover_bytes, mut strangers) = (0_u64, 0, Vec::new());
+    for prefix in [name::PACKS, name::SEGMENTS, name::CHECKPOINTS, name::RECEIPTS] {
+        for listed in repository.list_all(prefix)? {
+            let pack = PackName::parse(&listed.name);
+            let segment = SegmentName::parse(&listed.name);
+            let manifest = CheckpointName::parse(&listed.name).or(CheckpointName::parse_receipt(&listed.name));
+            let unnamed = pack.is_some_and(|name| !named.packs.contains_key(&name)) || segment.is_some_and(|name| !named.segments.contains_key(&name));
+            if unnamed {
+                leftovers += 1;
+                leftover_bytes += listed.size_bytes;
+            } else if pack.is_none() && segment.is_none() && manifest.is_none() {
+                strangers.push(listed.name);
+            }
+        }
+    }
+    if leftovers > 0 {
+        let size = crate::units::bytes_text(leftover_bytes);
+        report.notes.push(format!("{leftovers} objects ({size}) belong to no backup: a run is writing them now, or was killed; they harm nothing"));
+    }
+    for stranger in strangers {
+        report.notes.push(format!("{stranger}: this name is not one of Amber's: something else wrote it, or an object was renamed"));
+    }
+    Ok(())
+}
+
+/// The error that a report with problems becomes.
+pub fn error_of(report: &Report, place: &str) -> Option<Error> {
+    let first = report.problems.first()?;
+    Some(Error::damaged(format!(
+        "{place}: {} problems; {} of {} backups are whole. The first: {}: {}",
+        report.problems.len(),
+        report.backups_whole,
+        report.backups,
+        first.object,
+        first.what
+    )))
+}

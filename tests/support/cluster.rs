@@ -1,0 +1,101 @@
+//! TigerBeetle clusters of one or three replicas, new or on restored files.
+
+use super::{folder, tigerbeetle};
+use amber::demo::server::addresses;
+use amber::demo::{Server, ServerOptions, free_ports, wait_serving};
+use amber::error::Result;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tempfile::TempDir;
+
+/// How often a start with ports that somebody else took meanwhile is repeated.
+const PORT_TRIES: usize = 5;
+
+/// How long a cluster may take from listening to serving: electing a view, replaying the log.
+const SERVING_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// The cluster id of new clusters: larger than 64 bits, as real ones are.
+pub const CLUSTER: u128 = 0xa3be_0000_0000_0000_0000_0007;
+
+/// Replicas and the ports they share. Dropping it kills them, then removes their files if they were made here.
+pub struct Cluster {
+    id: u128,
+    ports: Vec<u16>,
+    servers: Vec<Option<Server>>,
+    options: Vec<ServerOptions>,
+    // Last: removed after the servers are gone.
+    folder: Option<TempDir>,
+}
+
+impl Cluster {
+    /// A new cluster in a folder of its own, serving.
+    pub fn new(replica_count: u8) -> Cluster {
+        let folder = folder("cluster");
+        let files = (0..replica_count).map(|replica| folder.path().join(format!("{replica}.tigerbeetle"))).collect::<Vec<_>>();
+        for (replica, file) in (0..).zip(&files) {
+            tigerbeetle().format(file, CLUSTER, replica, replica_count).unwrap();
+        }
+        Cluster { folder: Some(folder), ..Cluster::open(CLUSTER, &files).unwrap() }
+    }
+
+    /// A cluster on data files that are there, one per replica in their order, for example restored ones; serving.
+    pub fn open(id: u128, data_files: &[PathBuf]) -> Result<Cluster> {
+        Cluster::open_with(id, data_files.iter().map(|file| ServerOptions::new(&tigerbeetle(), file)).collect())
+    }
+
+    /// As [`Cluster::open`], with more to say about each server.
+    pub fn open_with(id: u128, options: Vec<ServerOptions>) -> Result<Cluster> {
+        let mut tries = 1;
+        loop {
+            let ports = free_ports(options.len())?;
+            let servers = options.iter().map(|_| None).collect();
+            let mut cluster = Cluster { id, ports, servers, options: options.clone(), folder: None };
+            match cluster.start_all() {
+                Ok(()) => return Ok(cluster),
+                Err(error) if tries < PORT_TRIES && error.message.contains("AddressInUse") => tries += 1,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Its cluster id.
+    pub fn id(&self) -> u128 {
+        self.id
+    }
+
+    /// Where clients find it: all replicas.
+    pub fn addresses(&self) -> String {
+        addresses(&self.ports)
+    }
+
+    /// The data file of a replica.
+    pub fn data_file(&self, replica: usize) -> &Path {
+        &self.options[replica].data_file
+    }
+
+    /// The server of a replica that runs.
+    pub fn server(&mut self, replica: usize) -> &mut Server {
+        self.servers[replica].as_mut().unwrap()
+    }
+
+    /// SIGKILL for one replica.
+    pub fn kill(&mut self, replica: usize) {
+        self.servers[replica] = None;
+    }
+
+    /// SIGKILL for all.
+    pub fn kill_all(&mut self) {
+        self.servers.fill_with(|| None);
+    }
+
+    /// Starts the replicas that do not run, on the same ports and files as before, and waits until the cluster serves.
+    pub fn start_all(&mut self) -> Result<()> {
+        for (replica, server) in (0_u8..).zip(&mut self.servers).filter(|(_, server)| server.is_none()) {
+            *server = Some(Server::spawn(&self.options[usize::from(replica)], &self.ports, replica)?);
+        }
+        for (server, options) in self.servers.iter_mut().flatten().zip(&self.options) {
+            server.wait_listening(options.start_timeout)?;
+        }
+        wait_serving(self.id, &self.addresses(), SERVING_TIMEOUT)
+    }
+}
