@@ -113,8 +113,7 @@ pub fn run(command: &RestoreCommand, manner: Manner) -> Result<Report> {
 }
 
 fn replica_count(repository: &Repository) -> Result<u8> {
-    let newest = restore::select::newest_summary(repository)?;
-    Ok(newest.replica_count)
+    restore::select::newest(repository).map(|(_, summary)| summary.replica_count)
 }
 
 fn report(request: &Request, restored: &Restored, seconds: f64) -> Report {

@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::repository::manifest::Manifest;
 use crate::repository::name::CheckpointName;
 use crate::repository::{Options, Repository};
+use crate::restore::select;
 use crate::units::bytes_text;
 use clap::Args;
 use serde_json::{Value, json};
@@ -55,10 +56,8 @@ pub fn run(arguments: &ShowArguments) -> Result<Report> {
 }
 
 fn find(repository: &Repository, wanted: Option<&str>) -> Result<CheckpointName> {
+    let Some(wanted) = wanted else { return select::newest(repository).map(|(name, _)| name) };
     let names = repository.checkpoints()?;
-    let Some(wanted) = wanted else {
-        return names.last().copied().ok_or_else(|| Error::input(format!("{}: there is no backup yet", repository.describe())));
-    };
     let fits = |name: &&CheckpointName| name.object() == wanted || name.run.to_string() == wanted || name.checkpoint_op.to_string() == wanted;
     let found: Vec<&CheckpointName> = names.iter().filter(fits).collect();
     match found[..] {

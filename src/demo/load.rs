@@ -32,7 +32,8 @@ pub struct LoadOptions {
     pub pause: Option<Duration>,
     /// How long the creation of the accounts may take.
     pub setup_timeout: Duration,
-    /// How long a stop waits for the answers to the requests under way.
+    /// How long a stop waits for the answers to the requests under way. TigerBeetle's client waits ever longer before it asks a silent
+    /// server again, in the end about 10 s: when a server was away for a while, a shorter patience gives up although it is back.
     pub stop_patience: Duration,
 }
 
@@ -76,9 +77,9 @@ struct Client {
 }
 
 impl Default for LoadOptions {
-    /// [`Plan::default`] at full speed until stopped; one minute for the accounts, five seconds for the last answers.
+    /// [`Plan::default`] at full speed until stopped; a minute for the accounts, 20 seconds for the last answers.
     fn default() -> Self {
-        let (setup_timeout, stop_patience) = (Duration::from_secs(60), Duration::from_secs(5));
+        let (setup_timeout, stop_patience) = (Duration::from_secs(60), Duration::from_secs(20));
         LoadOptions { plan: Plan::default(), requests_max: None, pause: None, setup_timeout, stop_patience }
     }
 }
@@ -150,13 +151,26 @@ impl Load {
         self.stop()
     }
 
-    /// Sends no more requests, waits up to `stop_patience` for the answers to those under way and reports. A server that does not answer,
-    /// for it was killed, is no failure: the report names the clients that got no answer.
+    /// Sends no more requests, waits up to `stop_patience` for the answers to those under way and reports. A server that does not answer
+    /// is no failure: the report names the clients that got no answer.
     ///
     /// # Errors
     /// The first failure of a client: a transfer that was refused, a session that was evicted.
-    pub fn stop(mut self) -> Result<Report> {
-        let give_up_at = *self.shared.give_up_at.get_or_init(|| Instant::now() + self.stop_patience);
+    pub fn stop(self) -> Result<Report> {
+        let patience = self.stop_patience;
+        self.end(patience)
+    }
+
+    /// As [`Load::stop`], but waits for no answers: for a server that was killed and stays dead.
+    ///
+    /// # Errors
+    /// As [`Load::stop`].
+    pub fn stop_at_once(self) -> Result<Report> {
+        self.end(Duration::ZERO)
+    }
+
+    fn end(mut self, patience: Duration) -> Result<Report> {
+        let give_up_at = *self.shared.give_up_at.get_or_init(|| Instant::now() + patience);
         let deadline = give_up_at + LEAVE_PATIENCE;
         while !self.threads.iter().all(JoinHandle::is_finished) && Instant::now() < deadline {
             thread::sleep(LOOK_AGAIN);

@@ -20,15 +20,19 @@ use crate::error::{Error, Result};
 use crate::pipeline::compress::LEVEL_DEFAULT;
 use crate::pipeline::digest::digest_of;
 use crate::pipeline::worker::Pool;
+use crate::units::now_ns;
 use crate::store::{Listed, PutOutcome, Store, StoreError};
 use bytes::Bytes;
 use header::{Header, UncheckedHeader};
 use key::{RepositoryKey, Secret, Unwrap};
+use manifest::{Manifest, Summary};
 use name::{CheckpointName, RunId};
 use std::sync::Arc;
 
 /// Objects asked for in one listing request: S3 answers at most so many.
 const LIST_PAGE: usize = 1000;
+/// Random bits of a run's number; the 41 above them count milliseconds until the year 2039.
+const RUN_RANDOM_BITS: u32 = 23;
 /// A header or key object larger than this is none.
 const SMALL_OBJECT_BYTES_MAX: u64 = 4096;
 
@@ -125,15 +129,30 @@ impl Repository {
         &self.store
     }
 
-    /// A random number for a new run.
+    /// A number for a new run: milliseconds of this machine's clock, so that names sort by age, and random bits, so that they differ without it.
     pub fn new_run(&self) -> Result<RunId> {
-        Ok(RunId(u64::from_le_bytes(key::random()?)))
+        let random = u64::from(u32::from_le_bytes(key::random()?)) & ((1 << RUN_RANDOM_BITS) - 1);
+        Ok(RunId((now_ns() / 1_000_000) << RUN_RANDOM_BITS | random))
     }
 
     /// The names of all checkpoint manifests, in the order of restore. Names that are not ours are left out.
     pub fn checkpoints(&self) -> Result<Vec<CheckpointName>> {
         let listed = self.list_all(name::CHECKPOINTS)?;
         Ok(listed.iter().filter_map(|object| CheckpointName::parse(&object.name)).collect())
+    }
+
+    /// The backup that reaches furthest: of those with the newest checkpoint of the newest timeline the one with the highest op.
+    pub fn newest_checkpoint(&self) -> Result<Option<(CheckpointName, Summary)>> {
+        let names = self.checkpoints()?;
+        let Some(last) = names.last() else { return Ok(None) };
+        let mut newest: Option<(CheckpointName, Summary)> = None;
+        for name in names.iter().rev().take_while(|name| (name.timeline, name.checkpoint_op) == (last.timeline, last.checkpoint_op)) {
+            let summary = Manifest::read_summary(self, name)?;
+            if newest.as_ref().is_none_or(|(_, best)| summary.recovered_to_op > best.recovered_to_op) {
+                newest = Some((*name, summary));
+            }
+        }
+        Ok(newest)
     }
 
     /// All objects under a prefix.

@@ -38,22 +38,10 @@ pub struct Selected {
 /// # Errors
 /// [`Error::input`] when no backup holds the point, naming the nearest restorable points.
 pub fn select(repository: &Repository, point: Point) -> Result<Selected> {
+    let (newest, summary) = newest(repository)?;
     let names = repository.checkpoints()?;
-    let Some(newest) = names.last() else {
-        return Err(Error::input(format!("{}: there is no backup in this repository yet: `amber backup tigerbeetle` makes one", repository.describe())));
-    };
     match point {
-        Point::Newest => {
-            let mut best: Option<(u64, CheckpointName)> = None;
-            for name in names.iter().rev().take_while(|name| name.checkpoint_op == newest.checkpoint_op && name.timeline == newest.timeline) {
-                let summary = Manifest::read_summary(repository, name)?;
-                if best.is_none_or(|(op, _)| summary.recovered_to_op > op) {
-                    best = Some((summary.recovered_to_op, *name));
-                }
-            }
-            let (op, name) = best.unwrap_or((0, *newest));
-            with_manifest(repository, name, op)
-        }
+        Point::Newest => with_manifest(repository, newest, summary.recovered_to_op),
         Point::Op(op) => by_op(repository, &names, op),
         Point::Time(timestamp_ns) => by_time(repository, &names, timestamp_ns),
     }
@@ -130,12 +118,11 @@ impl Gap {
     }
 }
 
-/// The summary of the newest backup.
+/// The newest backup.
 ///
 /// # Errors
 /// [`Error::input`] when there is none.
-pub fn newest_summary(repository: &Repository) -> Result<Summary> {
-    let names = repository.checkpoints()?;
-    let newest = names.last().ok_or_else(|| Error::input(format!("{}: there is no backup in this repository yet", repository.describe())))?;
-    Manifest::read_summary(repository, newest)
+pub fn newest(repository: &Repository) -> Result<(CheckpointName, Summary)> {
+    let none = || Error::input(format!("{}: there is no backup in this repository yet: `amber backup tigerbeetle` makes one", repository.describe()));
+    repository.newest_checkpoint()?.ok_or_else(none)
 }

@@ -188,6 +188,11 @@ fn order(store: &dyn Store, prefix: &str) {
     for limit in [0, 1, 2, 5] {
         assert_eq!(names(&store.list(&below, None, limit).unwrap(), &below), sorted[..limit]);
     }
+    for folder in ["a", "aa", "a/c", "a-b-c"] {
+        let name = format!("{prefix}/{folder}");
+        assert_eq!(store.size_bytes(&name), Ok(None), "{folder} is where names go on, but no object");
+        assert!(matches!(store.get_range(&name, 0, 0), Err(StoreError::NotFound { .. })), "{folder}");
+    }
     // After every name, and after names that are not there.
     let mut marks: Vec<String> = sorted.iter().map(|name| (*name).to_owned()).collect();
     marks.extend(["a", "a-", "a/", "a/b-", "a/c", "a/c/", "a/c/e", "a/c/z", "a/zz", "0", "z", "a.b.c", "a/b/c"].map(str::to_owned));

@@ -13,7 +13,7 @@ use std::collections::HashSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How long a session may wait for another process that is beginning one: cleaning takes far less, so longer means that it hangs.
@@ -21,6 +21,9 @@ const GATE_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// How many sessions one process number may have at once; a number is reused in other containers on one shared folder.
 const SESSIONS_MAX: u32 = 10_000;
+
+/// Most folders that are remembered as durable; beyond that all are synced once more, which costs little and bounds the memory.
+const DURABLE_MAX: usize = 10_000;
 
 const LOCK_LEAF: &str = "lock";
 const FOLDER_MODE: Mode = Mode::RWXU.union(Mode::RGRP).union(Mode::XGRP);
@@ -133,13 +136,21 @@ impl Files {
             };
             let below = fs::openat(&folder, part, FOLDER_FLAGS, Mode::empty())?;
             // One that another process has just made may not be synced yet, so the first use syncs it too.
-            if made || !self.durable.lock().unwrap_or_else(PoisonError::into_inner).contains(path) {
+            if made || !self.durable().contains(path) {
                 fs::fsync(&folder)?;
-                self.durable.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned());
+                let mut durable = self.durable();
+                if durable.len() >= DURABLE_MAX {
+                    durable.clear();
+                }
+                durable.insert(path.to_owned());
             }
             folder = below;
         }
         Ok(folder)
+    }
+
+    fn durable(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.durable.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A new empty file in this store's session, open for reading and writing.
@@ -196,8 +207,10 @@ impl Files {
         };
         let outcome = match moved {
             Ok(()) => PutOutcome::Created,
-            Err(Errno::EXIST) if is_folder(&folder, leaf)? => return Err(Errno::ISDIR),
-            Err(Errno::EXIST) => PutOutcome::AlreadyExists,
+            Err(Errno::EXIST) => {
+                occupied(&folder, leaf)?;
+                PutOutcome::AlreadyExists
+            }
             Err(error) => return Err(error),
         };
         fs::fsync(&folder)?;
@@ -208,14 +221,11 @@ impl Files {
     pub(super) fn exists_durably(&self, name: &str) -> Result<bool, Errno> {
         let (folders, leaf) = split(name);
         let Some(folder) = self.folder(folders)? else { return Ok(false) };
-        match absent(fs::statat(&folder, leaf, AtFlags::SYMLINK_NOFOLLOW))? {
-            None => Ok(false),
-            Some(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => Err(Errno::ISDIR),
-            Some(_) => {
-                fs::fsync(self.make_folder(folders)?)?;
-                Ok(true)
-            }
+        let there = occupied(&folder, leaf)?;
+        if there {
+            fs::fsync(self.make_folder(folders)?)?;
         }
+        Ok(there)
     }
 
     /// What the system's error means for whoever called.
@@ -264,9 +274,14 @@ fn exists_or(result: Result<(), Errno>) -> Result<(), Errno> {
     }
 }
 
-fn is_folder(folder: impl AsFd, leaf: &str) -> Result<bool, Errno> {
-    let stat = fs::statat(folder, leaf, AtFlags::SYMLINK_NOFOLLOW)?;
-    Ok(FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
+/// Whether an object stands at a name; an error if it is anything else.
+fn occupied(folder: impl AsFd, leaf: &str) -> Result<bool, Errno> {
+    let Some(stat) = absent(fs::statat(folder, leaf, AtFlags::SYMLINK_NOFOLLOW))? else { return Ok(false) };
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile => Ok(true),
+        FileType::Symlink => Err(Errno::LOOP),
+        _ => Err(Errno::ISDIR),
+    }
 }
 
 fn open_lock(folder: impl AsFd) -> Result<OwnedFd, Errno> {

@@ -109,7 +109,10 @@ fn links_are_not_followed() {
     assert_eq!(store.list("", None, 10), Ok(Vec::new()));
     let refused = store.put("folder/new", &[], &digest_of(b"")).unwrap_err();
     assert!(matches!(refused, StoreError::Refused { .. }), "{refused}");
-    assert_eq!(store.put("file", &[], &digest_of(b"")), Ok(PutOutcome::AlreadyExists));
+    assert!(matches!(store.put("file", &[], &digest_of(b"")), Err(StoreError::Refused { .. })));
+    assert!(matches!(store.put("fifo", &[], &digest_of(b"")), Err(StoreError::Refused { .. })));
+    std::fs::write(scratch.0.join("plain"), b"").unwrap();
+    assert!(matches!(store.put("plain/under", &[], &digest_of(b"")), Err(StoreError::Refused { .. })));
     store.delete("folder/secret").unwrap();
     assert_eq!(std::fs::read_dir(&outside.0).unwrap().count(), 1);
     let linked = scratch.0.join("root");

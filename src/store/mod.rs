@@ -15,28 +15,23 @@ pub mod folder;
 mod folder_files;
 mod folder_multipart;
 pub mod memory;
+mod name;
 pub mod s3;
 mod s3_client;
 mod s3_error;
 mod s3_http;
 mod s3_list;
 mod s3_multipart;
+mod url;
 
 use bytes::Bytes;
 use std::fmt;
-use std::path::PathBuf;
 use std::sync::Arc;
 
-pub use s3::{S3Options, ServerSideEncryption, TlsMinimum};
-
-/// Longest name of an object, in bytes. S3 allows 1024 for prefix and name together; the rest is for the user's prefix.
-pub const NAME_BYTES_MAX: usize = 512;
-
-/// Longest part of a name, in bytes: the most that Linux file systems take for one file name.
-pub const NAME_PART_BYTES_MAX: usize = 255;
-
-/// Longest prefix within a bucket, in bytes: with a `/` and the longest name it stays below the 1024 that S3 allows for a key.
-pub const PREFIX_BYTES_MAX: usize = 400;
+pub use name::{NAME_BYTES_MAX, NAME_PART_BYTES_MAX, check_name};
+pub(crate) use name::{RESERVED_PART, check_part, check_prefix, check_reserved};
+pub use s3::{AccessKey, S3Options, ServerSideEncryption, TlsMinimum};
+pub use url::{PREFIX_BYTES_MAX, StoreUrl};
 
 /// Most parts of one multipart object: the limit of S3.
 /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html>
@@ -44,11 +39,6 @@ pub const PARTS_MAX: u32 = 10_000;
 
 /// Smallest part but the last: the limit of S3, in bytes (same page).
 pub const PART_BYTES_MIN: u64 = 5 * 1024 * 1024;
-
-/// First part of names that belongs to the folder store itself; no object may be there, so that every store takes the same names.
-pub(crate) const RESERVED_PART: &str = ".tmp";
-
-const _: () = assert!(PREFIX_BYTES_MAX + 1 + NAME_BYTES_MAX <= 1024);
 
 /// SHA-256 of the bytes of one put or one part.
 pub type Digest = [u8; 32];
@@ -202,56 +192,6 @@ pub struct Part {
     pub digest: Digest,
 }
 
-/// Checks the name of an object: parts of `[a-z0-9._-]`, none empty, `.` or `..`, at most [`NAME_BYTES_MAX`] bytes. The error is only
-/// the reason; the store adds itself and the name.
-pub fn check_name(name: &str) -> Result<(), String> {
-    if name.is_empty() || name.len() > NAME_BYTES_MAX {
-        return Err(format!("a name has 1 to {NAME_BYTES_MAX} bytes, this one {}", name.len()));
-    }
-    name.split('/').try_for_each(check_part)?;
-    check_reserved(name)
-}
-
-/// Checks the prefix of a listing: as a name, but its last part may be unfinished or missing.
-pub(crate) fn check_prefix(prefix: &str) -> Result<(), String> {
-    if prefix.len() > NAME_BYTES_MAX {
-        return Err(format!("a prefix has at most {NAME_BYTES_MAX} bytes, this one {}", prefix.len()));
-    }
-    let (folders, unfinished) = match prefix.rsplit_once('/') {
-        Some((folders, unfinished)) => (Some(folders), unfinished),
-        None => (None, prefix),
-    };
-    if let Some(folders) = folders {
-        folders.split('/').try_for_each(check_part)?;
-        check_reserved(folders)?;
-    }
-    check_characters(unfinished)
-}
-
-fn check_part(part: &str) -> Result<(), String> {
-    if part.is_empty() || part == "." || part == ".." {
-        return Err("a part between two '/' may not be empty, '.' or '..'".to_owned());
-    }
-    if part.len() > NAME_PART_BYTES_MAX {
-        return Err(format!("a part between two '/' has at most {NAME_PART_BYTES_MAX} bytes, this one {}", part.len()));
-    }
-    check_characters(part)
-}
-
-fn check_characters(part: &str) -> Result<(), String> {
-    match part.bytes().find(|byte| !matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-')) {
-        None => Ok(()),
-        Some(_) => Err("only a-z, 0-9, '.', '_', '-' and '/' may stand in a name".to_owned()),
-    }
-}
-
-fn check_reserved(name: &str) -> Result<(), String> {
-    if name == RESERVED_PART || name.strip_prefix(RESERVED_PART).is_some_and(|rest| rest.starts_with('/')) {
-        return Err(format!("{RESERVED_PART} is where a folder keeps files on their way"));
-    }
-    Ok(())
-}
-
 /// What every store asks of a part's number before it takes the part: the error is only the reason.
 pub(crate) fn check_part_number(number: u32) -> Result<(), String> {
     if !(1..=PARTS_MAX).contains(&number) {
@@ -312,85 +252,6 @@ pub(crate) fn body_bytes(body: &[Bytes]) -> u64 {
     body.iter().map(|piece| piece.len() as u64).sum()
 }
 
-/// Where a repository is, as the user writes it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum StoreUrl {
-    /// A folder on this machine: a path, or `file:///path`.
-    Folder(PathBuf),
-    /// `s3://bucket/prefix`; the prefix may be empty and never begins or ends with `/`.
-    S3 {
-        /// The bucket's name, or an access point's alias.
-        bucket: String,
-        /// What stands before every name in the bucket.
-        prefix: String,
-    },
-}
-
-impl StoreUrl {
-    /// Reads a folder's path, `file:///path` or `s3://bucket/prefix`. What stands in a refused URL is not repeated where it may hold a secret.
-    pub fn parse(url: &str) -> Result<StoreUrl, StoreError> {
-        let refused =
-            |shown: &str, reason: String| StoreError::Refused { store: shown.to_owned(), action: "open", name: String::new(), reason };
-        let Some((scheme, rest)) = url.split_once("://") else {
-            if url.is_empty() {
-                return Err(refused("repository", "its URL is empty: write a folder's path or s3://bucket/prefix".to_owned()));
-            }
-            return Ok(StoreUrl::Folder(PathBuf::from(url)));
-        };
-        match scheme {
-            "file" if rest.starts_with('/') => Ok(StoreUrl::Folder(PathBuf::from(rest))),
-            "file" => Err(refused(url, "a file URL names an absolute path: file:///path".to_owned())),
-            "s3" if rest.contains('@') => {
-                Err(refused("s3://", "credentials do not belong in the URL: use the environment, a profile or a role of AWS".to_owned()))
-            }
-            "s3" => {
-                let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
-                let prefix = prefix.strip_suffix('/').unwrap_or(prefix);
-                check_bucket(bucket).map_err(|reason| refused(url, reason))?;
-                check_bucket_prefix(prefix).map_err(|reason| refused(url, reason))?;
-                Ok(StoreUrl::S3 { bucket: bucket.to_owned(), prefix: prefix.to_owned() })
-            }
-            _ => Err(refused(
-                &format!("{scheme}://"),
-                "Amber keeps repositories in a folder (a path or file:///path) or in S3 (s3://bucket/prefix)".to_owned(),
-            )),
-        }
-    }
-}
-
-impl fmt::Display for StoreUrl {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            StoreUrl::Folder(path) => write!(formatter, "{}", path.display()),
-            StoreUrl::S3 { bucket, prefix } if prefix.is_empty() => write!(formatter, "s3://{bucket}"),
-            StoreUrl::S3 { bucket, prefix } => write!(formatter, "s3://{bucket}/{prefix}"),
-        }
-    }
-}
-
-/// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html>, with `_` as some servers have it.
-fn check_bucket(bucket: &str) -> Result<(), String> {
-    let fits =
-        (3..=63).contains(&bucket.len()) && bucket.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-' | b'_'));
-    if fits { Ok(()) } else { Err("a bucket's name has 3 to 63 characters of a-z, 0-9, '.', '-': s3://bucket/prefix".to_owned()) }
-}
-
-/// The prefix is the user's, so it may hold every character that S3 calls safe.
-/// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html>
-fn check_bucket_prefix(prefix: &str) -> Result<(), String> {
-    if prefix.is_empty() {
-        return Ok(());
-    }
-    if prefix.len() > PREFIX_BYTES_MAX {
-        return Err(format!("a prefix in a bucket has at most {PREFIX_BYTES_MAX} bytes, this one {}", prefix.len()));
-    }
-    let good = |byte: u8| byte.is_ascii_alphanumeric() || b"!-_.*'()".contains(&byte);
-    if prefix.split('/').any(|part| part.is_empty() || part == "." || part == ".." || !part.bytes().all(good)) {
-        return Err("a prefix in a bucket has parts of letters, digits and !-_.*'(), none of them empty, '.' or '..'".to_owned());
-    }
-    Ok(())
-}
-
 /// Opens the store that `url` names. Nothing is written, and an S3 server is not asked yet; `s3` is only used for `s3://`.
 pub fn open(url: &StoreUrl, s3: &S3Options) -> Result<Arc<dyn Store>, StoreError> {
     match url {
@@ -402,62 +263,6 @@ pub fn open(url: &StoreUrl, s3: &S3Options) -> Result<Arc<dyn Store>, StoreError
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names() {
-        let longest = format!("{}/{}/x", "a".repeat(255), "b".repeat(254));
-        assert_eq!(longest.len(), NAME_BYTES_MAX);
-        for name in ["a", "a/b", "a.b-c_d/0", "...", "a/.b", ".tmpx/a", &longest] {
-            assert_eq!(check_name(name), Ok(()), "{name}");
-        }
-        let too_long = format!("{longest}y");
-        let long_part = "a".repeat(256);
-        for name in [
-            "", "/", "/a", "a/", "a//b", ".", "..", "a/../b", "a/./b", "A", "a b", "a\0b", "ä", ".tmp", ".tmp/a", "a\\b", &too_long,
-            &long_part,
-        ] {
-            assert!(check_name(name).is_err(), "{name}");
-        }
-    }
-
-    #[test]
-    fn prefixes() {
-        for prefix in ["", "a", "a/", "a/b", "a/.", "a-"] {
-            assert_eq!(check_prefix(prefix), Ok(()), "{prefix}");
-        }
-        let too_long = "a".repeat(513);
-        for prefix in ["/", "/a", "a//", "../", "a/../b", "A", ".tmp/", ".tmp/a", &too_long] {
-            assert!(check_prefix(prefix).is_err(), "{prefix}");
-        }
-    }
-
-    #[test]
-    fn urls() {
-        let folder = |path: &str| StoreUrl::Folder(PathBuf::from(path));
-        let s3 = |bucket: &str, prefix: &str| StoreUrl::S3 { bucket: bucket.to_owned(), prefix: prefix.to_owned() };
-        for (url, wanted, shown) in [
-            ("/srv/backup", folder("/srv/backup"), "/srv/backup"),
-            ("backup", folder("backup"), "backup"),
-            ("file:///srv/b", folder("/srv/b"), "/srv/b"),
-            ("s3://bucket", s3("bucket", ""), "s3://bucket"),
-            ("s3://bucket/", s3("bucket", ""), "s3://bucket"),
-            ("s3://my.bucket-1/a/B_c/", s3("my.bucket-1", "a/B_c"), "s3://my.bucket-1/a/B_c"),
-        ] {
-            let parsed = StoreUrl::parse(url).unwrap();
-            assert_eq!(parsed, wanted);
-            assert_eq!(parsed.to_string(), shown);
-        }
-        let long = format!("s3://bucket/{}", "a".repeat(401));
-        for url in
-            ["", "file://host/a", "s3://", "s3://B/x", "s3://bucket//x", "s3://bucket/a/../b", "s3://bucket/a?b", "http://h/b", &long]
-        {
-            assert!(matches!(StoreUrl::parse(url), Err(StoreError::Refused { .. })), "{url}");
-        }
-        let error = StoreUrl::parse("s3://key:secret@bucket/x").unwrap_err().to_string();
-        assert!(!error.contains("secret") && error.contains("credentials"), "{error}");
-        let error = StoreUrl::parse("https://key:secret@bucket/x").unwrap_err().to_string();
-        assert!(!error.contains("secret"), "{error}");
-    }
 
     #[test]
     fn parts_are_compared() {

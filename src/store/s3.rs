@@ -263,17 +263,19 @@ impl Shared {
     async fn get_range(&self, name: &str, offset: u64, length: u64) -> Result<Bytes, StoreError> {
         let failed = |failure: Failure| self.error(failure, "get", name);
         let end = offset.saturating_add(length);
-        let mut attempt = 1;
         // Nothing to read, or beyond every size: only the object's real size decides.
-        while length > 0 && end <= i64::MAX as u64 {
-            match self.read(name, offset, length).await {
-                Ok(content) => return Ok(content),
-                Err(failure) if failure.kind == FailureKind::BeyondEnd => break,
-                Err(failure) if failure.kind == FailureKind::Unavailable && attempt < self.client.options.attempts => {
-                    self.client.pause(attempt).await;
-                    attempt += 1;
+        if length > 0 && end <= i64::MAX as u64 {
+            let mut attempt = 1;
+            loop {
+                match self.read(name, offset, length).await {
+                    Ok(content) => return Ok(content),
+                    Err(failure) if failure.kind == FailureKind::BeyondEnd => break,
+                    Err(failure) if failure.kind == FailureKind::Unavailable && attempt < self.client.options.attempts => {
+                        self.client.pause(attempt).await;
+                        attempt += 1;
+                    }
+                    Err(failure) => return Err(failed(failure)),
                 }
-                Err(failure) => return Err(failed(failure)),
             }
         }
         let store = self.client.describe();

@@ -134,10 +134,12 @@ fn command(folder: &Path, ports: &[u16], tls: bool) -> Command {
     command
 }
 
-/// A free port whose partner for gRPC is free, too.
+/// A free port whose partner for gRPC is free, too, and below the ports of outgoing connections.
 fn admin_port() -> u16 {
-    let partner_is_free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, port + ADMIN_GRPC_OFFSET)).is_ok();
-    free_ports(20).unwrap().into_iter().find(partner_is_free).unwrap()
+    let admin = |port: u16| port.checked_sub(ADMIN_GRPC_OFFSET).filter(|&port| port > ADMIN_GRPC_OFFSET).unwrap_or(port);
+    let is_free = |port: u16| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
+    let both_are_free = |port: &u16| is_free(*port) && is_free(port + ADMIN_GRPC_OFFSET);
+    free_ports(20).unwrap().into_iter().map(admin).find(both_are_free).unwrap()
 }
 
 /// An authority of our own and the server's certificate and key, in PEM.

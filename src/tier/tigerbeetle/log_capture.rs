@@ -27,6 +27,8 @@ use std::time::{Duration, Instant};
 const KEPT_PREPARES_MAX: usize = 16_384;
 /// How long to wait before the next poll when nothing was new: at 2300 prepares a second the ring wraps in 450 ms.
 const IDLE_PAUSE: Duration = Duration::from_millis(3);
+/// A poll that finds fewer prepares than this has reached the head of the log.
+const PREPARES_BEHIND_MAX: u64 = 64;
 /// How long a prepare that the superblock says is committed may take to be read.
 const FINISH_DEADLINE: Duration = Duration::from_secs(20);
 
@@ -48,6 +50,15 @@ enum Command {
     Finish { at_least_op: u64, answer: Sender<Result<Result<Captured, String>>> },
 }
 
+/// The log that the repository holds already, behind the checkpoint of the backup that this one builds on.
+#[derive(Debug, Clone, Default)]
+pub struct HeldLog {
+    /// Its last op, and the checksum of that op's prepare.
+    pub end: Option<(u64, Checksum)>,
+    /// The segments that hold it.
+    pub segments: Vec<SegmentEntry>,
+}
+
 /// A thread that follows the log.
 pub struct LogCapture {
     commands: Option<Sender<Command>>,
@@ -56,13 +67,13 @@ pub struct LogCapture {
 
 impl LogCapture {
     /// Starts the thread; it idles until it is told what to follow.
-    pub fn start(repository: &Arc<Repository>, data_file: &Path, options: ReadOptions, run: RunId) -> Result<LogCapture> {
+    pub fn start(repository: &Arc<Repository>, data_file: &Path, options: ReadOptions, run: RunId, held: HeldLog) -> Result<LogCapture> {
         let (commands, received) = crossbeam_channel::unbounded();
         let repository = Arc::clone(repository);
         let path = data_file.to_owned();
         let thread = std::thread::Builder::new()
             .name("amber-log".into())
-            .spawn(move || Follower::new(repository, path, options, run).run(&received))
+            .spawn(move || Follower::new(repository, path, options, run, held).run(&received))
             .map_err(|error| Error::try_again(format!("the system gives no more threads: {error}")))?;
         Ok(LogCapture { commands: Some(commands), thread: Some(thread) })
     }
@@ -113,6 +124,8 @@ struct Follower {
     path: PathBuf,
     options: ReadOptions,
     run: RunId,
+    /// Prepares up to its end are read, for their headers, but not stored again.
+    held: HeldLog,
     tail: Option<Tail>,
     headers: VecDeque<PrepareHeader>,
     builder: SegmentBuilder,
@@ -124,12 +137,13 @@ struct Follower {
 }
 
 impl Follower {
-    fn new(repository: Arc<Repository>, path: PathBuf, options: ReadOptions, run: RunId) -> Follower {
+    fn new(repository: Arc<Repository>, path: PathBuf, options: ReadOptions, run: RunId, held: HeldLog) -> Follower {
         Follower {
             repository,
             path,
             options,
             run,
+            held,
             tail: None,
             headers: VecDeque::new(),
             builder: SegmentBuilder::default(),
@@ -205,10 +219,16 @@ impl Follower {
     fn poll(&mut self) -> Result<Polled> {
         let Some(tail) = self.tail.as_mut().filter(|_| self.lost.is_none() && self.failed.is_none()) else { return Ok(Polled::Idle) };
         let (builder, headers, segments) = (&mut self.builder, &mut self.headers, &mut self.segments);
-        let (repository, run) = (&self.repository, self.run);
+        let (repository, run, held_end) = (&self.repository, self.run, self.held.end);
+        let mut fork = false;
         let polled = tail.poll(&mut |prepare: &Prepare<'_>| {
+            let header = prepare.header();
+            headers.push_back(*header);
+            if let Some((op, checksum)) = held_end.filter(|(op, _)| header.op() <= *op) {
+                fork |= header.op() == op && header.checksum() != checksum;
+                return Ok(());
+            }
             builder.push(prepare);
-            headers.push_back(*prepare.header());
             if builder.is_full()
                 && let Some((name, finishing)) = std::mem::take(builder).write(repository, TIMELINE_FIRST, run)?
             {
@@ -216,6 +236,11 @@ impl Follower {
             }
             Ok(())
         })?;
+        if fork {
+            // What the repository holds was prepared but replaced in a view change: the log is stored anew from the checkpoint on.
+            self.held = HeldLog::default();
+            self.lost = Some("the log that an earlier backup ended with was replaced in a view change".into());
+        }
         if let Polled::Lost { op, reason } = &polled {
             self.lost = Some(format!("op {op}: {reason}"));
         }
@@ -239,7 +264,9 @@ impl Follower {
                 return Ok(Err(reason.clone()));
             }
             let Some(tail) = &self.tail else { return Err(Error::bug("the log is finished before it is followed")) };
-            if tail.op() >= at_least_op {
+            // A poll that found many may have left more behind; under load the head moves on for ever, so a few behind is caught up.
+            let behind = matches!(polled, Polled::Prepares(prepares) if prepares >= PREPARES_BEHIND_MAX);
+            if tail.op() >= at_least_op && !behind {
                 break;
             }
             if Instant::now() >= deadline {
@@ -259,7 +286,9 @@ impl Follower {
         if let Some((name, finishing)) = std::mem::take(&mut self.builder).write(&self.repository, TIMELINE_FIRST, self.run)? {
             self.segments.push_back(Segment::Writing(name, finishing));
         }
-        let mut segments = Vec::with_capacity(self.segments.len());
+        let first_op = self.headers.front().map(PrepareHeader::op);
+        let mut segments: Vec<SegmentEntry> =
+            self.held.segments.iter().filter(|segment| first_op.is_some_and(|first_op| segment.name.last_op >= first_op)).cloned().collect();
         for segment in std::mem::take(&mut self.segments) {
             let entry = match segment {
                 Segment::Writing(name, finishing) => segment_entry(name, finishing)?,

@@ -13,6 +13,7 @@ pub mod sink;
 pub mod window;
 
 use crate::error::{Error, Result};
+use crate::ledger::checksum::Checksum;
 use crate::ledger::header::release_text;
 use crate::ledger::superblock::SuperBlock;
 use crate::progress::Progress;
@@ -24,7 +25,7 @@ use crate::repository::segment::SegmentEntry;
 use crate::source::checkpoint::Walk;
 use crate::source::file::ReadOptions;
 use crate::units::now_ns;
-use log_capture::{Captured, LogCapture};
+use log_capture::{Captured, HeldLog, LogCapture};
 use sink::PackSink;
 use std::path::Path;
 use std::sync::Arc;
@@ -63,11 +64,11 @@ pub fn backup(repository: &Arc<Repository>, data_file: &Path, options: ReadOptio
     }
     repository.bind_cluster(first.cluster())?;
     let base = newest_manifest(repository)?;
-    if let Some((_, base)) = &base {
+    if let Some(base) = &base {
         refuse_other_history(base, &first)?;
     }
-    let log = LogCapture::start(repository, data_file, options, run)?;
-    let mut sink = PackSink::new(repository, run, &first, base.map(|(_, manifest)| manifest), &log, progress);
+    let log = LogCapture::start(repository, data_file, options, run, held_log(base.as_ref(), &first)?)?;
+    let mut sink = PackSink::new(repository, run, &first, base, &log, progress);
     let capture = capture(&mut walk, &mut sink, &log)?;
     progress.end();
     let (packs, extents, counts) = sink.finish()?;
@@ -81,7 +82,7 @@ pub fn backup(repository: &Arc<Repository>, data_file: &Path, options: ReadOptio
     };
     let needed = |segment: &SegmentEntry| segment.name.first_op <= capture.window.end.op() && segment.name.last_op > name.checkpoint_op;
     let (segments, beyond): (Vec<_>, Vec<_>) = capture.log.segments.into_iter().partition(needed);
-    take_back(repository, beyond.iter().map(|segment| segment.name.object()));
+    take_back(repository, beyond.iter().filter(|segment| segment.name.run == run).map(|segment| segment.name.object()));
     let summary = Summary {
         cluster: format!("{:032x}", superblock.cluster()),
         timeline: name.timeline,
@@ -101,7 +102,7 @@ pub fn backup(repository: &Arc<Repository>, data_file: &Path, options: ReadOptio
         blocks_stored: counts.blocks_stored,
         blocks_reused: counts.blocks_reused,
         bytes_read: walk.bytes_read() + capture.log.bytes_read,
-        bytes_stored: counts.bytes_stored + segments.iter().map(|segment| segment.stored_bytes).sum::<u64>(),
+        bytes_stored: counts.bytes_stored + segments.iter().filter(|segment| segment.name.run == run).map(|segment| segment.stored_bytes).sum::<u64>(),
         rounds: walk.rounds(),
         began_ns,
         ended_ns: now_ns(),
@@ -148,7 +149,7 @@ fn capture(walk: &mut Walk, sink: &mut PackSink<'_>, log: &LogCapture) -> Result
 }
 
 /// The newest manifest, which the next backup builds on. A run that was killed before it wrote its receipt is made up for here.
-fn newest_manifest(repository: &Arc<Repository>) -> Result<Option<(CheckpointName, Manifest)>> {
+fn newest_manifest(repository: &Arc<Repository>) -> Result<Option<Manifest>> {
     let receipts = repository.receipts()?;
     let names = repository.checkpoints()?;
     for name in &names {
@@ -158,8 +159,16 @@ fn newest_manifest(repository: &Arc<Repository>) -> Result<Option<(CheckpointNam
             repository.write_receipt(name, &Receipt { size_bytes, digest })?;
         }
     }
-    let Some(name) = names.last() else { return Ok(None) };
-    Ok(Some((*name, Manifest::read(repository, name, None)?)))
+    let Some((name, _)) = repository.newest_checkpoint()? else { return Ok(None) };
+    Manifest::read(repository, &name, None).map(Some)
+}
+
+/// The log of the backup that this one builds on, if it can reach beyond the checkpoint that is there now. Its end is checked against the ring.
+fn held_log(base: Option<&Manifest>, superblock: &SuperBlock) -> Result<HeldLog> {
+    let Some(base) = base.filter(|base| base.summary.recovered_to_op > superblock.checkpoint().header().op()) else { return Ok(HeldLog::default()) };
+    let checksum = u128::from_str_radix(&base.summary.recovered_to_checksum, 16);
+    let checksum = checksum.map_err(|_| Error::damaged("the newest manifest's recovered_to_checksum is no checksum"))?;
+    Ok(HeldLog { end: Some((base.summary.recovered_to_op, Checksum(checksum))), segments: base.segments.clone() })
 }
 
 /// Two histories under one cluster id must not meet in one timeline: the same checkpoint op with another id is proof that this is a fork.
