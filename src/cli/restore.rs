@@ -4,6 +4,7 @@ use super::Manner;
 use super::output::{Report, facts};
 use super::repository::RepositoryArguments;
 use crate::error::{Error, Result};
+use crate::ledger::header::operation_name;
 use crate::observe::progress::for_people;
 use crate::observe::usage::{cpu_seconds, peak_memory_bytes};
 use crate::repository::{Options, Repository};
@@ -138,6 +139,7 @@ fn report(request: &Request, restored: &Restored, seconds: f64) -> Report {
         "op": restored.op,
         "timestamp_ns": restored.timestamp_ns,
         "time": time_text(restored.timestamp_ns),
+        "operation": operation_name(restored.operation),
         "backup": restored.name.object(),
         "release": restored.summary.release,
         "replica_count": if solo { 1 } else { restored.summary.replica_count },

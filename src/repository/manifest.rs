@@ -178,6 +178,22 @@ impl Manifest {
         read_summary(&ObjectReader::open(repository, ObjectKind::Checkpoint, &name.object(), None)?, name)
     }
 
+    /// Reads only the summary and the superblock.
+    ///
+    /// # Errors
+    /// [`Error::damaged`] with the object's name.
+    pub fn read_head(repository: &Repository, name: &CheckpointName) -> Result<(Summary, SuperBlock)> {
+        let object = ObjectReader::open(repository, ObjectKind::Checkpoint, &name.object(), None)?;
+        let summary = read_summary(&object, name)?;
+        let wrong = |what: String| Error::damaged(format!("{}: {what}", name.object()));
+        if object.index.entries.get(1) != Some(&SECTION_SUPERBLOCK) {
+            return Err(wrong("its second frame is no superblock".into()));
+        }
+        let frame = object.frames(1, 1)?.pop().unwrap_or_default();
+        let superblock = SuperBlock::check(&frame).map_err(|error| wrong(format!("its superblock: {error}")))?;
+        Ok((summary, superblock))
+    }
+
     /// The cross-checks between the sections; what does not fit, otherwise.
     fn check(&self) -> Result<(), String> {
         let ascending = self.extents.windows(2).all(|pair| pair[0].root.address < pair[1].root.address);
@@ -202,8 +218,11 @@ impl Manifest {
         if next <= last {
             return Err(format!("its log ends at op {} instead of {last}", next.saturating_sub(1)));
         }
-        let checkpoint = self.superblock.checkpoint();
-        let fits = checkpoint.header().op() == self.summary.checkpoint_op && checkpoint.storage_size() == self.summary.data_file_bytes;
+        let (checkpoint, summary) = (self.superblock.checkpoint(), &self.summary);
+        let fits = checkpoint.header().op() == summary.checkpoint_op
+            && checkpoint.storage_size() == summary.data_file_bytes
+            && self.superblock.commit_max() == summary.first_restorable_op
+            && (summary.first_restorable_op..=summary.recovered_to_op).contains(&summary.commit_known_op);
         if fits { Ok(()) } else { Err("its summary and its superblock disagree".into()) }
     }
 }

@@ -9,12 +9,18 @@ pub mod header;
 pub mod key;
 pub mod manifest;
 pub mod name;
+pub mod newest;
 pub mod object_reader;
 pub mod object_writer;
 pub mod pack;
 pub mod promise;
+#[cfg(any(test, feature = "samples"))]
+pub mod sample;
 pub mod segment;
 pub mod wire;
+
+#[cfg(test)]
+mod tests;
 
 use crate::error::{Error, Result};
 use crate::pipeline::compress::LEVEL_DEFAULT;
@@ -25,7 +31,6 @@ use crate::store::{Listed, PutOutcome, Store, StoreError};
 use bytes::Bytes;
 use header::{Header, UncheckedHeader};
 use key::{RepositoryKey, Secret, Unwrap};
-use manifest::{Manifest, Summary};
 use name::{CheckpointName, RunId};
 use std::sync::Arc;
 
@@ -139,20 +144,6 @@ impl Repository {
     pub fn checkpoints(&self) -> Result<Vec<CheckpointName>> {
         let listed = self.list_all(name::CHECKPOINTS)?;
         Ok(listed.iter().filter_map(|object| CheckpointName::parse(&object.name)).collect())
-    }
-
-    /// The backup that reaches furthest: of those with the newest checkpoint of the newest timeline the one with the highest op.
-    pub fn newest_checkpoint(&self) -> Result<Option<(CheckpointName, Summary)>> {
-        let names = self.checkpoints()?;
-        let Some(last) = names.last() else { return Ok(None) };
-        let mut newest: Option<(CheckpointName, Summary)> = None;
-        for name in names.iter().rev().take_while(|name| (name.timeline, name.checkpoint_op) == (last.timeline, last.checkpoint_op)) {
-            let summary = Manifest::read_summary(self, name)?;
-            if newest.as_ref().is_none_or(|(_, best)| summary.recovered_to_op > best.recovered_to_op) {
-                newest = Some((*name, summary));
-            }
-        }
-        Ok(newest)
     }
 
     /// All objects under a prefix.

@@ -15,6 +15,7 @@ use super::object_writer::{ObjectWriter, StoredObject};
 use super::wire::Fields;
 use crate::error::{Error, Kind, Result};
 use crate::store::Digest;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// What a receipt says of its manifest.
@@ -77,17 +78,25 @@ impl Repository {
         Ok(stored)
     }
 
-    /// Writes the receipt of a manifest that is known to be whole.
+    /// Writes the receipt of a manifest that is known to be whole. It may be there already: another run that began in between found it missing.
     pub fn write_receipt(self: &Arc<Self>, name: &CheckpointName, receipt: &Receipt) -> Result<()> {
         let mut writer = ObjectWriter::create(self, ObjectKind::Receipt, name.receipt())?;
         writer.push([&receipt.size_bytes.to_le_bytes()[..], &receipt.digest].concat())?;
-        writer.finish(Vec::new())?.wait().map(|_| ())
+        match writer.finish(Vec::new())?.wait() {
+            Err(error) if error.kind == Kind::Damaged && self.receipt(name).as_ref() == Ok(receipt) => Ok(()),
+            written => written.map(|_| ()),
+        }
     }
 
     /// All receipts, by the manifest that they promise.
     pub fn receipts(&self) -> Result<Vec<CheckpointName>> {
         let listed = self.list_all(name::RECEIPTS)?;
         Ok(listed.iter().filter_map(|object| CheckpointName::parse_receipt(&object.name)).collect())
+    }
+
+    /// All backups that are there or were promised, in the order of restore: a manifest that is gone must not make an older backup the newest.
+    pub fn backups(&self) -> Result<BTreeSet<CheckpointName>> {
+        Ok(self.checkpoints()?.into_iter().chain(self.receipts()?).collect())
     }
 
     /// Reads the receipt of a manifest.

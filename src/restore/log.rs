@@ -36,11 +36,14 @@ pub fn prepares(
             take(prepare)
         })?;
     }
-    if chain.op() == last_op {
-        Ok((headers, bytes_fetched))
-    } else {
-        Err(Error::damaged(format!("the log of checkpoint {} ends at op {}, op {last_op} is wanted", checkpoint.op(), chain.op())))
+    if chain.op() != last_op {
+        return Err(Error::damaged(format!("the log of checkpoint {} ends at op {}, op {last_op} is wanted", checkpoint.op(), chain.op())));
     }
+    let (promised, found) = (&manifest.summary.recovered_to_checksum, chain.checksum().to_string());
+    if last_op == manifest.summary.recovered_to_op && found != *promised {
+        return Err(Error::damaged(format!("the log of checkpoint {} ends with prepare {found}, the backup promised {promised}", checkpoint.op())));
+    }
+    Ok((headers, bytes_fetched))
 }
 
 fn rows(repository: &Repository, manifest: &Manifest) -> Result<Vec<PrepareRow>> {

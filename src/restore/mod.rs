@@ -14,6 +14,9 @@ pub mod log;
 pub mod select;
 pub mod target;
 
+#[cfg(test)]
+mod tests;
+
 use crate::error::{Error, Result};
 use crate::ledger::header::PrepareHeader;
 use crate::ledger::image::SuperBlockEdit;
@@ -66,6 +69,8 @@ pub struct Restored {
     pub op: u64,
     /// The timestamp of that op.
     pub timestamp_ns: u64,
+    /// What that op is ([`crate::ledger::header::operation_name`]).
+    pub operation: u8,
     /// Blocks written into each image.
     pub blocks: u64,
     /// Bytes fetched from the store for blocks and log.
@@ -88,7 +93,8 @@ pub fn restore(repository: &Arc<Repository>, request: &Request, progress: &dyn P
     }
     let selected = select::select(repository, request.point)?;
     let (manifest, op) = (&selected.manifest, selected.op);
-    let notes = promise_notes(repository, &selected.name);
+    let mut notes = promise_notes(repository, &selected.name);
+    notes.extend(selected.notes.iter().cloned());
     for note in &notes {
         progress.note(note);
     }
@@ -106,7 +112,7 @@ pub fn restore(repository: &Arc<Repository>, request: &Request, progress: &dyn P
     }
     image.write_zones(&headers, &superblocks)?;
     let written = image.end();
-    let timestamp_ns = headers.last().unwrap_or(&manifest.superblock.checkpoint().header()).timestamp();
+    let end = headers.last().copied().unwrap_or(manifest.superblock.checkpoint().header());
     for target in &targets {
         target.sync()?;
         progress.begin(&format!("check {}", target.path().display()), Some(manifest.summary.blocks.saturating_mul(512 * 1024)));
@@ -120,7 +126,8 @@ pub fn restore(repository: &Arc<Repository>, request: &Request, progress: &dyn P
         name: selected.name,
         summary: manifest.summary.clone(),
         op,
-        timestamp_ns,
+        timestamp_ns: end.timestamp(),
+        operation: end.operation(),
         blocks: manifest.summary.blocks,
         bytes_fetched: written.bytes_fetched,
         bytes_written: written.bytes_written,

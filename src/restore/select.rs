@@ -2,10 +2,11 @@
 //!
 //! A backup restores to every op from the one that its superblock says is committed to the last prepare of its log. Manifests are read from the newest
 //! that may fit downwards, so a restore to a recent moment reads few. A point that no backup holds is refused with the nearest points on
-//! both sides; it is never rounded to one of them.
+//! both sides; it is never rounded to one of them. A backup that is damaged does not keep others from being restored, but is told of.
 
 use super::{log, point_text};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
+use crate::ledger::layout::prepare_max_for_checkpoint;
 use crate::repository::Repository;
 use crate::repository::manifest::{Manifest, Summary};
 use crate::repository::name::CheckpointName;
@@ -22,6 +23,25 @@ pub enum Point {
     Time(u64),
 }
 
+impl Point {
+    fn text(self) -> String {
+        match self {
+            Point::Newest => "the newest op".into(),
+            Point::Op(op) => format!("op {op}"),
+            Point::Time(timestamp_ns) => format!("time {}", time_text(timestamp_ns)),
+        }
+    }
+
+    /// Whether all that a backup holds lies before it.
+    fn is_behind(self, summary: &Summary) -> bool {
+        match self {
+            Point::Newest => false,
+            Point::Op(op) => summary.recovered_to_op < op,
+            Point::Time(timestamp_ns) => summary.recovered_to_timestamp_ns < timestamp_ns,
+        }
+    }
+}
+
 /// A backup and the op to restore to.
 #[derive(Debug)]
 pub struct Selected {
@@ -31,98 +51,146 @@ pub struct Selected {
     pub manifest: Manifest,
     /// The op.
     pub op: u64,
+    /// Backups that might have served too, but are damaged, in sentences for the user.
+    pub notes: Vec<String>,
 }
 
 /// Chooses.
 ///
 /// # Errors
-/// [`Error::input`] when no backup holds the point, naming the nearest restorable points.
+/// [`Error::input`] when no backup holds the point, naming the nearest restorable points; [`Error::damaged`] when a damaged one might.
 pub fn select(repository: &Repository, point: Point) -> Result<Selected> {
-    let (newest, summary) = newest(repository)?;
-    let names = repository.checkpoints()?;
-    match point {
-        Point::Newest => with_manifest(repository, newest, summary.recovered_to_op),
-        Point::Op(op) => by_op(repository, &names, op),
-        Point::Time(timestamp_ns) => by_time(repository, &names, timestamp_ns),
+    if point != Point::Newest {
+        return by_point(repository, point);
     }
+    let newest = repository.newest_checkpoint()?;
+    // Taking an older one instead would lose, without a word, what the damaged one reached.
+    if let Some((name, error)) = newest.damaged.first() {
+        let whole = newest.best.map_or("no other is newer".into(), |(_, summary)| {
+            format!("the newest one that opens reaches {}: give --op to restore to it", point_text(summary.recovered_to_op, summary.recovered_to_timestamp_ns))
+        });
+        return Err(Error::damaged(format!("the newest backup may be {}, which is damaged ({error}); {whole}", name.object())));
+    }
+    let (name, summary) = newest.best.ok_or_else(|| no_backup(repository))?;
+    Ok(Selected { name, manifest: Manifest::read(repository, &name, None)?, op: summary.recovered_to_op, notes: Vec::new() })
 }
 
-fn with_manifest(repository: &Repository, name: CheckpointName, op: u64) -> Result<Selected> {
-    Ok(Selected { name, manifest: Manifest::read(repository, &name, None)?, op })
-}
-
-fn by_op(repository: &Repository, names: &[CheckpointName], op: u64) -> Result<Selected> {
-    let mut gap = Gap::default();
+fn by_point(repository: &Repository, point: Point) -> Result<Selected> {
+    let names = repository.backups()?;
+    if names.is_empty() {
+        return Err(no_backup(repository));
+    }
+    let (mut search, mut uncertain): (Search, Option<Selected>) = (Search::default(), None);
     for name in names.iter().rev() {
-        if gap.below.is_some_and(|(_, checkpoint_op)| name.checkpoint_op < checkpoint_op) {
+        let reach = prepare_max_for_checkpoint(name.checkpoint_op);
+        let found_above = uncertain.as_ref().map(|found| found.op.saturating_sub(1));
+        if search.below.map(|(op, _)| op).max(found_above).is_some_and(|op| reach <= op) {
             break;
         }
-        let summary = Manifest::read_summary(repository, name)?;
-        if (summary.first_restorable_op..=summary.recovered_to_op).contains(&op) {
-            return with_manifest(repository, *name, op);
-        }
-        gap.consider(name, &summary, summary.recovered_to_op < op);
-    }
-    Err(gap.refusal(repository, &format!("op {op}")))
-}
-
-fn by_time(repository: &Repository, names: &[CheckpointName], timestamp_ns: u64) -> Result<Selected> {
-    let mut gap = Gap::default();
-    for name in names.iter().rev() {
-        if gap.below.is_some_and(|(_, checkpoint_op)| name.checkpoint_op < checkpoint_op) {
-            break;
-        }
-        let summary = Manifest::read_summary(repository, name)?;
-        if summary.checkpoint_timestamp_ns <= timestamp_ns && timestamp_ns <= summary.recovered_to_timestamp_ns {
-            let manifest = Manifest::read(repository, name, None)?;
-            let op = log::op_at(repository, &manifest, timestamp_ns)?;
-            if op >= summary.first_restorable_op {
-                return Ok(Selected { name: *name, manifest, op });
+        let Some((summary, found)) = search.opened(name, look_into(repository, name, point))? else { continue };
+        match found {
+            // What was committed when it was captured is the same in every backup.
+            Some(found) if found.op <= summary.commit_known_op => return Ok(search.done(found)),
+            Some(found) => {
+                uncertain.get_or_insert(found);
             }
+            None => search.consider(name, &summary, point),
         }
-        gap.consider(name, &summary, summary.recovered_to_timestamp_ns < timestamp_ns);
     }
-    Err(gap.refusal(repository, &format!("time {}", time_text(timestamp_ns))))
+    match uncertain {
+        Some(found) => {
+            let found = newest_of(repository, point, found)?;
+            Ok(search.done(found))
+        }
+        None => Err(search.refusal(repository, point)),
+    }
 }
 
-/// The restorable points around one that is not.
+/// A backup's summary, and if it holds the point all else.
+fn look_into(repository: &Repository, name: &CheckpointName, point: Point) -> Result<(Summary, Option<Selected>)> {
+    let summary = Manifest::read_summary(repository, name)?;
+    let may_hold = match point {
+        Point::Newest => false,
+        Point::Op(op) => (summary.first_restorable_op..=summary.recovered_to_op).contains(&op),
+        Point::Time(timestamp_ns) => (summary.checkpoint_timestamp_ns..=summary.recovered_to_timestamp_ns).contains(&timestamp_ns),
+    };
+    if !may_hold {
+        return Ok((summary, None));
+    }
+    let manifest = Manifest::read(repository, name, None)?;
+    let op = match point {
+        Point::Time(timestamp_ns) => log::op_at(repository, &manifest, timestamp_ns)?,
+        Point::Op(op) => op,
+        Point::Newest => summary.recovered_to_op,
+    };
+    let found = (op >= summary.first_restorable_op).then(|| Selected { name: *name, manifest, op, notes: Vec::new() });
+    Ok((summary, found))
+}
+
+/// Only backups that did not see it committed hold the op, and a view change may have replaced it: the newest backup knows, if it holds it.
+fn newest_of(repository: &Repository, point: Point, found: Selected) -> Result<Selected> {
+    let Some((newest, _)) = repository.newest_checkpoint()?.best.filter(|(newest, _)| *newest != found.name) else { return Ok(found) };
+    Ok(look_into(repository, &newest, point)?.1.unwrap_or(found))
+}
+
+/// What a search has seen that was not what it looks for.
 #[derive(Debug, Default)]
-struct Gap {
-    /// The highest point below, and the checkpoint that it belongs to.
-    below: Option<((u64, u64), u64)>,
-    /// The lowest op above, and the backup that begins with it.
+struct Search {
+    /// The highest restorable point below: op and timestamp.
+    below: Option<(u64, u64)>,
+    /// The lowest restorable op above, and the backup that begins with it.
     above: Option<(u64, CheckpointName)>,
+    damaged: Vec<String>,
 }
 
-impl Gap {
-    fn consider(&mut self, name: &CheckpointName, summary: &Summary, is_below: bool) {
-        if is_below {
-            let point = (summary.recovered_to_op, summary.recovered_to_timestamp_ns);
-            if self.below.is_none_or(|(best, _)| point > best) {
-                self.below = Some((point, summary.checkpoint_op));
+impl Search {
+    /// What could be read; damage is kept for later.
+    fn opened<T>(&mut self, name: &CheckpointName, result: Result<T>) -> Result<Option<T>> {
+        match result {
+            Ok(opened) => Ok(Some(opened)),
+            Err(error) if error.kind == Kind::Damaged => {
+                self.damaged.push(format!("{} is damaged and was passed over ({error})", name.object()));
+                Ok(None)
             }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn consider(&mut self, name: &CheckpointName, summary: &Summary, point: Point) {
+        if point.is_behind(summary) {
+            self.below = self.below.max(Some((summary.recovered_to_op, summary.recovered_to_timestamp_ns)));
         } else if self.above.is_none_or(|(best, _)| summary.first_restorable_op < best) {
             self.above = Some((summary.first_restorable_op, *name));
         }
     }
 
-    fn refusal(&self, repository: &Repository, wanted: &str) -> Error {
-        let below = self.below.map(|((op, timestamp_ns), _)| format!("{} before it", point_text(op, timestamp_ns)));
+    fn done(self, found: Selected) -> Selected {
+        Selected { notes: self.damaged, ..found }
+    }
+
+    fn refusal(&self, repository: &Repository, point: Point) -> Error {
+        let below = self.below.map(|(op, timestamp_ns)| format!("{} before it", point_text(op, timestamp_ns)));
         let above = self.above.map(|(op, name)| {
             let manifest = Manifest::read(repository, &name, None);
             let timestamp_ns = manifest.and_then(|manifest| log::timestamp_of(repository, &manifest, op)).unwrap_or(0);
             format!("{} after it", point_text(op, timestamp_ns))
         });
         let nearest: Vec<String> = below.into_iter().chain(above).collect();
-        Error::input(format!("{wanted} is not restorable from this repository; the nearest restorable points are {}", nearest.join(" and ")))
+        let nearest = if nearest.is_empty() { "none".into() } else { nearest.join(" and ") };
+        let refusal = format!("{} is not restorable from this repository; the nearest restorable points are {nearest}", point.text());
+        if self.damaged.is_empty() { Error::input(refusal) } else { Error::damaged(format!("{refusal}; {}", self.damaged.join("; "))) }
     }
 }
 
-/// The newest backup.
+/// The newest backup that opens.
 ///
 /// # Errors
-/// [`Error::input`] when there is none.
+/// [`Error::input`] when there is none, [`Error::damaged`] when all that might be it are damaged.
 pub fn newest(repository: &Repository) -> Result<(CheckpointName, Summary)> {
-    let none = || Error::input(format!("{}: there is no backup in this repository yet: `amber backup tigerbeetle` makes one", repository.describe()));
-    repository.newest_checkpoint()?.ok_or_else(none)
+    let mut newest = repository.newest_checkpoint()?;
+    newest.best.ok_or_else(|| newest.damaged.pop().map_or_else(|| no_backup(repository), |(_, error)| error))
+}
+
+fn no_backup(repository: &Repository) -> Error {
+    Error::input(format!("{}: there is no backup in this repository yet: `amber backup tigerbeetle` makes one", repository.describe()))
 }

@@ -26,10 +26,10 @@ const ROUNDS_MAX: u32 = 1000;
 /// Rounds that fail at the same checkpoint before it is called damage. Between them the node has time to finish what it was writing.
 const ROUNDS_AT_REST_MAX: u32 = 4;
 /// Pause before a round at the same checkpoint.
-const PAUSE_AT_REST: Duration = Duration::from_millis(100);
+const PAUSE_AT_REST: Duration = Duration::from_millis(if cfg!(test) { 1 } else { 100 });
 /// Attempts at a superblock whose copies are being written right now, and the pause between them.
 const SUPERBLOCK_TRIES: u32 = 20;
-const SUPERBLOCK_PAUSE: Duration = Duration::from_millis(25);
+const SUPERBLOCK_PAUSE: Duration = Duration::from_millis(if cfg!(test) { 1 } else { 25 });
 
 /// What takes a checkpoint.
 pub trait CheckpointSink: BlockSink {

@@ -10,6 +10,9 @@ pub mod file;
 pub mod log;
 pub mod ring;
 
+#[cfg(test)]
+mod tests;
+
 use crate::error::{Error, Kind};
 use std::path::{Path, PathBuf};
 

@@ -141,6 +141,20 @@ fn leftovers_of_the_dead_go_and_of_the_living_stay() {
 }
 
 #[test]
+fn sessions_begin_one_after_the_other() {
+    let scratch = Scratch::new();
+    put_bytes(&scratch.store(), "a", b"1");
+    let gate = File::open(scratch.0.join(".tmp/lock")).unwrap();
+    gate.lock().unwrap();
+    std::thread::scope(|scope| {
+        let second = scope.spawn(|| put_bytes(&scratch.store(), "b", b"2"));
+        std::thread::sleep(std::time::Duration::from_millis(60));
+        assert!(!second.is_finished(), "it waits for the lock");
+        gate.unlock().unwrap();
+    });
+}
+
+#[test]
 fn strange_files_are_not_listed() {
     let scratch = Scratch::new();
     let store = scratch.store();

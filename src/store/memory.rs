@@ -210,6 +210,7 @@ mod tests {
         let other = store.clone();
         contract::put_bytes(&store, "a/b", b"content");
         assert_eq!(other.names(), ["a/b"]);
+        assert_eq!(other.describe(), "memory");
         assert_eq!(other.bytes("a/b").unwrap(), &b"content"[..]);
         assert!(other.corrupt("a/b", 0, 1));
         assert!(!other.corrupt("a/b", 7, 1));

@@ -163,7 +163,7 @@ pub trait Store: Send + Sync + fmt::Debug {
     fn size_bytes(&self, name: &str) -> Result<Option<u64>, StoreError>;
 
     /// Up to `limit` objects whose names begin with `prefix`, in byte order of their names, after `after` if given. `prefix` may end
-    /// inside a part; fewer than `limit` means that these are the last.
+    /// inside a part; fewer than `limit` means that these are the last. What a store keeps for itself (below `.tmp/`) is not shown.
     fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<Listed>, StoreError>;
 
     /// Removes an object; one that is not there is no error.

@@ -3,7 +3,7 @@
 //! One digest serves all: the caller's SHA-256 goes into the signature (`x-amz-content-sha256`) and into `x-amz-checksum-sha256`, so the
 //! server compares it with the bytes that arrive and keeps it, and neither the SDK nor this code reads the body again.
 //!
-//! The flow of a put: once per store, [`probe`](S3Store::probe) finds out what the server can do; the object goes up with
+//! The flow of a put: once per store, a probe finds out what the server can do; the object goes up with
 //! `If-None-Match: *` and a random token of this call in its metadata. 412 means that the name is taken, unless an earlier attempt of
 //! this very call brought no answer and had done its work: then the object carries our token. A server that knows no conditions is asked
 //! (HEAD) before. <https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html>
@@ -30,7 +30,7 @@ pub use super::s3_client::{AccessKey, S3Options, ServerSideEncryption, TlsMinimu
 /// Key in the object's metadata for the random token of the call that wrote it.
 pub(super) const TOKEN_KEY: &str = "amber-put";
 
-/// The object that [`S3Store::probe`] leaves under the prefix, for ever the same, so that it needs no permission to delete.
+/// The object that [`Shared::probe`] leaves under the prefix, for ever the same, so that it needs no permission to delete.
 const PROBE_LEAF: &str = "probe";
 const PROBE_CONTENT: &[u8] = b"Amber wrote this to see whether the server refuses to overwrite it.\n";
 

@@ -7,6 +7,8 @@
 
 use super::s3_http::{http_client, tls_config};
 use super::{Digest, StoreError, hex};
+use aws_config::profile::ProfileFileCredentialsProvider;
+use aws_config::provider_config::ProviderConfig;
 use aws_config::{BehaviorVersion, Region};
 use aws_runtime::auth::PayloadSigningOverride;
 use aws_sdk_s3::config::interceptors::{BeforeTransmitInterceptorContextMut, BeforeTransmitInterceptorContextRef};
@@ -103,7 +105,8 @@ pub struct S3Options {
     /// Storage class of new objects (`STANDARD_IA`, ...); the bucket's default if `None`.
     /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/storage-class-intro.html>
     pub storage_class: Option<String>,
-    /// Profile in the AWS configuration files; `AWS_PROFILE` or the default one if `None`.
+    /// Profile in the AWS configuration files, whose credentials then win over the environment's; `AWS_PROFILE` or the default one if
+    /// `None`.
     pub profile: Option<String>,
     /// Access key to use instead of the credential chain.
     pub access_key: Option<AccessKey>,
@@ -267,9 +270,13 @@ async fn configure(bucket: &str, options: &S3Options) -> Result<aws_sdk_s3::Clie
     let http = http_client(tls_config(options.ca_file.as_deref(), options.tls_minimum)?, CONNECT_TIMEOUT);
     let credentials_http = http_client(tls_config(None, options.tls_minimum)?, CREDENTIALS_CONNECT_TIMEOUT);
     let behavior = BehaviorVersion::v2026_01_12();
-    let mut loader = aws_config::defaults(behavior).http_client(credentials_http);
+    let mut loader = aws_config::defaults(behavior).http_client(credentials_http.clone());
     if let Some(profile) = &options.profile {
-        loader = loader.profile_name(profile);
+        // A profile that is named outright wins over keys in the environment, which the chain would try first.
+        let region = options.region.clone().map(Region::new);
+        let provider = ProviderConfig::without_region().with_http_client(credentials_http).with_region(region);
+        let credentials = ProfileFileCredentialsProvider::builder().configure(&provider).profile_name(profile).build();
+        loader = loader.profile_name(profile).credentials_provider(credentials);
     }
     if let Some(key) = &options.access_key {
         let token = key.session_token.clone();

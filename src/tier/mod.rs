@@ -1,3 +1,8 @@
 //! What is backed up: each tier joins a source, the pipeline and the repository.
 
+#[cfg(any(test, feature = "samples"))]
+pub mod sample;
 pub mod tigerbeetle;
+
+#[cfg(test)]
+mod tests;

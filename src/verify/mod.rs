@@ -12,6 +12,9 @@
 pub mod object;
 pub mod tree;
 
+#[cfg(test)]
+mod tests;
+
 use crate::error::{Error, Kind, Result};
 use crate::progress::Progress;
 use crate::repository::Repository;

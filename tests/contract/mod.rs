@@ -6,7 +6,7 @@ use amber::store::contract::contract;
 use amber::store::folder::FolderStore;
 use amber::store::memory::MemoryStore;
 use amber::store::s3::{AccessKey, S3Options, S3Store};
-use amber::store::{Capabilities, Store};
+use amber::store::{Capabilities, Store, StoreError, TlsMinimum};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -53,6 +53,32 @@ pub fn s3_contract(server: &S3Server<'_>, expected: Capabilities) {
     contract(Arc::new(store));
     let below = server.store("amber-contract", "Some/prefix.of-the_user");
     contract(Arc::new(below));
+}
+
+/// Checks certificates: the server's own authority (`server.ca_file`) is taken; another one, and those of this machine, are refused.
+pub fn s3_certificates(server: &S3Server<'_>, foreign_ca_file: &Path) {
+    let list = |ca_file: Option<&Path>| {
+        let other = S3Server { ca_file, ..server.clone() };
+        S3Store::open("amber-contract", "", &other.options()).and_then(|store| store.list("", None, 1))
+    };
+    server.store("amber-contract", "");
+    assert!(list(server.ca_file).is_ok());
+    for ca_file in [Some(foreign_ca_file), None] {
+        let refused = list(ca_file).expect_err("the certificate is not trusted");
+        assert!(matches!(&refused, StoreError::Refused { reason, .. } if reason.contains("certificate is not valid")), "{refused}");
+    }
+}
+
+/// Checks the least TLS version on a server that offers no more than TLS 1.2, as `openssl s_server -tls1_2 -www` (which is no S3).
+pub fn s3_tls_minimum(old_server: &S3Server<'_>) {
+    let list = |tls_minimum| {
+        let options = S3Options { tls_minimum, attempts: 1, ..old_server.options() };
+        S3Store::open("amber-contract", "", &options).and_then(|store| store.list("", None, 1)).expect_err("it is no S3").to_string()
+    };
+    let refused = list(TlsMinimum::Tls13);
+    assert!(refused.contains("least TLS version"), "{refused}");
+    let connected = list(TlsMinimum::Tls12);
+    assert!(connected.contains("HTTP status 200"), "{connected}");
 }
 
 #[test]

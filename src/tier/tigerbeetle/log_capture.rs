@@ -6,6 +6,7 @@
 //! followed checkpoint on, durable. What is kept is bounded: when the walk takes long, the oldest log goes first, and the walk then needs
 //! a newer checkpoint.
 
+use super::held_log::HeldLog;
 use crate::error::{Error, Result};
 use crate::ledger::checksum::Checksum;
 use crate::ledger::header::PrepareHeader;
@@ -30,7 +31,7 @@ const IDLE_PAUSE: Duration = Duration::from_millis(3);
 /// A poll that finds fewer prepares than this has reached the head of the log.
 const PREPARES_BEHIND_MAX: u64 = 64;
 /// How long a prepare that the superblock says is committed may take to be read.
-const FINISH_DEADLINE: Duration = Duration::from_secs(20);
+const FINISH_DEADLINE: Duration = Duration::from_millis(if cfg!(test) { 50 } else { 20_000 });
 
 /// The log behind a checkpoint.
 #[derive(Debug)]
@@ -48,15 +49,6 @@ pub struct Captured {
 enum Command {
     Follow { op: u64, checksum: Checksum },
     Finish { at_least_op: u64, answer: Sender<Result<Result<Captured, String>>> },
-}
-
-/// The log that the repository holds already, behind the checkpoint of the backup that this one builds on.
-#[derive(Debug, Clone, Default)]
-pub struct HeldLog {
-    /// Its last op, and the checksum of that op's prepare.
-    pub end: Option<(u64, Checksum)>,
-    /// The segments that hold it.
-    pub segments: Vec<SegmentEntry>,
 }
 
 /// A thread that follows the log.
@@ -127,6 +119,8 @@ struct Follower {
     /// Prepares up to its end are read, for their headers, but not stored again.
     held: HeldLog,
     tail: Option<Tail>,
+    /// The prepare behind which the log is wanted.
+    followed: Option<(u64, Checksum)>,
     headers: VecDeque<PrepareHeader>,
     builder: SegmentBuilder,
     segments: VecDeque<Segment>,
@@ -145,6 +139,7 @@ impl Follower {
             run,
             held,
             tail: None,
+            followed: None,
             headers: VecDeque::new(),
             builder: SegmentBuilder::default(),
             segments: VecDeque::new(),
@@ -180,6 +175,7 @@ impl Follower {
     }
 
     fn follow(&mut self, op: u64, checksum: Checksum) -> Result<()> {
+        self.followed = Some((op, checksum));
         let position = self.headers.iter().position(|header| header.op() == op && header.checksum() == checksum);
         let begins_behind = self.headers.front().is_some_and(|header| header.op() == op.saturating_add(1) && header.parent() == checksum);
         if self.lost.is_some() || self.tail.is_none() || (position.is_none() && !begins_behind) {
@@ -219,14 +215,14 @@ impl Follower {
     fn poll(&mut self) -> Result<Polled> {
         let Some(tail) = self.tail.as_mut().filter(|_| self.lost.is_none() && self.failed.is_none()) else { return Ok(Polled::Idle) };
         let (builder, headers, segments) = (&mut self.builder, &mut self.headers, &mut self.segments);
-        let (repository, run, held_end) = (&self.repository, self.run, self.held.end);
+        let (repository, run, held) = (&self.repository, self.run, &self.held);
         let mut fork = false;
         let polled = tail.poll(&mut |prepare: &Prepare<'_>| {
             let header = prepare.header();
             headers.push_back(*header);
-            if let Some((op, checksum)) = held_end.filter(|(op, _)| header.op() <= *op) {
-                fork |= header.op() == op && header.checksum() != checksum;
-                return Ok(());
+            if held.covers(header) {
+                fork |= held.forks_at(header);
+                return held.check_history(header);
             }
             builder.push(prepare);
             if builder.is_full()
@@ -237,9 +233,7 @@ impl Follower {
             Ok(())
         })?;
         if fork {
-            // What the repository holds was prepared but replaced in a view change: the log is stored anew from the checkpoint on.
-            self.held = HeldLog::default();
-            self.lost = Some("the log that an earlier backup ended with was replaced in a view change".into());
+            self.forget_held();
         }
         if let Polled::Lost { op, reason } = &polled {
             self.lost = Some(format!("op {op}: {reason}"));
@@ -251,6 +245,26 @@ impl Follower {
             self.forget_segments_through(oldest.last_op);
         }
         Ok(polled)
+    }
+
+    /// What the repository holds was prepared but replaced in a view change: the log is stored anew from the checkpoint on.
+    fn forget_held(&mut self) {
+        self.held = HeldLog::default();
+        self.lost = Some("the log that an earlier backup ended with was replaced in a view change".into());
+    }
+
+    /// Whether what is held is the log that was read. Where that goes on beyond it, the two were compared when its end was read.
+    fn held_agrees(&self) -> Result<bool> {
+        match (self.held.end, self.headers.back()) {
+            (Some((end, _)), Some(last)) if last.op() < end => self.held.agrees_with(&self.repository, last),
+            _ => Ok(true),
+        }
+    }
+
+    /// Whether every prepare behind the followed op is in hand: the oldest are let go when too many come.
+    fn reaches_back(&self) -> bool {
+        let Some((op, checksum)) = self.followed else { return false };
+        self.headers.front().is_none_or(|first| first.op() == op.saturating_add(1) && first.parent() == checksum)
     }
 
     fn finish(&mut self, at_least_op: u64) -> Result<Result<Captured, String>> {
@@ -276,6 +290,14 @@ impl Follower {
             if polled == Polled::Idle {
                 std::thread::sleep(IDLE_PAUSE);
             }
+        }
+        if !self.held_agrees()? {
+            self.forget_held();
+        } else if !self.reaches_back() {
+            self.lost = Some(format!("more than {KEPT_PREPARES_MAX} prepares came while the checkpoint was copied"));
+        }
+        if let Some(reason) = &self.lost {
+            return Ok(Err(reason.clone()));
         }
         let mut bytes_read = 0;
         let mut replies = Vec::new();

@@ -8,33 +8,40 @@
 //! The walk ([`crate::source::checkpoint`]) runs on the calling thread and hands blocks to the [`sink`]; the tail ([`log_capture`]) runs on a thread of its
 //! own from the first superblock on, because the ring may wrap while the walk takes its time. [`window`] decides at which op the image ends.
 
+pub mod base;
+pub mod held_log;
 pub mod log_capture;
 pub mod sink;
 pub mod window;
 
 use crate::error::{Error, Result};
-use crate::ledger::checksum::Checksum;
 use crate::ledger::header::release_text;
 use crate::ledger::superblock::SuperBlock;
 use crate::progress::Progress;
 use crate::repository::Repository;
 use crate::repository::manifest::{Manifest, Summary};
 use crate::repository::name::{CheckpointName, TIMELINE_FIRST};
-use crate::repository::promise::Receipt;
 use crate::repository::segment::SegmentEntry;
 use crate::source::checkpoint::Walk;
 use crate::source::file::ReadOptions;
 use crate::units::now_ns;
-use log_capture::{Captured, HeldLog, LogCapture};
+use base::Base;
+use held_log::HeldLog;
+use log_capture::{Captured, LogCapture};
 use sink::PackSink;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 use window::Window;
 
 /// Rounds added because the node made a whole checkpoint interval of progress during the last one, before the capture settles for what it has.
 const FRESHENING_ROUNDS_MAX: u32 = 5;
 /// Rounds added because the log did not reach back to the checkpoint in hand.
 const LOST_ROUNDS_MAX: u32 = 50;
+/// And of these, rounds in which the superblock stood still: a replica that only waits for the log to arrive, or never gets it.
+const LOST_ROUNDS_AT_REST_MAX: u32 = 3;
+/// Pause before such a round: a view change is over within it.
+const PAUSE_AT_REST: Duration = Duration::from_millis(if cfg!(test) { 1 } else { 1000 });
 
 /// What a backup did.
 #[derive(Debug, Clone)]
@@ -63,12 +70,17 @@ pub fn backup(repository: &Arc<Repository>, data_file: &Path, options: ReadOptio
         progress.note(&note);
     }
     repository.bind_cluster(first.cluster())?;
-    let base = newest_manifest(repository)?;
-    if let Some(base) = &base {
-        refuse_other_history(base, &first)?;
+    let base = Base::find(repository)?;
+    for note in &base.notes {
+        progress.note(note);
     }
-    let log = LogCapture::start(repository, data_file, options, run, held_log(base.as_ref(), &first)?)?;
-    let mut sink = PackSink::new(repository, run, &first, base, &log, progress);
+    let mut held = HeldLog::default();
+    if let Some(manifest) = &base.manifest {
+        base::refuse_other_history(manifest, &first)?;
+        held = HeldLog::of(repository, manifest, first.checkpoint().header().op())?;
+    }
+    let log = LogCapture::start(repository, data_file, options, run, held)?;
+    let mut sink = PackSink::new(repository, run, &first, base.manifest, &log, progress);
     let capture = capture(&mut walk, &mut sink, &log)?;
     progress.end();
     let (packs, extents, counts) = sink.finish()?;
@@ -109,7 +121,7 @@ pub fn backup(repository: &Arc<Repository>, data_file: &Path, options: ReadOptio
     };
     let manifest = Manifest { summary, superblock: superblock.clone(), replies: capture.log.replies, packs, extents, segments };
     let stored = repository.promise(&name, &manifest)?;
-    Ok(Backup { name, summary: manifest.summary, manifest_bytes: stored.size_bytes, notes: walk.notes() })
+    Ok(Backup { name, summary: manifest.summary, manifest_bytes: stored.size_bytes, notes: [base.notes, walk.notes()].concat() })
 }
 
 struct Capture {
@@ -117,27 +129,55 @@ struct Capture {
     log: Captured,
 }
 
+/// Counts the rounds in which checkpoint and log did not meet.
+#[derive(Default)]
+struct Lost {
+    rounds: u32,
+    at_rest: u32,
+    sequence: u64,
+}
+
+impl Lost {
+    /// Another such round, for this reason.
+    ///
+    /// # Errors
+    /// [`Error::try_again`] when there were too many, or the superblock stands still meanwhile.
+    fn again(&mut self, superblock: &SuperBlock, reason: &str) -> Result<()> {
+        self.rounds += 1;
+        self.at_rest = if self.sequence == superblock.sequence() { self.at_rest + 1 } else { 0 };
+        self.sequence = superblock.sequence();
+        if self.at_rest >= LOST_ROUNDS_AT_REST_MAX {
+            return Err(Error::try_again(format!(
+                "the log does not continue the checkpoint at op {} ({reason}), and the superblock stands still: the replica is catching up, or its log \
+                 is damaged. Wait, or back up another replica",
+                superblock.checkpoint().header().op()
+            )));
+        }
+        if self.rounds > LOST_ROUNDS_MAX {
+            return Err(Error::try_again(format!("the log moves on faster than a checkpoint can be copied ({reason}): try again under less load")));
+        }
+        if self.at_rest > 0 {
+            std::thread::sleep(PAUSE_AT_REST);
+        }
+        Ok(())
+    }
+}
+
 /// Walks until checkpoint and log meet.
 fn capture(walk: &mut Walk, sink: &mut PackSink<'_>, log: &LogCapture) -> Result<Capture> {
-    let (mut freshened, mut lost) = (0, 0);
+    let (mut freshened, mut lost) = (0, Lost::default());
     loop {
         let superblock = walk.run(sink)?;
         let captured = match log.finish(superblock.commit_max())? {
             Ok(captured) => captured,
             Err(reason) => {
-                lost += 1;
-                if lost > LOST_ROUNDS_MAX {
-                    return Err(Error::try_again(format!("the log ring wraps faster than a checkpoint can be copied ({reason}): try again under less load")));
-                }
+                lost.again(&superblock, &reason)?;
                 continue;
             }
         };
         let newer = walk.superblock()?;
-        let Some(window) = Window::choose(superblock, newer, &captured.headers)? else {
-            lost += 1;
-            if lost > LOST_ROUNDS_MAX {
-                return Err(Error::try_again("checkpoint and log do not meet: the node changes views or checkpoints too fast; try again"));
-            }
+        let Some(window) = Window::choose(superblock.clone(), newer, &captured.headers)? else {
+            lost.again(&superblock, "its prepares are older than the replica's view")?;
             continue;
         };
         if window.capped && freshened < FRESHENING_ROUNDS_MAX {
@@ -146,45 +186,6 @@ fn capture(walk: &mut Walk, sink: &mut PackSink<'_>, log: &LogCapture) -> Result
         }
         return Ok(Capture { window, log: captured });
     }
-}
-
-/// The newest manifest, which the next backup builds on. A run that was killed before it wrote its receipt is made up for here.
-fn newest_manifest(repository: &Arc<Repository>) -> Result<Option<Manifest>> {
-    let receipts = repository.receipts()?;
-    let names = repository.checkpoints()?;
-    for name in &names {
-        if !receipts.contains(name) {
-            let (size_bytes, digest) = crate::repository::object_reader::digest_stored(repository, &name.object())?;
-            Manifest::read(repository, name, Some(size_bytes))?;
-            repository.write_receipt(name, &Receipt { size_bytes, digest })?;
-        }
-    }
-    let Some((name, _)) = repository.newest_checkpoint()? else { return Ok(None) };
-    Manifest::read(repository, &name, None).map(Some)
-}
-
-/// The log of the backup that this one builds on, if it can reach beyond the checkpoint that is there now. Its end is checked against the ring.
-fn held_log(base: Option<&Manifest>, superblock: &SuperBlock) -> Result<HeldLog> {
-    let Some(base) = base.filter(|base| base.summary.recovered_to_op > superblock.checkpoint().header().op()) else { return Ok(HeldLog::default()) };
-    let checksum = u128::from_str_radix(&base.summary.recovered_to_checksum, 16);
-    let checksum = checksum.map_err(|_| Error::damaged("the newest manifest's recovered_to_checksum is no checksum"))?;
-    Ok(HeldLog { end: Some((base.summary.recovered_to_op, Checksum(checksum))), segments: base.segments.clone() })
-}
-
-/// Two histories under one cluster id must not meet in one timeline: the same checkpoint op with another id is proof that this is a fork.
-fn refuse_other_history(base: &Manifest, superblock: &SuperBlock) -> Result<()> {
-    let (ours, theirs) = (superblock.checkpoint(), base.superblock.checkpoint());
-    let same_op = ours.header().op() == theirs.header().op() && ours.header().op() != 0;
-    if same_op && ours.checkpoint_id() != theirs.checkpoint_id() {
-        return Err(Error::input(format!(
-            "the data file continues another history than the repository: checkpoint op {} has id {} here and {} there. A cluster that was restored \
-             to an earlier op needs a repository of its own",
-            ours.header().op(),
-            ours.checkpoint_id(),
-            theirs.checkpoint_id()
-        )));
-    }
-    Ok(())
 }
 
 /// A run's leftovers that no manifest will name are taken back; where the store forbids that (Object Lock) they stay and harm nobody.

@@ -1,0 +1,159 @@
+//! Repositories for tests: in memory, opened with a key file (which is instant, where a passphrase takes 64 MiB and three passes), and a
+//! store that fails on purpose.
+//!
+//! Flow: [`create`] makes a repository in a [`MemoryStore`], [`open`] opens it again, over a [`FaultyStore`] if the test wants to see what
+//! a failing store leaves behind. Whole backups are made by `tier::sample`. Only for tests: the feature `samples` opens it to others.
+
+use super::key::Secret;
+use super::{Options, Repository};
+use crate::error::Result;
+use crate::store::memory::MemoryStore;
+use crate::store::{Capabilities, Digest, Listed, Multipart, Part, PutOutcome, Store, StoreError};
+use bytes::Bytes;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use zeroize::Zeroizing;
+
+/// The key file that opens every sample repository.
+pub const KEY_FILE: [u8; 32] = *b"a key file of thirty-two bytes..";
+/// When every sample repository was made.
+pub const CREATED_NS: u64 = 1_700_000_000_000_000_000;
+
+/// The secret of every sample repository.
+pub fn secret() -> Secret {
+    Secret::KeyFile(Zeroizing::new(KEY_FILE.to_vec()))
+}
+
+/// The cheapest way to work with a repository: one thread of each kind.
+pub fn options() -> Options {
+    Options { workers: 1, transfers: 1, ..Options::default() }
+}
+
+/// Makes a repository and opens it.
+///
+/// # Errors
+/// Those of [`Repository::init`] and [`Repository::open`].
+pub fn create(store: &MemoryStore) -> Result<Arc<Repository>> {
+    let store: Arc<dyn Store> = Arc::new(store.clone());
+    Repository::init(&store, &secret(), CREATED_NS)?;
+    open(store)
+}
+
+/// Opens a repository that [`create`] made.
+///
+/// # Errors
+/// Those of [`Repository::open`].
+pub fn open(store: Arc<dyn Store>) -> Result<Arc<Repository>> {
+    Repository::open(store, &secret(), options())
+}
+
+/// How a call fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// This call alone, and nothing happens.
+    Refused,
+    /// This call alone: it takes effect, but its answer is lost.
+    AnswerLost,
+    /// This call and every one after it: the store is gone, or the process was killed.
+    Gone,
+}
+
+#[derive(Debug, Clone)]
+struct Plan {
+    at_call: u64,
+    fault: Fault,
+}
+
+/// A store whose calls fail when it is told so. Clones share the plan and the count of calls.
+#[derive(Debug, Clone)]
+pub struct FaultyStore {
+    inner: MemoryStore,
+    calls: Arc<AtomicU64>,
+    plan: Arc<Mutex<Option<Plan>>>,
+}
+
+impl FaultyStore {
+    /// A store over `inner` that does not fail yet.
+    pub fn new(inner: &MemoryStore) -> FaultyStore {
+        FaultyStore { inner: inner.clone(), calls: Arc::default(), plan: Arc::default() }
+    }
+
+    /// Call number `at_call` from now on, counted from 1, fails like this.
+    pub fn fail(&self, at_call: u64, fault: Fault) {
+        *self.plan.lock().unwrap_or_else(PoisonError::into_inner) = Some(Plan { at_call, fault });
+        self.calls.store(0, Ordering::SeqCst);
+    }
+
+    /// Calls since the last [`FaultyStore::fail`].
+    pub fn calls(&self) -> u64 {
+        self.calls.load(Ordering::SeqCst)
+    }
+
+    fn call<T>(&self, action: &'static str, name: &str, work: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let number = self.calls.fetch_add(1, Ordering::SeqCst) + 1;
+        let failing = |plan: &Plan| number == plan.at_call || (plan.fault == Fault::Gone && number > plan.at_call);
+        let plan = self.plan.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(plan) = plan.filter(failing) else { return work() };
+        if plan.fault == Fault::AnswerLost {
+            work()?;
+        }
+        let reason = format!("{:?} on purpose, at call {number}", plan.fault);
+        Err(StoreError::Unavailable { store: "faulty".to_owned(), action, name: name.to_owned(), reason })
+    }
+}
+
+impl Store for FaultyStore {
+    fn describe(&self) -> String {
+        "faulty".to_owned()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.inner.capabilities()
+    }
+
+    fn put(&self, name: &str, body: &[Bytes], digest: &Digest) -> Result<PutOutcome, StoreError> {
+        self.call("put", name, || self.inner.put(name, body, digest))
+    }
+
+    fn begin_multipart(&self, name: &str) -> Result<Box<dyn Multipart>, StoreError> {
+        let inner = self.call("begin multipart", name, || self.inner.begin_multipart(name))?;
+        Ok(Box::new(FaultyMultipart { store: self.clone(), name: name.to_owned(), inner }))
+    }
+
+    fn get_range(&self, name: &str, offset: u64, length: u64) -> Result<Bytes, StoreError> {
+        self.call("get", name, || self.inner.get_range(name, offset, length))
+    }
+
+    fn size_bytes(&self, name: &str) -> Result<Option<u64>, StoreError> {
+        self.call("size", name, || self.inner.size_bytes(name))
+    }
+
+    fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<Listed>, StoreError> {
+        self.call("list", prefix, || self.inner.list(prefix, after, limit))
+    }
+
+    fn delete(&self, name: &str) -> Result<(), StoreError> {
+        self.call("delete", name, || self.inner.delete(name))
+    }
+}
+
+struct FaultyMultipart {
+    store: FaultyStore,
+    name: String,
+    inner: Box<dyn Multipart>,
+}
+
+impl Multipart for FaultyMultipart {
+    fn part(&self, number: u32, body: &[Bytes], digest: &Digest) -> Result<(), StoreError> {
+        self.store.call("put part", &self.name, || self.inner.part(number, body, digest))
+    }
+
+    fn complete(self: Box<Self>, parts: &[Part]) -> Result<PutOutcome, StoreError> {
+        let FaultyMultipart { store, name, inner } = *self;
+        store.call("complete", &name, || inner.complete(parts))
+    }
+
+    fn abort(self: Box<Self>) -> Result<(), StoreError> {
+        self.inner.abort()
+    }
+}

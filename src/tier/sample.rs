@@ -1,0 +1,134 @@
+//! Backups for tests: a synthetic data file on the disk, and the real backup of it.
+//!
+//! Flow: [`write_data_file`] lays a [`SampleFile`] out as the server would (its zeros stay holes); [`backup`] does that and runs the real
+//! [`tigerbeetle::backup`] over the file. [`next_checkpoint`] is the same ledger one checkpoint later; [`edited`] and [`as_replica`]
+//! change a superblock. Only for tests: the feature `samples` opens it to others.
+
+use super::tigerbeetle::{self, Backup};
+use crate::error::{Error, Result};
+use crate::ledger::image::SuperBlockEdit;
+use crate::ledger::layout::{CHECKPOINT_OPS, HEADER_BYTES, SECTOR_BYTES, SUPERBLOCK_HEADER_BYTES, block_offset};
+use crate::ledger::record::TREE_TRANSFERS;
+use crate::ledger::sample::{
+    Roots, SampleFile, headers_of, index_block, log_after, manifest_block, sample_timestamp, seal_superblock, superblock_bytes, table_info, transfer,
+    value_block,
+};
+use crate::ledger::superblock::SuperBlock;
+use crate::progress::Silent;
+use crate::repository::Repository;
+use crate::source::file::ReadOptions;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::Arc;
+
+/// The block of a [`SampleFile`] that nothing refers to.
+const UNREACHABLE_BLOCK: u64 = 9;
+
+/// A folder for data files: in memory where the system has such a place, since a data file is a gigabyte of holes and four megabytes of log.
+pub fn folder() -> &'static Path {
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() { memory } else { Path::new("/tmp") }
+}
+
+/// Writes a whole data file, as long as its superblock says.
+///
+/// # Errors
+/// Those of the file system.
+pub fn write_data_file(sample: &SampleFile, path: &Path) -> std::io::Result<()> {
+    let file = File::create(path)?;
+    file.set_len(sample.checkpoint().storage_size())?;
+    sample.pieces().iter().try_for_each(|(offset, bytes)| file.write_all_at(bytes, *offset))
+}
+
+/// Writes `sample` to `path` and backs it up.
+///
+/// # Errors
+/// Those of [`tigerbeetle::backup`].
+pub fn backup(repository: &Arc<Repository>, sample: &SampleFile, path: &Path) -> Result<Backup> {
+    write_data_file(sample, path).map_err(|error| Error::input(error.to_string()))?;
+    tigerbeetle::backup(repository, path, ReadOptions::default(), &Silent)
+}
+
+/// The first place where the file is not what `sample` makes of it, block 9 left out, which nothing refers to; `None` if it is the very same.
+///
+/// # Errors
+/// Those of the file system.
+pub fn first_difference(path: &Path, sample: &SampleFile) -> std::io::Result<Option<String>> {
+    let file = File::open(path)?;
+    let (length, expected_length) = (file.metadata()?.len(), sample.checkpoint().storage_size());
+    if length != expected_length {
+        return Ok(Some(format!("{length} bytes instead of {expected_length}")));
+    }
+    let mut expected: BTreeMap<u64, [u8; SECTOR_BYTES]> = BTreeMap::new();
+    for (offset, bytes) in sample.pieces().iter().filter(|(offset, _)| Some(*offset) != block_offset(UNREACHABLE_BLOCK)) {
+        for (at, byte) in (*offset..).zip(bytes) {
+            let sector = expected.entry(at / SECTOR_BYTES as u64).or_insert([0; SECTOR_BYTES]);
+            sector[(at % SECTOR_BYTES as u64) as usize] = *byte;
+        }
+    }
+    let mut offset = 0;
+    // What lies between is a hole, and reads as zeros.
+    while let Ok(begin) = rustix::fs::seek(&file, rustix::fs::SeekFrom::Data(offset)) {
+        offset = rustix::fs::seek(&file, rustix::fs::SeekFrom::Hole(begin))?;
+        for sector in begin / SECTOR_BYTES as u64..offset.div_ceil(SECTOR_BYTES as u64) {
+            let mut found = [0; SECTOR_BYTES];
+            file.read_exact_at(&mut found, sector * SECTOR_BYTES as u64)?;
+            if found != expected.remove(&sector).unwrap_or([0; SECTOR_BYTES]) {
+                return Ok(Some(format!("offset {}", sector * SECTOR_BYTES as u64)));
+            }
+        }
+    }
+    let missing = expected.iter().find(|(_, bytes)| bytes.iter().any(|byte| *byte != 0));
+    Ok(missing.map(|(sector, _)| format!("offset {}: nothing is written", sector * SECTOR_BYTES as u64)))
+}
+
+/// The sample with its superblock changed by `edit`, and its checksum made right again.
+pub fn edited(sample: &SampleFile, edit: impl FnOnce(&mut [u8; SUPERBLOCK_HEADER_BYTES])) -> SampleFile {
+    let mut changed = sample.clone();
+    edit(&mut changed.superblock);
+    seal_superblock(&mut changed.superblock);
+    changed
+}
+
+/// The data file of another replica of the same cluster.
+///
+/// # Errors
+/// When the cluster has no such replica.
+pub fn as_replica(sample: &SampleFile, index: u8) -> Result<SampleFile> {
+    let refused = |error: crate::ledger::LedgerError| Error::bug(error.to_string());
+    let superblock = SuperBlock::check(&sample.superblock).map_err(refused)?;
+    let other = SuperBlockEdit::new(&superblock).replica(index).and_then(SuperBlockEdit::finish).map_err(refused)?;
+    Ok(SampleFile { superblock: *other.bytes(), ..sample.clone() })
+}
+
+/// The ledger of `sample` one checkpoint later, with `log_ops` ops behind it: one more table (blocks 10 and 11), one more block of the manifest
+/// log (12), all else as it was.
+///
+/// # Errors
+/// When the log of `sample` does not reach the next checkpoint.
+pub fn next_checkpoint(sample: &SampleFile, log_ops: u64) -> Result<SampleFile> {
+    let header = headers_of(&sample.log).into_iter().nth(CHECKPOINT_OPS as usize - 1);
+    let header = header.ok_or_else(|| Error::bug("the sample's log ends before the next checkpoint"))?;
+    let [oldest, newest, _, _, _, _, sessions, free_set, ..] = &sample.blocks[..] else { return Err(Error::bug("the sample has too few blocks")) };
+    let (cluster, time) = (header.cluster(), sample_timestamp(header.op()));
+    let values = value_block(cluster, 10, TREE_TRANSFERS, &[&transfer(13, 1, 2, 30, time)]);
+    let index = index_block(cluster, 11, TREE_TRANSFERS, &[values.0]);
+    let manifest = manifest_block(cluster, 12, Some(newest.0), &[table_info(index.0, TREE_TRANSFERS, 0, 1)]);
+    let body = |bytes: &[u8]| bytes.iter().skip(HEADER_BYTES).copied().collect::<Vec<u8>>();
+    let roots = Roots {
+        free_set_acquired: Some((free_set.0, body(&free_set.1))),
+        client_sessions: Some((sessions.0, body(&sessions.1))),
+        manifest: Some((oldest.0, manifest.0, 3)),
+        grid_blocks: 12,
+    };
+    let parent = sample.checkpoint().checkpoint_id();
+    let mut blocks = sample.blocks.clone();
+    blocks.extend([values, index, manifest]);
+    let next = SampleFile { superblock: superblock_bytes(&header, &roots, 3), blocks, log: log_after(&header, log_ops), reply: sample.reply.clone() };
+    Ok(edited(&next, |bytes| {
+        bytes[40..48].copy_from_slice(&2_u64.to_le_bytes());
+        bytes[96 + 496..96 + 512].copy_from_slice(&parent.to_bytes());
+    }))
+}

@@ -1,0 +1,44 @@
+//! Whether damage of any kind is found: in the property tests by doing it to every byte of a small repository.
+
+mod damage;
+mod report;
+
+use crate::ledger::sample::SampleFile;
+use crate::repository::Repository;
+use crate::repository::sample::create;
+use crate::store::memory::MemoryStore;
+use crate::tier::sample::{backup, folder};
+use std::path::PathBuf;
+use std::sync::Arc;
+use tempfile::TempDir;
+
+/// A repository with one backup.
+pub(super) struct Fixture {
+    pub(super) store: MemoryStore,
+    pub(super) repository: Arc<Repository>,
+    pub(super) sample: SampleFile,
+    folder: TempDir,
+}
+
+impl Fixture {
+    pub(super) fn new() -> Fixture {
+        let store = MemoryStore::new();
+        let (repository, sample) = (create(&store).unwrap(), SampleFile::new(7, 3));
+        let fixture = Fixture { store, repository, sample, folder: tempfile::tempdir_in(folder()).unwrap() };
+        backup(&fixture.repository, &fixture.sample, &fixture.path("data")).unwrap();
+        fixture
+    }
+
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// The one object under a prefix.
+    pub(super) fn object(&self, prefix: &str) -> String {
+        let names = self.store.names();
+        let mut under = names.iter().filter(|name| name.starts_with(prefix));
+        let only = under.next().unwrap().clone();
+        assert_eq!(under.next(), None, "{prefix}");
+        only
+    }
+}

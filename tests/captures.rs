@@ -1,0 +1,98 @@
+//! Captures of a live replica that is written to without pause: every one of them restores, starts, and holds exactly what it promises.
+
+use crate::support::cluster::Cluster;
+use crate::support::program::{Program, number};
+use crate::support::{folder, tigerbeetle, turn};
+use amber::demo::{Expected, Load, LoadOptions, Plan, check_books};
+use serde_json::Value;
+use std::path::PathBuf;
+use std::time::Duration;
+
+const TIMEOUT: Duration = Duration::from_secs(180);
+/// The promise: whatever the size of the data file.
+const MEMORY_BYTES_MAX: u64 = 256 * 1024 * 1024;
+
+struct Capture {
+    acknowledged: Vec<u64>,
+    backup: Value,
+    restored: Value,
+    image: PathBuf,
+}
+
+/// Captures `count` times in a row while `plan` is written; then starts every image and checks its books. The checkpoints that were captured.
+fn captures(plan: Plan, requests_before: u64, count: usize) -> Vec<u64> {
+    let _turn = turn();
+    let mut node = Cluster::new(1);
+    let place = folder("captures");
+    let program = Program::in_folder(&place.path().join("repository"));
+    program.init();
+    let load = Load::start(node.id(), &node.addresses(), &LoadOptions { plan, ..LoadOptions::default() }).unwrap();
+    load.wait_for(requests_before, TIMEOUT).unwrap();
+    let mut captured = Vec::new();
+    for attempt in 0..count {
+        let acknowledged = load.acknowledged();
+        let backup = program.backup(node.data_file(0));
+        let image = place.path().join(format!("{attempt}.tigerbeetle"));
+        let restored = program.restore(&image, &[]);
+        assert_eq!(number(&restored, "op"), number(&backup, "recovered_to_op"));
+        assert_eq!(number(&restored, "timestamp_ns"), number(&backup, "recovered_to_timestamp_ns"));
+        for work in [&backup, &restored] {
+            assert!(number(work, "peak_memory_bytes") < MEMORY_BYTES_MAX, "{work}");
+        }
+        captured.push(Capture { acknowledged, backup, restored, image });
+    }
+    let written = load.stop().unwrap();
+    println!("{} transfers at {:.0}/s, {:.0} requests/s", written.transfers, written.transfers_per_s(), written.requests_per_s());
+    let verified = program.ok(&["verify", "--full"]);
+    assert_eq!(number(&verified, "backups_whole"), count as u64);
+    for capture in &captured {
+        check(&mut node, plan, capture);
+        std::fs::remove_file(&capture.image).unwrap();
+    }
+    captured.iter().map(|capture| number(&capture.backup, "checkpoint_op")).collect()
+}
+
+/// Starts the image of a capture and compares its books with the original, which still runs.
+fn check(original: &mut Cluster, plan: Plan, capture: &Capture) {
+    tigerbeetle().inspect_integrity(&capture.image).unwrap();
+    let restored = Cluster::open(original.id(), std::slice::from_ref(&capture.image)).unwrap();
+    let books = check_books(original.id(), &restored.addresses(), &expected(plan, capture, Some(original.addresses()))).unwrap();
+    println!(
+        "checkpoint {} to op {}: {} transfers, {} rounds, {} blocks stored, {} held",
+        number(&capture.backup, "checkpoint_op"),
+        number(&capture.backup, "recovered_to_op"),
+        books.transfers,
+        number(&capture.backup, "rounds"),
+        number(&capture.backup, "blocks_stored"),
+        number(&capture.backup, "blocks_reused"),
+    );
+}
+
+fn expected(plan: Plan, capture: &Capture, original: Option<String>) -> Expected {
+    Expected {
+        plan,
+        acknowledged: capture.acknowledged.clone(),
+        recovered_to_ns: number(&capture.restored, "timestamp_ns"),
+        ends_with_transfers: capture.restored["operation"] == "create_transfers",
+        original,
+        timeout: TIMEOUT,
+    }
+}
+
+#[test]
+fn twenty_captures_in_a_row_all_restore() {
+    let checkpoints = captures(Plan { clients: 4, transfers_per_request: 300, ..Plan::default() }, 230, 20);
+    assert!(checkpoints.windows(2).any(|pair| pair[0] != pair[1]), "the load passed no checkpoint: {checkpoints:?}");
+}
+
+#[test]
+fn captures_under_tiny_requests_all_restore() {
+    let checkpoints = captures(Plan { clients: 24, transfers_per_request: 1, ..Plan::default() }, 60, 6);
+    assert!(checkpoints.windows(2).filter(|pair| pair[0] != pair[1]).count() > 1, "the ring did not wrap: {checkpoints:?}");
+}
+
+#[test]
+fn captures_under_full_batches_all_restore() {
+    let checkpoints = captures(Plan { clients: 4, transfers_per_request: 8189, ..Plan::default() }, 252, 3);
+    assert!(checkpoints.iter().all(|checkpoint| *checkpoint > 0), "{checkpoints:?}");
+}

@@ -1,0 +1,37 @@
+//! Golden files: a repository of every format version stays in fixtures/ and must restore for ever.
+
+use crate::support::folder;
+use crate::support::program::text;
+use amber::pipeline::digest::digest_of;
+use serde_json::Value;
+use std::path::Path;
+use std::process::Command;
+
+fn amber(repository: &Path, arguments: &[&str]) -> Value {
+    let key = repository.parent().unwrap().join("key");
+    let output = Command::new(env!("CARGO_BIN_EXE_amber"))
+        .args(arguments)
+        .args(["--json", "--repo", text(repository), "--key-file", text(&key)])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{arguments:?}: {said} {}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_str(&said).unwrap()
+}
+
+#[test]
+fn version_1_restores() {
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/version-1");
+    let repository = fixture.join("repository");
+    let verified = amber(&repository, &["verify", "--full"]);
+    assert_eq!((&verified["ok"], &verified["backups"]), (&Value::Bool(true), &Value::from(1)));
+    let place = folder("golden");
+    let image = place.path().join("0.tigerbeetle");
+    let restored = amber(&repository, &["restore", "tigerbeetle", "--output", text(&image)]);
+    let expected: Value = serde_json::from_slice(&std::fs::read(fixture.join("expected.json")).unwrap()).unwrap();
+    assert_eq!(restored["op"], expected["op"]);
+    assert_eq!(restored["blocks"], expected["blocks"]);
+    let digest = digest_of(&std::fs::read(&image).unwrap());
+    let hexadecimal: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(Value::from(hexadecimal), expected["image_sha256"]);
+}

@@ -1,0 +1,16 @@
+//! The integration tests: the program as a user calls it, against real TigerBeetle servers and a real S3 server.
+//!
+//! One binary, so that it is linked once. What starts a TigerBeetle takes turns ([`support::turn`]).
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod captures;
+mod cluster;
+mod commands;
+mod contract;
+mod crash;
+mod golden;
+mod points;
+mod s3;
+mod support;
+mod walls;

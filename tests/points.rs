@@ -1,0 +1,66 @@
+//! Restoring to an op and to a time inside a backup's window stops exactly there; outside, the nearest points are named.
+
+use crate::support::cluster::Cluster;
+use crate::support::program::{Program, number, text};
+use crate::support::{folder, turn};
+use amber::demo::{Expected, Load, LoadOptions, Plan, check_books};
+use std::time::Duration;
+
+const TIMEOUT: Duration = Duration::from_secs(180);
+
+#[test]
+fn ops_and_times_are_met_exactly() {
+    let _turn = turn();
+    let plan = Plan { clients: 3, transfers_per_request: 20, ..Plan::default() };
+    let node = Cluster::new(1);
+    let place = folder("points");
+    let program = Program::in_folder(&place.path().join("repository"));
+    program.init();
+    let load = Load::start(node.id(), &node.addresses(), &LoadOptions { plan, ..LoadOptions::default() }).unwrap();
+    load.wait_for(100, TIMEOUT).unwrap();
+    let early = program.backup(node.data_file(0));
+    load.wait_for(1000, TIMEOUT).unwrap();
+    load.stop().unwrap();
+    let late = program.backup(node.data_file(0));
+    assert!(number(&late, "checkpoint_op") > number(&early, "recovered_to_op"), "{late}");
+    let (first, last) = (number(&late, "first_restorable_op"), number(&late, "recovered_to_op"));
+
+    let check = |name: &str, arguments: &[&str], op: u64| {
+        let image = place.path().join(format!("{name}.tigerbeetle"));
+        let restored = program.restore(&image, arguments);
+        assert_eq!(number(&restored, "op"), op, "{arguments:?}");
+        let server = Cluster::open(node.id(), &[image]).unwrap();
+        let expected = Expected {
+            plan,
+            acknowledged: vec![0; plan.clients],
+            recovered_to_ns: number(&restored, "timestamp_ns"),
+            ends_with_transfers: restored["operation"] == "create_transfers",
+            original: Some(node.addresses()),
+            timeout: TIMEOUT,
+        };
+        check_books(node.id(), &server.addresses(), &expected).unwrap();
+        number(&restored, "timestamp_ns")
+    };
+    let middle = (first + last) / 2;
+    let middle_ns = check("middle", &["--op", &middle.to_string()], middle);
+    check("first", &["--op", &first.to_string()], first);
+    check("exact-time", &["--time", &middle_ns.to_string()], middle);
+    let after_ns = middle_ns + 1;
+    check("between", &["--time", &amber::units::time_text(after_ns)], middle);
+
+    let refused = |arguments: &[&str]| {
+        let target = place.path().join("never.tigerbeetle");
+        let message = program.fails(2, &[&["restore", "tigerbeetle", "--output", text(&target)], arguments].concat());
+        assert!(!target.exists());
+        message
+    };
+    let gap = refused(&["--op", &(number(&early, "recovered_to_op") + 1).to_string()]);
+    assert!(gap.contains(&format!("op {} ", number(&early, "recovered_to_op"))) && gap.contains(&format!("op {first} ")), "{gap}");
+    let beyond = refused(&["--op", &(last + 1).to_string()]);
+    assert!(beyond.contains(&format!("op {last} ")) && !beyond.contains("after it"), "{beyond}");
+    let too_late = refused(&["--time", "2099-01-01T00:00:00Z"]);
+    assert!(too_late.contains(&format!("op {last} ")), "{too_late}");
+    let too_early = refused(&["--time", "2001-01-01T00:00:00Z"]);
+    assert!(too_early.contains("after it") && !too_early.contains("before it"), "{too_early}");
+    assert!(refused(&["--time", "yesterday"]).contains("RFC 3339"));
+}

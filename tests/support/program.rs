@@ -1,0 +1,101 @@
+//! The program, called as a user calls it.
+
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// A repository on disk or in S3, and how to call the program on it.
+pub struct Program {
+    repository: String,
+    endpoint: Option<String>,
+    keys: Vec<(&'static str, String)>,
+}
+
+impl Program {
+    /// A repository in a folder.
+    pub fn in_folder(folder: &Path) -> Program {
+        Program { repository: folder.display().to_string(), endpoint: None, keys: Vec::new() }
+    }
+
+    /// A repository in S3.
+    pub fn in_s3(url: &str, endpoint: &str, access_key_id: &str, secret_access_key: &str) -> Program {
+        let keys = vec![("AWS_ACCESS_KEY_ID", access_key_id.to_owned()), ("AWS_SECRET_ACCESS_KEY", secret_access_key.to_owned())];
+        Program { repository: url.to_owned(), endpoint: Some(endpoint.to_owned()), keys }
+    }
+
+    /// The command with these arguments, not yet started; it prints JSON.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_amber"));
+        command.args(arguments).arg("--json").env("AMBER_REPO", &self.repository).env("AMBER_PASSPHRASE", "a passphrase for tests");
+        if let Some(endpoint) = &self.endpoint {
+            command.env("AMBER_ENDPOINT", endpoint);
+        }
+        command.envs(self.keys.iter().map(|(name, value)| (*name, value.as_str())));
+        command
+    }
+
+    /// Runs it: exit code and what it printed.
+    pub fn run(&self, arguments: &[&str]) -> (i32, Value) {
+        let output = self.command(arguments).output().unwrap();
+        (output.status.code().unwrap_or(-1), parse(&output))
+    }
+
+    /// Runs it; it must succeed.
+    pub fn ok(&self, arguments: &[&str]) -> Value {
+        let (code, json) = self.run(arguments);
+        assert_eq!(code, 0, "amber {arguments:?}: {json}");
+        json
+    }
+
+    /// Runs it; it must fail with this exit code. What it said.
+    pub fn fails(&self, code: i32, arguments: &[&str]) -> String {
+        let (found, json) = self.run(arguments);
+        assert_eq!(found, code, "amber {arguments:?}: {json}");
+        json["error"]["message"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// Makes the repository.
+    pub fn init(&self) {
+        self.ok(&["init"]);
+    }
+
+    /// Backs a running replica up.
+    pub fn backup(&self, data_file: &Path) -> Value {
+        self.ok(&["backup", "tigerbeetle", "--data-file", text(data_file)])
+    }
+
+    /// Restores to a file that must not be there yet.
+    pub fn restore(&self, output: &Path, more: &[&str]) -> Value {
+        self.ok(&[&["restore", "tigerbeetle", "--output", text(output)], more].concat())
+    }
+}
+
+/// A path as an argument.
+pub fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+/// The JSON that the program printed.
+pub fn parse(output: &Output) -> Value {
+    let said = String::from_utf8_lossy(&output.stdout);
+    serde_json::from_str(&said).unwrap_or_else(|_| panic!("no JSON: {said:?} {}", String::from_utf8_lossy(&output.stderr)))
+}
+
+/// A number out of the program's JSON.
+pub fn number(json: &Value, field: &str) -> u64 {
+    json[field].as_u64().unwrap_or_else(|| panic!("no number {field} in {json}"))
+}
+
+/// All files below a folder, in order.
+pub fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.path().is_dir() {
+            found.extend(files(&entry.path()));
+        } else {
+            found.push(entry.path());
+        }
+    }
+    found.sort();
+    found
+}

@@ -1,0 +1,132 @@
+//! The walls between the rooms (ARCHITECTURE.md): imports point down, vendors stay in their file, files stay small, help stays true.
+
+use crate::support::program::files;
+use std::path::{Path, PathBuf};
+
+/// The rooms from the top down; those of one line never import one another.
+const FLOORS: [&[&str]; 9] = [
+    &["cli"],
+    &["demo", "verify"],
+    &["observe"],
+    &["restore", "tier"],
+    &["repository", "source"],
+    &["store", "pipeline"],
+    &["ledger", "memory"],
+    &["progress", "units"],
+    &["error"],
+];
+
+/// Pairs that never import one another although their floors would allow it, or that may though the list is strict.
+const FORBIDDEN: [(&str, &str); 9] = [
+    ("source", "store"),
+    ("source", "pipeline"),
+    ("source", "repository"),
+    ("ledger", "error"),
+    ("ledger", "units"),
+    ("store", "ledger"),
+    ("pipeline", "ledger"),
+    ("repository", "source"),
+    ("demo", "repository"),
+];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
+}
+
+fn sources() -> Vec<(String, String, String)> {
+    let root = root();
+    let rust = files(&root).into_iter().filter(|file| file.extension().is_some_and(|extension| extension == "rs"));
+    rust.map(|file| {
+        let relative = file.strip_prefix(&root).unwrap().display().to_string();
+        let room = relative.split('/').next().unwrap().trim_end_matches(".rs").to_owned();
+        (relative, room, std::fs::read_to_string(&file).unwrap())
+    })
+    .collect()
+}
+
+fn floor(room: &str) -> Option<usize> {
+    FLOORS.iter().position(|floor| floor.contains(&room))
+}
+
+/// Whether this is a file of tests, which may use what they test with.
+fn is_test(relative: &str) -> bool {
+    relative.contains("tests") || relative.contains("sample") || relative.contains("contract")
+}
+
+/// The file up to its tests.
+fn code(text: &str) -> &str {
+    text.split("#[cfg(test)]").next().unwrap_or_default()
+}
+
+#[test]
+fn imports_point_down() {
+    let mut seen = 0;
+    for (file, room, text) in sources() {
+        let Some(from) = floor(&room) else {
+            assert!(["lib", "main"].contains(&room.as_str()), "{file}: room {room} has no floor");
+            continue;
+        };
+        if is_test(&file) {
+            continue;
+        }
+        for imported in code(&text).split("crate::").skip(1) {
+            let target: String = imported.chars().take_while(|character| character.is_ascii_lowercase() || *character == '_').collect();
+            if target == room || target.is_empty() {
+                continue;
+            }
+            let to = floor(&target).unwrap_or_else(|| panic!("{file}: crate::{target} has no floor"));
+            assert!(to > from, "{file}: {room} imports {target}, which is not below it");
+            assert!(!FORBIDDEN.contains(&(room.as_str(), target.as_str())), "{file}: {room} must not import {target}");
+            seen += 1;
+        }
+    }
+    assert!(seen > 50, "only {seen} imports were seen: the check looks at the wrong place");
+}
+
+#[test]
+fn vendors_stay_in_their_files() {
+    let walls: [(&str, &[&str]); 6] = [
+        ("io_uring::", &["source/ring.rs"]),
+        ("aws_sdk_s3", &["store/s3"]),
+        ("aws_lc_rs", &["pipeline/seal.rs", "repository/key.rs", "store/"]),
+        ("aegis::", &["ledger/checksum.rs"]),
+        ("tigerbeetle_unofficial", &["demo/"]),
+        ("zstd::", &["pipeline/compress.rs"]),
+    ];
+    for (vendor, allowed) in walls {
+        let users: Vec<String> = sources().into_iter().filter(|(_, _, text)| text.contains(vendor)).map(|(file, _, _)| file).collect();
+        assert!(!users.is_empty(), "nobody uses {vendor}");
+        for user in users {
+            assert!(allowed.iter().any(|place| user.starts_with(place)), "{user} uses {vendor}");
+        }
+    }
+}
+
+#[test]
+fn unsafe_stays_where_it_must_be() {
+    let users: Vec<String> = sources().into_iter().filter(|(_, _, text)| text.contains("unsafe {")).map(|(file, _, _)| file).collect();
+    assert_eq!(users, ["memory/arena.rs", "source/ring.rs"]);
+}
+
+#[test]
+fn files_have_one_job_and_its_size() {
+    for (file, _, text) in sources() {
+        let lines = text.lines().count();
+        assert!(lines <= 500, "{file} has {lines} lines");
+        assert!(text.starts_with("//!") || file.ends_with("tests.rs") || is_test(&file), "{file} does not say what it is for");
+    }
+}
+
+#[test]
+fn the_documents_name_every_room_and_command() {
+    let project = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let architecture = std::fs::read_to_string(project.join("ARCHITECTURE.md")).unwrap();
+    for room in FLOORS.iter().flat_map(|floor| floor.iter()) {
+        assert!(architecture.contains(&format!("`{room}`")), "ARCHITECTURE.md does not name {room}");
+    }
+    let readme = std::fs::read_to_string(project.join("README.md")).unwrap();
+    for command in ["init", "backup", "list", "show", "restore", "verify", "inspect", "demo"] {
+        assert!(readme.contains(&format!("amber {command}")), "README.md does not name amber {command}");
+    }
+    assert!(readme.contains("tools/demo") && readme.contains("tools/test"));
+}
