@@ -44,7 +44,9 @@ pub fn parse_time(text: &str) -> Result<u64> {
         return Ok(timestamp_ns);
     }
     let wrong = |reason: String| {
-        Error::input(format!("{text:?} is no time ({reason}): give nanoseconds since the epoch or RFC 3339, for example 2026-11-21T10:00:00Z"))
+        Error::input(format!(
+            "{text:?} is no time ({reason}): give nanoseconds since the epoch or RFC 3339, for example 2026-11-21T10:00:00Z"
+        ))
     };
     let time = OffsetDateTime::parse(text, &Rfc3339).map_err(|error| wrong(error.to_string()))?;
     u64::try_from(time.unix_timestamp_nanos()).map_err(|_| wrong("before 1970 or after 2554".into()))

@@ -50,7 +50,8 @@ fn a_cluster_is_rebuilt_from_one_of_its_replicas() {
     let id = cluster.id();
 
     let all = place.path().join("all");
-    let restored = program.ok(&["restore", "tigerbeetle", "--all-replicas", text(&all), "--op", &number(&backup, "recovered_to_op").to_string()]);
+    let restored =
+        program.ok(&["restore", "tigerbeetle", "--all-replicas", text(&all), "--op", &number(&backup, "recovered_to_op").to_string()]);
     let files: Vec<PathBuf> = (0..3).map(|replica| all.join(format!("{id}_{replica}.tigerbeetle"))).collect();
     for file in &files {
         tigerbeetle().inspect_integrity(file).unwrap();
@@ -71,7 +72,8 @@ fn a_cluster_is_rebuilt_from_one_of_its_replicas() {
 
     let wrong = program.fails(2, &["restore", "tigerbeetle", "--output", text(&place.path().join("x")), "--replica", "3"]);
     assert!(wrong.contains("3 replicas"), "{wrong}");
-    let wrong = program.fails(2, &["restore", "tigerbeetle", "--output", text(&place.path().join("x")), "--replica", "0", "--replica-count", "5"]);
+    let wrong =
+        program.fails(2, &["restore", "tigerbeetle", "--output", text(&place.path().join("x")), "--replica", "0", "--replica-count", "5"]);
     assert!(wrong.contains("has 3 replicas"), "{wrong}");
     assert!(!place.path().join("x").exists());
 }

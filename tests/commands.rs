@@ -23,7 +23,11 @@ fn usage_teaches_and_ends_with_two() {
     for part in ["Exit codes", "AMBER_PASSPHRASE", "backup", "restore", "verify", "inspect", "completions"] {
         assert!(said.contains(part), "{part} is not in the help");
     }
-    for arguments in [&["frobnicate"][..], &["restore", "tigerbeetle", "--repo", "x"], &["restore", "tigerbeetle", "--repo", "x", "--output", "y", "--op", "1", "--time", "2"]] {
+    for arguments in [
+        &["frobnicate"][..],
+        &["restore", "tigerbeetle", "--repo", "x"],
+        &["restore", "tigerbeetle", "--repo", "x", "--output", "y", "--op", "1", "--time", "2"],
+    ] {
         assert_eq!(amber(arguments).status.code(), Some(2), "{arguments:?}");
     }
     assert!(String::from_utf8_lossy(&amber(&["completions", "bash"]).stdout).contains("_amber"));
@@ -56,7 +60,11 @@ fn secrets_open_and_wrong_ones_do_not() {
     assert_eq!(code(&["verify", "--full", "--repo", &path("k"), "--key-file", &path("good.key")]), 0);
     let stored: Vec<u8> = files(&place.path().join("p")).iter().flat_map(|file| std::fs::read(file).unwrap()).collect();
     assert!(!stored.windows(13).any(|window| window == b"correct horse"));
-    let environment = Command::new(env!("CARGO_BIN_EXE_amber")).arg("list").env("AMBER_REPO", path("p")).env("AMBER_PASSPHRASE", "correct horse").status();
+    let environment = Command::new(env!("CARGO_BIN_EXE_amber"))
+        .arg("list")
+        .env("AMBER_REPO", path("p"))
+        .env("AMBER_PASSPHRASE", "correct horse")
+        .status();
     assert!(environment.unwrap().success());
 }
 
@@ -172,8 +180,10 @@ fn a_file_that_may_not_be_read_is_an_input_error() {
         let there = std::env::temp_dir().join(format!("amber-permission-file-{}", std::process::id()));
         std::fs::write(&there, b"x").unwrap();
         std::fs::set_permissions(&there, std::os::unix::fs::PermissionsExt::from_mode(0o000)).unwrap();
-        let output =
-            Command::new("setpriv").args(["--reuid=65534", "--regid=65534", "--clear-groups", text(&copy), "inspect", text(&there)]).output().unwrap();
+        let output = Command::new("setpriv")
+            .args(["--reuid=65534", "--regid=65534", "--clear-groups", text(&copy), "inspect", text(&there)])
+            .output()
+            .unwrap();
         std::fs::remove_file(copy).unwrap();
         std::fs::remove_file(there).unwrap();
         output

@@ -46,7 +46,10 @@ fn a_kill_at_any_moment_breaks_no_promise() {
         child.kill().unwrap();
         child.wait().unwrap();
         match ended {
-            None => assert!(!target.exists() || tigerbeetle().inspect_integrity(&target).is_ok(), "a file that is not whole has the target's name"),
+            None => assert!(
+                !target.exists() || tigerbeetle().inspect_integrity(&target).is_ok(),
+                "a file that is not whole has the target's name"
+            ),
             Some(status) => assert!(status.success() && target.exists()),
         }
         let _ = std::fs::remove_file(&target);

@@ -2,8 +2,9 @@
 
 use crate::support::cluster::Cluster;
 use crate::support::program::{Program, number, text};
-use crate::support::{folder, turn};
+use crate::support::{folder, tigerbeetle, turn};
 use amber::demo::{Expected, Load, LoadOptions, Plan, check_books};
+use std::path::Path;
 use std::time::Duration;
 
 const TIMEOUT: Duration = Duration::from_secs(180);
@@ -63,4 +64,56 @@ fn ops_and_times_are_met_exactly() {
     let too_early = refused(&["--time", "2001-01-01T00:00:00Z"]);
     assert!(too_early.contains("after it") && !too_early.contains("before it"), "{too_early}");
     assert!(refused(&["--time", "yesterday"]).contains("RFC 3339"));
+}
+
+/// The newest op in the log of a data file.
+fn head(program: &Program, data_file: &Path) -> u64 {
+    number(&program.ok(&["inspect", "--no-blocks", text(data_file)])["log"], "head_op")
+}
+
+/// For 40 ops behind a checkpoint a server does not start without the log before it; a backup of a node that rests there brings it along.
+#[test]
+fn a_node_that_rests_right_behind_a_checkpoint_restores() {
+    let _turn = turn();
+    let mut node = Cluster::new(1);
+    let place = folder("resting");
+    let program = Program::in_folder(&place.path().join("repository"));
+    program.init();
+    let data_file = node.data_file(0).to_owned();
+    let mut loads = 0;
+    let mut write = |requests: u64| {
+        loads += 1;
+        let number = loads;
+        let plan = Plan { number, ledger: number, accounts: 10, clients: 1, transfers_per_request: 3 };
+        let load = Load::start(node.id(), &node.addresses(), &LoadOptions { plan, requests_max: Some(requests), ..LoadOptions::default() }).unwrap();
+        let report = load.finish(TIMEOUT).unwrap();
+        (head(&program, &data_file), plan, report.acknowledged)
+    };
+    let before = write(10).0;
+    let more = write(800).0;
+    let overhead = more - before - 800;
+    let mut images = Vec::new();
+    let mut at = more;
+    for (checkpoint, rest) in [(959, 36), (1919, 32)] {
+        let (reached, plan, acknowledged) = write(checkpoint + rest - at - overhead);
+        at = reached;
+        assert_eq!(at, checkpoint + rest, "the load did not end where it should");
+        let backup = program.backup(&data_file);
+        assert_eq!((number(&backup, "checkpoint_op"), number(&backup, "recovered_to_op")), (checkpoint, at));
+        assert!(number(&backup, "log_first_op") < checkpoint && number(&backup, "first_restorable_op") <= checkpoint + 32, "{backup}");
+        let image = place.path().join(format!("{checkpoint}.tigerbeetle"));
+        let restored = program.restore(&image, &[]);
+        images.push((image, number(&restored, "timestamp_ns"), plan, acknowledged));
+    }
+    let verified = program.ok(&["verify", "--full"]);
+    assert_eq!(number(&verified, "backups_whole"), 2);
+    node.kill_all();
+    for (image, recovered_to_ns, plan, acknowledged) in images {
+        tigerbeetle().inspect_integrity(&image).unwrap();
+        let restored = Cluster::open(node.id(), &[image]).unwrap();
+        // Each load has its own accounts; the last one before the backup wrote the newest transfer.
+        let expected = Expected { plan, acknowledged, recovered_to_ns, ends_with_transfers: true, original: None, timeout: TIMEOUT };
+        let books = check_books(node.id(), &restored.addresses(), &expected).unwrap();
+        println!("{} transfers of the last load at {recovered_to_ns}", books.transfers);
+    }
 }

@@ -88,15 +88,25 @@ fn report(backup: &Backup, seconds: f64) -> Report {
 pub fn summary_rows(summary: &Summary) -> Vec<(&'static str, String)> {
     let from = format!("op {} to op {}", summary.first_restorable_op, summary.recovered_to_op);
     let unsure = summary.recovered_to_op - summary.commit_known_op;
-    let certainty = if unsure == 0 || summary.replica_count == 1 { String::new() } else { format!(" (the last {unsure} prepared, commit not yet seen)") };
+    let certainty = if unsure == 0 || summary.replica_count == 1 {
+        String::new()
+    } else {
+        format!(" (the last {unsure} prepared, commit not yet seen)")
+    };
     vec![
-        ("cluster", format!("{}, replica {} of {}, release {}", decimal(&summary.cluster), summary.replica, summary.replica_count, summary.release)),
+        (
+            "cluster",
+            format!("{}, replica {} of {}, release {}", decimal(&summary.cluster), summary.replica, summary.replica_count, summary.release),
+        ),
         ("checkpoint", format!("op {}, timeline {}", summary.checkpoint_op, summary.timeline)),
         ("recovered to", format!("op {} at {}{certainty}", summary.recovered_to_op, time_text(summary.recovered_to_timestamp_ns))),
         ("restorable", from),
         ("data file", bytes_text(summary.data_file_bytes)),
         ("blocks", format!("{} in all, {} stored, {} held already", summary.blocks, summary.blocks_stored, summary.blocks_reused)),
-        ("bytes", format!("{} read, {} stored, in {} rounds", bytes_text(summary.bytes_read), bytes_text(summary.bytes_stored), summary.rounds)),
+        (
+            "bytes",
+            format!("{} read, {} stored, in {} rounds", bytes_text(summary.bytes_read), bytes_text(summary.bytes_stored), summary.rounds),
+        ),
         ("captured", format!("{} to {}", time_text(summary.began_ns), time_text(summary.ended_ns))),
     ]
 }

@@ -128,7 +128,13 @@ impl Story<'_> {
         let books = check_books(CLUSTER, &server.address(), &expected)?;
         check_every_transfer(CLUSTER, &server.address(), &plan, &books.requests, TIMEOUT)?;
         self.say("the restored node serves; every transfer up to the recovered op is there, and the books balance");
-        Ok(self.report(&backups, &restored, &books, written.transfers, acknowledged.iter().sum::<u64>() * plan.transfers_per_request as u64))
+        Ok(self.report(
+            &backups,
+            &restored,
+            &books,
+            written.transfers,
+            acknowledged.iter().sum::<u64>() * plan.transfers_per_request as u64,
+        ))
     }
 
     /// Calls this program; its result.
@@ -149,7 +155,16 @@ impl Story<'_> {
             let (read, stored) = (number_of(work, read), number_of(work, stored));
             let ratio = if stored == 0 { "-".to_owned() } else { format!("{:.1}", read as f64 / stored as f64) };
             let seconds = |field: &str| format!("{:.2}", work[field].as_f64().unwrap_or(0.0));
-            vec![name, number_of(work, op).to_string(), bytes_text(read), bytes_text(stored), ratio, blocks, seconds("seconds"), seconds("cpu_seconds")]
+            vec![
+                name,
+                number_of(work, op).to_string(),
+                bytes_text(read),
+                bytes_text(stored),
+                ratio,
+                blocks,
+                seconds("seconds"),
+                seconds("cpu_seconds"),
+            ]
         };
         let mut rows = Vec::new();
         for (number, backup) in (1..).zip(backups) {

@@ -112,12 +112,24 @@ fn log_facts(path: &Path, superblock: &SuperBlock) -> Result<(String, Value)> {
     let head = ring.head();
     let newest = head.map_or_else(
         || "empty".to_owned(),
-        |head| format!("op {} at {} ({}, view {}, commit {})", head.op(), time_text(head.timestamp()), operation_name(head.operation()), head.view(), head.commit()),
+        |head| {
+            format!(
+                "op {} at {} ({}, view {}, commit {})",
+                head.op(),
+                time_text(head.timestamp()),
+                operation_name(head.operation()),
+                head.view(),
+                head.commit()
+            )
+        },
     );
     let room = prepare_max_for_checkpoint(superblock.checkpoint().header().op());
     let rows = [
         ("log head", newest),
-        ("log ring", format!("{valid} prepares, {reserved} empty, {invalid} damaged or being written; up to op {room} with this checkpoint")),
+        (
+            "log ring",
+            format!("{valid} prepares, {reserved} empty, {invalid} damaged or being written; up to op {room} with this checkpoint"),
+        ),
     ];
     let json = json!({
         "head_op": head.map(|head| head.op()),
@@ -141,8 +153,11 @@ struct Tally<'a> {
 
 impl Tally<'_> {
     fn text(&self) -> String {
-        let rows: Vec<Vec<String>> =
-            self.kinds.iter().map(|((kind, tree), (blocks, bytes))| vec![kind.clone(), tree.clone(), blocks.to_string(), bytes_text(*bytes)]).collect();
+        let rows: Vec<Vec<String>> = self
+            .kinds
+            .iter()
+            .map(|((kind, tree), (blocks, bytes))| vec![kind.clone(), tree.clone(), blocks.to_string(), bytes_text(*bytes)])
+            .collect();
         let blocks: u64 = self.kinds.values().map(|(blocks, _)| blocks).sum();
         format!(
             "\n{blocks} reachable blocks of checkpoint {}, {}, every checksum good\n\n{}",
@@ -153,7 +168,10 @@ impl Tally<'_> {
     }
 
     fn json(&self) -> Value {
-        let kinds = self.kinds.iter().map(|((kind, tree), (blocks, bytes))| json!({ "kind": kind, "tree": tree, "blocks": blocks, "bytes": bytes }));
+        let kinds = self
+            .kinds
+            .iter()
+            .map(|((kind, tree), (blocks, bytes))| json!({ "kind": kind, "tree": tree, "blocks": blocks, "bytes": bytes }));
         json!({ "checkpoint_op": self.checkpoint_op, "bytes": self.bytes, "kinds": kinds.collect::<Vec<_>>() })
     }
 }

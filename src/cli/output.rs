@@ -51,7 +51,9 @@ pub fn facts(rows: &[(&str, String)]) -> String {
 
 /// A table with a header row; columns as wide as their widest cell.
 pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
-    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(String::len).chain(header.get(column).map(|cell| cell.len())).max().unwrap_or(0);
+    let width = |column: usize| {
+        rows.iter().filter_map(|row| row.get(column)).map(String::len).chain(header.get(column).map(|cell| cell.len())).max().unwrap_or(0)
+    };
     let line = |cells: &mut dyn Iterator<Item = String>| {
         let padded: Vec<String> = cells.enumerate().map(|(column, cell)| format!("{cell:width$}", width = width(column))).collect();
         format!("{}\n", padded.join("  ").trim_end())

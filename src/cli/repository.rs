@@ -121,7 +121,10 @@ impl SecretArguments {
             let content = read_secret(path, KEY_FILE_BYTES_MAX as u64)?;
             if content.len() < KEY_FILE_BYTES_MIN {
                 let length = content.len();
-                return Err(Error::input(format!("{}: a key file has at least {KEY_FILE_BYTES_MIN} bytes, this one has {length}", path.display())));
+                return Err(Error::input(format!(
+                    "{}: a key file has at least {KEY_FILE_BYTES_MIN} bytes, this one has {length}",
+                    path.display()
+                )));
             }
             return Ok(Secret::KeyFile(content));
         }
@@ -164,7 +167,10 @@ fn read_secret(path: &Path, bytes_max: u64) -> Result<Zeroizing<Vec<u8>>> {
     let failed = |error: std::io::Error| Error::input(format!("{}: {error}", path.display()));
     let size_bytes = std::fs::metadata(path).map_err(failed)?.len();
     if size_bytes > bytes_max {
-        return Err(Error::input(format!("{}: it has {size_bytes} bytes, a secret has at most {bytes_max}: is it the right file?", path.display())));
+        return Err(Error::input(format!(
+            "{}: it has {size_bytes} bytes, a secret has at most {bytes_max}: is it the right file?",
+            path.display()
+        )));
     }
     std::fs::read(path).map(Zeroizing::new).map_err(failed)
 }

@@ -85,13 +85,16 @@ impl TigerbeetleArguments {
                 if let Some(count) = self.replica_count {
                     let actual = replica_count(repository)?;
                     if count != actual {
-                        return Err(Error::input(format!("--replica-count {count}: the cluster has {actual} replicas; --solo makes a cluster of one")));
+                        return Err(Error::input(format!(
+                            "--replica-count {count}: the cluster has {actual} replicas; --solo makes a cluster of one"
+                        )));
                     }
                 }
                 Ok(vec![(path.clone(), role)])
             }
             (None, Some(folder)) => {
-                let cluster = repository.cluster()?.ok_or_else(|| Error::input(format!("{}: there is no backup yet", repository.describe())))?;
+                let cluster =
+                    repository.cluster()?.ok_or_else(|| Error::input(format!("{}: there is no backup yet", repository.describe())))?;
                 std::fs::create_dir_all(folder).map_err(|error| Error::input(format!("{}: {error}", folder.display())))?;
                 let replicas = 0..replica_count(repository)?;
                 Ok(replicas.map(|index| (folder.join(format!("{cluster}_{index}.tigerbeetle")), Role::Replica { index })).collect())

@@ -36,20 +36,35 @@ pub fn run(arguments: &ShowArguments) -> Result<Report> {
         .iter()
         .enumerate()
         .map(|(number, pack)| {
-            let used: u64 = manifest.extents.iter().filter(|extent| extent.location.pack as usize == number).map(|extent| u64::from(extent.location.blocks)).sum();
+            let used: u64 = manifest
+                .extents
+                .iter()
+                .filter(|extent| extent.location.pack as usize == number)
+                .map(|extent| u64::from(extent.location.blocks))
+                .sum();
             vec![pack.name.object(), bytes_text(pack.stored_bytes), format!("{used} of {}", pack.blocks)]
         })
         .collect();
-    let segments: Vec<Vec<String>> = manifest.segments.iter().map(|segment| vec![segment.name.object(), bytes_text(segment.stored_bytes)]).collect();
-    let text = format!("{}\n{}\n{}", facts(&rows), table(&["pack", "stored", "blocks used"], &packs), table(&["log segment", "stored"], &segments));
+    let segments: Vec<Vec<String>> =
+        manifest.segments.iter().map(|segment| vec![segment.name.object(), bytes_text(segment.stored_bytes)]).collect();
+    let text = format!(
+        "{}\n{}\n{}",
+        facts(&rows),
+        table(&["pack", "stored", "blocks used"], &packs),
+        table(&["log segment", "stored"], &segments)
+    );
     let mut json = summary_json(&manifest.summary);
     if let Value::Object(fields) = &mut json {
         fields.insert("name".into(), json!(name.object()));
         fields.insert("extents".into(), json!(manifest.extents.len()));
         fields.insert("client_replies".into(), json!(manifest.replies.len()));
-        let pack_names = manifest.packs.iter().map(|pack| json!({ "name": pack.name.object(), "stored_bytes": pack.stored_bytes, "blocks": pack.blocks }));
+        let pack_names = manifest
+            .packs
+            .iter()
+            .map(|pack| json!({ "name": pack.name.object(), "stored_bytes": pack.stored_bytes, "blocks": pack.blocks }));
         fields.insert("packs".into(), pack_names.collect());
-        let segment_names = manifest.segments.iter().map(|segment| json!({ "name": segment.name.object(), "stored_bytes": segment.stored_bytes }));
+        let segment_names =
+            manifest.segments.iter().map(|segment| json!({ "name": segment.name.object(), "stored_bytes": segment.stored_bytes }));
         fields.insert("segments".into(), segment_names.collect());
     }
     Ok(Report::new(text, json))
@@ -58,7 +73,8 @@ pub fn run(arguments: &ShowArguments) -> Result<Report> {
 fn find(repository: &Repository, wanted: Option<&str>) -> Result<CheckpointName> {
     let Some(wanted) = wanted else { return select::newest(repository).map(|(name, _)| name) };
     let names = repository.checkpoints()?;
-    let fits = |name: &&CheckpointName| name.object() == wanted || name.run.to_string() == wanted || name.checkpoint_op.to_string() == wanted;
+    let fits =
+        |name: &&CheckpointName| name.object() == wanted || name.run.to_string() == wanted || name.checkpoint_op.to_string() == wanted;
     let found: Vec<&CheckpointName> = names.iter().filter(fits).collect();
     match found[..] {
         [name] => Ok(*name),

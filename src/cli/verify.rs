@@ -39,7 +39,14 @@ pub fn run(arguments: &VerifyArguments, manner: Manner) -> Result<Report> {
         ("repository", repository.describe()),
         ("backups", format!("{} of {} whole", found.backups_whole, found.backups)),
         ("objects", format!("{} checked, {} read, {seconds:.1} s", found.objects, bytes_text(found.bytes_read))),
-        ("depth", if arguments.full { "every block and prepare opened".into() } else { "digests of stored bytes (--full opens every block)".into() }),
+        (
+            "depth",
+            if arguments.full {
+                "every block and prepare opened".into()
+            } else {
+                "digests of stored bytes (--full opens every block)".into()
+            },
+        ),
         ("problems", found.problems.len().to_string()),
     ];
     let mut text = facts(&rows);

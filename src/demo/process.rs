@@ -81,6 +81,11 @@ impl Guarded {
         matches!(self.child.try_wait(), Ok(None))
     }
 
+    /// How the process ended, if it has.
+    pub fn exit_status(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().ok().flatten()
+    }
+
     /// SIGKILL, as a power cut would: the process gets no chance to tidy up. Waits for its end. No harm if it has ended.
     pub fn kill(&mut self) {
         if self.is_running() {
@@ -112,7 +117,7 @@ impl Guarded {
     pub fn wait_until(&mut self, timeout: Duration, mut ready: impl FnMut(&str) -> bool) -> Result<()> {
         let deadline = Instant::now() + timeout;
         loop {
-            let ended = self.child.try_wait().ok().flatten();
+            let ended = self.exit_status();
             let log = self.log_text();
             if let Some(status) = ended {
                 return Err(self.failure(&format!("ended too early ({})", exit_text(status))));

@@ -6,8 +6,11 @@
 use crate::demo::process::{self, Guarded};
 use crate::demo::session::Session;
 use crate::error::{Error, Result};
+use crate::units::MIB;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// What a server says in its log once a client can connect.
@@ -21,6 +24,21 @@ const PORT_TRIES: usize = 5;
 
 /// The smallest block cache that stays clear of the server's lower limit (it wants more than 32 MiB).
 const CACHE_GRID_SMALL_MIB: u32 = 64;
+
+/// What TigerBeetle logs about a block whose checksum is wrong.
+const BAD_BLOCK: &str = "warning(grid)";
+
+/// How long an inspection that has found a bad block may still take to end with an error.
+const INSPECT_LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// How long an inspection may take, besides the time for reading the file at [`INSPECT_BYTES_PER_S_MIN`]; seconds are normal.
+const INSPECT_PATIENCE: Duration = Duration::from_secs(60);
+
+/// Even a busy disk reads faster than this.
+const INSPECT_BYTES_PER_S_MIN: u64 = 10 * MIB;
+
+/// How often the log of an inspection is read.
+const INSPECT_LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// A TigerBeetle executable.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,26 +127,58 @@ impl Binary {
     pub fn format(&self, data_file: &Path, cluster: u128, replica: u8, replica_count: u8) -> Result<()> {
         let arguments =
             ["format".into(), format!("--cluster={cluster}"), format!("--replica={replica}"), format!("--replica-count={replica_count}")];
-        self.check("format", &arguments, data_file).map_err(|error| Error::input(error.message))
-    }
-
-    /// Has TigerBeetle read a data file that no server has open, and check every block, prepare and reply that it reaches.
-    ///
-    /// # Errors
-    /// [`Error::damaged`] with TigerBeetle's own words.
-    pub fn inspect_integrity(&self, data_file: &Path) -> Result<()> {
-        self.check("inspect integrity", &["inspect".into(), "integrity".into()], data_file)
-    }
-
-    fn check(&self, what: &str, arguments: &[String], data_file: &Path) -> Result<()> {
-        let mut arguments = arguments.to_vec();
-        arguments.push(data_file.display().to_string());
-        let output = self.run(&arguments)?;
+        let output = self.run(&[&arguments[..], &[data_file.display().to_string()]].concat())?;
         if output.status.success() {
             return Ok(());
         }
         let ended = process::exit_text(output.status);
-        Err(Error::damaged(format!("tigerbeetle {what} {} failed ({ended}):\n{}", data_file.display(), all_output(&output))))
+        Err(Error::input(format!("tigerbeetle format {} failed ({ended}):\n{}", data_file.display(), all_output(&output))))
+    }
+
+    /// Has TigerBeetle read a data file that no server has open, and check every block, prepare and reply that it reaches.
+    ///
+    /// It needs watching: when one of the first blocks is bad, TigerBeetle waits for ever for another replica to repair it. So once it has
+    /// complained about a block it gets only seconds to end.
+    ///
+    /// # Errors
+    /// [`Error::damaged`] with TigerBeetle's own words; [`Error::try_again`] when it takes absurdly long for the size of the file.
+    pub fn inspect_integrity(&self, data_file: &Path) -> Result<()> {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let log_file = std::env::temp_dir().join(format!("amber-inspect-{}-{number}.log", std::process::id()));
+        let result = self.watch_inspection(data_file, &log_file);
+        // It is only a buffer; whoever cleans the temporary folder gets what stays.
+        let _ = std::fs::remove_file(&log_file);
+        result
+    }
+
+    fn watch_inspection(&self, data_file: &Path, log_file: &Path) -> Result<()> {
+        let what = format!("tigerbeetle inspect integrity {}", data_file.display());
+        let size_bytes = std::fs::metadata(data_file).map_err(|error| Error::input(format!("{what}: {error}")))?.len();
+        let mut deadline = Instant::now() + INSPECT_PATIENCE + Duration::from_secs(size_bytes / INSPECT_BYTES_PER_S_MIN);
+        let mut command = Command::new(&self.path);
+        command.args(["inspect", "integrity"]).arg(data_file);
+        let mut process = Guarded::spawn(&what, &command, log_file)?;
+        let mut complained = false;
+        let ended = loop {
+            let ended = process.exit_status();
+            if ended.is_some() || Instant::now() >= deadline {
+                break ended;
+            }
+            complained = process.log_text().contains(BAD_BLOCK);
+            if complained {
+                deadline = deadline.min(Instant::now() + INSPECT_LAST_WORDS);
+            }
+            thread::sleep(INSPECT_LOOK_AGAIN);
+        };
+        process.kill();
+        let said = process::last_lines(&process.log_text());
+        match ended {
+            Some(status) if status.success() => Ok(()),
+            Some(status) => Err(Error::damaged(format!("{what} failed ({}):\n{said}", process::exit_text(status)))),
+            None if complained => Err(Error::damaged(format!("{what} found a bad block and waited for a repair:\n{said}"))),
+            None => Err(Error::try_again(format!("{what} came to no end; it had said:\n{said}"))),
+        }
     }
 
     fn run(&self, arguments: &[String]) -> Result<Output> {
@@ -272,10 +322,27 @@ mod tests {
     #[test]
     fn a_failed_inspection_is_damage_in_the_words_of_tigerbeetle() {
         let folder = tempfile::tempdir().unwrap();
-        let binary = fake(folder.path(), "echo \"$@\"; echo block 7 is bad >&2; exit 1");
-        let error = binary.inspect_integrity(Path::new("/data/0.tb")).unwrap_err();
+        let data_file = folder.path().join("0.tb");
+        let inspect = |script| fake(folder.path(), script).inspect_integrity(&data_file);
+        assert_eq!(inspect("exit 0").unwrap_err().kind, Kind::Input, "no data file");
+        std::fs::write(&data_file, "").unwrap();
+        inspect("echo all is well >&2").unwrap();
+        let error = inspect("echo \"$@\"; echo block 7 is bad >&2; exit 1").unwrap_err();
         assert_eq!(error.kind, Kind::Damaged);
-        assert!(error.message.contains("inspect integrity /data/0.tb") && error.message.contains("block 7 is bad"), "{error}");
+        let ran = format!("inspect integrity {}\n", data_file.display());
+        assert!(error.message.contains(&ran) && error.message.contains("block 7 is bad"), "{error}");
+    }
+
+    #[test]
+    fn an_inspection_that_waits_for_a_repair_is_ended() {
+        let folder = tempfile::tempdir().unwrap();
+        let data_file = folder.path().join("0.tb");
+        std::fs::write(&data_file, "").unwrap();
+        let stuck = "echo 'warning(grid): 0: invalid_checksum_body: expected address=29' >&2; exec sleep 600";
+        let start = Instant::now();
+        let error = fake(folder.path(), stuck).inspect_integrity(&data_file).unwrap_err();
+        assert_eq!(error.kind, Kind::Damaged);
+        assert!(error.message.contains("address=29") && start.elapsed() < INSPECT_PATIENCE, "{error}");
     }
 
     #[test]

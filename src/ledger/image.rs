@@ -8,7 +8,7 @@
 use super::bytes::{array_at, put};
 use super::checksum::Checksum;
 use super::error::LedgerError;
-use super::header::{OPERATION_ROOT, PrepareHeader, reserved_header};
+use super::header::{OPERATION_ROOT, PrepareHeader, reserved_header, root_prepare};
 use super::layout::{
     HEADER_BYTES, SUPERBLOCK_COPIES, SUPERBLOCK_COPY_BYTES, SUPERBLOCK_HEADER_BYTES, SUPERBLOCK_ZONE_BYTES, VIEW_HEADERS_MAX,
     VIEW_HEADERS_SUFFIX_MAX, WAL_HEADERS_BYTES, WAL_SLOTS, prepare_max_for_checkpoint, slot_of,
@@ -172,6 +172,33 @@ impl WalImage {
             image.place(&header, SlotContent::Prepare { op: header.op() });
         }
         Ok(image)
+    }
+
+    /// Adds the log before the checkpoint: the headers of the ops up to the checkpoint's own, in order. A server wants it while the log ends
+    /// before [`super::layout::durable_op_for_checkpoint`]. If it begins with op 1, the root prepare stands in slot 0.
+    ///
+    /// # Errors
+    /// [`LedgerError::WrongOp`] or [`LedgerError::Chain`] when they do not lead to the checkpoint without a gap, [`LedgerError::WrongCluster`],
+    /// [`LedgerError::Argument`] when one would stand in the slot of a prepare behind the checkpoint.
+    pub fn add_earlier(&mut self, checkpoint: &PrepareHeader, earlier: &[PrepareHeader]) -> Result<(), LedgerError> {
+        let Some((first, last)) = earlier.first().zip(earlier.last()) else { return Ok(()) };
+        if (last.op(), last.checksum()) != (checkpoint.op(), checkpoint.checksum()) {
+            return Err(LedgerError::Chain { op: last.op(), expected_parent: checkpoint.checksum(), found_parent: last.checksum() });
+        }
+        let reach = self.end.op().saturating_sub(first.op());
+        if reach >= u64::from(WAL_SLOTS) - 1 {
+            return Err(LedgerError::Argument { what: "the span of the log of an image", value: reach.into() });
+        }
+        let mut chain = Chain::after(first.op().saturating_sub(1), first.parent());
+        for header in earlier {
+            require_cluster(checkpoint.cluster(), header)?;
+            chain.accept(header)?;
+            self.place(header, SlotContent::Prepare { op: header.op() });
+        }
+        if first.op() == 1 {
+            self.place(&PrepareHeader::check(&root_prepare(checkpoint.cluster()))?, SlotContent::Root);
+        }
+        Ok(())
     }
 
     fn place(&mut self, header: &PrepareHeader, content: SlotContent) {

@@ -139,6 +139,23 @@ pub fn prepare_max_for_checkpoint(checkpoint: u64) -> u64 {
     checkpoint_after(checkpoint).saturating_add(PREPARES_BEYOND_CHECKPOINT)
 }
 
+/// The least op at the head of a log that lets a server start from the checkpoint at op `checkpoint` without the log before it, given that
+/// it is known to be committed. Below it the server takes the checkpoint for not durable on a quorum yet, and insists on the prepares since the
+/// one before (`vsr.zig` `Checkpoint.durable`, `replica.zig` `op_repair_min`). 0 for checkpoint 0.
+pub fn durable_op_for_checkpoint(checkpoint: u64) -> u64 {
+    trigger_for_checkpoint(checkpoint).map_or(0, |trigger| trigger.saturating_add(PIPELINE_PREPARES + 1))
+}
+
+/// The same for a superblock that does not know what is committed: a server that starts assumes that all but the last few prepares are.
+pub fn plainly_durable_op_for_checkpoint(checkpoint: u64) -> u64 {
+    trigger_for_checkpoint(checkpoint).map_or(0, |trigger| trigger.saturating_add(2 * PIPELINE_PREPARES + 1))
+}
+
+/// The first prepare that a server insists on while the checkpoint is not durable; at least 1, the one after the root.
+pub fn earlier_log_first_op(checkpoint: u64) -> u64 {
+    (checkpoint.saturating_add(1)).saturating_sub(CHECKPOINT_OPS).max(1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -180,6 +197,13 @@ mod tests {
         assert_eq!(sector_ceil(4096), 4096);
         assert_eq!(sector_ceil(4097), 8192);
         assert_eq!(sector_ceil(u64::MAX), u64::MAX);
+    }
+
+    #[test]
+    fn a_checkpoint_is_durable_a_pipeline_after_its_trigger() {
+        assert_eq!((durable_op_for_checkpoint(0), plainly_durable_op_for_checkpoint(0)), (0, 0));
+        assert_eq!((durable_op_for_checkpoint(959), plainly_durable_op_for_checkpoint(959)), (1000, 1008));
+        assert_eq!((earlier_log_first_op(959), earlier_log_first_op(1919)), (1, 960));
     }
 
     #[test]

@@ -13,13 +13,14 @@ use super::grid::{BlockKind, BlockReference};
 use super::header::{PrepareHeader, reserved_header, root};
 use super::image::superblock_zone;
 use super::layout::{
-    BLOCK_BYTES, GRID_OFFSET, HEADER_BYTES, SUPERBLOCK_HEADER_BYTES, WAL_HEADERS_OFFSET, WAL_SLOTS, block_offset, prepare_offset,
-    reply_offset, sector_ceil, slot_of, wal_header_offset,
+    BLOCK_BYTES, GRID_OFFSET, HEADER_BYTES, SUPERBLOCK_HEADER_BYTES, WAL_HEADERS_OFFSET, WAL_SLOTS, block_offset,
+    durable_op_for_checkpoint, prepare_offset, reply_offset, sector_ceil, slot_of, wal_header_offset,
 };
 use super::manifest_log::TABLE_INFO_BYTES;
 use super::record::{RECORD_BYTES, TREE_ACCOUNTS, TREE_TRANSFERS};
 use super::superblock::{SuperBlock, superblock_checksum};
 use super::trailer::CLIENT_SESSIONS_BYTES;
+use super::wal::root_sector;
 
 /// The release that the samples are "of": 0.16.78.
 pub const SAMPLE_RELEASE: u32 = (16 << 8) | 78;
@@ -320,6 +321,8 @@ pub struct SampleFile {
     pub superblock: [u8; SUPERBLOCK_HEADER_BYTES],
     /// Every block of the tree: addresses 1 to 8, and 9 that nothing refers to. 1 and 2 are the manifest, oldest first.
     pub blocks: Vec<(BlockReference, Vec<u8>)>,
+    /// The prepares up to the checkpoint's own, in order, where the log after it is so short that a server wants them too.
+    pub earlier: Vec<Vec<u8>>,
     /// The prepares after the checkpoint, in order.
     pub log: Vec<Vec<u8>>,
     /// The reply in slot 0.
@@ -329,10 +332,9 @@ pub struct SampleFile {
 impl SampleFile {
     /// Checkpoint at op 959, and the `log_ops` ops after it.
     pub fn new(cluster: u128, log_ops: u64) -> SampleFile {
-        let before = log_after(&root_header(cluster), 1);
-        let mut checkpoint = PrepareSample::after(&header_of(before.first().map_or(&[], Vec::as_slice)));
-        (checkpoint.op, checkpoint.commit, checkpoint.timestamp) = (959, 958, sample_timestamp(959));
-        let checkpoint = header_of(&checkpoint.bytes());
+        let before = log_after(&root_header(cluster), 959);
+        let checkpoint = header_of(before.last().map_or(&[], Vec::as_slice));
+        let wants_earlier = 959 + log_ops < durable_op_for_checkpoint(959);
 
         let reply = reply(cluster, 7, 950, &[1; 300]);
         let sessions = client_sessions_block(cluster, 7, std::slice::from_ref(&reply));
@@ -366,6 +368,7 @@ impl SampleFile {
         SampleFile {
             superblock: superblock_bytes(&checkpoint, &roots, 3),
             blocks: vec![oldest, newest, account_values, account_index, transfer_values, transfer_index, sessions, free_set, gone],
+            earlier: if wants_earlier { before } else { Vec::new() },
             log: log_after(&checkpoint, log_ops),
             reply,
         }
@@ -386,7 +389,11 @@ impl SampleFile {
         let reserved = |slot| reserved_header(cluster, slot);
         pieces.push((WAL_HEADERS_OFFSET, (0..WAL_SLOTS).flat_map(reserved).collect()));
         pieces.extend((0..WAL_SLOTS).map(|slot| (prepare_offset(slot), padded(&reserved(slot)))));
-        for (prepare, header) in self.log.iter().zip(headers_of(&self.log)) {
+        if !self.earlier.is_empty() {
+            pieces.push((prepare_offset(0), root_sector(cluster).to_vec()));
+            pieces.push((WAL_HEADERS_OFFSET, root(cluster).to_vec()));
+        }
+        for (prepare, header) in self.earlier.iter().zip(headers_of(&self.earlier)).chain(self.log.iter().zip(headers_of(&self.log))) {
             pieces.push((prepare_offset(slot_of(header.op())), padded(prepare)));
             pieces.push((wal_header_offset(slot_of(header.op())), header.bytes().to_vec()));
         }

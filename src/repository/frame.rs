@@ -112,7 +112,9 @@ pub fn key_of_object(key: &RepositoryKey, kind: ObjectKind, name: &str, header: 
         begins.then_some(())
     };
     if read().is_none() {
-        return Err(Error::damaged(format!("{name}: its header is not that of a {kind:?} of format version {VERSION}: damaged or swapped")));
+        return Err(Error::damaged(format!(
+            "{name}: its header is not that of a {kind:?} of format version {VERSION}: damaged or swapped"
+        )));
     }
     object_key(key, header, name)
 }

@@ -53,7 +53,8 @@ impl UncheckedHeader {
     /// # Errors
     /// [`Error::input`] for a newer format or something that is no Amber repository, [`Error::damaged`] for a header of wrong size.
     pub fn decode(bytes: &[u8], store: &str) -> Result<UncheckedHeader> {
-        let foreign = || Error::damaged(format!("{store}: amber/repository is not an Amber header: it is damaged or something else wrote it"));
+        let foreign =
+            || Error::damaged(format!("{store}: amber/repository is not an Amber header: it is damaged or something else wrote it"));
         let mut fields = Fields::new(bytes);
         if fields.take(8) != Some(&MAGIC[..]) {
             return Err(foreign());
@@ -89,7 +90,9 @@ impl UncheckedHeader {
         if authentication_code(key, covered)?[..] == *code {
             Ok(self.header)
         } else {
-            Err(Error::damaged(format!("{store}: amber/repository was changed after it was written: its authentication code does not match")))
+            Err(Error::damaged(format!(
+                "{store}: amber/repository was changed after it was written: its authentication code does not match"
+            )))
         }
     }
 }

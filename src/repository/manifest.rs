@@ -53,7 +53,9 @@ pub struct Summary {
     pub checkpoint_id: String,
     /// The timestamp of the checkpoint's op; 0 for a data file that never made a checkpoint.
     pub checkpoint_timestamp_ns: u64,
-    /// The earliest op that this backup restores to: the superblock says that it was committed.
+    /// The first op of the log that is stored: `checkpoint_op + 1`, or that of the checkpoint before where a server would not start without it.
+    pub log_first_op: u64,
+    /// The earliest op that this backup restores to.
     pub first_restorable_op: u64,
     /// The latest op that this backup restores to.
     pub recovered_to_op: u64,
@@ -105,13 +107,15 @@ pub struct Manifest {
     pub packs: Vec<PackEntry>,
     /// The extents, by ascending root address.
     pub extents: Vec<Extent>,
-    /// The segments that hold ops `checkpoint_op + 1` to `recovered_to_op`, in order.
+    /// The segments that hold ops `log_first_op` to `recovered_to_op`, in order.
     pub segments: Vec<SegmentEntry>,
 }
 
 impl Manifest {
     /// Writes the manifest; it is durable when this returns.
     pub fn write(&self, repository: &Arc<Repository>, name: &CheckpointName) -> Result<StoredObject> {
+        // What a reader would refuse must not be promised.
+        self.check().map_err(|what| Error::bug(format!("{}: {what}", name.object())))?;
         let mut writer = ObjectWriter::create(repository, ObjectKind::Checkpoint, name.object())?;
         let mut sections = Vec::new();
         let mut push = |section: u8, plain: Vec<u8>| {
@@ -207,7 +211,10 @@ impl Manifest {
                 return Err(format!("the extent at address {} lies outside its pack", extent.root.address));
             }
         }
-        let (first, last) = (self.summary.checkpoint_op.saturating_add(1), self.summary.recovered_to_op);
+        let (first, last) = (self.summary.log_first_op, self.summary.recovered_to_op);
+        if first > self.summary.checkpoint_op.saturating_add(1) {
+            return Err(format!("its log begins at op {first}, behind the checkpoint"));
+        }
         let mut next = first;
         for segment in &self.segments {
             if segment.name.first_op > next || segment.name.last_op < segment.name.first_op {
@@ -221,8 +228,8 @@ impl Manifest {
         let (checkpoint, summary) = (self.superblock.checkpoint(), &self.summary);
         let fits = checkpoint.header().op() == summary.checkpoint_op
             && checkpoint.storage_size() == summary.data_file_bytes
-            && self.superblock.commit_max() == summary.first_restorable_op
-            && (summary.first_restorable_op..=summary.recovered_to_op).contains(&summary.commit_known_op);
+            && (self.superblock.commit_max()..=summary.recovered_to_op).contains(&summary.first_restorable_op)
+            && (self.superblock.commit_max()..=summary.recovered_to_op).contains(&summary.commit_known_op);
         if fits { Ok(()) } else { Err("its summary and its superblock disagree".into()) }
     }
 }

@@ -26,8 +26,8 @@ use crate::error::{Error, Result};
 use crate::pipeline::compress::LEVEL_DEFAULT;
 use crate::pipeline::digest::digest_of;
 use crate::pipeline::worker::Pool;
-use crate::units::now_ns;
 use crate::store::{Listed, PutOutcome, Store, StoreError};
+use crate::units::now_ns;
 use bytes::Bytes;
 use header::{Header, UncheckedHeader};
 use key::{RepositoryKey, Secret, Unwrap};
@@ -87,7 +87,8 @@ impl Repository {
     /// # Errors
     /// [`Error::input`] where there is one already.
     pub fn init(store: &Arc<dyn Store>, secret: &Secret, now_ns: u64) -> Result<Header> {
-        let taken = || Error::input(format!("{}: there is a repository already; choose another place, nothing was changed", store.describe()));
+        let taken =
+            || Error::input(format!("{}: there is a repository already; choose another place, nothing was changed", store.describe()));
         if store.size_bytes(name::HEADER)?.is_some() {
             return Err(taken());
         }
@@ -160,7 +161,9 @@ impl Repository {
 fn no_repository(store: &dyn Store) -> Error {
     let place = store.describe();
     match list_all(store, name::KEYS) {
-        Ok(keys) if !keys.is_empty() => Error::damaged(format!("{place}: the repository's header amber/repository is missing, its keys are there")),
+        Ok(keys) if !keys.is_empty() => {
+            Error::damaged(format!("{place}: the repository's header amber/repository is missing, its keys are there"))
+        }
         _ => Error::input(format!("{place}: there is no repository; `amber init --repo {place}` makes one")),
     }
 }
@@ -184,7 +187,8 @@ fn open_key(store: &dyn Store, secret: &Secret, repository_id: &[u8; 16]) -> Res
     if wrong + other == 0 {
         return Err(Error::damaged(format!("{place}: there is no key object under {}: without one nothing can be opened", name::KEYS)));
     }
-    let hint = if wrong == 0 { "the repository is opened another way (passphrase or key file)" } else { "it is the wrong passphrase or key file" };
+    let hint =
+        if wrong == 0 { "the repository is opened another way (passphrase or key file)" } else { "it is the wrong passphrase or key file" };
     Err(Error::input(format!("{place}: none of its {} keys opens: {hint}", wrong + other)))
 }
 

@@ -174,7 +174,9 @@ mod tests {
         let pack = PackName { checkpoint_op: 1, run, sequence: 7 };
         let segment = SegmentName { timeline: 3, first_op: 960, last_op: 1000, run };
         for name in [checkpoint.object(), checkpoint.receipt(), pack.object(), segment.object()] {
-            for broken in [format!("{name}x"), format!("{name}-0"), name.replace("0000", "000"), name[..name.len() - 1].into(), "x/y".into()] {
+            for broken in
+                [format!("{name}x"), format!("{name}-0"), name.replace("0000", "000"), name[..name.len() - 1].into(), "x/y".into()]
+            {
                 assert_eq!(CheckpointName::parse(&broken), None, "{broken}");
                 assert_eq!(CheckpointName::parse_receipt(&broken), None, "{broken}");
                 assert_eq!(PackName::parse(&broken), None, "{broken}");

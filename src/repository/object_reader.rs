@@ -5,8 +5,8 @@
 
 use super::Repository;
 use super::frame::{self, Index, OBJECT_BYTES_MIN, OBJECT_HEADER_BYTES, ObjectKind, TRAILER_BYTES, Trailer};
-use crate::error::{Error, Result};
 use super::object_writer::{PART_BYTES, object_digest};
+use crate::error::{Error, Result};
 use crate::pipeline::digest::digest_of;
 use crate::pipeline::seal::SealingKey;
 use crate::store::{Digest, Store};
@@ -50,13 +50,19 @@ impl<'a> ObjectReader<'a> {
         let mut reader = ObjectReader {
             store,
             name: name.to_owned(),
-            sealing: frame::key_of_object(&repository.key, kind, name, &fetch(store, name, &tail, tail_offset, 0, OBJECT_HEADER_BYTES as u64)?)?,
+            sealing: frame::key_of_object(
+                &repository.key,
+                kind,
+                name,
+                &fetch(store, name, &tail, tail_offset, 0, OBJECT_HEADER_BYTES as u64)?,
+            )?,
             index: Index { frames: Vec::new(), entries: Vec::new() },
             offsets: Vec::new(),
             tail,
             tail_offset,
         };
-        let trailer = Trailer::decode(&reader.tail[reader.tail.len() - TRAILER_BYTES..], found_bytes).ok_or_else(|| damaged("its trailer is wrong"))?;
+        let trailer = Trailer::decode(&reader.tail[reader.tail.len() - TRAILER_BYTES..], found_bytes)
+            .ok_or_else(|| damaged("its trailer is wrong"))?;
         reader.read_index(&trailer)?;
         Ok(reader)
     }
@@ -64,7 +70,8 @@ impl<'a> ObjectReader<'a> {
     fn read_index(&mut self, trailer: &Trailer) -> Result<()> {
         let damaged = || Error::damaged(format!("{}: its index does not fit its frames", self.name));
         let sealed = self.fetch(trailer.index_offset, u64::from(trailer.index_stored_bytes))?;
-        let row = frame::FrameRow { stored_bytes: trailer.index_stored_bytes, plain_bytes: trailer.index_plain_bytes, codec: trailer.codec };
+        let row =
+            frame::FrameRow { stored_bytes: trailer.index_stored_bytes, plain_bytes: trailer.index_plain_bytes, codec: trailer.codec };
         let plain = frame::open_frame(&self.sealing, frame::INDEX_NUMBER, true, &mut BytesMut::from(sealed), &row, &self.name)?;
         let index = Index::decode(&plain).ok_or_else(damaged)?;
         let mut offset = OBJECT_HEADER_BYTES as u64;
@@ -106,7 +113,12 @@ impl<'a> ObjectReader<'a> {
     /// [`Error::damaged`] when a frame does not authenticate or there are not so many.
     pub fn frames(&self, first: u32, count: u32) -> Result<Vec<Vec<u8>>> {
         let length = self.stored_bytes(first, count).ok_or_else(|| {
-            Error::damaged(format!("{}: frames {first} to {} are asked for, it has {}", self.name, first.saturating_add(count), self.frame_count()))
+            Error::damaged(format!(
+                "{}: frames {first} to {} are asked for, it has {}",
+                self.name,
+                first.saturating_add(count),
+                self.frame_count()
+            ))
         })?;
         let mut sealed = BytesMut::from(self.fetch(self.offsets[first as usize], length)?);
         let mut plain = Vec::with_capacity(count as usize);

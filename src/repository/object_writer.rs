@@ -111,7 +111,11 @@ impl ObjectWriter {
     pub fn push(&mut self, plain: impl AsRef<[u8]> + Send + 'static) -> Result<u64> {
         let number = self.pushed;
         if number >= u64::from(frame::FRAMES_MAX) || plain.as_ref().len() > frame::FRAME_PLAIN_BYTES_MAX {
-            return Err(Error::bug(format!("{}: frame {number} of {} bytes is beyond the format's bounds", self.name, plain.as_ref().len())));
+            return Err(Error::bug(format!(
+                "{}: frame {number} of {} bytes is beyond the format's bounds",
+                self.name,
+                plain.as_ref().len()
+            )));
         }
         while self.in_work >= FRAMES_IN_WORK_MAX {
             self.take_frame(true)?;
@@ -297,6 +301,8 @@ fn transfer(multipart: &dyn Multipart, slot: usize, pieces: &[Bytes]) -> Result<
 fn expect_created(outcome: PutOutcome, name: &str) -> Result<()> {
     match outcome {
         PutOutcome::Created => Ok(()),
-        PutOutcome::AlreadyExists => Err(Error::damaged(format!("{name} exists already, but nobody else draws this name: nothing was overwritten"))),
+        PutOutcome::AlreadyExists => {
+            Err(Error::damaged(format!("{name} exists already, but nobody else draws this name: nothing was overwritten")))
+        }
     }
 }

@@ -195,7 +195,11 @@ impl<'a> PackReader<'a> {
             let place = |error| Error::damaged(format!("{}: block at address {}: {error}", self.object.name(), reference.address));
             let exact = Block::check(&bytes, *reference).map_err(place)?.bytes().len() == bytes.len();
             if !exact {
-                return Err(Error::damaged(format!("{}: block at address {} has bytes behind its end", self.object.name(), reference.address)));
+                return Err(Error::damaged(format!(
+                    "{}: block at address {} has bytes behind its end",
+                    self.object.name(),
+                    reference.address
+                )));
             }
             blocks.push((*reference, bytes));
         }

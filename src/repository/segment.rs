@@ -69,7 +69,12 @@ impl SegmentBuilder {
             _ => self.frames.push((bytes.to_vec(), 1)),
         }
         self.plain_bytes += bytes.len();
-        self.rows.push(PrepareRow { op: header.op(), checksum: header.checksum(), timestamp_ns: header.timestamp(), size_bytes: header.size_bytes() });
+        self.rows.push(PrepareRow {
+            op: header.op(),
+            checksum: header.checksum(),
+            timestamp_ns: header.timestamp(),
+            size_bytes: header.size_bytes(),
+        });
     }
 
     /// Whether it should be written now.
@@ -161,7 +166,14 @@ impl<'a> SegmentReader<'a> {
         Ok(())
     }
 
-    fn frame(&self, number: u32, rows: &[PrepareRow], first_op: u64, last_op: u64, take: &mut dyn FnMut(&Prepare<'_>) -> Result<()>) -> Result<()> {
+    fn frame(
+        &self,
+        number: u32,
+        rows: &[PrepareRow],
+        first_op: u64,
+        last_op: u64,
+        take: &mut dyn FnMut(&Prepare<'_>) -> Result<()>,
+    ) -> Result<()> {
         let frames = self.object.frames(number, 1)?;
         let mut fields = Fields::new(frames.first().map(Vec::as_slice).unwrap_or_default());
         for row in rows {

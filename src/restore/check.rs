@@ -62,14 +62,13 @@ pub fn check_image(path: &Path, manifest: &Manifest, op: u64, progress: &dyn Pro
     let mut walk = Walk::open(path, ReadOptions::default())?;
     let superblock = walk.run(&mut count).map_err(|error| Error::from(error).context("the restored image is not whole"))?;
     if count.blocks != manifest.summary.blocks {
-        return Err(Error::damaged(format!("the restored image has {} reachable blocks, the backup had {}", count.blocks, manifest.summary.blocks)));
+        return Err(Error::damaged(format!(
+            "the restored image has {} reachable blocks, the backup had {}",
+            count.blocks, manifest.summary.blocks
+        )));
     }
     let checkpoint = superblock.checkpoint().header();
     let mut tail = Tail::open(path, ReadOptions::default(), checkpoint.op(), checkpoint.checksum())?;
     while matches!(tail.poll(&mut |_| Ok(()))?, Polled::Prepares(_)) {}
-    if tail.op() == op {
-        Ok(())
-    } else {
-        Err(Error::damaged(format!("the restored image's log ends at op {}, not at op {op}", tail.op())))
-    }
+    if tail.op() == op { Ok(()) } else { Err(Error::damaged(format!("the restored image's log ends at op {}, not at op {op}", tail.op()))) }
 }

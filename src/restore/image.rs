@@ -9,9 +9,11 @@ use super::target::Target;
 use crate::error::{Error, Result};
 use crate::ledger::header::PrepareHeader;
 use crate::ledger::image::{SlotContent, WalImage, superblock_zone};
-use crate::ledger::layout::{BLOCK_BYTES, WAL_HEADERS_OFFSET, block_offset, prepare_offset, reply_offset, slot_of};
+use crate::ledger::layout::{
+    BLOCK_BYTES, WAL_HEADERS_OFFSET, block_offset, durable_op_for_checkpoint, prepare_offset, reply_offset, slot_of,
+};
 use crate::ledger::superblock::SuperBlock;
-use crate::ledger::wal::{reserved_sector, root_sector};
+use crate::ledger::wal::{Prepare, reserved_sector, root_sector};
 use crate::progress::Progress;
 use crate::repository::Repository;
 use crate::repository::manifest::Manifest;
@@ -49,6 +51,8 @@ pub struct Image<'a> {
     repository: &'a Repository,
     manifest: &'a Manifest,
     targets: &'a [Target],
+    /// Headers of the prepares before the checkpoint, where a server wants them.
+    earlier: Vec<PrepareHeader>,
     fetched: AtomicU64,
     written: AtomicU64,
 }
@@ -66,7 +70,7 @@ impl<'a> Image<'a> {
         for target in targets {
             target.set_length(manifest.summary.data_file_bytes)?;
         }
-        Ok(Image { repository, manifest, targets, fetched: AtomicU64::new(0), written: AtomicU64::new(0) })
+        Ok(Image { repository, manifest, targets, earlier: Vec::new(), fetched: AtomicU64::new(0), written: AtomicU64::new(0) })
     }
 
     fn write(&self, offset: u64, bytes: &[u8]) -> Result<()> {
@@ -74,12 +78,15 @@ impl<'a> Image<'a> {
         self.targets.iter().try_for_each(|target| target.write(offset, bytes))
     }
 
-    /// Writes the prepares up to `op` into their slots: their headers.
+    /// Writes the prepares up to `op` into their slots: the headers of those behind the checkpoint. Where the log ends so early that a server would
+    /// not start without the prepares before the checkpoint, these are written too.
     pub fn write_log(&mut self, op: u64) -> Result<Vec<PrepareHeader>> {
-        let (headers, bytes_fetched) = log::prepares(self.repository, self.manifest, op, &mut |prepare| {
-            // What follows in the slot's last sector is a hole, and reads as the zeros that the server expects.
-            self.write(prepare_offset(slot_of(prepare.header().op())), prepare.bytes())
-        })?;
+        // What follows in the slot's last sector is a hole, and reads as the zeros that the server expects.
+        let mut write = |prepare: &Prepare<'_>| self.write(prepare_offset(slot_of(prepare.header().op())), prepare.bytes());
+        let (headers, bytes_fetched) = log::prepares(self.repository, self.manifest, op, &mut write)?;
+        if op < durable_op_for_checkpoint(self.manifest.summary.checkpoint_op) {
+            self.earlier = log::earlier(self.repository, self.manifest, &mut write)?;
+        }
         self.fetched.fetch_add(bytes_fetched, Ordering::Relaxed);
         Ok(headers)
     }
@@ -124,7 +131,8 @@ impl<'a> Image<'a> {
         for run in runs {
             for (reference, bytes) in reader.blocks(run.first, run.count)? {
                 let beyond = || Error::damaged(format!("block address {} lies beyond the data file", reference.address));
-                let offset = block_offset(reference.address).filter(|offset| offset + BLOCK_BYTES as u64 <= self.manifest.summary.data_file_bytes);
+                let offset =
+                    block_offset(reference.address).filter(|offset| offset + BLOCK_BYTES as u64 <= self.manifest.summary.data_file_bytes);
                 self.write(offset.ok_or_else(beyond)?, &bytes)?;
             }
             let stored_bytes = reader.stored_bytes(run.first, run.count).unwrap_or(0);
@@ -136,7 +144,10 @@ impl<'a> Image<'a> {
     /// Writes the rings around the prepares, the client replies, and each image's superblock.
     pub fn write_zones(&self, headers: &[PrepareHeader], superblocks: &[SuperBlock]) -> Result<()> {
         let checkpoint = self.manifest.superblock.checkpoint().header();
-        let wal = WalImage::new(&checkpoint, headers.iter().copied()).map_err(|error| Error::damaged(format!("the log does not fit its ring: {error}")))?;
+        let mut wal = WalImage::new(&checkpoint, headers.iter().copied())
+            .map_err(|error| Error::damaged(format!("the log does not fit its ring: {error}")))?;
+        wal.add_earlier(&checkpoint, &self.earlier)
+            .map_err(|error| Error::damaged(format!("the log before the checkpoint does not fit its ring: {error}")))?;
         self.write(WAL_HEADERS_OFFSET, wal.headers_zone())?;
         for (slot, content) in (0..).zip(wal.contents()) {
             match content {

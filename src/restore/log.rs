@@ -41,14 +41,47 @@ pub fn prepares(
     }
     let (promised, found) = (&manifest.summary.recovered_to_checksum, chain.checksum().to_string());
     if last_op == manifest.summary.recovered_to_op && found != *promised {
-        return Err(Error::damaged(format!("the log of checkpoint {} ends with prepare {found}, the backup promised {promised}", checkpoint.op())));
+        return Err(Error::damaged(format!(
+            "the log of checkpoint {} ends with prepare {found}, the backup promised {promised}",
+            checkpoint.op()
+        )));
     }
     Ok((headers, bytes_fetched))
+}
+
+/// Gives the prepares before the checkpoint that are stored, up to its own, to `take`; their headers.
+///
+/// # Errors
+/// [`Error::damaged`] when they do not lead to the checkpoint without a gap.
+pub fn earlier(
+    repository: &Repository,
+    manifest: &Manifest,
+    take: &mut dyn FnMut(&Prepare<'_>) -> Result<()>,
+) -> Result<Vec<PrepareHeader>> {
+    let checkpoint = manifest.superblock.checkpoint().header();
+    let mut headers: Vec<PrepareHeader> = Vec::new();
+    for entry in manifest.segments.iter().filter(|entry| entry.name.first_op <= checkpoint.op()) {
+        let next_op = headers.last().map_or(manifest.summary.log_first_op, |last| last.op() + 1);
+        SegmentReader::open(repository, entry)?.prepares(next_op, checkpoint.op(), &mut |prepare| {
+            let header = *prepare.header();
+            let mut chain = headers.last().map_or_else(|| Chain::after(next_op - 1, header.parent()), Chain::after_header);
+            chain.accept(&header).map_err(|error| Error::damaged(format!("{}: op {}: {error}", entry.name.object(), header.op())))?;
+            headers.push(header);
+            take(prepare)
+        })?;
+    }
+    if headers.last().is_some_and(|last| last.checksum() == checkpoint.checksum()) {
+        return Ok(headers);
+    }
+    Err(Error::damaged(format!("the log before checkpoint {} does not lead to it", checkpoint.op())))
 }
 
 fn rows(repository: &Repository, manifest: &Manifest) -> Result<Vec<PrepareRow>> {
     let mut rows: Vec<PrepareRow> = Vec::new();
     for entry in &manifest.segments {
+        if entry.name.last_op <= manifest.summary.checkpoint_op {
+            continue;
+        }
         let next_op = rows.last().map_or(manifest.summary.checkpoint_op + 1, |row| row.op + 1);
         let segment = SegmentReader::open(repository, entry)?;
         rows.extend(segment.rows.iter().filter(|row| row.op >= next_op && row.op <= manifest.summary.recovered_to_op));

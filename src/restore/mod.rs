@@ -20,7 +20,7 @@ mod tests;
 use crate::error::{Error, Result};
 use crate::ledger::header::PrepareHeader;
 use crate::ledger::image::SuperBlockEdit;
-use crate::ledger::layout::VIEW_HEADERS_SUFFIX_MAX;
+use crate::ledger::layout::{VIEW_HEADERS_SUFFIX_MAX, plainly_durable_op_for_checkpoint};
 use crate::ledger::superblock::SuperBlock;
 use crate::progress::Progress;
 use crate::repository::Repository;
@@ -141,13 +141,17 @@ fn superblock_for(original: &SuperBlock, role: Role, headers: &[PrepareHeader]) 
     let checkpoint = original.checkpoint().header();
     let end = headers.last().unwrap_or(&checkpoint);
     let mut edit = SuperBlockEdit::new(original);
-    if original.view_headers().any(|header| header.op() > end.op()) || original.commit_max() > end.op() {
-        // The superblock knows of ops behind the end: left so, the server would wait for them. The newest headers of the image take their place.
+    // The superblock knows of ops behind the end: left so, the server would wait for them. The newest headers of the image take their place.
+    let knows_more = original.view_headers().any(|header| header.op() > end.op()) || original.commit_max() > end.op();
+    // The log ends so close behind the checkpoint that the server must be told how much of it is committed: all of it, being restored to.
+    let ends_close = end.op() < plainly_durable_op_for_checkpoint(checkpoint.op());
+    if knows_more || ends_close {
         let mut newest: Vec<PrepareHeader> = headers.iter().rev().take(VIEW_HEADERS_SUFFIX_MAX).copied().collect();
         if newest.is_empty() {
             newest.push(checkpoint);
         }
-        edit = edit.rewind(end.view(), &newest, original.commit_max().min(end.op())).map_err(unsound)?;
+        let commit_max = if ends_close { end.op() } else { original.commit_max().min(end.op()) };
+        edit = edit.rewind(end.view(), &newest, commit_max).map_err(unsound)?;
     }
     match role {
         Role::Same => {}
@@ -155,7 +159,10 @@ fn superblock_for(original: &SuperBlock, role: Role, headers: &[PrepareHeader]) 
         Role::Replica { index } if index < original.replica_count() => edit = edit.replica(index).map_err(unsound)?,
         Role::Replica { index } => {
             let count = original.replica_count();
-            return Err(Error::input(format!("there is no replica {index}: the cluster has {count} replicas, 0 to {}; --solo makes a cluster of one", count - 1)));
+            return Err(Error::input(format!(
+                "there is no replica {index}: the cluster has {count} replicas, 0 to {}; --solo makes a cluster of one",
+                count - 1
+            )));
         }
     }
     edit.finish().map_err(unsound)
@@ -170,7 +177,9 @@ fn promise_notes(repository: &Repository, name: &CheckpointName) -> Vec<String> 
     match repository.cluster() {
         Ok(Some(_)) => {}
         Ok(None) => notes.push("the object that binds the repository to its cluster is missing; the restore does not need it".into()),
-        Err(error) => notes.push(format!("the object that binds the repository to its cluster is damaged; the restore does not need it ({error})")),
+        Err(error) => {
+            notes.push(format!("the object that binds the repository to its cluster is damaged; the restore does not need it ({error})"))
+        }
     }
     notes
 }

@@ -67,7 +67,10 @@ pub fn select(repository: &Repository, point: Point) -> Result<Selected> {
     // Taking an older one instead would lose, without a word, what the damaged one reached.
     if let Some((name, error)) = newest.damaged.first() {
         let whole = newest.best.map_or("no other is newer".into(), |(_, summary)| {
-            format!("the newest one that opens reaches {}: give --op to restore to it", point_text(summary.recovered_to_op, summary.recovered_to_timestamp_ns))
+            format!(
+                "the newest one that opens reaches {}: give --op to restore to it",
+                point_text(summary.recovered_to_op, summary.recovered_to_timestamp_ns)
+            )
         });
         return Err(Error::damaged(format!("the newest backup may be {}, which is damaged ({error}); {whole}", name.object())));
     }
@@ -123,7 +126,9 @@ fn look_into(repository: &Repository, name: &CheckpointName, point: Point) -> Re
         Point::Op(op) => op,
         Point::Newest => summary.recovered_to_op,
     };
-    let found = (op >= summary.first_restorable_op).then(|| Selected { name: *name, manifest, op, notes: Vec::new() });
+    // Before the first op the ledger is empty: whoever gives such a time has mistyped it, and op 0 can be asked for by its number.
+    let before_all = op == 0 && matches!(point, Point::Time(_));
+    let found = (op >= summary.first_restorable_op && !before_all).then(|| Selected { name: *name, manifest, op, notes: Vec::new() });
     Ok((summary, found))
 }
 

@@ -34,7 +34,9 @@ impl Target {
         let name = path.file_name().ok_or_else(|| Error::input(format!("{}: give the name of a file", path.display())))?;
         let folder = folder_of(path);
         match std::fs::symlink_metadata(path) {
-            Ok(metadata) if metadata.is_dir() => return Err(Error::input(format!("{}: it is a directory; give the name of a file", path.display()))),
+            Ok(metadata) if metadata.is_dir() => {
+                return Err(Error::input(format!("{}: it is a directory; give the name of a file", path.display())));
+            }
             Ok(_) if !overwrite => {
                 return Err(Error::input(format!(
                     "{}: the file exists, and nothing is overwritten unseen: choose another name, or give --overwrite",

@@ -10,12 +10,12 @@ use super::extent::{BlockSink, ExtentPass, Mismatch, Pass, Root, check_block, of
 use super::file::{ReadOptions, Reader};
 use crate::error::Result;
 use crate::ledger::checksum::Checksum;
+use crate::ledger::error::LedgerError;
 use crate::ledger::grid::{Block, BlockReference};
 use crate::ledger::layout::{BLOCK_BYTES, GRID_OFFSET, SUPERBLOCK_ZONE_BYTES};
 use crate::ledger::manifest_log::{LiveTables, ManifestBlock};
-use crate::ledger::superblock::SuperBlock;
-use crate::ledger::error::LedgerError;
 use crate::ledger::quorum::{CopyState, Quorum, read_quorum};
+use crate::ledger::superblock::SuperBlock;
 use std::path::Path;
 use std::time::Duration;
 
@@ -148,7 +148,9 @@ impl Walk {
             if self.rounds >= ROUNDS_MAX {
                 return Err(SourceError::NotNow {
                     path: self.reader.path().to_owned(),
-                    reason: format!("after {ROUNDS_MAX} rounds the node still rewrites blocks faster than they can be copied: try again under less load"),
+                    reason: format!(
+                        "after {ROUNDS_MAX} rounds the node still rewrites blocks faster than they can be copied: try again under less load"
+                    ),
                 });
             }
             superblock = newer;

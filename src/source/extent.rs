@@ -108,7 +108,14 @@ pub(super) struct ExtentPass<'a> {
 
 impl<'a> ExtentPass<'a> {
     pub(super) fn new(reader: &'a mut Reader) -> Self {
-        ExtentPass { reader, wanted: VecDeque::new(), indexes: VecDeque::new(), unsubmitted: VecDeque::new(), arrived: HashMap::new(), next_token: 1 }
+        ExtentPass {
+            reader,
+            wanted: VecDeque::new(),
+            indexes: VecDeque::new(),
+            unsubmitted: VecDeque::new(),
+            arrived: HashMap::new(),
+            next_token: 1,
+        }
     }
 
     /// Reads all extents that the sink does not hold.

@@ -61,8 +61,9 @@ impl Reader {
     pub fn open(path: &Path, buffer_bytes: usize, buffers: u16, options: ReadOptions) -> Result<Reader, SourceError> {
         let mut notes = Vec::new();
         let file = open_file(path, options.direct, &mut notes)?;
-        let arena = Arena::new(buffer_bytes, buffers)
-            .ok_or_else(|| SourceError::io(path, "buffers", std::io::Error::other(format!("{buffers} buffers of {buffer_bytes} bytes are no arena"))))?;
+        let arena = Arena::new(buffer_bytes, buffers).ok_or_else(|| {
+            SourceError::io(path, "buffers", std::io::Error::other(format!("{buffers} buffers of {buffer_bytes} bytes are no arena")))
+        })?;
         let ring = match options.uring.then(|| Ring::new(&file, &arena, buffers)) {
             Some(Ok(ring)) => Some(ring),
             Some(Err(error)) => {

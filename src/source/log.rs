@@ -11,8 +11,8 @@ use crate::error::Result;
 use crate::ledger::checksum::Checksum;
 use crate::ledger::header::PrepareHeader;
 use crate::ledger::layout::{
-    CLIENT_REPLIES_SLOTS, HEADER_BYTES, PREPARE_BYTES_MAX, SECTOR_BYTES, WAL_HEADERS_BYTES, WAL_HEADERS_OFFSET, prepare_offset, reply_offset,
-    sector_ceil, slot_of, wal_header_offset,
+    CLIENT_REPLIES_SLOTS, HEADER_BYTES, PREPARE_BYTES_MAX, SECTOR_BYTES, WAL_HEADERS_BYTES, WAL_HEADERS_OFFSET, prepare_offset,
+    reply_offset, sector_ceil, slot_of, wal_header_offset,
 };
 use crate::ledger::reply::{Reply, ReplyHeader};
 use crate::ledger::wal::Prepare;

@@ -7,11 +7,11 @@
 use super::tigerbeetle::{self, Backup};
 use crate::error::{Error, Result};
 use crate::ledger::image::SuperBlockEdit;
-use crate::ledger::layout::{CHECKPOINT_OPS, HEADER_BYTES, SECTOR_BYTES, SUPERBLOCK_HEADER_BYTES, block_offset};
+use crate::ledger::layout::{CHECKPOINT_OPS, HEADER_BYTES, SECTOR_BYTES, SUPERBLOCK_HEADER_BYTES, block_offset, durable_op_for_checkpoint};
 use crate::ledger::record::TREE_TRANSFERS;
 use crate::ledger::sample::{
-    Roots, SampleFile, headers_of, index_block, log_after, manifest_block, sample_timestamp, seal_superblock, superblock_bytes, table_info, transfer,
-    value_block,
+    Roots, SampleFile, headers_of, index_block, log_after, manifest_block, sample_timestamp, seal_superblock, superblock_bytes, table_info,
+    transfer, value_block,
 };
 use crate::ledger::superblock::SuperBlock;
 use crate::progress::Silent;
@@ -23,6 +23,8 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
+/// A log so long that a server starts from its end, whatever its superblock says, without the log before the checkpoint: to op 1011.
+pub const LOG_OPS: u64 = 52;
 /// The block of a [`SampleFile`] that nothing refers to.
 const UNREACHABLE_BLOCK: u64 = 9;
 
@@ -111,7 +113,9 @@ pub fn as_replica(sample: &SampleFile, index: u8) -> Result<SampleFile> {
 pub fn next_checkpoint(sample: &SampleFile, log_ops: u64) -> Result<SampleFile> {
     let header = headers_of(&sample.log).into_iter().nth(CHECKPOINT_OPS as usize - 1);
     let header = header.ok_or_else(|| Error::bug("the sample's log ends before the next checkpoint"))?;
-    let [oldest, newest, _, _, _, _, sessions, free_set, ..] = &sample.blocks[..] else { return Err(Error::bug("the sample has too few blocks")) };
+    let [oldest, newest, _, _, _, _, sessions, free_set, ..] = &sample.blocks[..] else {
+        return Err(Error::bug("the sample has too few blocks"));
+    };
     let (cluster, time) = (header.cluster(), sample_timestamp(header.op()));
     let values = value_block(cluster, 10, TREE_TRANSFERS, &[&transfer(13, 1, 2, 30, time)]);
     let index = index_block(cluster, 11, TREE_TRANSFERS, &[values.0]);
@@ -126,7 +130,10 @@ pub fn next_checkpoint(sample: &SampleFile, log_ops: u64) -> Result<SampleFile> 
     let parent = sample.checkpoint().checkpoint_id();
     let mut blocks = sample.blocks.clone();
     blocks.extend([values, index, manifest]);
-    let next = SampleFile { superblock: superblock_bytes(&header, &roots, 3), blocks, log: log_after(&header, log_ops), reply: sample.reply.clone() };
+    let superblock = superblock_bytes(&header, &roots, 3);
+    let wants_earlier = header.op() + log_ops < durable_op_for_checkpoint(header.op());
+    let earlier = if wants_earlier { sample.log.iter().take(CHECKPOINT_OPS as usize).cloned().collect() } else { Vec::new() };
+    let next = SampleFile { superblock, blocks, earlier, log: log_after(&header, log_ops), reply: sample.reply.clone() };
     Ok(edited(&next, |bytes| {
         bytes[40..48].copy_from_slice(&2_u64.to_le_bytes());
         bytes[96 + 496..96 + 512].copy_from_slice(&parent.to_bytes());

@@ -119,7 +119,10 @@ fn check_keys(repository: &Repository, report: &mut Report) -> Result<()> {
         report.objects += 1;
         let object = report.judge(&listed.name, repository.small_object(&listed.name))?.flatten();
         if let Some(damage) = object.as_deref().and_then(key_object_damage) {
-            report.problem(&listed.name, format!("{damage}: this way to open the repository is lost; wrap the key anew while another way opens it"));
+            report.problem(
+                &listed.name,
+                format!("{damage}: this way to open the repository is lost; wrap the key anew while another way opens it"),
+            );
         }
     }
     Ok(())
@@ -165,7 +168,10 @@ fn check_cluster(repository: &Repository, report: &mut Report) -> Result<()> {
     let bound = report.judge(name::CLUSTER, repository.cluster())?;
     report.objects += 1;
     if bound == Some(None) && report.backups > 0 {
-        report.problem(name::CLUSTER, "the object that binds the repository to its cluster is missing: another cluster's file would be accepted");
+        report.problem(
+            name::CLUSTER,
+            "the object that binds the repository to its cluster is missing: another cluster's file would be accepted",
+        );
     }
     Ok(())
 }
@@ -201,7 +207,8 @@ fn note_leftovers(repository: &Repository, named: &Named, report: &mut Report) -
             let pack = PackName::parse(&listed.name);
             let segment = SegmentName::parse(&listed.name);
             let manifest = CheckpointName::parse(&listed.name).or(CheckpointName::parse_receipt(&listed.name));
-            let unnamed = pack.is_some_and(|name| !named.packs.contains_key(&name)) || segment.is_some_and(|name| !named.segments.contains_key(&name));
+            let unnamed = pack.is_some_and(|name| !named.packs.contains_key(&name))
+                || segment.is_some_and(|name| !named.segments.contains_key(&name));
             if unnamed {
                 leftovers += 1;
                 leftover_bytes += listed.size_bytes;
@@ -212,7 +219,9 @@ fn note_leftovers(repository: &Repository, named: &Named, report: &mut Report) -
     }
     if leftovers > 0 {
         let size = crate::units::bytes_text(leftover_bytes);
-        report.notes.push(format!("{leftovers} objects ({size}) belong to no backup: a run is writing them now, or was killed; they harm nothing"));
+        report
+            .notes
+            .push(format!("{leftovers} objects ({size}) belong to no backup: a run is writing them now, or was killed; they harm nothing"));
     }
     for stranger in strangers {
         report.notes.push(format!("{stranger}: this name is not one of Amber's: something else wrote it, or an object was renamed"));

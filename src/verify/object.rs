@@ -85,7 +85,10 @@ impl Job {
 type Users = Vec<CheckpointName>;
 
 /// The jobs for all named objects, and for each the backups that need it.
-pub fn jobs(packs: &BTreeMap<PackName, (PackEntry, Users)>, segments: &BTreeMap<SegmentName, (SegmentEntry, Users)>) -> (Vec<Job>, Vec<Users>) {
+pub fn jobs(
+    packs: &BTreeMap<PackName, (PackEntry, Users)>,
+    segments: &BTreeMap<SegmentName, (SegmentEntry, Users)>,
+) -> (Vec<Job>, Vec<Users>) {
     let packs = packs.values().map(|(entry, users)| (Job::Pack(entry.clone()), users.clone()));
     packs.chain(segments.values().map(|(entry, users)| (Job::Segment(entry.clone()), users.clone()))).unzip()
 }

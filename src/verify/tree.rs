@@ -38,16 +38,25 @@ pub fn check(repository: &Repository, manifest: &Manifest) -> Result<()> {
         tables.push(find(manifest, *root)?);
     }
     if roots.len() != manifest.extents.len() {
-        return Err(Error::damaged(format!("the superblock reaches {} extents, the manifest lists {}", roots.len(), manifest.extents.len())));
+        return Err(Error::damaged(format!(
+            "the superblock reaches {} extents, the manifest lists {}",
+            roots.len(),
+            manifest.extents.len()
+        )));
     }
     check_tables(repository, manifest, tables)?;
+    if manifest.summary.log_first_op <= manifest.summary.checkpoint_op {
+        log::earlier(repository, manifest, &mut |_| Ok(()))?;
+    }
     log::prepares(repository, manifest, manifest.summary.recovered_to_op, &mut |_| Ok(())).map(|_| ())
 }
 
 fn find(manifest: &Manifest, root: BlockReference) -> Result<&Extent> {
     let position = manifest.extents.binary_search_by_key(&root.address, |extent| extent.root.address).ok();
     let extent = position.and_then(|position| manifest.extents.get(position)).filter(|extent| extent.root == root);
-    extent.ok_or_else(|| Error::damaged(format!("the block at address {} is part of the checkpoint, but the backup does not hold it", root.address)))
+    extent.ok_or_else(|| {
+        Error::damaged(format!("the block at address {} is part of the checkpoint, but the backup does not hold it", root.address))
+    })
 }
 
 /// Follows a linked list of single-block extents.

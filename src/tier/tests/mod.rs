@@ -1,1 +1,83 @@
-//! Tests.
+//! Whole backups of synthetic data files: what they store, what they refuse, and what they leave behind when something fails.
+
+mod backup;
+mod faults;
+mod history;
+mod refused;
+mod window;
+
+use crate::error::Result;
+use crate::ledger::sample::{PrepareSample, SampleFile, headers_of};
+use crate::progress::Silent;
+use crate::repository::Repository;
+use crate::repository::sample::create;
+use crate::restore::select::Point;
+use crate::restore::{Request, Role, restore};
+use crate::store::memory::MemoryStore;
+use crate::tier::sample::{backup, edited, first_difference, folder};
+use crate::tier::tigerbeetle::Backup;
+use crate::verify::verify;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tempfile::TempDir;
+
+struct Fixture {
+    store: MemoryStore,
+    repository: Arc<Repository>,
+    folder: TempDir,
+}
+
+impl Fixture {
+    fn new() -> Fixture {
+        let store = MemoryStore::new();
+        Fixture { repository: create(&store).unwrap(), store, folder: tempfile::tempdir_in(folder()).unwrap() }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    fn try_backup(&self, sample: &SampleFile) -> Result<Backup> {
+        backup(&self.repository, sample, &self.path())
+    }
+
+    fn backup(&self, sample: &SampleFile) -> Backup {
+        self.try_backup(sample).unwrap()
+    }
+
+    /// The names under a prefix.
+    fn names(&self, prefix: &str) -> Vec<String> {
+        self.store.names().into_iter().filter(|name| name.starts_with(prefix)).collect()
+    }
+
+    /// Everything is whole, and the newest backup restores to the very file.
+    fn assert_restores(&self, expected: &SampleFile) {
+        let report = verify(&self.repository, true, &Silent).unwrap();
+        assert_eq!(report.problems, []);
+        self.assert_newest(expected);
+    }
+
+    fn assert_newest(&self, expected: &SampleFile) {
+        let image = self.folder.path().join("image");
+        let request = Request { point: Point::Newest, outputs: vec![(image.clone(), Role::Same)], overwrite: true };
+        restore(&self.repository, &request, &Silent).unwrap();
+        assert_eq!(first_difference(&image, expected).unwrap(), None);
+    }
+}
+
+/// Adds a prepare to a sample's log.
+fn push(sample: &mut SampleFile, view: u32, commit: u64, body: &[u8]) {
+    let last = headers_of(&sample.log).pop().unwrap_or(sample.checkpoint().header());
+    sample.log.push(PrepareSample { view, commit, body: body.to_vec(), ..PrepareSample::after(&last) }.bytes());
+}
+
+/// A superblock in view `view`, which began with the prepare of the log at op `head`.
+fn in_view(sample: &SampleFile, view: u32, head: u64) -> SampleFile {
+    let head = headers_of(&sample.log).into_iter().find(|header| header.op() == head).unwrap();
+    edited(sample, |bytes| {
+        bytes[40..48].copy_from_slice(&(u64::from(view) + 1).to_le_bytes());
+        bytes[1356..1360].copy_from_slice(&view.to_le_bytes());
+        bytes[1360..1364].copy_from_slice(&view.to_le_bytes());
+        bytes[4096..4096 + 256].copy_from_slice(head.bytes());
+    })
+}

@@ -34,7 +34,8 @@ impl Base {
         make_up_receipts(repository, &mut base.notes)?;
         let newest = repository.newest_checkpoint()?;
         for (name, error) in &newest.damaged {
-            base.notes.push(format!("{} is damaged, and this backup does not build on it; `amber verify` says more ({error})", name.object()));
+            base.notes
+                .push(format!("{} is damaged, and this backup does not build on it; `amber verify` says more ({error})", name.object()));
         }
         if let Some((name, _)) = newest.best {
             base.manifest = keep_whole(Manifest::read(repository, &name, None), &name, &mut base.notes)?;
@@ -63,7 +64,8 @@ fn make_up_receipts(repository: &Arc<Repository>, notes: &mut Vec<String>) -> Re
     let receipts: HashSet<CheckpointName> = repository.receipts()?.into_iter().collect();
     for name in repository.checkpoints()?.iter().filter(|name| !receipts.contains(name)) {
         let digested = digest_stored(repository, &name.object());
-        let read = digested.and_then(|(size_bytes, digest)| Manifest::read(repository, name, Some(size_bytes)).map(|_| Receipt { size_bytes, digest }));
+        let read = digested
+            .and_then(|(size_bytes, digest)| Manifest::read(repository, name, Some(size_bytes)).map(|_| Receipt { size_bytes, digest }));
         if let Some(receipt) = keep_whole(read, name, notes)? {
             repository.write_receipt(name, &receipt)?;
         }
@@ -73,7 +75,8 @@ fn make_up_receipts(repository: &Arc<Repository>, notes: &mut Vec<String>) -> Re
 
 /// Takes the extents out whose pack is not there with its promised size.
 fn leave_out_missing(repository: &Repository, manifest: &mut Manifest, notes: &mut Vec<String>) -> Result<()> {
-    let listed: HashSet<(String, u64)> = repository.list_all(name::PACKS)?.into_iter().map(|object| (object.name, object.size_bytes)).collect();
+    let listed: HashSet<(String, u64)> =
+        repository.list_all(name::PACKS)?.into_iter().map(|object| (object.name, object.size_bytes)).collect();
     let there: Vec<bool> = manifest.packs.iter().map(|pack| listed.contains(&(pack.name.object(), pack.stored_bytes))).collect();
     for (pack, _) in manifest.packs.iter().zip(&there).filter(|(_, there)| !**there) {
         notes.push(format!(

@@ -51,7 +51,9 @@ impl HeldLog {
 
     /// The prepare that is held at `op`; `None` if there is none, or its segment does not open.
     fn prepare(&self, repository: &Repository, op: u64) -> Result<Option<PrepareId>> {
-        let Some(entry) = self.segments.iter().find(|segment| (segment.name.first_op..=segment.name.last_op).contains(&op)) else { return Ok(None) };
+        let Some(entry) = self.segments.iter().find(|segment| (segment.name.first_op..=segment.name.last_op).contains(&op)) else {
+            return Ok(None);
+        };
         match SegmentReader::open(repository, entry) {
             Ok(segment) => Ok(segment.rows.iter().find(|row| row.op == op).map(|row| (op, row.checksum))),
             Err(error) if error.kind == Kind::Damaged => Ok(None),

@@ -309,8 +309,13 @@ impl Follower {
             self.segments.push_back(Segment::Writing(name, finishing));
         }
         let first_op = self.headers.front().map(PrepareHeader::op);
-        let mut segments: Vec<SegmentEntry> =
-            self.held.segments.iter().filter(|segment| first_op.is_some_and(|first_op| segment.name.last_op >= first_op)).cloned().collect();
+        let mut segments: Vec<SegmentEntry> = self
+            .held
+            .segments
+            .iter()
+            .filter(|segment| first_op.is_some_and(|first_op| segment.name.last_op >= first_op))
+            .cloned()
+            .collect();
         for segment in std::mem::take(&mut self.segments) {
             let entry = match segment {
                 Segment::Writing(name, finishing) => segment_entry(name, finishing)?,

@@ -9,6 +9,7 @@
 //! own from the first superblock on, because the ring may wrap while the walk takes its time. [`window`] decides at which op the image ends.
 
 pub mod base;
+pub mod earlier_log;
 pub mod held_log;
 pub mod log_capture;
 pub mod sink;
@@ -16,6 +17,7 @@ pub mod window;
 
 use crate::error::{Error, Result};
 use crate::ledger::header::release_text;
+use crate::ledger::layout::durable_op_for_checkpoint;
 use crate::ledger::superblock::SuperBlock;
 use crate::progress::Progress;
 use crate::repository::Repository;
@@ -26,6 +28,7 @@ use crate::source::checkpoint::Walk;
 use crate::source::file::ReadOptions;
 use crate::units::now_ns;
 use base::Base;
+use earlier_log::EarlierLog;
 use held_log::HeldLog;
 use log_capture::{Captured, LogCapture};
 use sink::PackSink;
@@ -40,6 +43,9 @@ const FRESHENING_ROUNDS_MAX: u32 = 5;
 const LOST_ROUNDS_MAX: u32 = 50;
 /// And of these, rounds in which the superblock stood still: a replica that only waits for the log to arrive, or never gets it.
 const LOST_ROUNDS_AT_REST_MAX: u32 = 3;
+/// How often, and how long each time, a backup that would end right behind its checkpoint waits for the log to go on.
+const EARLY_WAITS_MAX: u32 = 20;
+const EARLY_WAIT: Duration = Duration::from_millis(if cfg!(test) { 1 } else { 50 });
 /// Pause before such a round: a view change is over within it.
 const PAUSE_AT_REST: Duration = Duration::from_millis(if cfg!(test) { 1 } else { 1000 });
 
@@ -81,19 +87,32 @@ pub fn backup(repository: &Arc<Repository>, data_file: &Path, options: ReadOptio
     }
     let log = LogCapture::start(repository, data_file, options, run, held)?;
     let mut sink = PackSink::new(repository, run, &first, base.manifest, &log, progress);
-    let capture = capture(&mut walk, &mut sink, &log)?;
+    let mut capture = capture(&mut walk, &mut sink, &log)?;
+    if capture.ends_early() {
+        let checkpoint = capture.window.superblock.checkpoint().header();
+        capture.earlier = earlier_log::store(repository, data_file, options, run, &checkpoint)?;
+    }
+    if capture.ends_early() && capture.earlier.is_none() {
+        return Err(Error::try_again(format!(
+            "the log ends at op {}, so close behind the checkpoint that a server would not start without the log before it, which is not in the ring any \
+             more: try again in a moment, or when some more requests have come",
+            capture.window.end.op()
+        )));
+    }
     progress.end();
     let (packs, extents, counts) = sink.finish()?;
     let superblock = capture.window.superblock;
     let checkpoint = superblock.checkpoint();
-    let name = CheckpointName {
-        timeline: TIMELINE_FIRST,
-        checkpoint_op: checkpoint.header().op(),
-        replica: superblock.replica_index(),
-        run,
-    };
+    let name =
+        CheckpointName { timeline: TIMELINE_FIRST, checkpoint_op: checkpoint.header().op(), replica: superblock.replica_index(), run };
     let needed = |segment: &SegmentEntry| segment.name.first_op <= capture.window.end.op() && segment.name.last_op > name.checkpoint_op;
-    let (segments, beyond): (Vec<_>, Vec<_>) = capture.log.segments.into_iter().partition(needed);
+    let (behind, beyond): (Vec<_>, Vec<_>) = capture.log.segments.into_iter().partition(needed);
+    let durable_op = durable_op_for_checkpoint(name.checkpoint_op);
+    let (log_first_op, first_restorable_op, mut segments, earlier_bytes) = match capture.earlier {
+        Some(earlier) => (earlier.first_op, superblock.commit_max(), earlier.segments, earlier.bytes_read),
+        None => (name.checkpoint_op + 1, superblock.commit_max().max(durable_op), Vec::new(), 0),
+    };
+    segments.extend(behind);
     take_back(repository, beyond.iter().filter(|segment| segment.name.run == run).map(|segment| segment.name.object()));
     let summary = Summary {
         cluster: format!("{:032x}", superblock.cluster()),
@@ -104,7 +123,8 @@ pub fn backup(repository: &Arc<Repository>, data_file: &Path, options: ReadOptio
         checkpoint_op: name.checkpoint_op,
         checkpoint_id: checkpoint.checkpoint_id().to_string(),
         checkpoint_timestamp_ns: checkpoint.header().timestamp(),
-        first_restorable_op: superblock.commit_max(),
+        log_first_op,
+        first_restorable_op,
         recovered_to_op: capture.window.end.op(),
         recovered_to_timestamp_ns: capture.window.end.timestamp(),
         recovered_to_checksum: capture.window.end.checksum().to_string(),
@@ -113,8 +133,9 @@ pub fn backup(repository: &Arc<Repository>, data_file: &Path, options: ReadOptio
         blocks: counts.blocks_stored + counts.blocks_reused,
         blocks_stored: counts.blocks_stored,
         blocks_reused: counts.blocks_reused,
-        bytes_read: walk.bytes_read() + capture.log.bytes_read,
-        bytes_stored: counts.bytes_stored + segments.iter().filter(|segment| segment.name.run == run).map(|segment| segment.stored_bytes).sum::<u64>(),
+        bytes_read: walk.bytes_read() + capture.log.bytes_read + earlier_bytes,
+        bytes_stored: counts.bytes_stored
+            + segments.iter().filter(|segment| segment.name.run == run).map(|segment| segment.stored_bytes).sum::<u64>(),
         rounds: walk.rounds(),
         began_ns,
         ended_ns: now_ns(),
@@ -127,6 +148,14 @@ pub fn backup(repository: &Arc<Repository>, data_file: &Path, options: ReadOptio
 struct Capture {
     window: Window,
     log: Captured,
+    earlier: Option<EarlierLog>,
+}
+
+impl Capture {
+    /// Whether a server would not start from this without the log before the checkpoint.
+    fn ends_early(&self) -> bool {
+        self.window.end.op() < durable_op_for_checkpoint(self.window.superblock.checkpoint().header().op())
+    }
 }
 
 /// Counts the rounds in which checkpoint and log did not meet.
@@ -154,7 +183,9 @@ impl Lost {
             )));
         }
         if self.rounds > LOST_ROUNDS_MAX {
-            return Err(Error::try_again(format!("the log moves on faster than a checkpoint can be copied ({reason}): try again under less load")));
+            return Err(Error::try_again(format!(
+                "the log moves on faster than a checkpoint can be copied ({reason}): try again under less load"
+            )));
         }
         if self.at_rest > 0 {
             std::thread::sleep(PAUSE_AT_REST);
@@ -165,7 +196,7 @@ impl Lost {
 
 /// Walks until checkpoint and log meet.
 fn capture(walk: &mut Walk, sink: &mut PackSink<'_>, log: &LogCapture) -> Result<Capture> {
-    let (mut freshened, mut lost) = (0, Lost::default());
+    let (mut freshened, mut waited, mut lost) = (0, 0, Lost::default());
     loop {
         let superblock = walk.run(sink)?;
         let captured = match log.finish(superblock.commit_max())? {
@@ -184,7 +215,14 @@ fn capture(walk: &mut Walk, sink: &mut PackSink<'_>, log: &LogCapture) -> Result
             freshened += 1;
             continue;
         }
-        return Ok(Capture { window, log: captured });
+        let capture = Capture { window, log: captured, earlier: None };
+        if capture.ends_early() && waited < EARLY_WAITS_MAX {
+            // Under load the few prepares that are missing come in a moment.
+            waited += 1;
+            std::thread::sleep(EARLY_WAIT);
+            continue;
+        }
+        return Ok(capture);
     }
 }
 
@@ -194,4 +232,3 @@ pub(crate) fn take_back(repository: &Repository, names: impl IntoIterator<Item =
         let _ = repository.store().delete(&name);
     }
 }
-

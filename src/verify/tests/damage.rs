@@ -43,7 +43,11 @@ impl Fixture {
         match self.restore() {
             Ok(restored) => {
                 assert!(objects.iter().all(|object| *object == CLUSTER || object.starts_with(RECEIPTS)), "{what}");
-                assert!(objects.iter().any(|object| restored.notes.iter().any(|note| note.contains(object))), "{what}: {:?}", restored.notes);
+                assert!(
+                    objects.iter().any(|object| restored.notes.iter().any(|note| note.contains(object))),
+                    "{what}: {:?}",
+                    restored.notes
+                );
                 assert_eq!(first_difference(&self.path("restored"), &self.sample).unwrap(), None, "{what}");
                 std::fs::remove_file(self.path("restored")).unwrap();
             }
@@ -59,7 +63,10 @@ impl Fixture {
 fn assert_closed(error: &Error, objects: &[&str], what: &str) {
     let bound_to_the_secret = objects.iter().any(|object| *object == HEADER || object.starts_with(KEYS));
     assert!(bound_to_the_secret, "{what}: {error}");
-    assert!(error.kind == Kind::Damaged || (error.kind == Kind::Input && error.message.contains("none of its 1 keys opens")), "{what}: {error}");
+    assert!(
+        error.kind == Kind::Damaged || (error.kind == Kind::Input && error.message.contains("none of its 1 keys opens")),
+        "{what}: {error}"
+    );
 }
 
 fn needed_by_a_restore(object: &str) -> bool {
@@ -219,7 +226,8 @@ fn a_wrong_secret_opens_nothing() {
     // A second key object that another secret opens does not keep the first from opening, nor the other way round.
     let header = fixture.repository.header();
     let name = format!("{KEYS}0000000000000000");
-    let stranger = key::RepositoryKey::generate().unwrap().wrap(&Secret::KeyFile(Zeroizing::new(vec![9; 32])), &header.repository_id, &name).unwrap();
+    let stranger =
+        key::RepositoryKey::generate().unwrap().wrap(&Secret::KeyFile(Zeroizing::new(vec![9; 32])), &header.repository_id, &name).unwrap();
     fixture.store.replace(&name, stranger);
     assert!(Repository::open(store, &secret(), options()).is_ok());
 }

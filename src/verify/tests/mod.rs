@@ -7,7 +7,7 @@ use crate::ledger::sample::SampleFile;
 use crate::repository::Repository;
 use crate::repository::sample::create;
 use crate::store::memory::MemoryStore;
-use crate::tier::sample::{backup, folder};
+use crate::tier::sample::{LOG_OPS, backup, folder};
 use std::path::PathBuf;
 use std::sync::Arc;
 use tempfile::TempDir;
@@ -23,7 +23,7 @@ pub(super) struct Fixture {
 impl Fixture {
     pub(super) fn new() -> Fixture {
         let store = MemoryStore::new();
-        let (repository, sample) = (create(&store).unwrap(), SampleFile::new(7, 3));
+        let (repository, sample) = (create(&store).unwrap(), SampleFile::new(7, LOG_OPS));
         let fixture = Fixture { store, repository, sample, folder: tempfile::tempdir_in(folder()).unwrap() };
         backup(&fixture.repository, &fixture.sample, &fixture.path("data")).unwrap();
         fixture

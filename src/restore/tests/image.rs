@@ -1,0 +1,216 @@
+use super::Fixture;
+use crate::error::Kind;
+use crate::ledger::grid::BlockKind;
+use crate::ledger::header::PrepareHeader;
+use crate::ledger::layout::{BLOCK_BYTES, GRID_OFFSET, HEADER_BYTES};
+use crate::ledger::sample::{
+    PrepareSample, Roots, SampleFile, block, headers_of, log_after, root_header, sample_timestamp, superblock_bytes,
+};
+use crate::ledger::wal::{Prepare, root_prepare};
+use crate::progress::Silent;
+use crate::repository::manifest::Extent;
+use crate::repository::name::RunId;
+use crate::repository::pack::PackWriter;
+use crate::repository::segment::{SegmentBuilder, segment_entry};
+use crate::restore::check::check_image;
+use crate::restore::select::Point;
+use crate::restore::{Request, Role, restore};
+use crate::tier::sample::{LOG_OPS, as_replica, edited, first_difference};
+use std::os::unix::fs::FileExt;
+
+/// A superblock that says that everything up to `commit_max` is committed, and whose view began with `newest`, newest first.
+fn with_consensus(sample: &SampleFile, commit_max: u64, newest: &[PrepareHeader]) -> SampleFile {
+    edited(sample, |bytes| {
+        bytes[1328..1336].copy_from_slice(&commit_max.to_le_bytes());
+        bytes[2152..2156].copy_from_slice(&(newest.len() as u32).to_le_bytes());
+        bytes[4096..4096 + 11 * HEADER_BYTES].fill(0);
+        for (slot, header) in newest.iter().enumerate() {
+            bytes[4096 + slot * HEADER_BYTES..][..HEADER_BYTES].copy_from_slice(header.bytes());
+        }
+    })
+}
+
+/// The headers of a sample's log from op `from` down to op `to`.
+fn newest_first(sample: &SampleFile, from: u64, to: u64) -> Vec<PrepareHeader> {
+    headers_of(&sample.log).into_iter().rev().filter(|header| (to..=from).contains(&header.op())).collect()
+}
+
+/// The image that ends at `op`: where that is right behind the checkpoint, its superblock must say that all of it is committed.
+fn ending_at(op: u64) -> SampleFile {
+    let sample = SampleFile::new(7, op - 959);
+    let newest = if op == 959 { vec![sample.checkpoint().header()] } else { newest_first(&sample, op, op - 8) };
+    if op < 1008 { with_consensus(&sample, op, &newest) } else { sample }
+}
+
+#[test]
+fn every_op_of_the_window_gives_the_image_that_ends_there() {
+    let fixture = Fixture::of(&SampleFile::new(7, LOG_OPS));
+    for op in 1000..=1011 {
+        let restored = fixture.restore(Point::Op(op)).unwrap();
+        assert_eq!((restored.op, restored.timestamp_ns, restored.blocks), (op, sample_timestamp(op), 8));
+        fixture.assert_image(&ending_at(op));
+    }
+    assert_eq!(fixture.restore(Point::Newest).unwrap().op, 1011);
+    fixture.assert_image(&SampleFile::new(7, LOG_OPS));
+    assert_eq!(fixture.restore(Point::Op(999)).unwrap_err().kind, Kind::Input);
+}
+
+#[test]
+fn a_backup_that_ends_right_behind_its_checkpoint_holds_the_log_before_it() {
+    let fixture = Fixture::of(&SampleFile::new(7, 12));
+    for op in 959..=971 {
+        assert_eq!(fixture.restore(Point::Op(op)).unwrap().op, op);
+        fixture.assert_image(&ending_at(op));
+    }
+}
+
+#[test]
+fn a_superblock_that_knows_later_ops_is_set_back() {
+    let plain = SampleFile::new(7, 62);
+    let sample = with_consensus(&plain, 1009, &newest_first(&plain, 1021, 1018));
+    let fixture = Fixture::of(&sample);
+    assert_eq!(fixture.restore(Point::Op(1021)).unwrap().op, 1021);
+    fixture.assert_image(&sample);
+    let same_consensus = |log_ops| SampleFile { superblock: sample.superblock, ..SampleFile::new(7, log_ops) };
+    for op in 1009..1021 {
+        fixture.restore(Point::Op(op)).unwrap();
+        // At most nine headers: as many as a primary may have under way, and one.
+        fixture.assert_image(&with_consensus(&same_consensus(op - 959), 1009, &newest_first(&plain, op, op - 8)));
+    }
+    assert_eq!(fixture.restore(Point::Op(1008)).unwrap_err().kind, Kind::Input);
+}
+
+#[test]
+fn an_image_without_a_log_is_set_back_to_its_checkpoint() {
+    let plain = SampleFile::new(7, 2);
+    let fixture = Fixture::of(&with_consensus(&plain, 959, &newest_first(&plain, 961, 960)));
+    fixture.restore(Point::Op(959)).unwrap();
+    fixture.assert_image(&with_consensus(&SampleFile::new(7, 0), 959, &[plain.checkpoint().header()]));
+}
+
+#[test]
+fn the_log_of_a_whole_interval_goes_round_the_ring() {
+    let fixture = Fixture::of(&SampleFile::new(7, 1008));
+    assert_eq!(fixture.restore(Point::Newest).unwrap().op, 1967);
+    fixture.assert_image(&SampleFile::new(7, 1008));
+}
+
+#[test]
+fn a_file_that_never_made_a_checkpoint_is_restored_with_its_root() {
+    let root = root_header(7);
+    let superblock = superblock_bytes(&root, &Roots::default(), 1);
+    let log = |ops| [vec![root_prepare(7).to_vec()], log_after(&root, ops)].concat();
+    let sample = |ops| SampleFile { superblock, blocks: Vec::new(), earlier: Vec::new(), log: log(ops), reply: Vec::new() };
+    let fixture = Fixture::of(&sample(3));
+    for op in 0..=3 {
+        assert_eq!(fixture.restore(Point::Op(op)).unwrap().op, op);
+        fixture.assert_image(&sample(op));
+    }
+    assert_eq!(std::fs::metadata(fixture.path("image")).unwrap().len(), GRID_OFFSET);
+}
+
+#[test]
+fn one_backup_becomes_every_replica_or_a_cluster_of_one() {
+    let sample = SampleFile::new(7, LOG_OPS);
+    // Captured from the second replica: whose file it was must not matter.
+    let fixture = Fixture::of(&as_replica(&sample, 1).unwrap());
+    let outputs: Vec<_> = (0..3).map(|index| (fixture.path(&format!("{index}")), Role::Replica { index })).collect();
+    let mut request = Request { point: Point::Newest, outputs, overwrite: false };
+    request.outputs.extend([(fixture.path("same"), Role::Same), (fixture.path("solo"), Role::Solo)]);
+    restore(&fixture.repository, &request, &Silent).unwrap();
+    assert_eq!(fixture.files(), ["0", "1", "2", "same", "solo"]);
+    for index in 0..3 {
+        assert_eq!(first_difference(&fixture.path(&index.to_string()), &as_replica(&sample, index).unwrap()).unwrap(), None);
+    }
+    assert_eq!(first_difference(&fixture.path("same"), &as_replica(&sample, 1).unwrap()).unwrap(), None);
+    let solo = edited(&sample, |bytes| bytes[1364] = 1);
+    assert_eq!(first_difference(&fixture.path("solo"), &solo).unwrap(), None);
+}
+
+#[test]
+fn a_replica_that_the_cluster_does_not_have_is_refused() {
+    let fixture = Fixture::of(&SampleFile::new(7, LOG_OPS));
+    for index in [3, 6, 255] {
+        let error = restore(&fixture.repository, &fixture.request(Point::Newest, Role::Replica { index }), &Silent).unwrap_err();
+        assert_eq!(error.kind, Kind::Input);
+        assert!(error.message.contains(&format!("there is no replica {index}: the cluster has 3 replicas, 0 to 2")), "{error}");
+        assert_eq!(fixture.files(), [""; 0]);
+    }
+}
+
+#[test]
+fn a_log_that_does_not_continue_the_checkpoint_is_refused() {
+    let fixture = Fixture::empty();
+    let backup = fixture.backup(&SampleFile::new(7, LOG_OPS));
+    let mut forged = SampleFile::new(7, LOG_OPS);
+    let first = PrepareSample { parent: crate::ledger::Checksum(9), ..PrepareSample::after(&forged.checkpoint().header()) };
+    forged.log[0] = first.bytes();
+    let mut builder = SegmentBuilder::default();
+    for bytes in &forged.log {
+        builder.push(&Prepare::check(bytes).unwrap());
+    }
+    let (name, finishing) = builder.write(&fixture.repository, 1, RunId(1)).unwrap().unwrap();
+    let entry = segment_entry(name, finishing).unwrap();
+    fixture.replace_manifest(&backup, |manifest| manifest.segments = vec![entry]);
+    let error = fixture.refused(Point::Newest);
+    assert_eq!(error.kind, Kind::Damaged);
+    assert!(error.message.contains("op 960: the log is broken"), "{error}");
+}
+
+#[test]
+fn the_promised_end_is_compared() {
+    let fixture = Fixture::empty();
+    let backup = fixture.backup(&SampleFile::new(7, LOG_OPS));
+    fixture.replace_manifest(&backup, |manifest| manifest.summary.recovered_to_checksum = "0".repeat(32));
+    let error = fixture.refused(Point::Newest);
+    assert_eq!(error.kind, Kind::Damaged);
+    assert!(error.message.contains("the backup promised 0000"), "{error}");
+    assert_eq!(fixture.restore(Point::Op(1005)).unwrap().op, 1005);
+}
+
+#[test]
+fn a_block_beyond_the_file_is_refused() {
+    let fixture = Fixture::empty();
+    let backup = fixture.backup(&SampleFile::new(7, LOG_OPS));
+    let (root, bytes) = block(7, BlockKind::Value, 99, [0; 96], &[1; 64]);
+    let mut packs = PackWriter::new(&fixture.repository, RunId(1), 959, 1);
+    packs.begin_extent().unwrap();
+    packs.block(root, bytes).unwrap();
+    let location = packs.end_extent().unwrap();
+    let entries = packs.finish().unwrap();
+    fixture.replace_manifest(&backup, |manifest| {
+        manifest.packs.extend(entries);
+        manifest.extents.push(Extent { root, location });
+    });
+    let error = fixture.refused(Point::Newest);
+    assert_eq!(error.kind, Kind::Damaged);
+    assert!(error.message.contains("block address 99 lies beyond the data file"), "{error}");
+}
+
+#[test]
+fn the_written_image_is_checked_against_the_backup() {
+    let fixture = Fixture::empty();
+    let backup = fixture.backup(&SampleFile::new(7, LOG_OPS));
+    fixture.replace_manifest(&backup, |manifest| manifest.summary.blocks = 9);
+    let error = fixture.refused(Point::Newest);
+    assert!(error.message.contains("has 8 reachable blocks, the backup had 9"), "{error}");
+}
+
+#[test]
+fn a_damaged_image_does_not_pass_the_check() {
+    let fixture = Fixture::empty();
+    let backup = fixture.backup(&SampleFile::new(7, LOG_OPS));
+    fixture.restore(Point::Newest).unwrap();
+    let (path, manifest) =
+        (fixture.path("image"), crate::repository::manifest::Manifest::read(&fixture.repository, &backup.name, None).unwrap());
+    check_image(&path, &manifest, 1011, &Silent).unwrap();
+    let error = check_image(&path, &manifest, 1012, &Silent).unwrap_err();
+    assert!(error.kind == Kind::Damaged && error.message.contains("ends at op 1011, not at op 1012"), "{error}");
+    let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+    file.write_all_at(&[0xff], GRID_OFFSET + 4 * BLOCK_BYTES as u64 + 300).unwrap();
+    let error = check_image(&path, &manifest, 1011, &Silent).unwrap_err();
+    assert!(
+        error.kind == Kind::Damaged && error.message.starts_with("the restored image is not whole") && error.message.contains("address 5"),
+        "{error}"
+    );
+}

@@ -1,0 +1,124 @@
+use crate::error::Kind;
+use crate::restore::target::{Target, check_space};
+use std::fs;
+use std::path::Path;
+use tempfile::TempDir;
+
+fn names(folder: &TempDir) -> Vec<String> {
+    let mut names: Vec<String> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_file_appears_when_it_is_committed_and_not_before() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("data");
+    let target = Target::create(&path, false).unwrap();
+    target.set_length(10_000).unwrap();
+    target.write(4096, b"ledger").unwrap();
+    target.sync().unwrap();
+    assert!(!path.exists() && target.temporary().exists());
+    assert_eq!(target.path(), path);
+    target.commit().unwrap();
+    assert_eq!(names(&folder), ["data"]);
+    let bytes = fs::read(&path).unwrap();
+    assert_eq!((bytes.len(), &bytes[4096..4102]), (10_000, &b"ledger"[..]));
+}
+
+#[test]
+fn a_target_that_is_dropped_leaves_nothing() {
+    let folder = TempDir::new().unwrap();
+    drop(Target::create(&folder.path().join("data"), false).unwrap());
+    assert_eq!(names(&folder), [""; 0]);
+}
+
+#[test]
+fn a_name_that_cannot_be_is_refused() {
+    let folder = TempDir::new().unwrap();
+    let taken = folder.path().join("taken");
+    fs::write(&taken, b"old").unwrap();
+    std::os::unix::fs::symlink("nowhere", folder.path().join("link")).unwrap();
+    for (path, overwrite, says) in [
+        (taken.as_path(), false, "the file exists"),
+        (&folder.path().join("link"), false, "the file exists"),
+        (folder.path(), false, "is a directory"),
+        (folder.path(), true, "is a directory"),
+        (Path::new("/"), false, "give the name of a file"),
+        (Path::new(".."), false, "give the name of a file"),
+        (Path::new(""), false, "give the name of a file"),
+        (&folder.path().join("missing/data"), false, "cannot write there"),
+        (&taken.join("data"), false, "cannot write there"),
+    ] {
+        let error = Target::create(path, overwrite).unwrap_err();
+        assert_eq!(error.kind, Kind::Input, "{}", path.display());
+        assert!(error.message.contains(says), "{}: {error}", path.display());
+    }
+    assert_eq!(names(&folder), ["link", "taken"]);
+    assert_eq!(fs::read(&taken).unwrap(), b"old");
+}
+
+#[test]
+fn overwriting_replaces_in_one_step_and_only_if_told() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("data");
+    fs::write(&path, b"old").unwrap();
+    let target = Target::create(&path, true).unwrap();
+    target.write(0, b"new").unwrap();
+    assert_eq!(fs::read(&path).unwrap(), b"old");
+    target.commit().unwrap();
+    assert_eq!(fs::read(&path).unwrap(), b"new");
+    assert_eq!(names(&folder), ["data"]);
+}
+
+#[test]
+fn a_name_that_is_taken_meanwhile_is_not_overwritten() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("data");
+    let target = Target::create(&path, false).unwrap();
+    fs::write(&path, b"somebody else's").unwrap();
+    let error = target.commit().unwrap_err();
+    assert!(error.kind == Kind::Input && error.message.contains("rename"), "{error}");
+    assert_eq!(names(&folder), ["data"]);
+    assert_eq!(fs::read(&path).unwrap(), b"somebody else's");
+}
+
+#[test]
+fn two_restores_to_one_name_do_not_meet() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("data");
+    let first = Target::create(&path, false).unwrap();
+    assert_eq!(Target::create(&path, false).unwrap_err().kind, Kind::Input);
+    first.commit().unwrap();
+    assert_eq!(names(&folder), ["data"]);
+}
+
+#[test]
+fn what_killed_runs_left_is_removed_and_nothing_else() {
+    let folder = TempDir::new().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let (dead, living) = (".data.4194305.amber-partial", ".data.4194306.amber-partial");
+    let others = [".data.x1.amber-partial", ".data.5.amber-partial-not", ".other.5.amber-partial", "data.5.amber-partial"];
+    for name in others.iter().chain([&dead, &living]) {
+        fs::write(path(name), b"").unwrap();
+    }
+    let held = fs::File::open(path(living)).unwrap();
+    held.lock().unwrap();
+    Target::create(&path("data"), false).unwrap().commit().unwrap();
+    let mut expected: Vec<&str> = others.iter().copied().chain([living, "data"]).collect();
+    expected.sort_unstable();
+    assert_eq!(names(&folder), expected);
+    drop(held);
+    drop(Target::create(&path("data"), true).unwrap());
+    assert!(!path(living).exists());
+}
+
+#[test]
+fn what_cannot_fit_is_refused_early() {
+    let folder = TempDir::new().unwrap();
+    let targets = [Target::create(&folder.path().join("a"), false).unwrap(), Target::create(&folder.path().join("b"), false).unwrap()];
+    check_space(&targets, 1 << 20).unwrap();
+    let error = check_space(&targets, u64::MAX / 2).unwrap_err();
+    assert!(error.kind == Kind::Input && error.message.contains("the restore needs 16.0 EiB"), "{error}");
+    check_space(&[], u64::MAX).unwrap();
+}

@@ -1,0 +1,109 @@
+//! Logs that a view change rewrote, and files of another history.
+
+use super::{Fixture, in_view, push};
+use crate::error::Kind;
+use crate::ledger::sample::SampleFile;
+use crate::repository::name::SEGMENTS;
+use crate::tier::sample::{LOG_OPS, as_replica, edited, next_checkpoint};
+
+/// A log to op 1009, of which all but the last is known to be committed, and then `bodies`, of which nothing is known.
+fn uncommitted(view: u32, bodies: &[&[u8]]) -> SampleFile {
+    let mut sample = SampleFile::new(7, 50);
+    for body in bodies {
+        push(&mut sample, view, 1008, body);
+    }
+    sample
+}
+
+#[test]
+fn a_log_that_was_replaced_is_stored_anew() {
+    let fixture = Fixture::new();
+    fixture.backup(&uncommitted(0, &[b"a", b"b", b"c"]));
+    let replaced = in_view(&uncommitted(1, &[b"x", b"y", b"z", b"w"]), 1, 1010);
+    let second = fixture.backup(&replaced);
+    assert_eq!((second.summary.recovered_to_op, second.summary.commit_known_op), (1013, 1008));
+    assert!(fixture.names(SEGMENTS).iter().any(|name| name.contains("00000000000000000960-00000000000000001013")));
+    fixture.assert_restores(&replaced);
+}
+
+#[test]
+fn a_replaced_log_that_is_shorter_than_what_is_held_is_not_mixed_with_it() {
+    let fixture = Fixture::new();
+    fixture.backup(&uncommitted(0, &[b"a", b"b", b"c"]));
+    let replaced = in_view(&uncommitted(1, &[b"x"]), 1, 1010);
+    assert_eq!(fixture.backup(&replaced).summary.recovered_to_op, 1010);
+    fixture.assert_restores(&replaced);
+}
+
+#[test]
+fn leftovers_of_an_older_view_are_no_part_of_the_next_backup() {
+    let fixture = Fixture::new();
+    // The view began with op 1009; what lies behind it in the ring is of the view before.
+    let leftovers = in_view(&uncommitted(0, &[b"a", b"b"]), 1, 1009);
+    assert_eq!(fixture.backup(&leftovers).summary.recovered_to_op, 1009);
+    fixture.assert_restores(&in_view(&uncommitted(0, &[]), 1, 1009));
+    let mut current = uncommitted(1, &[b"x", b"y", b"z"]);
+    push(&mut current, 1, 1012, b"w");
+    let current = in_view(&current, 1, 1009);
+    assert_eq!(fixture.backup(&current).summary.recovered_to_op, 1013);
+    fixture.assert_restores(&current);
+}
+
+#[test]
+fn another_clusters_file_is_refused() {
+    let fixture = Fixture::new();
+    fixture.backup(&SampleFile::new(7, LOG_OPS));
+    let names = fixture.store.names();
+    let error = fixture.try_backup(&SampleFile::new(8, LOG_OPS)).unwrap_err();
+    assert_eq!(error.kind, Kind::Input);
+    assert!(error.message.contains("belongs to cluster 7, the data file to cluster 8"), "{error}");
+    assert_eq!(fixture.store.names(), names);
+}
+
+#[test]
+fn another_history_is_refused_wherever_the_two_can_be_compared() {
+    let first = SampleFile::new(7, 965);
+    let second = next_checkpoint(&first, LOG_OPS).unwrap();
+    // What a restored cluster wrote at the same op: the same but for a block more.
+    let other = |sample: &SampleFile| {
+        edited(sample, |bytes| {
+            let size = u64::from_le_bytes(bytes[96 + 576..96 + 584].try_into().unwrap());
+            bytes[96 + 576..96 + 584].copy_from_slice(&(size + 512 * 1024).to_le_bytes());
+        })
+    };
+    let after_other = next_checkpoint(&other(&first), LOG_OPS).unwrap();
+    let mut forked = SampleFile::new(7, 50);
+    push(&mut forked, 1, 1009, b"x");
+    push(&mut forked, 1, 1010, b"y");
+    for (what, held, file) in [
+        ("the same checkpoint", &first, &other(&first)),
+        ("the next checkpoint", &first, &after_other),
+        ("the checkpoint before", &second, &other(&first)),
+        ("a committed op", &SampleFile::new(7, LOG_OPS), &forked),
+    ] {
+        let fixture = Fixture::new();
+        fixture.backup(held);
+        let names = fixture.store.names();
+        let error = fixture.try_backup(&as_replica(file, 1).unwrap()).unwrap_err();
+        assert_eq!(error.kind, Kind::Input, "{what}: {error}");
+        assert!(error.message.contains("continues another history"), "{what}: {error}");
+        assert_eq!(fixture.store.names(), names, "{what}");
+    }
+}
+
+#[test]
+fn the_same_history_is_accepted_in_any_order() {
+    let first = SampleFile::new(7, 965);
+    let second = next_checkpoint(&first, LOG_OPS).unwrap();
+    for (held, file) in [(&first, &second), (&second, &first)] {
+        let fixture = Fixture::new();
+        fixture.backup(held);
+        fixture.backup(&as_replica(file, 1).unwrap());
+        fixture.assert_restores(&second);
+    }
+    let fixture = Fixture::new();
+    fixture.backup(&first);
+    let far = edited(&second, |bytes| bytes[96 + 496..96 + 512].fill(0));
+    let error = fixture.try_backup(&far).unwrap_err();
+    assert!(error.message.contains("checkpoint op 959"), "{error}");
+}
