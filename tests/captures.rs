@@ -81,18 +81,18 @@ fn expected(plan: Plan, capture: &Capture, original: Option<String>) -> Expected
 
 #[test]
 fn twenty_captures_in_a_row_all_restore() {
-    let checkpoints = captures(Plan { clients: 4, transfers_per_request: 300, ..Plan::default() }, 230, 20);
+    let checkpoints = captures(Plan { clients: 4, transfers_per_request: 300, ..Plan::default() }, 900, 20);
     assert!(checkpoints.windows(2).any(|pair| pair[0] != pair[1]), "the load passed no checkpoint: {checkpoints:?}");
 }
 
 #[test]
 fn captures_under_tiny_requests_all_restore() {
-    let checkpoints = captures(Plan { clients: 24, transfers_per_request: 1, ..Plan::default() }, 60, 6);
+    let checkpoints = captures(Plan { clients: 24, transfers_per_request: 1, ..Plan::default() }, 900, 6);
     assert!(checkpoints.windows(2).filter(|pair| pair[0] != pair[1]).count() > 1, "the ring did not wrap: {checkpoints:?}");
 }
 
 #[test]
 fn captures_under_full_batches_all_restore() {
-    let checkpoints = captures(Plan { clients: 4, transfers_per_request: 8189, ..Plan::default() }, 252, 3);
+    let checkpoints = captures(Plan { clients: 4, transfers_per_request: 8189, ..Plan::default() }, 1010, 3);
     assert!(checkpoints.iter().all(|checkpoint| *checkpoint > 0), "{checkpoints:?}");
 }

@@ -30,7 +30,7 @@ fn a_cluster_is_rebuilt_from_one_of_its_replicas() {
     let program = Program::in_folder(&place.path().join("repository"));
     program.init();
     let load = Load::start(cluster.id(), &cluster.addresses(), &LoadOptions { plan, ..LoadOptions::default() }).unwrap();
-    load.wait_for(290, TIMEOUT).unwrap();
+    load.wait_for(1400, TIMEOUT).unwrap();
     let acknowledged = load.acknowledged();
     let backup = program.backup(cluster.data_file(1));
     assert_eq!((number(&backup, "replica"), number(&backup, "replica_count")), (1, 3));

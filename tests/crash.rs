@@ -17,7 +17,7 @@ fn a_kill_at_any_moment_breaks_no_promise() {
     let program = Program::in_folder(&repository);
     program.init();
     let load = Load::start(node.id(), &node.addresses(), &LoadOptions { plan, ..LoadOptions::default() }).unwrap();
-    load.wait_for(300, Duration::from_secs(120)).unwrap();
+    load.wait_for(1100, Duration::from_secs(120)).unwrap();
     let promised = program.backup(node.data_file(0));
 
     // Backups killed after 20, 60, 100, ... ms: between none and all of the work is done.

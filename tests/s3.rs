@@ -34,7 +34,7 @@ fn a_running_node_is_backed_up_to_s3_and_restored() {
     program.init();
     assert!(program.fails(2, &["init"]).contains("repository already"));
     let load = Load::start(node.id(), &node.addresses(), &LoadOptions { plan, ..LoadOptions::default() }).unwrap();
-    load.wait_for(280, Duration::from_secs(120)).unwrap();
+    load.wait_for(1100, Duration::from_secs(120)).unwrap();
     let first = program.backup(node.data_file(0));
     assert!(number(&first, "checkpoint_op") > 0 && number(&first, "blocks_stored") > 0, "{first}");
     let acknowledged = load.acknowledged();

@@ -24,8 +24,8 @@ Needs a TigerBeetle server, some 3 GiB of memory and 5 GiB of disk, and about a 
 const CLUSTER: u128 = 2026;
 /// Backups taken while the load writes.
 const BACKUPS: usize = 4;
-/// Requests of every client before the first backup: with these the first checkpoint is behind.
-const REQUESTS_BEFORE: u64 = 300;
+/// Requests of all clients before the first backup: with these the first checkpoint is behind.
+const REQUESTS_BEFORE: u64 = 1100;
 /// Between two backups.
 const BETWEEN_BACKUPS: Duration = Duration::from_secs(3);
 const TIMEOUT: Duration = Duration::from_secs(120);

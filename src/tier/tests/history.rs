@@ -95,11 +95,12 @@ fn another_history_is_refused_wherever_the_two_can_be_compared() {
 fn the_same_history_is_accepted_in_any_order() {
     let first = SampleFile::new(7, 965);
     let second = next_checkpoint(&first, LOG_OPS).unwrap();
-    for (held, file) in [(&first, &second), (&second, &first)] {
+    let other = as_replica(&second, 1).unwrap();
+    for [held, file] in [[&first, &other], [&other, &first]] {
         let fixture = Fixture::new();
         fixture.backup(held);
-        fixture.backup(&as_replica(file, 1).unwrap());
-        fixture.assert_restores(&second);
+        fixture.backup(file);
+        fixture.assert_restores(&other);
     }
     let fixture = Fixture::new();
     fixture.backup(&first);
