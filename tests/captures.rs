@@ -19,13 +19,22 @@ struct Capture {
     image: PathBuf,
 }
 
-/// Captures `count` times in a row while `plan` is written; then starts every image and checks its books. The checkpoints that were captured.
+/// Brings a new node close to its first checkpoint with requests that cost little.
+fn approach_checkpoint(node: &Cluster) {
+    let plan = Plan { number: 9, ledger: 9, accounts: 10, clients: 4, transfers_per_request: 1 };
+    let options = LoadOptions { plan, requests_max: Some(190), ..LoadOptions::default() };
+    Load::start(node.id(), &node.addresses(), &options).unwrap().finish(TIMEOUT).unwrap();
+}
+
+/// Captures `count` times in a row while `plan` is written, after the first `requests_before`; then starts every image and checks its books.
+/// The checkpoints that were captured.
 fn captures(plan: Plan, requests_before: u64, count: usize) -> Vec<u64> {
     let _turn = turn();
     let mut node = Cluster::new(1);
     let place = folder("captures");
     let program = Program::in_folder(&place.path().join("repository"));
     program.init();
+    approach_checkpoint(&node);
     let load = Load::start(node.id(), &node.addresses(), &LoadOptions { plan, ..LoadOptions::default() }).unwrap();
     load.wait_for(requests_before, TIMEOUT).unwrap();
     let mut captured = Vec::new();
@@ -81,18 +90,18 @@ fn expected(plan: Plan, capture: &Capture, original: Option<String>) -> Expected
 
 #[test]
 fn twenty_captures_in_a_row_all_restore() {
-    let checkpoints = captures(Plan { clients: 4, transfers_per_request: 300, ..Plan::default() }, 900, 20);
+    let checkpoints = captures(Plan { clients: 4, transfers_per_request: 60, ..Plan::default() }, 100, 20);
     assert!(checkpoints.windows(2).any(|pair| pair[0] != pair[1]), "the load passed no checkpoint: {checkpoints:?}");
 }
 
 #[test]
 fn captures_under_tiny_requests_all_restore() {
-    let checkpoints = captures(Plan { clients: 24, transfers_per_request: 1, ..Plan::default() }, 900, 6);
+    let checkpoints = captures(Plan { clients: 24, transfers_per_request: 1, ..Plan::default() }, 100, 6);
     assert!(checkpoints.windows(2).filter(|pair| pair[0] != pair[1]).count() > 1, "the ring did not wrap: {checkpoints:?}");
 }
 
 #[test]
 fn captures_under_full_batches_all_restore() {
-    let checkpoints = captures(Plan { clients: 4, transfers_per_request: 8189, ..Plan::default() }, 1010, 3);
+    let checkpoints = captures(Plan { clients: 4, transfers_per_request: 8189, ..Plan::default() }, 280, 3);
     assert!(checkpoints.iter().all(|checkpoint| *checkpoint > 0), "{checkpoints:?}");
 }

@@ -56,7 +56,7 @@ fn a_kill_at_any_moment_breaks_no_promise() {
     }
     let whole = program.restore(&target, &["--op", &number(&promised, "recovered_to_op").to_string()]);
     assert_eq!(whole["op"], promised["recovered_to_op"]);
-    assert_eq!(files(target.parent().unwrap()), [target.clone()], "leftovers of killed restores are removed");
+    assert_eq!(files(target.parent().unwrap()), std::slice::from_ref(&target), "leftovers of killed restores are removed");
     tigerbeetle().inspect_integrity(&target).unwrap();
     let taken = program.fails(2, &["restore", "tigerbeetle", "--output", text(&target)]);
     assert!(taken.contains("--overwrite"), "{taken}");

@@ -85,7 +85,8 @@ fn a_node_that_rests_right_behind_a_checkpoint_restores() {
         loads += 1;
         let number = loads;
         let plan = Plan { number, ledger: number, accounts: 10, clients: 1, transfers_per_request: 3 };
-        let load = Load::start(node.id(), &node.addresses(), &LoadOptions { plan, requests_max: Some(requests), ..LoadOptions::default() }).unwrap();
+        let load = Load::start(node.id(), &node.addresses(), &LoadOptions { plan, requests_max: Some(requests), ..LoadOptions::default() })
+            .unwrap();
         let report = load.finish(TIMEOUT).unwrap();
         (head(&program, &data_file), plan, report.acknowledged)
     };

@@ -1,7 +1,8 @@
 //! The stores' contract, and whole backups, on a real S3 server.
 
-use crate::contract::{S3Server, s3_certificates, s3_contract};
+use crate::contract::{S3Server, s3_certificates, s3_contract, s3_tls_minimum};
 use crate::support::cluster::Cluster;
+use crate::support::old_tls::OldTls;
 use crate::support::program::{Program, number, text};
 use crate::support::seaweed::{ACCESS_KEY, BUCKET, SECRET_KEY, Seaweed};
 use crate::support::{folder, tigerbeetle, turn};
@@ -18,6 +19,18 @@ fn the_contract_holds_on_a_real_server() {
     let sealed = S3Server { endpoint: &server.endpoint_tls(), ca_file: Some(&authority), ..plain };
     let other = Seaweed::start_tls();
     s3_certificates(&sealed, &other.authority_file());
+}
+
+#[test]
+fn tls_below_the_minimum_is_refused() {
+    let server = OldTls::start();
+    let authority = server.authority_file();
+    s3_tls_minimum(&S3Server {
+        endpoint: &server.endpoint(),
+        access_key_id: ACCESS_KEY,
+        secret_access_key: SECRET_KEY,
+        ca_file: Some(&authority),
+    });
 }
 
 #[test]

@@ -5,6 +5,7 @@ use super::output::{Report, facts};
 use super::repository::RepositoryArguments;
 use crate::error::Result;
 use crate::observe::progress::for_people;
+use crate::observe::usage::{cpu_seconds, peak_memory_bytes};
 use crate::repository::Options;
 use crate::units::bytes_text;
 use crate::verify;
@@ -66,6 +67,8 @@ pub fn run(arguments: &VerifyArguments, manner: Manner) -> Result<Report> {
         "objects": found.objects,
         "bytes_read": found.bytes_read,
         "seconds": seconds,
+        "cpu_seconds": cpu_seconds(),
+        "peak_memory_bytes": peak_memory_bytes(),
         "problems": problems,
         "notes": found.notes,
     });

@@ -19,9 +19,6 @@ pub mod sample;
 pub mod segment;
 pub mod wire;
 
-#[cfg(test)]
-mod tests;
-
 use crate::error::{Error, Result};
 use crate::pipeline::compress::LEVEL_DEFAULT;
 use crate::pipeline::digest::digest_of;
@@ -218,3 +215,6 @@ fn put(store: &dyn Store, name: &str, bytes: Vec<u8>) -> Result<PutOutcome> {
     let digest = digest_of(&bytes);
     Ok(store.put(name, &[Bytes::from(bytes)], &digest)?)
 }
+
+#[cfg(test)]
+mod tests;

@@ -107,10 +107,10 @@ impl<'a> Image<'a> {
                         if runs.is_empty() {
                             continue;
                         }
-                        if let Err(error) = self.write_pack(pack, runs, progress) {
-                            if let Ok(mut failed) = failed.lock() {
-                                failed.get_or_insert(error);
-                            }
+                        if let Err(error) = self.write_pack(pack, runs, progress)
+                            && let Ok(mut failed) = failed.lock()
+                        {
+                            failed.get_or_insert(error);
                         }
                         if failed.lock().map_or(true, |failed| failed.is_some()) {
                             return;

@@ -14,9 +14,6 @@ pub mod log;
 pub mod select;
 pub mod target;
 
-#[cfg(test)]
-mod tests;
-
 use crate::error::{Error, Result};
 use crate::ledger::header::PrepareHeader;
 use crate::ledger::image::SuperBlockEdit;
@@ -188,3 +185,6 @@ fn promise_notes(repository: &Repository, name: &CheckpointName) -> Vec<String> 
 pub(crate) fn point_text(op: u64, timestamp_ns: u64) -> String {
     if timestamp_ns == 0 { format!("op {op}") } else { format!("op {op} ({})", time_text(timestamp_ns)) }
 }
+
+#[cfg(test)]
+mod tests;

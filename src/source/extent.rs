@@ -173,7 +173,7 @@ impl<'a> ExtentPass<'a> {
     }
 
     fn wait(&mut self) -> Result<(), SourceError> {
-        match self.reader.next()? {
+        match self.reader.next_read()? {
             Some(read) => {
                 self.arrived.insert(read.token, read);
             }

@@ -1,7 +1,7 @@
 //! One data file, read in any order into the arena's buffers.
 //!
 //! Flow: [`Reader::open`] opens read-only with O_DIRECT and puts an io_uring on it; where either is refused (tmpfs, old kernel, seccomp) it
-//! falls back to buffered or plain reads and says so in [`Reader::notes`]. [`Reader::begin`] starts a read if a buffer is free, [`Reader::next`]
+//! falls back to buffered or plain reads and says so in [`Reader::notes`]. [`Reader::begin`] starts a read if a buffer is free, [`Reader::next_read`]
 //! takes the next finished one. Reads are counted, so that a capture can say what it cost the node's disk.
 
 use super::SourceError;
@@ -134,7 +134,7 @@ impl Reader {
     ///
     /// # Errors
     /// [`SourceError::Io`] when the kernel could not read.
-    pub fn next(&mut self) -> Result<Option<Read>, SourceError> {
+    pub fn next_read(&mut self) -> Result<Option<Read>, SourceError> {
         let read = match &mut self.ring {
             Some(ring) => match ring.completed(true) {
                 Ok(Some(completed)) => self.finish(completed)?,
@@ -180,7 +180,7 @@ impl Reader {
 
     /// Waits for everything in flight and drops it.
     pub fn drain(&mut self) -> Result<(), SourceError> {
-        while self.next()?.is_some() {}
+        while self.next_read()?.is_some() {}
         Ok(())
     }
 
@@ -191,7 +191,7 @@ impl Reader {
         if !self.begin_waiting(offset, length, 0) {
             return Err(SourceError::io(&self.path, "read", none()));
         }
-        self.next()?.ok_or_else(|| SourceError::io(&self.path, "read", none()))
+        self.next_read()?.ok_or_else(|| SourceError::io(&self.path, "read", none()))
     }
 }
 

@@ -147,7 +147,7 @@ impl Tail {
             let header = &headers[handed_on];
             let read = match arrived.remove(&header.op()) {
                 Some(read) => read,
-                None => match self.reader.next()? {
+                None => match self.reader.next_read()? {
                     Some(read) if read.token == header.op() => read,
                     Some(read) => {
                         arrived.insert(read.token, read);

@@ -10,9 +10,6 @@ pub mod file;
 pub mod log;
 pub mod ring;
 
-#[cfg(test)]
-mod tests;
-
 use crate::error::{Error, Kind};
 use std::path::{Path, PathBuf};
 
@@ -87,3 +84,6 @@ impl From<SourceError> for Error {
         Error { kind, message }
     }
 }
+
+#[cfg(test)]
+mod tests;

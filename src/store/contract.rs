@@ -3,6 +3,8 @@
 //! [`contract`] runs all of them under one fresh prefix, so it may be run again and again on one store; it removes what it made. For a
 //! store without race-free puts ([`Capabilities::conditional_put`](super::Capabilities)) the race is left out; everything else must hold.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "checks of tests: what does not hold panics")]
+
 use super::{Digest, Multipart, PART_BYTES_MIN, Part, PutOutcome, Store, StoreError};
 use bytes::Bytes;
 use std::sync::Arc;

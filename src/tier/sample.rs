@@ -64,10 +64,14 @@ pub fn first_difference(path: &Path, sample: &SampleFile) -> std::io::Result<Opt
         return Ok(Some(format!("{length} bytes instead of {expected_length}")));
     }
     let mut expected: BTreeMap<u64, [u8; SECTOR_BYTES]> = BTreeMap::new();
-    for (offset, bytes) in sample.pieces().iter().filter(|(offset, _)| Some(*offset) != block_offset(UNREACHABLE_BLOCK)) {
-        for (at, byte) in (*offset..).zip(bytes) {
-            let sector = expected.entry(at / SECTOR_BYTES as u64).or_insert([0; SECTOR_BYTES]);
-            sector[(at % SECTOR_BYTES as u64) as usize] = *byte;
+    for (mut offset, bytes) in sample.pieces().into_iter().filter(|(offset, _)| Some(*offset) != block_offset(UNREACHABLE_BLOCK)) {
+        let mut rest = &bytes[..];
+        while !rest.is_empty() {
+            let within = (offset % SECTOR_BYTES as u64) as usize;
+            let (piece, behind) = rest.split_at(rest.len().min(SECTOR_BYTES - within));
+            let sector = expected.entry(offset / SECTOR_BYTES as u64).or_insert([0; SECTOR_BYTES]);
+            sector[within..within + piece.len()].copy_from_slice(piece);
+            (offset, rest) = (offset + piece.len() as u64, behind);
         }
     }
     let mut offset = 0;

@@ -12,9 +12,6 @@
 pub mod object;
 pub mod tree;
 
-#[cfg(test)]
-mod tests;
-
 use crate::error::{Error, Kind, Result};
 use crate::progress::Progress;
 use crate::repository::Repository;
@@ -241,3 +238,6 @@ pub fn error_of(report: &Report, place: &str) -> Option<Error> {
         first.what
     )))
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, dead_code)]
 
 pub mod cluster;
+pub mod old_tls;
 pub mod program;
 pub mod seaweed;
 

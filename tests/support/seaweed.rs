@@ -143,7 +143,7 @@ fn admin_port() -> u16 {
 }
 
 /// An authority of our own and the server's certificate and key, in PEM.
-fn write_certificates(folder: &Path) {
+pub fn write_certificates(folder: &Path) {
     let mut authority = CertificateParams::default();
     // By default both would have the same name, and the server's certificate would look self-signed.
     authority.distinguished_name.push(DnType::CommonName, "Amber test authority");

@@ -9,9 +9,10 @@ use crate::ledger::sample::{
 use crate::ledger::wal::{Prepare, root_prepare};
 use crate::progress::Silent;
 use crate::repository::manifest::Extent;
-use crate::repository::name::RunId;
-use crate::repository::pack::PackWriter;
-use crate::repository::segment::{SegmentBuilder, segment_entry};
+use crate::repository::manifest::Manifest;
+use crate::repository::name::{PackName, RunId, SegmentName};
+use crate::repository::pack::{PackEntry, PackWriter};
+use crate::repository::segment::{SegmentBuilder, SegmentEntry, segment_entry};
 use crate::restore::check::check_image;
 use crate::restore::select::Point;
 use crate::restore::{Request, Role, restore};
@@ -145,16 +146,55 @@ fn a_log_that_does_not_continue_the_checkpoint_is_refused() {
     let mut forged = SampleFile::new(7, LOG_OPS);
     let first = PrepareSample { parent: crate::ledger::Checksum(9), ..PrepareSample::after(&forged.checkpoint().header()) };
     forged.log[0] = first.bytes();
-    let mut builder = SegmentBuilder::default();
-    for bytes in &forged.log {
-        builder.push(&Prepare::check(bytes).unwrap());
-    }
-    let (name, finishing) = builder.write(&fixture.repository, 1, RunId(1)).unwrap().unwrap();
-    let entry = segment_entry(name, finishing).unwrap();
+    let entry = write_segment(&fixture, &forged.log);
     fixture.replace_manifest(&backup, |manifest| manifest.segments = vec![entry]);
     let error = fixture.refused(Point::Newest);
     assert_eq!(error.kind, Kind::Damaged);
     assert!(error.message.contains("op 960: the log is broken"), "{error}");
+}
+
+#[test]
+fn an_earlier_log_that_does_not_lead_to_the_checkpoint_is_refused() {
+    type Change = fn(&mut Manifest, SegmentEntry);
+    let cases: [(Change, &str); 3] = [
+        (|manifest, forged| manifest.segments[0] = forged, "op 10: the log is broken"),
+        // It ends at op 959 by its name, and goes on behind it; of another history.
+        (|manifest, forged| manifest.segments[0] = SegmentEntry { name: SegmentName { last_op: 958, ..forged.name }, ..forged }, "is missing"),
+        (|manifest, _| manifest.summary.log_first_op = 960, "the log before checkpoint 959 does not lead to it"),
+    ];
+    for (change, says) in cases {
+        let fixture = Fixture::empty();
+        let sample = SampleFile::new(7, 12);
+        let backup = fixture.backup(&sample);
+        let mut earlier = sample.earlier.clone();
+        earlier[9] = PrepareSample { parent: crate::ledger::Checksum(9), ..PrepareSample::after(&headers_of(&earlier)[8]) }.bytes();
+        let forged = write_segment(&fixture, &earlier);
+        fixture.replace_manifest(&backup, |manifest| change(manifest, forged));
+        let error = fixture.refused(Point::Newest);
+        assert!(error.kind == Kind::Damaged && error.message.contains(says), "{says}: {error}");
+    }
+}
+
+/// A segment of these prepares, whether they continue one another or not.
+fn write_segment(fixture: &Fixture, log: &[Vec<u8>]) -> SegmentEntry {
+    let mut builder = SegmentBuilder::default();
+    for bytes in log {
+        builder.push(&Prepare::check(bytes).unwrap());
+    }
+    let (name, finishing) = builder.write(&fixture.repository, 1, RunId(1)).unwrap().unwrap();
+    segment_entry(name, finishing).unwrap()
+}
+
+#[test]
+fn a_pack_that_nothing_needs_is_not_read() {
+    let fixture = Fixture::empty();
+    let backup = fixture.backup(&SampleFile::new(7, LOG_OPS));
+    fixture.replace_manifest(&backup, |manifest| {
+        let gone = PackEntry { name: PackName { sequence: 9, ..manifest.packs[0].name }, ..manifest.packs[0].clone() };
+        manifest.packs.push(gone);
+    });
+    fixture.restore(Point::Newest).unwrap();
+    fixture.assert_image(&SampleFile::new(7, LOG_OPS));
 }
 
 #[test]
@@ -202,7 +242,7 @@ fn a_damaged_image_does_not_pass_the_check() {
     let backup = fixture.backup(&SampleFile::new(7, LOG_OPS));
     fixture.restore(Point::Newest).unwrap();
     let (path, manifest) =
-        (fixture.path("image"), crate::repository::manifest::Manifest::read(&fixture.repository, &backup.name, None).unwrap());
+        (fixture.path("image"), Manifest::read(&fixture.repository, &backup.name, None).unwrap());
     check_image(&path, &manifest, 1011, &Silent).unwrap();
     let error = check_image(&path, &manifest, 1012, &Silent).unwrap_err();
     assert!(error.kind == Kind::Damaged && error.message.contains("ends at op 1011, not at op 1012"), "{error}");

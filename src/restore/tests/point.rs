@@ -2,9 +2,12 @@ use super::Fixture;
 use crate::error::Kind;
 use crate::ledger::layout::HEADER_BYTES;
 use crate::ledger::sample::{PrepareSample, SampleFile, headers_of, sample_timestamp};
+use crate::repository::sample::{Fault, FaultyStore, open};
 use crate::restore::select::{Point, newest, select};
+use crate::store::Store;
 use crate::tier::sample::{LOG_OPS, as_replica, edited, next_checkpoint};
 use crate::units::time_text;
+use std::sync::Arc;
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -57,8 +60,11 @@ fn between_two_backups_both_sides_are_named() {
     assert_eq!(op_of(&fixture, Point::Time(sample_timestamp(1961))), 1961);
     for point in [Point::Op(1012), Point::Op(1959), Point::Time(sample_timestamp(1011) + 1), Point::Time(sample_timestamp(1960) - 1)] {
         let error = fixture.refused(point);
-        let nearest =
-            format!("op 1011 ({}) before it and op 1960 ({}) after it", time_text(sample_timestamp(1011)), time_text(sample_timestamp(1960)));
+        let nearest = format!(
+            "op 1011 ({}) before it and op 1960 ({}) after it",
+            time_text(sample_timestamp(1011)),
+            time_text(sample_timestamp(1960))
+        );
         assert!(error.kind == Kind::Input && error.message.ends_with(&nearest), "{point:?}: {error}");
     }
     fixture.restore(Point::Op(1970)).unwrap();
@@ -154,6 +160,64 @@ fn a_lagging_replica_of_a_later_view_that_agrees_is_not_the_newest() {
     let fixture = Fixture::of(&longer);
     fixture.backup(&as_replica(&lagging, 1).unwrap());
     assert_eq!(op_of(&fixture, Point::Newest), 1013);
+}
+
+#[test]
+fn of_two_histories_of_one_length_the_later_view_counts() {
+    let mut stale = SampleFile::new(7, LOG_OPS);
+    let last = headers_of(&stale.log).pop().unwrap();
+    stale.log.push(PrepareSample { commit: 1010, ..PrepareSample::after(&last) }.bytes());
+    let current = after_a_view_change();
+    for (first, second) in [(&stale, &current), (&current, &stale)] {
+        let fixture = Fixture::of(first);
+        fixture.backup(&as_replica(second, 1).unwrap());
+        assert_eq!(select(&fixture.repository, Point::Newest).unwrap().manifest.superblock.log_view(), 1);
+    }
+}
+
+#[test]
+fn a_longer_log_that_cannot_be_compared_is_still_the_newest() {
+    let fixture = Fixture::of(&before_a_view_change());
+    let current = fixture.backup(&as_replica(&after_a_view_change(), 1).unwrap()).name;
+    let names = fixture.store.names();
+    let segment = names.iter().find(|name| name.contains("00000000000000000960-00000000000000001013")).unwrap();
+    let whole = fixture.store.remove(segment).unwrap();
+    assert_eq!(newest(&fixture.repository).unwrap().1.recovered_to_op, 1013);
+    assert_eq!(fixture.refused(Point::Newest).kind, Kind::Damaged);
+    fixture.store.replace(segment, whole);
+    assert_eq!(newest(&fixture.repository).unwrap().0, current);
+    // A store that is away is no answer.
+    let faulty = FaultyStore::new(&fixture.store);
+    let repository = open(Arc::new(faulty.clone()) as Arc<dyn Store>).unwrap();
+    faulty.fail(u64::MAX, Fault::Refused);
+    newest(&repository).unwrap();
+    for call in 1..=faulty.calls() {
+        faulty.fail(call, Fault::Refused);
+        assert_eq!(newest(&repository).unwrap_err().kind, Kind::TryAgain, "call {call}");
+    }
+}
+
+#[test]
+fn the_checkpoints_own_op_has_a_time_too() {
+    let fixture = Fixture::of(&SampleFile::new(7, 3));
+    let error = fixture.refused(Point::Op(958));
+    assert!(error.message.ends_with(&format!("are op 959 ({}) after it", time_text(sample_timestamp(959)))), "{error}");
+    assert_eq!(op_of(&fixture, Point::Time(sample_timestamp(959))), 959);
+    assert_eq!(op_of(&fixture, Point::Time(sample_timestamp(960) - 1)), 959);
+    assert_eq!(op_of(&fixture, Point::Time(sample_timestamp(962))), 962);
+}
+
+#[test]
+fn far_older_backups_are_not_even_read() {
+    // And one of checkpoint 0, which reaches op 1007 at the most: it does not open.
+    let fixture = Fixture::of(&SampleFile::new(7, LOG_OPS));
+    let second = next_checkpoint(&SampleFile::new(7, 961), LOG_OPS).unwrap();
+    fixture.backup(&second);
+    fixture.store.replace("tigerbeetle/checkpoints/00000001/00000000000000000000-00-0000000000000001", &b"x"[..]);
+    assert_eq!(op_of(&fixture, Point::Newest), 1971);
+    assert_eq!(op_of(&fixture, Point::Op(1011)), 1011);
+    assert_eq!(fixture.refused(Point::Op(2000)).kind, Kind::Input, "nothing so old could hold it");
+    assert_eq!(fixture.refused(Point::Op(999)).kind, Kind::Damaged, "but this it might");
 }
 
 #[test]

@@ -1,5 +1,5 @@
 use crate::error::Kind;
-use crate::restore::target::{Target, check_space};
+use crate::restore::target::{Target, check_space, folder_of};
 use std::fs;
 use std::path::Path;
 use tempfile::TempDir;
@@ -111,6 +111,12 @@ fn what_killed_runs_left_is_removed_and_nothing_else() {
     drop(held);
     drop(Target::create(&path("data"), true).unwrap());
     assert!(!path(living).exists());
+}
+
+#[test]
+fn a_bare_name_means_the_current_folder() {
+    assert_eq!(folder_of(Path::new("data")), Path::new("."));
+    assert_eq!(folder_of(Path::new("a/data")), Path::new("a"));
 }
 
 #[test]

@@ -24,7 +24,7 @@ fn many_reads_in_flight_arrive_whole_whichever_way_they_go() {
             assert!(!reader.begin(GRID_OFFSET, BLOCK, 9), "all buffers are out");
             assert_eq!(reader.in_flight(), 4);
             let mut arrived = BTreeMap::new();
-            while let Some(read) = reader.next().unwrap() {
+            while let Some(read) = reader.next_read().unwrap() {
                 assert_eq!(read.length, BLOCK);
                 arrived.insert(read.token, read);
             }
@@ -36,7 +36,7 @@ fn many_reads_in_flight_arrive_whole_whichever_way_they_go() {
             drop(arrived);
             assert!(reader.begin_waiting(0, BLOCK, 1));
             reader.drain().unwrap();
-            assert!(reader.next().unwrap().is_none());
+            assert!(reader.next_read().unwrap().is_none());
         }
     }
 }
@@ -73,7 +73,9 @@ fn what_is_no_file_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let open = |path: &Path| Reader::open(path, 4096, 1, ReadOptions::default()).unwrap_err();
     assert!(matches!(open(folder.path()), SourceError::NotADataFile { reason, .. } if reason.contains("a directory")));
-    assert!(matches!(open(Path::new("/dev/null")), SourceError::NotADataFile { reason, .. } if reason.contains("neither a file nor a block device")));
+    assert!(
+        matches!(open(Path::new("/dev/null")), SourceError::NotADataFile { reason, .. } if reason.contains("neither a file nor a block device"))
+    );
     assert!(matches!(open(&folder.path().join("none")), SourceError::Io { .. }));
     let path = folder.path().join("some");
     File::create(&path).unwrap();

@@ -4,7 +4,7 @@ mod file;
 mod log;
 mod walk;
 
-use crate::ledger::layout::{reply_offset, GRID_OFFSET};
+use crate::ledger::layout::{GRID_OFFSET, reply_offset};
 use crate::ledger::sample::SampleFile;
 use crate::source::file::ReadOptions;
 use std::fs::{File, OpenOptions};

@@ -3,7 +3,9 @@ use crate::error::{Error, Kind, Result};
 use crate::ledger::grid::BlockReference;
 use crate::ledger::layout::{BLOCK_BYTES, HEADER_BYTES, block_offset};
 use crate::ledger::record::TREE_TRANSFERS;
-use crate::ledger::sample::{Roots, SampleFile, headers_of, index_block, manifest_block, superblock_bytes, table_info, transfer, value_block};
+use crate::ledger::sample::{
+    Roots, SampleFile, headers_of, index_block, manifest_block, superblock_bytes, table_info, transfer, value_block,
+};
 use crate::ledger::superblock::SuperBlock;
 use crate::source::SourceError;
 use crate::source::checkpoint::{CheckpointSink, Walk};
@@ -83,9 +85,8 @@ fn offset(address: u64) -> u64 {
 /// A sample with one table of `values` value blocks more, from address 20 on.
 fn with_large_table(values: u64) -> SampleFile {
     let mut sample = SampleFile::new(7, 0);
-    let blocks: Vec<_> = (0..values)
-        .map(|number| value_block(7, 20 + number, TREE_TRANSFERS, &[&transfer(number.into(), 1, 2, 1, number)]))
-        .collect();
+    let blocks: Vec<_> =
+        (0..values).map(|number| value_block(7, 20 + number, TREE_TRANSFERS, &[&transfer(number.into(), 1, 2, 1, number)])).collect();
     let index = index_block(7, 10, TREE_TRANSFERS, &blocks.iter().map(|block| block.0).collect::<Vec<_>>());
     let manifest = manifest_block(7, 11, Some(sample.blocks[1].0), &[table_info(index.0, TREE_TRANSFERS, 0, 1)]);
     let body = |block: &(BlockReference, Vec<u8>)| Some((block.0, block.1[HEADER_BYTES..].to_vec()));

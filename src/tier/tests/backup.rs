@@ -4,7 +4,7 @@ use crate::progress::{Progress, Silent};
 use crate::repository::name::{CHECKPOINTS, PACKS, RECEIPTS, SEGMENTS};
 use crate::source::file::ReadOptions;
 use crate::store::memory::MemoryStore;
-use crate::tier::sample::{LOG_OPS, as_replica, next_checkpoint, write_data_file};
+use crate::tier::sample::{LOG_OPS, as_replica, edited, next_checkpoint, write_data_file};
 use crate::tier::tigerbeetle;
 use std::sync::Mutex;
 
@@ -123,6 +123,84 @@ fn however_the_file_is_read_the_backup_is_the_same() {
             fixture.assert_restores(&sample);
         }
     }
+}
+
+#[test]
+fn a_backup_right_behind_a_checkpoint_stores_the_log_before_it_once() {
+    for sample in [SampleFile::new(7, 3), next_checkpoint(&SampleFile::new(7, 960), 0).unwrap()] {
+        let fixture = Fixture::new();
+        let first = fixture.backup(&sample);
+        let (begin, checkpoint) = (headers_of(&sample.earlier)[0].op(), sample.checkpoint().header().op());
+        assert_eq!((first.summary.log_first_op, first.summary.first_restorable_op), (begin, checkpoint));
+        fixture.assert_newest(&told_to_be_committed(&sample));
+        let names = fixture.store.names().len();
+        let second = fixture.backup(&sample);
+        assert_eq!((second.summary.bytes_stored, second.summary.log_first_op, fixture.store.names().len()), (0, begin, names + 2));
+        fixture.assert_restores(&told_to_be_committed(&sample));
+        // Unless a part of it is gone.
+        fixture.store.remove(&fixture.names(SEGMENTS)[0]);
+        let third = fixture.backup(&sample);
+        assert!(third.summary.bytes_stored > 0 && third.summary.log_first_op == begin);
+        fixture.assert_newest(&told_to_be_committed(&sample));
+    }
+}
+
+#[test]
+fn the_log_before_a_checkpoint_is_not_needed_once_the_log_behind_it_is_long_enough() {
+    let fixture = Fixture::new();
+    fixture.backup(&SampleFile::new(7, 3));
+    let grown = fixture.backup(&SampleFile::new(7, LOG_OPS));
+    assert_eq!((grown.summary.log_first_op, grown.summary.first_restorable_op), (960, 1000));
+    fixture.assert_restores(&SampleFile::new(7, LOG_OPS));
+}
+
+/// Right behind a checkpoint a restored superblock says that all of the log is committed.
+fn told_to_be_committed(sample: &SampleFile) -> SampleFile {
+    let newest: Vec<_> = headers_of(&sample.log).into_iter().rev().take(9).collect();
+    let newest = if newest.is_empty() { vec![sample.checkpoint().header()] } else { newest };
+    edited(sample, |bytes| {
+        bytes[1328..1336].copy_from_slice(&newest[0].op().to_le_bytes());
+        bytes[2152..2156].copy_from_slice(&(newest.len() as u32).to_le_bytes());
+        for (slot, header) in newest.iter().enumerate() {
+            bytes[4096 + slot * 256..][..256].copy_from_slice(header.bytes());
+        }
+    })
+}
+
+/// Rewrites the file when the second round begins.
+struct NodeMovesOn<'a> {
+    rounds: Mutex<u32>,
+    path: std::path::PathBuf,
+    next: &'a SampleFile,
+}
+
+impl Progress for NodeMovesOn<'_> {
+    fn begin(&self, step: &str, _total_bytes: Option<u64>) {
+        let mut rounds = self.rounds.lock().unwrap();
+        *rounds += u32::from(step.starts_with("checkpoint"));
+        if *rounds == 2 {
+            write_data_file(self.next, &self.path).unwrap();
+            *rounds += 1;
+        }
+    }
+    fn total(&self, _total_bytes: u64) {}
+    fn position(&self, _position_bytes: u64) {}
+    fn note(&self, _text: &str) {}
+    fn end(&self) {}
+}
+
+#[test]
+fn a_node_that_moves_on_is_followed_to_its_next_checkpoint() {
+    let (fixture, first) = (Fixture::new(), SampleFile::new(7, 970));
+    let next = next_checkpoint(&first, LOG_OPS).unwrap();
+    write_data_file(&first, &fixture.path()).unwrap();
+    // The last table that is read is being rewritten, so the first round does not succeed.
+    super::refused::overwrite(&fixture.path(), crate::ledger::layout::GRID_OFFSET + 2 * 512 * 1024 + 300, &[0xff]);
+    let progress = NodeMovesOn { rounds: Mutex::new(0), path: fixture.path(), next: &next };
+    let backup = tigerbeetle::backup(&fixture.repository, &fixture.path(), ReadOptions::default(), &progress).unwrap();
+    assert_eq!((backup.summary.checkpoint_op, backup.summary.blocks, backup.summary.blocks_reused), (1919, 11, 0));
+    assert!(backup.summary.rounds >= 3);
+    fixture.assert_restores(&next);
 }
 
 /// Keeps what it is told.

@@ -2,12 +2,12 @@
 
 use super::{Fixture, push};
 use crate::error::{Error, Kind};
-use crate::ledger::layout::{BLOCK_BYTES, GRID_OFFSET, WAL_HEADERS_OFFSET};
-use crate::ledger::sample::SampleFile;
+use crate::ledger::layout::{BLOCK_BYTES, GRID_OFFSET, WAL_HEADERS_OFFSET, prepare_offset, slot_of};
+use crate::ledger::sample::{SampleFile, headers_of};
 use crate::progress::Silent;
 use crate::repository::name::{CHECKPOINTS, RECEIPTS};
 use crate::source::file::ReadOptions;
-use crate::tier::sample::{edited, write_data_file};
+use crate::tier::sample::{edited, next_checkpoint, write_data_file};
 use crate::tier::tigerbeetle;
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
@@ -125,6 +125,31 @@ fn a_log_of_another_view_that_does_not_reach_what_is_committed_is_not_captured()
     let stale = edited(&stale, |bytes| bytes[1328..1336].copy_from_slice(&961_u64.to_le_bytes()));
     let error = Fixture::new().refused(&stale, |_| {});
     assert_error(&error, Kind::TryAgain, &["older than the replica's view", "stands still"]);
+}
+
+#[test]
+fn more_log_than_is_kept_is_not_captured() {
+    // Kept are a hundred prepares in tests, and nothing is dropped before a segment is full.
+    let mut sample = SampleFile::new(7, 90);
+    for op in 1050..=1068 {
+        push(&mut sample, 0, op - 1, &vec![op as u8; 1_000_000]);
+    }
+    let error = Fixture::new().refused(&sample, |_| {});
+    assert_error(&error, Kind::TryAgain, &["more than 100 prepares came", "stands still"]);
+}
+
+#[test]
+fn a_log_right_behind_a_checkpoint_needs_the_one_before() {
+    for sample in [SampleFile::new(7, 3), next_checkpoint(&SampleFile::new(7, 960), 3).unwrap()] {
+        let headers = headers_of(&sample.earlier);
+        for torn in [headers[0].op(), headers[0].op() + 5, headers[959.min(headers.len() - 1)].op() - 1] {
+            let error = Fixture::new().refused(&sample, |path| {
+                overwrite(path, WAL_HEADERS_OFFSET + (torn % 1024) * 256 + 20, &[0xff]);
+                overwrite(path, prepare_offset(slot_of(torn)) + 20, &[0xff]);
+            });
+            assert_error(&error, Kind::TryAgain, &["so close behind the checkpoint that a server would not start"]);
+        }
+    }
 }
 
 #[test]

@@ -5,10 +5,12 @@
 //! earlier interval is still in the ring: it is read and stored too.
 
 use crate::error::{Error, Result};
+use crate::ledger::checksum::Checksum;
 use crate::ledger::header::{PrepareHeader, root_prepare};
 use crate::ledger::layout::{HEADER_BYTES, earlier_log_first_op, slot_of};
 use crate::ledger::wal::Prepare;
 use crate::repository::Repository;
+use crate::repository::manifest::Manifest;
 use crate::repository::name::{RunId, TIMELINE_FIRST};
 use crate::repository::segment::{SegmentBuilder, SegmentEntry, segment_entry};
 use crate::source::file::ReadOptions;
@@ -25,6 +27,35 @@ pub struct EarlierLog {
     pub segments: Vec<SegmentEntry>,
     /// Bytes read from the data file.
     pub bytes_read: u64,
+    /// The checksum of the checkpoint's own prepare.
+    checksum: Checksum,
+}
+
+impl EarlierLog {
+    /// What `base` holds of it, if it is all there: backups of a node that rests behind its checkpoint store it once.
+    ///
+    /// # Errors
+    /// When the store cannot be asked.
+    pub fn held(repository: &Repository, base: &Manifest) -> Result<Option<EarlierLog>> {
+        let checkpoint = base.superblock.checkpoint().header();
+        let first_op = base.summary.log_first_op;
+        if first_op > earlier_log_first_op(checkpoint.op()) || first_op > checkpoint.op() {
+            return Ok(None);
+        }
+        let segments: Vec<SegmentEntry> =
+            base.segments.iter().filter(|segment| segment.name.first_op <= checkpoint.op()).cloned().collect();
+        for segment in &segments {
+            if repository.store().size_bytes(&segment.name.object())? != Some(segment.stored_bytes) {
+                return Ok(None);
+            }
+        }
+        Ok(Some(EarlierLog { first_op, segments, bytes_read: 0, checksum: checkpoint.checksum() }))
+    }
+
+    /// Whether this is the log before that checkpoint.
+    pub fn leads_to(&self, checkpoint: &PrepareHeader) -> bool {
+        self.checksum == checkpoint.checksum()
+    }
 }
 
 /// Reads and stores the log that leads to `checkpoint`; `None` when the ring has moved on, and with it the need.
@@ -64,19 +95,14 @@ pub fn store(
         segments.push(segment_entry(name, finishing)?);
     }
     if leads_there {
-        return Ok(Some(EarlierLog { first_op, segments, bytes_read: tail.bytes_read() }));
+        return Ok(Some(EarlierLog { first_op, segments, bytes_read: tail.bytes_read(), checksum: checkpoint.checksum() }));
     }
     super::take_back(repository, segments.iter().map(|segment| segment.name.object()));
     Ok(None)
 }
 
 /// The parent of prepare `first_op`, if that prepare is still in the ring.
-fn parent_of(
-    data_file: &Path,
-    options: ReadOptions,
-    checkpoint: &PrepareHeader,
-    first_op: u64,
-) -> Result<Option<crate::ledger::checksum::Checksum>> {
+fn parent_of(data_file: &Path, options: ReadOptions, checkpoint: &PrepareHeader, first_op: u64) -> Result<Option<Checksum>> {
     if first_op == 1 {
         let root = PrepareHeader::check(&root_prepare(checkpoint.cluster()));
         return root.map(|root| Some(root.checksum())).map_err(|error| Error::bug(format!("the root prepare: {error}")));

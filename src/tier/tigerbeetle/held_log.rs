@@ -26,21 +26,25 @@ pub struct HeldLog {
 }
 
 impl HeldLog {
-    /// What `base` holds behind op `checkpoint_op`. Nothing if an object of it is missing, cut or damaged: the log is then stored anew.
+    /// What `base` holds behind op `checkpoint_op`. Nothing if it begins later, or an object of it is missing, cut or damaged: the log is then
+    /// stored anew.
     ///
     /// # Errors
     /// When the store cannot be asked.
     pub fn of(repository: &Repository, base: &Manifest, checkpoint_op: u64) -> Result<HeldLog> {
         // A segment may go on with prepares that the backup left out, as leftovers of an older view: such a segment is no part of the history.
         let end_op = base.summary.recovered_to_op;
-        let segments: Vec<SegmentEntry> = base.segments.iter().filter(|segment| segment.name.last_op <= end_op).cloned().collect();
-        let Some(last_op) = segments.last().map(|segment| segment.name.last_op).filter(|last_op| *last_op > checkpoint_op) else {
-            return Ok(HeldLog::default());
-        };
-        for segment in segments.iter().filter(|segment| segment.name.last_op > checkpoint_op) {
-            if repository.store().size_bytes(&segment.name.object())? != Some(segment.stored_bytes) {
+        let counts = |segment: &&SegmentEntry| segment.name.last_op > checkpoint_op && segment.name.last_op <= end_op;
+        let segments: Vec<SegmentEntry> = base.segments.iter().filter(counts).cloned().collect();
+        let Some(last_op) = segments.last().map(|segment| segment.name.last_op) else { return Ok(HeldLog::default()) };
+        let mut next_op = checkpoint_op + 1;
+        for segment in &segments {
+            // The backup may be of a later checkpoint than the replica that is captured now has made.
+            let begins_too_late = segment.name.first_op > next_op;
+            if begins_too_late || repository.store().size_bytes(&segment.name.object())? != Some(segment.stored_bytes) {
                 return Ok(HeldLog::default());
             }
+            next_op = segment.name.last_op + 1;
         }
         let mut held = HeldLog { end: None, committed: None, segments };
         held.end = held.prepare(repository, last_op)?;
@@ -51,13 +55,11 @@ impl HeldLog {
 
     /// The prepare that is held at `op`; `None` if there is none, or its segment does not open.
     fn prepare(&self, repository: &Repository, op: u64) -> Result<Option<PrepareId>> {
-        let Some(entry) = self.segments.iter().find(|segment| (segment.name.first_op..=segment.name.last_op).contains(&op)) else {
-            return Ok(None);
-        };
-        match SegmentReader::open(repository, entry) {
-            Ok(segment) => Ok(segment.rows.iter().find(|row| row.op == op).map(|row| (op, row.checksum))),
-            Err(error) if error.kind == Kind::Damaged => Ok(None),
-            Err(error) => Err(error),
+        let entry = self.segments.iter().find(|segment| (segment.name.first_op..=segment.name.last_op).contains(&op));
+        match entry.map(|entry| SegmentReader::open(repository, entry)) {
+            Some(Ok(segment)) => Ok(segment.rows.iter().find(|row| row.op == op).map(|row| (op, row.checksum))),
+            Some(Err(error)) if error.kind != Kind::Damaged => Err(error),
+            Some(Err(_)) | None => Ok(None),
         }
     }
 

@@ -25,7 +25,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// Prepares kept while the walk goes on: some sixteen checkpoint intervals, at 256 bytes of memory each.
-const KEPT_PREPARES_MAX: usize = 16_384;
+const KEPT_PREPARES_MAX: usize = if cfg!(test) { 100 } else { 16_384 };
 /// How long to wait before the next poll when nothing was new: at 2300 prepares a second the ring wraps in 450 ms.
 const IDLE_PAUSE: Duration = Duration::from_millis(3);
 /// A poll that finds fewer prepares than this has reached the head of the log.

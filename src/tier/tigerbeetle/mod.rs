@@ -31,7 +31,7 @@ use base::Base;
 use earlier_log::EarlierLog;
 use held_log::HeldLog;
 use log_capture::{Captured, LogCapture};
-use sink::PackSink;
+use sink::{Counts, PackSink};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -80,41 +80,56 @@ pub fn backup(repository: &Arc<Repository>, data_file: &Path, options: ReadOptio
     for note in &base.notes {
         progress.note(note);
     }
-    let mut held = HeldLog::default();
+    let (mut held, mut held_earlier) = (HeldLog::default(), None);
     if let Some(manifest) = &base.manifest {
         base::refuse_other_history(manifest, &first)?;
         held = HeldLog::of(repository, manifest, first.checkpoint().header().op())?;
+        held_earlier = EarlierLog::held(repository, manifest)?;
     }
     let log = LogCapture::start(repository, data_file, options, run, held)?;
     let mut sink = PackSink::new(repository, run, &first, base.manifest, &log, progress);
-    let mut capture = capture(&mut walk, &mut sink, &log)?;
-    if capture.ends_early() {
-        let checkpoint = capture.window.superblock.checkpoint().header();
-        capture.earlier = earlier_log::store(repository, data_file, options, run, &checkpoint)?;
-    }
-    if capture.ends_early() && capture.earlier.is_none() {
-        return Err(Error::try_again(format!(
-            "the log ends at op {}, so close behind the checkpoint that a server would not start without the log before it, which is not in the ring any \
-             more: try again in a moment, or when some more requests have come",
-            capture.window.end.op()
-        )));
-    }
+    let Capture { window, log: captured } = capture(&mut walk, &mut sink, &log)?;
+    let earlier = if window.ends_early() {
+        let checkpoint = window.superblock.checkpoint().header();
+        match held_earlier.filter(|held| held.leads_to(&checkpoint)) {
+            Some(held) => Some(held),
+            None => Some(earlier_log::store(repository, data_file, options, run, &checkpoint)?.ok_or_else(|| too_early(&window))?),
+        }
+    } else {
+        None
+    };
     progress.end();
     let (packs, extents, counts) = sink.finish()?;
-    let superblock = capture.window.superblock;
-    let checkpoint = superblock.checkpoint();
-    let name =
-        CheckpointName { timeline: TIMELINE_FIRST, checkpoint_op: checkpoint.header().op(), replica: superblock.replica_index(), run };
-    let needed = |segment: &SegmentEntry| segment.name.first_op <= capture.window.end.op() && segment.name.last_op > name.checkpoint_op;
-    let (behind, beyond): (Vec<_>, Vec<_>) = capture.log.segments.into_iter().partition(needed);
-    let durable_op = durable_op_for_checkpoint(name.checkpoint_op);
-    let (log_first_op, first_restorable_op, mut segments, earlier_bytes) = match capture.earlier {
-        Some(earlier) => (earlier.first_op, superblock.commit_max(), earlier.segments, earlier.bytes_read),
-        None => (name.checkpoint_op + 1, superblock.commit_max().max(durable_op), Vec::new(), 0),
+    let superblock = &window.superblock;
+    let name = CheckpointName {
+        timeline: TIMELINE_FIRST,
+        checkpoint_op: superblock.checkpoint().header().op(),
+        replica: superblock.replica_index(),
+        run,
     };
-    segments.extend(behind);
+    let needed = |segment: &SegmentEntry| segment.name.first_op <= window.end.op() && segment.name.last_op > name.checkpoint_op;
+    let (behind, beyond): (Vec<_>, Vec<_>) = captured.segments.into_iter().partition(needed);
     take_back(repository, beyond.iter().filter(|segment| segment.name.run == run).map(|segment| segment.name.object()));
-    let summary = Summary {
+    let mut summary = summary_of(&name, &window, counts);
+    summary.bytes_read = walk.bytes_read() + captured.bytes_read;
+    let mut segments = behind;
+    if let Some(earlier) = earlier {
+        (summary.log_first_op, summary.first_restorable_op) = (earlier.first_op, superblock.commit_max());
+        summary.bytes_read += earlier.bytes_read;
+        segments = [earlier.segments, segments].concat();
+    }
+    let own = segments.iter().filter(|segment| segment.name.run == run);
+    summary.bytes_stored += own.map(|segment| segment.stored_bytes).sum::<u64>();
+    (summary.rounds, summary.began_ns, summary.ended_ns) = (walk.rounds(), began_ns, now_ns());
+    let manifest = Manifest { summary, superblock: superblock.clone(), replies: captured.replies, packs, extents, segments };
+    let stored = repository.promise(&name, &manifest)?;
+    Ok(Backup { name, summary: manifest.summary, manifest_bytes: stored.size_bytes, notes: [base.notes, walk.notes()].concat() })
+}
+
+/// What follows from the window and the counts; what the run cost is zero, and the log begins behind the checkpoint.
+fn summary_of(name: &CheckpointName, window: &Window, counts: Counts) -> Summary {
+    let (superblock, checkpoint) = (&window.superblock, window.superblock.checkpoint());
+    Summary {
         cluster: format!("{:032x}", superblock.cluster()),
         timeline: name.timeline,
         replica: name.replica,
@@ -123,39 +138,35 @@ pub fn backup(repository: &Arc<Repository>, data_file: &Path, options: ReadOptio
         checkpoint_op: name.checkpoint_op,
         checkpoint_id: checkpoint.checkpoint_id().to_string(),
         checkpoint_timestamp_ns: checkpoint.header().timestamp(),
-        log_first_op,
-        first_restorable_op,
-        recovered_to_op: capture.window.end.op(),
-        recovered_to_timestamp_ns: capture.window.end.timestamp(),
-        recovered_to_checksum: capture.window.end.checksum().to_string(),
-        commit_known_op: capture.window.commit_known_op,
+        log_first_op: name.checkpoint_op + 1,
+        first_restorable_op: superblock.commit_max().max(durable_op_for_checkpoint(name.checkpoint_op)),
+        recovered_to_op: window.end.op(),
+        recovered_to_timestamp_ns: window.end.timestamp(),
+        recovered_to_checksum: window.end.checksum().to_string(),
+        commit_known_op: window.commit_known_op,
         data_file_bytes: checkpoint.storage_size(),
         blocks: counts.blocks_stored + counts.blocks_reused,
         blocks_stored: counts.blocks_stored,
         blocks_reused: counts.blocks_reused,
-        bytes_read: walk.bytes_read() + capture.log.bytes_read + earlier_bytes,
-        bytes_stored: counts.bytes_stored
-            + segments.iter().filter(|segment| segment.name.run == run).map(|segment| segment.stored_bytes).sum::<u64>(),
-        rounds: walk.rounds(),
-        began_ns,
-        ended_ns: now_ns(),
-    };
-    let manifest = Manifest { summary, superblock: superblock.clone(), replies: capture.log.replies, packs, extents, segments };
-    let stored = repository.promise(&name, &manifest)?;
-    Ok(Backup { name, summary: manifest.summary, manifest_bytes: stored.size_bytes, notes: [base.notes, walk.notes()].concat() })
+        bytes_read: 0,
+        bytes_stored: counts.bytes_stored,
+        rounds: 0,
+        began_ns: 0,
+        ended_ns: 0,
+    }
+}
+
+fn too_early(window: &Window) -> Error {
+    Error::try_again(format!(
+        "the log ends at op {}, so close behind the checkpoint that a server would not start without the log before it, which is not in the ring any \
+         more: try again in a moment, or when some more requests have come",
+        window.end.op()
+    ))
 }
 
 struct Capture {
     window: Window,
     log: Captured,
-    earlier: Option<EarlierLog>,
-}
-
-impl Capture {
-    /// Whether a server would not start from this without the log before the checkpoint.
-    fn ends_early(&self) -> bool {
-        self.window.end.op() < durable_op_for_checkpoint(self.window.superblock.checkpoint().header().op())
-    }
 }
 
 /// Counts the rounds in which checkpoint and log did not meet.
@@ -215,14 +226,13 @@ fn capture(walk: &mut Walk, sink: &mut PackSink<'_>, log: &LogCapture) -> Result
             freshened += 1;
             continue;
         }
-        let capture = Capture { window, log: captured, earlier: None };
-        if capture.ends_early() && waited < EARLY_WAITS_MAX {
+        if window.ends_early() && waited < EARLY_WAITS_MAX {
             // Under load the few prepares that are missing come in a moment.
             waited += 1;
             std::thread::sleep(EARLY_WAIT);
             continue;
         }
-        return Ok(capture);
+        return Ok(Capture { window, log: captured });
     }
 }
 

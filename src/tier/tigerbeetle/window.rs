@@ -6,7 +6,7 @@
 
 use crate::error::{Error, Result};
 use crate::ledger::header::PrepareHeader;
-use crate::ledger::layout::prepare_max_for_checkpoint;
+use crate::ledger::layout::{durable_op_for_checkpoint, prepare_max_for_checkpoint};
 use crate::ledger::superblock::SuperBlock;
 
 /// Where checkpoint and log meet.
@@ -50,6 +50,11 @@ impl Window {
         let commit_known_op = commits.max().unwrap_or(0).max(superblock.commit_max()).min(end.op());
         let capped = headers.last().is_some_and(|last| last.op() > op_max);
         Ok(Some(Window { superblock, end, commit_known_op, capped }))
+    }
+
+    /// Whether a server would not start from this without the log before the checkpoint.
+    pub fn ends_early(&self) -> bool {
+        self.end.op() < durable_op_for_checkpoint(self.superblock.checkpoint().header().op())
     }
 }
 

@@ -97,7 +97,7 @@ fn every_flipped_byte_is_detected() {
             assert!(fixture.store.corrupt(&object, offset, mask));
             fixture.assert_detected(&[&object], &what);
             // What a restore does not need it restores without, which takes a while: not for every byte.
-            if needed_by_a_restore(&object) || offset % 64 == 0 {
+            if needed_by_a_restore(&object) || offset % 128 == 0 {
                 fixture.assert_restore_is_honest(&[&object], &what);
             }
             assert!(fixture.store.corrupt(&object, offset, mask));

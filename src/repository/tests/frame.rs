@@ -1,0 +1,133 @@
+use crate::error::Kind;
+use crate::pipeline::compress::Codec;
+use crate::pipeline::seal::TAG_BYTES;
+use crate::repository::frame::{
+    self, FRAME_PLAIN_BYTES_MAX, FRAMES_MAX, FrameRow, INDEX_NUMBER, INDEX_PLAIN_BYTES_MAX, Index, OBJECT_HEADER_BYTES, ObjectKind,
+    TRAILER_BYTES, Trailer,
+};
+use crate::repository::key::RepositoryKey;
+use proptest::prelude::*;
+
+fn row(stored_bytes: u32, plain_bytes: u32) -> FrameRow {
+    FrameRow { stored_bytes, plain_bytes, codec: Codec::Zstd }
+}
+
+#[test]
+fn an_index_beyond_its_bounds_is_refused() {
+    let encode = |frames: usize, entries: usize| Index { frames: vec![row(1, 1); frames], entries: vec![0; entries] }.encode();
+    assert!(encode(FRAMES_MAX as usize, 0).is_ok());
+    assert_eq!(encode(FRAMES_MAX as usize + 1, 0).unwrap_err().kind, Kind::Bug);
+    assert!(encode(0, INDEX_PLAIN_BYTES_MAX - 8).is_ok());
+    assert_eq!(encode(0, INDEX_PLAIN_BYTES_MAX - 7).unwrap_err().kind, Kind::Bug);
+    let too_many = [&(FRAMES_MAX + 1).to_le_bytes()[..], &[0; 4], &vec![0; (FRAMES_MAX as usize + 1) * 12]].concat();
+    assert_eq!(Index::decode(&too_many), None);
+    for beyond in [row(1, FRAME_PLAIN_BYTES_MAX as u32 + 1), row((FRAME_PLAIN_BYTES_MAX + TAG_BYTES) as u32 + 1, 1)] {
+        assert_eq!(Index::decode(&Index { frames: vec![beyond], entries: Vec::new() }.encode().unwrap()), None);
+    }
+}
+
+#[test]
+fn a_frame_larger_than_any_is_a_bug_of_ours() {
+    let key = RepositoryKey::generate().unwrap();
+    let (_, sealing) = frame::new_object(&key, ObjectKind::Pack, "x").unwrap();
+    let error = frame::seal_frame(&sealing, 0, false, &vec![0; INDEX_PLAIN_BYTES_MAX + 1], 1).unwrap_err();
+    assert_eq!(error.kind, Kind::Bug);
+}
+
+#[test]
+fn a_frame_opens_only_in_its_place() {
+    let key = RepositoryKey::generate().unwrap();
+    let (header, sealing) = frame::new_object(&key, ObjectKind::Pack, "a/name").unwrap();
+    let (sealed, row) = frame::seal_frame(&sealing, 3, false, &[7; 1000], 1).unwrap();
+    let open =
+        |sealing: &_, number, last, sealed: &[u8], row| frame::open_frame(sealing, number, last, &mut sealed.to_vec(), row, "a/name");
+    let same = frame::key_of_object(&key, ObjectKind::Pack, "a/name", &header).unwrap();
+    assert_eq!(open(&same, 3, false, &sealed, &row).unwrap(), [7; 1000]);
+    let message = |error: crate::error::Error| {
+        assert_eq!(error.kind, Kind::Damaged);
+        error.message
+    };
+    assert!(message(open(&same, 4, false, &sealed, &row).unwrap_err()).contains("a/name: frame 4 does not authenticate"));
+    assert!(message(open(&same, 3, true, &sealed, &row).unwrap_err()).contains("its index does not authenticate"));
+    assert!(message(open(&same, 3, false, &sealed[1..], &row).unwrap_err()).contains("has the wrong size"));
+    let longer = FrameRow { plain_bytes: 1001, ..row };
+    assert!(message(open(&same, 3, false, &sealed, &longer).unwrap_err()).contains("expands to 1000 bytes"));
+    for (other_key, name) in [(&key, "another/name"), (&RepositoryKey::generate().unwrap(), "a/name")] {
+        let other = frame::key_of_object(other_key, ObjectKind::Pack, name, &header).unwrap();
+        assert!(open(&other, 3, false, &sealed, &row).is_err());
+    }
+    assert!(message(frame::key_of_object(&key, ObjectKind::Segment, "a/name", &header).unwrap_err()).contains("not that of a Segment"));
+    for offset in (0..16).chain(48..OBJECT_HEADER_BYTES) {
+        let mut damaged = header;
+        damaged[offset] ^= 1;
+        assert!(frame::key_of_object(&key, ObjectKind::Pack, "a/name", &damaged).is_err(), "byte {offset}");
+    }
+    assert!(frame::key_of_object(&key, ObjectKind::Pack, "a/name", &header[1..]).is_err());
+}
+
+#[test]
+fn a_trailer_says_exactly_where_the_index_lies() {
+    let trailer = Trailer { index_offset: 100, index_stored_bytes: 50, index_plain_bytes: 70, codec: Codec::Zstd };
+    let bytes = trailer.encode();
+    assert_eq!(Trailer::decode(&bytes, 182), Some(trailer));
+    for wrong in [0, 181, 183, u64::MAX] {
+        assert_eq!(Trailer::decode(&bytes, wrong), None);
+    }
+    assert_eq!(Trailer::decode(&bytes[1..], 182), None);
+    for offset in [12, 20, 30] {
+        let mut damaged = bytes;
+        damaged[offset] = 0xff;
+        damaged[offset + 1] = 0xff;
+        assert_eq!(Trailer::decode(&damaged, 182).filter(|_| offset != 12), None, "byte {offset}");
+    }
+    let decode = |trailer: Trailer| {
+        let end =
+            trailer.index_offset.checked_add(u64::from(trailer.index_stored_bytes)).and_then(|end| end.checked_add(TRAILER_BYTES as u64));
+        Trailer::decode(&trailer.encode(), end.unwrap_or(0))
+    };
+    assert_eq!(decode(Trailer { index_offset: 63, ..trailer }), None, "inside the header");
+    assert_eq!(decode(Trailer { index_plain_bytes: INDEX_PLAIN_BYTES_MAX as u32 + 1, ..trailer }), None);
+    assert_eq!(decode(Trailer { index_stored_bytes: (INDEX_PLAIN_BYTES_MAX + TAG_BYTES) as u32 + 1, ..trailer }), None);
+    assert_eq!(decode(Trailer { index_offset: u64::MAX, ..trailer }), None);
+    assert_eq!(INDEX_NUMBER, u64::MAX);
+}
+
+fn any_row() -> impl Strategy<Value = FrameRow> {
+    (0..=(FRAME_PLAIN_BYTES_MAX + TAG_BYTES) as u32, 0..=FRAME_PLAIN_BYTES_MAX as u32, any::<bool>()).prop_map(
+        |(stored_bytes, plain_bytes, raw)| FrameRow { stored_bytes, plain_bytes, codec: if raw { Codec::Raw } else { Codec::Zstd } },
+    )
+}
+
+proptest! {
+    #[test]
+    fn every_index_reads_back(frames in prop::collection::vec(any_row(), 0..50), entries in prop::collection::vec(any::<u8>(), 0..200)) {
+        let index = Index { frames, entries };
+        prop_assert_eq!(index.frames_bytes(), index.frames.iter().map(|frame| u64::from(frame.stored_bytes)).sum::<u64>());
+        prop_assert_eq!(Index::decode(&index.encode().unwrap()), Some(index));
+    }
+
+    #[test]
+    fn any_bytes_are_an_index_that_encodes_to_them_or_none(mut bytes in prop::collection::vec(any::<u8>(), 0..400), count in 0_u8..40, tame in any::<bool>()) {
+        if tame && bytes.len() >= 8 {
+            // Otherwise nearly every count is beyond the bytes.
+            bytes[..8].copy_from_slice(&[count, 0, 0, 0, 0, 0, 0, 0]);
+        }
+        if let Some(index) = Index::decode(&bytes) {
+            prop_assert!(index.frames.len() * 12 + index.entries.len() + 8 == bytes.len());
+            prop_assert_eq!(index.encode().unwrap(), bytes);
+        }
+    }
+
+    #[test]
+    fn any_bytes_are_a_trailer_that_encodes_to_them_or_none(bytes in prop::collection::vec(any::<u8>(), 0..64), object_bytes in any::<u64>()) {
+        if let Some(trailer) = Trailer::decode(&bytes, object_bytes) {
+            prop_assert_eq!(&trailer.encode()[..], &bytes[..]);
+        }
+    }
+
+    #[test]
+    fn every_trailer_reads_back(offset in 64..u64::MAX / 2, stored in 0..=INDEX_PLAIN_BYTES_MAX as u32, plain in 0..=INDEX_PLAIN_BYTES_MAX as u32) {
+        let trailer = Trailer { index_offset: offset, index_stored_bytes: stored, index_plain_bytes: plain, codec: Codec::Raw };
+        prop_assert_eq!(Trailer::decode(&trailer.encode(), offset + u64::from(stored) + TRAILER_BYTES as u64), Some(trailer));
+    }
+}
