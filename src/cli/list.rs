@@ -3,7 +3,7 @@
 use super::backup::summary_json;
 use super::output::{Report, table};
 use super::repository::RepositoryArguments;
-use crate::error::Result;
+use crate::error::{Kind, Result};
 use crate::repository::Options;
 use crate::repository::manifest::Manifest;
 use crate::units::{bytes_text, time_text};
@@ -21,8 +21,25 @@ pub struct ListArguments {
 pub fn run(arguments: &ListArguments) -> Result<Report> {
     let repository = arguments.repository.open(Options::default())?;
     let (mut rows, mut backups) = (Vec::new(), Vec::new());
-    for name in repository.checkpoints()? {
-        let summary = Manifest::read_summary(&repository, &name)?;
+    let mut failure = None;
+    for name in repository.backups()? {
+        let summary = match Manifest::read_summary(&repository, &name) {
+            Ok(summary) => summary,
+            Err(error) if error.kind == Kind::Damaged => {
+                let damaged = vec![
+                    name.checkpoint_op.to_string(),
+                    "damaged or lost".into(),
+                    "-".into(),
+                    name.replica.to_string(),
+                    name.timeline.to_string(),
+                ];
+                rows.push([damaged, vec!["-".into(), "-".into(), name.run.to_string()]].concat());
+                backups.push(json!({ "name": name.object(), "error": error.message }));
+                failure.get_or_insert(error);
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
         rows.push(vec![
             summary.checkpoint_op.to_string(),
             format!("{}..{}", summary.first_restorable_op, summary.recovered_to_op),
@@ -47,5 +64,6 @@ pub fn run(arguments: &ListArguments) -> Result<Report> {
         let of = cluster.as_deref().map(|cluster| format!(" of cluster {cluster}")).unwrap_or_default();
         format!("{} backups{of} in {}\n\n{}", rows.len(), repository.describe(), table(&header, &rows))
     };
-    Ok(Report::new(text, json!({ "repository": repository.describe(), "cluster": cluster, "backups": backups })))
+    let report = Report::new(text, json!({ "repository": repository.describe(), "cluster": cluster, "backups": backups }));
+    Ok(Report { failure, ..report })
 }

@@ -51,7 +51,7 @@ impl UncheckedHeader {
     /// Reads a header object.
     ///
     /// # Errors
-    /// [`Error::input`] for a newer format or something that is no Amber repository, [`Error::damaged`] for a header of wrong size.
+    /// [`Error::damaged`] for whatever is not the header of this version: a newer version cannot be told from a flipped bit without its code.
     pub fn decode(bytes: &[u8], store: &str) -> Result<UncheckedHeader> {
         let foreign =
             || Error::damaged(format!("{store}: amber/repository is not an Amber header: it is damaged or something else wrote it"));

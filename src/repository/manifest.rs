@@ -27,6 +27,8 @@ const SECTION_REPLIES: u8 = 3;
 const SECTION_PACKS: u8 = 4;
 const SECTION_EXTENTS: u8 = 5;
 const SECTION_SEGMENTS: u8 = 6;
+/// Sections from here on are extras of a newer writer, which a reader that does not know them leaves out.
+const SECTION_OPTIONAL: u8 = 128;
 const PACK_ROW_BYTES: usize = 64;
 const EXTENT_ROW_BYTES: usize = 40;
 const SEGMENT_ROW_BYTES: usize = 72;
@@ -35,7 +37,6 @@ const TABLE_FRAME_BYTES: usize = 1024 * 1024;
 
 /// What a listing shows of a backup. Checksums and ids are hexadecimal, because JSON numbers do not hold 128 bits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Summary {
     /// The cluster, 32 hexadecimal digits.
     pub cluster: String,
@@ -164,6 +165,7 @@ impl Manifest {
                 SECTION_PACKS => decode_rows(&frame, PACK_ROW_BYTES, decode_pack, &mut packs),
                 SECTION_EXTENTS => decode_rows(&frame, EXTENT_ROW_BYTES, decode_extent, &mut extents),
                 SECTION_SEGMENTS => decode_rows(&frame, SEGMENT_ROW_BYTES, decode_segment, &mut segments),
+                SECTION_OPTIONAL.. => Some(()),
                 _ => None,
             };
             understood.ok_or_else(|| wrong(&format!("frame {number} (section {section}) does not decode")))?;

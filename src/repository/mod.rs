@@ -33,8 +33,8 @@ use std::sync::Arc;
 
 /// Objects asked for in one listing request: S3 answers at most so many.
 const LIST_PAGE: usize = 1000;
-/// Random bits of a run's number; the 41 above them count milliseconds until the year 2039.
-const RUN_RANDOM_BITS: u32 = 23;
+/// Random bits of a run's number; the 42 above them count milliseconds until the year 2109.
+const RUN_RANDOM_BITS: u32 = 22;
 /// A header or key object larger than this is none.
 const SMALL_OBJECT_BYTES_MAX: u64 = 4096;
 
@@ -71,7 +71,7 @@ impl From<StoreError> for Error {
     fn from(error: StoreError) -> Error {
         let message = error.to_string();
         match error {
-            StoreError::NotFound { .. } | StoreError::Short { .. } => Error::damaged(message),
+            StoreError::NotFound { .. } | StoreError::Short { .. } | StoreError::Damaged { .. } => Error::damaged(message),
             StoreError::Refused { .. } => Error::input(message),
             StoreError::Unavailable { .. } | StoreError::Corrupted { .. } => Error::try_again(message),
         }

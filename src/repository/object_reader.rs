@@ -133,14 +133,11 @@ impl<'a> ObjectReader<'a> {
 
 /// A range of the object, out of the tail in hand if it lies there.
 fn fetch(store: &dyn Store, name: &str, tail: &Bytes, tail_offset: u64, offset: u64, length: u64) -> Result<Bytes> {
-    if offset >= tail_offset {
-        let begin = (offset - tail_offset) as usize;
-        let end = begin.saturating_add(length as usize);
-        if end <= tail.len() {
-            return Ok(tail.slice(begin..end));
-        }
+    let within = offset.checked_sub(tail_offset).map(|begin| begin as usize..begin.saturating_add(length) as usize);
+    match within.filter(|range| range.end <= tail.len()) {
+        Some(range) => Ok(tail.slice(range)),
+        None => Ok(store.get_range(name, offset, length)?),
     }
-    Ok(store.get_range(name, offset, length)?)
 }
 
 /// Size and digest of an object as it is stored, read whole, part by part.

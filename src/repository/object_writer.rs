@@ -47,6 +47,32 @@ pub fn object_digest(parts: &[Digest]) -> Digest {
 type FrameResult = (u64, Result<(Vec<u8>, FrameRow)>);
 type PartResult = (usize, Result<Part>);
 
+/// Who waits for a task hears of it also when its thread panics: without that it would wait for ever.
+struct Answer<K: Copy, T> {
+    number: K,
+    waiting: Option<Sender<(K, Result<T>)>>,
+}
+
+impl<K: Copy, T> Answer<K, T> {
+    fn to(waiting: &Sender<(K, Result<T>)>, number: K) -> Answer<K, T> {
+        Answer { number, waiting: Some(waiting.clone()) }
+    }
+
+    fn send(mut self, result: Result<T>) {
+        if let Some(waiting) = self.waiting.take() {
+            let _ = waiting.send((self.number, result));
+        }
+    }
+}
+
+impl<K: Copy, T> Drop for Answer<K, T> {
+    fn drop(&mut self) {
+        if let Some(waiting) = self.waiting.take() {
+            let _ = waiting.send((self.number, Err(Error::bug("a thread panicked"))));
+        }
+    }
+}
+
 /// An object being written.
 pub struct ObjectWriter {
     name: String,
@@ -120,12 +146,12 @@ impl ObjectWriter {
         while self.in_work >= FRAMES_IN_WORK_MAX {
             self.take_frame(true)?;
         }
-        let (sealing, results, level) = (Arc::clone(&self.sealing), self.frame_results.0.clone(), self.repository.level);
+        let (sealing, answer, level) = (Arc::clone(&self.sealing), Answer::to(&self.frame_results.0, number), self.repository.level);
         let queued = self.repository.workers.submit(move || {
             let sealed = frame::seal_frame(&sealing, number, false, plain.as_ref(), level);
             // The buffer goes back to its arena before anybody is told.
             drop(plain);
-            let _ = results.send((number, sealed));
+            answer.send(sealed);
         });
         if !queued {
             return Err(Error::bug("the workers are gone"));
@@ -250,14 +276,14 @@ impl PartSender {
             Some(multipart) => Arc::clone(multipart),
             None => Arc::clone(self.multipart.insert(Arc::new(self.store.begin_multipart(&self.name)?))),
         };
-        let (slot, results) = (self.begun, self.results.0.clone());
+        let (slot, answer) = (self.begun, Answer::to(&self.results.0, self.begun));
         self.begun += 1;
         self.in_flight += 1;
         self.sent.push(None);
         let queued = repository.uploads.submit(move || {
             let result = transfer(&**multipart, slot, &pieces);
             drop(multipart);
-            let _ = results.send((slot, result));
+            answer.send(result);
         });
         if queued { Ok(()) } else { Err(Error::bug("the upload threads are gone")) }
     }

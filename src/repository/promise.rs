@@ -42,6 +42,20 @@ impl Repository {
         Ok(Some(cluster))
     }
 
+    /// Checks that the repository is this cluster's, or nobody's yet.
+    ///
+    /// # Errors
+    /// [`Error::input`] when it belongs to another cluster.
+    pub fn check_cluster(&self, cluster: u128) -> Result<()> {
+        match self.cluster()? {
+            Some(bound) if bound != cluster => Err(Error::input(format!(
+                "{} belongs to cluster {bound}, the data file to cluster {cluster}: use the right file, or a repository of its own for each cluster",
+                self.describe()
+            ))),
+            _ => Ok(()),
+        }
+    }
+
     /// Binds a new repository to a cluster, or checks that it is this one's.
     ///
     /// # Errors
@@ -56,13 +70,7 @@ impl Repository {
                 Err(error) => return Err(error),
             },
         };
-        if bound == cluster {
-            return Ok(());
-        }
-        Err(Error::input(format!(
-            "{} belongs to cluster {bound}, the data file to cluster {cluster}: use the right file, or a repository of its own for each cluster",
-            self.describe()
-        )))
+        if bound == cluster { Ok(()) } else { self.check_cluster(cluster) }
     }
 
     fn write_cluster(self: &Arc<Self>, cluster: u128) -> Result<()> {

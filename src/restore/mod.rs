@@ -142,7 +142,9 @@ fn superblock_for(original: &SuperBlock, role: Role, headers: &[PrepareHeader]) 
     let knows_more = original.view_headers().any(|header| header.op() > end.op()) || original.commit_max() > end.op();
     // The log ends so close behind the checkpoint that the server must be told how much of it is committed: all of it, being restored to.
     let ends_close = end.op() < plainly_durable_op_for_checkpoint(checkpoint.op());
-    if knows_more || ends_close {
+    // In the middle of a view change a server would choose its head from the superblock, not from the log that was restored.
+    let changes_view = original.log_view() != original.view() || end.view() > original.log_view();
+    if knows_more || ends_close || changes_view {
         let mut newest: Vec<PrepareHeader> = headers.iter().rev().take(VIEW_HEADERS_SUFFIX_MAX).copied().collect();
         if newest.is_empty() {
             newest.push(checkpoint);

@@ -23,21 +23,34 @@ pub enum Point {
     Time(u64),
 }
 
-impl Point {
+/// A point that must be searched for.
+#[derive(Debug, Clone, Copy)]
+enum Moment {
+    Op(u64),
+    Time(u64),
+}
+
+impl Moment {
     fn text(self) -> String {
         match self {
-            Point::Newest => "the newest op".into(),
-            Point::Op(op) => format!("op {op}"),
-            Point::Time(timestamp_ns) => format!("time {}", time_text(timestamp_ns)),
+            Moment::Op(op) => format!("op {op}"),
+            Moment::Time(timestamp_ns) => format!("time {}", time_text(timestamp_ns)),
         }
     }
 
     /// Whether all that a backup holds lies before it.
     fn is_behind(self, summary: &Summary) -> bool {
         match self {
-            Point::Newest => false,
-            Point::Op(op) => summary.recovered_to_op < op,
-            Point::Time(timestamp_ns) => summary.recovered_to_timestamp_ns < timestamp_ns,
+            Moment::Op(op) => summary.recovered_to_op < op,
+            Moment::Time(timestamp_ns) => summary.recovered_to_timestamp_ns < timestamp_ns,
+        }
+    }
+
+    /// Whether it lies between a backup's ends.
+    fn is_within(self, summary: &Summary) -> bool {
+        match self {
+            Moment::Op(op) => (summary.first_restorable_op..=summary.recovered_to_op).contains(&op),
+            Moment::Time(timestamp_ns) => (summary.checkpoint_timestamp_ns..=summary.recovered_to_timestamp_ns).contains(&timestamp_ns),
         }
     }
 }
@@ -60,9 +73,14 @@ pub struct Selected {
 /// # Errors
 /// [`Error::input`] when no backup holds the point, naming the nearest restorable points; [`Error::damaged`] when a damaged one might.
 pub fn select(repository: &Repository, point: Point) -> Result<Selected> {
-    if point != Point::Newest {
-        return by_point(repository, point);
+    match point {
+        Point::Newest => by_newest(repository),
+        Point::Op(op) => by_moment(repository, Moment::Op(op)),
+        Point::Time(timestamp_ns) => by_moment(repository, Moment::Time(timestamp_ns)),
     }
+}
+
+fn by_newest(repository: &Repository) -> Result<Selected> {
     let newest = repository.newest_checkpoint()?;
     // Taking an older one instead would lose, without a word, what the damaged one reached.
     if let Some((name, error)) = newest.damaged.first() {
@@ -78,7 +96,7 @@ pub fn select(repository: &Repository, point: Point) -> Result<Selected> {
     Ok(Selected { name, manifest: Manifest::read(repository, &name, None)?, op: summary.recovered_to_op, notes: Vec::new() })
 }
 
-fn by_point(repository: &Repository, point: Point) -> Result<Selected> {
+fn by_moment(repository: &Repository, moment: Moment) -> Result<Selected> {
     let names = repository.backups()?;
     if names.is_empty() {
         return Err(no_backup(repository));
@@ -90,52 +108,46 @@ fn by_point(repository: &Repository, point: Point) -> Result<Selected> {
         if search.below.map(|(op, _)| op).max(found_above).is_some_and(|op| reach <= op) {
             break;
         }
-        let Some((summary, found)) = search.opened(name, look_into(repository, name, point))? else { continue };
+        let Some((summary, found)) = search.opened(name, look_into(repository, name, moment))? else { continue };
         match found {
             // What was committed when it was captured is the same in every backup.
             Some(found) if found.op <= summary.commit_known_op => return Ok(search.done(found)),
             Some(found) => {
                 uncertain.get_or_insert(found);
             }
-            None => search.consider(name, &summary, point),
+            None => search.consider(name, &summary, moment),
         }
     }
     match uncertain {
         Some(found) => {
-            let found = newest_of(repository, point, found)?;
+            let found = newest_of(repository, moment, found)?;
             Ok(search.done(found))
         }
-        None => Err(search.refusal(repository, point)),
+        None => Err(search.refusal(repository, moment)),
     }
 }
 
 /// A backup's summary, and if it holds the point all else.
-fn look_into(repository: &Repository, name: &CheckpointName, point: Point) -> Result<(Summary, Option<Selected>)> {
+fn look_into(repository: &Repository, name: &CheckpointName, moment: Moment) -> Result<(Summary, Option<Selected>)> {
     let summary = Manifest::read_summary(repository, name)?;
-    let may_hold = match point {
-        Point::Newest => false,
-        Point::Op(op) => (summary.first_restorable_op..=summary.recovered_to_op).contains(&op),
-        Point::Time(timestamp_ns) => (summary.checkpoint_timestamp_ns..=summary.recovered_to_timestamp_ns).contains(&timestamp_ns),
-    };
-    if !may_hold {
+    if !moment.is_within(&summary) {
         return Ok((summary, None));
     }
     let manifest = Manifest::read(repository, name, None)?;
-    let op = match point {
-        Point::Time(timestamp_ns) => log::op_at(repository, &manifest, timestamp_ns)?,
-        Point::Op(op) => op,
-        Point::Newest => summary.recovered_to_op,
+    let op = match moment {
+        Moment::Op(op) => op,
+        Moment::Time(timestamp_ns) => log::op_at(repository, &manifest, timestamp_ns)?,
     };
     // Before the first op the ledger is empty: whoever gives such a time has mistyped it, and op 0 can be asked for by its number.
-    let before_all = op == 0 && matches!(point, Point::Time(_));
+    let before_all = op == 0 && matches!(moment, Moment::Time(_));
     let found = (op >= summary.first_restorable_op && !before_all).then(|| Selected { name: *name, manifest, op, notes: Vec::new() });
     Ok((summary, found))
 }
 
 /// Only backups that did not see it committed hold the op, and a view change may have replaced it: the newest backup knows, if it holds it.
-fn newest_of(repository: &Repository, point: Point, found: Selected) -> Result<Selected> {
+fn newest_of(repository: &Repository, moment: Moment, found: Selected) -> Result<Selected> {
     let Some((newest, _)) = repository.newest_checkpoint()?.best.filter(|(newest, _)| *newest != found.name) else { return Ok(found) };
-    Ok(look_into(repository, &newest, point)?.1.unwrap_or(found))
+    Ok(look_into(repository, &newest, moment)?.1.unwrap_or(found))
 }
 
 /// What a search has seen that was not what it looks for.
@@ -161,8 +173,8 @@ impl Search {
         }
     }
 
-    fn consider(&mut self, name: &CheckpointName, summary: &Summary, point: Point) {
-        if point.is_behind(summary) {
+    fn consider(&mut self, name: &CheckpointName, summary: &Summary, moment: Moment) {
+        if moment.is_behind(summary) {
             self.below = self.below.max(Some((summary.recovered_to_op, summary.recovered_to_timestamp_ns)));
         } else if self.above.is_none_or(|(best, _)| summary.first_restorable_op < best) {
             self.above = Some((summary.first_restorable_op, *name));
@@ -173,7 +185,7 @@ impl Search {
         Selected { notes: self.damaged, ..found }
     }
 
-    fn refusal(&self, repository: &Repository, point: Point) -> Error {
+    fn refusal(&self, repository: &Repository, moment: Moment) -> Error {
         let below = self.below.map(|(op, timestamp_ns)| format!("{} before it", point_text(op, timestamp_ns)));
         let above = self.above.map(|(op, name)| {
             let manifest = Manifest::read(repository, &name, None);
@@ -182,7 +194,7 @@ impl Search {
         });
         let nearest: Vec<String> = below.into_iter().chain(above).collect();
         let nearest = if nearest.is_empty() { "none".into() } else { nearest.join(" and ") };
-        let refusal = format!("{} is not restorable from this repository; the nearest restorable points are {nearest}", point.text());
+        let refusal = format!("{} is not restorable from this repository; the nearest restorable points are {nearest}", moment.text());
         if self.damaged.is_empty() { Error::input(refusal) } else { Error::damaged(format!("{refusal}; {}", self.damaged.join("; "))) }
     }
 }

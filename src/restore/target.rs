@@ -37,7 +37,8 @@ impl Target {
             Ok(metadata) if metadata.is_dir() => {
                 return Err(Error::input(format!("{}: it is a directory; give the name of a file", path.display())));
             }
-            Ok(_) if !overwrite => {
+            Ok(_) if overwrite => refuse_in_use(path)?,
+            Ok(_) => {
                 return Err(Error::input(format!(
                     "{}: the file exists, and nothing is overwritten unseen: choose another name, or give --overwrite",
                     path.display()
@@ -84,17 +85,34 @@ impl Target {
 
     /// Gives the file its name. Durable when this returns.
     pub fn commit(mut self) -> Result<()> {
-        let flags = if self.overwrite { RenameFlags::empty() } else { RenameFlags::NOREPLACE };
-        rustix::fs::renameat_with(CWD, &self.temporary, CWD, &self.path, flags)
-            .map_err(|error| self.failed(&format!("rename to {}", self.path.display()), error.into()))?;
+        if self.overwrite {
+            refuse_in_use(&self.path)?;
+        }
+        self.rename().map_err(|error| self.failed(&format!("rename to {}", self.path.display()), error.into()))?;
         self.committed = true;
         let synced = File::open(folder_of(&self.path)).and_then(|folder| folder.sync_all());
         synced.map_err(|error| self.failed("sync the folder", error))
     }
 
+    fn rename(&self) -> rustix::io::Result<()> {
+        if self.overwrite {
+            return rustix::fs::renameat(CWD, &self.temporary, CWD, &self.path);
+        }
+        match rustix::fs::renameat_with(CWD, &self.temporary, CWD, &self.path, RenameFlags::NOREPLACE) {
+            // Network file systems: a hard link does not replace anything either.
+            Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS | rustix::io::Errno::OPNOTSUPP) => {
+                rustix::fs::linkat(CWD, &self.temporary, CWD, &self.path, rustix::fs::AtFlags::empty())?;
+                rustix::fs::unlinkat(CWD, &self.temporary, rustix::fs::AtFlags::empty())
+            }
+            renamed => renamed,
+        }
+    }
+
     fn failed(&self, action: &str, error: std::io::Error) -> Error {
         let hint = if error.kind() == std::io::ErrorKind::StorageFull { ": make room, or restore to another disk" } else { "" };
-        Error::input(format!("{}: {action}: {error}{hint}", self.temporary.display()))
+        let message = format!("{}: {action}: {error}{hint}", self.temporary.display());
+        // EIO: the disk, not the command, is at fault.
+        if error.raw_os_error() == Some(5) { Error::damaged(message) } else { Error::input(message) }
     }
 }
 
@@ -104,6 +122,17 @@ impl Drop for Target {
             // Should that fail, the next restore to this name removes it.
             let _ = std::fs::remove_file(&self.temporary);
         }
+    }
+}
+
+/// A file that a running server has locked must not be replaced: the server would go on in a file that has no name any more.
+fn refuse_in_use(path: &Path) -> Result<()> {
+    let Ok(file) = File::open(path) else { return Ok(()) };
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            Err(Error::input(format!("{}: a running server has this file open: stop it, or choose another name", path.display())))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -22,7 +22,7 @@ use std::time::Duration;
 /// Block buffers: 32 MiB, enough for depth on the disk and for what the workers hold.
 const BUFFERS: u16 = 64;
 /// Rounds without end would be a capture that never says that it cannot: at this many the node is too fast for this machine.
-const ROUNDS_MAX: u32 = 1000;
+const ROUNDS_MAX: u32 = if cfg!(test) { 20 } else { 1000 };
 /// Rounds that fail at the same checkpoint before it is called damage. Between them the node has time to finish what it was writing.
 const ROUNDS_AT_REST_MAX: u32 = 4;
 /// Pause before a round at the same checkpoint.

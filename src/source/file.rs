@@ -10,6 +10,7 @@ use crate::memory::arena::{Arena, Buffer};
 use rustix::fs::OFlags;
 use std::collections::VecDeque;
 use std::fs::File;
+use std::io::{Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -92,7 +93,8 @@ impl Reader {
 
     /// The file's length now.
     pub fn file_bytes(&self) -> Result<u64, SourceError> {
-        self.file.metadata().map(|metadata| metadata.len()).map_err(|error| SourceError::io(&self.path, "size", error))
+        // Seeking, because a block device has no length in its metadata.
+        (&self.file).seek(SeekFrom::End(0)).map_err(|error| SourceError::io(&self.path, "size", error))
     }
 
     /// Begins a read of `length` bytes (a multiple of 4096, as is `offset`) if a buffer is free; `false` otherwise.

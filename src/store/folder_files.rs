@@ -246,6 +246,15 @@ impl Files {
             }
             Errno::NOSPC | Errno::DQUOT => unavailable(format!("the disk is full ({}): make room or raise the quota", self.free_space())),
             Errno::AGAIN => unavailable(format!("another process has held {RESERVED_PART}/{LOCK_LEAF} for {} s", GATE_WAIT_MAX.as_secs())),
+            Errno::IO | Errno::BADMSG | Errno::UCLEAN => StoreError::Damaged {
+                store: self.describe(),
+                action,
+                name: name.to_owned(),
+                reason: format!(
+                    "the disk cannot read or write it ({}): check the disk, copy what is whole elsewhere",
+                    std::io::Error::from(error)
+                ),
+            },
             other => unavailable(std::io::Error::from(other).to_string()),
         }
     }

@@ -206,7 +206,8 @@ fn errors_say_what_to_do() {
     let text = |errno| files.error("put", "a", errno).to_string();
     assert!(text(Errno::NOSPC).contains("bytes and"), "{}", text(Errno::NOSPC));
     assert!(matches!(files.error("put", "a", Errno::DQUOT), StoreError::Unavailable { .. }));
-    assert!(matches!(files.error("put", "a", Errno::IO), StoreError::Unavailable { .. }));
+    assert!(matches!(files.error("get", "a", Errno::IO), StoreError::Damaged { .. }));
+    assert!(matches!(files.error("put", "a", Errno::NOMEM), StoreError::Unavailable { .. }));
     assert!(matches!(files.error("put", "a", Errno::AGAIN), StoreError::Unavailable { .. }));
     for errno in [Errno::ACCESS, Errno::ROFS, Errno::XDEV, Errno::NAMETOOLONG, Errno::LOOP, Errno::INVAL] {
         assert!(matches!(files.error("put", "a", errno), StoreError::Refused { .. }), "{errno}");

@@ -120,6 +120,18 @@ pub enum StoreError {
         /// What the store or the network said.
         reason: String,
     },
+    /// The medium cannot give the object's bytes back.
+    #[error("{store}: {action} {name}: {reason}")]
+    Damaged {
+        /// Which store.
+        store: String,
+        /// What was tried.
+        action: &'static str,
+        /// The object.
+        name: String,
+        /// What the system said.
+        reason: String,
+    },
     /// The server got other bytes than were sent (it compared the digest), also after retries.
     #[error("{store}: {action} {name}: the bytes arrived changed: {reason}")]
     Corrupted {

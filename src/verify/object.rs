@@ -57,7 +57,9 @@ impl Job {
                 return Err(Error::damaged(format!("it has {} bytes, its manifest says {size_bytes}: it was cut or swapped", found.0)));
             }
             if found.1 != digest {
-                return Err(Error::damaged("its bytes are not those that were stored: the digest differs"));
+                return Err(Error::damaged(
+                    "its bytes are not those that were stored: the digest differs. Delete it, and the next backup stores anew what it needs of it",
+                ));
             }
             if full { self.open(repository) } else { Ok(()) }
         };

@@ -68,7 +68,8 @@ fn chain(
     roots: &mut Vec<BlockReference>,
     previous: &mut dyn FnMut(Block<'_>) -> Result<Option<BlockReference>, LedgerError>,
 ) -> Result<()> {
-    let limit = roots.len() as u64 + count.min(manifest.extents.len() as u64);
+    // One more than there are extents, so that a list that goes on beyond them is looked for, and not found.
+    let limit = roots.len() as u64 + count.min(manifest.extents.len() as u64 + 1);
     let mut next = last;
     while let Some(reference) = next.filter(|_| (roots.len() as u64) < limit) {
         let location = find(manifest, reference)?.location;

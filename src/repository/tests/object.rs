@@ -53,18 +53,18 @@ fn objects_of_all_shapes_read_back() {
 #[test]
 fn a_large_object_goes_in_parts() {
     let (store, repository) = repository();
-    // What does not compress, with frames that straddle the borders of parts: three parts and a little.
-    let frames: Vec<Vec<u8>> = (0..26).map(|number| noise(1_000_000, number + 1)).collect();
+    // What does not compress, with frames that straddle the borders of parts; more parts than may be in flight.
+    let frames: Vec<Vec<u8>> = (0..42).map(|number| noise(1_000_000, number + 1)).collect();
     let stored = write(&repository, &frames, &[1; 28]).unwrap();
     let bytes = store.bytes(NAME).unwrap();
     let parts: Vec<[u8; 32]> = bytes.chunks(PART_BYTES).map(digest_of).collect();
-    assert_eq!(parts.len(), 4);
+    assert_eq!(parts.len(), 6);
     assert_eq!((stored.size_bytes, stored.digest), (bytes.len() as u64, object_digest(&parts)));
     assert_eq!(digest_stored(&repository, NAME).unwrap(), (stored.size_bytes, stored.digest));
     let object = read(&repository).unwrap();
     assert_eq!(object.frames(7, 3).unwrap(), frames[7..10]);
-    assert_eq!(object.frames(25, 1).unwrap(), frames[25..]);
-    assert_eq!(object.frames(0, 26).unwrap(), frames);
+    assert_eq!(object.frames(41, 1).unwrap(), frames[41..]);
+    assert_eq!(object.frames(0, 42).unwrap(), frames);
 }
 
 /// How much plain noise makes an object of exactly one part: header, tag, index and trailer take the rest.
@@ -169,10 +169,39 @@ fn an_index_that_does_not_fit_its_frames_is_damage() {
     assert!(error.kind == Kind::Damaged && error.message.contains("does not fit its frames"), "{error}");
 }
 
+/// A frame whose bytes cannot be had on a worker.
+struct Bomb;
+
+impl AsRef<[u8]> for Bomb {
+    fn as_ref(&self) -> &[u8] {
+        assert_ne!(std::thread::current().name(), Some("amber-worker"), "on purpose");
+        &[]
+    }
+}
+
+#[test]
+fn a_worker_that_panics_ends_the_object_and_nobody_waits_for_ever() {
+    let (store, repository) = repository();
+    let mut writer = ObjectWriter::create(&repository, ObjectKind::Pack, NAME.to_owned()).unwrap();
+    writer.push(Bomb).unwrap();
+    let error = writer.finish(Vec::new()).map(|_| ()).unwrap_err();
+    assert!(error.kind == Kind::Bug && error.message.contains("panicked"), "{error}");
+    assert_eq!(store.bytes(NAME), None);
+    // The only worker is gone by now, or will be before it takes another task.
+    let mut writer = ObjectWriter::create(&repository, ObjectKind::Pack, NAME.to_owned()).unwrap();
+    let refused = (0..100).find_map(|_| writer.push(vec![1]).err()).unwrap();
+    assert_eq!(refused.kind, Kind::Bug);
+}
+
+#[test]
+fn a_store_that_fails_on_purpose_is_a_store_otherwise() {
+    crate::store::contract::contract(Arc::new(FaultyStore::new(&MemoryStore::new())));
+}
+
 #[test]
 fn many_threads_write_what_one_does() {
     let (store, _) = repository();
-    let many = crate::repository::Options { workers: 4, transfers: 3, ..options() };
+    let many = crate::repository::Options { workers: 8, transfers: 3, ..options() };
     let repository = Repository::open(Arc::new(store), &secret(), many).unwrap();
     let frames: Vec<Vec<u8>> = (0..200).map(|number| noise(100_000, number + 1)).collect();
     write(&repository, &frames, b"").unwrap();

@@ -13,17 +13,26 @@ use crate::source::extent::{BlockSink, CheckedBlock};
 use crate::source::file::ReadOptions;
 use std::collections::BTreeMap;
 
+/// A block that was handed on.
+type ReadBlock = (BlockReference, Vec<u8>);
+
 /// Takes a checkpoint, and does something at the beginning of each round.
 #[derive(Default)]
 struct Taker<'a> {
     /// Extents in the order in which they came: root and blocks.
-    extents: Vec<(BlockReference, Vec<(BlockReference, Vec<u8>)>)>,
+    extents: Vec<(BlockReference, Vec<ReadBlock>)>,
     open: Option<BlockReference>,
     abandoned: u32,
     expected: u64,
     rounds: u32,
     at_round: Option<Box<dyn FnMut(u32) + 'a>>,
     refuse_block: bool,
+}
+
+impl<'a> Taker<'a> {
+    fn at_each_round(action: impl FnMut(u32) + 'a) -> Taker<'a> {
+        Taker { at_round: Some(Box::new(action)), ..Taker::default() }
+    }
 }
 
 impl BlockSink for Taker<'_> {
@@ -169,12 +178,11 @@ fn a_node_that_moves_on_is_followed() {
     let next = crate::tier::sample::next_checkpoint(&sample, 0).unwrap();
     let data_file = DataFile::new(&next, "/dev/shm");
     data_file.lay_out(&sample);
-    let mut taker = Taker::default();
-    taker.at_round = Some(Box::new(|round| match round {
+    let mut taker = Taker::at_each_round(|round| match round {
         // The block is being rewritten while the first round goes on, for the next checkpoint.
         1 => data_file.write(offset(5) + 300, &[0xff]),
         _ => data_file.lay_out(&next),
-    }));
+    });
     let mut walk = Walk::open(&data_file.path(), ReadOptions::default()).unwrap();
     let superblock = walk.run(&mut taker).unwrap();
     assert_eq!(superblock.checkpoint().header().op(), 959, "the superblock that the complete round began with");
@@ -194,18 +202,88 @@ fn damage_at_rest_is_told_from_a_node_that_moves() {
         })
     };
     data_file.write(offset(5) + 300, &[0xff]);
-    let mut taker = Taker::default();
-    taker.at_round = Some(Box::new(|round| {
+    let mut taker = Taker::at_each_round(|round| {
         if round <= 6 {
             let zone = crate::ledger::image::superblock_zone(&SuperBlock::check(&resealed(round).superblock).unwrap());
             data_file.write(0, &zone);
         }
-    }));
+    });
     let error = walk(&data_file, ReadOptions::default(), &mut taker).unwrap_err();
     assert!(matches!(error, SourceError::Damaged { .. }), "{error}");
     drop(taker.at_round.take());
     assert_eq!(taker.rounds, 6 + 4, "as long as the superblock moves there is hope; then four rounds");
     assert_eq!(taker.abandoned, 10);
+}
+
+#[test]
+fn a_node_that_is_always_faster_ends_the_walk() {
+    let sample = SampleFile::new(7, 3);
+    let data_file = DataFile::new(&sample, "/dev/shm");
+    data_file.write(offset(5) + 300, &[0xff]);
+    let mut taker = Taker::at_each_round(|round| {
+        let moved = crate::tier::sample::edited(&sample, |bytes| {
+            bytes[96 + 496] = round as u8;
+            bytes[40..48].copy_from_slice(&u64::from(round + 1).to_le_bytes());
+        });
+        data_file.write(0, &crate::ledger::image::superblock_zone(&SuperBlock::check(&moved.superblock).unwrap()));
+    });
+    let error = walk(&data_file, ReadOptions::default(), &mut taker).unwrap_err();
+    assert!(matches!(&error, SourceError::NotNow { .. }) && error.to_string().contains("after 20 rounds"), "{error}");
+}
+
+/// Gives its blocks to a thread that lets them go only when it has nearly all the buffers there are.
+struct Hoarder {
+    blocks: std::sync::mpsc::Sender<CheckedBlock>,
+    taken: u32,
+}
+
+impl BlockSink for Hoarder {
+    fn holds(&mut self, _root: BlockReference) -> bool {
+        false
+    }
+    fn begin_extent(&mut self, _root: BlockReference) -> Result<()> {
+        Ok(())
+    }
+    fn block(&mut self, _reference: BlockReference, block: CheckedBlock) -> Result<()> {
+        self.taken += 1;
+        self.blocks.send(block).unwrap();
+        Ok(())
+    }
+    fn end_extent(&mut self) -> Result<()> {
+        Ok(())
+    }
+    fn abandon_extent(&mut self) {}
+}
+
+impl CheckpointSink for Hoarder {
+    fn begin_round(&mut self, _superblock: &SuperBlock) -> Result<()> {
+        Ok(())
+    }
+    fn expect_extents(&mut self, _extents: u64) {}
+}
+
+#[test]
+fn a_reader_without_buffers_waits_for_one_to_come_back() {
+    let data_file = DataFile::new(&with_large_table(300), "/dev/shm");
+    for options in ALL_OPTIONS {
+        let (blocks, received) = std::sync::mpsc::channel();
+        let hoard = std::thread::spawn(move || {
+            let mut held = Vec::new();
+            for block in received {
+                held.push(block);
+                // Of 64 buffers two hold index blocks that were read ahead: now all are out.
+                if held.len() == 62 {
+                    (0..10_000).for_each(|_| std::thread::yield_now());
+                    held.clear();
+                }
+            }
+        });
+        let mut sink = Hoarder { blocks, taken: 0 };
+        Walk::open(&data_file.path(), options).unwrap().run(&mut sink).unwrap();
+        assert_eq!(sink.taken, 5 + 301 + 2 + 2);
+        drop(sink);
+        hoard.join().unwrap();
+    }
 }
 
 #[test]

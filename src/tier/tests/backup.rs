@@ -1,6 +1,7 @@
 use super::{Fixture, push};
-use crate::ledger::sample::{SampleFile, headers_of, sample_timestamp};
+use crate::ledger::sample::{Roots, SampleFile, headers_of, root_header, sample_timestamp, superblock_bytes};
 use crate::progress::{Progress, Silent};
+use crate::repository::manifest::Manifest;
 use crate::repository::name::{CHECKPOINTS, PACKS, RECEIPTS, SEGMENTS};
 use crate::source::file::ReadOptions;
 use crate::store::memory::MemoryStore;
@@ -146,6 +147,27 @@ fn a_backup_right_behind_a_checkpoint_stores_the_log_before_it_once() {
 }
 
 #[test]
+fn segments_are_not_listed_twice_however_often_a_resting_node_is_backed_up() {
+    let (fixture, sample) = (Fixture::new(), SampleFile::new(7, 12));
+    // The same ledger before its first checkpoint: its one segment goes on beyond that checkpoint.
+    let before = SampleFile {
+        superblock: superblock_bytes(&root_header(7), &Roots::default(), 3),
+        blocks: Vec::new(),
+        earlier: Vec::new(),
+        log: [&sample.earlier[..], &sample.log].concat(),
+        reply: Vec::new(),
+    };
+    fixture.backup(&before);
+    let segments = |backup: &tigerbeetle::Backup| Manifest::read(&fixture.repository, &backup.name, None).unwrap().segments;
+    let second = segments(&fixture.backup(&sample));
+    assert_eq!(second.len(), 2, "the log before the checkpoint, and that which was held");
+    for _ in 0..2 {
+        assert_eq!(segments(&fixture.backup(&sample)), second);
+    }
+    fixture.assert_restores(&told_to_be_committed(&sample));
+}
+
+#[test]
 fn the_log_before_a_checkpoint_is_not_needed_once_the_log_behind_it_is_long_enough() {
     let fixture = Fixture::new();
     fixture.backup(&SampleFile::new(7, 3));
@@ -167,7 +189,10 @@ fn told_to_be_committed(sample: &SampleFile) -> SampleFile {
     })
 }
 
-/// Rewrites the file when the second round begins.
+/// A byte of block 3.
+const REWRITTEN: u64 = crate::ledger::layout::GRID_OFFSET + 2 * 512 * 1024 + 300;
+
+/// Makes the next checkpoint when the second round begins, and is done with it when the third does.
 struct NodeMovesOn<'a> {
     rounds: Mutex<u32>,
     path: std::path::PathBuf,
@@ -178,9 +203,11 @@ impl Progress for NodeMovesOn<'_> {
     fn begin(&self, step: &str, _total_bytes: Option<u64>) {
         let mut rounds = self.rounds.lock().unwrap();
         *rounds += u32::from(step.starts_with("checkpoint"));
-        if *rounds == 2 {
+        if *rounds >= 2 {
             write_data_file(self.next, &self.path).unwrap();
-            *rounds += 1;
+        }
+        if *rounds == 2 {
+            super::refused::overwrite(&self.path, REWRITTEN, &[0xff]);
         }
     }
     fn total(&self, _total_bytes: u64) {}
@@ -195,11 +222,11 @@ fn a_node_that_moves_on_is_followed_to_its_next_checkpoint() {
     let next = next_checkpoint(&first, LOG_OPS).unwrap();
     write_data_file(&first, &fixture.path()).unwrap();
     // The last table that is read is being rewritten, so the first round does not succeed.
-    super::refused::overwrite(&fixture.path(), crate::ledger::layout::GRID_OFFSET + 2 * 512 * 1024 + 300, &[0xff]);
+    super::refused::overwrite(&fixture.path(), REWRITTEN, &[0xff]);
     let progress = NodeMovesOn { rounds: Mutex::new(0), path: fixture.path(), next: &next };
     let backup = tigerbeetle::backup(&fixture.repository, &fixture.path(), ReadOptions::default(), &progress).unwrap();
     assert_eq!((backup.summary.checkpoint_op, backup.summary.blocks, backup.summary.blocks_reused), (1919, 11, 0));
-    assert!(backup.summary.rounds >= 3);
+    assert_eq!(backup.summary.rounds, 3);
     fixture.assert_restores(&next);
 }
 

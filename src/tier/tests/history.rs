@@ -92,6 +92,16 @@ fn another_history_is_refused_wherever_the_two_can_be_compared() {
 }
 
 #[test]
+fn checkpoints_too_far_apart_cannot_be_compared() {
+    let first = SampleFile::new(7, 965);
+    let third = next_checkpoint(&next_checkpoint(&first, 960).unwrap(), LOG_OPS).unwrap();
+    let fixture = Fixture::new();
+    fixture.backup(&first);
+    assert_eq!(fixture.backup(&third).summary.checkpoint_op, 2879);
+    fixture.assert_restores(&third);
+}
+
+#[test]
 fn the_same_history_is_accepted_in_any_order() {
     let first = SampleFile::new(7, 965);
     let second = next_checkpoint(&first, LOG_OPS).unwrap();

@@ -1,9 +1,10 @@
 //! The log beside the walk.
 
-use super::Fixture;
+use super::{Fixture, push};
 use crate::error::Kind;
 use crate::ledger::grid::BlockKind;
-use crate::ledger::sample::{SampleFile, block, headers_of};
+use crate::ledger::layout::{prepare_offset, slot_of, wal_header_offset};
+use crate::ledger::sample::{SampleFile, block, headers_of, log_after};
 use crate::ledger::superblock::SuperBlock;
 use crate::progress::Silent;
 use crate::repository::name::{PACKS, RunId, SEGMENTS};
@@ -14,6 +15,9 @@ use crate::tier::sample::write_data_file;
 use crate::tier::tigerbeetle::held_log::HeldLog;
 use crate::tier::tigerbeetle::log_capture::LogCapture;
 use crate::tier::tigerbeetle::sink::PackSink;
+use std::fs::OpenOptions;
+use std::os::unix::fs::FileExt;
+use std::time::{Duration, Instant};
 
 impl Fixture {
     fn capture(&self, sample: &SampleFile) -> LogCapture {
@@ -50,6 +54,56 @@ fn what_lies_before_the_followed_checkpoint_is_forgotten() {
     // Another checkpoint than any in hand: from the beginning.
     log.follow(checkpoint.op(), checkpoint.checksum()).unwrap();
     assert_eq!(ops(&log.finish(1039).unwrap().unwrap().headers), Some((960, 1039)));
+}
+
+#[test]
+fn more_log_than_is_kept_loses_its_beginning_but_never_what_was_given_away() {
+    let (fixture, sample) = (Fixture::new(), SampleFile::new(7, 900));
+    let log = fixture.capture(&sample);
+    let checkpoint = sample.checkpoint().header();
+    let (mut last, mut prepares) = (headers_of(&sample.log)[899], 900);
+    loop {
+        log.follow(checkpoint.op(), checkpoint.checksum()).unwrap();
+        match log.finish(last.op()).unwrap() {
+            Ok(captured) => {
+                assert_eq!(captured.headers.len(), prepares);
+                let held = fixture.names(SEGMENTS);
+                assert!(captured.segments.iter().all(|segment| held.contains(&segment.name.object())));
+            }
+            Err(reason) => {
+                assert!(prepares > 16_384 && reason.contains("more than 16384 prepares"), "{prepares}: {reason}");
+                break;
+            }
+        }
+        let more = log_after(&last, 900);
+        let file = OpenOptions::new().write(true).open(fixture.path()).unwrap();
+        for (prepare, header) in more.iter().zip(headers_of(&more)) {
+            file.write_all_at(prepare, prepare_offset(slot_of(header.op()))).unwrap();
+            file.write_all_at(header.bytes(), wal_header_offset(slot_of(header.op()))).unwrap();
+        }
+        (last, prepares) = (headers_of(&more)[899], prepares + 900);
+    }
+    // From a newer checkpoint on it is whole again.
+    log.follow(last.op(), last.checksum()).unwrap();
+    assert_eq!(log.finish(last.op()).unwrap().unwrap().headers.len(), 0);
+}
+
+#[test]
+fn a_segment_that_is_still_being_written_is_taken_back_too() {
+    let (fixture, mut sample) = (Fixture::new(), SampleFile::new(7, 0));
+    for op in 960..=980 {
+        push(&mut sample, 0, op - 1, &vec![op as u8; 1_000_000]);
+    }
+    let log = fixture.capture(&sample);
+    log.follow(959, sample.checkpoint().header().checksum()).unwrap();
+    let began = Instant::now();
+    while fixture.names(SEGMENTS).is_empty() {
+        assert!(began.elapsed() < Duration::from_secs(60), "the full segment does not appear");
+        std::thread::yield_now();
+    }
+    log.follow(980, headers_of(&sample.log)[20].checksum()).unwrap();
+    assert_eq!(log.finish(980).unwrap().unwrap().segments, []);
+    assert_eq!(fixture.names(SEGMENTS), [""; 0]);
 }
 
 #[test]

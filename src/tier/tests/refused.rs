@@ -2,16 +2,19 @@
 
 use super::{Fixture, push};
 use crate::error::{Error, Kind};
+use crate::ledger::image::superblock_zone;
 use crate::ledger::layout::{BLOCK_BYTES, GRID_OFFSET, WAL_HEADERS_OFFSET, prepare_offset, slot_of};
 use crate::ledger::sample::{SampleFile, headers_of};
-use crate::progress::Silent;
+use crate::ledger::superblock::SuperBlock;
+use crate::progress::{Progress, Silent};
 use crate::repository::name::{CHECKPOINTS, RECEIPTS};
 use crate::source::file::ReadOptions;
 use crate::tier::sample::{edited, next_checkpoint, write_data_file};
 use crate::tier::tigerbeetle;
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 pub(super) fn overwrite(path: &Path, offset: u64, bytes: &[u8]) {
     OpenOptions::new().write(true).open(path).unwrap().write_all_at(bytes, offset).unwrap();
@@ -128,17 +131,6 @@ fn a_log_of_another_view_that_does_not_reach_what_is_committed_is_not_captured()
 }
 
 #[test]
-fn more_log_than_is_kept_is_not_captured() {
-    // Kept are a hundred prepares in tests, and nothing is dropped before a segment is full.
-    let mut sample = SampleFile::new(7, 90);
-    for op in 1050..=1068 {
-        push(&mut sample, 0, op - 1, &vec![op as u8; 1_000_000]);
-    }
-    let error = Fixture::new().refused(&sample, |_| {});
-    assert_error(&error, Kind::TryAgain, &["more than 100 prepares came", "stands still"]);
-}
-
-#[test]
 fn a_log_right_behind_a_checkpoint_needs_the_one_before() {
     for sample in [SampleFile::new(7, 3), next_checkpoint(&SampleFile::new(7, 960), 3).unwrap()] {
         let headers = headers_of(&sample.earlier);
@@ -152,15 +144,42 @@ fn a_log_right_behind_a_checkpoint_needs_the_one_before() {
     }
 }
 
-#[test]
-fn a_log_that_does_not_continue_the_checkpoint_is_not_captured() {
-    let mut other = SampleFile::new(7, 0);
-    other.log = SampleFile::new(7, 3).log;
+/// Op 961 in the ring continues another op 960.
+fn break_the_log(path: &Path) {
     let mut elsewhere = SampleFile::new(7, 0);
     push(&mut elsewhere, 0, 959, b"x");
     push(&mut elsewhere, 0, 960, b"y");
-    // Op 960 is torn in both rings, op 961 continues another op 960.
-    let header_of = |op: u64| WAL_HEADERS_OFFSET + (op % 1024) * 256;
-    let error = Fixture::new().refused(&other, |path| overwrite(path, header_of(961), &elsewhere.log[1][..256]));
+    overwrite(path, WAL_HEADERS_OFFSET + 961 * 256, &elsewhere.log[1][..256]);
+}
+
+#[test]
+fn a_log_that_does_not_continue_the_checkpoint_is_not_captured() {
+    let error = Fixture::new().refused(&SampleFile::new(7, 3), break_the_log);
     assert_error(&error, Kind::TryAgain, &["op 961: it continues another history", "stands still"]);
+}
+
+/// Changes the superblock, though not the checkpoint, in every round.
+struct Restless(PathBuf, AtomicU64);
+
+impl Progress for Restless {
+    fn begin(&self, _step: &str, _total_bytes: Option<u64>) {
+        let sequence = self.1.fetch_add(1, Ordering::SeqCst) + 2;
+        let next = edited(&SampleFile::new(7, 3), |bytes| bytes[40..48].copy_from_slice(&sequence.to_le_bytes()));
+        overwrite(&self.0, 0, &superblock_zone(&SuperBlock::check(&next.superblock).unwrap()));
+    }
+    fn total(&self, _total_bytes: u64) {}
+    fn position(&self, _position_bytes: u64) {}
+    fn note(&self, _text: &str) {}
+    fn end(&self) {}
+}
+
+#[test]
+fn a_log_that_is_lost_again_and_again_ends_the_backup() {
+    let fixture = Fixture::new();
+    write_data_file(&SampleFile::new(7, 3), &fixture.path()).unwrap();
+    break_the_log(&fixture.path());
+    let restless = Restless(fixture.path(), AtomicU64::new(0));
+    let error = tigerbeetle::backup(&fixture.repository, &fixture.path(), ReadOptions::default(), &restless).unwrap_err();
+    assert_error(&error, Kind::TryAgain, &["moves on faster than a checkpoint can be copied", "op 961"]);
+    assert_eq!(restless.1.into_inner(), 51);
 }

@@ -42,8 +42,10 @@ impl EarlierLog {
         if first_op > earlier_log_first_op(checkpoint.op()) || first_op > checkpoint.op() {
             return Ok(None);
         }
-        let segments: Vec<SegmentEntry> =
-            base.segments.iter().filter(|segment| segment.name.first_op <= checkpoint.op()).cloned().collect();
+        let segments: Vec<SegmentEntry> = base.segments.iter().filter(|segment| segment.name.last_op <= checkpoint.op()).cloned().collect();
+        if segments.last().is_none_or(|segment| segment.name.last_op != checkpoint.op()) {
+            return Ok(None);
+        }
         for segment in &segments {
             if repository.store().size_bytes(&segment.name.object())? != Some(segment.stored_bytes) {
                 return Ok(None);

@@ -10,13 +10,14 @@ use super::held_log::HeldLog;
 use crate::error::{Error, Result};
 use crate::ledger::checksum::Checksum;
 use crate::ledger::header::PrepareHeader;
-use crate::ledger::wal::Prepare;
+use crate::ledger::layout::WAL_SLOTS;
+use crate::ledger::wal::{HeaderRing, Prepare, SlotHeader};
 use crate::repository::Repository;
 use crate::repository::name::{RunId, SegmentName, TIMELINE_FIRST};
 use crate::repository::object_writer::Finishing;
 use crate::repository::segment::{SegmentBuilder, SegmentEntry, segment_entry};
 use crate::source::file::ReadOptions;
-use crate::source::log::{Polled, Tail};
+use crate::source::log::{Polled, Tail, header_ring};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -25,7 +26,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// Prepares kept while the walk goes on: some sixteen checkpoint intervals, at 256 bytes of memory each.
-const KEPT_PREPARES_MAX: usize = if cfg!(test) { 100 } else { 16_384 };
+const KEPT_PREPARES_MAX: usize = 16_384;
 /// How long to wait before the next poll when nothing was new: at 2300 prepares a second the ring wraps in 450 ms.
 const IDLE_PAUSE: Duration = Duration::from_millis(3);
 /// A poll that finds fewer prepares than this has reached the head of the log.
@@ -40,6 +41,8 @@ pub struct Captured {
     pub headers: Vec<PrepareHeader>,
     /// The segments that hold them.
     pub segments: Vec<SegmentEntry>,
+    /// The runs whose segments were stored now; the others were held.
+    pub runs: Vec<RunId>,
     /// The client replies.
     pub replies: Vec<(u32, Vec<u8>)>,
     /// Bytes read from the data file for the log.
@@ -116,6 +119,8 @@ struct Follower {
     path: PathBuf,
     options: ReadOptions,
     run: RunId,
+    /// All runs that segments were written under.
+    runs: Vec<RunId>,
     /// Prepares up to its end are read, for their headers, but not stored again.
     held: HeldLog,
     tail: Option<Tail>,
@@ -128,6 +133,8 @@ struct Follower {
     lost: Option<String>,
     /// What went wrong; told at the next finish.
     failed: Option<Error>,
+    /// The log was given away: until it is followed again nothing of it may be let go, because a manifest is about to promise it.
+    resting: bool,
 }
 
 impl Follower {
@@ -137,6 +144,7 @@ impl Follower {
             path,
             options,
             run,
+            runs: vec![run],
             held,
             tail: None,
             followed: None,
@@ -145,6 +153,7 @@ impl Follower {
             segments: VecDeque::new(),
             lost: None,
             failed: None,
+            resting: false,
         }
     }
 
@@ -176,6 +185,7 @@ impl Follower {
 
     fn follow(&mut self, op: u64, checksum: Checksum) -> Result<()> {
         self.followed = Some((op, checksum));
+        self.resting = false;
         let position = self.headers.iter().position(|header| header.op() == op && header.checksum() == checksum);
         let begins_behind = self.headers.front().is_some_and(|header| header.op() == op.saturating_add(1) && header.parent() == checksum);
         if self.lost.is_some() || self.tail.is_none() || (position.is_none() && !begins_behind) {
@@ -195,7 +205,12 @@ impl Follower {
         self.forget_segments_through(u64::MAX);
         self.lost = None;
         match &mut self.tail {
-            Some(tail) => tail.restart(op, checksum),
+            Some(tail) => {
+                tail.restart(op, checksum);
+                // The same ops again: under another name, because what could not be taken back must not be in the way.
+                self.run = self.repository.new_run()?;
+                self.runs.push(self.run);
+            }
             none => *none = Some(Tail::open(&self.path, self.options, op, checksum)?),
         }
         Ok(())
@@ -213,7 +228,8 @@ impl Follower {
     }
 
     fn poll(&mut self) -> Result<Polled> {
-        let Some(tail) = self.tail.as_mut().filter(|_| self.lost.is_none() && self.failed.is_none()) else { return Ok(Polled::Idle) };
+        let stopped = self.resting || self.lost.is_some() || self.failed.is_some();
+        let Some(tail) = self.tail.as_mut().filter(|_| !stopped) else { return Ok(Polled::Idle) };
         let (builder, headers, segments) = (&mut self.builder, &mut self.headers, &mut self.segments);
         let (repository, run, held) = (&self.repository, self.run, &self.held);
         let mut fork = false;
@@ -267,8 +283,22 @@ impl Follower {
         self.headers.front().is_none_or(|first| first.op() == op.saturating_add(1) && first.parent() == checksum)
     }
 
+    /// The highest op that the ring itself shows to be committed. What the log lacks of it is damaged or has not arrived yet: it must not be
+    /// passed over as if the log ended before it.
+    fn committed_in_ring(&self) -> Result<u64> {
+        let zone = header_ring(&self.path, self.options)?;
+        let ring = HeaderRing::new(&zone).map_err(|error| Error::damaged(format!("{}: log ring: {error}", self.path.display())))?;
+        let commits = (0..WAL_SLOTS).filter_map(|slot| match ring.slot(slot) {
+            SlotHeader::Valid(header) => Some(header.commit()),
+            SlotHeader::Reserved | SlotHeader::Invalid => None,
+        });
+        Ok(commits.max().unwrap_or(0))
+    }
+
     fn finish(&mut self, at_least_op: u64) -> Result<Result<Captured, String>> {
         let deadline = Instant::now() + FINISH_DEADLINE;
+        let at_least_op = at_least_op.max(self.committed_in_ring()?);
+        self.resting = false;
         loop {
             let polled = self.poll()?;
             if let Some(error) = self.failed.take() {
@@ -284,7 +314,14 @@ impl Follower {
                 break;
             }
             if Instant::now() >= deadline {
-                let reason = format!("the superblock says that op {at_least_op} is committed, but the log ends at op {}", tail.op());
+                if tail.op() >= at_least_op {
+                    break;
+                }
+                let next_op = tail.op() + 1;
+                let reason = format!(
+                    "op {at_least_op} is committed, but the log ends at op {}: op {next_op} is missing or damaged in the ring",
+                    tail.op()
+                );
                 return Ok(Err(reason));
             }
             if polled == Polled::Idle {
@@ -324,6 +361,11 @@ impl Follower {
             segments.push(entry.clone());
             self.segments.push_back(Segment::Durable(entry));
         }
-        Ok(Ok(Captured { headers: self.headers.iter().copied().collect(), segments, replies, bytes_read }))
+        self.resting = true;
+        Ok(Ok(Captured { headers: self.headers.iter().copied().collect(), segments, runs: self.runs.clone(), replies, bytes_read }))
     }
 }
+
+#[cfg(test)]
+#[path = "../tests/follower.rs"]
+mod tests;

@@ -11,6 +11,7 @@
 pub mod base;
 pub mod earlier_log;
 pub mod held_log;
+pub mod history;
 pub mod log_capture;
 pub mod sink;
 pub mod window;
@@ -75,7 +76,7 @@ pub fn backup(repository: &Arc<Repository>, data_file: &Path, options: ReadOptio
     for note in walk.notes() {
         progress.note(&note);
     }
-    repository.bind_cluster(first.cluster())?;
+    repository.check_cluster(first.cluster())?;
     let base = Base::find(repository)?;
     for note in &base.notes {
         progress.note(note);
@@ -109,7 +110,7 @@ pub fn backup(repository: &Arc<Repository>, data_file: &Path, options: ReadOptio
     };
     let needed = |segment: &SegmentEntry| segment.name.first_op <= window.end.op() && segment.name.last_op > name.checkpoint_op;
     let (behind, beyond): (Vec<_>, Vec<_>) = captured.segments.into_iter().partition(needed);
-    take_back(repository, beyond.iter().filter(|segment| segment.name.run == run).map(|segment| segment.name.object()));
+    take_back(repository, beyond.iter().filter(|segment| captured.runs.contains(&segment.name.run)).map(|segment| segment.name.object()));
     let mut summary = summary_of(&name, &window, counts);
     summary.bytes_read = walk.bytes_read() + captured.bytes_read;
     let mut segments = behind;
@@ -118,10 +119,12 @@ pub fn backup(repository: &Arc<Repository>, data_file: &Path, options: ReadOptio
         summary.bytes_read += earlier.bytes_read;
         segments = [earlier.segments, segments].concat();
     }
-    let own = segments.iter().filter(|segment| segment.name.run == run);
+    let own = segments.iter().filter(|segment| captured.runs.contains(&segment.name.run));
     summary.bytes_stored += own.map(|segment| segment.stored_bytes).sum::<u64>();
     (summary.rounds, summary.began_ns, summary.ended_ns) = (walk.rounds(), began_ns, now_ns());
     let manifest = Manifest { summary, superblock: superblock.clone(), replies: captured.replies, packs, extents, segments };
+    history::refuse_fork(repository, &window.superblock, &captured.headers, window.end.op())?;
+    repository.bind_cluster(first.cluster())?;
     let stored = repository.promise(&name, &manifest)?;
     Ok(Backup { name, summary: manifest.summary, manifest_bytes: stored.size_bytes, notes: [base.notes, walk.notes()].concat() })
 }
