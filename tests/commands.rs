@@ -127,6 +127,14 @@ fn damage_on_the_source_is_told_and_never_backed_up_as_good() {
     assert_eq!(fresh.ok(&["verify", "--full"])["ok"], true);
     flip(&data_file, offset);
 
+    // A hole in the log: the ops behind it are committed, so the backup must not end before it as if all were well.
+    const WAL_PREPARES_OFFSET: u64 = 360_448;
+    let hole = number(&whole, "recovered_to_op") - 5;
+    let in_hole = WAL_PREPARES_OFFSET + (hole % 1024) * 1024 * 1024 + 200;
+    flip(&data_file, in_hole);
+    assert!(message(&data_file, 3).contains(&format!("op {hole} is missing or damaged")));
+    flip(&data_file, in_hole);
+
     // A cut file, other formats, no file at all.
     let cut = place.path().join("cut.tigerbeetle");
     std::fs::copy(&data_file, &cut).unwrap();

@@ -118,3 +118,37 @@ fn a_node_that_rests_right_behind_a_checkpoint_restores() {
         println!("{} transfers of the last load at {recovered_to_ns}", books.transfers);
     }
 }
+
+/// A cluster that was restored to an earlier op goes on with another history under the same id; it must not pass for the old one.
+#[test]
+fn a_fork_is_not_taken_for_the_history() {
+    let _turn = turn();
+    let mut node = Cluster::new(1);
+    let place = folder("fork");
+    let program = Program::in_folder(&place.path().join("repository"));
+    program.init();
+    let write = |at: &Cluster, number: u32, requests: u64| {
+        let plan = Plan { number, ledger: number, accounts: 10, clients: 2, transfers_per_request: 3 };
+        let options = LoadOptions { plan, requests_max: Some(requests / 2), ..LoadOptions::default() };
+        Load::start(at.id(), &at.addresses(), &options).unwrap().finish(TIMEOUT).unwrap();
+    };
+    write(&node, 1, 300);
+    let original = program.backup(node.data_file(0));
+    node.kill_all();
+    let fork = place.path().join("fork.tigerbeetle");
+    program.restore(&fork, &["--op", &(number(&original, "recovered_to_op") - 100).to_string()]);
+    let mut other = Cluster::open(node.id(), std::slice::from_ref(&fork)).unwrap();
+    let in_use = program.fails(2, &["restore", "tigerbeetle", "--overwrite", "--output", text(&fork)]);
+    assert!(in_use.contains("running server"), "{in_use}");
+    write(&other, 2, 300);
+    let refused = program.fails(2, &["backup", "tigerbeetle", "--data-file", text(&fork)]);
+    assert!(refused.contains("another history"), "{refused}");
+    // And when it has gone on to a checkpoint of its own, which still overlaps what is stored.
+    write(&other, 3, 600);
+    other.kill_all();
+    let refused = program.fails(2, &["backup", "tigerbeetle", "--data-file", text(&fork)]);
+    assert!(refused.contains("another history"), "{refused}");
+    let verified = program.ok(&["verify", "--full"]);
+    assert_eq!((number(&verified, "backups"), number(&verified, "backups_whole")), (1, 1));
+    program.backup(node.data_file(0));
+}

@@ -8,19 +8,27 @@
 use crate::error::{Error, Kind, Result};
 use crate::ledger::checksum::Checksum;
 use crate::ledger::header::PrepareHeader;
-use crate::ledger::layout::prepare_max_for_checkpoint;
+use crate::ledger::layout::{WAL_SLOTS, prepare_max_for_checkpoint, slot_of};
 use crate::ledger::superblock::SuperBlock;
+use crate::ledger::wal::{HeaderRing, SlotHeader};
 use crate::repository::Repository;
 use crate::repository::manifest::{Manifest, Summary};
 use crate::repository::name::CheckpointName;
 use crate::repository::segment::SegmentReader;
 use std::collections::BTreeMap;
 
-/// Refuses a capture of another history than the repository's. `headers` are the prepares behind the checkpoint, of which those up to `end_op` count.
+/// Refuses a capture of another history than the repository's. `headers` are the prepares behind the checkpoint, of which those up
+/// to `end_op` count; `ring` shows older ones too.
 ///
 /// # Errors
 /// [`Error::input`] when a committed op differs, when the cluster has another number of replicas, or when nothing can be compared.
-pub fn refuse_fork(repository: &Repository, superblock: &SuperBlock, headers: &[PrepareHeader], end_op: u64) -> Result<()> {
+pub fn refuse_fork(
+    repository: &Repository,
+    superblock: &SuperBlock,
+    headers: &[PrepareHeader],
+    end_op: u64,
+    ring: &HeaderRing<'_>,
+) -> Result<()> {
     let checkpoint = superblock.checkpoint().header();
     // One backup of each checkpoint is enough: those of one checkpoint were held against one another when they were made.
     let by_checkpoint: BTreeMap<u64, CheckpointName> =
@@ -28,7 +36,7 @@ pub fn refuse_fork(repository: &Repository, superblock: &SuperBlock, headers: &[
     let Some(newest_op) = by_checkpoint.keys().next_back().copied() else { return Ok(()) };
     let mut compared = newest_op <= end_op;
     for (op, name) in by_checkpoint.range(..=end_op).rev() {
-        if prepare_max_for_checkpoint(*op) < checkpoint.op() {
+        if prepare_max_for_checkpoint(*op).saturating_add(u64::from(WAL_SLOTS)) < end_op {
             break;
         }
         let (summary, theirs) = match Manifest::read_head(repository, name) {
@@ -44,7 +52,7 @@ pub fn refuse_fork(repository: &Repository, superblock: &SuperBlock, headers: &[
             )));
         }
         let common_op = end_op.min(summary.commit_known_op);
-        let ours = header_at(&checkpoint, headers, common_op);
+        let ours = header_at(&checkpoint, headers, common_op).or_else(|| in_ring(ring, common_op));
         let stored = if common_op == *op {
             Some(theirs.checkpoint().header().checksum())
         } else {
@@ -79,6 +87,14 @@ fn header_at(checkpoint: &PrepareHeader, headers: &[PrepareHeader], op: u64) -> 
         return Some(checkpoint.checksum());
     }
     headers.iter().find(|header| header.op() == op).map(PrepareHeader::checksum)
+}
+
+/// The checksum of the prepare at `op` if it is still in the ring: it reaches back further than the checkpoint.
+fn in_ring(ring: &HeaderRing<'_>, op: u64) -> Option<Checksum> {
+    match ring.slot(slot_of(op)) {
+        SlotHeader::Valid(header) if header.op() == op => Some(header.checksum()),
+        _ => None,
+    }
 }
 
 /// The checksum of the prepare at `op` in a stored backup; `None` if it does not hold it, or not any more.

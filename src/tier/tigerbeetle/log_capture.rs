@@ -32,7 +32,7 @@ const IDLE_PAUSE: Duration = Duration::from_millis(3);
 /// A poll that finds fewer prepares than this has reached the head of the log.
 const PREPARES_BEHIND_MAX: u64 = 64;
 /// How long a prepare that the superblock says is committed may take to be read.
-const FINISH_DEADLINE: Duration = Duration::from_millis(if cfg!(test) { 50 } else { 20_000 });
+const FINISH_DEADLINE: Duration = Duration::from_millis(if cfg!(test) { 50 } else { 5_000 });
 
 /// The log behind a checkpoint.
 #[derive(Debug)]

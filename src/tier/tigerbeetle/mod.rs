@@ -20,6 +20,7 @@ use crate::error::{Error, Result};
 use crate::ledger::header::release_text;
 use crate::ledger::layout::durable_op_for_checkpoint;
 use crate::ledger::superblock::SuperBlock;
+use crate::ledger::wal::HeaderRing;
 use crate::progress::Progress;
 use crate::repository::Repository;
 use crate::repository::manifest::{Manifest, Summary};
@@ -27,6 +28,7 @@ use crate::repository::name::{CheckpointName, TIMELINE_FIRST};
 use crate::repository::segment::SegmentEntry;
 use crate::source::checkpoint::Walk;
 use crate::source::file::ReadOptions;
+use crate::source::log::header_ring;
 use crate::units::now_ns;
 use base::Base;
 use earlier_log::EarlierLog;
@@ -123,7 +125,9 @@ pub fn backup(repository: &Arc<Repository>, data_file: &Path, options: ReadOptio
     summary.bytes_stored += own.map(|segment| segment.stored_bytes).sum::<u64>();
     (summary.rounds, summary.began_ns, summary.ended_ns) = (walk.rounds(), began_ns, now_ns());
     let manifest = Manifest { summary, superblock: superblock.clone(), replies: captured.replies, packs, extents, segments };
-    history::refuse_fork(repository, &window.superblock, &captured.headers, window.end.op())?;
+    let zone = header_ring(data_file, options)?;
+    let ring = HeaderRing::new(&zone).map_err(|error| Error::damaged(format!("{}: log ring: {error}", data_file.display())))?;
+    history::refuse_fork(repository, superblock, &captured.headers, window.end.op(), &ring)?;
     repository.bind_cluster(first.cluster())?;
     let stored = repository.promise(&name, &manifest)?;
     Ok(Backup { name, summary: manifest.summary, manifest_bytes: stored.size_bytes, notes: [base.notes, walk.notes()].concat() })
