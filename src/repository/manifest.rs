@@ -229,6 +229,8 @@ impl Manifest {
         }
         let (checkpoint, summary) = (self.superblock.checkpoint(), &self.summary);
         let fits = checkpoint.header().op() == summary.checkpoint_op
+            && summary.cluster == format!("{:032x}", self.superblock.cluster())
+            && summary.replica_count == self.superblock.replica_count()
             && checkpoint.storage_size() == summary.data_file_bytes
             && (self.superblock.commit_max()..=summary.recovered_to_op).contains(&summary.first_restorable_op)
             && (self.superblock.commit_max()..=summary.recovered_to_op).contains(&summary.commit_known_op);

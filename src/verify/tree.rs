@@ -20,6 +20,7 @@ use crate::restore::log;
 /// [`Error::damaged`] with what is missing or too much.
 pub fn check(repository: &Repository, manifest: &Manifest) -> Result<()> {
     let checkpoint = manifest.superblock.checkpoint();
+    let blocks: u64 = manifest.extents.iter().map(|extent| u64::from(extent.location.blocks)).sum();
     let mut roots = Vec::new();
     for trailer in [checkpoint.free_set_acquired(), checkpoint.free_set_released(), checkpoint.client_sessions()] {
         chain(repository, manifest, trailer.last, u64::MAX, &mut roots, &mut |block| block.trailer_previous())?;
@@ -45,6 +46,9 @@ pub fn check(repository: &Repository, manifest: &Manifest) -> Result<()> {
         )));
     }
     check_tables(repository, manifest, tables)?;
+    if blocks != manifest.summary.blocks {
+        return Err(Error::damaged(format!("its extents have {blocks} blocks, its summary says {}", manifest.summary.blocks)));
+    }
     if manifest.summary.log_first_op <= manifest.summary.checkpoint_op {
         log::earlier(repository, manifest, &mut |_| Ok(()))?;
     }
