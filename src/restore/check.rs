@@ -53,11 +53,11 @@ impl CheckpointSink for Count<'_> {
     fn expect_extents(&mut self, _extents: u64) {}
 }
 
-/// Checks one image that must hold the checkpoint of `manifest` and the log up to `op`.
+/// Checks one image that must hold the checkpoint of `manifest` and the log up to `op`; what was fallen back to when it was read.
 ///
 /// # Errors
 /// [`Error::damaged`] with the address or op that is not as it must be.
-pub fn check_image(path: &Path, manifest: &Manifest, op: u64, progress: &dyn Progress) -> Result<()> {
+pub fn check_image(path: &Path, manifest: &Manifest, op: u64, progress: &dyn Progress) -> Result<Vec<String>> {
     let mut count = Count { blocks: 0, bytes: 0, progress };
     let mut walk = Walk::open(path, ReadOptions::default())?;
     let superblock = walk.run(&mut count).map_err(|error| Error::from(error).context("the restored image is not whole"))?;
@@ -70,5 +70,9 @@ pub fn check_image(path: &Path, manifest: &Manifest, op: u64, progress: &dyn Pro
     let checkpoint = superblock.checkpoint().header();
     let mut tail = Tail::open(path, ReadOptions::default(), checkpoint.op(), checkpoint.checksum())?;
     while matches!(tail.poll(&mut |_| Ok(()))?, Polled::Prepares(_)) {}
-    if tail.op() == op { Ok(()) } else { Err(Error::damaged(format!("the restored image's log ends at op {}, not at op {op}", tail.op()))) }
+    if tail.op() == op {
+        Ok(walk.notes())
+    } else {
+        Err(Error::damaged(format!("the restored image's log ends at op {}, not at op {op}", tail.op())))
+    }
 }

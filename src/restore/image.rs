@@ -26,10 +26,10 @@ const THREADS: usize = 4;
 /// Frames fetched at once: 8 MiB of blocks, which bounds the memory of each thread.
 const FRAMES_A_FETCH: u32 = 16;
 
-/// Bytes an image takes on the disk at the most: its blocks, and what the log and the fixed zones need.
-pub fn bytes_needed(manifest: &Manifest) -> u64 {
-    let log_ops = manifest.summary.recovered_to_op - manifest.summary.checkpoint_op;
-    manifest.summary.blocks.saturating_mul(BLOCK_BYTES as u64).saturating_add(log_ops.saturating_mul(4096)).saturating_add(8 << 20)
+/// Bytes an image takes on the disk at the most: its blocks, the log of `log_bytes`, the client replies, and the fixed zones.
+pub fn bytes_needed(manifest: &Manifest, log_bytes: u64) -> u64 {
+    let replies: u64 = manifest.replies.iter().map(|(_, reply)| reply.len() as u64).sum();
+    manifest.summary.blocks.saturating_mul(BLOCK_BYTES as u64).saturating_add(log_bytes).saturating_add(replies).saturating_add(8 << 20)
 }
 
 /// Stored bytes of the packs that a restore reads.

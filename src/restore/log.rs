@@ -5,6 +5,7 @@
 
 use crate::error::{Error, Result};
 use crate::ledger::header::PrepareHeader;
+use crate::ledger::layout::sector_ceil;
 use crate::ledger::wal::{Chain, Prepare};
 use crate::repository::Repository;
 use crate::repository::manifest::Manifest;
@@ -87,6 +88,16 @@ fn rows(repository: &Repository, manifest: &Manifest) -> Result<Vec<PrepareRow>>
         rows.extend(segment.rows.iter().filter(|row| row.op >= next_op && row.op <= manifest.summary.recovered_to_op));
     }
     Ok(rows)
+}
+
+/// What the log of this backup takes in an image, in bytes, sectors filled up; of the prepares before the checkpoint too.
+pub fn plain_bytes(repository: &Repository, manifest: &Manifest) -> Result<u64> {
+    let mut bytes = 0;
+    for entry in &manifest.segments {
+        let segment = SegmentReader::open(repository, entry)?;
+        bytes += segment.rows.iter().map(|row| sector_ceil(u64::from(row.size_bytes))).sum::<u64>();
+    }
+    Ok(bytes)
 }
 
 /// The last op of this backup at or before a time that is not before its checkpoint's.

@@ -95,7 +95,7 @@ pub fn restore(repository: &Arc<Repository>, request: &Request, progress: &dyn P
     for note in &notes {
         progress.note(note);
     }
-    target::check_space(&targets, image::bytes_needed(manifest))?;
+    target::check_space(&targets, image::bytes_needed(manifest, log::plain_bytes(repository, manifest)?))?;
     let mut image = Image::begin(repository, manifest, &targets)?;
     progress.begin("log", None);
     let headers = image.write_log(op)?;
@@ -113,7 +113,10 @@ pub fn restore(repository: &Arc<Repository>, request: &Request, progress: &dyn P
     for target in &targets {
         target.sync()?;
         progress.begin(&format!("check {}", target.path().display()), Some(manifest.summary.blocks.saturating_mul(512 * 1024)));
-        check::check_image(target.temporary(), manifest, op, progress)?;
+        for note in check::check_image(target.temporary(), manifest, op, progress)? {
+            progress.note(&note);
+            notes.push(note);
+        }
         progress.end();
     }
     for target in targets {

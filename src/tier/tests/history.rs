@@ -118,3 +118,56 @@ fn the_same_history_is_accepted_in_any_order() {
     let error = fixture.try_backup(&far).unwrap_err();
     assert!(error.message.contains("checkpoint op 959"), "{error}");
 }
+
+#[test]
+fn a_fork_of_fewer_replicas_is_refused() {
+    let (fixture, sample) = (Fixture::new(), SampleFile::new(7, LOG_OPS));
+    fixture.backup(&sample);
+    let names = fixture.store.names();
+    let error = fixture.try_backup(&edited(&sample, |bytes| bytes[1364] = 1)).unwrap_err();
+    assert!(error.kind == Kind::Input && error.message.contains("a cluster of 1 replicas, the repository of one of 3"), "{error}");
+    assert_eq!(fixture.store.names(), names);
+}
+
+#[test]
+fn a_file_far_behind_all_that_is_stored_is_refused() {
+    let (fixture, first) = (Fixture::new(), SampleFile::new(7, 965));
+    fixture.backup(&next_checkpoint(&next_checkpoint(&first, 960).unwrap(), LOG_OPS).unwrap());
+    let names = fixture.store.names();
+    let error = fixture.try_backup(&first).unwrap_err();
+    assert!(error.kind == Kind::Input && error.message.contains("holds checkpoint 2879, the data file ends at op 1924"), "{error}");
+    assert_eq!(fixture.store.names(), names);
+}
+
+#[test]
+fn a_fork_that_has_made_its_next_checkpoint_is_told_by_what_its_ring_still_holds() {
+    // Both histories have checkpoint 959 in common, and part at op 1005; the repository knows ops to 1010 as committed.
+    let mut forked = SampleFile::new(7, 45);
+    for op in 1005..=1919 {
+        push(&mut forked, 0, op - 1, b"another history");
+    }
+    for (origin, accepted) in [(SampleFile::new(7, 960), true), (forked, false)] {
+        let fixture = Fixture::new();
+        fixture.backup(&SampleFile::new(7, LOG_OPS));
+        let mut next = next_checkpoint(&origin, LOG_OPS).unwrap();
+        next.earlier = origin.log.clone();
+        let outcome = fixture.try_backup(&next);
+        assert_eq!(outcome.is_ok(), accepted, "{outcome:?}");
+        if let Err(error) = outcome {
+            assert!(error.kind == Kind::Input && error.message.contains("op 1010, which is committed, has checksum"), "{error}");
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_read_any_more_is_not_compared() {
+    let (fixture, sample) = (Fixture::new(), SampleFile::new(7, LOG_OPS));
+    let first = fixture.backup(&sample);
+    for damaged in [first.name.object(), fixture.names(SEGMENTS)[0].clone()] {
+        let offset = fixture.store.bytes(&damaged).unwrap().len() - 40;
+        fixture.store.corrupt(&damaged, offset, 1);
+        let again = fixture.backup(&sample);
+        fixture.assert_newest_is(&again, &sample);
+        fixture.store.corrupt(&damaged, offset, 1);
+    }
+}

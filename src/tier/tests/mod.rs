@@ -58,6 +58,15 @@ impl Fixture {
         self.assert_newest(expected);
     }
 
+    /// The newest backup is this one, and restores to the very file though older ones may be damaged.
+    fn assert_newest_is(&self, backup: &Backup, expected: &SampleFile) {
+        let op = Point::Op(backup.summary.recovered_to_op);
+        let image = self.folder.path().join("image");
+        let request = Request { point: op, outputs: vec![(image.clone(), Role::Same)], overwrite: true };
+        assert_eq!(restore(&self.repository, &request, &Silent).unwrap().name, backup.name);
+        assert_eq!(first_difference(&image, expected).unwrap(), None);
+    }
+
     fn assert_newest(&self, expected: &SampleFile) {
         let image = self.folder.path().join("image");
         let request = Request { point: Point::Newest, outputs: vec![(image.clone(), Role::Same)], overwrite: true };

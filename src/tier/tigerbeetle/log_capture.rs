@@ -31,7 +31,7 @@ const KEPT_PREPARES_MAX: usize = 16_384;
 const IDLE_PAUSE: Duration = Duration::from_millis(3);
 /// A poll that finds fewer prepares than this has reached the head of the log.
 const PREPARES_BEHIND_MAX: u64 = 64;
-/// How long a prepare that the superblock says is committed may take to be read.
+/// How long the next of the prepares that are known to be committed may take to appear.
 const FINISH_DEADLINE: Duration = Duration::from_millis(if cfg!(test) { 50 } else { 5_000 });
 
 /// The log behind a checkpoint.
@@ -296,7 +296,7 @@ impl Follower {
     }
 
     fn finish(&mut self, at_least_op: u64) -> Result<Result<Captured, String>> {
-        let deadline = Instant::now() + FINISH_DEADLINE;
+        let mut deadline = Instant::now() + FINISH_DEADLINE;
         let at_least_op = at_least_op.max(self.committed_in_ring()?);
         self.resting = false;
         loop {
@@ -312,6 +312,10 @@ impl Follower {
             let behind = matches!(polled, Polled::Prepares(prepares) if prepares >= PREPARES_BEHIND_MAX);
             if tail.op() >= at_least_op && !behind {
                 break;
+            }
+            if tail.op() < at_least_op && matches!(polled, Polled::Prepares(_)) {
+                // It comes, however slowly.
+                deadline = Instant::now() + FINISH_DEADLINE;
             }
             if Instant::now() >= deadline {
                 if tail.op() >= at_least_op {

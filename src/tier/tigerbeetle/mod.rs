@@ -16,7 +16,7 @@ pub mod log_capture;
 pub mod sink;
 pub mod window;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::ledger::header::release_text;
 use crate::ledger::layout::durable_op_for_checkpoint;
 use crate::ledger::superblock::SuperBlock;
@@ -24,7 +24,7 @@ use crate::ledger::wal::HeaderRing;
 use crate::progress::Progress;
 use crate::repository::Repository;
 use crate::repository::manifest::{Manifest, Summary};
-use crate::repository::name::{CheckpointName, TIMELINE_FIRST};
+use crate::repository::name::{self, CheckpointName, PackName, RunId, SegmentName, TIMELINE_FIRST};
 use crate::repository::segment::SegmentEntry;
 use crate::source::checkpoint::Walk;
 use crate::source::file::ReadOptions;
@@ -71,8 +71,28 @@ pub struct Backup {
 /// [`Error::input`] for a file that is none or belongs to another cluster, [`Error::try_again`] while store or node are not ready,
 /// [`Error::damaged`] for damage in the file. Nothing exists in the repository then that any manifest promises.
 pub fn backup(repository: &Arc<Repository>, data_file: &Path, options: ReadOptions, progress: &dyn Progress) -> Result<Backup> {
-    let began_ns = now_ns();
     let run = repository.new_run()?;
+    let prepared = prepare(repository, data_file, options, run, progress);
+    let (name, manifest, notes) = prepared.inspect_err(|error| {
+        // A store that is away cannot be tidied now either.
+        if error.kind != Kind::TryAgain {
+            take_back_run(repository, run);
+        }
+    })?;
+    repository.bind_cluster(manifest.superblock.cluster())?;
+    let stored = repository.promise(&name, &manifest)?;
+    Ok(Backup { name, summary: manifest.summary, manifest_bytes: stored.size_bytes, notes })
+}
+
+/// Captures and stores everything but the manifest that will promise it.
+fn prepare(
+    repository: &Arc<Repository>,
+    data_file: &Path,
+    options: ReadOptions,
+    run: RunId,
+    progress: &dyn Progress,
+) -> Result<(CheckpointName, Manifest, Vec<String>)> {
+    let began_ns = now_ns();
     let mut walk = Walk::open(data_file, options)?;
     let first = walk.superblock()?;
     for note in walk.notes() {
@@ -128,9 +148,7 @@ pub fn backup(repository: &Arc<Repository>, data_file: &Path, options: ReadOptio
     let zone = header_ring(data_file, options)?;
     let ring = HeaderRing::new(&zone).map_err(|error| Error::damaged(format!("{}: log ring: {error}", data_file.display())))?;
     history::refuse_fork(repository, superblock, &captured.headers, window.end.op(), &ring)?;
-    repository.bind_cluster(first.cluster())?;
-    let stored = repository.promise(&name, &manifest)?;
-    Ok(Backup { name, summary: manifest.summary, manifest_bytes: stored.size_bytes, notes: [base.notes, walk.notes()].concat() })
+    Ok((name, manifest, [base.notes, walk.notes()].concat()))
 }
 
 /// What follows from the window and the counts; what the run cost is zero, and the log begins behind the checkpoint.
@@ -240,6 +258,17 @@ fn capture(walk: &mut Walk, sink: &mut PackSink<'_>, log: &LogCapture) -> Result
             continue;
         }
         return Ok(Capture { window, log: captured });
+    }
+}
+
+/// Takes back whatever a run stored that ended before its manifest was written.
+fn take_back_run(repository: &Repository, run: RunId) {
+    let of_run = |name: &str| {
+        PackName::parse(name).map(|pack| pack.run) == Some(run) || SegmentName::parse(name).map(|segment| segment.run) == Some(run)
+    };
+    for prefix in [name::PACKS, name::SEGMENTS] {
+        let listed = repository.list_all(prefix).unwrap_or_default();
+        take_back(repository, listed.into_iter().map(|object| object.name).filter(|name| of_run(name)));
     }
 }
 
