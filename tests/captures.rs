@@ -27,8 +27,8 @@ fn approach_checkpoint(node: &Cluster) {
 }
 
 /// Captures `count` times in a row while `plan` is written, after the first `requests_before`; then starts every image and checks its books.
-/// The checkpoints that were captured.
-fn captures(plan: Plan, requests_before: u64, count: usize) -> Vec<u64> {
+/// The load never rests; between two captures at least `requests_between` of its requests come. The checkpoints that were captured.
+fn captures(plan: Plan, requests_before: u64, requests_between: u64, count: usize) -> Vec<u64> {
     let _turn = turn();
     let mut node = Cluster::new(1);
     let place = folder("captures");
@@ -39,6 +39,7 @@ fn captures(plan: Plan, requests_before: u64, count: usize) -> Vec<u64> {
     load.wait_for(requests_before, TIMEOUT).unwrap();
     let mut captured = Vec::new();
     for attempt in 0..count {
+        load.wait_for(requests_between, TIMEOUT).unwrap();
         let acknowledged = load.acknowledged();
         let backup = program.backup(node.data_file(0));
         let image = place.path().join(format!("{attempt}.tigerbeetle"));
@@ -90,18 +91,18 @@ fn expected(plan: Plan, capture: &Capture, original: Option<String>) -> Expected
 
 #[test]
 fn twenty_captures_in_a_row_all_restore() {
-    let checkpoints = captures(Plan { clients: 4, transfers_per_request: 60, ..Plan::default() }, 100, 20);
+    let checkpoints = captures(Plan { clients: 4, transfers_per_request: 60, ..Plan::default() }, 100, 20, 20);
     assert!(checkpoints.windows(2).any(|pair| pair[0] != pair[1]), "the load passed no checkpoint: {checkpoints:?}");
 }
 
 #[test]
 fn captures_under_tiny_requests_all_restore() {
-    let checkpoints = captures(Plan { clients: 24, transfers_per_request: 1, ..Plan::default() }, 100, 6);
+    let checkpoints = captures(Plan { clients: 24, transfers_per_request: 1, ..Plan::default() }, 100, 700, 6);
     assert!(checkpoints.windows(2).filter(|pair| pair[0] != pair[1]).count() > 1, "the ring did not wrap: {checkpoints:?}");
 }
 
 #[test]
 fn captures_under_full_batches_all_restore() {
-    let checkpoints = captures(Plan { clients: 4, transfers_per_request: 8189, ..Plan::default() }, 280, 3);
+    let checkpoints = captures(Plan { clients: 4, transfers_per_request: 8189, ..Plan::default() }, 280, 0, 3);
     assert!(checkpoints.iter().all(|checkpoint| *checkpoint > 0), "{checkpoints:?}");
 }

@@ -50,6 +50,17 @@ fn leftovers_of_an_older_view_are_no_part_of_the_next_backup() {
 }
 
 #[test]
+fn leftovers_that_came_to_count_are_not_stored_twice() {
+    let fixture = Fixture::new();
+    fixture.backup(&in_view(&uncommitted(0, &[b"a", b"b"]), 1, 1009));
+    // The next view began with op 1011: it kept them.
+    let kept = in_view(&uncommitted(0, &[b"a", b"b"]), 2, 1011);
+    let second = fixture.backup(&kept);
+    assert_eq!((second.summary.recovered_to_op, second.summary.bytes_stored), (1011, 0));
+    fixture.assert_restores(&kept);
+}
+
+#[test]
 fn another_clusters_file_is_refused() {
     let fixture = Fixture::new();
     fixture.backup(&SampleFile::new(7, LOG_OPS));

@@ -32,10 +32,8 @@ impl HeldLog {
     /// # Errors
     /// When the store cannot be asked.
     pub fn of(repository: &Repository, base: &Manifest, checkpoint_op: u64) -> Result<HeldLog> {
-        // A segment may go on with prepares that the backup left out, as leftovers of an older view: such a segment is no part of the history.
-        let end_op = base.summary.recovered_to_op;
-        let counts = |segment: &&SegmentEntry| segment.name.last_op > checkpoint_op && segment.name.last_op <= end_op;
-        let segments: Vec<SegmentEntry> = base.segments.iter().filter(counts).cloned().collect();
+        // The last may go on with prepares that the backup left out, as leftovers of an older view: comparing tells whether they came to count.
+        let segments: Vec<SegmentEntry> = base.segments.iter().filter(|segment| segment.name.last_op > checkpoint_op).cloned().collect();
         let Some(last_op) = segments.last().map(|segment| segment.name.last_op) else { return Ok(HeldLog::default()) };
         let mut next_op = checkpoint_op + 1;
         for segment in &segments {
