@@ -51,6 +51,12 @@ pub enum ObjectKind {
     Receipt = 4,
     /// The cluster that the repository belongs to.
     Cluster = 5,
+    /// Where a timeline branches off.
+    Timeline = 6,
+    /// Ops of the log that were lost.
+    Gap = 7,
+    /// Who ships the log.
+    Lease = 8,
 }
 
 /// Where one frame lies and how to expand it.

@@ -16,6 +16,7 @@ pub mod pack;
 pub mod promise;
 #[cfg(any(test, feature = "samples"))]
 pub mod sample;
+pub mod sealed;
 pub mod segment;
 pub mod wire;
 
@@ -110,11 +111,17 @@ impl Repository {
         let unchecked = UncheckedHeader::decode(&header_bytes, &place)?;
         let key = open_key(&*store, secret, unchecked.repository_id())?;
         let header = unchecked.check(&key, &place)?;
-        let pool = |name: &str, threads: usize| {
-            Pool::new(name, threads, threads * 2).map_err(|error| Error::try_again(format!("the system gives no more threads: {error}")))
-        };
         let (workers, uploads) = (pool("amber-worker", options.workers)?, pool("amber-transfer", options.transfers)?);
         Ok(Arc::new(Repository { store, key, workers, uploads, level: options.level, header }))
+    }
+
+    /// The same repository with its objects in another place, for a copy that waits to be stored (a spool). One thread each for work and transfer.
+    ///
+    /// # Errors
+    /// [`Error::try_again`] when the system gives no threads.
+    pub fn over(&self, store: Arc<dyn Store>) -> Result<Arc<Repository>> {
+        let (workers, uploads) = (pool("amber-worker", 1)?, pool("amber-transfer", 1)?);
+        Ok(Arc::new(Repository { store, key: self.key.clone(), workers, uploads, level: self.level, header: self.header }))
     }
 
     /// The repository's identity.
@@ -153,6 +160,10 @@ impl Repository {
     pub fn small_object(&self, name: &str) -> Result<Option<Vec<u8>>> {
         small_object(&*self.store, name)
     }
+}
+
+fn pool(name: &str, threads: usize) -> Result<Pool> {
+    Pool::new(name, threads, threads * 2).map_err(|error| Error::try_again(format!("the system gives no more threads: {error}")))
 }
 
 fn no_repository(store: &dyn Store) -> Error {

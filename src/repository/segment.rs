@@ -1,7 +1,7 @@
 //! Log segments: a run of prepares, verbatim, with an index by op and time.
 //!
 //! Flow: [`SegmentBuilder`] collects prepares in order (the hash chain is followed by whoever feeds it) and writes them as one object once its
-//! last op is known, because the name says first and last. [`SegmentReader`] answers from the index alone which ops and times it holds, and gives
+//! last op is known, because the name says first and last; or seals them in memory for whoever ships them. [`SegmentReader`] answers from the index alone which ops and times it holds, and gives
 //! the prepares back, each checked by TigerBeetle's own checksums against the index.
 //!
 //! Layout: FORMAT.md, "Segments".
@@ -11,6 +11,7 @@ use super::frame::ObjectKind;
 use super::name::{RunId, SegmentName};
 use super::object_reader::ObjectReader;
 use super::object_writer::{Finishing, ObjectWriter};
+use super::sealed::{self, SealedObject};
 use super::wire::Fields;
 use crate::error::{Error, Result};
 use crate::ledger::checksum::Checksum;
@@ -22,6 +23,8 @@ use std::sync::Arc;
 const FRAME_BYTES_TARGET: usize = 1024 * 1024;
 /// A segment is full at so many plain bytes; it is held in memory until then.
 pub const SEGMENT_BYTES_TARGET: usize = 16 * 1024 * 1024;
+/// The most plain bytes of a segment that is sealed in memory: with what does not compress and the index it stays below one part.
+pub const SEALED_BYTES_MAX: usize = 7 * 1024 * 1024;
 /// Size of a prepare's row in a segment's index.
 const ROW_BYTES: usize = 28;
 
@@ -77,6 +80,11 @@ impl SegmentBuilder {
         });
     }
 
+    /// Plain bytes of the prepares in it.
+    pub fn plain_bytes(&self) -> usize {
+        self.plain_bytes
+    }
+
     /// Whether it should be written now.
     pub fn is_full(&self) -> bool {
         self.plain_bytes >= SEGMENT_BYTES_TARGET
@@ -100,20 +108,59 @@ impl SegmentBuilder {
     pub fn write(self, repository: &Arc<Repository>, timeline: u32, run: RunId) -> Result<Option<(SegmentName, Finishing)>> {
         let Some((first_op, last_op)) = self.ops() else { return Ok(None) };
         let name = SegmentName { timeline, first_op, last_op, run };
+        let entries = self.entries(first_op);
         let mut writer = ObjectWriter::create(repository, ObjectKind::Segment, name.object())?;
+        for (frame, _) in self.frames {
+            writer.push(frame)?;
+        }
+        Ok(Some((name, writer.finish(entries)?)))
+    }
+
+    /// Seals the segment in memory; `None` if there is nothing in it. For a segment of at most [`SEALED_BYTES_MAX`] plain bytes.
+    ///
+    /// # Errors
+    /// [`Error::bug`] for a larger one.
+    pub fn seal(self, repository: &Repository, timeline: u32, run: RunId) -> Result<Option<SealedSegment>> {
+        let Some((first_op, last_op)) = self.ops() else { return Ok(None) };
+        let name = SegmentName { timeline, first_op, last_op, run };
+        let entries = self.entries(first_op);
+        let frames: Vec<&[u8]> = self.frames.iter().map(|(frame, _)| frame.as_slice()).collect();
+        let object = sealed::seal(repository, ObjectKind::Segment, name.object(), &frames, entries)?;
+        let last = self.rows.last().copied().ok_or_else(|| Error::bug("a segment without a prepare"))?;
+        Ok(Some(SealedSegment { name, object, last }))
+    }
+
+    fn entries(&self, first_op: u64) -> Vec<u8> {
         let mut entries = Vec::with_capacity(16 + self.frames.len() * 4 + self.rows.len() * ROW_BYTES);
         entries.extend_from_slice(&first_op.to_le_bytes());
         entries.extend_from_slice(&(self.rows.len() as u64).to_le_bytes());
-        for (frame, count) in self.frames {
+        for (_, count) in &self.frames {
             entries.extend_from_slice(&count.to_le_bytes());
-            writer.push(frame)?;
         }
         for row in &self.rows {
             entries.extend_from_slice(&row.checksum.0.to_le_bytes());
             entries.extend_from_slice(&row.timestamp_ns.to_le_bytes());
             entries.extend_from_slice(&row.size_bytes.to_le_bytes());
         }
-        Ok(Some((name, writer.finish(entries)?)))
+        entries
+    }
+}
+
+/// A segment sealed in memory.
+#[derive(Debug, Clone)]
+pub struct SealedSegment {
+    /// Its name.
+    pub name: SegmentName,
+    /// Its bytes, ready to be stored under that name.
+    pub object: SealedObject,
+    /// The last prepare in it: where the log goes on.
+    pub last: PrepareRow,
+}
+
+impl SealedSegment {
+    /// As a manifest lists it.
+    pub fn entry(&self) -> SegmentEntry {
+        SegmentEntry { name: self.name, stored_bytes: self.object.stored_bytes, digest: self.object.digest }
     }
 }
 
@@ -138,11 +185,19 @@ impl<'a> SegmentReader<'a> {
     /// # Errors
     /// [`Error::damaged`] when it is not the segment that the manifest means.
     pub fn open(repository: &'a Repository, entry: &SegmentEntry) -> Result<SegmentReader<'a>> {
-        let name = entry.name.object();
-        let object = ObjectReader::open(repository, ObjectKind::Segment, &name, Some(entry.stored_bytes))?;
+        SegmentReader::open_listed(repository, &entry.name, Some(entry.stored_bytes))
+    }
+
+    /// Opens a segment by its name, as a listing gives it.
+    ///
+    /// # Errors
+    /// [`Error::damaged`] when it is missing, or does not hold what its name says.
+    pub fn open_listed(repository: &'a Repository, segment: &SegmentName, stored_bytes: Option<u64>) -> Result<SegmentReader<'a>> {
+        let name = segment.object();
+        let object = ObjectReader::open(repository, ObjectKind::Segment, &name, stored_bytes)?;
         let decoded = decode_entries(&object.index.entries, &object.index.frames.iter().map(|row| row.plain_bytes).collect::<Vec<_>>());
         let within = |rows: &[PrepareRow]| {
-            rows.first().map(|row| row.op) == Some(entry.name.first_op) && rows.last().map(|row| row.op) == Some(entry.name.last_op)
+            rows.first().map(|row| row.op) == Some(segment.first_op) && rows.last().map(|row| row.op) == Some(segment.last_op)
         };
         match decoded {
             Some((counts, rows)) if within(&rows) => Ok(SegmentReader { object, counts, rows }),

@@ -5,8 +5,13 @@ use crate::ledger::wal::Prepare;
 use crate::repository::Repository;
 use crate::repository::frame::ObjectKind;
 use crate::repository::name::{RunId, SegmentName};
+use crate::repository::object_reader::digest_stored;
 use crate::repository::object_writer::ObjectWriter;
-use crate::repository::segment::{PrepareRow, SEGMENT_BYTES_TARGET, SegmentBuilder, SegmentEntry, SegmentReader, segment_entry};
+use crate::repository::segment::{
+    PrepareRow, SEALED_BYTES_MAX, SEGMENT_BYTES_TARGET, SegmentBuilder, SegmentEntry, SegmentReader, segment_entry,
+};
+use crate::store::PutOutcome;
+use crate::store::memory::MemoryStore;
 use proptest::prelude::*;
 use std::sync::Arc;
 
@@ -174,4 +179,51 @@ proptest! {
         }
         prop_assert_eq!(forged(&[log.concat()], bytes, 3).map_err(|error| error.kind), Err(Kind::Damaged));
     }
+}
+
+#[test]
+fn a_segment_sealed_in_memory_is_the_same_format() {
+    let (store, repository) = repository();
+    let log = log_after(&root_header(7), 30);
+    let sealed = build(&log).seal(&repository, 2, RunId(6)).unwrap().unwrap();
+    assert_eq!(sealed.name, SegmentName { timeline: 2, first_op: 1, last_op: 30, run: RunId(6) });
+    assert_eq!(sealed.last.checksum, Prepare::check(&log[29]).unwrap().header().checksum());
+    assert_eq!(sealed.object.put(&store).unwrap(), PutOutcome::Created);
+    assert_eq!(sealed.object.put(&store).unwrap(), PutOutcome::AlreadyExists);
+    assert_eq!(read(&repository, &sealed.entry(), 1, 30).unwrap(), log);
+    let digested = digest_stored(&repository, &sealed.object.name).unwrap();
+    assert_eq!(digested, (sealed.object.stored_bytes, sealed.object.digest));
+    assert!(SegmentBuilder::default().seal(&repository, 1, RunId(7)).unwrap().is_none());
+    // The copy of the repository in another place opens the same bytes, and only what is there.
+    let spool = MemoryStore::new();
+    let elsewhere = repository.over(Arc::new(spool.clone())).unwrap();
+    assert_eq!(SegmentReader::open_listed(&elsewhere, &sealed.name, None).err().map(|error| error.kind), Some(Kind::Damaged));
+    sealed.object.put(&spool).unwrap();
+    assert_eq!(SegmentReader::open_listed(&elsewhere, &sealed.name, None).unwrap().rows.len(), 30);
+}
+
+#[test]
+fn a_sealed_segment_of_the_largest_size_is_one_part_and_a_larger_one_is_refused() {
+    let (_, repository) = repository();
+    let mut last = root_header(7);
+    let mut builder = SegmentBuilder::default();
+    let mut push = |builder: &mut SegmentBuilder, size: usize| {
+        let bytes = PrepareSample { body: super::noise(size, builder.plain_bytes() as u64), ..PrepareSample::after(&last) }.bytes();
+        let prepare = Prepare::check(&bytes).unwrap();
+        last = *prepare.header();
+        builder.push(&prepare);
+    };
+    while builder.plain_bytes() + 256 + 1_000_000 <= SEALED_BYTES_MAX {
+        push(&mut builder, 1_000_000);
+    }
+    while builder.plain_bytes() + 256 + 16 <= SEALED_BYTES_MAX {
+        push(&mut builder, 16);
+    }
+    let sealed = builder.seal(&repository, 1, RunId(1)).unwrap().unwrap();
+    assert!(sealed.object.stored_bytes > 7 << 20, "{}", sealed.object.stored_bytes);
+    let mut builder = SegmentBuilder::default();
+    while !builder.is_full() {
+        push(&mut builder, 1_000_000);
+    }
+    assert_eq!(builder.seal(&repository, 1, RunId(1)).unwrap_err().kind, Kind::Bug);
 }
