@@ -220,7 +220,7 @@ fn a_sealed_segment_of_the_largest_size_is_one_part_and_a_larger_one_is_refused(
         push(&mut builder, 16);
     }
     let sealed = builder.seal(&repository, 1, RunId(1)).unwrap().unwrap();
-    assert!(sealed.object.stored_bytes > 7 << 20, "{}", sealed.object.stored_bytes);
+    assert!(sealed.object.stored_bytes > 6 << 20, "{}", sealed.object.stored_bytes);
     let mut builder = SegmentBuilder::default();
     while !builder.is_full() {
         push(&mut builder, 1_000_000);
