@@ -5,8 +5,11 @@
 //! notice a manifest that has gone missing since. Everything is written once, under a name that nobody else draws.
 
 pub mod frame;
+pub mod gap;
 pub mod header;
 pub mod key;
+pub mod lease;
+pub mod log;
 pub mod manifest;
 pub mod name;
 pub mod newest;
@@ -14,10 +17,12 @@ pub mod object_reader;
 pub mod object_writer;
 pub mod pack;
 pub mod promise;
+mod record;
 #[cfg(any(test, feature = "samples"))]
 pub mod sample;
 pub mod sealed;
 pub mod segment;
+pub mod timeline;
 pub mod wire;
 
 use crate::error::{Error, Result};

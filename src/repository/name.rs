@@ -20,6 +20,13 @@ pub const PACKS: &str = "tigerbeetle/packs/";
 /// Prefix of the log segments.
 pub const SEGMENTS: &str = "tigerbeetle-logs/";
 
+/// Prefix of the records of timelines.
+pub const TIMELINES: &str = "tigerbeetle/timelines/";
+/// Prefix of the records of gaps.
+pub const GAPS: &str = "tigerbeetle/gaps/";
+/// Prefix of the leases.
+pub const LEASES: &str = "amber/leases/tigerbeetle/";
+
 /// The timeline of a cluster that was never restored.
 pub const TIMELINE_FIRST: u32 = 1;
 
@@ -150,6 +157,80 @@ impl SegmentName {
     }
 }
 
+/// Name of the record of a timeline.
+pub fn timeline_object(timeline: u32) -> String {
+    format!("{TIMELINES}{timeline:08}")
+}
+
+/// Reads the name of the record of a timeline.
+pub fn parse_timeline(name: &str) -> Option<u32> {
+    let timeline = name.strip_prefix(TIMELINES)?.parse().ok()?;
+    (timeline_object(timeline) == name).then_some(timeline)
+}
+
+/// Prefix of the segments of a timeline.
+pub fn segment_prefix(timeline: u32) -> String {
+    format!("{SEGMENTS}{timeline:08}/")
+}
+
+/// Prefix of the beats of a timeline's lease.
+pub fn lease_prefix(timeline: u32) -> String {
+    format!("{LEASES}{timeline:08}/")
+}
+
+/// Name of the record of a gap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GapName {
+    /// Which history of the cluster.
+    pub timeline: u32,
+    /// The first op that is missing.
+    pub first_op: u64,
+    /// The run that noticed it.
+    pub run: RunId,
+}
+
+impl GapName {
+    /// The record's object name.
+    pub fn object(&self) -> String {
+        format!("{GAPS}{:08}/{:020}-{}", self.timeline, self.first_op, self.run)
+    }
+
+    /// Reads a record's object name.
+    pub fn parse(name: &str) -> Option<GapName> {
+        let (timeline, rest) = name.strip_prefix(GAPS)?.split_once('/')?;
+        let (first_op, run) = rest.split_once('-')?;
+        let parsed =
+            GapName { timeline: timeline.parse().ok()?, first_op: first_op.parse().ok()?, run: RunId(u64::from_str_radix(run, 16).ok()?) };
+        (parsed.object() == name).then_some(parsed)
+    }
+}
+
+/// Name of a beat of a lease. Orders by fencing number, then beat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LeaseName {
+    /// Which history of the cluster.
+    pub timeline: u32,
+    /// The fencing number.
+    pub fence: u64,
+    /// Counts the beats of its holder from 0.
+    pub beat: u64,
+}
+
+impl LeaseName {
+    /// The beat's object name.
+    pub fn object(&self) -> String {
+        format!("{}{:020}-{:020}", lease_prefix(self.timeline), self.fence, self.beat)
+    }
+
+    /// Reads a beat's object name.
+    pub fn parse(name: &str) -> Option<LeaseName> {
+        let (timeline, rest) = name.strip_prefix(LEASES)?.split_once('/')?;
+        let (fence, beat) = rest.split_once('-')?;
+        let parsed = LeaseName { timeline: timeline.parse().ok()?, fence: fence.parse().ok()?, beat: beat.parse().ok()? };
+        (parsed.object() == name).then_some(parsed)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -165,6 +246,12 @@ mod tests {
         assert_eq!(PackName::parse(&pack.object()), Some(pack));
         let segment = SegmentName { timeline: 3, first_op: 960, last_op: 1000, run };
         assert_eq!(SegmentName::parse(&segment.object()), Some(segment));
+        let gap = GapName { timeline: 2, first_op: 77, run };
+        assert_eq!(GapName::parse(&gap.object()), Some(gap));
+        let lease = LeaseName { timeline: 2, fence: 3, beat: u64::MAX };
+        assert_eq!(LeaseName::parse(&lease.object()), Some(lease));
+        assert_eq!(parse_timeline(&timeline_object(12)), Some(12));
+        assert_eq!(parse_timeline("tigerbeetle/timelines/12"), None);
     }
 
     #[test]

@@ -1,0 +1,38 @@
+//! Small facts as objects of their own: one frame of JSON, sealed like everything else, written once.
+//!
+//! Timelines, gaps and leases are such records. A reader ignores fields that it does not know, which newer writers may add.
+
+use super::Repository;
+use super::frame::ObjectKind;
+use super::object_reader::ObjectReader;
+use super::sealed;
+use crate::error::{Error, Result};
+use crate::store::PutOutcome;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// A record larger than this is none.
+const RECORD_BYTES_MAX: u64 = 64 * 1024;
+
+/// Writes a record, create-only.
+///
+/// # Errors
+/// Whatever the store says.
+pub(super) fn write(repository: &Repository, kind: ObjectKind, name: String, record: &impl Serialize) -> Result<PutOutcome> {
+    let json = serde_json::to_vec(record).map_err(|error| Error::bug(format!("{name}: {error}")))?;
+    Ok(sealed::seal(repository, kind, name, &[json], Vec::new())?.put(&*repository.store)?)
+}
+
+/// Reads a record.
+///
+/// # Errors
+/// [`Error::damaged`] when it is missing or not what was written.
+pub(super) fn read<T: DeserializeOwned>(repository: &Repository, kind: ObjectKind, name: &str) -> Result<T> {
+    let wrong = |reason: String| Error::damaged(format!("{name}: {reason}"));
+    if let Some(size_bytes) = repository.store.size_bytes(name)?.filter(|size_bytes| *size_bytes > RECORD_BYTES_MAX) {
+        return Err(wrong(format!("it has {size_bytes} bytes, more than any such object")));
+    }
+    let object = ObjectReader::open(repository, kind, name, None)?;
+    let frame = object.frames(0, 1)?.pop().unwrap_or_default();
+    serde_json::from_slice(&frame).map_err(|error| wrong(format!("it is not the record that it should be: {error}")))
+}
