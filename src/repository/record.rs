@@ -11,9 +11,6 @@ use crate::store::PutOutcome;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// A record larger than this is none.
-const RECORD_BYTES_MAX: u64 = 64 * 1024;
-
 /// Writes a record, create-only.
 ///
 /// # Errors
@@ -28,11 +25,7 @@ pub(super) fn write(repository: &Repository, kind: ObjectKind, name: String, rec
 /// # Errors
 /// [`Error::damaged`] when it is missing or not what was written.
 pub(super) fn read<T: DeserializeOwned>(repository: &Repository, kind: ObjectKind, name: &str) -> Result<T> {
-    let wrong = |reason: String| Error::damaged(format!("{name}: {reason}"));
-    if let Some(size_bytes) = repository.store.size_bytes(name)?.filter(|size_bytes| *size_bytes > RECORD_BYTES_MAX) {
-        return Err(wrong(format!("it has {size_bytes} bytes, more than any such object")));
-    }
     let object = ObjectReader::open(repository, kind, name, None)?;
     let frame = object.frames(0, 1)?.pop().unwrap_or_default();
-    serde_json::from_slice(&frame).map_err(|error| wrong(format!("it is not the record that it should be: {error}")))
+    serde_json::from_slice(&frame).map_err(|error| Error::damaged(format!("{name}: it is not the record that it should be: {error}")))
 }

@@ -3,12 +3,14 @@
 mod frame;
 mod hiding;
 mod key;
+mod log;
 mod manifest;
 mod object;
 mod open;
 mod pack;
 mod promise;
 mod segment;
+mod timeline;
 
 use super::Repository;
 use super::name::{CheckpointName, RunId};
