@@ -9,6 +9,7 @@ use super::Repository;
 use super::manifest::{Manifest, Summary};
 use super::name::CheckpointName;
 use super::segment::SegmentReader;
+use super::timeline::Lineage;
 use crate::error::{Error, Kind, Result};
 use crate::ledger::layout::prepare_max_for_checkpoint;
 
@@ -30,17 +31,24 @@ struct Candidate {
 }
 
 impl Repository {
-    /// The newest backup.
+    /// The newest backup of the newest timeline's history.
     ///
     /// # Errors
     /// When the store cannot be read; damage is no error here but part of the answer.
     pub fn newest_checkpoint(&self) -> Result<Newest> {
+        let timelines = self.timelines()?;
+        self.newest_checkpoint_of(&Lineage::of(&timelines, timelines.newest())?)
+    }
+
+    /// The newest backup of a history.
+    ///
+    /// # Errors
+    /// When the store cannot be read; damage is no error here but part of the answer.
+    pub fn newest_checkpoint_of(&self, lineage: &Lineage) -> Result<Newest> {
         let mut best: Option<Candidate> = None;
         let mut damaged = Vec::new();
-        for name in self.backups()?.iter().rev() {
-            let beyond = |best: &Candidate| {
-                best.name.timeline != name.timeline || prepare_max_for_checkpoint(name.checkpoint_op) <= best.summary.recovered_to_op
-            };
+        for name in self.backups_of(lineage)?.iter().rev() {
+            let beyond = |best: &Candidate| prepare_max_for_checkpoint(name.checkpoint_op) <= best.summary.recovered_to_op;
             if best.as_ref().is_some_and(beyond) {
                 break;
             }

@@ -12,6 +12,7 @@ use super::manifest::Manifest;
 use super::name::{self, CheckpointName};
 use super::object_reader::ObjectReader;
 use super::object_writer::{ObjectWriter, StoredObject};
+use super::timeline::Lineage;
 use super::wire::Fields;
 use crate::error::{Error, Kind, Result};
 use crate::store::Digest;
@@ -105,6 +106,14 @@ impl Repository {
     /// All backups that are there or were promised, in the order of restore: a manifest that is gone must not make an older backup the newest.
     pub fn backups(&self) -> Result<BTreeSet<CheckpointName>> {
         Ok(self.checkpoints()?.into_iter().chain(self.receipts()?).collect())
+    }
+
+    /// Those of one history, in the order of their checkpoints.
+    pub fn backups_of(&self, lineage: &Lineage) -> Result<Vec<CheckpointName>> {
+        let mut backups: Vec<CheckpointName> =
+            self.backups()?.into_iter().filter(|name| lineage.holds(name.timeline, name.checkpoint_op)).collect();
+        backups.sort_unstable_by_key(|name| (name.checkpoint_op, *name));
+        Ok(backups)
     }
 
     /// Reads the receipt of a manifest.

@@ -64,7 +64,12 @@ pub struct Lineage {
 impl Lineage {
     /// The history of a repository that has only one.
     pub fn first() -> Lineage {
-        Lineage { eras: vec![Era { timeline: TIMELINE_FIRST, first_op: 0, last_op: u64::MAX }] }
+        Lineage::only(TIMELINE_FIRST)
+    }
+
+    /// One timeline alone, without its ancestors.
+    pub fn only(timeline: u32) -> Lineage {
+        Lineage { eras: vec![Era { timeline, first_op: 0, last_op: u64::MAX }] }
     }
 
     /// The history that ends with `timeline`.
@@ -102,6 +107,11 @@ impl Lineage {
     /// The timeline that this history ends with.
     pub fn timeline(&self) -> u32 {
         self.eras.last().map_or(TIMELINE_FIRST, |era| era.timeline)
+    }
+
+    /// The last op that this history has of a timeline; 0 if it has none.
+    pub fn last_op_of(&self, timeline: u32) -> u64 {
+        self.eras.iter().find(|era| era.timeline == timeline).map_or(0, |era| era.last_op)
     }
 
     /// Whether an op of that timeline belongs to this history.

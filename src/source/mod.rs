@@ -9,6 +9,7 @@ pub mod extent;
 pub mod file;
 pub mod log;
 pub mod ring;
+pub mod witness;
 
 use crate::error::{Error, Kind};
 use std::path::{Path, PathBuf};

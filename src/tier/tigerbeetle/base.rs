@@ -12,6 +12,7 @@ use crate::repository::manifest::Manifest;
 use crate::repository::name::{self, CheckpointName};
 use crate::repository::object_reader::digest_stored;
 use crate::repository::promise::Receipt;
+use crate::repository::timeline::Lineage;
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -25,14 +26,14 @@ pub struct Base {
 }
 
 impl Base {
-    /// Looks for it.
+    /// Looks for it in this history.
     ///
     /// # Errors
     /// When the store cannot be asked.
-    pub fn find(repository: &Arc<Repository>) -> Result<Base> {
+    pub fn find(repository: &Arc<Repository>, lineage: &Lineage) -> Result<Base> {
         let mut base = Base::default();
         make_up_receipts(repository, &mut base.notes)?;
-        let newest = repository.newest_checkpoint()?;
+        let newest = repository.newest_checkpoint_of(lineage)?;
         for (name, error) in &newest.damaged {
             base.notes
                 .push(format!("{} is damaged, and this backup does not build on it; `amber verify` says more ({error})", name.object()));

@@ -11,7 +11,7 @@ use crate::ledger::layout::{HEADER_BYTES, earlier_log_first_op, slot_of};
 use crate::ledger::wal::Prepare;
 use crate::repository::Repository;
 use crate::repository::manifest::Manifest;
-use crate::repository::name::{RunId, TIMELINE_FIRST};
+use crate::repository::name::RunId;
 use crate::repository::segment::{SegmentBuilder, SegmentEntry, segment_entry};
 use crate::source::file::ReadOptions;
 use crate::source::log::{Polled, Tail, header_ring};
@@ -68,7 +68,7 @@ pub fn store(
     repository: &Arc<Repository>,
     data_file: &Path,
     options: ReadOptions,
-    run: RunId,
+    (timeline, run): (u32, RunId),
     checkpoint: &PrepareHeader,
 ) -> Result<Option<EarlierLog>> {
     let first_op = earlier_log_first_op(checkpoint.op());
@@ -83,7 +83,7 @@ pub fn store(
                 builder.push(prepare);
             }
             if builder.is_full() {
-                writing.extend(std::mem::take(&mut builder).write(repository, TIMELINE_FIRST, run)?);
+                writing.extend(std::mem::take(&mut builder).write(repository, timeline, run)?);
             }
             Ok(())
         })?;
@@ -91,7 +91,7 @@ pub fn store(
             break;
         }
     }
-    writing.extend(builder.write(repository, TIMELINE_FIRST, run)?);
+    writing.extend(builder.write(repository, timeline, run)?);
     let mut segments = Vec::with_capacity(writing.len());
     for (name, finishing) in writing {
         segments.push(segment_entry(name, finishing)?);

@@ -3,7 +3,7 @@
 //! A cluster that was restored to an earlier op goes on with other prepares under the same id, and so does a solo fork. Kept in one timeline, the two would be
 //! taken for one another. So a capture is held against every stored log that overlaps it: where both hold an op that was committed, it must be
 //! the same prepare. A capture that lies wholly behind what is stored, with nothing to compare, is refused too: unknown is worse than wrong.
-//! A fork that has run on beyond everything stored shares no op with it and cannot be told this way; its own timeline will tell.
+//! A fork that has run on beyond everything stored shares no op with it and cannot be told this way; [`super::join`] looks for what it has lost.
 
 use crate::error::{Error, Kind, Result};
 use crate::ledger::checksum::Checksum;
@@ -15,6 +15,7 @@ use crate::repository::Repository;
 use crate::repository::manifest::{Manifest, Summary};
 use crate::repository::name::CheckpointName;
 use crate::repository::segment::SegmentReader;
+use crate::repository::timeline::Lineage;
 use std::collections::BTreeMap;
 
 /// Refuses a capture of another history than the repository's. `headers` are the prepares behind the checkpoint, of which those up
@@ -24,6 +25,7 @@ use std::collections::BTreeMap;
 /// [`Error::input`] when a committed op differs, when the cluster has another number of replicas, or when nothing can be compared.
 pub fn refuse_fork(
     repository: &Repository,
+    lineage: &Lineage,
     superblock: &SuperBlock,
     headers: &[PrepareHeader],
     end_op: u64,
@@ -32,7 +34,7 @@ pub fn refuse_fork(
     let checkpoint = superblock.checkpoint().header();
     // One backup of each checkpoint is enough: those of one checkpoint were held against one another when they were made.
     let by_checkpoint: BTreeMap<u64, CheckpointName> =
-        repository.checkpoints()?.into_iter().map(|name| (name.checkpoint_op, name)).collect();
+        repository.backups_of(lineage)?.into_iter().map(|name| (name.checkpoint_op, name)).collect();
     let Some(newest_op) = by_checkpoint.keys().next_back().copied() else { return Ok(()) };
     let mut compared = newest_op <= end_op;
     for (op, name) in by_checkpoint.range(..=end_op).rev() {
@@ -51,7 +53,8 @@ pub fn refuse_fork(
                 theirs.replica_count()
             )));
         }
-        let common_op = end_op.min(summary.commit_known_op);
+        // Behind a branch an ancestor goes on with another history.
+        let common_op = end_op.min(summary.commit_known_op).min(lineage.last_op_of(name.timeline));
         let ours = header_at(&checkpoint, headers, common_op).or_else(|| in_ring(ring, common_op));
         let stored = if common_op == *op {
             Some(theirs.checkpoint().header().checksum())

@@ -13,7 +13,7 @@ use crate::ledger::header::PrepareHeader;
 use crate::ledger::layout::WAL_SLOTS;
 use crate::ledger::wal::{HeaderRing, Prepare, SlotHeader};
 use crate::repository::Repository;
-use crate::repository::name::{RunId, SegmentName, TIMELINE_FIRST};
+use crate::repository::name::{RunId, SegmentName};
 use crate::repository::object_writer::Finishing;
 use crate::repository::segment::{SegmentBuilder, SegmentEntry, segment_entry};
 use crate::source::file::ReadOptions;
@@ -62,13 +62,19 @@ pub struct LogCapture {
 
 impl LogCapture {
     /// Starts the thread; it idles until it is told what to follow.
-    pub fn start(repository: &Arc<Repository>, data_file: &Path, options: ReadOptions, run: RunId, held: HeldLog) -> Result<LogCapture> {
+    pub fn start(
+        repository: &Arc<Repository>,
+        data_file: &Path,
+        options: ReadOptions,
+        (timeline, run): (u32, RunId),
+        held: HeldLog,
+    ) -> Result<LogCapture> {
         let (commands, received) = crossbeam_channel::unbounded();
         let repository = Arc::clone(repository);
         let path = data_file.to_owned();
         let thread = std::thread::Builder::new()
             .name("amber-log".into())
-            .spawn(move || Follower::new(repository, path, options, run, held).run(&received))
+            .spawn(move || Follower::new(repository, path, options, (timeline, run), held).run(&received))
             .map_err(|error| Error::try_again(format!("the system gives no more threads: {error}")))?;
         Ok(LogCapture { commands: Some(commands), thread: Some(thread) })
     }
@@ -118,6 +124,7 @@ struct Follower {
     repository: Arc<Repository>,
     path: PathBuf,
     options: ReadOptions,
+    timeline: u32,
     run: RunId,
     /// All runs that segments were written under.
     runs: Vec<RunId>,
@@ -138,11 +145,12 @@ struct Follower {
 }
 
 impl Follower {
-    fn new(repository: Arc<Repository>, path: PathBuf, options: ReadOptions, run: RunId, held: HeldLog) -> Follower {
+    fn new(repository: Arc<Repository>, path: PathBuf, options: ReadOptions, (timeline, run): (u32, RunId), held: HeldLog) -> Follower {
         Follower {
             repository,
             path,
             options,
+            timeline,
             run,
             runs: vec![run],
             held,
@@ -231,7 +239,7 @@ impl Follower {
         let stopped = self.resting || self.lost.is_some() || self.failed.is_some();
         let Some(tail) = self.tail.as_mut().filter(|_| !stopped) else { return Ok(Polled::Idle) };
         let (builder, headers, segments) = (&mut self.builder, &mut self.headers, &mut self.segments);
-        let (repository, run, held) = (&self.repository, self.run, &self.held);
+        let (repository, timeline, run, held) = (&self.repository, self.timeline, self.run, &self.held);
         let mut fork = false;
         let polled = tail.poll(&mut |prepare: &Prepare<'_>| {
             let header = prepare.header();
@@ -242,7 +250,7 @@ impl Follower {
             }
             builder.push(prepare);
             if builder.is_full()
-                && let Some((name, finishing)) = std::mem::take(builder).write(repository, TIMELINE_FIRST, run)?
+                && let Some((name, finishing)) = std::mem::take(builder).write(repository, timeline, run)?
             {
                 segments.push_back(Segment::Writing(name, finishing));
             }
@@ -346,7 +354,7 @@ impl Follower {
             replies = tail.client_replies()?;
             bytes_read = tail.bytes_read();
         }
-        if let Some((name, finishing)) = std::mem::take(&mut self.builder).write(&self.repository, TIMELINE_FIRST, self.run)? {
+        if let Some((name, finishing)) = std::mem::take(&mut self.builder).write(&self.repository, self.timeline, self.run)? {
             self.segments.push_back(Segment::Writing(name, finishing));
         }
         let first_op = self.headers.front().map(PrepareHeader::op);

@@ -12,6 +12,7 @@ pub mod base;
 pub mod earlier_log;
 pub mod held_log;
 pub mod history;
+pub mod join;
 pub mod log_capture;
 pub mod sink;
 pub mod window;
@@ -24,8 +25,9 @@ use crate::ledger::wal::HeaderRing;
 use crate::progress::Progress;
 use crate::repository::Repository;
 use crate::repository::manifest::{Manifest, Summary};
-use crate::repository::name::{self, CheckpointName, PackName, RunId, SegmentName, TIMELINE_FIRST};
+use crate::repository::name::{self, CheckpointName, PackName, RunId, SegmentName};
 use crate::repository::segment::SegmentEntry;
+use crate::repository::timeline::Lineage;
 use crate::source::checkpoint::Walk;
 use crate::source::file::ReadOptions;
 use crate::source::log::header_ring;
@@ -71,8 +73,23 @@ pub struct Backup {
 /// [`Error::input`] for a file that is none or belongs to another cluster, [`Error::try_again`] while store or node are not ready,
 /// [`Error::damaged`] for damage in the file. Nothing exists in the repository then that any manifest promises.
 pub fn backup(repository: &Arc<Repository>, data_file: &Path, options: ReadOptions, progress: &dyn Progress) -> Result<Backup> {
+    let lineage = join::lineage_of(repository, data_file, options)?;
+    backup_on(repository, data_file, options, &lineage, progress)
+}
+
+/// Backs up the replica as a part of this history.
+///
+/// # Errors
+/// As [`backup`].
+pub fn backup_on(
+    repository: &Arc<Repository>,
+    data_file: &Path,
+    options: ReadOptions,
+    lineage: &Lineage,
+    progress: &dyn Progress,
+) -> Result<Backup> {
     let run = repository.new_run()?;
-    let prepared = prepare(repository, data_file, options, run, progress);
+    let prepared = prepare(repository, data_file, options, (lineage, run), progress);
     let (name, manifest, notes) = prepared.inspect_err(|error| {
         // A store that is away cannot be tidied now either.
         if error.kind != Kind::TryAgain {
@@ -89,34 +106,39 @@ fn prepare(
     repository: &Arc<Repository>,
     data_file: &Path,
     options: ReadOptions,
-    run: RunId,
+    (lineage, run): (&Lineage, RunId),
     progress: &dyn Progress,
 ) -> Result<(CheckpointName, Manifest, Vec<String>)> {
-    let began_ns = now_ns();
+    let (began_ns, timeline) = (now_ns(), lineage.timeline());
     let mut walk = Walk::open(data_file, options)?;
     let first = walk.superblock()?;
     for note in walk.notes() {
         progress.note(&note);
     }
     repository.check_cluster(first.cluster())?;
-    let base = Base::find(repository)?;
+    let base = Base::find(repository, lineage)?;
     for note in &base.notes {
         progress.note(note);
     }
     let (mut held, mut held_earlier) = (HeldLog::default(), None);
     if let Some(manifest) = &base.manifest {
         base::refuse_other_history(manifest, &first)?;
-        held = HeldLog::of(repository, manifest, first.checkpoint().header().op())?;
-        held_earlier = EarlierLog::held(repository, manifest)?;
+        // The log of an ancestor may go on behind the branch; it is of another history there.
+        if manifest.summary.timeline == timeline {
+            held = HeldLog::of(repository, manifest, first.checkpoint().header().op())?;
+            held_earlier = EarlierLog::held(repository, manifest)?;
+        }
     }
-    let log = LogCapture::start(repository, data_file, options, run, held)?;
+    let log = LogCapture::start(repository, data_file, options, (timeline, run), held)?;
     let mut sink = PackSink::new(repository, run, &first, base.manifest, &log, progress);
     let Capture { window, log: captured } = capture(&mut walk, &mut sink, &log)?;
     let earlier = if window.ends_early() {
         let checkpoint = window.superblock.checkpoint().header();
         match held_earlier.filter(|held| held.leads_to(&checkpoint)) {
             Some(held) => Some(held),
-            None => Some(earlier_log::store(repository, data_file, options, run, &checkpoint)?.ok_or_else(|| too_early(&window))?),
+            None => {
+                Some(earlier_log::store(repository, data_file, options, (timeline, run), &checkpoint)?.ok_or_else(|| too_early(&window))?)
+            }
         }
     } else {
         None
@@ -124,12 +146,7 @@ fn prepare(
     progress.end();
     let (packs, extents, counts) = sink.finish()?;
     let superblock = &window.superblock;
-    let name = CheckpointName {
-        timeline: TIMELINE_FIRST,
-        checkpoint_op: superblock.checkpoint().header().op(),
-        replica: superblock.replica_index(),
-        run,
-    };
+    let name = CheckpointName { timeline, checkpoint_op: superblock.checkpoint().header().op(), replica: superblock.replica_index(), run };
     let needed = |segment: &SegmentEntry| segment.name.first_op <= window.end.op() && segment.name.last_op > name.checkpoint_op;
     let (behind, beyond): (Vec<_>, Vec<_>) = captured.segments.into_iter().partition(needed);
     take_back(repository, beyond.iter().filter(|segment| captured.runs.contains(&segment.name.run)).map(|segment| segment.name.object()));
@@ -147,7 +164,7 @@ fn prepare(
     let manifest = Manifest { summary, superblock: superblock.clone(), replies: captured.replies, packs, extents, segments };
     let zone = header_ring(data_file, options)?;
     let ring = HeaderRing::new(&zone).map_err(|error| Error::damaged(format!("{}: log ring: {error}", data_file.display())))?;
-    history::refuse_fork(repository, superblock, &captured.headers, window.end.op(), &ring)?;
+    history::refuse_fork(repository, lineage, superblock, &captured.headers, window.end.op(), &ring)?;
     Ok((name, manifest, [base.notes, walk.notes()].concat()))
 }
 
