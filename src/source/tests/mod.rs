@@ -1,7 +1,7 @@
 //! Reading data files: every way to read gives the same bytes, a node that moves on is followed, and what cannot be had is said.
 
 mod file;
-mod log;
+mod tail;
 mod walk;
 
 use crate::ledger::layout::{GRID_OFFSET, reply_offset};

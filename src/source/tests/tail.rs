@@ -3,7 +3,8 @@ use crate::ledger::checksum::Checksum;
 use crate::ledger::layout::{prepare_offset, reply_offset, slot_of, wal_header_offset};
 use crate::ledger::sample::{PrepareSample, SampleFile, headers_of, reply};
 use crate::source::file::ReadOptions;
-use crate::source::log::{Polled, Tail, header_ring};
+use crate::source::log::{LogSource, Polled};
+use crate::source::tail::{Tail, header_ring};
 
 /// The log behind the checkpoint of a sample.
 fn tail_of(data_file: &DataFile, sample: &SampleFile, options: ReadOptions) -> Tail {
@@ -66,7 +67,7 @@ fn an_op_that_the_ring_has_overwritten_is_lost() {
     // The ring holds ops 966 to 1989.
     let data_file = DataFile::new(&sample, "/dev/shm");
     let mut tail = tail_of(&data_file, &sample, ReadOptions::default());
-    let Polled::Lost { op, reason } = poll(&mut tail).0 else { panic!("it is lost") };
+    let Polled::Lost { op, reason, .. } = poll(&mut tail).0 else { panic!("it is lost") };
     assert!(op == 960 && reason.contains("holds op 1984 in its place"), "{reason}");
     tail.restart(965, headers_of(&sample.log)[5].checksum());
     let (prepares, end) = poll_all(&mut tail);
@@ -125,7 +126,7 @@ fn another_parent_is_another_history() {
     let sample = SampleFile::new(7, 3);
     let data_file = DataFile::new(&sample, "/dev/shm");
     let mut tail = Tail::open(&data_file.path(), ReadOptions::default(), 959, Checksum(1)).unwrap();
-    let Polled::Lost { op, reason } = poll(&mut tail).0 else { panic!("it is lost") };
+    let Polled::Lost { op, reason, .. } = poll(&mut tail).0 else { panic!("it is lost") };
     assert!(op == 960 && reason.contains("another history"), "{reason}");
     // The same behind a prepare that was handed on and then replaced.
     let mut tail = tail_of(&data_file, &sample, ReadOptions::default());
