@@ -1,6 +1,8 @@
 //! Reading data files: every way to read gives the same bytes, a node that moves on is followed, and what cannot be had is said.
 
 mod file;
+mod idle;
+mod replaced;
 mod tail;
 mod walk;
 

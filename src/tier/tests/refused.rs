@@ -179,6 +179,6 @@ fn a_log_that_is_lost_again_and_again_ends_the_backup() {
     break_the_log(&fixture.path());
     let restless = Restless(fixture.path(), AtomicU64::new(0));
     let error = tigerbeetle::backup(&fixture.repository, &fixture.path(), ReadOptions::default(), &restless).unwrap_err();
-    assert_error(&error, Kind::TryAgain, &["moves on faster than a checkpoint can be copied", "op 961"]);
+    assert_error(&error, Kind::TryAgain, &["moves on faster than a checkpoint can be copied", "op 960"]);
     assert_eq!(restless.1.into_inner(), 51);
 }
