@@ -16,7 +16,7 @@ use crate::progress::Progress;
 use crate::source::checkpoint::{CheckpointSink, Walk};
 use crate::source::extent::{BlockSink, CheckedBlock};
 use crate::source::file::ReadOptions;
-use crate::source::log::header_ring;
+use crate::source::tail::header_ring;
 use crate::units::{bytes_text, time_text};
 use clap::Args;
 use serde_json::{Value, json};

@@ -11,7 +11,8 @@ use crate::repository::manifest::Manifest;
 use crate::source::checkpoint::{CheckpointSink, Walk};
 use crate::source::extent::{BlockSink, CheckedBlock};
 use crate::source::file::ReadOptions;
-use crate::source::log::{Polled, Tail};
+use crate::source::log::{LogSource, Polled};
+use crate::source::tail::Tail;
 use std::path::Path;
 
 /// Counts what the walk hands on.

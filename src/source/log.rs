@@ -1,33 +1,23 @@
-//! The tail of the log: prepares out of the WAL ring of a running replica, in order.
+//! The log as a source: prepares in the order of their ops, each continuing the hash chain of the one before.
 //!
-//! Flow: the header ring is read from the slot of the next op on; as long as the headers continue the hash chain, their prepares are read (a prepare is
-//! written before its header, so what the header ring shows is there) and handed on. When a slot shows a later op than the one expected, the
-//! ring has wrapped and the op is lost; when it shows another parent, a view change replaced what was handed on. Both are said, never
-//! papered over: [`Polled::Lost`].
+//! Flow: whoever ships the log says behind which prepare it wants it and calls [`LogSource::poll`] again and again; each poll hands on what has
+//! come since. Two sources give it: [`super::tail::Tail`] out of the WAL ring of a running replica's data file, and [`super::aof::AofTail`] out of the
+//! append-only file that a server writes on request. Neither ever hands on a prepare that does not continue the last one. When none can
+//! follow any more, the poll says which of two things happened ([`Loss`]), and goes on saying so until it is started again elsewhere.
+//!
+//! What stands in the ring is only prepared: a view change may put another prepare into its place as long as it is not committed. What is
+//! certain is told by [`LogSource::commit_known_op`]; what was replaced behind the tail's back by [`LogSource::replaced`].
 
 use super::SourceError;
-use super::file::{ReadOptions, Reader};
 use crate::error::Result;
 use crate::ledger::checksum::Checksum;
-use crate::ledger::header::PrepareHeader;
-use crate::ledger::layout::{
-    CLIENT_REPLIES_SLOTS, HEADER_BYTES, PREPARE_BYTES_MAX, SECTOR_BYTES, WAL_HEADERS_BYTES, WAL_HEADERS_OFFSET, prepare_offset,
-    reply_offset, sector_ceil, slot_of, wal_header_offset,
-};
-use crate::ledger::reply::{Reply, ReplyHeader};
 use crate::ledger::wal::Prepare;
-use std::collections::HashMap;
-use std::path::Path;
-
-/// Prepare buffers: eight reads in flight outrun any load that fits a disk, at 8 MiB.
-const BUFFERS: u16 = 8;
-/// Headers looked at in one poll: a quarter of the ring.
-const HEADERS_BYTES_A_POLL: u64 = 64 * 1024;
+use std::collections::VecDeque;
 
 /// What a poll found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Polled {
-    /// So many prepares were handed on.
+    /// So many prepares were handed on, and more may be behind them. 0 when only what is known already was passed over.
     Prepares(u64),
     /// Nothing new.
     Idle,
@@ -35,181 +25,124 @@ pub enum Polled {
     Lost {
         /// That op.
         op: u64,
-        /// What stands there instead.
+        /// What became of it.
+        loss: Loss,
+        /// The same in words.
         reason: String,
     },
 }
 
-/// Follows the log of one data file.
-#[derive(Debug)]
-pub struct Tail {
-    reader: Reader,
-    op: u64,
-    checksum: Checksum,
+/// Why the log cannot go on behind the last prepare that was handed on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Loss {
+    /// The source has moved on and no longer holds the next op: there is a gap.
+    Wrapped {
+        /// The op that stands in its place.
+        found_op: u64,
+    },
+    /// The log continues another prepare than the last that was handed on: a view change replaced that one, or the history forked.
+    Replaced {
+        /// The newest prepare, op and checksum, that was handed on and still stands: the place to start again behind. `None` when
+        /// none of those that the source remembers does.
+        restart: Option<(u64, Checksum)>,
+    },
 }
 
-enum Slot {
-    Next(Box<PrepareHeader>),
-    NotYet,
-    Lost(String),
-}
-
-impl Tail {
-    /// The log of `path` behind op `op`, whose prepare has this checksum.
+/// A log that is followed as it grows.
+pub trait LogSource: Send {
+    /// Hands on what has come since the last poll, in order.
     ///
     /// # Errors
-    /// See [`Reader::open`].
-    pub fn open(path: &Path, options: ReadOptions, op: u64, checksum: Checksum) -> Result<Tail, SourceError> {
-        Ok(Tail { reader: Reader::open(path, PREPARE_BYTES_MAX, BUFFERS, options)?, op, checksum })
-    }
+    /// [`SourceError::Io`]; [`SourceError::Damaged`] where the source does not heal by itself; and whatever `take` returns, in which case that
+    /// prepare comes again at the next poll.
+    fn poll(&mut self, take: &mut dyn FnMut(&Prepare<'_>) -> Result<()>) -> Result<Polled, SourceError>;
 
-    /// Starts again behind another op.
-    pub fn restart(&mut self, op: u64, checksum: Checksum) {
-        (self.op, self.checksum) = (op, checksum);
-    }
+    /// Starts again behind op `op`, whose prepare has this checksum.
+    fn restart(&mut self, op: u64, checksum: Checksum);
 
-    /// The last op that was handed on.
-    pub fn op(&self) -> u64 {
-        self.op
-    }
+    /// The last op that was handed on, or the one that the source was started behind.
+    fn op(&self) -> u64;
 
-    /// Bytes read so far.
-    pub fn bytes_read(&self) -> u64 {
-        self.reader.bytes_read()
-    }
+    /// The checksum of that op's prepare.
+    fn checksum(&self) -> Checksum;
 
-    /// Hands on what has come since the last poll.
-    ///
-    /// # Errors
-    /// [`SourceError::Io`], and whatever `take` returns.
-    pub fn poll(&mut self, take: &mut dyn FnMut(&Prepare<'_>) -> Result<()>) -> Result<Polled, SourceError> {
-        let (headers, lost) = self.new_headers()?;
-        let handed_on = self.read_prepares(&headers, take)?;
-        match lost {
-            Some(reason) if handed_on == headers.len() as u64 => Ok(Polled::Lost { op: self.op.saturating_add(1), reason }),
-            _ if handed_on > 0 => Ok(Polled::Prepares(handed_on)),
-            _ => Ok(Polled::Idle),
-        }
-    }
+    /// The highest op of this log that is known to be committed, at most [`LogSource::op`]: it and all before it are certain, what comes after it is
+    /// only prepared. 0 when nothing is known yet.
+    fn commit_known_op(&self) -> u64;
 
-    /// The headers behind the last op that continue the chain, and why the one after them never will.
-    fn new_headers(&mut self) -> Result<(Vec<PrepareHeader>, Option<String>), SourceError> {
-        let first_slot = slot_of(self.op.saturating_add(1));
-        let offset = wal_header_offset(first_slot) / SECTOR_BYTES as u64 * SECTOR_BYTES as u64;
-        let zone_end = WAL_HEADERS_OFFSET + WAL_HEADERS_BYTES as u64;
-        let length = HEADERS_BYTES_A_POLL.min(zone_end - offset) as usize;
-        let read = self.reader.read_now(offset, length)?;
-        let skip = (wal_header_offset(first_slot) - offset) as usize;
-        let (mut op, mut checksum) = (self.op, self.checksum);
-        let mut headers = Vec::new();
-        for bytes in read.buffer[skip.min(read.length)..read.length].chunks_exact(HEADER_BYTES) {
-            match look_at(bytes, op.saturating_add(1), checksum) {
-                Slot::Next(header) => {
-                    (op, checksum) = (header.op(), header.checksum());
-                    headers.push(*header);
-                }
-                Slot::NotYet => break,
-                Slot::Lost(reason) => return Ok((headers, Some(reason))),
-            }
-        }
-        drop(read);
-        if headers.is_empty()
-            && let Some(header) = self.header_from_prepare()?
-        {
-            headers.push(header);
-        }
-        Ok((headers, None))
-    }
-
-    /// The next header out of the prepares ring, where its copy in the header ring is torn or damaged.
-    fn header_from_prepare(&mut self) -> Result<Option<PrepareHeader>, SourceError> {
-        let op = self.op.saturating_add(1);
-        let read = self.reader.read_now(prepare_offset(slot_of(op)), SECTOR_BYTES)?;
-        let bytes = &read.buffer[..read.length.min(HEADER_BYTES)];
-        Ok(match look_at(bytes, op, self.checksum) {
-            Slot::Next(header) => Some(*header),
-            Slot::NotYet | Slot::Lost(_) => None,
-        })
-    }
-
-    /// Reads the prepares of these headers, several at once, and hands them on in order. How many were as their headers say.
-    fn read_prepares(&mut self, headers: &[PrepareHeader], take: &mut dyn FnMut(&Prepare<'_>) -> Result<()>) -> Result<u64, SourceError> {
-        let mut arrived = HashMap::new();
-        let (mut asked, mut handed_on) = (0, 0);
-        while handed_on < headers.len() {
-            while let Some(header) = headers.get(asked) {
-                let length = sector_ceil(u64::from(header.size_bytes())) as usize;
-                if !self.reader.begin(prepare_offset(slot_of(header.op())), length, header.op()) {
-                    break;
-                }
-                asked += 1;
-            }
-            let header = &headers[handed_on];
-            let read = match arrived.remove(&header.op()) {
-                Some(read) => read,
-                None => match self.reader.next_read()? {
-                    Some(read) if read.token == header.op() => read,
-                    Some(read) => {
-                        arrived.insert(read.token, read);
-                        continue;
-                    }
-                    None => break,
-                },
-            };
-            match Prepare::check(&read.buffer[..read.length]) {
-                Ok(prepare) if prepare.header().checksum() == header.checksum() => take(&prepare)?,
-                // Overwritten since its header was read: the next poll sees by what.
-                _ => break,
-            }
-            (self.op, self.checksum) = (header.op(), header.checksum());
-            handed_on += 1;
-        }
-        drop(arrived);
-        self.reader.drain()?;
-        Ok(handed_on as u64)
-    }
-
-    /// The client replies that are whole right now: slot and exact bytes.
+    /// Whether one of the last prepares that were handed on has been replaced since, which no poll sees before the next op comes: always
+    /// a [`Loss::Replaced`], with the place to start again behind. `None` when all stand as far as the source shows.
     ///
     /// # Errors
     /// [`SourceError::Io`].
-    pub fn client_replies(&mut self) -> Result<Vec<(u32, Vec<u8>)>, SourceError> {
-        let mut replies = Vec::new();
-        for slot in 0..CLIENT_REPLIES_SLOTS {
-            let first = self.reader.read_now(reply_offset(slot), SECTOR_BYTES)?;
-            let Ok(size_bytes) = ReplyHeader::check(&first.buffer[..first.length]).map(|header| header.size_bytes()) else { continue };
-            drop(first);
-            let read = self.reader.read_now(reply_offset(slot), sector_ceil(u64::from(size_bytes)) as usize)?;
-            // A reply that is being rewritten now belongs to an op behind the checkpoint: replaying that op writes it again.
-            if let Ok(reply) = Reply::check(&read.buffer[..read.length]) {
-                replies.push((slot, reply.bytes().to_vec()));
+    fn replaced(&mut self) -> Result<Option<Loss>, SourceError>;
+
+    /// Bytes read so far.
+    fn bytes_read(&self) -> u64;
+
+    /// What was fallen back to, in sentences for the user.
+    fn notes(&self) -> Vec<String>;
+}
+
+/// The last prepares that were handed on, oldest first, without a gap: what they are compared with when the log seems to have changed.
+#[derive(Debug)]
+pub(super) struct Recent {
+    prepares: VecDeque<(u64, Checksum)>,
+    capacity: usize,
+    commit_op: u64,
+}
+
+impl Recent {
+    /// Remembers `capacity` prepares (at least one), and at first only the one that the log is wanted behind.
+    pub fn new(capacity: usize, op: u64, checksum: Checksum) -> Recent {
+        Recent { prepares: VecDeque::from([(op, checksum)]), capacity, commit_op: 0 }
+    }
+
+    /// Forgets what comes behind `op`, and everything if that prepare is not remembered: what was known to be committed is so
+    /// on the same history only.
+    pub fn restart(&mut self, op: u64, checksum: Checksum) {
+        match self.checksum_of(op) {
+            Some(known) if known == checksum => {
+                self.prepares.retain(|(kept, _)| *kept <= op);
+                self.commit_op = self.commit_op.min(op);
             }
+            _ => *self = Recent::new(self.capacity, op, checksum),
         }
-        Ok(replies)
     }
-}
 
-/// The whole ring of headers as it stands, for a person to look at.
-///
-/// # Errors
-/// See [`Reader::open`].
-pub fn header_ring(path: &Path, options: ReadOptions) -> Result<Vec<u8>, SourceError> {
-    let mut reader = Reader::open(path, WAL_HEADERS_BYTES, 1, options)?;
-    let read = reader.read_now(WAL_HEADERS_OFFSET, WAL_HEADERS_BYTES)?;
-    Ok(read.buffer[..read.length].to_vec())
-}
+    /// Takes the next prepare, which says that everything up to `commit` is committed.
+    pub fn push(&mut self, op: u64, checksum: Checksum, commit: u64) {
+        if self.is_full() {
+            self.prepares.pop_front();
+        }
+        self.prepares.push_back((op, checksum));
+        self.commit_op = self.commit_op.max(commit);
+    }
 
-/// What a header slot says about the op that should come next.
-fn look_at(bytes: &[u8], op: u64, parent: Checksum) -> Slot {
-    let Ok(header) = PrepareHeader::check(bytes) else { return Slot::NotYet };
-    if header.is_reserved() || header.op() < op {
-        return Slot::NotYet;
+    /// The last prepare.
+    pub fn last(&self) -> (u64, Checksum) {
+        self.prepares.back().copied().unwrap_or((0, Checksum(0)))
     }
-    if header.op() > op {
-        return Slot::Lost(format!("the log ring holds op {} in its place", header.op()));
+
+    /// The checksum of a prepare that is remembered.
+    pub fn checksum_of(&self, op: u64) -> Option<Checksum> {
+        let (first, _) = self.prepares.front()?;
+        let index = usize::try_from(op.checked_sub(*first)?).ok()?;
+        self.prepares.get(index).map(|(_, checksum)| *checksum)
     }
-    if header.parent() != parent {
-        return Slot::Lost("it continues another history: a view change replaced the op before it".into());
+
+    /// The last `count` of them, newest first.
+    pub fn newest(&self, count: usize) -> impl Iterator<Item = (u64, Checksum)> + '_ {
+        self.prepares.iter().rev().take(count).copied()
     }
-    Slot::Next(Box::new(header))
+
+    /// Whether it remembers as many as it can.
+    pub fn is_full(&self) -> bool {
+        self.prepares.len() >= self.capacity
+    }
+
+    /// The highest op known to be committed, at most the last.
+    pub fn commit_op(&self) -> u64 {
+        self.commit_op.min(self.last().0)
+    }
 }

@@ -1,14 +1,16 @@
 //! Reading a running replica's data file: the ring, the pre-copy walk, the log's tail.
 //!
 //! [`file::Reader`] reads through io_uring with O_DIRECT where the system allows it, and says what it fell back to where not.
-//! [`checkpoint`] walks the blocks reachable from the newest checkpoint while the server goes on writing, and [`log`] follows the prepares
-//! behind it. Both hand checked bytes on; neither knows where they go.
+//! [`checkpoint`] walks the blocks reachable from the newest checkpoint while the server goes on writing. [`log`] is what every source of prepares can do;
+//! [`tail`] follows them in the data file. All hand checked bytes on; none knows where they go.
 
 pub mod checkpoint;
 pub mod extent;
 pub mod file;
 pub mod log;
+pub mod pace;
 pub mod ring;
+pub mod tail;
 pub mod witness;
 
 use crate::error::{Error, Kind};

@@ -8,6 +8,7 @@ use crate::repository::name::{CLUSTER, CheckpointName, RECEIPTS, RunId};
 use crate::repository::object_writer::ObjectWriter;
 use crate::repository::promise::Receipt;
 use crate::repository::sample::{Fault, FaultyStore, open};
+use crate::repository::timeline::Branch;
 use std::sync::Arc;
 
 #[test]
@@ -91,6 +92,10 @@ fn names_of_other_timelines_are_no_candidates() {
     // A receipt without its manifest is a backup that was lost: it may have been the newest.
     let name = CheckpointName { timeline: 2, run: RunId(4), ..checkpoint(959, 1) };
     repository.write_receipt(&name, &Receipt { size_bytes: 1, digest: [0; 32] }).unwrap();
+    let newest = repository.newest_checkpoint().unwrap();
+    assert!(newest.best.is_none() && newest.damaged.is_empty(), "a timeline that nobody began is no part of the history");
+    let branch = Branch { timeline: 2, parent: 1, branch: None, first: None, replica: 0, began_ns: 0, reason: "test".into() };
+    repository.begin_timeline(&branch).unwrap();
     let newest = repository.newest_checkpoint().unwrap();
     assert!(newest.best.is_none());
     assert_eq!(newest.damaged.iter().map(|(name, error)| (*name, error.kind)).collect::<Vec<_>>(), [(name, Kind::Damaged)]);

@@ -1,7 +1,9 @@
 //! Reading data files: every way to read gives the same bytes, a node that moves on is followed, and what cannot be had is said.
 
 mod file;
-mod log;
+mod idle;
+mod replaced;
+mod tail;
 mod walk;
 
 use crate::ledger::layout::{GRID_OFFSET, reply_offset};

@@ -14,7 +14,8 @@ use crate::repository::manifest::Manifest;
 use crate::repository::name::RunId;
 use crate::repository::segment::{SegmentBuilder, SegmentEntry, segment_entry};
 use crate::source::file::ReadOptions;
-use crate::source::log::{Polled, Tail, header_ring};
+use crate::source::log::{LogSource, Polled};
+use crate::source::tail::{Tail, header_ring};
 use std::path::Path;
 use std::sync::Arc;
 

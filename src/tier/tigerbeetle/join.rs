@@ -21,7 +21,7 @@ use crate::repository::name::TIMELINE_FIRST;
 use crate::repository::timeline::{Branch, Lineage, PrepareRecord, Timelines};
 use crate::source::checkpoint::Walk;
 use crate::source::file::ReadOptions;
-use crate::source::log::header_ring;
+use crate::source::tail::header_ring;
 use crate::source::witness::{Witness, find_witness};
 use crate::units::now_ns;
 use std::collections::BTreeMap;

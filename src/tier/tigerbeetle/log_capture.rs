@@ -17,7 +17,8 @@ use crate::repository::name::{RunId, SegmentName};
 use crate::repository::object_writer::Finishing;
 use crate::repository::segment::{SegmentBuilder, SegmentEntry, segment_entry};
 use crate::source::file::ReadOptions;
-use crate::source::log::{Polled, Tail, header_ring};
+use crate::source::log::{LogSource, Polled};
+use crate::source::tail::{Tail, header_ring};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -259,7 +260,7 @@ impl Follower {
         if fork {
             self.forget_held();
         }
-        if let Polled::Lost { op, reason } = &polled {
+        if let Polled::Lost { op, reason, .. } = &polled {
             self.lost = Some(format!("op {op}: {reason}"));
         }
         if self.headers.len() > KEPT_PREPARES_MAX

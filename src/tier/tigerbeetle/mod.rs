@@ -30,7 +30,7 @@ use crate::repository::segment::SegmentEntry;
 use crate::repository::timeline::Lineage;
 use crate::source::checkpoint::Walk;
 use crate::source::file::ReadOptions;
-use crate::source::log::header_ring;
+use crate::source::tail::header_ring;
 use crate::units::now_ns;
 use base::Base;
 use earlier_log::EarlierLog;

@@ -1,0 +1,76 @@
+//! What a poll costs: one sector when nothing is new.
+
+use super::tail::{poll, poll_all, tail_of};
+use super::{ALL_OPTIONS, DataFile};
+use crate::ledger::layout::{prepare_offset, sector_ceil, slot_of, wal_header_offset};
+use crate::ledger::sample::{SampleFile, log_after};
+use crate::source::file::ReadOptions;
+use crate::source::log::{LogSource, Loss, Polled};
+use crate::source::tail::Tail;
+
+/// What a poll of this tail read, in bytes, and what came of it.
+fn cost(tail: &mut Tail) -> (u64, Polled) {
+    let before = tail.bytes_read();
+    let polled = poll(tail).0;
+    (tail.bytes_read() - before, polled)
+}
+
+#[test]
+fn an_idle_poll_reads_one_sector() {
+    // The next op's slot is the first of a sector, in the middle, the last, the ring's last and its first.
+    for log_ops in [0, 1, 7, 15, 63, 64] {
+        let sample = SampleFile::new(7, log_ops);
+        let data_file = DataFile::new(&sample, "/dev/shm");
+        for options in ALL_OPTIONS {
+            let mut tail = tail_of(&data_file, &sample, options);
+            poll_all(&mut tail);
+            assert_eq!(cost(&mut tail), (4096, Polled::Idle), "behind op {}", tail.op());
+        }
+    }
+}
+
+#[test]
+fn an_older_op_in_the_slot_is_not_worth_a_look_at_its_prepare() {
+    let sample = SampleFile::new(7, 3);
+    let data_file = DataFile::new(&sample, "/dev/shm");
+    // What the ring held one round before.
+    let mut older = log_after(&sample.checkpoint().header(), 0);
+    older.extend(log_after(&crate::ledger::sample::root_header(7), 962));
+    data_file.write(wal_header_offset(slot_of(963)), &older[961][..256]);
+    let mut tail = tail_of(&data_file, &sample, ReadOptions::default());
+    poll_all(&mut tail);
+    assert_eq!(cost(&mut tail), (4096, Polled::Idle));
+}
+
+#[test]
+fn a_torn_header_costs_one_sector_more() {
+    let sample = SampleFile::new(7, 3);
+    let data_file = DataFile::new(&sample, "/dev/shm");
+    data_file.write(wal_header_offset(slot_of(963)) + 20, &[0xff]);
+    let mut tail = tail_of(&data_file, &sample, ReadOptions::default());
+    poll_all(&mut tail);
+    assert_eq!(cost(&mut tail), (2 * 4096, Polled::Idle));
+    // What the prepare itself shows counts as much as the header: a later op is a loss, not something to wait for.
+    let later = SampleFile::new(7, 1028).log.pop().unwrap();
+    data_file.write(prepare_offset(slot_of(963)), &later);
+    assert!(matches!(poll(&mut tail).0, Polled::Lost { op: 963, loss: Loss::Wrapped { found_op: 1987 }, .. }));
+}
+
+#[test]
+fn headers_are_read_on_only_behind_a_whole_sector_of_new_ones() {
+    let prepare_bytes = |ops: u64| ops * sector_ceil(SampleFile::new(7, 1).log[0].len() as u64);
+    // Slot 960 begins a sector: 15 new ops do not fill it, 16 do.
+    for (log_ops, header_bytes) in [(15, 4096), (16, 16_384), (64, 16_384)] {
+        let sample = SampleFile::new(7, log_ops);
+        let data_file = DataFile::new(&sample, "/dev/shm");
+        let mut tail = tail_of(&data_file, &sample, ReadOptions::default());
+        assert_eq!(cost(&mut tail), (header_bytes + prepare_bytes(log_ops), Polled::Prepares(log_ops)));
+    }
+    // From the ring's first slot on there is room for the whole 64 KiB, 256 headers.
+    let sample = SampleFile::new(7, 64 + 300);
+    let data_file = DataFile::new(&sample, "/dev/shm");
+    let mut tail = tail_of(&data_file, &sample, ReadOptions::default());
+    assert_eq!(poll(&mut tail).0, Polled::Prepares(64));
+    assert_eq!(cost(&mut tail), (65_536 + prepare_bytes(256), Polled::Prepares(256)));
+    assert_eq!(poll(&mut tail).0, Polled::Prepares(44));
+}
