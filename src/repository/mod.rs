@@ -11,6 +11,7 @@ pub mod key;
 pub mod lease;
 pub mod log;
 pub mod manifest;
+pub mod merge;
 pub mod name;
 pub mod newest;
 pub mod object_reader;

@@ -52,32 +52,72 @@ pub struct PrepareRow {
     pub size_bytes: u32,
 }
 
-/// Prepares on their way into a segment.
+/// Prepares laid out in frames, and what the index will say of them.
 #[derive(Debug, Default)]
-pub struct SegmentBuilder {
-    frames: Vec<(Vec<u8>, u32)>,
+pub struct SegmentFrames {
+    /// The frame that is being filled.
+    frame: Vec<u8>,
+    /// Prepares in each frame; the last is the one that is being filled.
+    counts: Vec<u32>,
     rows: Vec<PrepareRow>,
-    plain_bytes: usize,
 }
 
-impl SegmentBuilder {
-    /// Adds the next prepare.
-    pub fn push(&mut self, prepare: &Prepare<'_>) {
+impl SegmentFrames {
+    /// Adds the next prepare; gives a frame back when it is full.
+    pub fn push(&mut self, prepare: &Prepare<'_>) -> Option<Vec<u8>> {
         let (header, bytes) = (prepare.header(), prepare.bytes());
-        match self.frames.last_mut() {
-            Some((frame, count)) if frame.len() + bytes.len() <= FRAME_BYTES_TARGET => {
-                frame.extend_from_slice(bytes);
-                *count += 1;
-            }
-            _ => self.frames.push((bytes.to_vec(), 1)),
+        let closes = !self.frame.is_empty() && self.frame.len() + bytes.len() > FRAME_BYTES_TARGET;
+        let full = closes.then(|| std::mem::take(&mut self.frame));
+        match self.counts.last_mut() {
+            Some(count) if !closes => *count += 1,
+            _ => self.counts.push(1),
         }
-        self.plain_bytes += bytes.len();
+        self.frame.extend_from_slice(bytes);
         self.rows.push(PrepareRow {
             op: header.op(),
             checksum: header.checksum(),
             timestamp_ns: header.timestamp(),
             size_bytes: header.size_bytes(),
         });
+        full
+    }
+
+    /// The last frame.
+    pub fn rest(&mut self) -> Option<Vec<u8>> {
+        (!self.frame.is_empty()).then(|| std::mem::take(&mut self.frame))
+    }
+
+    /// What the segment's index says of the prepares.
+    pub fn entries(&self) -> Vec<u8> {
+        let first_op = self.rows.first().map_or(0, |row| row.op);
+        let mut entries = Vec::with_capacity(16 + self.counts.len() * 4 + self.rows.len() * ROW_BYTES);
+        entries.extend_from_slice(&first_op.to_le_bytes());
+        entries.extend_from_slice(&(self.rows.len() as u64).to_le_bytes());
+        for count in &self.counts {
+            entries.extend_from_slice(&count.to_le_bytes());
+        }
+        for row in &self.rows {
+            entries.extend_from_slice(&row.checksum.0.to_le_bytes());
+            entries.extend_from_slice(&row.timestamp_ns.to_le_bytes());
+            entries.extend_from_slice(&row.size_bytes.to_le_bytes());
+        }
+        entries
+    }
+}
+
+/// Prepares on their way into a segment, held in memory.
+#[derive(Debug, Default)]
+pub struct SegmentBuilder {
+    full: Vec<Vec<u8>>,
+    frames: SegmentFrames,
+    plain_bytes: usize,
+}
+
+impl SegmentBuilder {
+    /// Adds the next prepare.
+    pub fn push(&mut self, prepare: &Prepare<'_>) {
+        self.full.extend(self.frames.push(prepare));
+        self.plain_bytes += prepare.bytes().len();
     }
 
     /// Plain bytes of the prepares in it.
@@ -92,12 +132,12 @@ impl SegmentBuilder {
 
     /// First and last op, if there is any.
     pub fn ops(&self) -> Option<(u64, u64)> {
-        Some((self.rows.first()?.op, self.rows.last()?.op))
+        Some((self.frames.rows.first()?.op, self.frames.rows.last()?.op))
     }
 
     /// Forgets everything, because only later prepares are wanted. Returns whether all of it was at or below `op`; nothing is forgotten otherwise.
     pub fn forget_through(&mut self, op: u64) -> bool {
-        let all = self.rows.last().is_some_and(|row| row.op <= op);
+        let all = self.frames.rows.last().is_some_and(|row| row.op <= op);
         if all {
             *self = SegmentBuilder::default();
         }
@@ -105,44 +145,27 @@ impl SegmentBuilder {
     }
 
     /// Writes the segment; `None` if there is nothing to write. Wait on the second to know that it is durable.
-    pub fn write(self, repository: &Arc<Repository>, timeline: u32, run: RunId) -> Result<Option<(SegmentName, Finishing)>> {
+    pub fn write(mut self, repository: &Arc<Repository>, timeline: u32, run: RunId) -> Result<Option<(SegmentName, Finishing)>> {
         let Some((first_op, last_op)) = self.ops() else { return Ok(None) };
         let name = SegmentName { timeline, first_op, last_op, run };
-        let entries = self.entries(first_op);
         let mut writer = ObjectWriter::create(repository, ObjectKind::Segment, name.object())?;
-        for (frame, _) in self.frames {
+        for frame in self.full.into_iter().chain(self.frames.rest()) {
             writer.push(frame)?;
         }
-        Ok(Some((name, writer.finish(entries)?)))
+        Ok(Some((name, writer.finish(self.frames.entries())?)))
     }
 
     /// Seals the segment in memory; `None` if there is nothing in it. For a segment of at most [`SEALED_BYTES_MAX`] plain bytes.
     ///
     /// # Errors
     /// [`Error::bug`] for a larger one.
-    pub fn seal(self, repository: &Repository, timeline: u32, run: RunId) -> Result<Option<SealedSegment>> {
+    pub fn seal(mut self, repository: &Repository, timeline: u32, run: RunId) -> Result<Option<SealedSegment>> {
         let Some((first_op, last_op)) = self.ops() else { return Ok(None) };
         let name = SegmentName { timeline, first_op, last_op, run };
-        let entries = self.entries(first_op);
-        let frames: Vec<&[u8]> = self.frames.iter().map(|(frame, _)| frame.as_slice()).collect();
-        let object = sealed::seal(repository, ObjectKind::Segment, name.object(), &frames, entries)?;
-        let last = self.rows.last().copied().ok_or_else(|| Error::bug("a segment without a prepare"))?;
+        self.full.extend(self.frames.rest());
+        let object = sealed::seal(repository, ObjectKind::Segment, name.object(), &self.full, self.frames.entries())?;
+        let last = self.frames.rows.last().copied().ok_or_else(|| Error::bug("a segment without a prepare"))?;
         Ok(Some(SealedSegment { name, object, last }))
-    }
-
-    fn entries(&self, first_op: u64) -> Vec<u8> {
-        let mut entries = Vec::with_capacity(16 + self.frames.len() * 4 + self.rows.len() * ROW_BYTES);
-        entries.extend_from_slice(&first_op.to_le_bytes());
-        entries.extend_from_slice(&(self.rows.len() as u64).to_le_bytes());
-        for (_, count) in &self.frames {
-            entries.extend_from_slice(&count.to_le_bytes());
-        }
-        for row in &self.rows {
-            entries.extend_from_slice(&row.checksum.0.to_le_bytes());
-            entries.extend_from_slice(&row.timestamp_ns.to_le_bytes());
-            entries.extend_from_slice(&row.size_bytes.to_le_bytes());
-        }
-        entries
     }
 }
 

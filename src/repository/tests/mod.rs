@@ -5,6 +5,7 @@ mod hiding;
 mod key;
 mod log;
 mod manifest;
+mod merge;
 mod object;
 mod open;
 mod pack;
