@@ -7,3 +7,7 @@ pub mod backlog;
 pub mod shipper;
 mod shipping;
 pub mod spool;
+
+#[cfg(test)]
+#[path = "tests/store_double.rs"]
+mod store_double;

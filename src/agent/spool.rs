@@ -74,7 +74,7 @@ impl Spool {
     pub fn open(repository: &Arc<Repository>, folder: &Path, bytes_max: u64) -> Result<Spool> {
         let store = Arc::new(FolderStore::open(folder).map_err(in_spool)?);
         if bytes_max > 0 || store.size_bytes(name::HEADER).map_err(in_spool)?.is_some() {
-            claim(repository, &*store).map_err(in_spool)?;
+            claim(repository, &store).map_err(in_spool)?;
         }
         let repository = repository.over(Arc::<FolderStore>::clone(&store) as Arc<dyn Store>)?;
         let (found, damaged, foreign) = (Vec::new(), Vec::new(), Vec::new());
