@@ -5,6 +5,7 @@
 //! | room | job |
 //! |---|---|
 //! | [`cli`] | one file per command: arguments in, call, print |
+//! | [`agent`] | what runs beside a replica and ships its log as it grows |
 //! | [`demo`] | a real TigerBeetle under load, and the check that nothing acknowledged is missing after a restore |
 //! | [`verify`] | whether what the repository promises is there, to the last byte |
 //! | [`observe`] | progress on a terminal or in a log |
@@ -18,6 +19,7 @@
 //! | [`memory`] | the arena |
 //! | [`progress`], [`units`], [`error`] | what everybody may use |
 
+pub mod agent;
 pub mod cli;
 #[cfg(feature = "demo")]
 pub mod demo;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 /// The rooms from the top down; those of one line never import one another.
 const FLOORS: [&[&str]; 9] = [
     &["cli"],
-    &["demo", "verify"],
+    &["agent", "demo", "verify"],
     &["observe"],
     &["restore", "tier"],
     &["repository", "source"],
