@@ -5,10 +5,11 @@
 //! | room | job |
 //! |---|---|
 //! | [`cli`] | one file per command: arguments in, call, print |
-//! | [`agent`] | what runs beside a replica and ships its log as it grows |
+//! | [`agent`] | the process that ships a replica's log continuously |
 //! | [`demo`] | a real TigerBeetle under load, and the check that nothing acknowledged is missing after a restore |
 //! | [`verify`] | whether what the repository promises is there, to the last byte |
-//! | [`observe`] | progress on a terminal or in a log |
+//! | [`observe`] | progress on a terminal or in a log, log lines, what the process used |
+//! | [`config`] | the agent's configuration: TOML in, checked values out |
 //! | [`restore`] | choose a backup and an op, write data files that a server starts from |
 //! | [`tier`] | what is backed up: source, pipeline and repository joined |
 //! | [`repository`] | the format: names, keys, objects, packs, segments, manifests |
@@ -21,6 +22,7 @@
 
 pub mod agent;
 pub mod cli;
+pub mod config;
 #[cfg(feature = "demo")]
 pub mod demo;
 pub mod error;

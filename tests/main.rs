@@ -7,6 +7,7 @@
 mod captures;
 mod cluster;
 mod commands;
+mod configuration;
 mod contract;
 mod crash;
 mod golden;

@@ -248,6 +248,21 @@ impl Backlog {
         durable
     }
 
+    /// Takes out what another agent has stored: from the front, what ends at or before `op` and nobody uploads now. Gives what of it is in the spool, and
+    /// what is durable now that nothing is before it.
+    pub fn forget_through(&mut self, op: u64) -> (Vec<(SegmentName, u64)>, Vec<Durable>) {
+        let mut spooled = Vec::new();
+        while self.queue.front().is_some_and(|entry| entry.waits() && !entry.in_flight && entry.name.last_op <= op) {
+            let Some(entry) = self.queue.pop_front() else { break };
+            self.front += 1;
+            self.waiting.count(&entry, -1);
+            if matches!(entry.place, Place::Spool) {
+                spooled.push((entry.name, entry.stored_bytes));
+            }
+        }
+        (spooled, self.advance())
+    }
+
     /// How much waits.
     pub fn waiting(&self) -> Waiting {
         self.waiting

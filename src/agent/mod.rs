@@ -1,13 +1,108 @@
-//! The agent: what follows a replica's log and keeps its repository up to date, for as long as the replica runs.
+//! The agent: one process beside one replica, which ships its log for as long as it runs.
 //!
-//! Flow of a segment: sealed in memory it is offered to [`shipper`]; [`backlog`] decides what waits where and what goes next; [`spool`] keeps
-//! on the disk what memory has no room for while the store is away.
+//! Flow: [`check`] opens what the plan names; [`process_lock`] makes sure that there is one agent in a state directory. Then [`session`] after session: the log
+//! is joined to what is stored ([`crate::tier::tigerbeetle::join`]), [`follow`] reads it, [`collector`] makes sealed segments of it, [`shipper`] ([`backlog`],
+//! [`spool`]) makes them durable, [`keeper`] holds the lease, [`bulk`] takes checkpoints when [`policy`] says so and merges segments. All of them write on one
+//! [`board`], which [`report`] makes the [`status`] of. [`signals`] says when to stop, [`notify`] tells systemd how it goes.
 
 pub mod backlog;
+pub mod board;
+pub mod bulk;
+pub mod check;
+pub mod collector;
+pub mod follow;
+pub mod keeper;
+pub mod notify;
+pub mod policy;
+pub mod process_lock;
+pub mod report;
+pub mod session;
 pub mod shipper;
 mod shipping;
+pub mod signals;
 pub mod spool;
+pub mod status;
+
+use crate::config::Plan;
+use crate::error::{Error, Result};
+use crate::units::now_ns;
+use board::Board;
+use follow::Ended;
+use keeper::Holder;
+use notify::Notifier;
+use process_lock::ProcessLock;
+use report::Reporter;
+use session::Agent;
+use signals::Stop;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Where an agent keeps what it knows itself by.
+const TOKEN_FILE: &str = "agent-id";
+
+/// Runs the agent until a signal asks it to stop.
+///
+/// # Errors
+/// What keeps it from starting, with the line of the configuration that led there; what no further try would mend.
+pub fn run(plan: Plan) -> Result<()> {
+    let _lock = ProcessLock::take(&plan.state_directory).map_err(|error| error.context(&plan.origins.state_directory))?;
+    let stop = Stop::on_signals()?;
+    let notifier = Notifier::from_environment();
+    let checked = check::check(&plan)?;
+    for note in &checked.notes {
+        tracing::warn!("{note}");
+    }
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let holder = Holder {
+        text: format!("replica {} on {host}, process {}", checked.replica, std::process::id()),
+        token: token(&plan.state_directory)?,
+    };
+    let board = Arc::new(Board::default());
+    board.change(|status| {
+        (status.cluster, status.replica, status.pid) = (checked.cluster.to_string(), checked.replica, std::process::id());
+        (status.host, status.began_ns, status.store_reachable) = (Some(host), now_ns(), true);
+    });
+    notifier.ready(&format!("following replica {} of cluster {}", checked.replica, checked.cluster));
+    let mut reporter = Reporter::new(&board, plan.state_directory.clone(), notifier, plan.log.lag_alarm);
+    let report_stop = Stop::default();
+    let reporting = report_stop.clone();
+    let spawned = std::thread::Builder::new().name("amber-report".to_owned()).spawn(move || reporter.run(&reporting));
+    let reported = spawned.map_err(|error| Error::try_again(format!("the system gives no more threads: {error}")))?;
+    let ended = sessions(&Agent { plan, checked, board: Arc::clone(&board), holder }, &stop);
+    notifier.stopping();
+    report_stop.ask();
+    let _ = reported.join();
+    ended
+}
+
+fn sessions(agent: &Agent, stop: &Stop) -> Result<()> {
+    loop {
+        match agent.session(stop)? {
+            Ended::Stopped => return Ok(()),
+            Ended::Rejoin(reason) => tracing::warn!("{reason}: looking anew where the log joins"),
+        }
+        agent.board.change(|status| status.state = status::AgentState::Starting);
+        if stop.is_asked() {
+            return Ok(());
+        }
+    }
+}
+
+/// What this agent knows itself by, the same at every start with this state directory.
+fn token(directory: &Path) -> Result<String> {
+    let path = directory.join(TOKEN_FILE);
+    if let Ok(token) = std::fs::read_to_string(&path)
+        && token.len() == 32
+    {
+        return Ok(token);
+    }
+    let token = format!("{:032x}", u128::from_le_bytes(crate::repository::key::random()?));
+    std::fs::write(&path, &token).map_err(|error| Error::input(format!("{}: {error}", path.display())))?;
+    Ok(token)
+}
 
 #[cfg(test)]
 #[path = "tests/store_double.rs"]
 mod store_double;
+#[cfg(test)]
+mod tests;

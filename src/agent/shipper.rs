@@ -190,6 +190,11 @@ impl Shipper {
         }
     }
 
+    /// Lets go of what waits and ends at or before `op`: another agent has stored it.
+    pub fn forget_through(&self, op: u64) {
+        self.shared.forget_through(op);
+    }
+
     /// The last segment that is durable with everything before it since the start, and the last prepare in it.
     pub fn durable(&self) -> Option<(SegmentName, PrepareRow)> {
         lock(&self.shared.state).durable

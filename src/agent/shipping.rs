@@ -290,6 +290,18 @@ impl Shared {
         }
     }
 
+    /// Lets go of what another agent has stored.
+    pub fn forget_through(&self, op: u64) {
+        let order = lock(&self.order);
+        let mut state = lock(&self.state);
+        let (spooled, durable) = state.backlog.forget_through(op);
+        self.tell_durable(state, durable);
+        drop(order);
+        for (name, stored_bytes) in spooled {
+            self.forget(&name.object(), stored_bytes);
+        }
+    }
+
     fn lost(&self, upload: &Upload, error: &Error) {
         let order = lock(&self.order);
         if lock(&self.state).phase == Phase::Closed {

@@ -122,6 +122,11 @@ impl Spool {
         }
         reader.rows.last().copied().ok_or_else(|| Error::damaged(format!("{}: it holds no prepare", segment.object())))
     }
+    /// The repository with the spool's objects instead of its own.
+    pub fn repository(&self) -> &Repository {
+        &self.repository
+    }
+
 
     /// The segments that were there when it was opened, in order of timeline and op; the last one's row is where the log goes on.
     pub fn found(&self) -> &[Spooled] {

@@ -4,6 +4,7 @@
 //! `--json`, as one JSON object on the standard output. Everything else (progress, notes, errors) goes to the standard error. The exit code is
 //! that of the error's [`Kind`].
 
+pub mod agent;
 pub mod backup;
 #[cfg(feature = "demo")]
 pub mod demo;
@@ -14,6 +15,7 @@ pub mod output;
 pub mod repository;
 pub mod restore;
 pub mod show;
+pub mod status;
 pub mod verify;
 
 use crate::error::{Error, Kind, Result};
@@ -58,6 +60,10 @@ enum Command {
     /// Back up a running system.
     #[command(subcommand)]
     Backup(backup::BackupCommand),
+    /// Ship the log of a running replica continuously, and take checkpoints when recovery needs them.
+    Agent(agent::AgentArguments),
+    /// Show how an agent is doing: what is durable, how far behind it is, what needs attention.
+    Status(status::StatusArguments),
     /// List the backups in a repository.
     List(list::ListArguments),
     /// Show everything about one backup.
@@ -117,6 +123,8 @@ fn dispatch(command: Command, manner: Manner) -> Result<Report> {
     match command {
         Command::Init(arguments) => init::run(&arguments),
         Command::Backup(command) => backup::run(&command, manner),
+        Command::Agent(arguments) => agent::run(&arguments),
+        Command::Status(arguments) => status::run(&arguments),
         Command::List(arguments) => list::run(&arguments),
         Command::Show(arguments) => show::run(&arguments),
         Command::Restore(command) => restore::run(&command, manner),

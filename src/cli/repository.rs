@@ -1,19 +1,14 @@
 //! The arguments that name and open a repository, alike for every command.
 
+use crate::config::place::{self, Place};
+use crate::config::secret::SecretSource;
 use crate::error::{Error, Result};
-use crate::repository::key::{KEY_FILE_BYTES_MAX, KEY_FILE_BYTES_MIN, Secret};
+use crate::repository::key::Secret;
 use crate::repository::{Options, Repository};
-
-use crate::store::{self, S3Options, ServerSideEncryption, Store, StoreUrl, TlsMinimum};
+use crate::store::{S3Options, ServerSideEncryption, Store, StoreUrl, TlsMinimum};
 use clap::{Args, ValueEnum};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
-use zeroize::Zeroizing;
-
-/// A passphrase file larger than this is surely another file.
-const PASSPHRASE_BYTES_MAX: u64 = 4096;
-/// The variable that may hold the passphrase.
-pub const PASSPHRASE_VARIABLE: &str = "AMBER_PASSPHRASE";
 
 /// The least TLS version, as an argument.
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -83,8 +78,12 @@ pub struct RepositoryArguments {
 impl PlaceArguments {
     /// Opens the store; says what is wrong with the arguments.
     pub fn store(&self) -> Result<Arc<dyn Store>> {
-        let url = StoreUrl::parse(&self.repo)?;
-        let options = S3Options {
+        let server_side_encryption = match self.server_side_encryption.as_deref() {
+            None => ServerSideEncryption::default(),
+            Some(word) => place::server_side_encryption(word)
+                .map_err(|advice| Error::input(format!("--server-side-encryption {word:?}: {advice}")))?,
+        };
+        let s3 = S3Options {
             endpoint: self.endpoint.clone(),
             region: self.region.clone(),
             path_style: self.path_style,
@@ -93,49 +92,24 @@ impl PlaceArguments {
                 TlsArgument::Tls12 => TlsMinimum::Tls12,
                 TlsArgument::Tls13 => TlsMinimum::Tls13,
             },
-            server_side_encryption: self.encryption()?,
+            server_side_encryption,
             storage_class: self.storage_class.clone(),
             profile: self.profile.clone(),
             ..S3Options::default()
         };
-        Ok(store::open(&url, &options)?)
-    }
-
-    fn encryption(&self) -> Result<ServerSideEncryption> {
-        match self.server_side_encryption.as_deref() {
-            None => Ok(ServerSideEncryption::BucketDefault),
-            Some("s3") => Ok(ServerSideEncryption::S3),
-            Some("kms") => Ok(ServerSideEncryption::Kms { key_id: None }),
-            Some(other) => match other.strip_prefix("kms:").filter(|key_id| !key_id.is_empty()) {
-                Some(key_id) => Ok(ServerSideEncryption::Kms { key_id: Some(key_id.to_owned()) }),
-                None => Err(Error::input(format!("--server-side-encryption {other:?}: write s3, kms or kms:KEY_ID"))),
-            },
-        }
+        Place { url: StoreUrl::parse(&self.repo)?, s3 }.open()
     }
 }
 
 impl SecretArguments {
     /// The passphrase or key.
     pub fn secret(&self) -> Result<Secret> {
-        if let Some(path) = &self.key_file {
-            let content = read_secret(path, KEY_FILE_BYTES_MAX as u64)?;
-            if content.len() < KEY_FILE_BYTES_MIN {
-                let length = content.len();
-                return Err(Error::input(format!(
-                    "{}: a key file has at least {KEY_FILE_BYTES_MIN} bytes, this one has {length}",
-                    path.display()
-                )));
-            }
-            return Ok(Secret::KeyFile(content));
-        }
-        let (passphrase, source) = match &self.passphrase_file {
-            Some(path) => (without_line_end(read_secret(path, PASSPHRASE_BYTES_MAX)?), path.display().to_string()),
-            None => (from_environment()?, PASSPHRASE_VARIABLE.to_owned()),
+        let source = match (&self.key_file, &self.passphrase_file) {
+            (Some(path), _) => SecretSource::KeyFile(path.clone()),
+            (None, Some(path)) => SecretSource::PassphraseFile(path.clone()),
+            (None, None) => SecretSource::Environment,
         };
-        if passphrase.is_empty() {
-            return Err(Error::input(format!("{source}: the passphrase is empty")));
-        }
-        Ok(Secret::Passphrase(passphrase))
+        source.read()
     }
 }
 
@@ -145,32 +119,4 @@ impl RepositoryArguments {
         let secret = self.secret.secret()?;
         Repository::open(self.place.store()?, &secret, options)
     }
-}
-
-fn from_environment() -> Result<Zeroizing<Vec<u8>>> {
-    let value = std::env::var_os(PASSPHRASE_VARIABLE)
-        .ok_or_else(|| Error::input(format!("no passphrase: give --passphrase-file or --key-file, or set {PASSPHRASE_VARIABLE}")))?;
-    Ok(Zeroizing::new(value.into_encoded_bytes()))
-}
-
-fn without_line_end(mut content: Zeroizing<Vec<u8>>) -> Zeroizing<Vec<u8>> {
-    if content.ends_with(b"\n") {
-        content.pop();
-    }
-    if content.ends_with(b"\r") {
-        content.pop();
-    }
-    content
-}
-
-fn read_secret(path: &Path, bytes_max: u64) -> Result<Zeroizing<Vec<u8>>> {
-    let failed = |error: std::io::Error| Error::input(format!("{}: {error}", path.display()));
-    let size_bytes = std::fs::metadata(path).map_err(failed)?.len();
-    if size_bytes > bytes_max {
-        return Err(Error::input(format!(
-            "{}: it has {size_bytes} bytes, a secret has at most {bytes_max}: is it the right file?",
-            path.display()
-        )));
-    }
-    std::fs::read(path).map(Zeroizing::new).map_err(failed)
 }

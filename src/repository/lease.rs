@@ -9,7 +9,6 @@
 
 use super::Repository;
 use super::frame::ObjectKind;
-use super::key::random;
 use super::name::{LeaseName, lease_prefix};
 use super::record;
 use crate::error::{Kind, Result};
@@ -22,7 +21,7 @@ use std::sync::Arc;
 struct Beat {
     /// Who, for people.
     holder: String,
-    /// Drawn by the agent, to tell itself from others.
+    /// What the agent tells itself from others by.
     token: String,
     /// The holder has given the lease up.
     released: bool,
@@ -37,6 +36,8 @@ pub struct Seen {
     pub beat: u64,
     /// Who holds it, for people.
     pub holder: String,
+    /// Who holds it, for the holder itself.
+    pub token: String,
     /// It was given up: anybody may take the next number at once.
     pub released: bool,
 }
@@ -69,22 +70,22 @@ impl Repository {
             Err(error) if error.kind == Kind::Damaged => Beat { holder: "unknown".into(), token: String::new(), released: false },
             Err(error) => return Err(error),
         };
-        Ok(Some(Seen { fence: name.fence, beat: name.beat, holder: beat.holder, released: beat.released }))
+        Ok(Some(Seen { fence: name.fence, beat: name.beat, holder: beat.holder, token: beat.token, released: beat.released }))
     }
 
-    /// Takes the lease with the number behind `after` (0 for the first). `None` when another agent was quicker.
+    /// Takes the lease with the number behind `after` (0 for the first). `None` when another agent was quicker. The token is what an agent
+    /// knows itself by.
     ///
     /// # Errors
     /// When the store cannot be asked.
-    pub fn take_lease(self: &Arc<Self>, timeline: u32, after: u64, holder: &str) -> Result<Option<Lease>> {
-        let token = u128::from_le_bytes(random()?);
+    pub fn take_lease(self: &Arc<Self>, timeline: u32, after: u64, holder: &str, token: &str) -> Result<Option<Lease>> {
         let lease = Lease {
             repository: Arc::clone(self),
             timeline,
             fence: after.saturating_add(1),
             beat: 0,
             holder: holder.to_owned(),
-            token: format!("{token:032x}"),
+            token: token.to_owned(),
         };
         if lease.write(0, false)? == PutOutcome::AlreadyExists {
             return Ok(None);

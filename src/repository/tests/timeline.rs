@@ -91,16 +91,17 @@ fn gaps_read_back_and_damaged_records_are_named() {
 fn one_agent_holds_the_lease_until_a_higher_number_is_taken() {
     let (store, repository) = repository();
     assert_eq!(repository.lease(1).unwrap(), None);
-    let mut first = repository.take_lease(1, 0, "first").unwrap().unwrap();
-    assert!(repository.take_lease(1, 0, "second").unwrap().is_none(), "the number is taken");
+    let mut first = repository.take_lease(1, 0, "first", "token of first").unwrap().unwrap();
+    assert!(repository.take_lease(1, 0, "second", "token of second").unwrap().is_none(), "the number is taken");
     let seen = repository.lease(1).unwrap().unwrap();
     assert_eq!((seen.fence, seen.beat, seen.holder.as_str(), seen.released), (1, 0, "first", false));
+    assert_eq!(seen.token, "token of first");
     assert!(first.beat().unwrap() && first.beat().unwrap());
     assert_eq!(repository.lease(1).unwrap().unwrap().beat, 2);
     assert_eq!(store.list("amber/leases/", None, 10).unwrap().len(), 1, "earlier beats are removed");
     assert!(repository.lease(2).unwrap().is_none(), "each timeline has its own");
 
-    let second = repository.take_lease(1, seen.fence, "second").unwrap().unwrap();
+    let second = repository.take_lease(1, seen.fence, "second", "token of second").unwrap().unwrap();
     assert_eq!(second.fence(), 2);
     assert!(!first.beat().unwrap(), "a higher number is held");
     let seen = repository.lease(1).unwrap().unwrap();
@@ -108,13 +109,13 @@ fn one_agent_holds_the_lease_until_a_higher_number_is_taken() {
     second.release().unwrap();
     let seen = repository.lease(1).unwrap().unwrap();
     assert!(seen.released && seen.fence == 2);
-    assert!(repository.take_lease(1, seen.fence, "third").unwrap().is_some());
+    assert!(repository.take_lease(1, seen.fence, "third", "token of third").unwrap().is_some());
 }
 
 #[test]
 fn a_beat_that_cannot_be_read_still_counts() {
     let (store, repository) = repository();
-    repository.take_lease(1, 6, "first").unwrap().unwrap();
+    repository.take_lease(1, 6, "first", "token of first").unwrap().unwrap();
     let name = store.list("amber/leases/", None, 10).unwrap().remove(0).name;
     assert!(store.corrupt(&name, 70, 1));
     let seen = repository.lease(1).unwrap().unwrap();
@@ -122,5 +123,5 @@ fn a_beat_that_cannot_be_read_still_counts() {
     // Where a store overwrites instead of refusing, whoever does not read its own words back has not got it.
     let hiding = HidingStore::new(&store, "amber/leases/tigerbeetle/00000001/00000000000000000009-00000000000000000000");
     let other = open(Arc::new(hiding)).unwrap();
-    assert!(other.take_lease(1, 8, "second").unwrap().is_none());
+    assert!(other.take_lease(1, 8, "second", "token of second").unwrap().is_none());
 }

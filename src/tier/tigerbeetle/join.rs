@@ -46,8 +46,10 @@ pub enum Joined {
     Behind {
         /// The timeline.
         timeline: u32,
-        /// The last op that is stored.
-        stored_op: u64,
+        /// The last prepare that both hold.
+        after: PrepareId,
+        /// The last prepare that is stored: the data file is of this history if it comes to hold the same one.
+        stored: PrepareId,
     },
     /// The same history, but ops behind the stored log are lost.
     Gap {
@@ -106,8 +108,10 @@ struct Comparison {
     timeline: u32,
     /// The last stored op.
     stored_op: u64,
-    /// The last prepare that both hold.
+    /// The last prepare that both hold and up to which nothing is missing in what is stored, unless the replica does not hold it any more either.
     common: Option<PrepareId>,
+    /// The last prepare that is stored.
+    stored: Option<PrepareId>,
     /// The first op behind that in which they differ.
     differs: Option<u64>,
     /// The highest op that the stored log shows to be committed.
@@ -116,16 +120,21 @@ struct Comparison {
     stored_view: u32,
 }
 
-/// Compares.
+/// Compares. What waits to be stored elsewhere (`also`, a spool) counts as stored.
 ///
 /// # Errors
 /// [`Error::damaged`] when a stored segment that must be compared is; [`Error::try_again`] when the replica is about to drop what differs.
-pub fn join(repository: &Repository, replica: &Replica<'_>, find: &dyn Fn(&Witness) -> Result<bool>) -> Result<Joined> {
+pub fn join(
+    repository: &Repository,
+    also: Option<&Repository>,
+    replica: &Replica<'_>,
+    find: &dyn Fn(&Witness) -> Result<bool>,
+) -> Result<Joined> {
     let timelines = repository.timelines()?;
     let mut fork: Option<Comparison> = None;
     let (mut behind, mut beyond, mut any) = (None, None, false);
     for timeline in timelines.numbers().into_iter().rev() {
-        let Some(comparison) = compare(repository, replica, &timelines, timeline)? else { continue };
+        let Some(comparison) = compare(&[Some(repository), also], replica, &timelines, timeline)? else { continue };
         any = true;
         if let Some(joined) = judge(replica, &comparison)? {
             match joined {
@@ -163,22 +172,36 @@ pub fn join(repository: &Repository, replica: &Replica<'_>, find: &dyn Fn(&Witne
 }
 
 /// `None` where the timeline holds no log and its record says nothing that could be compared.
-fn compare(repository: &Repository, replica: &Replica<'_>, timelines: &Timelines, timeline: u32) -> Result<Option<Comparison>> {
+fn compare(
+    repositories: &[Option<&Repository>],
+    replica: &Replica<'_>,
+    timelines: &Timelines,
+    timeline: u32,
+) -> Result<Option<Comparison>> {
     let (first_op, _) = replica.ops();
-    let index = LogIndex::list(repository, &Lineage::only(timeline), 0)?;
     let branch = timelines.branches.get(&timeline);
     let mut stored: BTreeMap<u64, Vec<String>> = BTreeMap::new();
     for record in branch.iter().flat_map(|branch| branch.branch.iter().chain(&branch.first)) {
         stored.entry(record.op).or_default().push(record.checksum.clone());
     }
-    for piece in index.pieces().iter().filter(|piece| piece.last_op >= first_op) {
-        for row in piece.open(repository)?.rows {
-            stored.entry(row.op).or_default().push(row.checksum.to_string());
+    let mut pieces: Vec<(&Repository, Piece)> = Vec::new();
+    let mut last = None;
+    for repository in repositories.iter().flatten() {
+        let index = LogIndex::list(repository, &Lineage::only(timeline), 0)?;
+        for piece in index.pieces() {
+            pieces.push((repository, *piece));
+            if piece.last_op < first_op {
+                continue;
+            }
+            for row in piece.open(repository)?.rows {
+                stored.entry(row.op).or_default().push(row.checksum.to_string());
+                last = last.max(Some((row.op, row.checksum)));
+            }
         }
     }
-    let last_piece = index.pieces().iter().max_by_key(|piece| piece.last_op);
-    let Some(stored_op) = stored.keys().next_back().copied().max(last_piece.map(|piece| piece.last_op)) else { return Ok(None) };
-    let mut comparison = Comparison { timeline, stored_op, common: None, differs: None, commit_op: 0, stored_view: 0 };
+    let last_piece = pieces.iter().max_by_key(|(_, piece)| piece.last_op).copied();
+    let Some(stored_op) = stored.keys().next_back().copied().max(last_piece.map(|(_, piece)| piece.last_op)) else { return Ok(None) };
+    let mut comparison = Comparison { timeline, stored_op, stored: last, common: None, differs: None, commit_op: 0, stored_view: 0 };
     for (op, checksums) in stored.range(first_op..).rev() {
         let Some(header) = replica.header_at(*op) else { continue };
         if checksums.contains(&header.checksum().to_string()) {
@@ -187,17 +210,36 @@ fn compare(repository: &Repository, replica: &Replica<'_>, timelines: &Timelines
         }
         comparison.differs = Some(*op);
     }
+    if let Some((op, _)) = comparison.common {
+        comparison.common = Some(before_holes(replica, &stored, op)).and_then(|op| Some((op, replica.header_at(op)?.checksum())));
+    }
     if replica.superblock.replica_count() == 1 {
         // On a single replica a prepare on disk is as good as committed.
         comparison.commit_op = stored_op;
-    } else if let Some(piece) = last_piece {
-        comparison.commit_op = header_in(repository, piece, piece.last_op)?.map_or(0, |header| header.commit());
+    } else if let Some((repository, piece)) = last_piece {
+        comparison.commit_op = header_in(repository, &piece, piece.last_op)?.map_or(0, |header| header.commit());
     }
-    let differing = comparison.differs.and_then(|op| index.pieces().iter().find(|piece| (piece.first_op..=piece.last_op).contains(&op)));
-    if let (Some(op), Some(piece)) = (comparison.differs, differing) {
+    let differing = comparison.differs.and_then(|op| pieces.iter().find(|(_, piece)| (piece.first_op..=piece.last_op).contains(&op)));
+    if let (Some(op), Some((repository, piece))) = (comparison.differs, differing) {
         comparison.stored_view = header_in(repository, piece, op)?.map_or(0, |header| header.view());
     }
     Ok(Some(comparison))
+}
+
+/// An agent uploads several segments at once, so one that was killed may leave a hole before the last. What of it the replica still holds is read again: the last
+/// op before the lowest such hole.
+fn before_holes(replica: &Replica<'_>, stored: &BTreeMap<u64, Vec<String>>, common_op: u64) -> u64 {
+    let mut resume_op = common_op;
+    for op in (0..common_op).rev() {
+        let Some(header) = replica.header_at(op) else { break };
+        if stored.get(&op).is_some_and(|checksums| checksums.contains(&header.checksum().to_string())) {
+            // Behind this one everything up to where the search stands is missing, or nothing is.
+            if !stored.contains_key(&op.saturating_add(1)) {
+                resume_op = op;
+            }
+        }
+    }
+    resume_op
 }
 
 fn header_in(repository: &Repository, piece: &Piece, op: u64) -> Result<Option<PrepareHeader>> {
@@ -214,11 +256,10 @@ fn judge(replica: &Replica<'_>, comparison: &Comparison) -> Result<Option<Joined
     let timeline = comparison.timeline;
     let Some(common) = comparison.common else { return Ok(None) };
     let Some(differs) = comparison.differs else {
-        let complete = common.0 >= comparison.stored_op;
-        return Ok(Some(if complete {
-            Joined::Continues { timeline, after: common }
-        } else {
-            Joined::Behind { timeline, stored_op: comparison.stored_op }
+        let (_, last_op) = replica.ops();
+        return Ok(Some(match comparison.stored {
+            Some(stored) if stored.0 > last_op => Joined::Behind { timeline, after: common, stored },
+            _ => Joined::Continues { timeline, after: common },
         }));
     };
     if differs > comparison.commit_op {
@@ -287,12 +328,17 @@ fn witness_of(repository: &Repository, timeline: u32) -> Result<Option<Witness>>
 ///
 /// # Errors
 /// As [`join`], and when the data file cannot be read.
-pub fn join_file(repository: &Repository, data_file: &Path, options: ReadOptions) -> Result<(SuperBlock, Joined)> {
+pub fn join_file(
+    repository: &Repository,
+    also: Option<&Repository>,
+    data_file: &Path,
+    options: ReadOptions,
+) -> Result<(SuperBlock, Joined)> {
     let superblock = Walk::open(data_file, options)?.superblock()?;
     let zone = header_ring(data_file, options)?;
     let ring = HeaderRing::new(&zone).map_err(|error| Error::damaged(format!("{}: log ring: {error}", data_file.display())))?;
     let find = |witness: &Witness| Ok(find_witness(data_file, options, witness)?);
-    let joined = join(repository, &Replica { superblock: &superblock, ring }, &find)?;
+    let joined = join(repository, also, &Replica { superblock: &superblock, ring }, &find)?;
     Ok((superblock, joined))
 }
 
@@ -306,7 +352,7 @@ pub fn lineage_of(repository: &Repository, data_file: &Path, options: ReadOption
         // There is nothing to choose from; whether the file is of this history is checked against what it shares with it.
         return Ok(Lineage::first());
     }
-    match join_file(repository, data_file, options)?.1 {
+    match join_file(repository, None, data_file, options)?.1 {
         Joined::Empty => Ok(Lineage::first()),
         Joined::Continues { timeline, .. } | Joined::Behind { timeline, .. } | Joined::Gap { timeline, .. } => {
             Lineage::of(&timelines, timeline)

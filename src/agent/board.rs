@@ -1,0 +1,196 @@
+//! What the agent's threads know of one another: one board with the status as it stands, on which each writes its own facts.
+//!
+//! Flow: the follower says what it has read and offered, the shipper what is durable, the keeper who leads, the checkpoint thread what it did. The reporter
+//! reads all of it once a second. Nothing here does I/O, so no thread ever waits for another's disk or store.
+
+use super::shipping::lock;
+use super::status::{AgentStatus, CheckpointStatus, GapStatus, LeaseStatus};
+use crate::repository::gap::Gap;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// What an alert is about; one stands for each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Topic {
+    /// The log has a hole.
+    Gap,
+    /// Checkpoints do not succeed.
+    Checkpoint,
+    /// Segments are not merged.
+    Merge,
+    /// The lease cannot be kept.
+    Lease,
+    /// The recovery point is older than it may be.
+    Lag,
+    /// Where this agent and the repository join.
+    Join,
+}
+
+#[derive(Debug, Default)]
+struct Facts {
+    status: AgentStatus,
+    alerts: BTreeMap<Topic, String>,
+    /// For each offered segment that is not durable: its last op, and when its oldest prepare was read.
+    offered: VecDeque<(u64, Instant)>,
+    /// When the oldest prepare was read that is not offered yet.
+    collecting: Option<Instant>,
+    /// When the follower turned last.
+    turned: Option<Instant>,
+    /// Gaps that the repository does not know of yet.
+    unrecorded: Vec<Gap>,
+    /// Why a checkpoint is wanted at once.
+    wanted: Option<String>,
+}
+
+/// The board.
+#[derive(Debug, Default)]
+pub struct Board {
+    facts: Mutex<Facts>,
+    leading: AtomicBool,
+}
+
+impl Board {
+    /// Changes the status.
+    pub fn change(&self, change: impl FnOnce(&mut AgentStatus)) {
+        change(&mut lock(&self.facts).status);
+    }
+
+    /// The status as it stands, with the lag as it is now and all alerts.
+    pub fn status(&self) -> AgentStatus {
+        let facts = lock(&self.facts);
+        let mut status = facts.status.clone();
+        let oldest = facts.offered.front().map(|(_, read)| *read).or(facts.collecting);
+        status.lag_ms = oldest.map_or(0, |read| read.elapsed().as_millis() as u64);
+        status.lag_ops = status.head_op.saturating_sub(status.durable_op);
+        status.alerts = facts.alerts.values().cloned().collect();
+        status
+    }
+
+    /// Raises an alert, or takes it back.
+    pub fn alert(&self, topic: Topic, text: Option<String>) {
+        let mut facts = lock(&self.facts);
+        match text {
+            Some(text) => {
+                if facts.alerts.insert(topic, text.clone()).as_ref() != Some(&text) {
+                    tracing::warn!("{text}");
+                }
+            }
+            None => drop(facts.alerts.remove(&topic)),
+        }
+    }
+
+    /// Whether this agent ships.
+    pub fn is_leading(&self) -> bool {
+        self.leading.load(Ordering::Acquire)
+    }
+
+    /// Says whether this agent ships, and who holds the lease.
+    pub fn lead(&self, leading: bool, lease: Option<LeaseStatus>) {
+        self.leading.store(leading, Ordering::Release);
+        lock(&self.facts).status.lease = lease;
+    }
+
+    /// The follower is alive.
+    pub fn turned(&self) {
+        lock(&self.facts).turned = Some(Instant::now());
+    }
+
+    /// How long ago the follower turned last; `None` before its first turn.
+    pub fn since_turn(&self) -> Option<Duration> {
+        lock(&self.facts).turned.map(|turned| turned.elapsed())
+    }
+
+    /// The follower has read up to a prepare; `collecting` is when it read the oldest that it has not offered.
+    pub fn read(&self, (op, timestamp_ns): (u64, u64), commit_known_op: u64, bytes_read: u64, collecting: Option<Instant>) {
+        let mut facts = lock(&self.facts);
+        facts.collecting = collecting;
+        facts.turned = Some(Instant::now());
+        let status = &mut facts.status;
+        (status.head_op, status.head_timestamp_ns, status.commit_known_op, status.log_bytes_read) =
+            (op, timestamp_ns, commit_known_op, bytes_read);
+    }
+
+    /// A segment was offered.
+    pub fn offered(&self, last_op: u64, oldest_read: Instant) {
+        let mut facts = lock(&self.facts);
+        facts.collecting = None;
+        facts.offered.push_back((last_op, oldest_read));
+    }
+
+    /// Everything up to an op is durable.
+    pub fn durable(&self, op: u64, timestamp_ns: u64) {
+        let mut facts = lock(&self.facts);
+        while facts.offered.front().is_some_and(|(last_op, _)| *last_op <= op) {
+            facts.offered.pop_front();
+        }
+        // After a view change the log may go on from an earlier op.
+        (facts.status.durable_op, facts.status.durable_timestamp_ns) = (op, timestamp_ns);
+    }
+
+    /// Where a session begins: nothing is on its way, and this is what the repository holds.
+    pub fn begin(&self, timeline: u32, durable_op: u64) {
+        let mut facts = lock(&self.facts);
+        facts.offered.clear();
+        facts.collecting = None;
+        (facts.status.timeline, facts.status.durable_op, facts.status.durable_timestamp_ns) = (timeline, durable_op, 0);
+        facts.status.head_op = facts.status.head_op.max(durable_op);
+    }
+
+    /// A checkpoint was taken.
+    pub fn checkpoint(&self, checkpoint: CheckpointStatus) {
+        lock(&self.facts).status.last_checkpoint = Some(checkpoint);
+    }
+
+    /// Wants a checkpoint at once.
+    pub fn want_checkpoint(&self, why: impl Into<String>) {
+        lock(&self.facts).wanted.get_or_insert(why.into());
+    }
+
+    /// Why a checkpoint is wanted at once.
+    pub fn wanted(&self) -> Option<String> {
+        lock(&self.facts).wanted.clone()
+    }
+
+    /// The checkpoint that was wanted is there.
+    pub fn satisfied(&self) {
+        lock(&self.facts).wanted = None;
+    }
+
+    /// A hole in the log was noticed: it is told, recorded when the store can be reached, and closed by a checkpoint.
+    pub fn gap(&self, gap: Gap) {
+        let text = format!(
+            "ops {} to {} are lost to the log ({}): they cannot be restored one by one; a checkpoint closes the gap",
+            gap.first_op, gap.last_op, gap.reason
+        );
+        self.alert(Topic::Gap, Some(text));
+        let mut facts = lock(&self.facts);
+        facts.status.gaps.push(gap_status(&gap));
+        facts.wanted.get_or_insert(format!("a gap at op {}", gap.first_op));
+        facts.unrecorded.push(gap);
+    }
+
+    /// Gaps that the repository already knows.
+    pub fn known_gaps(&self, gaps: &[Gap]) {
+        lock(&self.facts).status.gaps = gaps.iter().map(gap_status).collect();
+    }
+
+    /// Gaps that must be recorded; they are the caller's now, who gives back what it could not record.
+    pub fn take_unrecorded(&self) -> Vec<Gap> {
+        std::mem::take(&mut lock(&self.facts).unrecorded)
+    }
+
+    /// Gives gaps back that could not be recorded.
+    pub fn give_back(&self, gaps: Vec<Gap>) {
+        lock(&self.facts).unrecorded.extend(gaps);
+    }
+}
+
+fn gap_status(gap: &Gap) -> GapStatus {
+    GapStatus { first_op: gap.first_op, last_op: gap.last_op, noticed_ns: gap.noticed_ns, reason: gap.reason.clone() }
+}
+
+#[cfg(test)]
+#[path = "tests/board.rs"]
+mod tests;

@@ -1,0 +1,233 @@
+//! The work beside the log: checkpoints when recovery needs them, and small segments merged into larger ones.
+//!
+//! Flow: once a second [`Bulk::turn`] records gaps that are new, asks the policy whether a checkpoint is due, and otherwise merges if enough small segments have
+//! come. One thing at a time, and only while this agent leads. What fails is an alert and is tried again, later each time.
+
+use super::board::{Board, Topic};
+use super::policy::{Due, Situation, due};
+use super::signals::Stop;
+use super::status::CheckpointStatus;
+use crate::config::plan::CheckpointPlan;
+use crate::error::Result;
+use crate::observe::log::LoggedProgress;
+use crate::repository::Repository;
+use crate::repository::gap::Gap;
+use crate::repository::log::{LogIndex, Piece};
+use crate::repository::manifest::Manifest;
+use crate::repository::merge::{covered, merge, plan_merges};
+use crate::repository::name::{CheckpointName, SegmentName};
+use crate::repository::timeline::Lineage;
+use crate::source::file::ReadOptions;
+use crate::tier::tigerbeetle::{self, Backup};
+use crate::units::now_ns;
+use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How often it looks whether there is something to do.
+const TURN: Duration = Duration::from_secs(1);
+/// The first pause after a failure; it doubles up to the longest.
+const RETRY_FIRST: Duration = Duration::from_secs(2);
+const RETRY_MAX: Duration = Duration::from_secs(120);
+/// How often merging is thought of, at the most.
+const MERGE_INTERVAL: Duration = Duration::from_secs(10);
+/// Segments that end so close behind what is durable may still be replaced, and are left alone.
+const UNSETTLED_OPS: u64 = 64;
+
+/// Does it.
+pub struct Bulk {
+    repository: Arc<Repository>,
+    board: Arc<Board>,
+    data_file: PathBuf,
+    lineage: Lineage,
+    plan: CheckpointPlan,
+    merge_after_segments: u64,
+    taken: bool,
+    retry: (Duration, Option<Instant>),
+    merged: Option<(Instant, u64)>,
+    promised: Promised,
+}
+
+/// The segments that each backup promises; a manifest never changes, so each is read once.
+pub type Promised = HashMap<CheckpointName, Vec<SegmentName>>;
+
+impl Bulk {
+    /// For one session.
+    pub fn new(
+        repository: &Arc<Repository>,
+        board: &Arc<Board>,
+        (data_file, lineage): (PathBuf, Lineage),
+        (plan, merge_after_segments): (CheckpointPlan, u64),
+    ) -> Bulk {
+        Bulk {
+            repository: Arc::clone(repository),
+            board: Arc::clone(board),
+            data_file,
+            lineage,
+            plan,
+            merge_after_segments,
+            taken: false,
+            retry: (RETRY_FIRST, None),
+            merged: None,
+            promised: Promised::new(),
+        }
+    }
+
+    /// Works until it is asked to stop.
+    pub fn run(&mut self, stop: &Stop) {
+        while !stop.wait(TURN) {
+            if !self.board.is_leading() {
+                self.taken = false;
+                continue;
+            }
+            self.turn();
+        }
+    }
+
+    /// One look at what there is to do.
+    pub fn turn(&mut self) {
+        self.record_gaps();
+        let status = self.board.status();
+        let situation = Situation {
+            now_ns: now_ns(),
+            timeline: self.lineage.timeline(),
+            durable_op: status.durable_op,
+            last: status.last_checkpoint,
+            wanted: self.board.wanted(),
+            taken: self.taken,
+        };
+        match due(&self.plan, &situation) {
+            Due::Now(reason) => {
+                self.board.change(|status| status.next_checkpoint_reason = format!("now: {reason}"));
+                if self.retry.1.is_none_or(|at| Instant::now() >= at) {
+                    self.checkpoint(&reason, situation.wanted.is_some());
+                }
+            }
+            Due::Later(text) => self.board.change(|status| status.next_checkpoint_reason = text),
+        }
+        let trouble = self.merge_if_due(status.durable_op, status.segments_shipped).err();
+        self.board.alert(Topic::Merge, trouble.map(|error| format!("small segments are not merged: {error}")));
+    }
+
+    fn record_gaps(&self) {
+        let mut left: Vec<Gap> = self.board.take_unrecorded();
+        while let Some(gap) = left.first() {
+            let recorded = self.repository.new_run().and_then(|run| self.repository.record_gap(gap, run));
+            if recorded.is_err() {
+                break;
+            }
+            left.remove(0);
+        }
+        self.board.give_back(left);
+    }
+
+    fn checkpoint(&mut self, reason: &str, wanted: bool) {
+        tracing::info!("checkpoint: {reason}");
+        let progress = LoggedProgress::default();
+        match tigerbeetle::backup_on(&self.repository, &self.data_file, ReadOptions::default(), &self.lineage, &progress) {
+            Ok(backup) => self.checkpoint_taken(&backup, wanted),
+            Err(error) => {
+                let text = format!("no checkpoint could be taken ({reason}): {error}");
+                self.board.alert(Topic::Checkpoint, Some(text));
+                self.retry.1 = Some(Instant::now() + self.retry.0);
+                self.retry.0 = (self.retry.0 * 2).min(RETRY_MAX);
+            }
+        }
+    }
+
+    fn checkpoint_taken(&mut self, backup: &Backup, wanted: bool) {
+        let summary = &backup.summary;
+        tracing::info!(
+            "checkpoint {} is stored: ops {} to {}, {} blocks new, {} held already",
+            summary.checkpoint_op,
+            summary.first_restorable_op,
+            summary.recovered_to_op,
+            summary.blocks_stored,
+            summary.blocks_reused
+        );
+        self.board.checkpoint(CheckpointStatus { op: summary.checkpoint_op, timeline: summary.timeline, ended_ns: summary.ended_ns });
+        self.board.alert(Topic::Checkpoint, None);
+        if wanted {
+            self.board.satisfied();
+            self.board.alert(Topic::Gap, None);
+        }
+        self.taken = true;
+        self.retry = (RETRY_FIRST, None);
+    }
+
+    fn merge_if_due(&mut self, durable_op: u64, shipped: u64) -> Result<()> {
+        let due = match self.merged {
+            None => true,
+            Some((at, then)) => at.elapsed() >= MERGE_INTERVAL && shipped.saturating_sub(then) >= self.merge_after_segments,
+        };
+        if !due {
+            return Ok(());
+        }
+        self.merged = Some((Instant::now(), shipped));
+        let merges = merge_once(&self.repository, &mut self.promised, self.lineage.timeline(), durable_op, self.merge_after_segments)?;
+        if merges > 0 {
+            tracing::info!("{merges} runs of small segments were merged");
+            // There may be more to do in the tiers above.
+            self.merged = Some((Instant::now(), shipped.saturating_sub(self.merge_after_segments)));
+        }
+        Ok(())
+    }
+}
+
+/// Merges what can be merged of a timeline's log, and removes what is held twice. How many segments were written.
+///
+/// # Errors
+/// When the store fails, or a segment is damaged: that one is told, and stays.
+pub fn merge_once(
+    repository: &Arc<Repository>,
+    promised: &mut Promised,
+    timeline: u32,
+    durable_op: u64,
+    least: u64,
+) -> Result<usize> {
+    let lineage = Lineage::only(timeline);
+    let named = named_by_manifests(repository, promised)?;
+    let list = || -> Result<Vec<Piece>> {
+        let settled_op = durable_op.saturating_sub(UNSETTLED_OPS);
+        let index = LogIndex::list(repository, &lineage, 0)?;
+        Ok(index.pieces().iter().filter(|piece| piece.last_op <= settled_op).copied().collect())
+    };
+    remove_covered(repository, &list()?, &named)?;
+    let free: Vec<Piece> = list()?.into_iter().filter(|piece| !named.contains(&piece.name)).collect();
+    let merges = plan_merges(&free, usize::try_from(least).unwrap_or(usize::MAX));
+    for pieces in &merges {
+        merge(repository, repository.new_run()?, pieces)?;
+    }
+    if !merges.is_empty() {
+        remove_covered(repository, &list()?, &named)?;
+    }
+    Ok(merges.len())
+}
+
+/// Segments that a backup promises stay under their names for as long as it does.
+fn named_by_manifests(repository: &Repository, promised: &mut Promised) -> Result<HashSet<SegmentName>> {
+    let names = repository.checkpoints()?;
+    promised.retain(|name, _| names.contains(name));
+    for name in names {
+        if promised.contains_key(&name) {
+            continue;
+        }
+        // What a damaged manifest names cannot be known, so nothing is removed at all.
+        let manifest = Manifest::read(repository, &name, None).map_err(|error| error.context("while a manifest cannot be read"))?;
+        promised.insert(name, manifest.segments.iter().map(|segment| segment.name).collect());
+    }
+    Ok(promised.values().flatten().copied().collect())
+}
+
+fn remove_covered(repository: &Repository, pieces: &[Piece], named: &HashSet<SegmentName>) -> Result<()> {
+    for piece in covered(repository, pieces)?.iter().filter(|piece| !named.contains(&piece.name)) {
+        // Under Object Lock it stays, and harms nobody.
+        let _ = repository.store().delete(&piece.name.object());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+#[path = "tests/bulk.rs"]
+mod tests;

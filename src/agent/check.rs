@@ -1,0 +1,64 @@
+//! What must hold before an agent starts: everything that the plan names is there, may be used, and fits together.
+//!
+//! Every refusal begins with the line of the configuration that led to it.
+
+use super::process_lock;
+use crate::config::Plan;
+use crate::config::plan::LogFrom;
+use crate::error::{Error, Result};
+use crate::repository::Repository;
+use crate::source::checkpoint::Walk;
+use crate::source::file::ReadOptions;
+use std::sync::Arc;
+
+/// What was found.
+#[derive(Debug, Clone)]
+pub struct Checked {
+    /// The repository, open.
+    pub repository: Arc<Repository>,
+    /// The data file's cluster.
+    pub cluster: u128,
+    /// The replica's index.
+    pub replica: u8,
+    /// Replicas in the cluster.
+    pub replica_count: u8,
+    /// The op of the checkpoint that the superblock names.
+    pub checkpoint_op: u64,
+    /// Fallbacks (io_uring refused, a bad superblock copy) and what the store cannot do, in sentences for the user.
+    pub notes: Vec<String>,
+}
+
+/// Checks a plan against the world. Nothing is written but the state directory itself, where it is missing.
+///
+/// # Errors
+/// [`Error::input`] for what must be written otherwise: a file that is missing, may not be read or is none, no repository, the wrong secret,
+/// another cluster's repository. [`Error::try_again`] while the store or the node is away.
+pub fn check(plan: &Plan) -> Result<Checked> {
+    process_lock::prepare(&plan.state_directory).map_err(|error| error.context(&plan.origins.state_directory))?;
+    let at_data_file = |error: Error| error.context(&plan.origins.data_file);
+    let mut walk = Walk::open(&plan.data_file, ReadOptions::default()).map_err(|error| at_data_file(error.into()))?;
+    let superblock = walk.superblock().map_err(|error| at_data_file(error.into()))?;
+    if let (LogFrom::Aof { file }, Some(origin)) = (&plan.log.source, &plan.origins.aof_file) {
+        let opened = std::fs::File::open(file).and_then(|file| file.metadata());
+        let metadata = opened.map_err(|error| origin.refuse(format!("{}: {error}", file.display())))?;
+        if !metadata.is_file() {
+            return Err(
+                origin.refuse(format!("{}: it is no file: name the one that `tigerbeetle start --aof-file` writes", file.display()))
+            );
+        }
+    }
+    let repository = plan.open_repository()?;
+    plan.check_cluster(&repository, superblock.cluster())?;
+    let mut notes = walk.notes();
+    if !repository.store().capabilities().conditional_put {
+        notes.push(format!("{}: the store has no conditional put: let only one agent at a time ship to it", repository.describe()));
+    }
+    Ok(Checked {
+        repository,
+        cluster: superblock.cluster(),
+        replica: superblock.replica_index(),
+        replica_count: superblock.replica_count(),
+        checkpoint_op: superblock.checkpoint().header().op(),
+        notes,
+    })
+}

@@ -1,0 +1,158 @@
+//! The lease: who of several agents ships.
+//!
+//! Flow: [`Keeper::run`] beats while this agent leads, and otherwise watches the beats of the one that does; when it sees no new one for the time-out, by
+//! its own monotonic clock, it takes the lease. While it stands by it also learns how far the leader has come, so that what this agent has collected is let go; what
+//! is left when it takes over is what the leader did not get to, and is shipped at once.
+
+use super::board::{Board, Topic};
+use super::shipper::Shipper;
+use super::signals::Stop;
+use super::status::LeaseStatus;
+use crate::config::plan::LeasePlan;
+use crate::error::Result;
+use crate::repository::Repository;
+use crate::repository::lease::{Lease, Seen};
+use crate::repository::log::LogIndex;
+use crate::repository::timeline::Lineage;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// Looks at the lease, and holds it when it can.
+pub struct Keeper {
+    repository: Arc<Repository>,
+    shipper: Arc<Shipper>,
+    board: Arc<Board>,
+    plan: LeasePlan,
+    timeline: u32,
+    holder: Holder,
+    /// Set by the follower once its log is known to join what is stored; before that this agent must not lead.
+    ready: Arc<AtomicBool>,
+    lease: Option<Lease>,
+    watched: Option<(Seen, Instant)>,
+}
+
+/// How this agent calls itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holder {
+    /// For people.
+    pub text: String,
+    /// The same at every start with one state directory, and nobody else's.
+    pub token: String,
+}
+
+impl Keeper {
+    /// A keeper for one session.
+    pub fn new(
+        repository: &Arc<Repository>,
+        shipper: &Arc<Shipper>,
+        board: &Arc<Board>,
+        (plan, timeline, holder): (LeasePlan, u32, Holder),
+        ready: &Arc<AtomicBool>,
+    ) -> Keeper {
+        Keeper {
+            repository: Arc::clone(repository),
+            shipper: Arc::clone(shipper),
+            board: Arc::clone(board),
+            plan,
+            timeline,
+            holder,
+            ready: Arc::clone(ready),
+            lease: None,
+            watched: None,
+        }
+    }
+
+    /// Keeps or watches the lease until it is asked to stop; then gives it up with `release`.
+    pub fn run(&mut self, stop: &Stop) {
+        loop {
+            let turned = self.turn();
+            let trouble = turned.err().map(|error| format!("the lease cannot be looked at: {error}"));
+            self.board.alert(Topic::Lease, trouble);
+            // Until the log has joined, look more often: at a start every second counts.
+            let pause = if self.ready.load(Ordering::Acquire) { self.plan.heartbeat } else { self.plan.heartbeat / 8 };
+            if stop.wait(pause) {
+                return;
+            }
+        }
+    }
+
+    /// Gives the lease up, if it is held.
+    pub fn release(&mut self) {
+        self.board.lead(false, None);
+        if let Some(lease) = self.lease.take()
+            && let Err(error) = lease.release()
+        {
+            tracing::warn!("the lease could not be given up, others wait for its time-out: {error}");
+        }
+    }
+
+    /// One look.
+    ///
+    /// # Errors
+    /// When the store cannot be asked. Whoever leads goes on: nobody else can take the lease either.
+    pub fn turn(&mut self) -> Result<()> {
+        if let Some(lease) = &mut self.lease {
+            if lease.beat()? {
+                return Ok(());
+            }
+            tracing::warn!("another agent has taken the lease (fencing number {} is over): standing by", lease.fence());
+            self.lease = None;
+            self.board.lead(false, None);
+        }
+        let seen = self.repository.lease(self.timeline)?;
+        let stood_still = self.stood_still(seen.as_ref());
+        if self.ready.load(Ordering::Acquire) {
+            match &seen {
+                None => self.take(0)?,
+                // Our own, from before this process began: that one is dead, because two cannot share a state directory.
+                Some(seen) if seen.released || seen.token == self.holder.token => self.take(seen.fence)?,
+                Some(seen) if stood_still >= self.plan.timeout => self.take(seen.fence)?,
+                Some(_) => {}
+            }
+        }
+        if self.lease.is_none() {
+            let lease = seen.map(|seen| LeaseStatus { holder: seen.holder, fence: seen.fence, is_ours: false });
+            self.board.lead(false, lease);
+            self.follow_leader()?;
+        }
+        Ok(())
+    }
+
+    /// For how long no new beat has been seen.
+    fn stood_still(&mut self, seen: Option<&Seen>) -> Duration {
+        match (seen, &self.watched) {
+            (Some(seen), Some((watched, since))) if seen == watched => since.elapsed(),
+            _ => {
+                self.watched = seen.cloned().map(|seen| (seen, Instant::now()));
+                Duration::ZERO
+            }
+        }
+    }
+
+    fn take(&mut self, after: u64) -> Result<()> {
+        let Some(lease) = self.repository.take_lease(self.timeline, after, &self.holder.text, &self.holder.token)? else { return Ok(()) };
+        tracing::info!("leading: this agent ships timeline {} under fencing number {}", self.timeline, lease.fence());
+        // What the leader before has stored need not be stored again.
+        self.follow_leader()?;
+        let status = LeaseStatus { holder: self.holder.text.clone(), fence: lease.fence(), is_ours: true };
+        self.lease = Some(lease);
+        self.board.lead(true, Some(status));
+        Ok(())
+    }
+
+    /// Lets go of what the leader has stored.
+    fn follow_leader(&self) -> Result<()> {
+        let durable_op = self.board.status().durable_op;
+        let reach = LogIndex::list(&self.repository, &Lineage::only(self.timeline), durable_op)?.reach(durable_op);
+        if reach > durable_op {
+            self.shipper.forget_through(reach);
+            self.board.durable(reach, 0);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[path = "tests/keeper.rs"]
+mod tests;

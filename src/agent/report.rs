@@ -1,0 +1,81 @@
+//! The reporter: once a second the board becomes the status document, and systemd hears that the agent lives.
+
+use super::board::{Board, Topic};
+use super::notify::Notifier;
+use super::signals::Stop;
+use super::status::{AgentState, AgentStatus};
+use crate::observe::usage::{CpuShare, cpu_seconds, memory_bytes};
+use crate::units::now_ns;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How often the status is written.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// A follower that has not turned for so long hangs: systemd is not told that the agent lives, and starts it again.
+const HANGS_AFTER: Duration = Duration::from_secs(20);
+
+/// Writes the status.
+pub struct Reporter {
+    board: Arc<Board>,
+    directory: PathBuf,
+    notifier: Notifier,
+    lag_alarm: Duration,
+    share: CpuShare,
+    failed: bool,
+    said: String,
+}
+
+impl Reporter {
+    /// A reporter for the whole life of the agent.
+    pub fn new(board: &Arc<Board>, directory: PathBuf, notifier: Notifier, lag_alarm: Duration) -> Reporter {
+        let share = CpuShare::default();
+        Reporter { board: Arc::clone(board), directory, notifier, lag_alarm, share, failed: false, said: String::new() }
+    }
+
+    /// Reports until it is asked to stop, and once more then.
+    pub fn run(&mut self, stop: &Stop) {
+        while !stop.wait(INTERVAL) {
+            self.turn();
+        }
+        self.turn();
+    }
+
+    /// One report.
+    pub fn turn(&mut self) {
+        let lag = Duration::from_millis(self.board.status().lag_ms);
+        let late = (lag > self.lag_alarm).then(|| format!("the oldest op that is not durable has waited for {} s: the recovery point is at risk", lag.as_secs()));
+        self.board.alert(Topic::Lag, late);
+        let mut status = self.board.status();
+        (status.written_ns, status.cpu_percent) = (now_ns(), self.share.percent());
+        (status.cpu_seconds, status.memory_bytes) = (cpu_seconds(), memory_bytes());
+        status.state = state(&status);
+        if let Err(error) = status.write(&self.directory) {
+            if !self.failed {
+                tracing::warn!("{error}");
+            }
+            self.failed = true;
+        } else {
+            self.failed = false;
+        }
+        if self.board.since_turn().is_none_or(|since| since < HANGS_AFTER) {
+            self.notifier.alive();
+        }
+        let said = format!("{}, durable up to op {}, {} alerts", status.state.text(), status.durable_op, status.alerts.len());
+        if said != self.said {
+            self.notifier.status(&said);
+            self.said = said;
+        }
+    }
+}
+
+/// What the agent is doing, from what the board says.
+fn state(status: &AgentStatus) -> AgentState {
+    match (status.state, &status.lease) {
+        (AgentState::Stopping, _) => AgentState::Stopping,
+        (_, Some(lease)) if lease.is_ours && status.alerts.is_empty() && status.store_reachable => AgentState::Leading,
+        (_, Some(lease)) if lease.is_ours => AgentState::Degraded,
+        (_, Some(_)) => AgentState::StandingBy,
+        (_, None) => AgentState::Starting,
+    }
+}

@@ -1,0 +1,76 @@
+//! When to stop: the first SIGTERM or SIGINT asks the agent to drain, the second ends the process at once.
+//!
+//! Flow: [`Stop::on_signals`] installs the handlers, and a thread that turns a signal into [`Stop::ask`]. Whoever waits does so on
+//! [`Stop::wait`] or, among other channels, on [`Stop::asked`], which ends when stopping is asked for.
+
+use crate::error::{Error, Result};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use std::convert::Infallible;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// Whether the agent is to stop. Clones are the same one.
+#[derive(Debug, Clone)]
+pub struct Stop {
+    /// Dropped to wake everybody; nothing is ever sent.
+    sender: Arc<Mutex<Option<Sender<Infallible>>>>,
+    asked: Receiver<Infallible>,
+}
+
+impl Default for Stop {
+    fn default() -> Self {
+        let (sender, asked) = bounded(0);
+        Stop { sender: Arc::new(Mutex::new(Some(sender))), asked }
+    }
+}
+
+impl Stop {
+    /// One that SIGTERM and SIGINT ask, for the rest of the process's life. A second signal does what it does by default.
+    ///
+    /// # Errors
+    /// [`Error::try_again`] where the system refuses a handler or a thread.
+    pub fn on_signals() -> Result<Stop> {
+        let refused = |error: std::io::Error| Error::try_again(format!("signals cannot be handled: {error}"));
+        let stop = Stop::default();
+        // Handlers run in this order: at the first signal the mark is not there yet.
+        let signalled = Arc::new(AtomicBool::new(false));
+        for signal in [SIGTERM, SIGINT] {
+            signal_hook::flag::register_conditional_default(signal, Arc::clone(&signalled)).map_err(refused)?;
+            signal_hook::flag::register(signal, Arc::clone(&signalled)).map_err(refused)?;
+        }
+        let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(refused)?;
+        let asking = stop.clone();
+        let wait = move || {
+            if let Some(signal) = signals.forever().next() {
+                let name = if signal == SIGTERM { "SIGTERM" } else { "SIGINT" };
+                tracing::info!("{name}: stopping; a second one ends the agent at once");
+                asking.ask();
+            }
+        };
+        std::thread::Builder::new().name("amber-signals".to_owned()).spawn(wait).map_err(refused)?;
+        Ok(stop)
+    }
+
+    /// Asks everybody to stop; more than once is the same as once.
+    pub fn ask(&self) {
+        self.sender.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    /// Whether it has been asked.
+    pub fn is_asked(&self) -> bool {
+        self.sender.lock().unwrap_or_else(PoisonError::into_inner).is_none()
+    }
+
+    /// Waits until it is asked, at most so long; whether it is.
+    pub fn wait(&self, at_most: Duration) -> bool {
+        matches!(self.asked.recv_timeout(at_most), Err(RecvTimeoutError::Disconnected))
+    }
+
+    /// A channel that never gives anything and ends when it is asked, for `select!`.
+    pub fn asked(&self) -> &Receiver<Infallible> {
+        &self.asked
+    }
+}

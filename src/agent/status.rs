@@ -1,0 +1,199 @@
+//! What the agent says of itself: a small document that it writes every second, for `amber status`, scripts and exporters.
+//!
+//! Flow: [`AgentStatus::write`] puts `status.json` into the state directory, whole or not at all; [`AgentStatus::read`] reads it without any
+//! other contact to the agent. Readers take what they know: a key that is missing gets its zero, one that is unknown is passed over, so
+//! that programs of two releases understand each other.
+
+use crate::error::{Error, Result};
+use serde::{Deserialize, Serialize};
+use std::fs::{File, Permissions};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+/// The document's name in the state directory.
+pub const STATUS_FILE: &str = "status.json";
+/// It is written under this name first.
+const STATUS_FILE_NEW: &str = "status.json.new";
+/// A status older than this says nothing about now. It is written every second, and a loaded machine may be late.
+pub const STALE_AFTER_NS: u64 = 10_000_000_000;
+
+/// What the agent is doing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AgentState {
+    /// Opening the repository, joining the ring to what it holds.
+    #[default]
+    Starting,
+    /// It ships the log.
+    Leading,
+    /// Another agent ships the log; this one takes over when that falls silent.
+    StandingBy,
+    /// It leads, but not as it should: see the alerts.
+    Degraded,
+    /// It drains and ends.
+    Stopping,
+    /// A state of a newer release.
+    #[serde(other)]
+    Unknown,
+}
+
+impl AgentState {
+    /// The state in words.
+    pub fn text(self) -> &'static str {
+        match self {
+            AgentState::Starting => "starting",
+            AgentState::Leading => "leading",
+            AgentState::StandingBy => "standing by",
+            AgentState::Degraded => "degraded",
+            AgentState::Stopping => "stopping",
+            AgentState::Unknown => "unknown",
+        }
+    }
+}
+
+/// Ops that the repository does not hold and will not get.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct GapStatus {
+    /// The first missing op.
+    pub first_op: u64,
+    /// The last missing op.
+    pub last_op: u64,
+    /// When it was noticed, in nanoseconds since the epoch.
+    pub noticed_ns: u64,
+    /// Why the ops are missing.
+    pub reason: String,
+}
+
+/// Who ships the log.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LeaseStatus {
+    /// The holder, as it calls itself.
+    pub holder: String,
+    /// The fencing number: a higher one has taken over from a lower one.
+    pub fence: u64,
+    /// This agent is the holder.
+    pub is_ours: bool,
+}
+
+/// A checkpoint in the repository.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CheckpointStatus {
+    /// Its op.
+    pub op: u64,
+    /// Its timeline.
+    pub timeline: u32,
+    /// When it was whole, in nanoseconds since the epoch.
+    pub ended_ns: u64,
+}
+
+/// The agent's status. Times are nanoseconds since the epoch, by the agent's clock unless they belong to an op.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AgentStatus {
+    /// What it is doing.
+    pub state: AgentState,
+    /// The cluster's id in decimal, as text, for it has 128 bits; empty until it is known.
+    pub cluster: String,
+    /// The replica's index.
+    pub replica: u8,
+    /// The timeline that is shipped.
+    pub timeline: u32,
+    /// The agent's process.
+    pub pid: u32,
+    /// The machine's name, if it has one.
+    pub host: Option<String>,
+    /// When the agent began.
+    pub began_ns: u64,
+    /// When this was written.
+    pub written_ns: u64,
+    /// Every op up to this one is durable in the repository, gaps aside.
+    pub durable_op: u64,
+    /// Its time, by the cluster's clock.
+    pub durable_timestamp_ns: u64,
+    /// The newest op that was read.
+    pub head_op: u64,
+    /// Its time, by the cluster's clock.
+    pub head_timestamp_ns: u64,
+    /// The newest op that is known to be committed.
+    pub commit_known_op: u64,
+    /// How long the oldest op that is not durable has been waiting, in milliseconds; 0 when all are.
+    pub lag_ms: u64,
+    /// Ops that were read and are not durable.
+    pub lag_ops: u64,
+    /// Segments on their way, in memory.
+    pub backlog_segments: u64,
+    /// Their sealed bytes.
+    pub backlog_bytes: u64,
+    /// Segments on their way, on disk.
+    pub spool_segments: u64,
+    /// Their sealed bytes.
+    pub spool_bytes: u64,
+    /// Gaps of this timeline, the oldest first.
+    pub gaps: Vec<GapStatus>,
+    /// Who ships; `None` until that is known.
+    pub lease: Option<LeaseStatus>,
+    /// CPU time of the agent since the status before this one, in percent of what all cores that it may use had together
+    /// ([`crate::observe::usage::CpuShare`]): 100 is every core kept busy, and on four cores 0.5 % of one core is 0.125.
+    pub cpu_percent: f64,
+    /// CPU time of the agent since it began.
+    pub cpu_seconds: f64,
+    /// Memory that the agent has resident.
+    pub memory_bytes: u64,
+    /// The newest checkpoint in the repository.
+    pub last_checkpoint: Option<CheckpointStatus>,
+    /// When and why the next checkpoint comes, in words.
+    pub next_checkpoint_reason: String,
+    /// What somebody should look at, in sentences.
+    pub alerts: Vec<String>,
+    /// Segments shipped since the agent began.
+    pub segments_shipped: u64,
+    /// Bytes of log read since the agent began.
+    pub log_bytes_read: u64,
+    /// Bytes stored since the agent began.
+    pub stored_bytes: u64,
+    /// The store answered the last request.
+    pub store_reachable: bool,
+}
+
+impl AgentStatus {
+    /// Replaces the document in the state directory. Readable for everybody who may enter the directory: it holds no secret.
+    ///
+    /// # Errors
+    /// [`Error::try_again`] where the directory takes no file.
+    pub fn write(&self, directory: &Path) -> Result<()> {
+        let (new, path) = (directory.join(STATUS_FILE_NEW), directory.join(STATUS_FILE));
+        let failed = |error: std::io::Error| Error::try_again(format!("{}: the status cannot be written: {error}", path.display()));
+        let text = serde_json::to_vec(self).map_err(|error| Error::bug(format!("the status is no JSON: {error}")))?;
+        let mut file = File::create(&new).map_err(failed)?;
+        file.set_permissions(Permissions::from_mode(0o644)).map_err(failed)?;
+        file.write_all(&text).map_err(failed)?;
+        std::fs::rename(&new, &path).map_err(failed)
+    }
+
+    /// Reads the document of a state directory.
+    ///
+    /// # Errors
+    /// [`Error::try_again`] where there is none (yet), [`Error::input`] where the directory is missing or may not be read.
+    pub fn read(directory: &Path) -> Result<AgentStatus> {
+        let path = directory.join(STATUS_FILE);
+        let text = std::fs::read(&path).map_err(|error| match error.kind() {
+            ErrorKind::NotFound if directory.is_dir() => Error::try_again(format!(
+                "{}: there is no status: no agent has run with this state directory; `amber agent --config FILE` starts one",
+                path.display()
+            )),
+            _ => Error::input(format!("{}: {error}: name the state_directory of the agent's configuration", path.display())),
+        })?;
+        serde_json::from_slice(&text).map_err(|error| {
+            Error::try_again(format!("{}: this is no status ({error}): a running agent replaces it within a second", path.display()))
+        })
+    }
+
+    /// Whether it says nothing about now: written more than [`STALE_AFTER_NS`] before (or, where a clock was set back, after) `now_ns`.
+    pub fn is_stale(&self, now_ns: u64) -> bool {
+        self.written_ns.abs_diff(now_ns) > STALE_AFTER_NS
+    }
+}

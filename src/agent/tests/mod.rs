@@ -1,0 +1,5 @@
+//! The parts of the agent that make it a process.
+
+mod check;
+mod process;
+mod status;

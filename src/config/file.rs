@@ -1,0 +1,131 @@
+//! The configuration as it is written: one struct a section, every value with its place, nothing checked but its type.
+//!
+//! Every key is optional here, so that [`super::plan`] can say what is missing and why; a key that is not here is refused. Numbers are read
+//! signed, so that a negative one is refused by its bounds and not by its type. `tools/systemd/amber.toml` explains every key.
+
+use super::explain;
+use super::origin::Text;
+use crate::error::{Error, Result};
+use serde::Deserialize;
+use std::path::Path;
+use toml::Spanned;
+
+/// A configuration larger than this is surely another file.
+pub const FILE_BYTES_MAX: u64 = 1024 * 1024;
+
+/// A value and its place.
+pub type Value<T> = Option<Spanned<T>>;
+
+/// The whole file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct File {
+    /// The replica's data file.
+    pub data_file: Value<String>,
+    /// Where the agent keeps spool, lock and status.
+    pub state_directory: Value<String>,
+    /// `[repository]`
+    #[serde(default)]
+    pub repository: RepositorySection,
+    /// `[log]`
+    #[serde(default)]
+    pub log: LogSection,
+    /// `[checkpoint]`
+    #[serde(default)]
+    pub checkpoint: CheckpointSection,
+    /// `[lease]`
+    #[serde(default)]
+    pub lease: LeaseSection,
+    /// `[process]`
+    #[serde(default)]
+    pub process: ProcessSection,
+}
+
+/// `[repository]`: where it is and what opens it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs, reason = "the keys are those of tools/systemd/amber.toml and of the arguments of `amber init`")]
+pub struct RepositorySection {
+    pub url: Value<String>,
+    pub endpoint: Value<String>,
+    pub region: Value<String>,
+    pub path_style: Value<bool>,
+    pub ca_file: Value<String>,
+    pub tls_minimum: Value<String>,
+    pub server_side_encryption: Value<String>,
+    pub storage_class: Value<String>,
+    pub profile: Value<String>,
+    pub passphrase_file: Value<String>,
+    pub key_file: Value<String>,
+}
+
+/// `[log]`: how the log is followed and shipped.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs, reason = "every key has its constant in bounds")]
+pub struct LogSection {
+    pub source: Value<String>,
+    pub aof_file: Value<String>,
+    pub flush_interval_ms: Value<i64>,
+    pub flush_bytes: Value<i64>,
+    pub poll_idle_ms_max: Value<i64>,
+    pub memory_bytes: Value<i64>,
+    pub spool_bytes: Value<i64>,
+    pub spool_after_ms: Value<i64>,
+    pub uploads: Value<i64>,
+    pub merge_after_segments: Value<i64>,
+    pub lag_alarm_ms: Value<i64>,
+}
+
+/// `[checkpoint]`: when a new checkpoint is taken.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs, reason = "every key has its constant in bounds")]
+pub struct CheckpointSection {
+    pub interval_s: Value<i64>,
+    pub replay_budget_s: Value<i64>,
+    pub replay_ops_per_s: Value<i64>,
+    pub on_start: Value<bool>,
+}
+
+/// `[lease]`: which of several agents ships.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs, reason = "every key has its constant in bounds")]
+pub struct LeaseSection {
+    pub heartbeat_ms: Value<i64>,
+    pub timeout_ms: Value<i64>,
+}
+
+/// `[process]`: the agent as a process.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs, reason = "every key has its constant in bounds")]
+pub struct ProcessSection {
+    pub shutdown_ms: Value<i64>,
+    pub log_format: Value<String>,
+    pub log_level: Value<String>,
+    pub workers: Value<i64>,
+    pub level: Value<i64>,
+}
+
+/// Reads a file's text.
+///
+/// # Errors
+/// [`Error::input`] where it cannot be read or is no text.
+pub fn read(path: &Path) -> Result<String> {
+    let failed = |error: std::io::Error| Error::input(format!("{}: {error}", path.display()));
+    let size_bytes = std::fs::metadata(path).map_err(failed)?.len();
+    if size_bytes > FILE_BYTES_MAX {
+        return Err(Error::input(format!("{}: it has {size_bytes} bytes: is it the right file?", path.display())));
+    }
+    std::fs::read_to_string(path).map_err(failed)
+}
+
+/// Parses the text.
+///
+/// # Errors
+/// [`Error::input`] with the line and what to write instead.
+pub fn parse(text: &Text<'_>) -> Result<File> {
+    toml::from_str(text.text).map_err(|error| explain::explain(text, error.message(), error.span()))
+}

@@ -1,0 +1,362 @@
+//! The configuration as the program sees it: every value there, checked, with its unit in its type.
+//!
+//! Flow: [`Plan::load`] parses the file, takes defaults for what is missing, checks bounds and what must fit together. Nothing outside the
+//! file is touched, so that `amber status` can read a plan whose repository it may not open. [`Plan::open_repository`] and
+//! [`Plan::check_cluster`] go on to what the file names; they too refuse with the line that led there.
+//!
+//! Paths that are not absolute are taken from the directory that the configuration file is in.
+
+use super::bounds::{self, HEARTBEATS_PER_TIMEOUT};
+use super::file::{self, CheckpointSection, File, LeaseSection, LogSection, ProcessSection, RepositorySection, Value};
+use super::origin::{Origin, Text};
+use super::place::{self, Place};
+use super::secret::SecretSource;
+use crate::error::Result;
+use crate::repository::{Options, Repository};
+use crate::store::{S3Options, ServerSideEncryption, StoreUrl, TlsMinimum};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tracing::Level;
+
+/// The configuration of an agent.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The replica's data file.
+    pub data_file: PathBuf,
+    /// Spool, lock and status live here.
+    pub state_directory: PathBuf,
+    /// Where the log goes.
+    pub repository: RepositoryPlan,
+    /// How the log is followed and shipped.
+    pub log: LogPlan,
+    /// When a new checkpoint is taken.
+    pub checkpoint: CheckpointPlan,
+    /// Which of several agents ships.
+    pub lease: LeasePlan,
+    /// The agent as a process.
+    pub process: ProcessPlan,
+    /// Where in the file the paths stand.
+    pub origins: Origins,
+}
+
+/// Where in the file a value stands that can only be checked against the world.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origins {
+    /// `data_file`
+    pub data_file: Origin,
+    /// `state_directory`
+    pub state_directory: Origin,
+    /// `url` of the repository.
+    pub url: Origin,
+    /// `passphrase_file` or `key_file`, or the `url` where there is neither.
+    pub secret: Origin,
+    /// `aof_file`, if there is one.
+    pub aof_file: Option<Origin>,
+}
+
+/// `[repository]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RepositoryPlan {
+    /// Where, and how to reach it.
+    pub place: Place,
+    /// What opens it; not read yet.
+    pub secret: SecretSource,
+}
+
+/// Where prepares are read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LogFrom {
+    /// The ring in the data file.
+    Ring,
+    /// TigerBeetle's append-only file.
+    Aof {
+        /// Its path.
+        file: PathBuf,
+    },
+}
+
+/// `[log]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogPlan {
+    /// Where prepares are read.
+    pub source: LogFrom,
+    /// A segment is sent when its oldest prepare has waited so long.
+    pub flush_interval: Duration,
+    /// Or when it holds so many plain bytes.
+    pub flush_bytes: u64,
+    /// The longest pause between two looks at an idle ring.
+    pub poll_idle_max: Duration,
+    /// Sealed bytes that may wait in memory.
+    pub memory_bytes: u64,
+    /// Sealed bytes that may wait on disk; 0 is no spool.
+    pub spool_bytes: u64,
+    /// What has waited so long in memory goes to the spool too.
+    pub spool_after: Duration,
+    /// PUT requests in flight.
+    pub uploads: usize,
+    /// Raw segments that are merged into one.
+    pub merge_after_segments: u64,
+    /// The lag from which on there is an alert.
+    pub lag_alarm: Duration,
+}
+
+/// `[checkpoint]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckpointPlan {
+    /// The longest time between two.
+    pub interval: Duration,
+    /// How long replaying the log since the last one may take.
+    pub replay_budget: Duration,
+    /// How fast that goes.
+    pub replay_ops_per_s: u64,
+    /// One at every start of the agent as a leader.
+    pub on_start: bool,
+}
+
+/// `[lease]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeasePlan {
+    /// How often the leader says that it is there.
+    pub heartbeat: Duration,
+    /// How long it may be silent.
+    pub timeout: Duration,
+}
+
+/// `[process]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProcessPlan {
+    /// How long draining may take after SIGTERM.
+    pub shutdown: Duration,
+    /// Log lines are JSON objects.
+    pub log_json: bool,
+    /// The least important log lines that are written.
+    pub log_level: Level,
+    /// Threads that compress and encrypt.
+    pub workers: usize,
+    /// zstd level.
+    pub level: i32,
+}
+
+impl Plan {
+    /// Reads and checks a configuration file.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::input`]: file, line, what is wrong and what to write instead.
+    pub fn load(path: &Path) -> Result<Plan> {
+        Plan::parse(path, &file::read(path)?)
+    }
+
+    /// Checks a configuration's text; `path` is what messages name and where relative paths begin.
+    ///
+    /// # Errors
+    /// As [`Plan::load`].
+    pub fn parse(path: &Path, text: &str) -> Result<Plan> {
+        let text = Text { path, text };
+        let file = file::parse(&text)?;
+        let reader = Reader { text };
+        let (data_file, data_file_origin) = reader.path_required(&file.data_file, "data_file", "/var/lib/tigerbeetle/0_0.tigerbeetle")?;
+        let (state_directory, state_origin) = reader.path_required(&file.state_directory, "state_directory", "/var/lib/amber")?;
+        let (repository, url, secret) = reader.repository(&file.repository)?;
+        let (log, aof_file) = reader.log(&file.log)?;
+        let checkpoint = reader.checkpoint(&file.checkpoint)?;
+        let lease = reader.lease(&file.lease)?;
+        let process = reader.process(&file)?;
+        let origins = Origins { data_file: data_file_origin, state_directory: state_origin, url, secret, aof_file };
+        Ok(Plan { data_file, state_directory, repository, log, checkpoint, lease, process, origins })
+    }
+
+    /// How the repository is worked with.
+    pub fn options(&self) -> Options {
+        Options { workers: self.process.workers, transfers: self.log.uploads, level: self.process.level }
+    }
+
+    /// Reads the secret and opens the repository.
+    ///
+    /// # Errors
+    /// As [`Repository::open`], with the line of the secret or of the URL in front.
+    pub fn open_repository(&self) -> Result<Arc<Repository>> {
+        let secret = self.repository.secret.read().map_err(|error| error.context(&self.origins.secret))?;
+        let store = self.repository.place.open().map_err(|error| error.context(&self.origins.url))?;
+        Repository::open(store, &secret, self.options()).map_err(|error| error.context(&self.origins.url))
+    }
+
+    /// Checks that the repository belongs to the cluster of the data file, or to none yet.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::input`] with the line of the URL when it is another cluster's.
+    pub fn check_cluster(&self, repository: &Repository, cluster: u128) -> Result<()> {
+        repository.check_cluster(cluster).map_err(|error| error.context(&self.origins.url))
+    }
+}
+
+/// Reads the sections of one file.
+struct Reader<'a> {
+    text: Text<'a>,
+}
+
+impl Reader<'_> {
+    fn path(&self, value: &Value<String>) -> Result<Option<PathBuf>> {
+        let Some(value) = value else { return Ok(None) };
+        if value.get_ref().is_empty() {
+            return Err(self.text.origin(value.span()).refuse("the path is empty: write one, or remove the line"));
+        }
+        Ok(Some(self.from_here(Path::new(value.get_ref()))))
+    }
+
+    fn from_here(&self, path: &Path) -> PathBuf {
+        self.text.path.parent().map_or_else(|| path.to_owned(), |directory| directory.join(path))
+    }
+
+    fn path_required(&self, value: &Value<String>, key: &str, example: &str) -> Result<(PathBuf, Origin)> {
+        let missing = || self.text.whole().refuse(format!("{key} is missing: write {key} = \"{example}\" above the first section"));
+        let path = self.path(value)?.ok_or_else(missing)?;
+        Ok((path, self.origin(value)))
+    }
+
+    fn origin<T>(&self, value: &Value<T>) -> Origin {
+        value.as_ref().map_or_else(|| self.text.whole(), |value| self.text.origin(value.span()))
+    }
+
+    /// One of some words; the error of `read` says which.
+    fn word<T>(&self, value: &Value<String>, default: T, read: impl Fn(&str) -> Result<T, &'static str>) -> Result<T> {
+        let Some(value) = value else { return Ok(default) };
+        read(value.get_ref()).map_err(|advice| self.text.origin(value.span()).refuse(advice))
+    }
+
+    fn milliseconds(&self, bound: &bounds::Bound, value: &Value<i64>) -> Result<Duration> {
+        bound.check(&self.text, value).map(Duration::from_millis)
+    }
+
+    fn repository(&self, section: &RepositorySection) -> Result<(RepositoryPlan, Origin, Origin)> {
+        let text = |value: &Value<String>| value.as_ref().map(|value| value.get_ref().clone());
+        let Some(url) = &section.url else {
+            return Err(self
+                .text
+                .whole()
+                .refuse("the repository is missing: write [repository] and below it url = \"s3://bucket/prefix\" or a folder"));
+        };
+        let url_origin = self.text.origin(url.span());
+        let url = match StoreUrl::parse(url.get_ref()).map_err(|error| url_origin.refuse(error))? {
+            StoreUrl::Folder(path) => StoreUrl::Folder(self.from_here(&path)),
+            url => url,
+        };
+        let s3 = S3Options {
+            endpoint: text(&section.endpoint),
+            region: text(&section.region),
+            path_style: section.path_style.as_ref().map(|value| *value.get_ref()),
+            ca_file: self.path(&section.ca_file)?,
+            tls_minimum: self.word(&section.tls_minimum, TlsMinimum::default(), place::tls_minimum)?,
+            server_side_encryption: self.word(
+                &section.server_side_encryption,
+                ServerSideEncryption::default(),
+                place::server_side_encryption,
+            )?,
+            storage_class: text(&section.storage_class),
+            profile: text(&section.profile),
+            ..S3Options::default()
+        };
+        let (secret, secret_origin) = self.secret(section)?;
+        let secret_origin = secret_origin.unwrap_or_else(|| url_origin.clone());
+        Ok((RepositoryPlan { place: Place { url, s3 }, secret }, url_origin, secret_origin))
+    }
+
+    fn secret(&self, section: &RepositorySection) -> Result<(SecretSource, Option<Origin>)> {
+        let (passphrase_file, key_file) = (self.path(&section.passphrase_file)?, self.path(&section.key_file)?);
+        match (passphrase_file, key_file) {
+            (Some(_), Some(_)) => {
+                let advice = "there are a passphrase_file and a key_file: one of them opens the repository, remove the other";
+                Err(self.origin(&section.key_file).refuse(advice))
+            }
+            (Some(path), None) => Ok((SecretSource::PassphraseFile(path), Some(self.origin(&section.passphrase_file)))),
+            (None, Some(path)) => Ok((SecretSource::KeyFile(path), Some(self.origin(&section.key_file)))),
+            (None, None) => Ok((SecretSource::Environment, None)),
+        }
+    }
+
+    fn log(&self, section: &LogSection) -> Result<(LogPlan, Option<Origin>)> {
+        let is_aof = self.word(&section.source, false, |word| match word {
+            "ring" => Ok(false),
+            "aof" => Ok(true),
+            _ => Err("write \"ring\" (the data file itself) or \"aof\" (TigerBeetle's append-only file, with aof_file)"),
+        })?;
+        let source = match (is_aof, self.path(&section.aof_file)?) {
+            (true, Some(file)) => LogFrom::Aof { file },
+            (false, None) => LogFrom::Ring,
+            (true, None) => {
+                let advice = "the append-only file is missing: write aof_file = \"FILE\" too, as in `tigerbeetle start --aof-file=FILE`";
+                return Err(self.origin(&section.source).refuse(advice));
+            }
+            (false, Some(_)) => {
+                return Err(self
+                    .origin(&section.aof_file)
+                    .refuse("the append-only file is not read: write source = \"aof\" too, or remove the line"));
+            }
+        };
+        let plan = LogPlan {
+            source,
+            flush_interval: self.milliseconds(&bounds::FLUSH_INTERVAL_MS, &section.flush_interval_ms)?,
+            flush_bytes: bounds::FLUSH_BYTES.check(&self.text, &section.flush_bytes)?,
+            poll_idle_max: self.milliseconds(&bounds::POLL_IDLE_MS_MAX, &section.poll_idle_ms_max)?,
+            memory_bytes: bounds::MEMORY_BYTES.check(&self.text, &section.memory_bytes)?,
+            spool_bytes: bounds::SPOOL_BYTES.check(&self.text, &section.spool_bytes)?,
+            spool_after: self.milliseconds(&bounds::SPOOL_AFTER_MS, &section.spool_after_ms)?,
+            uploads: bounds::UPLOADS.check(&self.text, &section.uploads)? as usize,
+            merge_after_segments: bounds::MERGE_AFTER_SEGMENTS.check(&self.text, &section.merge_after_segments)?,
+            lag_alarm: self.milliseconds(&bounds::LAG_ALARM_MS, &section.lag_alarm_ms)?,
+        };
+        if plan.lag_alarm < plan.flush_interval {
+            let (alarm_ms, flush_ms) = (plan.lag_alarm.as_millis(), plan.flush_interval.as_millis());
+            let advice =
+                format!("every segment waits flush_interval_ms = {flush_ms}, so an alert at {alarm_ms} ms would never end: write more");
+            return Err(self
+                .origin(if section.lag_alarm_ms.is_some() { &section.lag_alarm_ms } else { &section.flush_interval_ms })
+                .refuse(advice));
+        }
+        Ok((plan, section.aof_file.as_ref().map(|value| self.text.origin(value.span()))))
+    }
+
+    fn checkpoint(&self, section: &CheckpointSection) -> Result<CheckpointPlan> {
+        Ok(CheckpointPlan {
+            interval: Duration::from_secs(bounds::CHECKPOINT_INTERVAL_S.check(&self.text, &section.interval_s)?),
+            replay_budget: Duration::from_secs(bounds::REPLAY_BUDGET_S.check(&self.text, &section.replay_budget_s)?),
+            replay_ops_per_s: bounds::REPLAY_OPS_PER_S.check(&self.text, &section.replay_ops_per_s)?,
+            on_start: section.on_start.as_ref().is_none_or(|value| *value.get_ref()),
+        })
+    }
+
+    fn lease(&self, section: &LeaseSection) -> Result<LeasePlan> {
+        let heartbeat_ms = bounds::HEARTBEAT_MS.check(&self.text, &section.heartbeat_ms)?;
+        let timeout_ms = bounds::LEASE_TIMEOUT_MS.check(&self.text, &section.timeout_ms)?;
+        let least_ms = heartbeat_ms * HEARTBEATS_PER_TIMEOUT;
+        if timeout_ms < least_ms {
+            let written = if section.timeout_ms.is_some() { &section.timeout_ms } else { &section.heartbeat_ms };
+            return Err(self.origin(written).refuse(format!(
+                "timeout_ms is {timeout_ms}, but must be at least {HEARTBEATS_PER_TIMEOUT} times heartbeat_ms, because one lost request must not change the \
+                 leader: write timeout_ms = {least_ms} or more"
+            )));
+        }
+        Ok(LeasePlan { heartbeat: Duration::from_millis(heartbeat_ms), timeout: Duration::from_millis(timeout_ms) })
+    }
+
+    fn process(&self, file: &File) -> Result<ProcessPlan> {
+        let section: &ProcessSection = &file.process;
+        let workers = bounds::WORKERS.check_if_given(&self.text, &section.workers)?;
+        let level = bounds::LEVEL.check_if_given(&self.text, &section.level)?;
+        let defaults = Options::default();
+        Ok(ProcessPlan {
+            shutdown: self.milliseconds(&bounds::SHUTDOWN_MS, &section.shutdown_ms)?,
+            log_json: self.word(&section.log_format, false, |word| match word {
+                "text" => Ok(false),
+                "json" => Ok(true),
+                _ => Err("write \"text\" or \"json\""),
+            })?,
+            log_level: self.word(&section.log_level, Level::INFO, |word| match word {
+                "error" | "warn" | "info" | "debug" | "trace" => word.parse().map_err(|_| "write \"info\""),
+                _ => Err("write \"error\", \"warn\", \"info\", \"debug\" or \"trace\""),
+            })?,
+            workers: workers.and_then(|workers| usize::try_from(workers).ok()).unwrap_or(defaults.workers),
+            level: level.and_then(|level| i32::try_from(level).ok()).unwrap_or(defaults.level),
+        })
+    }
+}
