@@ -11,6 +11,7 @@ pub mod extent;
 pub mod file;
 pub mod log;
 pub mod pace;
+pub mod quiet;
 pub mod ring;
 pub mod tail;
 pub mod witness;
