@@ -96,12 +96,12 @@ enum Verdict {
     Stop(Loss),
 }
 
-/// How the reading of a piece, or of the file, ended.
-enum End {
+/// What a piece of the file was.
+enum Piece {
     /// There may be more.
     More,
-    /// At the end of the file.
-    EndOfFile,
+    /// The end of the file was reached.
+    Last,
     Stop(Loss),
 }
 
@@ -159,18 +159,18 @@ impl AofTail {
     }
 
     /// Reads what the buffer holds from the position on, and deals with the whole entries in it.
-    fn read_piece(&mut self, take: &mut dyn FnMut(&Prepare<'_>) -> Result<()>, handed_on: &mut u64) -> Result<End, SourceError> {
+    fn read_piece(&mut self, take: &mut dyn FnMut(&Prepare<'_>) -> Result<()>, handed_on: &mut u64) -> Result<Piece, SourceError> {
         let mut buffer = std::mem::take(&mut self.buffer);
-        let ended = self.fill(&mut buffer).and_then(|length| {
+        let piece = self.fill(&mut buffer).and_then(|length| {
             let end_of_file = length < buffer.len();
             let begin = self.position;
             match self.deal_with(&buffer[..length], take, handed_on)? {
-                End::More if end_of_file => self.at_torn_tail(&buffer[(self.position - begin) as usize..length]),
-                end => Ok(end),
+                Piece::More if end_of_file => self.at_torn_tail(&buffer[(self.position - begin) as usize..length]),
+                piece => Ok(piece),
             }
         });
         self.buffer = buffer;
-        ended
+        piece
     }
 
     fn fill(&mut self, buffer: &mut [u8]) -> Result<usize, SourceError> {
@@ -193,7 +193,7 @@ impl AofTail {
         bytes: &[u8],
         take: &mut dyn FnMut(&Prepare<'_>) -> Result<()>,
         handed_on: &mut u64,
-    ) -> Result<End, SourceError> {
+    ) -> Result<Piece, SourceError> {
         let begin = self.position;
         for item in AofEntries::new(bytes) {
             match item {
@@ -206,7 +206,7 @@ impl AofTail {
                             *handed_on += 1;
                         }
                         Verdict::PassOver => {}
-                        Verdict::Stop(loss) => return Ok(End::Stop(loss)),
+                        Verdict::Stop(loss) => return Ok(Piece::Stop(loss)),
                     }
                     self.position = end;
                 }
@@ -217,7 +217,7 @@ impl AofTail {
                 AofItem::TornTail { .. } => {}
             }
         }
-        Ok(End::More)
+        Ok(Piece::More)
     }
 
     fn handed_on(&mut self, header: &PrepareHeader) {
@@ -267,11 +267,11 @@ impl AofTail {
     }
 
     /// At the end of the file, of which `rest` is the beginning of an entry, or nothing.
-    fn at_torn_tail(&mut self, rest: &[u8]) -> Result<End, SourceError> {
+    fn at_torn_tail(&mut self, rest: &[u8]) -> Result<Piece, SourceError> {
         self.seen_bytes = self.position + rest.len() as u64;
         if rest.is_empty() {
             self.torn = None;
-            return Ok(End::EndOfFile);
+            return Ok(Piece::Last);
         }
         // Only what is still torn when it has grown is worth the search.
         let grown = self.torn.replace(self.position) == Some(self.position);
@@ -279,11 +279,11 @@ impl AofTail {
             AofItem::Entry { offset, .. } if grown => Some(offset + 1),
             _ => None,
         });
-        let Some(offset) = inner else { return Ok(End::EndOfFile) };
+        let Some(offset) = inner else { return Ok(Piece::Last) };
         self.note_damage(self.position, "the entry is torn, and another begins within it");
         self.position += offset as u64;
         self.torn = None;
-        Ok(End::More)
+        Ok(Piece::More)
     }
 
     /// At the end of a file: where the search found the place, it goes on there.
@@ -355,10 +355,10 @@ impl LogSource for AofTail {
             }
             loop {
                 match self.read_piece(take, &mut handed_on)? {
-                    End::Stop(loss) => return Ok(self.lost(loss)),
-                    End::EndOfFile => break,
-                    End::More if self.bytes_read - begin_bytes >= BYTES_A_POLL => return Ok(Polled::Prepares(handed_on)),
-                    End::More => {}
+                    Piece::Stop(loss) => return Ok(self.lost(loss)),
+                    Piece::Last => break,
+                    Piece::More if self.bytes_read - begin_bytes >= BYTES_A_POLL => return Ok(Polled::Prepares(handed_on)),
+                    Piece::More => {}
                 }
             }
             if self.end_search() {

@@ -27,6 +27,7 @@ use crate::ledger::layout::{
 use crate::ledger::reply::{Reply, ReplyHeader};
 use crate::ledger::wal::Prepare;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -186,11 +187,14 @@ impl Tail {
         for (op, _) in prepares {
             let offset = wal_header_offset(slot_of(*op));
             let sector = offset / SECTOR_BYTES as u64 * SECTOR_BYTES as u64;
-            if !sectors.contains_key(&sector) {
-                let read = self.reader.read_now(sector, SECTOR_BYTES)?;
-                sectors.insert(sector, read.buffer[..read.length].to_vec());
-            }
-            let bytes = sectors.get(&sector).and_then(|bytes| bytes.get((offset - sector) as usize..)).unwrap_or_default();
+            let bytes = match sectors.entry(sector) {
+                Entry::Occupied(entry) => entry.into_mut(),
+                Entry::Vacant(entry) => {
+                    let read = self.reader.read_now(sector, SECTOR_BYTES)?;
+                    entry.insert(read.buffer[..read.length].to_vec())
+                }
+            };
+            let bytes = bytes.get((offset - sector) as usize..).unwrap_or_default();
             headers.push(PrepareHeader::check(bytes).ok());
         }
         Ok(headers)
