@@ -13,6 +13,7 @@ use std::fs::File;
 use std::io::{Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 /// One finished read.
 #[derive(Debug)]
@@ -95,6 +96,15 @@ impl Reader {
     pub fn file_bytes(&self) -> Result<u64, SourceError> {
         // Seeking, because a block device has no length in its metadata.
         (&self.file).seek(SeekFrom::End(0)).map_err(|error| SourceError::io(&self.path, "size", error))
+    }
+
+    /// When the file was last written to; `None` for a block device, whose time says nothing.
+    ///
+    /// # Errors
+    /// [`SourceError::Io`].
+    pub fn modified(&self) -> Result<Option<SystemTime>, SourceError> {
+        let metadata = self.file.metadata().map_err(|error| SourceError::io(&self.path, "time", error))?;
+        Ok(metadata.is_file().then(|| metadata.modified().ok()).flatten())
     }
 
     /// Begins a read of `length` bytes (a multiple of 4096, as is `offset`) if a buffer is free; `false` otherwise.

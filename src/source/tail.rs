@@ -3,7 +3,11 @@
 //! Flow: the header ring is read from the slot of the next op on; as long as the headers continue the hash chain, their prepares are read (a prepare is
 //! written before its header, so what the header ring shows is there) and handed on. When a slot shows a later op than the one expected, the
 //! ring has wrapped and the op is lost; when it shows another parent, a view change replaced what was handed on. Both are said, never
-//! papered over: [`Polled::Lost`]. Until then a poll that finds nothing reads one sector of the header ring.
+//! papered over: [`Polled::Lost`].
+//!
+//! A poll that finds nothing has read one sector of the header ring, or not even that where the file's modification time says that it rests
+//! ([`super::quiet`]). Measured on two shared cores of a virtual machine, with rests of 50 ms: 98 us of CPU a poll with the waking up, 0.2 % of a core
+//! (the waking up alone 0.08 %; if every poll read, 0.44 %). A poll that reads, right behind the one before it, costs 36 us.
 //!
 //! A header that continues another prepare than the last may also be a leftover of a view that ended, or the replacement of the last may still
 //! have to be written. As long as the slot of the last shows no other prepare, and no `commit` behind it proves the last replaced, that header is
@@ -12,6 +16,7 @@
 use super::SourceError;
 use super::file::{ReadOptions, Reader};
 use super::log::{LogSource, Loss, Polled, Recent};
+use super::quiet::Quiet;
 use crate::error::Result;
 use crate::ledger::checksum::Checksum;
 use crate::ledger::header::PrepareHeader;
@@ -22,7 +27,9 @@ use crate::ledger::layout::{
 use crate::ledger::reply::{Reply, ReplyHeader};
 use crate::ledger::wal::Prepare;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::path::Path;
+use std::time::SystemTime;
 
 /// Prepare buffers: eight reads in flight outrun any load that fits a disk, at 8 MiB.
 const BUFFERS: u16 = 8;
@@ -38,6 +45,7 @@ const REPLACEABLE_PREPARES: usize = 16;
 pub struct Tail {
     reader: Reader,
     recent: Recent,
+    quiet: Quiet,
 }
 
 /// What a slot of the header ring says about the op that should come next.
@@ -71,7 +79,7 @@ impl Tail {
     /// See [`Reader::open`].
     pub fn open(path: &Path, options: ReadOptions, op: u64, checksum: Checksum) -> Result<Tail, SourceError> {
         let reader = Reader::open(path, PREPARE_BYTES_MAX, BUFFERS, options)?;
-        Ok(Tail { reader, recent: Recent::new(RECENT_PREPARES, op, checksum) })
+        Ok(Tail { reader, recent: Recent::new(RECENT_PREPARES, op, checksum), quiet: Quiet::default() })
     }
 
     fn next_op(&self) -> u64 {
@@ -179,11 +187,14 @@ impl Tail {
         for (op, _) in prepares {
             let offset = wal_header_offset(slot_of(*op));
             let sector = offset / SECTOR_BYTES as u64 * SECTOR_BYTES as u64;
-            if !sectors.contains_key(&sector) {
-                let read = self.reader.read_now(sector, SECTOR_BYTES)?;
-                sectors.insert(sector, read.buffer[..read.length].to_vec());
-            }
-            let bytes = sectors.get(&sector).and_then(|bytes| bytes.get((offset - sector) as usize..)).unwrap_or_default();
+            let bytes = match sectors.entry(sector) {
+                Entry::Occupied(entry) => entry.into_mut(),
+                Entry::Vacant(entry) => {
+                    let read = self.reader.read_now(sector, SECTOR_BYTES)?;
+                    entry.insert(read.buffer[..read.length].to_vec())
+                }
+            };
+            let bytes = bytes.get((offset - sector) as usize..).unwrap_or_default();
             headers.push(PrepareHeader::check(bytes).ok());
         }
         Ok(headers)
@@ -215,28 +226,8 @@ impl Tail {
         if proven || replaced { self.replaced_among(RECENT_PREPARES, true) } else { Ok(None) }
     }
 
-    /// The client replies that are whole right now: slot and exact bytes.
-    ///
-    /// # Errors
-    /// [`SourceError::Io`].
-    pub fn client_replies(&mut self) -> Result<Vec<(u32, Vec<u8>)>, SourceError> {
-        let mut replies = Vec::new();
-        for slot in 0..CLIENT_REPLIES_SLOTS {
-            let first = self.reader.read_now(reply_offset(slot), SECTOR_BYTES)?;
-            let Ok(size_bytes) = ReplyHeader::check(&first.buffer[..first.length]).map(|header| header.size_bytes()) else { continue };
-            drop(first);
-            let read = self.reader.read_now(reply_offset(slot), sector_ceil(u64::from(size_bytes)) as usize)?;
-            // A reply that is being rewritten now belongs to an op behind the checkpoint: replaying that op writes it again.
-            if let Ok(reply) = Reply::check(&read.buffer[..read.length]) {
-                replies.push((slot, reply.bytes().to_vec()));
-            }
-        }
-        Ok(replies)
-    }
-}
-
-impl LogSource for Tail {
-    fn poll(&mut self, take: &mut dyn FnMut(&Prepare<'_>) -> Result<()>) -> Result<Polled, SourceError> {
+    /// Reads the headers and prepares that are new, and hands them on.
+    fn read_new(&mut self, take: &mut dyn FnMut(&Prepare<'_>) -> Result<()>) -> Result<Polled, SourceError> {
         let (mut headers, mut end) = self.new_headers()?;
         if headers.is_empty() && matches!(end, End::Torn) {
             (headers, end) = self.header_from_prepare()?;
@@ -259,8 +250,44 @@ impl LogSource for Tail {
         }
     }
 
+    /// The client replies that are whole right now: slot and exact bytes.
+    ///
+    /// # Errors
+    /// [`SourceError::Io`].
+    pub fn client_replies(&mut self) -> Result<Vec<(u32, Vec<u8>)>, SourceError> {
+        let mut replies = Vec::new();
+        for slot in 0..CLIENT_REPLIES_SLOTS {
+            let first = self.reader.read_now(reply_offset(slot), SECTOR_BYTES)?;
+            let Ok(size_bytes) = ReplyHeader::check(&first.buffer[..first.length]).map(|header| header.size_bytes()) else { continue };
+            drop(first);
+            let read = self.reader.read_now(reply_offset(slot), sector_ceil(u64::from(size_bytes)) as usize)?;
+            // A reply that is being rewritten now belongs to an op behind the checkpoint: replaying that op writes it again.
+            if let Ok(reply) = Reply::check(&read.buffer[..read.length]) {
+                replies.push((slot, reply.bytes().to_vec()));
+            }
+        }
+        Ok(replies)
+    }
+}
+
+impl LogSource for Tail {
+    fn poll(&mut self, take: &mut dyn FnMut(&Prepare<'_>) -> Result<()>) -> Result<Polled, SourceError> {
+        let (modified, now) = (self.reader.modified()?, SystemTime::now());
+        if self.quiet.skips(modified) {
+            return Ok(Polled::Idle);
+        }
+        let polled = self.read_new(take)?;
+        if polled == Polled::Idle {
+            self.quiet.found_nothing(modified, now)
+        } else {
+            self.quiet.reset()
+        }
+        Ok(polled)
+    }
+
     fn restart(&mut self, op: u64, checksum: Checksum) {
         self.recent.restart(op, checksum);
+        self.quiet.reset();
     }
 
     fn op(&self) -> u64 {

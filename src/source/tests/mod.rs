@@ -1,5 +1,6 @@
 //! Reading data files: every way to read gives the same bytes, a node that moves on is followed, and what cannot be had is said.
 
+mod aof;
 mod file;
 mod idle;
 mod replaced;

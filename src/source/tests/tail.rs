@@ -13,7 +13,7 @@ pub(super) fn tail_of(data_file: &DataFile, sample: &SampleFile, options: ReadOp
 }
 
 /// Polls once: what came of it, and the prepares.
-pub(super) fn poll(tail: &mut Tail) -> (Polled, Vec<Vec<u8>>) {
+pub(super) fn poll(tail: &mut dyn LogSource) -> (Polled, Vec<Vec<u8>>) {
     let mut prepares = Vec::new();
     let polled = tail
         .poll(&mut |prepare| {
@@ -25,7 +25,7 @@ pub(super) fn poll(tail: &mut Tail) -> (Polled, Vec<Vec<u8>>) {
 }
 
 /// Polls until nothing new comes: the prepares, and how it ended.
-pub(super) fn poll_all(tail: &mut Tail) -> (Vec<Vec<u8>>, Polled) {
+pub(super) fn poll_all(tail: &mut dyn LogSource) -> (Vec<Vec<u8>>, Polled) {
     let mut all = Vec::new();
     loop {
         let (polled, prepares) = poll(tail);
