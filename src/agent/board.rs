@@ -3,12 +3,13 @@
 //! Flow: the follower says what it has read and offered, the shipper what is durable, the keeper who leads, the checkpoint thread what it did. The reporter
 //! reads all of it once a second. Nothing here does I/O, so no thread ever waits for another's disk or store.
 
+use super::shipper::Shipper;
 use super::shipping::lock;
 use super::status::{AgentStatus, CheckpointStatus, GapStatus, LeaseStatus};
 use crate::repository::gap::Gap;
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
 /// What an alert is about; one stands for each.
@@ -28,7 +29,7 @@ pub enum Topic {
     Join,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Facts {
     status: AgentStatus,
     alerts: BTreeMap<Topic, String>,
@@ -42,10 +43,13 @@ struct Facts {
     unrecorded: Vec<Gap>,
     /// Why a checkpoint is wanted at once.
     wanted: Option<String>,
+    /// What ships now, and what earlier sessions shipped: segments and bytes.
+    shipper: Weak<Shipper>,
+    shipped_before: (u64, u64),
 }
 
 /// The board.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Board {
     facts: Mutex<Facts>,
     leading: AtomicBool,
@@ -65,7 +69,27 @@ impl Board {
         status.lag_ms = oldest.map_or(0, |read| read.elapsed().as_millis() as u64);
         status.lag_ops = status.head_op.saturating_sub(status.durable_op);
         status.alerts = facts.alerts.values().cloned().collect();
+        let (shipper, (segments, bytes)) = (facts.shipper.upgrade(), facts.shipped_before);
+        drop(facts);
+        (status.segments_shipped, status.stored_bytes) = (segments, bytes);
+        if let Some(shipper) = shipper {
+            count(&mut status, &shipper);
+        }
         status
+    }
+
+    /// This is what ships now.
+    pub fn watch(&self, shipper: &Arc<Shipper>) {
+        lock(&self.facts).shipper = Arc::downgrade(shipper);
+    }
+
+    /// It ships no more.
+    pub fn unwatch(&self, shipper: &Shipper) {
+        let counters = shipper.counters();
+        let mut facts = lock(&self.facts);
+        facts.shipper = Weak::new();
+        facts.shipped_before.0 += counters.shipped_segments;
+        facts.shipped_before.1 += counters.shipped_bytes;
     }
 
     /// Raises an alert, or takes it back.
@@ -185,6 +209,21 @@ impl Board {
     pub fn give_back(&self, gaps: Vec<Gap>) {
         lock(&self.facts).unrecorded.extend(gaps);
     }
+}
+
+/// What the shipper says of itself.
+fn count(status: &mut AgentStatus, shipper: &Shipper) {
+    let counters = shipper.counters();
+    let waiting = counters.waiting;
+    (status.backlog_segments, status.backlog_bytes) = (waiting.memory_segments, waiting.memory_bytes);
+    (status.spool_segments, status.spool_bytes) = (waiting.spool_segments, waiting.spool_bytes);
+    status.segments_shipped += counters.shipped_segments;
+    status.stored_bytes += counters.shipped_bytes;
+    status.store_reachable = counters.unreachable_for.is_none();
+    if let (Some(since), Some(error)) = (counters.unreachable_for, counters.last_error) {
+        status.alerts.push(format!("the store has taken nothing for {} s: {error}", since.as_secs()));
+    }
+    status.alerts.extend(counters.alerts);
 }
 
 fn gap_status(gap: &Gap) -> GapStatus {

@@ -179,13 +179,7 @@ impl Bulk {
 ///
 /// # Errors
 /// When the store fails, or a segment is damaged: that one is told, and stays.
-pub fn merge_once(
-    repository: &Arc<Repository>,
-    promised: &mut Promised,
-    timeline: u32,
-    durable_op: u64,
-    least: u64,
-) -> Result<usize> {
+pub fn merge_once(repository: &Arc<Repository>, promised: &mut Promised, timeline: u32, durable_op: u64, least: u64) -> Result<usize> {
     let lineage = Lineage::only(timeline);
     let named = named_by_manifests(repository, promised)?;
     let list = || -> Result<Vec<Piece>> {

@@ -53,9 +53,7 @@ pub fn due(plan: &CheckpointPlan, situation: &Situation) -> Due {
     let age = Duration::from_nanos(situation.now_ns.saturating_sub(last.ended_ns));
     match plan.interval.checked_sub(age) {
         None | Some(Duration::ZERO) => Due::Now(format!("the last one is {} min old", age.as_secs() / 60)),
-        Some(left) => {
-            Due::Later(format!("in {} min, or after {} more ops", left.as_secs().div_ceil(60), budget_ops - replay_ops))
-        }
+        Some(left) => Due::Later(format!("in {} min, or after {} more ops", left.as_secs().div_ceil(60), budget_ops - replay_ops)),
     }
 }
 
@@ -64,7 +62,12 @@ mod tests {
     use super::*;
 
     fn plan() -> CheckpointPlan {
-        CheckpointPlan { interval: Duration::from_secs(3600), replay_budget: Duration::from_secs(100), replay_ops_per_s: 10, on_start: false }
+        CheckpointPlan {
+            interval: Duration::from_secs(3600),
+            replay_budget: Duration::from_secs(100),
+            replay_ops_per_s: 10,
+            on_start: false,
+        }
     }
 
     fn situation() -> Situation {

@@ -44,7 +44,8 @@ impl Reporter {
     /// One report.
     pub fn turn(&mut self) {
         let lag = Duration::from_millis(self.board.status().lag_ms);
-        let late = (lag > self.lag_alarm).then(|| format!("the oldest op that is not durable has waited for {} s: the recovery point is at risk", lag.as_secs()));
+        let late = (lag > self.lag_alarm)
+            .then(|| format!("the oldest op that is not durable has waited for {} s: the recovery point is at risk", lag.as_secs()));
         self.board.alert(Topic::Lag, late);
         let mut status = self.board.status();
         (status.written_ns, status.cpu_percent) = (now_ns(), self.share.percent());

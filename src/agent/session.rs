@@ -74,6 +74,7 @@ impl Agent {
         let Some(start) = self.join(&spool, stop)? else { return Ok(Ended::Stopped) };
         self.begin(&start)?;
         let shipper = Arc::new(self.shipper(spool, start.lineage.timeline())?);
+        self.board.watch(&shipper);
         let ready = Arc::new(AtomicBool::new(false));
         let session_stop = Stop::default();
         let keeper = self.start_keeper(&shipper, start.lineage.timeline(), &ready, &session_stop)?;
@@ -85,6 +86,7 @@ impl Agent {
         if !drained.lost.is_empty() {
             tracing::warn!("{} segments could be kept nowhere; the next start reads them again", drained.lost.len());
         }
+        self.board.unwatch(&shipper);
         session_stop.ask();
         if let Ok(mut keeper) = keeper.join() {
             keeper.release();
@@ -214,13 +216,7 @@ impl Agent {
         Shipper::start(Arc::clone(&self.checked.repository), Some(spool), options, hooks)
     }
 
-    fn start_keeper(
-        &self,
-        shipper: &Arc<Shipper>,
-        timeline: u32,
-        ready: &Arc<AtomicBool>,
-        stop: &Stop,
-    ) -> Result<JoinHandle<Keeper>> {
+    fn start_keeper(&self, shipper: &Arc<Shipper>, timeline: u32, ready: &Arc<AtomicBool>, stop: &Stop) -> Result<JoinHandle<Keeper>> {
         let stop = stop.clone();
         let parts = (self.plan.lease.clone(), timeline, self.holder.clone());
         let mut keeper = Keeper::new(&self.checked.repository, shipper, &self.board, parts, ready);

@@ -127,7 +127,6 @@ impl Spool {
         &self.repository
     }
 
-
     /// The segments that were there when it was opened, in order of timeline and op; the last one's row is where the log goes on.
     pub fn found(&self) -> &[Spooled] {
         &self.found

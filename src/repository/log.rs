@@ -305,8 +305,7 @@ impl<'a> LogIndex<'a> {
 
     fn last_until(&self, piece: &Piece, timestamp_ns: u64) -> Result<Option<PrepareRow>> {
         let rows = piece.open(self.repository)?.rows;
-        let within = rows.iter().filter(|row| piece.holds(row.op) && row.timestamp_ns <= timestamp_ns);
-        Ok(within.last().copied())
+        Ok(rows.iter().rev().find(|row| piece.holds(row.op) && row.timestamp_ns <= timestamp_ns).copied())
     }
 }
 
