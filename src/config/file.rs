@@ -44,7 +44,6 @@ pub struct File {
 /// `[repository]`: where it is and what opens it.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[allow(missing_docs, reason = "the keys are those of tools/systemd/amber.toml and of the arguments of `amber init`")]
 pub struct RepositorySection {
     pub url: Value<String>,
     pub endpoint: Value<String>,
@@ -62,7 +61,6 @@ pub struct RepositorySection {
 /// `[log]`: how the log is followed and shipped.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[allow(missing_docs, reason = "every key has its constant in bounds")]
 pub struct LogSection {
     pub source: Value<String>,
     pub aof_file: Value<String>,
@@ -80,7 +78,6 @@ pub struct LogSection {
 /// `[checkpoint]`: when a new checkpoint is taken.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[allow(missing_docs, reason = "every key has its constant in bounds")]
 pub struct CheckpointSection {
     pub interval_s: Value<i64>,
     pub replay_budget_s: Value<i64>,
@@ -91,7 +88,6 @@ pub struct CheckpointSection {
 /// `[lease]`: which of several agents ships.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[allow(missing_docs, reason = "every key has its constant in bounds")]
 pub struct LeaseSection {
     pub heartbeat_ms: Value<i64>,
     pub timeout_ms: Value<i64>,
@@ -100,7 +96,6 @@ pub struct LeaseSection {
 /// `[process]`: the agent as a process.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[allow(missing_docs, reason = "every key has its constant in bounds")]
 pub struct ProcessSection {
     pub shutdown_ms: Value<i64>,
     pub log_format: Value<String>,

@@ -201,10 +201,10 @@ impl Reader<'_> {
         if value.get_ref().is_empty() {
             return Err(self.text.origin(value.span()).refuse("the path is empty: write one, or remove the line"));
         }
-        Ok(Some(self.from_here(Path::new(value.get_ref()))))
+        Ok(Some(self.resolved(Path::new(value.get_ref()))))
     }
 
-    fn from_here(&self, path: &Path) -> PathBuf {
+    fn resolved(&self, path: &Path) -> PathBuf {
         self.text.path.parent().map_or_else(|| path.to_owned(), |directory| directory.join(path))
     }
 
@@ -238,7 +238,7 @@ impl Reader<'_> {
         };
         let url_origin = self.text.origin(url.span());
         let url = match StoreUrl::parse(url.get_ref()).map_err(|error| url_origin.refuse(error))? {
-            StoreUrl::Folder(path) => StoreUrl::Folder(self.from_here(&path)),
+            StoreUrl::Folder(path) => StoreUrl::Folder(self.resolved(&path)),
             url => url,
         };
         let s3 = S3Options {
