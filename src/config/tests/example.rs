@@ -12,6 +12,9 @@ use std::path::Path;
 const EXAMPLE: &str = include_str!("../../../tools/systemd/amber.toml");
 const UNIT: &str = include_str!("../../../tools/systemd/amber-agent.service");
 const MONTH_MS: u64 = 30 * 24 * 3600 * 1000;
+/// AWS, us-east-1, STANDARD: a PUT or LIST request, a GET or HEAD request.
+const PUT_DOLLARS: f64 = 0.005 / 1000.0;
+const GET_DOLLARS: f64 = 0.0004 / 1000.0;
 
 #[test]
 fn the_example_is_the_defaults() {
@@ -52,30 +55,36 @@ fn the_example_names_every_key_and_every_number_is_written() {
     assert!(error.message.contains("source = \"aof\""), "only the log's source stands against its file: {error}");
 }
 
-/// A line of the example with this number of requests and this price.
-fn priced(first: u64, requests: u64, dollars: f64) {
+/// The line of the example with this number of requests and this price.
+fn priced(first: u64, requests: u64, dollars: f64) -> &'static str {
     let price = format!("{dollars:.2} USD");
     let words = |line: &str| -> Vec<String> { line.split_whitespace().map(str::to_owned).collect() };
     let wanted = words(&format!("# {first} {requests} {price}"));
-    assert!(EXAMPLE.lines().any(|line| words(line).starts_with(&wanted)), "{wanted:?} is not in the example");
+    EXAMPLE.lines().find(|line| words(line).starts_with(&wanted)).unwrap_or_else(|| panic!("{wanted:?} is not in the example"))
 }
 
 #[test]
 fn the_prices_in_the_example_are_right() {
     for interval_ms in [100, 500, 1000, 5000, 60_000, 900_000] {
         let requests = MONTH_MS / interval_ms;
-        priced(interval_ms, requests, requests as f64 * 0.005 / 1000.0);
+        priced(interval_ms, requests, requests as f64 * PUT_DOLLARS);
     }
-    for heartbeat_ms in [1000, 2000, 10_000] {
-        let requests = MONTH_MS / heartbeat_ms;
-        priced(heartbeat_ms, requests, requests as f64 * 0.005 / 1000.0);
+    for heartbeat_ms in [1000, 2000, 10_000, 60_000] {
+        // The leader lists and puts; a standby lists the lease and the log, and reads the beat (HEAD and GET).
+        let requests = 2 * MONTH_MS / heartbeat_ms;
+        let row = priced(heartbeat_ms, requests, requests as f64 * PUT_DOLLARS);
+        let standby = requests as f64 * (PUT_DOLLARS + GET_DOLLARS);
+        assert!(row.contains(&format!("{standby:.2} USD")), "{row}: {standby:.2}");
     }
     let per_tib = (1_u64 << 40).div_ceil(7 << 20);
-    assert!(EXAMPLE.contains(&format!("takes {per_tib} PUT")) && EXAMPLE.contains(&format!("{:.2} USD. Merging", per_tib as f64 * 5e-6)));
+    assert!(EXAMPLE.contains(&format!("takes {per_tib} PUT")) && EXAMPLE.contains(&format!("{:.2} USD. Merging", per_tib as f64 * PUT_DOLLARS)));
     let segments = (MONTH_MS / 500) as f64;
-    let (gets, puts) = (segments * 2.0 * 0.0004 / 1000.0, segments / 64.0 * 0.005 / 1000.0);
+    let (gets, puts) = (segments * 2.0 * GET_DOLLARS, segments / 64.0 * 10.0 * PUT_DOLLARS);
     assert!(EXAMPLE.contains(&format!("{gets:.2} and {puts:.2} USD a month")), "{gets:.2} and {puts:.2}");
-    let gib = (128.0 + 60.0) * 0.005 / 1000.0;
+    let idle = (2 * MONTH_MS / 2000) as f64 * PUT_DOLLARS;
+    let busy = idle + segments * PUT_DOLLARS + gets + puts;
+    assert!(EXAMPLE.contains(&format!("in all: {idle:.2} USD a month")) && EXAMPLE.contains(&format!("ledger, {busy:.2} USD")), "{idle:.2}, {busy:.2}");
+    let gib = (128.0 + 60.0) * PUT_DOLLARS;
     assert!(EXAMPLE.contains(&format!("new blocks costs {gib:.3} USD")), "{gib:.3}");
 }
 
