@@ -19,6 +19,11 @@ use std::sync::Arc;
 use std::time::Duration;
 use tracing::Level;
 
+/// How long one request may take: a part of 8 MiB passes an uplink of 5 Mbit/s in that time.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long a call of the store may take with its retries. An agent wants to know soon that the store is away; it tries again without end.
+const REQUEST_DEADLINE: Duration = Duration::from_secs(30);
+
 /// The configuration of an agent.
 #[derive(Debug, Clone)]
 pub struct Plan {
@@ -254,6 +259,8 @@ impl Reader<'_> {
             )?,
             storage_class: text(&section.storage_class),
             profile: text(&section.profile),
+            request_timeout: REQUEST_TIMEOUT,
+            deadline: REQUEST_DEADLINE,
             ..S3Options::default()
         };
         let (secret, secret_origin) = self.secret(section)?;

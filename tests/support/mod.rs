@@ -5,6 +5,7 @@
 // Clippy's exemption for tests covers only functions marked as tests, not their helpers; and not every helper is used at all times.
 #![allow(clippy::unwrap_used, clippy::panic, dead_code)]
 
+pub mod agent;
 pub mod cluster;
 pub mod old_tls;
 pub mod program;

@@ -23,6 +23,22 @@ impl Program {
         Program { repository: url.to_owned(), endpoint: Some(endpoint.to_owned()), keys }
     }
 
+    /// Where the repository is.
+    pub fn repository(&self) -> &str {
+        &self.repository
+    }
+
+    /// The S3 server, if it is one of our own.
+    pub fn endpoint(&self) -> Option<&str> {
+        self.endpoint.as_deref()
+    }
+
+    /// What a process needs in its environment to open the repository.
+    pub fn environment(&self) -> Vec<(String, String)> {
+        let keys = self.keys.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
+        keys.chain([("AMBER_PASSPHRASE".to_owned(), "a passphrase for tests".to_owned())]).collect()
+    }
+
     /// The command with these arguments, not yet started; it prints JSON.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_amber"));

@@ -77,13 +77,18 @@ fn the_prices_in_the_example_are_right() {
         assert!(row.contains(&format!("{standby:.2} USD")), "{row}: {standby:.2}");
     }
     let per_tib = (1_u64 << 40).div_ceil(7 << 20);
-    assert!(EXAMPLE.contains(&format!("takes {per_tib} PUT")) && EXAMPLE.contains(&format!("{:.2} USD. Merging", per_tib as f64 * PUT_DOLLARS)));
+    assert!(
+        EXAMPLE.contains(&format!("takes {per_tib} PUT")) && EXAMPLE.contains(&format!("{:.2} USD. Merging", per_tib as f64 * PUT_DOLLARS))
+    );
     let segments = (MONTH_MS / 500) as f64;
     let (gets, puts) = (segments * 2.0 * GET_DOLLARS, segments / 64.0 * 10.0 * PUT_DOLLARS);
     assert!(EXAMPLE.contains(&format!("{gets:.2} and {puts:.2} USD a month")), "{gets:.2} and {puts:.2}");
     let idle = (2 * MONTH_MS / 2000) as f64 * PUT_DOLLARS;
     let busy = idle + segments * PUT_DOLLARS + gets + puts;
-    assert!(EXAMPLE.contains(&format!("in all: {idle:.2} USD a month")) && EXAMPLE.contains(&format!("ledger, {busy:.2} USD")), "{idle:.2}, {busy:.2}");
+    assert!(
+        EXAMPLE.contains(&format!("in all: {idle:.2} USD a month")) && EXAMPLE.contains(&format!("ledger, {busy:.2} USD")),
+        "{idle:.2}, {busy:.2}"
+    );
     let gib = (128.0 + 60.0) * PUT_DOLLARS;
     assert!(EXAMPLE.contains(&format!("new blocks costs {gib:.3} USD")), "{gib:.3}");
 }
