@@ -60,6 +60,10 @@ pub struct TigerbeetleArguments {
     /// Make it a cluster of one: a sandbox that starts alone.
     #[arg(long)]
     solo: bool,
+    /// A TigerBeetle executable of the release that the point needs, to roll forward to a point that no checkpoint's own log reaches. May be given
+    /// several times, for a log in which the cluster was upgraded.
+    #[arg(long, value_name = "PATH")]
+    tigerbeetle: Vec<PathBuf>,
     /// Replace files that stand under the output's name.
     #[arg(long)]
     overwrite: bool,
@@ -110,7 +114,12 @@ pub fn run(command: &RestoreCommand, manner: Manner) -> Result<Report> {
     let began = Instant::now();
     let point = arguments.point()?;
     let repository = arguments.repository.open(Options::default())?;
-    let request = Request { point, outputs: arguments.outputs(&repository)?, overwrite: arguments.overwrite };
+    let request = Request {
+        point,
+        outputs: arguments.outputs(&repository)?,
+        overwrite: arguments.overwrite,
+        binaries: arguments.tigerbeetle.clone(),
+    };
     let progress = for_people(manner.quiet);
     let restored = restore::restore(&repository, &request, &*progress)?;
     Ok(report(&request, &restored, began.elapsed().as_secs_f64()))

@@ -59,7 +59,7 @@ impl Fixture {
     }
 
     fn request(&self, point: Point, role: Role) -> Request {
-        Request { point, outputs: vec![(self.path("image"), role)], overwrite: true }
+        Request { point, outputs: vec![(self.path("image"), role)], overwrite: true, binaries: Vec::new() }
     }
 
     fn restore(&self, point: Point) -> Result<Restored> {
