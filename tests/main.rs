@@ -11,6 +11,7 @@ mod commands;
 mod configuration;
 mod contract;
 mod crash;
+mod forward;
 mod golden;
 mod points;
 mod s3;
