@@ -30,13 +30,19 @@ impl<'a> ManifestLog<'a> {
     pub fn bytes_fetched(&self) -> u64 {
         self.bytes_fetched
     }
+
+    /// The stored prepares before the checkpoint, up to its own, if `first_op` lies there.
+    pub fn earlier(&mut self, first_op: u64, take: &mut dyn FnMut(&Prepare<'_>) -> Result<()>) -> Result<()> {
+        if first_op <= self.manifest.summary.checkpoint_op {
+            earlier(self.repository, self.manifest, take)?;
+        }
+        Ok(())
+    }
 }
 
 impl OriginalLog for ManifestLog<'_> {
     fn prepares(&mut self, first_op: u64, last_op: u64, take: &mut dyn FnMut(&Prepare<'_>) -> Result<()>) -> Result<()> {
-        if first_op <= self.manifest.summary.checkpoint_op {
-            earlier(self.repository, self.manifest, take)?;
-        }
+        self.earlier(first_op, take)?;
         let mut from_first = |prepare: &Prepare<'_>| if prepare.header().op() < first_op { Ok(()) } else { take(prepare) };
         self.bytes_fetched += prepares(self.repository, self.manifest, last_op, &mut from_first)?.1;
         Ok(())

@@ -1,7 +1,8 @@
 //! From the repository back to data files that a server starts from.
 //!
 //! ```text
-//! select (which backup, which op) -> log (prepares up to that op) -> image (blocks, rings, replies, superblock, to temporary files)
+//! plan (select, history: which backup, which op, whose log; how many hops)
+//!   -> work: image (blocks, replies) -> forward (hops with a real server) -> window, superblock; all to temporary files
 //!   -> check (every reachable block read back from the disk) -> fsync -> rename
 //! ```
 //!
@@ -12,9 +13,11 @@ pub mod binaries;
 pub mod check;
 pub mod copy;
 pub mod forward;
+pub mod history;
 mod hop_server;
 pub mod image;
 pub mod log;
+pub mod plan;
 pub mod select;
 pub mod superblock;
 pub mod target;
@@ -27,6 +30,8 @@ use crate::repository::Repository;
 use crate::repository::manifest::Summary;
 use crate::repository::name::CheckpointName;
 use crate::units::time_text;
+use history::SelectedLog;
+use plan::Plan;
 use select::Point;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -52,18 +57,14 @@ pub enum Role {
 pub struct Request {
     /// To which moment.
     pub point: Point,
+    /// In which history: the one that ends with this timeline; with the newest one otherwise.
+    pub timeline: Option<u32>,
     /// Which files, and whose they become.
     pub outputs: Vec<(PathBuf, Role)>,
     /// Replace files that stand under these names.
     pub overwrite: bool,
     /// TigerBeetle executables that may roll a fork forward to a point that no checkpoint's log reaches.
     pub binaries: Vec<PathBuf>,
-}
-
-impl Request {
-    fn roles(&self) -> Vec<Role> {
-        self.outputs.iter().map(|(_, role)| *role).collect()
-    }
 }
 
 /// What a restore did.
@@ -73,6 +74,8 @@ pub struct Restored {
     pub name: CheckpointName,
     /// What its manifest says.
     pub summary: Summary,
+    /// The timeline of the history that was restored.
+    pub timeline: u32,
     /// The op that the images end at.
     pub op: u64,
     /// The timestamp of that op.
@@ -96,23 +99,25 @@ pub struct Restored {
 /// Writes all images that are asked for, or none.
 ///
 /// # Errors
-/// [`crate::error::Error::input`] for a point that is not held (with the nearest ones), a role that the cluster does not have or a name that is taken;
-/// [`crate::error::Error::damaged`] when the repository does not hold what its manifest promises. No file stands under a target's name then.
+/// [`crate::error::Error::input`] for a point that is not held (with the nearest ones), a role that the cluster does not have or a name that is
+/// taken; [`crate::error::Error::damaged`] when the repository does not hold what its manifest promises. No file stands under a target's name then.
 pub fn restore(repository: &Arc<Repository>, request: &Request, progress: &dyn Progress) -> Result<Restored> {
     let mut targets = Vec::with_capacity(request.outputs.len());
     for (path, _) in &request.outputs {
         targets.push(Target::create(path, request.overwrite)?);
     }
-    let selected = select::select(repository, request.point)?;
-    let (manifest, op) = (&selected.manifest, selected.op);
-    let mut notes = promise_notes(repository, &selected.name);
-    notes.extend(selected.notes.iter().cloned());
+    let plan = Plan::make(repository, request.point, request.timeline)?;
+    plan.require_binaries(repository, &request.binaries)?;
+    let (manifest, op) = (&plan.selected.manifest, plan.selected.op);
+    let mut notes = promise_notes(repository, &plan.selected.name);
+    notes.extend(plan.selected.notes.iter().cloned());
     for note in &notes {
         progress.note(note);
     }
-    target::check_space(&targets, image::bytes_needed(manifest, log::plain_bytes(repository, manifest)?))?;
-    let mut log = log::ManifestLog::new(repository, manifest);
-    let work = Work { repository, manifest, op, hops: forward::plan_hops(manifest.summary.checkpoint_op, op), roles: request.roles() };
+    target::check_space(&targets, image::bytes_needed(manifest, plan.window_bytes))?;
+    let mut log = SelectedLog::new(repository, &plan.selected);
+    let roles = request.outputs.iter().map(|(_, role)| *role).collect();
+    let work = Work { repository, manifest, op, hops: plan.hops.clone(), roles };
     let mut written = work.write(&mut targets, &mut log, &request.binaries, progress)?;
     for target in &targets {
         target.sync()?;
@@ -130,8 +135,9 @@ pub fn restore(repository: &Arc<Repository>, request: &Request, progress: &dyn P
         target.commit()?;
     }
     Ok(Restored {
-        name: selected.name,
+        name: plan.selected.name,
         summary: manifest.summary.clone(),
+        timeline: plan.selected.timeline,
         op,
         timestamp_ns: written.end.timestamp(),
         operation: written.end.operation(),

@@ -146,7 +146,7 @@ impl Work<'_> {
         let checkpoint = superblock.checkpoint().header();
         // Where the log ends so early that a server would not start without the prepares before the checkpoint, these are written too.
         let needs_earlier = self.op < durable_op_for_checkpoint(checkpoint.op());
-        let first_op = if needs_earlier { self.manifest.summary.log_first_op.min(checkpoint.op() + 1) } else { checkpoint.op() + 1 };
+        let first_op = if needs_earlier { self.manifest.summary.log_first_op.min(checkpoint.op()) } else { checkpoint.op() + 1 };
         let written = write_log(targets, checkpoint, (first_op, self.op), log, ids, progress)?;
         let origin = Origin { captured: &self.manifest.superblock, rolled: is_rolled.then_some(superblock) };
         for (target, role) in targets.iter().zip(&self.roles) {
