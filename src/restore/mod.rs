@@ -114,7 +114,7 @@ pub fn restore(repository: &Arc<Repository>, request: &Request, progress: &dyn P
     for note in &notes {
         progress.note(note);
     }
-    target::check_space(&targets, image::bytes_needed(manifest, plan.window_bytes))?;
+    target::check_space(&targets, plan.bytes_needed())?;
     let mut log = SelectedLog::new(repository, &plan.selected);
     let roles = request.outputs.iter().map(|(_, role)| *role).collect();
     let work = Work { repository, manifest, op, hops: plan.hops.clone(), roles };

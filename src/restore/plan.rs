@@ -9,7 +9,7 @@ use super::point_text;
 use super::select::{Point, Selected, select};
 use crate::error::{Error, Result};
 use crate::ledger::header::release_text;
-use crate::ledger::layout::{PREPARE_BYTES_MAX, prepare_max_for_checkpoint};
+use crate::ledger::layout::{WAL_PREPARES_BYTES, prepare_max_for_checkpoint, sector_ceil};
 use crate::ledger::wal::Prepare;
 use crate::repository::Repository;
 use crate::repository::manifest::Manifest;
@@ -39,8 +39,8 @@ pub struct Plan {
     pub log_stored_bytes: u64,
     /// Stored bytes of the blocks that are fetched.
     pub blocks_stored_bytes: u64,
-    /// The most that the log takes in an image.
-    pub window_bytes: u64,
+    /// The same log in plain bytes, sectors filled up.
+    pub log_bytes: u64,
 }
 
 impl Plan {
@@ -63,14 +63,14 @@ impl Plan {
             log.prepares(op, op, &mut take)?;
         }
         let releases = forward::required_releases(&hops, checkpoint.release(), &mut log)?;
-        let (log_stored_bytes, window_bytes) = log_bytes(repository, &selected)?;
+        let (log_stored_bytes, log_bytes) = log_bytes(repository, &selected)?;
         Ok(Plan {
             timestamp_ns: end.timestamp(),
             operation: end.operation(),
             release: releases.last().map_or(checkpoint.release(), |needed| needed.release),
             log_stored_bytes,
             blocks_stored_bytes: image::stored_bytes(manifest),
-            window_bytes,
+            log_bytes,
             hops,
             releases,
             selected,
@@ -80,7 +80,14 @@ impl Plan {
     /// What it is expected to take in all, in seconds.
     pub fn estimate_seconds(&self) -> f64 {
         let bytes = self.log_stored_bytes.saturating_add(self.blocks_stored_bytes);
-        SECONDS_ESTIMATE + bytes as f64 / BYTES_PER_SECOND_ESTIMATE + forward::estimate_seconds(self.hops.len())
+        SECONDS_ESTIMATE + bytes as f64 / BYTES_PER_SECOND_ESTIMATE + forward::estimate_seconds(self.hops.len(), self.log_bytes)
+    }
+
+    /// What an image takes on the disk, in bytes. What a server adds to the ledger on the way is not known; it has been four times the log at the least.
+    pub fn bytes_needed(&self) -> u64 {
+        let growth = if self.hops.is_empty() { 0 } else { self.log_bytes.saturating_mul(4) };
+        let window = self.log_bytes.min(WAL_PREPARES_BYTES);
+        image::bytes_needed(&self.selected.manifest, window).saturating_add(growth)
     }
 
     /// Whether `binaries` can make the hops.
@@ -118,19 +125,19 @@ impl Plan {
     }
 }
 
-/// Stored bytes of the log, and the most that it takes in an image.
+/// Stored and plain bytes of the log that is fetched.
 fn log_bytes(repository: &Repository, selected: &Selected) -> Result<(u64, u64)> {
-    match &selected.log {
-        Some(resolved) => {
-            let needed = resolved.pieces.iter().filter(|piece| piece.first_op <= selected.op);
-            let window = prepare_max_for_checkpoint(0).saturating_mul(PREPARE_BYTES_MAX as u64);
-            let stored_bytes: u64 = needed.map(|piece| piece.stored_bytes).sum();
-            // What is stored is compressed; the ring holds no more than it has slots.
-            Ok((stored_bytes, window.min(stored_bytes.saturating_mul(16))))
-        }
-        None => {
-            let needed = selected.manifest.segments.iter().filter(|entry| entry.name.first_op <= selected.op);
-            Ok((needed.map(|entry| entry.stored_bytes).sum(), log::plain_bytes(repository, &selected.manifest)?))
-        }
+    let Some(resolved) = &selected.log else {
+        let needed = selected.manifest.segments.iter().filter(|entry| entry.name.first_op <= selected.op);
+        return Ok((needed.map(|entry| entry.stored_bytes).sum(), log::plain_bytes(repository, &selected.manifest)?));
+    };
+    let (mut stored_bytes, mut plain_bytes) = (0, 0);
+    for piece in resolved.pieces.iter().filter(|piece| piece.first_op <= selected.op) {
+        let (first_op, last_op) = (piece.first_op, piece.last_op.min(selected.op));
+        let reader = piece.open(repository)?;
+        stored_bytes += reader.stored_bytes_of(first_op, last_op);
+        let rows = reader.rows.iter().filter(|row| (first_op..=last_op).contains(&row.op));
+        plain_bytes += rows.map(|row| sector_ceil(u64::from(row.size_bytes))).sum::<u64>();
     }
+    Ok((stored_bytes, plain_bytes))
 }
