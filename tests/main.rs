@@ -12,6 +12,7 @@ mod commands;
 mod configuration;
 mod contract;
 mod crash;
+mod forward;
 mod golden;
 mod points;
 mod s3;

@@ -4,11 +4,13 @@ use super::Manner;
 use super::output::{Report, facts};
 use super::repository::RepositoryArguments;
 use crate::error::{Error, Result};
-use crate::ledger::header::operation_name;
+use crate::ledger::header::{operation_name, release_text};
 use crate::observe::progress::for_people;
 use crate::observe::usage::{cpu_seconds, peak_memory_bytes};
 use crate::repository::{Options, Repository};
+use crate::restore::plan::Plan;
 use crate::restore::select::Point;
+use crate::restore::work::Hops;
 use crate::restore::{self, Request, Restored, Role};
 use crate::units::{bytes_text, parse_time, time_text};
 use clap::{Args, Subcommand};
@@ -23,6 +25,10 @@ the whole cluster (--all-replicas), under new files, or a sandbox (--solo).
   amber restore tigerbeetle --repo URL --output 0_0.tigerbeetle                        the replica that was captured, newest op
   amber restore tigerbeetle --repo URL --output 0_0.tigerbeetle --op 123456            to exactly this op
   amber restore tigerbeetle --repo URL --output 0_0.tigerbeetle --time 2026-11-21T10:00:00Z
+  amber restore tigerbeetle --repo URL --output 0_0.tigerbeetle --time 2026-11-21T10:00:00Z --dry-run
+                                                                                       what that would take
+  amber restore tigerbeetle --repo URL --output 0_0.tigerbeetle --op 123456 --tigerbeetle /usr/bin/tigerbeetle
+                                                                                       far behind a checkpoint: a server executes the log
   amber restore tigerbeetle --repo URL --all-replicas /restored                        every replica of the cluster
   amber restore tigerbeetle --repo URL --output fork.tigerbeetle --solo                a cluster of one, to look into";
 
@@ -45,12 +51,15 @@ pub struct TigerbeetleArguments {
     /// Write one data file for each replica of the cluster into this folder, named CLUSTER_REPLICA.tigerbeetle.
     #[arg(long, value_name = "DIR", conflicts_with_all = ["replica", "solo"])]
     all_replicas: Option<PathBuf>,
-    /// Restore to exactly this op; the newest otherwise.
+    /// Restore to exactly this op.
     #[arg(long, value_name = "N", conflicts_with = "time")]
     op: Option<u64>,
     /// Restore to the last op at or before this time: RFC 3339, or nanoseconds since the epoch.
     #[arg(long, value_name = "T")]
     time: Option<String>,
+    /// Restore to the newest op that is held; this is what is done when no point is given.
+    #[arg(long, conflicts_with_all = ["op", "time"])]
+    latest: bool,
     /// Make it the data file of this replica of the cluster; of the one that was captured otherwise.
     #[arg(long, value_name = "I", conflicts_with = "solo")]
     replica: Option<u8>,
@@ -60,6 +69,16 @@ pub struct TigerbeetleArguments {
     /// Make it a cluster of one: a sandbox that starts alone.
     #[arg(long)]
     solo: bool,
+    /// A TigerBeetle executable of the release that the point needs, to roll forward to a point that no checkpoint's own log reaches. May be given
+    /// several times, for a log in which the cluster was upgraded.
+    #[arg(long, value_name = "PATH")]
+    tigerbeetle: Vec<PathBuf>,
+    /// Restore from the history that ends with this timeline; with the newest one otherwise.
+    #[arg(long, value_name = "N")]
+    timeline: Option<u32>,
+    /// Say what would be done and how long it would take, and write nothing.
+    #[arg(long)]
+    dry_run: bool,
     /// Replace files that stand under the output's name.
     #[arg(long)]
     overwrite: bool,
@@ -95,7 +114,6 @@ impl TigerbeetleArguments {
             (None, Some(folder)) => {
                 let cluster =
                     repository.cluster()?.ok_or_else(|| Error::input(format!("{}: there is no backup yet", repository.describe())))?;
-                std::fs::create_dir_all(folder).map_err(|error| Error::input(format!("{}: {error}", folder.display())))?;
                 let replicas = 0..replica_count(repository)?;
                 Ok(replicas.map(|index| (folder.join(format!("{cluster}_{index}.tigerbeetle")), Role::Replica { index })).collect())
             }
@@ -110,7 +128,23 @@ pub fn run(command: &RestoreCommand, manner: Manner) -> Result<Report> {
     let began = Instant::now();
     let point = arguments.point()?;
     let repository = arguments.repository.open(Options::default())?;
-    let request = Request { point, outputs: arguments.outputs(&repository)?, overwrite: arguments.overwrite };
+    let request = Request {
+        point,
+        timeline: arguments.timeline,
+        outputs: arguments.outputs(&repository)?,
+        overwrite: arguments.overwrite,
+        binaries: arguments.tigerbeetle.clone(),
+    };
+    if arguments.dry_run {
+        let plan = Plan::make(&repository, request.point, request.timeline)?;
+        if !request.binaries.is_empty() {
+            plan.require_binaries(&repository, &request.binaries)?;
+        }
+        return Ok(plan_report(&request, &plan));
+    }
+    if let Some(folder) = &arguments.all_replicas {
+        std::fs::create_dir_all(folder).map_err(|error| Error::input(format!("{}: {error}", folder.display())))?;
+    }
     let progress = for_people(manner.quiet);
     let restored = restore::restore(&repository, &request, &*progress)?;
     Ok(report(&request, &restored, began.elapsed().as_secs_f64()))
@@ -127,9 +161,11 @@ fn report(request: &Request, restored: &Restored, seconds: f64) -> Report {
         ("restored", files.join(", ")),
         ("to", restore::point_text(restored.op, restored.timestamp_ns)),
         ("from", restored.name.object()),
-        ("release", format!("{}: start it with this release of TigerBeetle, or one that upgrades from it", restored.summary.release)),
+        ("timeline", restored.timeline.to_string()),
+        ("release", format!("{}: start it with this release of TigerBeetle, or one that upgrades from it", release_text(restored.release))),
         ("blocks", restored.blocks.to_string()),
         ("bytes", format!("{} fetched, {} written into each file", bytes_text(restored.bytes_fetched), bytes_text(restored.bytes_written))),
+        ("hops", restored.hops.map_or("none".into(), |hops| hops_text(&hops))),
         ("checked", "every block and the log, read back from the disk".into()),
         ("time", format!("{seconds:.1} s, {cpu:.2} CPU s, at most {} of memory", bytes_text(peak_memory_bytes()))),
     ];
@@ -144,7 +180,11 @@ fn report(request: &Request, restored: &Restored, seconds: f64) -> Report {
         "time": time_text(restored.timestamp_ns),
         "operation": operation_name(restored.operation),
         "backup": restored.name.object(),
-        "release": restored.summary.release,
+        "timeline": restored.timeline,
+        "release": release_text(restored.release),
+        "hops": restored.hops.map_or(0, |hops| hops.count),
+        "hops_seconds": restored.hops.map_or(0.0, |hops| hops.seconds),
+        "checkpoint_ids_verified": restored.hops.map_or(0, |hops| hops.checkpoint_ids_verified),
         "replica_count": if solo { 1 } else { restored.summary.replica_count },
         "blocks": restored.blocks,
         "bytes_fetched": restored.bytes_fetched,
@@ -153,6 +193,58 @@ fn report(request: &Request, restored: &Restored, seconds: f64) -> Report {
         "cpu_seconds": cpu,
         "peak_memory_bytes": peak_memory_bytes(),
         "notes": restored.notes,
+    });
+    Report::new(facts(&rows), json)
+}
+
+fn hops_text(hops: &Hops) -> String {
+    format!(
+        "{} to the checkpoint at op {}, in {:.1} s; {} checkpoint ids were the original's",
+        hops.count, hops.checkpoint_op, hops.seconds, hops.checkpoint_ids_verified
+    )
+}
+
+fn plan_report(request: &Request, plan: &Plan) -> Report {
+    let files: Vec<String> = request.outputs.iter().map(|(path, _)| path.display().to_string()).collect();
+    let selected = &plan.selected;
+    let checkpoint_op = selected.manifest.summary.checkpoint_op;
+    let releases: Vec<String> =
+        plan.releases.iter().map(|needed| format!("{} from op {} on", release_text(needed.release), needed.from_op)).collect();
+    let hops = match plan.hops.as_slice() {
+        [] => "none: the log beside the checkpoint reaches the op, no server is needed".to_owned(),
+        hops => format!("{}: a server executes the log with --tigerbeetle, release {}", hops.len(), releases.join(", then ")),
+    };
+    let seconds = plan.estimate_seconds();
+    let rows = [
+        ("would write", files.join(", ")),
+        ("to", restore::point_text(selected.op, plan.timestamp_ns)),
+        ("from", selected.name.object()),
+        ("checkpoint", format!("op {checkpoint_op}")),
+        ("timeline", selected.timeline.to_string()),
+        ("hops", hops),
+        ("release", format!("{}: the data file is for this release of TigerBeetle", release_text(plan.release))),
+        ("fetches", format!("{} of blocks, {} of log", bytes_text(plan.blocks_stored_bytes), bytes_text(plan.log_stored_bytes))),
+        ("expected", format!("{seconds:.0} s")),
+    ];
+    let needed: Vec<serde_json::Value> =
+        plan.releases.iter().map(|needed| json!({"release": release_text(needed.release), "from_op": needed.from_op})).collect();
+    let json = json!({
+        "dry_run": true,
+        "files": files,
+        "op": selected.op,
+        "timestamp_ns": plan.timestamp_ns,
+        "time": time_text(plan.timestamp_ns),
+        "operation": operation_name(plan.operation),
+        "backup": selected.name.object(),
+        "checkpoint_op": checkpoint_op,
+        "timeline": selected.timeline,
+        "hops": plan.hops.len(),
+        "releases_needed": needed,
+        "release": release_text(plan.release),
+        "blocks_bytes": plan.blocks_stored_bytes,
+        "log_bytes": plan.log_stored_bytes,
+        "expected_seconds": seconds,
+        "notes": selected.notes,
     });
     Report::new(facts(&rows), json)
 }

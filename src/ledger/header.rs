@@ -18,6 +18,8 @@ use super::layout::{HEADER_BYTES, PREPARE_BYTES_MAX, WAL_SLOTS};
 pub const OPERATION_RESERVED: u8 = 0;
 /// The operation of op 0, which formatting writes.
 pub const OPERATION_ROOT: u8 = 1;
+/// The operation by which a cluster moves on to another release; its body begins with that release.
+pub const OPERATION_UPGRADE: u8 = 5;
 
 /// The checked header of a prepare.
 #[derive(Copy, Clone, PartialEq, Eq)]
@@ -199,7 +201,7 @@ pub fn operation_name(operation: u8) -> &'static str {
         2 => "register",
         3 => "reconfigure",
         4 | 128 => "pulse",
-        5 => "upgrade",
+        OPERATION_UPGRADE => "upgrade",
         6 => "noop",
         129 => "create_accounts (unbatched)",
         130 => "create_transfers (unbatched)",

@@ -10,7 +10,7 @@ use super::checksum::Checksum;
 use super::error::LedgerError;
 use super::header::{OPERATION_ROOT, PrepareHeader, reserved_header, root_prepare};
 use super::layout::{
-    HEADER_BYTES, SUPERBLOCK_COPIES, SUPERBLOCK_COPY_BYTES, SUPERBLOCK_HEADER_BYTES, SUPERBLOCK_ZONE_BYTES, VIEW_HEADERS_MAX,
+    HEADER_BYTES, REPLICAS_MAX, SUPERBLOCK_COPIES, SUPERBLOCK_COPY_BYTES, SUPERBLOCK_HEADER_BYTES, SUPERBLOCK_ZONE_BYTES, VIEW_HEADERS_MAX,
     VIEW_HEADERS_SUFFIX_MAX, WAL_HEADERS_BYTES, WAL_SLOTS, prepare_max_for_checkpoint, slot_of,
 };
 use super::superblock::{SuperBlock, superblock_checksum};
@@ -53,6 +53,19 @@ impl SuperBlockEdit {
         put::<1120, 16, _>(&mut self.bytes, first.to_le_bytes());
         put::<1364, 1, _>(&mut self.bytes, [1]);
         self
+    }
+
+    /// Makes it the superblock of a cluster in which `count` replicas vote: the way back from a fork of one to the cluster that it was made of.
+    /// Say with [`SuperBlockEdit::replica`] which of them.
+    ///
+    /// # Errors
+    /// [`LedgerError::Argument`] when a cluster cannot have so many.
+    pub fn replica_count(mut self, count: u8) -> Result<SuperBlockEdit, LedgerError> {
+        if !(1..=REPLICAS_MAX).contains(&count) {
+            return Err(LedgerError::Argument { what: "the number of replicas of an image", value: count.into() });
+        }
+        put::<1364, 1, _>(&mut self.bytes, [count]);
+        Ok(self)
     }
 
     /// Sets the consensus state back to a point of the original history: a fork that was started has opened a view of its own, and

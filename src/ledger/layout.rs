@@ -126,6 +126,21 @@ pub fn checkpoint_after(checkpoint: u64) -> u64 {
     if checkpoint == 0 { CHECKPOINT_OPS - 1 } else { checkpoint.saturating_add(CHECKPOINT_OPS) }
 }
 
+/// The checkpoint behind which an op stands in the log: the last one below it; 0 for the first ops, and for op 0 itself.
+pub fn checkpoint_before(op: u64) -> u64 {
+    match op.checked_sub(CHECKPOINT_OPS) {
+        Some(behind_first) => behind_first / CHECKPOINT_OPS * CHECKPOINT_OPS + CHECKPOINT_OPS - 1,
+        None => 0,
+    }
+}
+
+/// The checkpoint whose id the prepare of an op carries: the one before the one that it stands behind, for that is certainly durable when the
+/// op is prepared (`replica.zig` `checkpoint_id_for_op`). `None` for the first ops, which no two checkpoints precede.
+pub fn checkpoint_named_by(op: u64) -> Option<u64> {
+    let behind = checkpoint_before(op);
+    (behind > 0).then(|| checkpoint_before(behind))
+}
+
 /// The op whose commit makes the server write the checkpoint at op `checkpoint`; `None` for 0, which formatting writes
 /// (`vsr.zig` `trigger_for_checkpoint`).
 pub fn trigger_for_checkpoint(checkpoint: u64) -> Option<u64> {
@@ -204,6 +219,16 @@ mod tests {
         assert_eq!((durable_op_for_checkpoint(0), plainly_durable_op_for_checkpoint(0)), (0, 0));
         assert_eq!((durable_op_for_checkpoint(959), plainly_durable_op_for_checkpoint(959)), (1000, 1008));
         assert_eq!((earlier_log_first_op(959), earlier_log_first_op(1919)), (1, 960));
+    }
+
+    #[test]
+    fn ops_stand_behind_checkpoints_and_name_the_one_before() {
+        assert_eq!([0, 1, 958, 959].map(checkpoint_before), [0; 4]);
+        assert_eq!([960, 1918, 1919].map(checkpoint_before), [959; 3]);
+        assert_eq!([1920, 2879, 2880].map(checkpoint_before), [1919, 1919, 2879]);
+        assert_eq!([0, 1, 959].map(checkpoint_named_by), [None; 3]);
+        assert_eq!([960, 1919, 1920, 2879, 2880].map(checkpoint_named_by), [Some(0), Some(0), Some(959), Some(959), Some(1919)]);
+        assert!(checkpoint_before(u64::MAX) < u64::MAX);
     }
 
     #[test]

@@ -56,6 +56,8 @@ pub struct PrepareSample {
     pub operation: u8,
     /// Nanoseconds since the Unix epoch.
     pub timestamp: u64,
+    /// The id of the checkpoint that it names.
+    pub checkpoint_id: Checksum,
     /// The events.
     pub body: Vec<u8>,
 }
@@ -72,6 +74,7 @@ impl PrepareSample {
             view: parent.view(),
             operation: 139,
             timestamp: sample_timestamp(op),
+            checkpoint_id: Checksum(0),
             body: op.to_le_bytes().repeat(32),
         }
     }
@@ -84,6 +87,7 @@ impl PrepareSample {
         put::<108, 4, _>(&mut header, SAMPLE_RELEASE.to_le_bytes());
         put::<114, 1, _>(&mut header, [COMMAND_PREPARE]);
         put::<128, 16, _>(&mut header, self.parent.to_bytes());
+        put::<192, 16, _>(&mut header, self.checkpoint_id.to_bytes());
         put::<208, 16, _>(&mut header, 7u128.to_le_bytes());
         put::<224, 8, _>(&mut header, self.op.to_le_bytes());
         put::<232, 8, _>(&mut header, self.commit.to_le_bytes());

@@ -228,6 +228,19 @@ impl<'a> SegmentReader<'a> {
         }
     }
 
+    /// Sealed bytes of the frames that are fetched for these ops.
+    pub fn stored_bytes_of(&self, first_op: u64, last_op: u64) -> u64 {
+        let (mut position, mut stored_bytes) = (0, 0);
+        for (number, count) in (0..).zip(&self.counts) {
+            let rows = &self.rows[position..position + *count as usize];
+            position += rows.len();
+            if rows.iter().any(|row| (first_op..=last_op).contains(&row.op)) {
+                stored_bytes += self.object.stored_bytes(number, 1).unwrap_or(0);
+            }
+        }
+        stored_bytes
+    }
+
     /// Gives every prepare from `first_op` to `last_op` that the segment holds to `take`, in order. Frames outside are not fetched.
     ///
     /// # Errors

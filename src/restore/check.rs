@@ -7,7 +7,6 @@ use crate::error::{Error, Result};
 use crate::ledger::grid::BlockReference;
 use crate::ledger::superblock::SuperBlock;
 use crate::progress::Progress;
-use crate::repository::manifest::Manifest;
 use crate::source::checkpoint::{CheckpointSink, Walk};
 use crate::source::extent::{BlockSink, CheckedBlock};
 use crate::source::file::ReadOptions;
@@ -54,25 +53,31 @@ impl CheckpointSink for Count<'_> {
     fn expect_extents(&mut self, _extents: u64) {}
 }
 
-/// Checks one image that must hold the checkpoint of `manifest` and the log up to `op`; what was fallen back to when it was read.
+/// What was found in an image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checked {
+    /// Reachable blocks.
+    pub blocks: u64,
+    /// What was fallen back to when it was read.
+    pub notes: Vec<String>,
+}
+
+/// Checks one image that must hold a whole checkpoint and the log up to `op`; and so many blocks, if that is known beforehand.
 ///
 /// # Errors
 /// [`Error::damaged`] with the address or op that is not as it must be.
-pub fn check_image(path: &Path, manifest: &Manifest, op: u64, progress: &dyn Progress) -> Result<Vec<String>> {
+pub fn check_image(path: &Path, blocks: Option<u64>, op: u64, progress: &dyn Progress) -> Result<Checked> {
     let mut count = Count { blocks: 0, bytes: 0, progress };
     let mut walk = Walk::open(path, ReadOptions::default())?;
     let superblock = walk.run(&mut count).map_err(|error| Error::from(error).context("the restored image is not whole"))?;
-    if count.blocks != manifest.summary.blocks {
-        return Err(Error::damaged(format!(
-            "the restored image has {} reachable blocks, the backup had {}",
-            count.blocks, manifest.summary.blocks
-        )));
+    if let Some(expected) = blocks.filter(|expected| count.blocks != *expected) {
+        return Err(Error::damaged(format!("the restored image has {} reachable blocks, the backup had {expected}", count.blocks)));
     }
     let checkpoint = superblock.checkpoint().header();
     let mut tail = Tail::open(path, ReadOptions::default(), checkpoint.op(), checkpoint.checksum())?;
     while matches!(tail.poll(&mut |_| Ok(()))?, Polled::Prepares(_)) {}
     if tail.op() == op {
-        Ok(walk.notes())
+        Ok(Checked { blocks: count.blocks, notes: walk.notes() })
     } else {
         Err(Error::damaged(format!("the restored image's log ends at op {}, not at op {op}", tail.op())))
     }

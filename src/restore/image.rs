@@ -1,19 +1,12 @@
-//! Writes the images: holes first, then log, blocks, rings and replies, the superblock last.
+//! Writes what a checkpoint is made of into the images: holes first, then blocks and client replies.
 //!
 //! Flow: packs are shared out among a few threads; each fetches runs of neighbouring frames, opens, expands and checks them, and writes every
 //! block at its own address into all images at once. Unreachable grid space stays a hole. Every byte written was checked by TigerBeetle's own
 //! checksum first.
 
-use super::log;
 use super::target::Target;
 use crate::error::{Error, Result};
-use crate::ledger::header::PrepareHeader;
-use crate::ledger::image::{SlotContent, WalImage, superblock_zone};
-use crate::ledger::layout::{
-    BLOCK_BYTES, WAL_HEADERS_OFFSET, block_offset, durable_op_for_checkpoint, prepare_offset, reply_offset, slot_of,
-};
-use crate::ledger::superblock::SuperBlock;
-use crate::ledger::wal::{Prepare, reserved_sector, root_sector};
+use crate::ledger::layout::{BLOCK_BYTES, block_offset, reply_offset};
 use crate::progress::Progress;
 use crate::repository::Repository;
 use crate::repository::manifest::Manifest;
@@ -51,8 +44,6 @@ pub struct Image<'a> {
     repository: &'a Repository,
     manifest: &'a Manifest,
     targets: &'a [Target],
-    /// Headers of the prepares before the checkpoint, where a server wants them.
-    earlier: Vec<PrepareHeader>,
     fetched: AtomicU64,
     written: AtomicU64,
 }
@@ -70,25 +61,12 @@ impl<'a> Image<'a> {
         for target in targets {
             target.set_length(manifest.summary.data_file_bytes)?;
         }
-        Ok(Image { repository, manifest, targets, earlier: Vec::new(), fetched: AtomicU64::new(0), written: AtomicU64::new(0) })
+        Ok(Image { repository, manifest, targets, fetched: AtomicU64::new(0), written: AtomicU64::new(0) })
     }
 
     fn write(&self, offset: u64, bytes: &[u8]) -> Result<()> {
         self.written.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         self.targets.iter().try_for_each(|target| target.write(offset, bytes))
-    }
-
-    /// Writes the prepares up to `op` into their slots: the headers of those behind the checkpoint. Where the log ends so early that a server would
-    /// not start without the prepares before the checkpoint, these are written too.
-    pub fn write_log(&mut self, op: u64) -> Result<Vec<PrepareHeader>> {
-        // What follows in the slot's last sector is a hole, and reads as the zeros that the server expects.
-        let mut write = |prepare: &Prepare<'_>| self.write(prepare_offset(slot_of(prepare.header().op())), prepare.bytes());
-        let (headers, bytes_fetched) = log::prepares(self.repository, self.manifest, op, &mut write)?;
-        if op < durable_op_for_checkpoint(self.manifest.summary.checkpoint_op) {
-            self.earlier = log::earlier(self.repository, self.manifest, &mut write)?;
-        }
-        self.fetched.fetch_add(bytes_fetched, Ordering::Relaxed);
-        Ok(headers)
     }
 
     /// Writes all blocks.
@@ -141,28 +119,9 @@ impl<'a> Image<'a> {
         Ok(())
     }
 
-    /// Writes the rings around the prepares, the client replies, and each image's superblock.
-    pub fn write_zones(&self, headers: &[PrepareHeader], superblocks: &[SuperBlock]) -> Result<()> {
-        let checkpoint = self.manifest.superblock.checkpoint().header();
-        let mut wal = WalImage::new(&checkpoint, headers.iter().copied())
-            .map_err(|error| Error::damaged(format!("the log does not fit its ring: {error}")))?;
-        wal.add_earlier(&checkpoint, &self.earlier)
-            .map_err(|error| Error::damaged(format!("the log before the checkpoint does not fit its ring: {error}")))?;
-        self.write(WAL_HEADERS_OFFSET, wal.headers_zone())?;
-        for (slot, content) in (0..).zip(wal.contents()) {
-            match content {
-                SlotContent::Prepare { .. } => {}
-                SlotContent::Root => self.write(prepare_offset(slot), &root_sector(checkpoint.cluster()))?,
-                SlotContent::Reserved => self.write(prepare_offset(slot), &reserved_sector(checkpoint.cluster(), slot))?,
-            }
-        }
-        for (slot, reply) in &self.manifest.replies {
-            self.write(reply_offset(*slot), reply)?;
-        }
-        for (target, superblock) in self.targets.iter().zip(superblocks) {
-            target.write(0, &superblock_zone(superblock))?;
-        }
-        Ok(())
+    /// Writes the client replies.
+    pub fn write_replies(&self) -> Result<()> {
+        self.manifest.replies.iter().try_for_each(|(slot, reply)| self.write(reply_offset(*slot), reply))
     }
 
     /// What was moved in all.

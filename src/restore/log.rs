@@ -3,6 +3,7 @@
 //! Segments may overlap; each op is taken from the first that holds it. The hash chain from the checkpoint on is followed with every prepare, so
 //! a gap or a fork cannot pass.
 
+use super::forward::OriginalLog;
 use crate::error::{Error, Result};
 use crate::ledger::header::PrepareHeader;
 use crate::ledger::layout::sector_ceil;
@@ -10,6 +11,47 @@ use crate::ledger::wal::{Chain, Prepare};
 use crate::repository::Repository;
 use crate::repository::manifest::Manifest;
 use crate::repository::segment::{PrepareRow, SegmentReader};
+
+/// The log that a manifest lists, for whoever wants a part of it.
+#[derive(Debug)]
+pub struct ManifestLog<'a> {
+    repository: &'a Repository,
+    manifest: &'a Manifest,
+    bytes_fetched: u64,
+}
+
+impl<'a> ManifestLog<'a> {
+    /// The log of this backup.
+    pub fn new(repository: &'a Repository, manifest: &'a Manifest) -> ManifestLog<'a> {
+        ManifestLog { repository, manifest, bytes_fetched: 0 }
+    }
+
+    /// Stored bytes fetched so far.
+    pub fn bytes_fetched(&self) -> u64 {
+        self.bytes_fetched
+    }
+
+    /// The stored prepares before the checkpoint, up to its own, if `first_op` lies there.
+    pub fn earlier(&mut self, first_op: u64, take: &mut dyn FnMut(&Prepare<'_>) -> Result<()>) -> Result<()> {
+        if first_op <= self.manifest.summary.checkpoint_op {
+            earlier(self.repository, self.manifest, take)?;
+        }
+        Ok(())
+    }
+}
+
+impl OriginalLog for ManifestLog<'_> {
+    fn prepares(&mut self, first_op: u64, last_op: u64, take: &mut dyn FnMut(&Prepare<'_>) -> Result<()>) -> Result<()> {
+        self.earlier(first_op, take)?;
+        let mut from_first = |prepare: &Prepare<'_>| if prepare.header().op() < first_op { Ok(()) } else { take(prepare) };
+        self.bytes_fetched += prepares(self.repository, self.manifest, last_op, &mut from_first)?.1;
+        Ok(())
+    }
+
+    fn last_op(&self) -> u64 {
+        self.manifest.summary.recovered_to_op
+    }
+}
 
 /// Gives the prepares behind the checkpoint up to `last_op` to `take`, in order; their headers, and the stored bytes that were fetched.
 ///

@@ -1,34 +1,42 @@
 //! From the repository back to data files that a server starts from.
 //!
 //! ```text
-//! select (which backup, which op) -> log (prepares up to that op) -> image (blocks, rings, replies, superblock, to temporary files)
+//! plan (select, history: which backup, which op, whose log; how many hops)
+//!   -> work: image (blocks, replies) -> forward (hops with a real server) -> window, superblock; all to temporary files
 //!   -> check (every reachable block read back from the disk) -> fsync -> rename
 //! ```
 //!
 //! Nothing stands under a target's name before it is whole, checked and on the disk. Several images of one cluster are written from one
 //! download.
 
+pub mod binaries;
 pub mod check;
+pub mod copy;
+pub mod forward;
+pub mod history;
+mod hop_server;
 pub mod image;
 pub mod log;
+pub mod plan;
 pub mod select;
+pub mod superblock;
 pub mod target;
+pub mod window;
+pub mod work;
 
-use crate::error::{Error, Result};
-use crate::ledger::header::PrepareHeader;
-use crate::ledger::image::SuperBlockEdit;
-use crate::ledger::layout::{VIEW_HEADERS_SUFFIX_MAX, plainly_durable_op_for_checkpoint};
-use crate::ledger::superblock::SuperBlock;
+use crate::error::Result;
 use crate::progress::Progress;
 use crate::repository::Repository;
 use crate::repository::manifest::Summary;
 use crate::repository::name::CheckpointName;
 use crate::units::time_text;
-use image::Image;
+use history::SelectedLog;
+use plan::Plan;
 use select::Point;
 use std::path::PathBuf;
 use std::sync::Arc;
 use target::Target;
+use work::{Hops, Work};
 
 /// Whose data file an image becomes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,10 +57,14 @@ pub enum Role {
 pub struct Request {
     /// To which moment.
     pub point: Point,
+    /// In which history: the one that ends with this timeline; with the newest one otherwise.
+    pub timeline: Option<u32>,
     /// Which files, and whose they become.
     pub outputs: Vec<(PathBuf, Role)>,
     /// Replace files that stand under these names.
     pub overwrite: bool,
+    /// TigerBeetle executables that may roll a fork forward to a point that no checkpoint's log reaches.
+    pub binaries: Vec<PathBuf>,
 }
 
 /// What a restore did.
@@ -62,18 +74,24 @@ pub struct Restored {
     pub name: CheckpointName,
     /// What its manifest says.
     pub summary: Summary,
+    /// The timeline of the history that was restored.
+    pub timeline: u32,
     /// The op that the images end at.
     pub op: u64,
     /// The timestamp of that op.
     pub timestamp_ns: u64,
     /// What that op is ([`crate::ledger::header::operation_name`]).
     pub operation: u8,
-    /// Blocks written into each image.
+    /// The release of TigerBeetle that the images need.
+    pub release: u32,
+    /// Blocks in each image.
     pub blocks: u64,
     /// Bytes fetched from the store for blocks and log.
     pub bytes_fetched: u64,
     /// Plain bytes written into each image.
     pub bytes_written: u64,
+    /// What it took to roll forward from the backup's checkpoint, if that was necessary.
+    pub hops: Option<Hops>,
     /// What is not as it should be, but did not matter for this restore.
     pub notes: Vec<String>,
 }
@@ -81,39 +99,33 @@ pub struct Restored {
 /// Writes all images that are asked for, or none.
 ///
 /// # Errors
-/// [`Error::input`] for a point that is not held (with the nearest ones), a role that the cluster does not have or a name that is taken;
-/// [`Error::damaged`] when the repository does not hold what its manifest promises. No file stands under a target's name then.
+/// [`crate::error::Error::input`] for a point that is not held (with the nearest ones), a role that the cluster does not have or a name that is
+/// taken; [`crate::error::Error::damaged`] when the repository does not hold what its manifest promises. No file stands under a target's name then.
 pub fn restore(repository: &Arc<Repository>, request: &Request, progress: &dyn Progress) -> Result<Restored> {
     let mut targets = Vec::with_capacity(request.outputs.len());
     for (path, _) in &request.outputs {
         targets.push(Target::create(path, request.overwrite)?);
     }
-    let selected = select::select(repository, request.point)?;
-    let (manifest, op) = (&selected.manifest, selected.op);
-    let mut notes = promise_notes(repository, &selected.name);
-    notes.extend(selected.notes.iter().cloned());
+    let plan = Plan::make(repository, request.point, request.timeline)?;
+    plan.require_binaries(repository, &request.binaries)?;
+    let (manifest, op) = (&plan.selected.manifest, plan.selected.op);
+    let mut notes = promise_notes(repository, &plan.selected.name);
+    notes.extend(plan.selected.notes.iter().cloned());
     for note in &notes {
         progress.note(note);
     }
-    target::check_space(&targets, image::bytes_needed(manifest, log::plain_bytes(repository, manifest)?))?;
-    let mut image = Image::begin(repository, manifest, &targets)?;
-    progress.begin("log", None);
-    let headers = image.write_log(op)?;
-    progress.end();
-    progress.begin("blocks", Some(image::stored_bytes(manifest)));
-    image.write_blocks(progress)?;
-    progress.end();
-    let mut superblocks = Vec::with_capacity(targets.len());
-    for (_, role) in &request.outputs {
-        superblocks.push(superblock_for(&manifest.superblock, *role, &headers)?);
-    }
-    image.write_zones(&headers, &superblocks)?;
-    let written = image.end();
-    let end = headers.last().copied().unwrap_or(manifest.superblock.checkpoint().header());
+    target::check_space(&targets, plan.bytes_needed())?;
+    let mut log = SelectedLog::new(repository, &plan.selected);
+    let roles = request.outputs.iter().map(|(_, role)| *role).collect();
+    let work = Work { repository, manifest, op, hops: plan.hops.clone(), roles };
+    let mut written = work.write(&mut targets, &mut log, &request.binaries, progress)?;
     for target in &targets {
         target.sync()?;
         progress.begin(&format!("check {}", target.path().display()), Some(manifest.summary.blocks.saturating_mul(512 * 1024)));
-        for note in check::check_image(target.temporary(), manifest, op, progress)? {
+        let blocks = work.hops.is_empty().then_some(manifest.summary.blocks);
+        let checked = check::check_image(target.temporary(), blocks, op, progress)?;
+        written.blocks = checked.blocks;
+        for note in checked.notes {
             progress.note(&note);
             notes.push(note);
         }
@@ -123,51 +135,19 @@ pub fn restore(repository: &Arc<Repository>, request: &Request, progress: &dyn P
         target.commit()?;
     }
     Ok(Restored {
-        name: selected.name,
+        name: plan.selected.name,
         summary: manifest.summary.clone(),
+        timeline: plan.selected.timeline,
         op,
-        timestamp_ns: end.timestamp(),
-        operation: end.operation(),
-        blocks: manifest.summary.blocks,
-        bytes_fetched: written.bytes_fetched,
+        timestamp_ns: written.end.timestamp(),
+        operation: written.end.operation(),
+        release: written.release,
+        blocks: written.blocks,
+        bytes_fetched: written.bytes_fetched + log.bytes_fetched(),
         bytes_written: written.bytes_written,
+        hops: written.hops,
         notes,
     })
-}
-
-/// The superblock of one image that ends with the last of `headers`.
-fn superblock_for(original: &SuperBlock, role: Role, headers: &[PrepareHeader]) -> Result<SuperBlock> {
-    let unsound = |error| Error::bug(format!("the edited superblock is refused: {error}"));
-    let checkpoint = original.checkpoint().header();
-    let end = headers.last().unwrap_or(&checkpoint);
-    let mut edit = SuperBlockEdit::new(original);
-    // The superblock knows of ops behind the end: left so, the server would wait for them. The newest headers of the image take their place.
-    let knows_more = original.view_headers().any(|header| header.op() > end.op()) || original.commit_max() > end.op();
-    // The log ends so close behind the checkpoint that the server must be told how much of it is committed: all of it, being restored to.
-    let ends_close = end.op() < plainly_durable_op_for_checkpoint(checkpoint.op());
-    // In the middle of a view change a server would choose its head from the superblock, not from the log that was restored.
-    let changes_view = original.log_view() != original.view() || end.view() > original.log_view();
-    if knows_more || ends_close || changes_view {
-        let mut newest: Vec<PrepareHeader> = headers.iter().rev().take(VIEW_HEADERS_SUFFIX_MAX).copied().collect();
-        if newest.is_empty() {
-            newest.push(checkpoint);
-        }
-        let commit_max = if ends_close { end.op() } else { original.commit_max().min(end.op()) };
-        edit = edit.rewind(end.view(), &newest, commit_max).map_err(unsound)?;
-    }
-    match role {
-        Role::Same => {}
-        Role::Solo => edit = edit.solo(),
-        Role::Replica { index } if index < original.replica_count() => edit = edit.replica(index).map_err(unsound)?,
-        Role::Replica { index } => {
-            let count = original.replica_count();
-            return Err(Error::input(format!(
-                "there is no replica {index}: the cluster has {count} replicas, 0 to {}; --solo makes a cluster of one",
-                count - 1
-            )));
-        }
-    }
-    edit.finish().map_err(unsound)
 }
 
 /// What this restore does not need, but should be there all the same.

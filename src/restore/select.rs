@@ -1,13 +1,16 @@
 //! Which backup and which op a point in time means.
 //!
-//! A backup restores to every op from the one that its superblock says is committed to the last prepare of its log. Manifests are read from the newest
-//! that may fit downwards, so a restore to a recent moment reads few. A point that no backup holds is refused with the nearest points on
-//! both sides; it is never rounded to one of them. A backup that is damaged does not keep others from being restored, but is told of.
+//! A backup restores to every op from the one that its superblock says is committed to the last prepare of its log; and as far behind that as the
+//! repository's log goes on without a gap (history). Manifests are read from the newest that may fit downwards, so a restore to a recent
+//! moment reads few. A point that is not held is refused with the nearest points on both sides; it is never rounded to one of them. A
+//! backup that is damaged does not keep others from being restored, but is told of.
 
+use super::history::History;
 use super::{log, point_text};
 use crate::error::{Error, Kind, Result};
 use crate::ledger::layout::prepare_max_for_checkpoint;
 use crate::repository::Repository;
+use crate::repository::log::Resolved;
 use crate::repository::manifest::{Manifest, Summary};
 use crate::repository::name::CheckpointName;
 use crate::units::time_text;
@@ -25,7 +28,7 @@ pub enum Point {
 
 /// A point that must be searched for.
 #[derive(Debug, Clone, Copy)]
-enum Moment {
+pub(super) enum Moment {
     Op(u64),
     Time(u64),
 }
@@ -46,6 +49,11 @@ impl Moment {
         }
     }
 
+    /// Before the first op the ledger is empty: whoever gives such a time has mistyped it, and op 0 can be asked for by its number.
+    pub(super) fn is_before_all(self, op: u64) -> bool {
+        op == 0 && matches!(self, Moment::Time(_))
+    }
+
     /// Whether it lies between a backup's ends.
     fn is_within(self, summary: &Summary) -> bool {
         match self {
@@ -64,24 +72,29 @@ pub struct Selected {
     pub manifest: Manifest,
     /// The op.
     pub op: u64,
+    /// The log behind the checkpoint, where the backup's own does not reach the op, or is not the one that counts.
+    pub log: Option<Resolved>,
+    /// The timeline of the history that the op belongs to.
+    pub timeline: u32,
     /// Backups that might have served too, but are damaged, in sentences for the user.
     pub notes: Vec<String>,
 }
 
-/// Chooses.
+/// Chooses, in the history that ends with `timeline`, or with the newest one.
 ///
 /// # Errors
-/// [`Error::input`] when no backup holds the point, naming the nearest restorable points; [`Error::damaged`] when a damaged one might.
-pub fn select(repository: &Repository, point: Point) -> Result<Selected> {
+/// [`Error::input`] when the point is not held, naming the nearest restorable points; [`Error::damaged`] when a damaged backup might hold it.
+pub fn select(repository: &Repository, point: Point, timeline: Option<u32>) -> Result<Selected> {
+    let history = History::of(repository, timeline)?;
     match point {
-        Point::Newest => by_newest(repository),
-        Point::Op(op) => by_moment(repository, Moment::Op(op)),
-        Point::Time(timestamp_ns) => by_moment(repository, Moment::Time(timestamp_ns)),
+        Point::Newest => by_newest(&history),
+        Point::Op(op) => by_moment(&history, Moment::Op(op)),
+        Point::Time(timestamp_ns) => by_moment(&history, Moment::Time(timestamp_ns)),
     }
 }
 
-fn by_newest(repository: &Repository) -> Result<Selected> {
-    let newest = repository.newest_checkpoint()?;
+fn by_newest(history: &History<'_>) -> Result<Selected> {
+    let newest = history.newest()?;
     // Taking an older one instead would lose, without a word, what the damaged one reached.
     if let Some((name, error)) = newest.damaged.first() {
         let whole = newest.best.map_or("no other is newer".into(), |(_, summary)| {
@@ -92,14 +105,14 @@ fn by_newest(repository: &Repository) -> Result<Selected> {
         });
         return Err(Error::damaged(format!("the newest backup may be {}, which is damaged ({error}); {whole}", name.object())));
     }
-    let (name, summary) = newest.best.ok_or_else(|| no_backup(repository))?;
-    Ok(Selected { name, manifest: Manifest::read(repository, &name, None)?, op: summary.recovered_to_op, notes: Vec::new() })
+    let (name, summary) = newest.best.ok_or_else(|| no_backup(history.repository()))?;
+    history.newest_behind(&name, &summary)
 }
 
-fn by_moment(repository: &Repository, moment: Moment) -> Result<Selected> {
-    let names = repository.backups()?;
+fn by_moment(history: &History<'_>, moment: Moment) -> Result<Selected> {
+    let names = history.backups()?;
     if names.is_empty() {
-        return Err(no_backup(repository));
+        return Err(no_backup(history.repository()));
     }
     let (mut search, mut uncertain): (Search, Option<Selected>) = (Search::default(), None);
     for name in names.iter().rev() {
@@ -108,7 +121,7 @@ fn by_moment(repository: &Repository, moment: Moment) -> Result<Selected> {
         if search.below.map(|(op, _)| op).max(found_above).is_some_and(|op| reach <= op) {
             break;
         }
-        let Some((summary, found)) = search.opened(name, look_into(repository, name, moment))? else { continue };
+        let Some((summary, found)) = search.opened(name, look_into(history, name, moment))? else { continue };
         match found {
             // What was committed when it was captured is the same in every backup.
             Some(found) if found.op <= summary.commit_known_op => return Ok(search.done(found)),
@@ -118,18 +131,23 @@ fn by_moment(repository: &Repository, moment: Moment) -> Result<Selected> {
             None => search.consider(name, &summary, moment),
         }
     }
-    match uncertain {
-        Some(found) => {
-            let found = newest_of(repository, moment, found)?;
-            Ok(search.done(found))
+    if let Some(found) = uncertain {
+        let found = newest_of(history, moment, found)?;
+        return Ok(search.done(history.as_the_log_has_it(found)?));
+    }
+    match history.behind_a_backup(&names, moment)? {
+        Some(found) => Ok(search.done(found)),
+        None => {
+            search.below = search.below.max(history.last_before(&names, moment)?);
+            Err(search.refusal(history.repository(), moment))
         }
-        None => Err(search.refusal(repository, moment)),
     }
 }
 
 /// A backup's summary, and if it holds the point all else.
-fn look_into(repository: &Repository, name: &CheckpointName, moment: Moment) -> Result<(Summary, Option<Selected>)> {
-    let summary = Manifest::read_summary(repository, name)?;
+fn look_into(history: &History<'_>, name: &CheckpointName, moment: Moment) -> Result<(Summary, Option<Selected>)> {
+    let repository = history.repository();
+    let summary = history.summary(name)?;
     if !moment.is_within(&summary) {
         return Ok((summary, None));
     }
@@ -138,16 +156,15 @@ fn look_into(repository: &Repository, name: &CheckpointName, moment: Moment) -> 
         Moment::Op(op) => op,
         Moment::Time(timestamp_ns) => log::op_at(repository, &manifest, timestamp_ns)?,
     };
-    // Before the first op the ledger is empty: whoever gives such a time has mistyped it, and op 0 can be asked for by its number.
-    let before_all = op == 0 && matches!(moment, Moment::Time(_));
-    let found = (op >= summary.first_restorable_op && !before_all).then(|| Selected { name: *name, manifest, op, notes: Vec::new() });
+    let found = (summary.first_restorable_op..=summary.recovered_to_op).contains(&op) && !moment.is_before_all(op);
+    let found = found.then(|| Selected { name: *name, manifest, op, log: None, timeline: history.timeline(), notes: Vec::new() });
     Ok((summary, found))
 }
 
 /// Only backups that did not see it committed hold the op, and a view change may have replaced it: the newest backup knows, if it holds it.
-fn newest_of(repository: &Repository, moment: Moment, found: Selected) -> Result<Selected> {
-    let Some((newest, _)) = repository.newest_checkpoint()?.best.filter(|(newest, _)| *newest != found.name) else { return Ok(found) };
-    Ok(look_into(repository, &newest, moment)?.1.unwrap_or(found))
+fn newest_of(history: &History<'_>, moment: Moment, found: Selected) -> Result<Selected> {
+    let Some((newest, _)) = history.newest()?.best.filter(|(newest, _)| *newest != found.name) else { return Ok(found) };
+    Ok(look_into(history, &newest, moment)?.1.unwrap_or(found))
 }
 
 /// What a search has seen that was not what it looks for.

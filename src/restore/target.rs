@@ -3,17 +3,26 @@
 //! [`Target::create`] opens a temporary file beside the target and locks it; [`Target::commit`] renames it, without replacing anything unless told to. Dropped
 //! before that, or killed, it leaves nothing under the target's name; a temporary file that a killed run left is removed by the next run for the
 //! same target.
+//!
+//! A server that is to work on the file wants the lock for itself: [`Target::lend`] gives it up, and locks a file beside it instead.
 
 use crate::error::{Error, Result};
 use crate::units::bytes_text;
-use rustix::fs::{CWD, FlockOperation, RenameFlags};
+use rustix::fs::{CWD, FallocateFlags, FlockOperation, RenameFlags, SeekFrom};
 use std::ffi::OsString;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// The end of every temporary file's name.
 const SUFFIX: &str = ".amber-partial";
+/// What follows it in the name of the file that is locked while the temporary file is lent.
+const LENT_SUFFIX: &str = ".lent";
+/// How long a lock may be missing after the one who had it has ended: the kernel first finishes what it still had to write.
+const TAKE_BACK_PATIENCE: Duration = Duration::from_secs(60);
+/// How often that is tried.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// A data file on its way.
 #[derive(Debug)]
@@ -23,6 +32,8 @@ pub struct Target {
     file: File,
     overwrite: bool,
     committed: bool,
+    /// Locked since the file was lent for the first time.
+    lent: Option<File>,
 }
 
 impl Target {
@@ -53,7 +64,7 @@ impl Target {
         let temporary = folder.join(hidden);
         let opened = std::fs::OpenOptions::new().read(true).write(true).create_new(true).open(&temporary);
         let file = opened.map_err(|error| Error::input(format!("{}: cannot write there: {error}", temporary.display())))?;
-        let target = Target { path: path.to_owned(), temporary, file, overwrite, committed: false };
+        let target = Target { path: path.to_owned(), temporary, file, overwrite, committed: false, lent: None };
         rustix::fs::flock(&target.file, FlockOperation::NonBlockingLockExclusive).map_err(|error| target.failed("lock", error.into()))?;
         Ok(target)
     }
@@ -78,6 +89,82 @@ impl Target {
         self.file.write_all_at(bytes, offset).map_err(|error| self.failed("write", error))
     }
 
+    /// Frees a range, which reads as zeros then, where the file system can; elsewhere nothing happens.
+    pub fn punch_hole(&self, offset: u64, length_bytes: u64) {
+        // It saves space and nothing else.
+        let _ = rustix::fs::fallocate(&self.file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, offset, length_bytes);
+    }
+
+    /// Its length in bytes.
+    pub fn length(&self) -> Result<u64> {
+        self.file.metadata().map(|metadata| metadata.len()).map_err(|error| self.failed("size", error))
+    }
+
+    /// Reads at an offset.
+    pub fn read(&self, offset: u64, bytes: &mut [u8]) -> Result<()> {
+        self.file.read_exact_at(bytes, offset).map_err(|error| self.failed("read", error))
+    }
+
+    /// Where the next data at or behind `offset` begins and ends, in a file of this length; `None` if only a hole follows. Where the file system does
+    /// not tell, all of it is data.
+    pub fn data_after(&self, offset: u64, length_bytes: u64) -> Result<Option<(u64, u64)>> {
+        use rustix::io::Errno;
+        if offset >= length_bytes {
+            return Ok(None);
+        }
+        let start = match rustix::fs::seek(&self.file, SeekFrom::Data(offset)) {
+            Ok(start) => start,
+            Err(Errno::NXIO) => return Ok(None),
+            Err(Errno::INVAL | Errno::OPNOTSUPP) => return Ok(Some((offset, length_bytes))),
+            Err(error) => return Err(self.failed("look for data", error.into())),
+        };
+        let end = rustix::fs::seek(&self.file, SeekFrom::Hole(start)).map_err(|error| self.failed("look for a hole", error.into()))?;
+        Ok(Some((start, end.min(length_bytes))))
+    }
+
+    /// Gives up the lock, so that a server can work on the temporary file, until [`Target::take_back`]. Another restore to the same name still sees
+    /// that the file is in use.
+    ///
+    /// # Errors
+    /// [`Error::input`] when the mark cannot be made.
+    pub fn lend(&mut self) -> Result<()> {
+        if self.lent.is_none() {
+            // Until it is locked, the temporary file is: nobody takes either of them for left behind.
+            let path = lent_path(&self.temporary);
+            let opened = std::fs::OpenOptions::new().write(true).create(true).truncate(false).open(&path);
+            let file = opened.map_err(|error| Error::input(format!("{}: cannot write there: {error}", path.display())))?;
+            rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|error| self.failed("lock", error.into()))?;
+            self.lent = Some(file);
+        }
+        rustix::fs::flock(&self.file, FlockOperation::Unlock).map_err(|error| self.failed("unlock", error.into()))
+    }
+
+    /// Takes the lock again from a process that has ended. When this returns nothing of what that process wrote is still on its way: as long as the
+    /// kernel writes for it, the kernel holds its lock.
+    ///
+    /// # Errors
+    /// [`Error::try_again`] when somebody else holds it.
+    pub fn take_back(&mut self) -> Result<()> {
+        let deadline = Instant::now() + TAKE_BACK_PATIENCE;
+        loop {
+            match rustix::fs::flock(&self.file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(()),
+                Err(rustix::io::Errno::WOULDBLOCK) if Instant::now() < deadline => std::thread::sleep(LOOK_AGAIN),
+                Err(rustix::io::Errno::WOULDBLOCK) => {
+                    return Err(Error::try_again(format!("{}: another process still holds its lock", self.temporary.display())));
+                }
+                Err(error) => return Err(self.failed("lock", error.into())),
+            }
+        }
+    }
+
+    fn end_lending(&mut self) {
+        if self.lent.take().is_some() {
+            // Should that fail, the next restore to this name removes it.
+            let _ = std::fs::remove_file(lent_path(&self.temporary));
+        }
+    }
+
     /// Waits until everything is on the disk.
     pub fn sync(&self) -> Result<()> {
         self.file.sync_all().map_err(|error| self.failed("sync", error))
@@ -88,6 +175,7 @@ impl Target {
         if self.overwrite {
             refuse_in_use(&self.path)?;
         }
+        self.end_lending();
         self.rename().map_err(|error| self.failed(&format!("rename to {}", self.path.display()), error.into()))?;
         self.committed = true;
         let synced = File::open(folder_of(&self.path)).and_then(|folder| folder.sync_all());
@@ -122,7 +210,14 @@ impl Drop for Target {
             // Should that fail, the next restore to this name removes it.
             let _ = std::fs::remove_file(&self.temporary);
         }
+        self.end_lending();
     }
+}
+
+fn lent_path(temporary: &Path) -> PathBuf {
+    let mut path = temporary.as_os_str().to_owned();
+    path.push(LENT_SUFFIX);
+    path.into()
 }
 
 /// A file that a running server has locked must not be replaced: the server would go on in a file that has no name any more.
@@ -143,21 +238,47 @@ pub(super) fn folder_of(path: &Path) -> PathBuf {
     }
 }
 
-/// Removes temporary files of runs that are no longer: nobody holds their lock.
+/// Removes temporary files of runs that are no longer: nobody holds their lock, nor that of the file that says that they are lent.
 fn remove_leftovers(folder: &Path, name: &std::ffi::OsStr) {
     let prefix = format!(".{}.", name.to_string_lossy());
     let Ok(entries) = std::fs::read_dir(folder) else { return };
     for entry in entries.flatten() {
         let candidate = entry.file_name();
         let candidate = candidate.to_string_lossy();
-        let middle = candidate.strip_prefix(&prefix).and_then(|rest| rest.strip_suffix(SUFFIX));
-        if !middle.is_some_and(|process| process.bytes().all(|byte| byte.is_ascii_digit())) {
-            continue;
+        let middle = |suffix: &str| candidate.strip_prefix(&prefix)?.strip_suffix(suffix);
+        let is_ours = |process: &str| process.bytes().all(|byte| byte.is_ascii_digit());
+        let path = entry.path();
+        if middle(SUFFIX).is_some_and(is_ours) {
+            // Looked at first, so that the lock of a lent file is not taken from under a server that starts.
+            if matches!(lock_of(&lent_path(&path)), Lock::Another) {
+                continue;
+            }
+            // In this order: its owner unlocks the one only when he has locked the other.
+            let (locked, lent) = (lock_of(&path), lock_of(&lent_path(&path)));
+            if let (Lock::Ours(_), Lock::Ours(_) | Lock::None) = (&locked, &lent) {
+                let _ = std::fs::remove_file(lent_path(&path));
+                let _ = std::fs::remove_file(&path);
+            }
+        } else if middle(&format!("{SUFFIX}{LENT_SUFFIX}")).is_some_and(is_ours) && !path.with_extension("").exists() {
+            let _ = std::fs::remove_file(&path);
         }
-        let Ok(file) = File::open(entry.path()) else { continue };
-        if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
-            let _ = std::fs::remove_file(entry.path());
-        }
+    }
+}
+
+/// Who holds the lock of a file.
+enum Lock {
+    /// It could be taken, and is held until this is dropped.
+    Ours(#[expect(dead_code, reason = "holds the lock")] File),
+    Another,
+    /// There is no such file.
+    None,
+}
+
+fn lock_of(path: &Path) -> Lock {
+    let Ok(file) = File::open(path) else { return if path.exists() { Lock::Another } else { Lock::None } };
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Lock::Ours(file),
+        Err(_) => Lock::Another,
     }
 }
 

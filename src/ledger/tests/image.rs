@@ -62,6 +62,21 @@ fn a_solo_fork_is_replica_zero_of_one() {
 }
 
 #[test]
+fn a_fork_becomes_any_replica_of_the_cluster_again() {
+    let original = superblock();
+    let solo = SuperBlockEdit::new(&original).solo().finish().unwrap();
+    for index in 0..original.replica_count() {
+        let back = SuperBlockEdit::new(&solo).replica_count(original.replica_count()).unwrap().replica(index).unwrap().finish().unwrap();
+        let member = SuperBlockEdit::new(&original).replica(index).unwrap().finish().unwrap();
+        assert_eq!(back.bytes(), member.bytes());
+    }
+    for count in [0, 7] {
+        let error = SuperBlockEdit::new(&solo).replica_count(count).unwrap_err();
+        assert_eq!(error, LedgerError::Argument { what: "the number of replicas of an image", value: count.into() });
+    }
+}
+
+#[test]
 fn rewinding_sets_the_consensus_state() {
     let headers = newest(20, 9);
     let edited = rewind(3, &headers, 970).unwrap();

@@ -88,6 +88,8 @@ fn a_full_disk_is_an_input_error_and_leaves_nothing() {
         point: Point::Newest,
         outputs: names.iter().map(|name| (disk.0.join(name), Role::Same)).collect(),
         overwrite: false,
+        binaries: Vec::new(),
+        timeline: None,
     };
     let error = restore(&fixture.repository, &request(&["a", "b", "c"]), &Silent).unwrap_err();
     assert!(error.kind == Kind::Input && error.message.contains("are free: make room"), "{error}");

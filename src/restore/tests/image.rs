@@ -121,7 +121,7 @@ fn one_backup_becomes_every_replica_or_a_cluster_of_one() {
     // Captured from the second replica: whose file it was must not matter.
     let fixture = Fixture::of(&as_replica(&sample, 1).unwrap());
     let outputs: Vec<_> = (0..3).map(|index| (fixture.path(&format!("{index}")), Role::Replica { index })).collect();
-    let mut request = Request { point: Point::Newest, outputs, overwrite: false };
+    let mut request = Request { point: Point::Newest, outputs, overwrite: false, binaries: Vec::new(), timeline: None };
     request.outputs.extend([(fixture.path("same"), Role::Same), (fixture.path("solo"), Role::Solo)]);
     restore(&fixture.repository, &request, &Silent).unwrap();
     assert_eq!(fixture.files(), ["0", "1", "2", "same", "solo"]);
@@ -254,12 +254,12 @@ fn a_damaged_image_does_not_pass_the_check() {
     let backup = fixture.backup(&SampleFile::new(7, LOG_OPS));
     fixture.restore(Point::Newest).unwrap();
     let (path, manifest) = (fixture.path("image"), Manifest::read(&fixture.repository, &backup.name, None).unwrap());
-    check_image(&path, &manifest, 1011, &Silent).unwrap();
-    let error = check_image(&path, &manifest, 1012, &Silent).unwrap_err();
+    check_image(&path, Some(manifest.summary.blocks), 1011, &Silent).unwrap();
+    let error = check_image(&path, Some(manifest.summary.blocks), 1012, &Silent).unwrap_err();
     assert!(error.kind == Kind::Damaged && error.message.contains("ends at op 1011, not at op 1012"), "{error}");
     let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
     file.write_all_at(&[0xff], GRID_OFFSET + 4 * BLOCK_BYTES as u64 + 300).unwrap();
-    let error = check_image(&path, &manifest, 1011, &Silent).unwrap_err();
+    let error = check_image(&path, Some(manifest.summary.blocks), 1011, &Silent).unwrap_err();
     assert!(
         error.kind == Kind::Damaged && error.message.starts_with("the restored image is not whole") && error.message.contains("address 5"),
         "{error}"

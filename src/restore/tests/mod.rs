@@ -1,6 +1,8 @@
 //! Restores of real backups: the very image, the right op, and nothing under the target's name when it fails.
 
 mod faults;
+mod forward;
+mod history;
 mod image;
 mod point;
 mod target;
@@ -59,7 +61,7 @@ impl Fixture {
     }
 
     fn request(&self, point: Point, role: Role) -> Request {
-        Request { point, outputs: vec![(self.path("image"), role)], overwrite: true }
+        Request { point, outputs: vec![(self.path("image"), role)], overwrite: true, binaries: Vec::new(), timeline: None }
     }
 
     fn restore(&self, point: Point) -> Result<Restored> {

@@ -13,7 +13,7 @@ const SECOND: u64 = 1_000_000_000;
 
 /// The op that a point selects.
 fn op_of(fixture: &Fixture, point: Point) -> u64 {
-    select(&fixture.repository, point).unwrap().op
+    select(&fixture.repository, point, None).unwrap().op
 }
 
 #[test]
@@ -103,7 +103,7 @@ fn an_older_checkpoint_may_reach_further() {
     assert_eq!(op_of(&fixture, Point::Newest), 1967);
     assert_eq!(op_of(&fixture, Point::Op(1965)), 1965);
     assert_eq!(op_of(&fixture, Point::Time(sample_timestamp(1965))), 1965);
-    assert_eq!(select(&fixture.repository, Point::Op(1961)).unwrap().name.checkpoint_op, 1919);
+    assert_eq!(select(&fixture.repository, Point::Op(1961), None).unwrap().name.checkpoint_op, 1919);
 }
 
 /// Ops 1012 and 1013 are prepared, but nobody knows yet whether they will be committed.
@@ -139,10 +139,10 @@ fn what_a_view_change_replaced_is_not_the_newest_though_it_reaches_further() {
         // Two replicas, so that the order of the names is not that of the backups.
         fixture.backup(order[0]);
         fixture.backup(&as_replica(order[1], 1).unwrap());
-        let current_name = select(&fixture.repository, Point::Newest).unwrap();
+        let current_name = select(&fixture.repository, Point::Newest, None).unwrap();
         assert_eq!((current_name.op, current_name.manifest.superblock.log_view()), (1012, 1));
         assert_eq!(newest(&fixture.repository).unwrap().1.recovered_to_op, 1012);
-        let at_fork = select(&fixture.repository, Point::Op(1012)).unwrap();
+        let at_fork = select(&fixture.repository, Point::Op(1012), None).unwrap();
         assert_eq!(at_fork.name, current_name.name, "op 1012 of the later view");
         assert_eq!(op_of(&fixture, Point::Op(1010)), 1010);
         assert_eq!(op_of(&fixture, Point::Op(1013)), 1013, "only the older history holds it");
@@ -171,7 +171,7 @@ fn of_two_histories_of_one_length_the_later_view_counts() {
     for (first, second) in [(&stale, &current), (&current, &stale)] {
         let fixture = Fixture::of(first);
         fixture.backup(&as_replica(second, 1).unwrap());
-        assert_eq!(select(&fixture.repository, Point::Newest).unwrap().manifest.superblock.log_view(), 1);
+        assert_eq!(select(&fixture.repository, Point::Newest, None).unwrap().manifest.superblock.log_view(), 1);
     }
 }
 

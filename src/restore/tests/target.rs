@@ -128,3 +128,71 @@ fn what_cannot_fit_is_refused_early() {
     assert!(error.kind == Kind::Input && error.message.contains("the restore needs 16.0 EiB"), "{error}");
     check_space(&[], u64::MAX).unwrap();
 }
+
+#[test]
+fn a_lent_file_can_be_locked_by_another_and_is_not_left_behind() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("data");
+    let mut target = Target::create(&path, false).unwrap();
+    let server = fs::File::open(target.temporary()).unwrap();
+    assert!(server.try_lock().is_err(), "not lent yet");
+    for _ in 0..2 {
+        target.lend().unwrap();
+        // Another restore to the same name, before the server has come and while it is there.
+        drop(Target::create(&folder.path().join("data"), false).err());
+        server.lock().unwrap();
+        assert!(target.temporary().exists());
+        drop(Target::create(&folder.path().join("data"), false).err());
+        assert!(target.temporary().exists());
+        server.unlock().unwrap();
+        target.take_back().unwrap();
+        assert!(server.try_lock().is_err());
+    }
+    target.commit().unwrap();
+    assert_eq!(names(&folder), ["data"]);
+}
+
+#[test]
+fn a_lent_file_of_a_killed_run_is_removed_with_its_mark() {
+    let folder = TempDir::new().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let (file, mark, orphan) = (".data.4194305.amber-partial", ".data.4194305.amber-partial.lent", ".data.4194306.amber-partial.lent");
+    for name in [file, mark, orphan] {
+        fs::write(path(name), b"").unwrap();
+    }
+    let held = fs::File::open(path(mark)).unwrap();
+    held.lock().unwrap();
+    Target::create(&path("data"), true).unwrap().commit().unwrap();
+    assert_eq!(names(&folder), [file, mark, "data"], "its owner lives");
+    drop(held);
+    let server = fs::File::open(path(file)).unwrap();
+    server.lock().unwrap();
+    Target::create(&path("data"), true).unwrap().commit().unwrap();
+    assert_eq!(names(&folder), [file, mark, "data"], "its server lives");
+    drop(server);
+    Target::create(&path("data"), true).unwrap().commit().unwrap();
+    assert_eq!(names(&folder), ["data"]);
+}
+
+#[test]
+fn data_is_found_between_holes() {
+    let folder = TempDir::new().unwrap();
+    let target = Target::create(&folder.path().join("data"), false).unwrap();
+    target.set_length(16 << 20).unwrap();
+    assert_eq!(target.data_after(0, 16 << 20).unwrap(), None);
+    target.write(4 << 20, &[1; 4096]).unwrap();
+    target.write(8 << 20, &[2; 8192]).unwrap();
+    target.sync().unwrap();
+    assert_eq!(target.data_after(0, 16 << 20).unwrap(), Some((4 << 20, (4 << 20) + 4096)));
+    assert_eq!(target.data_after((4 << 20) + 4096, 16 << 20).unwrap(), Some((8 << 20, (8 << 20) + 8192)));
+    assert_eq!(target.data_after((8 << 20) + 8192, 16 << 20).unwrap(), None);
+    target.punch_hole(0, 5 << 20);
+    assert_eq!(target.data_after(0, 16 << 20).unwrap(), Some((8 << 20, (8 << 20) + 8192)));
+    let copy = Target::create(&folder.path().join("copy"), false).unwrap();
+    crate::restore::copy::copy_image(&target, std::slice::from_ref(&copy), &crate::progress::Silent).unwrap();
+    assert_eq!(copy.length().unwrap(), 16 << 20);
+    let mut bytes = [0; 8192];
+    copy.read(8 << 20, &mut bytes).unwrap();
+    assert_eq!(bytes, [2; 8192]);
+    assert_eq!(copy.data_after(0, 16 << 20).unwrap(), Some((8 << 20, (8 << 20) + 8192)), "holes stay holes");
+}

@@ -62,14 +62,21 @@ impl Fixture {
     fn assert_newest_is(&self, backup: &Backup, expected: &SampleFile) {
         let op = Point::Op(backup.summary.recovered_to_op);
         let image = self.folder.path().join("image");
-        let request = Request { point: op, outputs: vec![(image.clone(), Role::Same)], overwrite: true };
+        let request =
+            Request { point: op, outputs: vec![(image.clone(), Role::Same)], overwrite: true, binaries: Vec::new(), timeline: None };
         assert_eq!(restore(&self.repository, &request, &Silent).unwrap().name, backup.name);
         assert_eq!(first_difference(&image, expected).unwrap(), None);
     }
 
     fn assert_newest(&self, expected: &SampleFile) {
         let image = self.folder.path().join("image");
-        let request = Request { point: Point::Newest, outputs: vec![(image.clone(), Role::Same)], overwrite: true };
+        let request = Request {
+            point: Point::Newest,
+            outputs: vec![(image.clone(), Role::Same)],
+            overwrite: true,
+            binaries: Vec::new(),
+            timeline: None,
+        };
         restore(&self.repository, &request, &Silent).unwrap();
         assert_eq!(first_difference(&image, expected).unwrap(), None);
     }

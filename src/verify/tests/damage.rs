@@ -23,7 +23,13 @@ impl Fixture {
     }
 
     fn restore(&self) -> Result<Restored> {
-        let request = Request { point: Point::Newest, outputs: vec![(self.path("restored"), Role::Same)], overwrite: true };
+        let request = Request {
+            point: Point::Newest,
+            outputs: vec![(self.path("restored"), Role::Same)],
+            overwrite: true,
+            binaries: Vec::new(),
+            timeline: None,
+        };
         self.open().and_then(|repository| restore(&repository, &request, &Silent))
     }
 
