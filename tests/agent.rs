@@ -65,7 +65,9 @@ fn the_log_ships_as_it_grows_and_restores_to_any_op() {
     let place = folder("agent");
     let program = Program::in_folder(&place.path().join("repository"));
     program.init();
-    let mut agent = Agent::start(&program, &place.path().join("agent"), node.data_file(0), QUICK);
+    // A checkpoint about every second interval: some points are reached from it alone, others by a hop.
+    let often = QUICK.replace("on_start = false", "on_start = false\nreplay_budget_s = 100\nreplay_ops_per_s = 20");
+    let mut agent = Agent::start(&program, &place.path().join("agent"), node.data_file(0), &often);
     let load = Load::start(node.id(), &node.addresses(), &LoadOptions { plan, ..LoadOptions::default() }).unwrap();
     agent.wait_leading();
     load.wait_for(4500, TIMEOUT).unwrap();

@@ -79,6 +79,15 @@ impl Seaweed {
         self.process.kill();
     }
 
+    /// Starts again after [`Seaweed::kill`], on the same ports and with everything that it held.
+    pub fn come_back(&mut self) {
+        let log = self.folder.path().join("log-again");
+        self.process = Guarded::spawn("SeaweedFS", &command(self.folder.path(), &self.ports, self.https_port.is_some()), &log).unwrap();
+        let port = self.s3_port;
+        let up = |log: &str| log.contains(READY) && TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok();
+        self.process.wait_until(START_TIMEOUT, up).unwrap();
+    }
+
     fn start_with(tls: bool) -> Seaweed {
         let mut tries = 1;
         loop {

@@ -1,0 +1,126 @@
+//! The store goes away and comes back: nothing is lost while memory and spool hold it; what they cannot hold is a gap, told and closed.
+
+use crate::support::agent::{Agent, QUICK};
+use crate::support::cluster::Cluster;
+use crate::support::program::{Program, number, text};
+use crate::support::seaweed::{ACCESS_KEY, BUCKET, SECRET_KEY, Seaweed};
+use crate::support::{folder, tool, turn};
+use amber::demo::{Expected, Load, LoadOptions, Plan, check_books};
+use std::time::Duration;
+
+const TIMEOUT: Duration = Duration::from_secs(180);
+
+/// How long the store is away, in requests of the load.
+fn away() -> u64 {
+    std::env::var("AMBER_TEST_OUTAGE_REQUESTS").ok().and_then(|requests| requests.parse().ok()).unwrap_or(600)
+}
+
+fn program(seaweed: &Seaweed, name: &str) -> Program {
+    Program::in_s3(&format!("s3://{BUCKET}/{name}"), &seaweed.endpoint(), ACCESS_KEY, SECRET_KEY)
+}
+
+#[test]
+fn an_outage_loses_nothing_that_memory_and_spool_hold() {
+    let _turn = turn();
+    let plan = Plan { clients: 3, transfers_per_request: 100, ..Plan::default() };
+    let node = Cluster::new(1);
+    let mut seaweed = Seaweed::start();
+    let place = folder("outage");
+    let program = program(&seaweed, "outage");
+    program.init();
+    let more = format!("[log]\nspool_after_ms = 1000\n{QUICK}");
+    let mut agent = Agent::start(&program, &place.path().join("agent"), node.data_file(0), &more);
+    agent.wait_leading();
+    let load = Load::start(node.id(), &node.addresses(), &LoadOptions { plan, ..LoadOptions::default() }).unwrap();
+    load.wait_for(300, TIMEOUT).unwrap();
+    seaweed.kill();
+    load.wait_for(away(), TIMEOUT).unwrap();
+    let status = agent.wait("segments in the spool", TIMEOUT, |status| number(status, "spool_segments") > 0);
+    assert!(number(&status, "lag_ops") > 0, "{status}");
+    load.stop().unwrap();
+    seaweed.come_back();
+    let head = number(&program.ok(&["inspect", "--no-blocks", text(node.data_file(0))])["log"], "head_op");
+    let status = agent.wait_durable(head);
+    println!("{status:#}");
+    let status = agent.wait("an empty spool", TIMEOUT, |status| number(status, "spool_segments") == 0);
+    assert_eq!(status["gaps"].as_array().map(Vec::len), Some(0), "{status}");
+    assert_eq!(agent.stop(), 0, "{}", agent.log());
+    let image = place.path().join("latest.tigerbeetle");
+    let restored = program.restore(&image, &["--latest", "--tigerbeetle", text(&tool("tigerbeetle"))]);
+    assert_eq!(number(&restored, "op"), head);
+    let server = Cluster::open(node.id(), &[image]).unwrap();
+    let expected = Expected {
+        plan,
+        acknowledged: vec![0; plan.clients],
+        recovered_to_ns: number(&restored, "timestamp_ns"),
+        ends_with_transfers: restored["operation"] == "create_transfers",
+        original: Some(node.addresses()),
+        timeout: TIMEOUT,
+    };
+    println!("{:?}", check_books(node.id(), &server.addresses(), &expected).unwrap());
+}
+
+#[test]
+fn what_the_spool_cannot_hold_is_a_gap_that_a_checkpoint_closes() {
+    let _turn = turn();
+    // Full batches that do not compress to nothing: memory and spool are full soon.
+    let plan = Plan { clients: 3, transfers_per_request: 8000, ..Plan::default() };
+    let node = Cluster::new(1);
+    let mut seaweed = Seaweed::start();
+    let place = folder("gap");
+    let program = program(&seaweed, "gap");
+    program.init();
+    let more = format!("[log]\nmemory_bytes = 16777216\nspool_bytes = 0\n{QUICK}");
+    let mut agent = Agent::start(&program, &place.path().join("agent"), node.data_file(0), &more);
+    agent.wait_leading();
+    let load = Load::start(node.id(), &node.addresses(), &LoadOptions { plan, ..LoadOptions::default() }).unwrap();
+    load.wait_for(20, TIMEOUT).unwrap();
+    let before = agent.wait("something durable", TIMEOUT, |status| number(status, "durable_op") > 10);
+    seaweed.kill();
+    agent.wait("a full memory", TIMEOUT, |status| number(status, "backlog_bytes") > 12_000_000);
+    // Until well after it was full, beyond the checkpoint after it.
+    let full_op = agent.document()["head_op"].as_u64().unwrap();
+    agent.wait("the log to go on", TIMEOUT, |status| number(status, "head_op") > full_op + 1100);
+    seaweed.come_back();
+    let status = agent.wait("the gap to be recorded and closed", TIMEOUT, |status| {
+        status["gaps"].as_array().is_some_and(|gaps| !gaps.is_empty())
+            && number(&status["last_checkpoint"], "op") > number(&before["last_checkpoint"], "op")
+    });
+    println!("{status:#}");
+    load.stop().unwrap();
+    let head = number(&program.ok(&["inspect", "--no-blocks", text(node.data_file(0))])["log"], "head_op");
+    let status = agent.wait_durable(head);
+    assert_eq!(agent.stop(), 0, "{}", agent.log());
+    assert!(agent.log().contains("are lost to the log"), "{}", agent.log());
+    let gap = &status["gaps"][0];
+    let (first, last) = (number(gap, "first_op"), number(gap, "last_op"));
+    let target = place.path().join("never.tigerbeetle");
+    let refused = program.fails(
+        2,
+        &[
+            "restore",
+            "tigerbeetle",
+            "--output",
+            text(&target),
+            "--op",
+            &first.midpoint(last).to_string(),
+            "--tigerbeetle",
+            text(&tool("tigerbeetle")),
+        ],
+    );
+    assert!(refused.contains("nearest"), "{refused}");
+    println!("{refused}");
+    let image = place.path().join("latest.tigerbeetle");
+    let restored = program.restore(&image, &["--latest"]);
+    assert_eq!(number(&restored, "op"), head);
+    let server = Cluster::open(node.id(), &[image]).unwrap();
+    let expected = Expected {
+        plan,
+        acknowledged: vec![0; plan.clients],
+        recovered_to_ns: number(&restored, "timestamp_ns"),
+        ends_with_transfers: restored["operation"] == "create_transfers",
+        original: Some(node.addresses()),
+        timeout: TIMEOUT,
+    };
+    println!("{:?}", check_books(node.id(), &server.addresses(), &expected).unwrap());
+}
