@@ -12,6 +12,10 @@ pub trait Progress: Send + Sync {
     fn note(&self, text: &str);
     /// The step is done.
     fn end(&self);
+    /// Whether nobody wants the work any more: it ends with an error soon, and promises nothing.
+    fn is_given_up(&self) -> bool {
+        false
+    }
 }
 
 /// Tells nobody.

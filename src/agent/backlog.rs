@@ -100,8 +100,8 @@ enum Place {
     Spool,
     /// In the store; something before it is not.
     Stored,
-    /// Damaged in the spool; told already.
-    Lost,
+    /// Nobody waits for it: it is damaged in the spool, which was told, or another agent has stored it.
+    Gone,
 }
 
 #[derive(Debug)]
@@ -230,7 +230,7 @@ impl Backlog {
 
     /// The segment cannot be read from the spool; whoever finds that tells it before what comes after is durable.
     pub fn lost(&mut self, ticket: Ticket) -> Vec<Durable> {
-        self.change(ticket, |entry| (entry.place, entry.in_flight) = (Place::Lost, false));
+        self.change(ticket, |entry| (entry.place, entry.in_flight) = (Place::Gone, false));
         self.advance()
     }
 
@@ -248,17 +248,19 @@ impl Backlog {
         durable
     }
 
-    /// Takes out what another agent has stored: from the front, what ends at or before `op` and nobody uploads now. Gives what of it is in the spool, and
-    /// what is durable now that nothing is before it.
-    pub fn forget_through(&mut self, op: u64) -> (Vec<(SegmentName, u64)>, Vec<Durable>) {
+    /// Lets go of what another agent has stored: segments of this timeline that end at or before `op` and that nobody uploads now. Gives what of it is in the
+    /// spool, and what is durable now that nothing is before it.
+    pub fn forget_through(&mut self, timeline: u32, op: u64) -> (Vec<(SegmentName, u64)>, Vec<Durable>) {
         let mut spooled = Vec::new();
-        while self.queue.front().is_some_and(|entry| entry.waits() && !entry.in_flight && entry.name.last_op <= op) {
-            let Some(entry) = self.queue.pop_front() else { break };
-            self.front += 1;
-            self.waiting.count(&entry, -1);
+        for entry in &mut self.queue {
+            if !entry.waits() || entry.in_flight || entry.name.timeline != timeline || entry.name.last_op > op {
+                continue;
+            }
+            self.waiting.count(entry, -1);
             if matches!(entry.place, Place::Spool) {
                 spooled.push((entry.name, entry.stored_bytes));
             }
+            entry.place = Place::Gone;
         }
         (spooled, self.advance())
     }
@@ -303,7 +305,7 @@ impl Waiting {
         let (segments, bytes) = match entry.place {
             Place::Memory(_) => (&mut self.memory_segments, &mut self.memory_bytes),
             Place::Spool => (&mut self.spool_segments, &mut self.spool_bytes),
-            Place::Stored | Place::Lost => return,
+            Place::Stored | Place::Gone => return,
         };
         *segments = segments.saturating_add_signed(i64::from(sign));
         *bytes = bytes.saturating_add_signed(i64::from(sign) * entry.stored_bytes as i64);

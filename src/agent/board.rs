@@ -121,7 +121,7 @@ impl Board {
         lock(&self.facts).turned = Some(Instant::now());
     }
 
-    /// How long ago the follower turned last; `None` before its first turn.
+    /// How long ago the follower turned last; `None` before its first turn and after its last.
     pub fn since_turn(&self) -> Option<Duration> {
         lock(&self.facts).turned.map(|turned| turned.elapsed())
     }
@@ -146,20 +146,32 @@ impl Board {
     /// Everything up to an op is durable.
     pub fn durable(&self, op: u64, timestamp_ns: u64) {
         let mut facts = lock(&self.facts);
-        while facts.offered.front().is_some_and(|(last_op, _)| *last_op <= op) {
-            facts.offered.pop_front();
+        // After a view change a later segment may end at an earlier op: it is not durable because the one before it is.
+        match facts.offered.iter().position(|(last_op, _)| *last_op == op) {
+            Some(position) => drop(facts.offered.drain(..=position)),
+            None => {
+                while facts.offered.front().is_some_and(|(last_op, _)| *last_op <= op) {
+                    facts.offered.pop_front();
+                }
+            }
         }
         // After a view change the log may go on from an earlier op.
         (facts.status.durable_op, facts.status.durable_timestamp_ns) = (op, timestamp_ns);
     }
 
-    /// Where a session begins: nothing is on its way, and this is what the repository holds.
-    pub fn begin(&self, timeline: u32, durable_op: u64) {
+    /// Where a session begins: this is what the repository holds, and up to here the log has been read.
+    pub fn begin(&self, timeline: u32, durable_op: u64, head_op: u64) {
         let mut facts = lock(&self.facts);
         facts.offered.clear();
-        facts.collecting = None;
-        (facts.status.timeline, facts.status.durable_op, facts.status.durable_timestamp_ns) = (timeline, durable_op, 0);
-        facts.status.head_op = facts.status.head_op.max(durable_op);
+        (facts.collecting, facts.turned) = (None, None);
+        let status = &mut facts.status;
+        (status.timeline, status.durable_op, status.durable_timestamp_ns) = (timeline, durable_op, 0);
+        (status.head_op, status.head_timestamp_ns) = (head_op.max(durable_op), 0);
+    }
+
+    /// Nobody follows the log just now, so nobody turns.
+    pub fn rests(&self) {
+        lock(&self.facts).turned = None;
     }
 
     /// A checkpoint was taken.
@@ -177,9 +189,9 @@ impl Board {
         lock(&self.facts).wanted.clone()
     }
 
-    /// The checkpoint that was wanted is there.
-    pub fn satisfied(&self) {
-        lock(&self.facts).wanted = None;
+    /// Takes the wish for a checkpoint that begins now. What is wished while it runs stays, and whoever fails wishes again.
+    pub fn take_wanted(&self) -> Option<String> {
+        lock(&self.facts).wanted.take()
     }
 
     /// A hole in the log was noticed: it is told, recorded when the store can be reached, and closed by a checkpoint.
@@ -195,9 +207,15 @@ impl Board {
         facts.unrecorded.push(gap);
     }
 
-    /// Gaps that the repository already knows.
+    /// Gaps that the repository already knows; those that it does not know yet stay.
     pub fn known_gaps(&self, gaps: &[Gap]) {
-        lock(&self.facts).status.gaps = gaps.iter().map(gap_status).collect();
+        let mut facts = lock(&self.facts);
+        facts.status.gaps = gaps.iter().chain(&facts.unrecorded).map(gap_status).collect();
+    }
+
+    /// What looked like a gap is none: somebody has stored it.
+    pub fn no_gap(&self, gap: &Gap) {
+        lock(&self.facts).status.gaps.retain(|known| *known != gap_status(gap));
     }
 
     /// Gaps that must be recorded; they are the caller's now, who gives back what it could not record.
@@ -207,7 +225,7 @@ impl Board {
 
     /// Gives gaps back that could not be recorded.
     pub fn give_back(&self, gaps: Vec<Gap>) {
-        lock(&self.facts).unrecorded.extend(gaps);
+        lock(&self.facts).unrecorded.splice(..0, gaps);
     }
 }
 

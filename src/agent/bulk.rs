@@ -1,7 +1,8 @@
 //! The work beside the log: checkpoints when recovery needs them, and small segments merged into larger ones.
 //!
 //! Flow: once a second [`Bulk::turn`] records gaps that are new, asks the policy whether a checkpoint is due, and otherwise merges if enough small segments have
-//! come. One thing at a time, and only while this agent leads. What fails is an alert and is tried again, later each time.
+//! come. One thing at a time, and only while this agent leads; a checkpoint
+//! that runs when the session ends is given up. What fails is an alert and is tried again, later each time.
 
 use super::board::{Board, Topic};
 use super::policy::{Due, Situation, due};
@@ -10,6 +11,7 @@ use super::status::CheckpointStatus;
 use crate::config::plan::CheckpointPlan;
 use crate::error::Result;
 use crate::observe::log::LoggedProgress;
+use crate::progress::Progress;
 use crate::repository::Repository;
 use crate::repository::gap::Gap;
 use crate::repository::log::{LogIndex, Piece};
@@ -44,6 +46,7 @@ pub struct Bulk {
     plan: CheckpointPlan,
     merge_after_segments: u64,
     taken: bool,
+    led: bool,
     retry: (Duration, Option<Instant>),
     merged: Option<(Instant, u64)>,
     promised: Promised,
@@ -68,6 +71,7 @@ impl Bulk {
             plan,
             merge_after_segments,
             taken: false,
+            led: false,
             retry: (RETRY_FIRST, None),
             merged: None,
             promised: Promised::new(),
@@ -77,17 +81,21 @@ impl Bulk {
     /// Works until it is asked to stop.
     pub fn run(&mut self, stop: &Stop) {
         while !stop.wait(TURN) {
-            if !self.board.is_leading() {
-                self.taken = false;
-                continue;
-            }
-            self.turn();
+            self.turn(stop);
         }
     }
 
-    /// One look at what there is to do.
-    pub fn turn(&mut self) {
-        self.record_gaps();
+    /// One look at what there is to do. A checkpoint that runs is given up when `stop` is asked.
+    pub fn turn(&mut self, stop: &Stop) {
+        if !self.board.is_leading() {
+            (self.taken, self.led) = (false, false);
+            return;
+        }
+        if !self.led {
+            // While another agent led it took checkpoints that the board knows nothing of.
+            self.led = self.look_for_checkpoint().is_ok();
+        }
+        record_gaps(&self.repository, &self.board);
         let status = self.board.status();
         let situation = Situation {
             now_ns: now_ns(),
@@ -101,33 +109,37 @@ impl Bulk {
             Due::Now(reason) => {
                 self.board.change(|status| status.next_checkpoint_reason = format!("now: {reason}"));
                 if self.retry.1.is_none_or(|at| Instant::now() >= at) {
-                    self.checkpoint(&reason, situation.wanted.is_some());
+                    self.checkpoint(&reason, stop);
                 }
             }
             Due::Later(text) => self.board.change(|status| status.next_checkpoint_reason = text),
         }
-        let trouble = self.merge_if_due(status.durable_op, status.segments_shipped).err();
-        self.board.alert(Topic::Merge, trouble.map(|error| format!("small segments are not merged: {error}")));
-    }
-
-    fn record_gaps(&self) {
-        let mut left: Vec<Gap> = self.board.take_unrecorded();
-        while let Some(gap) = left.first() {
-            let recorded = self.repository.new_run().and_then(|run| self.repository.record_gap(gap, run));
-            if recorded.is_err() {
-                break;
-            }
-            left.remove(0);
+        if let Some(merged) = self.merge_if_due(status.durable_op, status.segments_shipped) {
+            self.board.alert(Topic::Merge, merged.err().map(|error| format!("small segments are not merged: {error}")));
         }
-        self.board.give_back(left);
     }
 
-    fn checkpoint(&mut self, reason: &str, wanted: bool) {
+    fn look_for_checkpoint(&self) -> Result<()> {
+        let newest = self.repository.newest_checkpoint_of(&self.lineage)?.best;
+        if let Some((_, summary)) = newest {
+            self.board.checkpoint(CheckpointStatus::of(&summary));
+        }
+        Ok(())
+    }
+
+    fn checkpoint(&mut self, reason: &str, stop: &Stop) {
         tracing::info!("checkpoint: {reason}");
-        let progress = LoggedProgress::default();
+        let progress = UntilStopped { logged: LoggedProgress::default(), stop };
+        let wanted = self.board.take_wanted();
         match tigerbeetle::backup_on(&self.repository, &self.data_file, ReadOptions::default(), &self.lineage, &progress) {
-            Ok(backup) => self.checkpoint_taken(&backup, wanted),
+            Ok(backup) => self.checkpoint_taken(&backup),
             Err(error) => {
+                if let Some(wanted) = wanted {
+                    self.board.want_checkpoint(wanted);
+                }
+                if stop.is_asked() {
+                    return;
+                }
                 let text = format!("no checkpoint could be taken ({reason}): {error}");
                 self.board.alert(Topic::Checkpoint, Some(text));
                 self.retry.1 = Some(Instant::now() + self.retry.0);
@@ -136,7 +148,7 @@ impl Bulk {
         }
     }
 
-    fn checkpoint_taken(&mut self, backup: &Backup, wanted: bool) {
+    fn checkpoint_taken(&mut self, backup: &Backup) {
         let summary = &backup.summary;
         tracing::info!(
             "checkpoint {} is stored: ops {} to {}, {} blocks new, {} held already",
@@ -146,33 +158,91 @@ impl Bulk {
             summary.blocks_stored,
             summary.blocks_reused
         );
-        self.board.checkpoint(CheckpointStatus { op: summary.checkpoint_op, timeline: summary.timeline, ended_ns: summary.ended_ns });
+        self.board.checkpoint(CheckpointStatus::of(summary));
         self.board.alert(Topic::Checkpoint, None);
-        if wanted {
-            self.board.satisfied();
+        // A gap that was noticed since wants a checkpoint of its own.
+        if self.board.wanted().is_none() {
             self.board.alert(Topic::Gap, None);
         }
         self.taken = true;
         self.retry = (RETRY_FIRST, None);
     }
 
-    fn merge_if_due(&mut self, durable_op: u64, shipped: u64) -> Result<()> {
+    /// `None` when it is not the time for it.
+    fn merge_if_due(&mut self, durable_op: u64, shipped: u64) -> Option<Result<()>> {
         let due = match self.merged {
             None => true,
             Some((at, then)) => at.elapsed() >= MERGE_INTERVAL && shipped.saturating_sub(then) >= self.merge_after_segments,
         };
         if !due {
-            return Ok(());
+            return None;
         }
-        self.merged = Some((Instant::now(), shipped));
-        let merges = merge_once(&self.repository, &mut self.promised, self.lineage.timeline(), durable_op, self.merge_after_segments)?;
-        if merges > 0 {
-            tracing::info!("{merges} runs of small segments were merged");
-            // There may be more to do in the tiers above.
-            self.merged = Some((Instant::now(), shipped.saturating_sub(self.merge_after_segments)));
-        }
-        Ok(())
+        let merges = merge_once(&self.repository, &mut self.promised, self.lineage.timeline(), durable_op, self.merge_after_segments);
+        // After a failure, and where there may be more to do in the tiers above, it is due again however little is shipped.
+        let again = if matches!(merges, Ok(0)) { 0 } else { self.merge_after_segments };
+        self.merged = Some((Instant::now(), shipped.saturating_sub(again)));
+        Some(merges.map(|merges| {
+            if merges > 0 {
+                tracing::info!("{merges} runs of small segments were merged");
+            }
+        }))
     }
+}
+
+/// Tells the log how a checkpoint goes, and the checkpoint that its session is over.
+struct UntilStopped<'a> {
+    logged: LoggedProgress,
+    stop: &'a Stop,
+}
+
+impl Progress for UntilStopped<'_> {
+    fn begin(&self, step: &str, total_bytes: Option<u64>) {
+        self.logged.begin(step, total_bytes);
+    }
+
+    fn total(&self, total_bytes: u64) {
+        self.logged.total(total_bytes);
+    }
+
+    fn position(&self, position_bytes: u64) {
+        self.logged.position(position_bytes);
+    }
+
+    fn note(&self, text: &str) {
+        self.logged.note(text);
+    }
+
+    fn end(&self) {
+        self.logged.end();
+    }
+
+    fn is_given_up(&self) -> bool {
+        self.stop.is_asked()
+    }
+}
+
+/// Records the gaps that the repository does not know of. What another agent has stored meanwhile is no gap.
+pub fn record_gaps(repository: &Repository, board: &Board) {
+    let mut left: Vec<Gap> = board.take_unrecorded();
+    while let Some(gap) = left.first() {
+        match record_gap(repository, gap) {
+            Ok(true) => {}
+            Ok(false) => board.no_gap(gap),
+            Err(_) => break,
+        }
+        left.remove(0);
+    }
+    board.give_back(left);
+}
+
+/// `false` if there is no gap.
+fn record_gap(repository: &Repository, gap: &Gap) -> Result<bool> {
+    let before_op = gap.first_op.saturating_sub(1);
+    let stored_op = LogIndex::list(repository, &Lineage::only(gap.timeline), before_op)?.reach(before_op);
+    if stored_op >= gap.last_op {
+        return Ok(false);
+    }
+    repository.record_gap(gap, repository.new_run()?).map(|()| true)
 }
 
 /// Merges what can be merged of a timeline's log, and removes what is held twice. How many segments were written.

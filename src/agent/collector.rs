@@ -28,6 +28,8 @@ pub struct Collector {
     oldest: Option<Instant>,
     /// Stored already, up to and with this prepare.
     stored: Option<PrepareId>,
+    /// The end of what was taken last.
+    taken: Option<PrepareId>,
     /// The first op that found no room.
     dropped: Option<u64>,
     last: (u64, u64),
@@ -57,6 +59,7 @@ impl Collector {
             builder: SegmentBuilder::default(),
             oldest: None,
             stored: None,
+            taken: None,
             dropped: None,
             last: (0, 0),
         }
@@ -133,11 +136,14 @@ impl Collector {
         let oldest = self.oldest.take().unwrap_or_else(Instant::now);
         let builder = std::mem::take(&mut self.builder);
         let Some(segment) = builder.seal(&self.repository, self.timeline, self.run)? else { return Ok(()) };
-        let (first_op, last_op) = (segment.name.first_op, segment.name.last_op);
+        let (first_op, end) = (segment.name.first_op, (segment.last.op, segment.last.checksum));
         // Said before it is offered: it may be durable before the offer returns.
-        self.board.offered(last_op, oldest);
+        self.board.offered(end.0, oldest);
         match self.shipper.offer(segment) {
-            Offer::Taken => Ok(()),
+            Offer::Taken => {
+                self.taken = Some(end);
+                Ok(())
+            }
             Offer::Full => {
                 self.dropped.get_or_insert(first_op);
                 Ok(())
@@ -151,12 +157,22 @@ impl Collector {
         self.dropped
     }
 
+    /// Lets go of what comes from this op on, as if there were no room for it; gives the first op that was let go.
+    pub fn drop_from(&mut self, op: u64) -> u64 {
+        *self.dropped.get_or_insert(op)
+    }
+
+    /// The prepare before the first that found no room, if that was taken in this session.
+    pub fn taken_before(&self, dropped_op: u64) -> Option<PrepareId> {
+        self.taken.filter(|(op, _)| op.checked_add(1) == Some(dropped_op))
+    }
+
     /// Begins anew, under a new run: another segment of the same ops must not meet an older one under its name.
     ///
     /// # Errors
     /// When the system gives no random bytes.
     pub fn begin_anew(&mut self) -> Result<()> {
-        (self.dropped, self.oldest, self.builder) = (None, None, SegmentBuilder::default());
+        (self.taken, self.dropped, self.oldest, self.builder) = (None, None, None, SegmentBuilder::default());
         self.run = self.repository.new_run()?;
         Ok(())
     }

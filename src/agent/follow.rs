@@ -19,6 +19,7 @@ use crate::source::file::ReadOptions;
 use crate::source::log::{LogSource, Loss, Polled};
 use crate::source::pace::Pace;
 use crate::source::tail::Tail;
+use crate::tier::tigerbeetle::join::checkpoint_end;
 use crate::units::now_ns;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -60,10 +61,15 @@ pub struct Follower {
     pub timeline: u32,
     /// Set when the log has joined what is stored.
     pub ready: Arc<AtomicBool>,
+    /// The file that was joined.
+    pub file: Option<FileIdentity>,
 }
 
-/// Which file it is, whatever its name.
-fn identity(path: &Path) -> Option<(u64, u64)> {
+/// Which file it is, whatever its name: device and inode.
+pub type FileIdentity = (u64, u64);
+
+/// Which file has this name now; `None` if none has, or nobody can tell.
+pub fn identity(path: &Path) -> Option<FileIdentity> {
     std::fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()))
 }
 
@@ -84,39 +90,39 @@ impl Follower {
         for note in source.notes() {
             tracing::info!("{note}");
         }
-        let file = identity(&self.data_file);
         let (mut pace, mut failing): (Pace, Option<Instant>) = (Pace::new(self.plan.poll_idle_max), None);
-        let (mut looked, mut identified) = (Instant::now(), Instant::now());
+        let (mut looked, mut identified) = (Instant::now(), None);
         loop {
-            let pause = match self.turn(&mut *source, &mut pace) {
+            if identified.is_none_or(|at: Instant| at.elapsed() >= IDENTITY_INTERVAL) {
+                identified = Some(Instant::now());
+                if self.is_another_file() {
+                    return self.end(Ended::Rejoin("the data file is another one than before".into()));
+                }
+            }
+            let looks = looked.elapsed() >= REPLACED_INTERVAL;
+            if looks {
+                looked = Instant::now();
+            }
+            let pause = match self.turn(&mut *source, &mut pace, looks) {
                 Ok(Ok(pause)) => {
                     failing = None;
                     pause
                 }
                 Ok(Err(ended)) => return self.end(ended),
-                Err(error) if error.kind == Kind::Bug || failing.is_some_and(|since| since.elapsed() > FAILED_MAX) => return Err(error),
+                Err(error) if error.kind == Kind::Bug || failing.is_some_and(|since| since.elapsed() > FAILED_MAX) => {
+                    // What was read is good.
+                    let _ = self.collector.flush();
+                    return Err(error);
+                }
                 Err(error) => {
                     if failing.is_none() {
                         tracing::warn!("{error}; trying again");
                     }
                     failing.get_or_insert_with(Instant::now);
+                    self.board.turned();
                     FAILED_PAUSE
                 }
             };
-            if looked.elapsed() >= REPLACED_INTERVAL {
-                looked = Instant::now();
-                if let Some(loss) = source.replaced()?
-                    && let Some(ended) = self.meet(loss, "a view change replaced the last prepares", &mut *source)?
-                {
-                    return self.end(ended);
-                }
-            }
-            if identified.elapsed() >= IDENTITY_INTERVAL {
-                identified = Instant::now();
-                if identity(&self.data_file) != file {
-                    return self.end(Ended::Rejoin("the data file is another one than before".into()));
-                }
-            }
             let pause = self.collector.due_in().map_or(pause, |due| due.min(pause));
             if stop.wait(pause) {
                 return self.end(Ended::Stopped);
@@ -124,13 +130,18 @@ impl Follower {
         }
     }
 
+    /// Whether another file has the data file's name now. A name that nothing has says nothing: the replica may still write to the file that had it.
+    fn is_another_file(&self) -> bool {
+        identity(&self.data_file).is_some_and(|now| self.file != Some(now))
+    }
+
     fn end(&mut self, ended: Ended) -> Result<Ended> {
         self.collector.flush()?;
         Ok(ended)
     }
 
-    /// One poll and what follows from it; how long to pause then, or why it is over.
-    fn turn(&mut self, source: &mut dyn LogSource, pace: &mut Pace) -> Result<std::result::Result<Duration, Ended>> {
+    /// One poll and what follows from it, and with `looks` a look at the last prepares; how long to pause then, or why it is over.
+    fn turn(&mut self, source: &mut dyn LogSource, pace: &mut Pace, looks: bool) -> Result<std::result::Result<Duration, Ended>> {
         let (collector, mut other) = (&mut self.collector, false);
         let polled = source.poll(&mut |prepare| {
             if collector.take(prepare)?.is_err() {
@@ -142,8 +153,9 @@ impl Follower {
         if other {
             return Ok(Err(Ended::Rejoin("the log goes on otherwise than what is stored".into())));
         }
-        let polled = polled?;
+        // What has been read is due whether there is more or not.
         self.collector.flush_if_due()?;
+        let polled = polled?;
         if self.collector.has_joined() {
             self.ready.store(true, Ordering::Release);
         }
@@ -158,10 +170,19 @@ impl Follower {
         {
             return Ok(Err(ended));
         }
-        if let Some(first_op) = self.collector.dropped()
-            && self.has_room()
+        if looks
+            && let Some(loss) = source.replaced()?
+            && let Some(ended) = self.meet(loss, "a view change replaced the last prepares", source)?
         {
-            self.take_up_again(first_op, "the store was away for longer than memory and spool could hold the log", source)?;
+            return Ok(Err(ended));
+        }
+        if let Some(first_op) = self.collector.dropped()
+            && (looks || self.board.is_leading())
+            && self.may_take_up()?
+            && let Some(ended) =
+                self.take_up_again(first_op, "the store was away for longer than memory and spool could hold the log", source)?
+        {
+            return Ok(Err(ended));
         }
         Ok(Ok(pace.after(any)))
     }
@@ -172,7 +193,10 @@ impl Follower {
             Loss::Replaced { restart: Some((op, checksum)) } if op >= source.commit_known_op() && self.collector.has_joined() => {
                 tracing::info!("the log is read again behind op {op}: {reason}");
                 self.collector.flush()?;
-                self.collector.begin_anew()?;
+                // What found no room before that stays lost until there is room again.
+                if self.collector.dropped().is_none_or(|first_op| first_op > op) {
+                    self.collector.begin_anew()?;
+                }
                 source.restart(op, checksum);
                 Ok(None)
             }
@@ -180,35 +204,50 @@ impl Follower {
             Loss::Wrapped { .. } if !self.collector.has_joined() => Ok(Some(Ended::Rejoin(reason.to_owned()))),
             Loss::Wrapped { .. } => {
                 self.collector.flush()?;
-                let first_op = self.collector.dropped().unwrap_or(source.op().saturating_add(1));
-                self.take_up_again(first_op, reason, source)?;
+                // One gap, which ends when there is room again, and not one for each time that the ring wraps until then.
+                let at_once = self.collector.dropped().is_none() && self.board.is_leading();
+                let first_op = self.collector.drop_from(source.op().saturating_add(1));
+                if at_once || self.may_take_up()? {
+                    return self.take_up_again(first_op, reason, source);
+                }
+                let (op, checksum) = self.checkpoint()?;
+                source.restart(op, checksum);
                 Ok(None)
             }
         }
     }
 
-    /// Whether the shipper has room again: half of its memory, and a store that answers.
-    fn has_room(&self) -> bool {
+    /// Whether the log may be taken up again: the shipper has half of its memory free, and the store answers or, while another agent leads, that one has stored
+    /// what would be missing.
+    fn may_take_up(&self) -> Result<bool> {
         let counters = self.shipper.counters();
         let memory_free = counters.waiting.memory_bytes < self.plan.memory_bytes / 2;
         if self.board.is_leading() {
-            counters.unreachable_for.is_none() && memory_free && counters.waiting.spool_bytes == 0
-        } else {
-            memory_free
+            return Ok(counters.unreachable_for.is_none() && memory_free && counters.waiting.spool_bytes == 0);
         }
+        Ok(memory_free && self.checkpoint()?.0 <= self.board.status().durable_op)
     }
 
-    /// Takes the log up again behind the replica's newest checkpoint; what lies before it, from `first_op` on, is a gap.
-    fn take_up_again(&mut self, first_op: u64, reason: &str, source: &mut dyn LogSource) -> Result<()> {
+    /// The replica's newest checkpoint. Within the interval that it begins the ring holds everything.
+    fn checkpoint(&self) -> Result<PrepareId> {
         let superblock = Walk::open(&self.data_file, ReadOptions::default())?.superblock()?;
-        let checkpoint = superblock.checkpoint().header();
-        // Within the interval that the checkpoint begins the ring holds everything, so nothing need be lost.
-        let (op, checksum) = (checkpoint.op(), checkpoint.checksum());
+        Ok(checkpoint_end(&superblock))
+    }
+
+    /// Takes the log up again where nothing need be lost, or behind the replica's newest checkpoint; what lies before that, from `first_op` on, is a gap, unless
+    /// another agent has stored it.
+    fn take_up_again(&mut self, first_op: u64, reason: &str, source: &mut dyn LogSource) -> Result<Option<Ended>> {
+        let (op, checksum) = self.checkpoint()?;
+        if self.is_another_file() {
+            return Ok(Some(Ended::Rejoin("the data file is another one than before".into())));
+        }
+        let after = self.collector.taken_before(first_op).filter(|taken| taken.0 >= op).unwrap_or((op, checksum));
+        let first_op = first_op.max(self.board.status().durable_op.saturating_add(1));
         if first_op <= op {
             self.board.gap(Gap { timeline: self.timeline, first_op, last_op: op, noticed_ns: now_ns(), reason: reason.to_owned() });
         }
         self.collector.begin_anew()?;
-        source.restart(op, checksum);
-        Ok(())
+        source.restart(after.0, after.1);
+        Ok(None)
     }
 }

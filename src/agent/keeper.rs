@@ -18,6 +18,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+/// The longest pause between two looks until the log has joined: at a start every moment counts.
+const START_PAUSE: Duration = Duration::from_millis(250);
+/// So many ops before the end of what the leader has stored are kept: a view change may still replace them, and names do not tell whether the leader has got to
+/// store what they were replaced by.
+const UNSETTLED_OPS: u64 = 64;
+
 /// Looks at the lease, and holds it when it can.
 pub struct Keeper {
     repository: Arc<Repository>,
@@ -63,16 +69,15 @@ impl Keeper {
         }
     }
 
-    /// Keeps or watches the lease until it is asked to stop; then gives it up with `release`.
+    /// Keeps or watches the lease until it is asked to stop; gives it up then.
     pub fn run(&mut self, stop: &Stop) {
         loop {
             let turned = self.turn();
             let trouble = turned.err().map(|error| format!("the lease cannot be looked at: {error}"));
             self.board.alert(Topic::Lease, trouble);
-            // Until the log has joined, look more often: at a start every second counts.
-            let pause = if self.ready.load(Ordering::Acquire) { self.plan.heartbeat } else { self.plan.heartbeat / 8 };
+            let pause = if self.ready.load(Ordering::Acquire) { self.plan.heartbeat } else { START_PAUSE.min(self.plan.heartbeat / 8) };
             if stop.wait(pause) {
-                return;
+                return self.release();
             }
         }
     }
@@ -141,12 +146,12 @@ impl Keeper {
         Ok(())
     }
 
-    /// Lets go of what the leader has stored.
+    /// Lets go of what the leader has stored. What lies behind a hole in that is not counted.
     fn follow_leader(&self) -> Result<()> {
         let durable_op = self.board.status().durable_op;
         let reach = LogIndex::list(&self.repository, &Lineage::only(self.timeline), durable_op)?.reach(durable_op);
+        self.shipper.forget_through(self.timeline, reach.saturating_sub(UNSETTLED_OPS));
         if reach > durable_op {
-            self.shipper.forget_through(reach);
             self.board.durable(reach, 0);
         }
         Ok(())

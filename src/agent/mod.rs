@@ -36,7 +36,10 @@ use session::Agent;
 use signals::Stop;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
+/// Between two sessions.
+const SESSION_PAUSE: Duration = Duration::from_millis(50);
 /// Where an agent keeps what it knows itself by.
 const TOKEN_FILE: &str = "agent-id";
 
@@ -82,7 +85,8 @@ fn sessions(agent: &Agent, stop: &Stop) -> Result<()> {
             Ended::Rejoin(reason) => tracing::warn!("{reason}: looking anew where the log joins"),
         }
         agent.board.change(|status| status.state = status::AgentState::Starting);
-        if stop.is_asked() {
+        // Never one session after the other without a rest.
+        if stop.wait(SESSION_PAUSE) {
             return Ok(());
         }
     }

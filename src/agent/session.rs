@@ -9,10 +9,10 @@
 //! joins anew; what waits to be shipped goes to the spool in between.
 
 use super::board::{Board, Topic};
-use super::bulk::Bulk;
+use super::bulk::{Bulk, record_gaps};
 use super::check::Checked;
 use super::collector::Collector;
-use super::follow::{Ended, Follower};
+use super::follow::{Ended, FileIdentity, Follower, identity};
 use super::keeper::{Holder, Keeper};
 use super::shipper::{Event, Hooks, ShipOptions, Shipper};
 use super::signals::Stop;
@@ -22,19 +22,24 @@ use crate::config::Plan;
 use crate::error::{Error, Kind, Result};
 use crate::ledger::superblock::SuperBlock;
 use crate::repository::gap::Gap;
-use crate::repository::log::PrepareId;
-use crate::repository::name::TIMELINE_FIRST;
+use crate::repository::Repository;
+use crate::repository::log::{LogIndex, PrepareId};
+use crate::repository::name::{SegmentName, TIMELINE_FIRST};
 use crate::repository::timeline::Lineage;
 use crate::source::file::ReadOptions;
 use crate::tier::tigerbeetle::join::{Joined, checkpoint_end, join_file};
 use crate::units::now_ns;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Pause before what could not be joined is tried again.
 const JOIN_PAUSE: Duration = Duration::from_millis(500);
+/// How long draining may take where another session follows.
+const REJOIN_DRAIN: Duration = Duration::from_secs(5);
+/// How long the end of the agent waits for the lease to be given up.
+const RELEASE_GRACE: Duration = Duration::from_secs(3);
 
 /// What a session is made of, and outlives it.
 pub struct Agent {
@@ -61,6 +66,15 @@ struct Start {
     gap: Option<Gap>,
     /// Why a checkpoint is wanted at once.
     wanted: Option<String>,
+    /// What the repository knows of this history.
+    known: Known,
+}
+
+/// What the repository knows of a history.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Known {
+    gaps: Vec<Gap>,
+    checkpoint: Option<CheckpointStatus>,
 }
 
 impl Agent {
@@ -69,31 +83,37 @@ impl Agent {
     /// # Errors
     /// What no further session would mend: the data file or the repository is not what it must be.
     pub fn session(&self, stop: &Stop) -> Result<Ended> {
+        let file = identity(&self.plan.data_file);
         let folder = self.plan.state_directory.join("spool");
         let spool = Spool::open(&self.checked.repository, &folder, self.plan.log.spool_bytes)?;
         let Some(start) = self.join(&spool, stop)? else { return Ok(Ended::Stopped) };
-        self.begin(&start)?;
-        let shipper = Arc::new(self.shipper(spool, start.lineage.timeline())?);
+        self.begin(&start, &spool);
+        let shipper = Arc::new(self.shipper(spool, &start)?);
         self.board.watch(&shipper);
         let ready = Arc::new(AtomicBool::new(false));
         let session_stop = Stop::default();
         let keeper = self.start_keeper(&shipper, start.lineage.timeline(), &ready, &session_stop)?;
-        let bulk = self.start_bulk(&start, &session_stop)?;
-        let followed = self.follow(&start, &shipper, ready, stop, &session_stop);
+        self.start_bulk(&start, &session_stop)?;
+        let followed = self.follow((&start, file), &shipper, ready, stop);
+        self.board.rests();
         self.board.change(|status| status.state = AgentState::Stopping);
-        let drained = shipper.drain(self.plan.process.shutdown);
+        let ends = !matches!(followed, Ok(Ended::Rejoin(_)));
+        // The log goes on meanwhile, and what is in the spool then is shipped by the next session.
+        let drained = shipper.drain(if ends { self.plan.process.shutdown } else { self.plan.process.shutdown.min(REJOIN_DRAIN) });
         tracing::info!("{} segments wait in the spool, {} threads are still in a request", drained.spool_segments, drained.threads_left);
         if !drained.lost.is_empty() {
             tracing::warn!("{} segments could be kept nowhere; the next start reads them again", drained.lost.len());
         }
         self.board.unwatch(&shipper);
-        session_stop.ask();
-        if let Ok(mut keeper) = keeper.join() {
-            keeper.release();
+        if self.board.is_leading() && shipper.counters().unreachable_for.is_none() {
+            record_gaps(&self.checked.repository, &self.board);
         }
-        if matches!(followed, Ok(Ended::Rejoin(_))) {
-            // A checkpoint of the old history must not run on beside the new session.
-            let _ = bulk.join();
+        // A checkpoint that runs is given up: it promises nothing any more.
+        session_stop.ask();
+        let began = Instant::now();
+        // The next session takes the lease itself, so that of this one must be over; the end of the process ends it, too.
+        while !keeper.is_finished() && !(ends && began.elapsed() >= RELEASE_GRACE) {
+            std::thread::sleep(Duration::from_millis(5));
         }
         followed
     }
@@ -109,7 +129,6 @@ impl Agent {
                 Err(error) if error.kind == Kind::TryAgain => self.board.alert(Topic::Join, Some(error.message)),
                 Err(error) => return Err(error),
             }
-            self.board.turned();
             if stop.wait(JOIN_PAUSE) {
                 return Ok(None);
             }
@@ -120,29 +139,30 @@ impl Agent {
         let repository = &self.checked.repository;
         let (superblock, joined) = join_file(repository, Some(spool.repository()), &self.plan.data_file, ReadOptions::default())?;
         self.check_replicas(&superblock)?;
-        let lineage = |timeline| repository.timelines().and_then(|timelines| Lineage::of(&timelines, timeline));
-        let behind_checkpoint = |timeline: u32, durable_op: u64, wanted: &str| -> Result<Start> {
-            let after = checkpoint_end(&superblock);
-            Ok(Start { lineage: lineage(timeline)?, after, stored: None, durable_op, gap: None, wanted: Some(wanted.to_owned()) })
+        let timelines = repository.timelines()?;
+        let start = |timeline: u32, after: PrepareId| -> Result<Start> {
+            let lineage = Lineage::of(&timelines, timeline)?;
+            let known = self.known(&lineage)?;
+            Ok(Start { lineage, after, stored: None, durable_op: after.0, gap: None, wanted: None, known })
         };
-        Ok(match joined {
-            Joined::Empty => behind_checkpoint(TIMELINE_FIRST, checkpoint_end(&superblock).0, "nothing is stored yet")?,
-            Joined::Continues { timeline, after } => {
-                Start { lineage: lineage(timeline)?, after, stored: None, durable_op: after.0, gap: None, wanted: None }
-            }
+        let behind_checkpoint = checkpoint_end(&superblock);
+        let mut start = match joined {
+            Joined::Empty => Start { wanted: Some("nothing is stored yet".to_owned()), ..start(TIMELINE_FIRST, behind_checkpoint)? },
+            Joined::Continues { timeline, after } => start(timeline, after)?,
             Joined::Behind { timeline, after, stored } => {
-                Start { lineage: lineage(timeline)?, after, stored: Some(stored), durable_op: stored.0, gap: None, wanted: None }
+                check_whole(&[repository, spool.repository()], timeline, after.0, stored.0)?;
+                Start { stored: Some(stored), durable_op: stored.0, ..start(timeline, after)? }
             }
             Joined::Gap { timeline, stored_op } => {
-                let mut start = behind_checkpoint(timeline, stored_op, "a gap")?;
-                start.gap = Some(Gap {
+                let gap = Gap {
                     timeline,
                     first_op: stored_op.saturating_add(1),
-                    last_op: start.after.0,
+                    last_op: behind_checkpoint.0,
                     noticed_ns: now_ns(),
                     reason: "the ring was overwritten before an agent read it".into(),
-                });
-                start
+                };
+                let wanted = Some("a gap".to_owned());
+                Start { durable_op: stored_op, gap: Some(gap), wanted, ..start(timeline, behind_checkpoint)? }
             }
             Joined::Branches(branch) => {
                 if !repository.begin_timeline(&branch)? {
@@ -151,7 +171,25 @@ impl Agent {
                 tracing::warn!("timeline {} begins: {}", branch.timeline, branch.reason);
                 return Err(Error::try_again(format!("timeline {} has begun: joining it", branch.timeline)));
             }
-        })
+        };
+        repository.bind_cluster(self.checked.cluster)?;
+        // What is in the spool is durable when the store has it.
+        let timeline = start.lineage.timeline();
+        if let Some(first) = spool.found().iter().find(|found| found.name.timeline == timeline) {
+            start.durable_op = start.durable_op.min(first.name.first_op.saturating_sub(1));
+        }
+        Ok(start)
+    }
+
+    fn known(&self, lineage: &Lineage) -> Result<Known> {
+        let repository = &self.checked.repository;
+        let (mut gaps, damaged) = repository.gaps()?;
+        for name in damaged {
+            tracing::warn!("{name}: the record of a gap is damaged; `amber verify` says more");
+        }
+        gaps.retain(|gap| lineage.holds(gap.timeline, gap.first_op));
+        let newest = repository.newest_checkpoint_of(lineage)?.best;
+        Ok(Known { gaps, checkpoint: newest.map(|(_, summary)| CheckpointStatus::of(&summary)) })
     }
 
     /// A fork of another size would be taken for the cluster.
@@ -170,23 +208,14 @@ impl Agent {
     }
 
     /// Puts on the board what the session begins with.
-    fn begin(&self, start: &Start) -> Result<()> {
-        let repository = &self.checked.repository;
-        repository.bind_cluster(self.checked.cluster)?;
+    fn begin(&self, start: &Start, spool: &Spool) {
         let timeline = start.lineage.timeline();
-        self.board.begin(timeline, start.durable_op);
-        let (gaps, damaged) = repository.gaps()?;
-        for name in damaged {
-            tracing::warn!("{name}: the record of a gap is damaged; `amber verify` says more");
+        self.board.begin(timeline, start.durable_op, start.after.0);
+        for found in spool.found().iter().filter(|found| found.name.timeline == timeline) {
+            self.board.offered(found.name.last_op, Instant::now());
         }
-        self.board.known_gaps(&gaps.into_iter().filter(|gap| start.lineage.holds(gap.timeline, gap.first_op)).collect::<Vec<_>>());
-        let newest = repository.newest_checkpoint_of(&start.lineage)?.best;
-        let last = newest.map(|(_, summary)| CheckpointStatus {
-            op: summary.checkpoint_op,
-            timeline: summary.timeline,
-            ended_ns: summary.ended_ns,
-        });
-        self.board.change(|status| status.last_checkpoint = last);
+        self.board.known_gaps(&start.known.gaps);
+        self.board.change(|status| status.last_checkpoint = start.known.checkpoint.clone());
         if let Some(gap) = start.gap.clone() {
             self.board.gap(gap);
         }
@@ -194,11 +223,13 @@ impl Agent {
             self.board.want_checkpoint(wanted.clone());
         }
         tracing::info!("following timeline {timeline} behind op {}; durable up to op {}", start.after.0, start.durable_op);
-        Ok(())
     }
 
-    fn shipper(&self, spool: Spool, timeline: u32) -> Result<Shipper> {
-        let log = &self.plan.log;
+    fn shipper(&self, spool: Spool, start: &Start) -> Result<Shipper> {
+        let (log, timeline) = (&self.plan.log, start.lineage.timeline());
+        // What was found damaged before the log was joined is read again as far as it lies behind the place where it joins.
+        let (after_op, started) = (start.after.0, Arc::new(AtomicBool::new(false)));
+        let is_started = Arc::clone(&started);
         let options =
             ShipOptions { memory_bytes: log.memory_bytes, spool_after: log.spool_after, uploads: log.uploads, ..ShipOptions::default() };
         let (board, leading) = (Arc::clone(&self.board), Arc::clone(&self.board));
@@ -209,32 +240,46 @@ impl Agent {
                     board.durable(durable.last.op, durable.last.timestamp_ns);
                 }
             }
-            Event::Damaged(damaged) => tracing::error!("{}: {}", damaged.name.object(), damaged.reason),
+            Event::Damaged(damaged) => {
+                let SegmentName { first_op, mut last_op, .. } = damaged.name;
+                tracing::error!("{}: {}", damaged.name.object(), damaged.reason);
+                if !is_started.load(Ordering::Acquire) {
+                    last_op = last_op.min(after_op);
+                }
+                if damaged.name.timeline == timeline && first_op <= last_op {
+                    board.gap(Gap { timeline, first_op, last_op, noticed_ns: now_ns(), reason: damaged.reason });
+                }
+            }
             Event::Alert(text) => tracing::warn!("{text}"),
         };
         let hooks = Hooks { may_ship: Box::new(move || leading.is_leading()), observe: Box::new(observe) };
-        Shipper::start(Arc::clone(&self.checked.repository), Some(spool), options, hooks)
+        let shipper = Shipper::start(Arc::clone(&self.checked.repository), Some(spool), options, hooks)?;
+        started.store(true, Ordering::Release);
+        Ok(shipper)
     }
 
-    fn start_keeper(&self, shipper: &Arc<Shipper>, timeline: u32, ready: &Arc<AtomicBool>, stop: &Stop) -> Result<JoinHandle<Keeper>> {
+    fn start_keeper(&self, shipper: &Arc<Shipper>, timeline: u32, ready: &Arc<AtomicBool>, stop: &Stop) -> Result<JoinHandle<()>> {
         let stop = stop.clone();
         let parts = (self.plan.lease.clone(), timeline, self.holder.clone());
         let mut keeper = Keeper::new(&self.checked.repository, shipper, &self.board, parts, ready);
-        spawn("amber-lease", move || {
-            keeper.run(&stop);
-            keeper
-        })
+        spawn("amber-lease", move || keeper.run(&stop))
     }
 
-    fn start_bulk(&self, start: &Start, stop: &Stop) -> Result<JoinHandle<()>> {
+    fn start_bulk(&self, start: &Start, stop: &Stop) -> Result<()> {
         let stop = stop.clone();
         let place = (self.plan.data_file.clone(), start.lineage.clone());
         let plan = (self.plan.checkpoint.clone(), self.plan.log.merge_after_segments);
         let mut bulk = Bulk::new(&self.checked.repository, &self.board, place, plan);
-        spawn("amber-bulk", move || bulk.run(&stop))
+        spawn("amber-bulk", move || bulk.run(&stop)).map(|_| ())
     }
 
-    fn follow(&self, start: &Start, shipper: &Arc<Shipper>, ready: Arc<AtomicBool>, stop: &Stop, session_stop: &Stop) -> Result<Ended> {
+    fn follow(
+        &self,
+        (start, file): (&Start, Option<FileIdentity>),
+        shipper: &Arc<Shipper>,
+        ready: Arc<AtomicBool>,
+        stop: &Stop,
+    ) -> Result<Ended> {
         let log = &self.plan.log;
         let timeline = start.lineage.timeline();
         let run = self.checked.repository.new_run()?;
@@ -251,12 +296,30 @@ impl Agent {
             board: Arc::clone(&self.board),
             timeline,
             ready,
+            file,
         };
-        let followed = follower.run(start.after, stop);
-        if followed.is_err() {
-            session_stop.ask();
+        follower.run(start.after, stop)
+    }
+}
+
+/// A replica that is behind what is stored does not read what is there already. So it must be there: segments behind a hole may be what an agent that was killed
+/// left.
+fn check_whole(repositories: &[&Repository], timeline: u32, after_op: u64, stored_op: u64) -> Result<()> {
+    let mut reach_op = after_op;
+    loop {
+        let before_op = reach_op;
+        for repository in repositories {
+            reach_op = reach_op.max(LogIndex::list(repository, &Lineage::only(timeline), reach_op)?.reach(reach_op));
         }
-        followed
+        if reach_op >= stored_op {
+            return Ok(());
+        }
+        if reach_op == before_op {
+            return Err(Error::try_again(format!(
+                "op {} is not stored, what comes after it is, and the replica has not come so far yet: waiting for it",
+                reach_op.saturating_add(1)
+            )));
+        }
     }
 }
 

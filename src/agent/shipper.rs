@@ -190,9 +190,9 @@ impl Shipper {
         }
     }
 
-    /// Lets go of what waits and ends at or before `op`: another agent has stored it.
-    pub fn forget_through(&self, op: u64) {
-        self.shared.forget_through(op);
+    /// Lets go of what waits of a timeline and ends at or before `op`: another agent has stored it.
+    pub fn forget_through(&self, timeline: u32, op: u64) {
+        self.shared.forget_through(timeline, op);
     }
 
     /// The last segment that is durable with everything before it since the start, and the last prepare in it.
@@ -210,7 +210,8 @@ impl Shipper {
             spool_free_bytes,
             shipped_segments: state.shipped_segments,
             shipped_bytes: state.shipped_bytes,
-            unreachable_for: state.failing_since.map(|since| since.elapsed()),
+            // Where nothing waits, nothing is tried: nobody knows.
+            unreachable_for: state.failing_since.filter(|_| !state.backlog.is_empty()).map(|since| since.elapsed()),
             last_error: state.last_error.clone(),
             alerts: state.alerts.iter().flatten().cloned().collect(),
         }

@@ -291,10 +291,10 @@ impl Shared {
     }
 
     /// Lets go of what another agent has stored.
-    pub fn forget_through(&self, op: u64) {
+    pub fn forget_through(&self, timeline: u32, op: u64) {
         let order = lock(&self.order);
         let mut state = lock(&self.state);
-        let (spooled, durable) = state.backlog.forget_through(op);
+        let (spooled, durable) = state.backlog.forget_through(timeline, op);
         self.tell_durable(state, durable);
         drop(order);
         for (name, stored_bytes) in spooled {

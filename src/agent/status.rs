@@ -5,6 +5,7 @@
 //! that programs of two releases understand each other.
 
 use crate::error::{Error, Result};
+use crate::repository::manifest::Summary;
 use serde::{Deserialize, Serialize};
 use std::fs::{File, Permissions};
 use std::io::{ErrorKind, Write};
@@ -88,6 +89,13 @@ pub struct CheckpointStatus {
     pub timeline: u32,
     /// When it was whole, in nanoseconds since the epoch.
     pub ended_ns: u64,
+}
+
+impl CheckpointStatus {
+    /// That of a backup.
+    pub fn of(summary: &Summary) -> CheckpointStatus {
+        CheckpointStatus { op: summary.checkpoint_op, timeline: summary.timeline, ended_ns: summary.ended_ns }
+    }
 }
 
 /// The agent's status. Times are nanoseconds since the epoch, by the agent's clock unless they belong to an op.

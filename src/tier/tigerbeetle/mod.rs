@@ -97,8 +97,14 @@ pub fn backup_on(
         }
     })?;
     repository.bind_cluster(manifest.superblock.cluster())?;
+    check_wanted(progress)?;
     let stored = repository.promise(&name, &manifest)?;
     Ok(Backup { name, summary: manifest.summary, manifest_bytes: stored.size_bytes, notes })
+}
+
+/// Ends work that nobody wants any more.
+fn check_wanted(progress: &dyn Progress) -> Result<()> {
+    if progress.is_given_up() { Err(Error::try_again("the backup was given up before its end")) } else { Ok(()) }
 }
 
 /// Captures and stores everything but the manifest that will promise it.

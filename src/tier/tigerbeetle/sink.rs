@@ -130,6 +130,7 @@ impl BlockSink for PackSink<'_> {
     fn block(&mut self, reference: BlockReference, block: CheckedBlock) -> Result<()> {
         self.bytes_taken += block.as_ref().len() as u64;
         self.progress.position(self.bytes_taken);
+        super::check_wanted(self.progress)?;
         self.packs.block(reference, block)
     }
 
