@@ -53,6 +53,7 @@ struct Facts {
 pub struct Board {
     facts: Mutex<Facts>,
     leading: AtomicBool,
+    yields: AtomicBool,
 }
 
 impl Board {
@@ -114,6 +115,17 @@ impl Board {
     pub fn lead(&self, leading: bool, lease: Option<LeaseStatus>) {
         self.leading.store(leading, Ordering::Release);
         lock(&self.facts).status.lease = lease;
+    }
+
+    /// Asks for the lease to be laid down, because another agent may have what this one has not.
+    pub fn yield_lease(&self) {
+        self.leading.store(false, Ordering::Release);
+        self.yields.store(true, Ordering::Release);
+    }
+
+    /// Whether that was asked for since the last time.
+    pub fn take_yield(&self) -> bool {
+        self.yields.swap(false, Ordering::AcqRel)
     }
 
     /// The follower is alive.

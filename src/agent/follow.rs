@@ -61,6 +61,8 @@ pub struct Follower {
     pub timeline: u32,
     /// Set when the log has joined what is stored.
     pub ready: Arc<AtomicBool>,
+    /// The cluster has only this replica, so nobody else can have read what this agent has not.
+    pub alone: bool,
     /// The file that was joined.
     pub file: Option<FileIdentity>,
 }
@@ -205,7 +207,10 @@ impl Follower {
             Loss::Wrapped { .. } => {
                 self.collector.flush()?;
                 // One gap, which ends when there is room again, and not one for each time that the ring wraps until then.
-                let at_once = self.collector.dropped().is_none() && self.board.is_leading();
+                let at_once = self.collector.dropped().is_none() && self.board.is_leading() && self.alone;
+                if self.board.is_leading() && !self.alone {
+                    self.board.yield_lease();
+                }
                 let first_op = self.collector.drop_from(source.op().saturating_add(1));
                 if at_once || self.may_take_up()? {
                     return self.take_up_again(first_op, reason, source);

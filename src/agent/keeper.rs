@@ -3,6 +3,10 @@
 //! Flow: [`Keeper::run`] beats while this agent leads, and otherwise watches the beats of the one that does; when it sees no new one for the time-out, by
 //! its own monotonic clock, it takes the lease. While it stands by it also learns how far the leader has come, so that what this agent has collected is let go; what
 //! is left when it takes over is what the leader did not get to, and is shipped at once.
+//!
+//! A leader may beat and yet not get on, because its replica is down while the cluster goes on: an agent that has held log for the time-out while nothing
+//! more was stored takes the lease, too. And a leader whose replica's ring was overwritten before it was read lays the lease down, because another agent may have
+//! read what it has not; if nobody takes it, it does so again.
 
 use super::board::{Board, Topic};
 use super::shipper::Shipper;
@@ -36,6 +40,10 @@ pub struct Keeper {
     ready: Arc<AtomicBool>,
     lease: Option<Lease>,
     watched: Option<(Seen, Instant)>,
+    /// What was stored when this agent last saw that change, or had nothing more to store.
+    stalled: (u64, Instant),
+    /// Until then the lease is left to others.
+    rests_until: Option<Instant>,
 }
 
 /// How this agent calls itself.
@@ -66,6 +74,8 @@ impl Keeper {
             ready: Arc::clone(ready),
             lease: None,
             watched: None,
+            stalled: (0, Instant::now()),
+            rests_until: None,
         }
     }
 
@@ -97,6 +107,11 @@ impl Keeper {
     /// # Errors
     /// When the store cannot be asked. Whoever leads goes on: nobody else can take the lease either.
     pub fn turn(&mut self) -> Result<()> {
+        if self.board.take_yield() && self.lease.is_some() {
+            tracing::warn!("the lease is laid down: another agent may have read what this one has not");
+            self.rests_until = Some(Instant::now() + 2 * self.plan.timeout);
+            self.release();
+        }
         if let Some(lease) = &mut self.lease {
             if lease.beat()? {
                 return Ok(());
@@ -107,12 +122,17 @@ impl Keeper {
         }
         let seen = self.repository.lease(self.timeline)?;
         let stood_still = self.stood_still(seen.as_ref());
-        if self.ready.load(Ordering::Acquire) {
+        let rests = self.rests_until.is_some_and(|until| Instant::now() < until);
+        if self.ready.load(Ordering::Acquire) && !rests {
             match &seen {
                 None => self.take(0)?,
                 // Our own, from before this process began: that one is dead, because two cannot share a state directory.
                 Some(seen) if seen.released || seen.token == self.holder.token => self.take(seen.fence)?,
                 Some(seen) if stood_still >= self.plan.timeout => self.take(seen.fence)?,
+                Some(seen) if self.leader_stalls() => {
+                    tracing::warn!("{} leads, but stores nothing of what this agent has read", seen.holder);
+                    self.take(seen.fence)?;
+                }
                 Some(_) => {}
             }
         }
@@ -133,6 +153,15 @@ impl Keeper {
                 Duration::ZERO
             }
         }
+    }
+
+    /// Whether nothing more has been stored for the time-out, though there is more.
+    fn leader_stalls(&mut self) -> bool {
+        let status = self.board.status();
+        if status.durable_op != self.stalled.0 || status.head_op <= status.durable_op {
+            self.stalled = (status.durable_op, Instant::now());
+        }
+        self.stalled.1.elapsed() >= self.plan.timeout
     }
 
     fn take(&mut self, after: u64) -> Result<()> {

@@ -21,8 +21,8 @@ use super::status::{AgentState, CheckpointStatus};
 use crate::config::Plan;
 use crate::error::{Error, Kind, Result};
 use crate::ledger::superblock::SuperBlock;
-use crate::repository::gap::Gap;
 use crate::repository::Repository;
+use crate::repository::gap::Gap;
 use crate::repository::log::{LogIndex, PrepareId};
 use crate::repository::name::{SegmentName, TIMELINE_FIRST};
 use crate::repository::timeline::Lineage;
@@ -296,6 +296,7 @@ impl Agent {
             board: Arc::clone(&self.board),
             timeline,
             ready,
+            alone: self.checked.replica_count == 1,
             file,
         };
         follower.run(start.after, stop)
