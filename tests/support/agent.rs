@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// What the tests' agents are configured with beside data file, state directory and repository.
-pub const QUICK: &str = "[checkpoint]\non_start = false\n[lease]\nheartbeat_ms = 500\ntimeout_ms = 3000\n";
+/// What the tests' agents are configured with beside data file, state directory and repository. A checkpoint about every second interval: some points are
+/// reached from it alone, others by a hop.
+pub const QUICK: &str =
+    "[checkpoint]\non_start = false\nreplay_budget_s = 100\nreplay_ops_per_s = 20\n[lease]\nheartbeat_ms = 500\ntimeout_ms = 3000\n";
 
 /// A configuration, and the agent that runs with it, if one does. Dropping it kills the agent.
 pub struct Agent {
