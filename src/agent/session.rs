@@ -21,8 +21,8 @@ use super::status::{AgentState, CheckpointStatus};
 use crate::config::Plan;
 use crate::error::{Error, Kind, Result};
 use crate::ledger::superblock::SuperBlock;
-use crate::repository::gap::Gap;
 use crate::repository::Repository;
+use crate::repository::gap::Gap;
 use crate::repository::log::{LogIndex, PrepareId};
 use crate::repository::name::{SegmentName, TIMELINE_FIRST};
 use crate::repository::timeline::Lineage;
@@ -327,3 +327,7 @@ fn spawn<T: Send + 'static>(name: &str, work: impl FnOnce() -> T + Send + 'stati
     let spawned = std::thread::Builder::new().name(name.to_owned()).spawn(work);
     spawned.map_err(|error| Error::try_again(format!("the system gives no more threads: {error}")))
 }
+
+#[cfg(test)]
+#[path = "tests/session.rs"]
+mod tests;
