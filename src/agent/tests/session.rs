@@ -95,18 +95,6 @@ fn a_replica_that_is_behind_waits_where_what_is_stored_has_a_hole() {
 }
 
 #[test]
-fn ops_that_the_ring_lost_before_the_session_are_a_gap() {
-    let folder = folder();
-    let agent = agent(folder.path(), 0);
-    let before = crate::ledger::sample::root_header(7);
-    put(&agent, &segments_after(&agent.checked.repository, &before, 1, 2));
-    let start = agent.try_join(&spool(&agent));
-    // Whether it is the same history shows in the transfers that the stored log made; the sample's ring holds the ops after 959 only.
-    assert!(start.as_ref().is_err_and(|error| error.message.contains("timeline 2 has begun")), "{start:?}");
-    assert_eq!(agent.try_join(&spool(&agent)).unwrap_err().kind, Kind::TryAgain, "it has not written an op yet");
-}
-
-#[test]
 fn a_cluster_of_another_size_is_refused() {
     let folder = folder();
     let agent = agent(folder.path(), LOG_OPS);
