@@ -177,3 +177,7 @@ impl Collector {
         Ok(())
     }
 }
+
+#[cfg(test)]
+#[path = "tests/collector.rs"]
+mod tests;

@@ -256,3 +256,7 @@ impl Follower {
         Ok(None)
     }
 }
+
+#[cfg(test)]
+#[path = "tests/follow.rs"]
+mod tests;

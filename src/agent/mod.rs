@@ -106,6 +106,9 @@ fn token(directory: &Path) -> Result<String> {
 }
 
 #[cfg(test)]
+#[path = "tests/bench.rs"]
+mod bench;
+#[cfg(test)]
 #[path = "tests/store_double.rs"]
 mod store_double;
 #[cfg(test)]

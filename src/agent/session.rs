@@ -328,3 +328,7 @@ fn spawn<T: Send + 'static>(name: &str, work: impl FnOnce() -> T + Send + 'stati
     let spawned = std::thread::Builder::new().name(name.to_owned()).spawn(work);
     spawned.map_err(|error| Error::try_again(format!("the system gives no more threads: {error}")))
 }
+
+#[cfg(test)]
+#[path = "tests/session.rs"]
+mod tests;

@@ -1,0 +1,93 @@
+//! What the tests of the agent's parts share: a repository, a board, a shipper that ships while the board leads, and a data file that grows.
+
+use super::board::Board;
+use super::collector::Collector;
+use super::shipper::{Event, Hooks, ShipOptions, Shipper};
+use super::store_double::WeatherStore;
+use crate::ledger::sample::SampleFile;
+use crate::repository::Repository;
+use crate::repository::name::{RunId, SEGMENTS, SegmentName};
+use crate::repository::segment::SealedSegment;
+use std::fs::OpenOptions;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tempfile::TempDir;
+
+pub const HOUR: Duration = Duration::from_secs(3600);
+
+pub struct Bench {
+    pub store: WeatherStore,
+    pub repository: Arc<Repository>,
+    pub board: Arc<Board>,
+    pub shipper: Arc<Shipper>,
+}
+
+impl Bench {
+    /// With room for so many sealed bytes.
+    pub fn new(memory_bytes: u64) -> Bench {
+        let (store, repository) = WeatherStore::with_repository();
+        let board = Arc::new(Board::default());
+        let shipper = shipper(&repository, &board, memory_bytes);
+        Bench { store, repository, board, shipper }
+    }
+
+    pub fn collector(&self, flush_bytes: u64, flush_interval: Duration) -> Collector {
+        Collector::new(&self.repository, &self.shipper, &self.board, (1, RunId(9)), (flush_bytes, flush_interval))
+    }
+
+    /// First and last op of each segment in the store.
+    pub fn stored(&self) -> Vec<(u64, u64)> {
+        segments_in(&self.repository)
+    }
+}
+
+pub fn segments_in(repository: &Repository) -> Vec<(u64, u64)> {
+    let listed = repository.list_all(SEGMENTS).unwrap();
+    let names = listed.iter().filter_map(|listed| SegmentName::parse(&listed.name));
+    names.map(|name| (name.first_op, name.last_op)).collect()
+}
+
+/// Stores segments, as another agent would.
+pub fn put(repository: &Repository, segments: &[SealedSegment]) {
+    for segment in segments {
+        segment.object.put(&**repository.store()).unwrap();
+    }
+}
+
+/// A shipper without a spool, as a session makes it.
+pub fn shipper(repository: &Arc<Repository>, board: &Arc<Board>, memory_bytes: u64) -> Arc<Shipper> {
+    let (told, leading) = (Arc::clone(board), Arc::clone(board));
+    let observe = move |event: Event| {
+        if let Event::Durable(durable) = event {
+            told.durable(durable.last.op, durable.last.timestamp_ns);
+        }
+    };
+    let hooks = Hooks { may_ship: Box::new(move || leading.is_leading()), observe: Box::new(observe) };
+    let retry = Duration::from_millis(5);
+    let options = ShipOptions { memory_bytes, spool_after: HOUR, uploads: 2, retry_first: retry, retry_max: retry };
+    Arc::new(Shipper::start(Arc::clone(repository), None, options, hooks).unwrap())
+}
+
+/// A data file that a test rewrites in place.
+pub struct DataFile {
+    pub folder: TempDir,
+}
+
+impl DataFile {
+    pub fn new(sample: &SampleFile) -> DataFile {
+        let data_file = DataFile { folder: tempfile::tempdir_in(crate::tier::sample::folder()).unwrap() };
+        crate::tier::sample::write_data_file(sample, &data_file.path()).unwrap();
+        data_file
+    }
+
+    pub fn path(&self) -> PathBuf {
+        self.folder.path().join("d")
+    }
+
+    pub fn lay_out(&self, sample: &SampleFile) {
+        let file = OpenOptions::new().write(true).open(self.path()).unwrap();
+        sample.pieces().iter().for_each(|(offset, bytes)| file.write_all_at(bytes, *offset).unwrap());
+    }
+}
