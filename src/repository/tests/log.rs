@@ -45,7 +45,7 @@ fn root() -> PrepareId {
 /// What the chain from `after` to `last_op` holds, as bytes.
 fn chain(repository: &Repository, lineage: &Lineage, after: PrepareId, last_op: Option<u64>) -> crate::error::Result<Vec<Vec<u8>>> {
     let index = LogIndex::list(repository, lineage, after.0 + 1)?;
-    let resolved = index.resolve(after, last_op)?;
+    let mut resolved = index.resolve(after, last_op)?;
     let (mut bytes, mut follow) = (Vec::new(), Chain::after(after.0, after.1));
     resolved.prepares(repository, 0, u64::MAX, &mut |prepare| {
         follow.accept(prepare.header()).unwrap();
