@@ -176,9 +176,10 @@ impl Timeline {
 
     fn log_lines(&self) -> Vec<String> {
         let runs = if self.runs.is_empty() { "no ops in the log".to_owned() } else { format!("{} in the log", runs_text(&self.runs)) };
-        let gaps = self.gaps.iter().map(|gap| {
-            format!("gap: ops {} to {}, noticed {}: {}", gap.first_op, gap.last_op, time_text(gap.noticed_ns), gap.reason)
-        });
+        let gaps = self
+            .gaps
+            .iter()
+            .map(|gap| format!("gap: ops {} to {}, noticed {}: {}", gap.first_op, gap.last_op, time_text(gap.noticed_ns), gap.reason));
         std::iter::once(runs).chain(gaps).collect()
     }
 
@@ -272,8 +273,7 @@ mod tests {
 
     #[test]
     fn one_timeline_is_a_table_and_its_log() {
-        let found =
-            Found { backups: vec![backup(1, "959")], timelines: vec![timeline(1, None, &[(960, 1500)])], failure: None };
+        let found = Found { backups: vec![backup(1, "959")], timelines: vec![timeline(1, None, &[(960, 1500)])], failure: None };
         let text = found.text();
         assert!(text.starts_with("checkpoint") && text.ends_with("ops 960 to 1500 in the log") && !text.contains("timeline 1"), "{text}");
         let many: Vec<(u64, u64)> = (0..9).map(|number| (number * 10, number * 10 + 1)).collect();

@@ -249,9 +249,9 @@ impl<'a> SegmentReader<'a> {
     /// [`Error::damaged`] when one does not.
     pub fn authenticate(&self) -> Result<()> {
         let count = self.object.frame_count();
-        (0..count).step_by(FRAMES_A_FETCH as usize).try_for_each(|first| {
-            self.object.frames(first, FRAMES_A_FETCH.min(count - first)).map(|_| ())
-        })
+        (0..count)
+            .step_by(FRAMES_A_FETCH as usize)
+            .try_for_each(|first| self.object.frames(first, FRAMES_A_FETCH.min(count - first)).map(|_| ()))
     }
 
     /// Gives every prepare from `first_op` to `last_op` that the segment holds to `take`, in order. Frames outside are not fetched.

@@ -49,7 +49,8 @@ pub fn check_segments(
     let mut known: BTreeSet<SegmentName> = named.segments.keys().copied().collect();
     let mut listed = list(repository)?;
     for _ in 0..=RELISTS_MAX {
-        let new: Vec<(SegmentName, u64)> = listed.iter().filter(|(name, _)| !known.contains(name)).map(|(name, size)| (*name, *size)).collect();
+        let new: Vec<(SegmentName, u64)> =
+            listed.iter().filter(|(name, _)| !known.contains(name)).map(|(name, size)| (*name, *size)).collect();
         progress.begin("verify the log", Some(new.iter().map(|(_, stored_bytes)| stored_bytes).sum()));
         let mut vanished = false;
         for batch in new.chunks(BATCH) {

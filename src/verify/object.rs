@@ -50,8 +50,8 @@ impl Job {
             Job::Pack(entry) => self.check_promised(repository, entry.name.object(), (entry.stored_bytes, entry.digest), full),
             Job::Segment(entry) => self.check_promised(repository, entry.name.object(), (entry.stored_bytes, entry.digest), full),
             Job::Shipped(name, stored_bytes) => {
-                let opened = SegmentReader::open_listed(repository, name, Some(*stored_bytes));
-                let result = opened.and_then(|segment| if full { prepares(&segment, name) } else { segment.authenticate() });
+                let authenticate = || SegmentReader::open_listed(repository, name, Some(*stored_bytes))?.authenticate();
+                let result = if full { self.open(repository) } else { authenticate() };
                 let bytes_read = if result.is_ok() { *stored_bytes } else { 0 };
                 Outcome { name: name.object(), bytes_read, result }
             }

@@ -4,7 +4,7 @@
 //! there, keeps the repository from being restored. A gap's record only explains; what is missing shows without it.
 
 use super::Report;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::repository::Repository;
 use crate::repository::gap::Gap;
 use crate::repository::name::{self, CheckpointName, GapName, LeaseName, TIMELINE_FIRST};
@@ -12,6 +12,13 @@ use crate::repository::timeline::Timelines;
 use std::collections::BTreeSet;
 
 const TIMELINE_LOST: &str = "until it is put back from a copy of the repository, no reader can tell which backups and which log belong together, and nothing is restored";
+
+const GAP_LOST: &str = "why and since when ops are missing is lost, and nothing else";
+
+fn and_so(mut error: Error, consequence: &str) -> Error {
+    error.message = format!("{}: {consequence}", error.message);
+    error
+}
 
 /// Opens the records of timelines.
 ///
@@ -21,7 +28,7 @@ pub fn timelines(repository: &Repository, report: &mut Report) -> Result<Timelin
     let mut timelines = Timelines::default();
     for number in repository.list_all(name::TIMELINES)?.iter().filter_map(|listed| name::parse_timeline(&listed.name)) {
         report.objects += 1;
-        let read = repository.timeline(number).map_err(|error| error.context(TIMELINE_LOST));
+        let read = repository.timeline(number).map_err(|error| and_so(error, TIMELINE_LOST));
         if let Some(branch) = report.judge(&name::timeline_object(number), read)? {
             timelines.branches.insert(number, branch);
         }
@@ -56,7 +63,7 @@ pub fn gaps(repository: &Repository, report: &mut Report) -> Result<Vec<Gap>> {
     let mut gaps = Vec::new();
     for name in repository.list_all(name::GAPS)?.iter().filter_map(|listed| GapName::parse(&listed.name)) {
         report.objects += 1;
-        let read = repository.gap(&name).map_err(|error| error.context("why and since when these ops are missing is lost, nothing else"));
+        let read = repository.gap(&name).map_err(|error| and_so(error, GAP_LOST));
         gaps.extend(report.judge(&name.object(), read)?);
     }
     report.gaps = gaps.len() as u64;
