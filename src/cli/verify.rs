@@ -1,6 +1,7 @@
 //! `amber verify`: does the repository hold what it promises?
 
 use super::Manner;
+use super::list::{runs_json, runs_text};
 use super::output::{Report, facts};
 use super::repository::RepositoryArguments;
 use crate::error::Result;
@@ -15,8 +16,9 @@ use std::time::Instant;
 
 const AFTER_HELP: &str = "\
 Without --full every object is fetched and the digest of its stored bytes compared: this finds every byte that changed, every object that is missing,
-cut, swapped or renamed. With --full every block and every prepare is decrypted, expanded and checked by TigerBeetle's own checksums too, and
-the tree under every superblock is walked. Exit code 4 when anything is wrong.";
+cut, swapped or renamed. Segments of the log that an agent shipped are in no manifest: there every frame is decrypted and authenticated. One
+that was removed leaves a hole in the log, which is told as a note. With --full every block and every prepare is decrypted, expanded and checked by TigerBeetle's own checksums too, and
+the tree under every superblock and the chain of prepares of every timeline are walked. Exit code 4 when anything is wrong.";
 
 /// Arguments of `amber verify`.
 #[derive(Debug, Args)]
@@ -39,6 +41,7 @@ pub fn run(arguments: &VerifyArguments, manner: Manner) -> Result<Report> {
     let rows = [
         ("repository", repository.describe()),
         ("backups", format!("{} of {} whole", found.backups_whole, found.backups)),
+        ("log", log_text(&found)),
         ("objects", format!("{} checked, {} read, {seconds:.1} s", found.objects, bytes_text(found.bytes_read))),
         (
             "depth",
@@ -65,6 +68,12 @@ pub fn run(arguments: &VerifyArguments, manner: Manner) -> Result<Report> {
         "backups": found.backups,
         "backups_whole": found.backups_whole,
         "objects": found.objects,
+        "segments": found.segments,
+        "log_bytes": found.log_bytes,
+        "timelines": found.timelines,
+        "gaps": found.gaps,
+        "leases": found.leases,
+        "log_runs": found.log_runs.iter().map(|log| json!({ "timeline": log.timeline, "runs": runs_json(&log.runs) })).collect::<Vec<_>>(),
         "bytes_read": found.bytes_read,
         "seconds": seconds,
         "cpu_seconds": cpu_seconds(),
@@ -73,4 +82,15 @@ pub fn run(arguments: &VerifyArguments, manner: Manner) -> Result<Report> {
         "notes": found.notes,
     });
     Ok(Report { failure: verify::error_of(&found, &repository.describe()), ..Report::new(text, json) })
+}
+
+fn log_text(found: &verify::Report) -> String {
+    let mut text = format!("{} segments, {}", found.segments, bytes_text(found.log_bytes));
+    if found.timelines > 1 || found.gaps > 0 {
+        text.push_str(&format!("; {} timelines, {} recorded gaps", found.timelines, found.gaps));
+    }
+    for log in found.log_runs.iter().filter(|log| !log.runs.is_empty()) {
+        text.push_str(&format!("; timeline {}: {}", log.timeline, runs_text(&log.runs)));
+    }
+    text
 }

@@ -6,7 +6,7 @@ use super::Repository;
 use super::frame::ObjectKind;
 use super::name::{self, GapName, RunId};
 use super::record;
-use crate::error::{Kind, Result};
+use crate::error::{Error, Kind, Result};
 use serde::{Deserialize, Serialize};
 
 /// Ops that are missing in the log.
@@ -34,16 +34,29 @@ impl Repository {
         record::write(self, ObjectKind::Gap, name.object(), gap).map(|_| ())
     }
 
+    /// The record of a gap.
+    ///
+    /// # Errors
+    /// [`Error::damaged`] when it is missing or not what was written.
+    pub fn gap(&self, name: &GapName) -> Result<Gap> {
+        let gap: Gap = record::read(self, ObjectKind::Gap, &name.object())?;
+        if (gap.timeline, gap.first_op) != (name.timeline, name.first_op) || gap.last_op < gap.first_op {
+            let (timeline, first_op, last_op) = (gap.timeline, gap.first_op, gap.last_op);
+            return Err(Error::damaged(format!("{}: it tells of ops {first_op} to {last_op} of timeline {timeline}", name.object())));
+        }
+        Ok(gap)
+    }
+
     /// All recorded gaps, by timeline and op, and the names of records that are damaged.
     ///
     /// # Errors
     /// When the store cannot be read.
     pub fn gaps(&self) -> Result<(Vec<Gap>, Vec<String>)> {
         let (mut gaps, mut damaged) = (Vec::new(), Vec::new());
-        for listed in self.list_all(name::GAPS)?.into_iter().filter(|listed| GapName::parse(&listed.name).is_some()) {
-            match record::read(self, ObjectKind::Gap, &listed.name) {
+        for name in self.list_all(name::GAPS)?.iter().filter_map(|listed| GapName::parse(&listed.name)) {
+            match self.gap(&name) {
                 Ok(gap) => gaps.push(gap),
-                Err(error) if error.kind == Kind::Damaged => damaged.push(listed.name),
+                Err(error) if error.kind == Kind::Damaged => damaged.push(name.object()),
                 Err(error) => return Err(error),
             }
         }

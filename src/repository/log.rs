@@ -5,6 +5,9 @@
 //! `parent` back to a prepare that is known. So it does not matter how segments overlap, which replica they are from, or in which order they were
 //! written: a prepare that a view change replaced is no parent of what came after it.
 //!
+//! An agent may merge segments while they are read: what was listed is gone then, and its prepares are in a larger one. Whoever meets that lists again and goes
+//! on ([`RELISTS_MAX`]); a segment that is still listed and does not open is damaged.
+//!
 //! Only at the very end of a log there may be prepares that nothing follows yet. Where segments disagree there, the one that ends in the later view counts,
 //! as when replicas choose between their logs.
 
@@ -15,7 +18,7 @@ use super::timeline::Lineage;
 use crate::error::{Error, Kind, Result};
 use crate::ledger::checksum::Checksum;
 use crate::ledger::wal::Prepare;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// The most ops that a segment holds: what an index of its size limit can list. A listing that begins so many ops earlier misses no segment.
 pub const SEGMENT_OPS_MAX: u64 = 524_288;
@@ -23,6 +26,8 @@ pub const SEGMENT_OPS_MAX: u64 = 524_288;
 const UNSETTLED_OPS: u64 = 64;
 /// Objects asked for in one listing request: S3 answers at most so many.
 const LIST_PAGE: usize = 1000;
+/// So often a log is listed anew because segments of it were merged away meanwhile.
+const RELISTS_MAX: usize = 5;
 
 /// A prepare by its op and its checksum.
 pub type PrepareId = (u64, Checksum);
@@ -58,6 +63,8 @@ impl Piece {
 #[derive(Debug)]
 pub struct LogIndex<'a> {
     repository: &'a Repository,
+    lineage: Lineage,
+    from_op: u64,
     /// By first op.
     pieces: Vec<Piece>,
 }
@@ -67,8 +74,12 @@ pub struct LogIndex<'a> {
 pub struct Resolved {
     /// Where to take it from, in order of op, neither gap nor overlap.
     pub pieces: Vec<Piece>,
+    /// The prepare that it continues: op and checksum.
+    pub after: PrepareId,
     /// Its last prepare: op and checksum.
     pub end: PrepareId,
+    /// The history that it is of.
+    lineage: Lineage,
 }
 
 impl Resolved {
@@ -77,21 +88,64 @@ impl Resolved {
         self.pieces.iter().map(|piece| piece.stored_bytes).sum()
     }
 
-    /// Gives the prepares `first_op` to `last_op` of the chain to `take`, in order.
+    /// Gives the prepares `first_op` to `last_op` of the chain to `take`, in order, each once. Returns the stored bytes that were fetched.
     ///
     /// # Errors
     /// [`Error::damaged`] when a segment does not open, and whatever `take` returns.
     pub fn prepares(
-        &self,
+        &mut self,
         repository: &Repository,
         first_op: u64,
         last_op: u64,
         take: &mut dyn FnMut(&Prepare<'_>) -> Result<()>,
-    ) -> Result<()> {
-        for piece in self.pieces.iter().filter(|piece| piece.first_op <= last_op && piece.last_op >= first_op) {
-            piece.open(repository)?.prepares(first_op.max(piece.first_op), last_op.min(piece.last_op), take)?;
+    ) -> Result<u64> {
+        let (mut next_op, mut stored_bytes) = (first_op, 0);
+        self.surviving(repository, &mut |pieces| {
+            let begin_op = next_op;
+            for piece in pieces.iter().filter(|piece| piece.last_op >= begin_op && piece.first_op <= last_op) {
+                let (first_op, last_op) = (next_op.max(piece.first_op), last_op.min(piece.last_op));
+                let (reader, mut refused) = (piece.open(repository)?, false);
+                stored_bytes += reader.stored_bytes_of(first_op, last_op);
+                let given = reader.prepares(first_op, last_op, &mut |prepare| {
+                    let taken = take(prepare);
+                    refused = taken.is_err();
+                    next_op = prepare.header().op().saturating_add(1);
+                    taken
+                });
+                match given {
+                    // It is no fault of the segment.
+                    Err(error) if refused => return Ok(Err(error)),
+                    given => given?,
+                }
+            }
+            Ok(Ok(()))
+        })??;
+        Ok(stored_bytes)
+    }
+
+    /// Does `work` on the segments of the chain. Where one was merged away meanwhile, the very same chain is looked up anew and `work` begins again.
+    ///
+    /// # Errors
+    /// Those of `work`.
+    pub fn surviving<T>(&mut self, repository: &Repository, work: &mut dyn FnMut(&[Piece]) -> Result<T>) -> Result<T> {
+        for _ in 0..RELISTS_MAX {
+            match work(&self.pieces) {
+                Err(error) if error.kind == Kind::Damaged => {
+                    let index = LogIndex::list(repository, &self.lineage, self.after.0.saturating_add(1))?;
+                    if index.has_all(&self.pieces) {
+                        return Err(error);
+                    }
+                    // The end is known by its checksum, so it is the same chain; what is not there any more in any segment is lost.
+                    self.pieces = match index.surviving(|index| index.back(self.end, self.after.0)) {
+                        Ok((pieces, parent)) if parent == self.after.1 => pieces,
+                        Err(other) if other.kind == Kind::TryAgain => return Err(other),
+                        _ => return Err(error),
+                    };
+                }
+                done => return done,
+            }
         }
-        Ok(())
+        work(&self.pieces)
     }
 }
 
@@ -101,6 +155,23 @@ impl<'a> LogIndex<'a> {
     /// # Errors
     /// When the store cannot be read.
     pub fn list(repository: &'a Repository, lineage: &Lineage, from_op: u64) -> Result<LogIndex<'a>> {
+        let mut index = LogIndex::list_once(repository, lineage, from_op)?;
+        // Segments that were merged between two pages of a listing look like a gap; a real gap is there again.
+        for _ in 0..RELISTS_MAX {
+            if index.runs().len() <= 1 {
+                break;
+            }
+            let again = LogIndex::list_once(repository, lineage, from_op)?;
+            let is_same = again.runs() == index.runs();
+            index = again;
+            if is_same {
+                break;
+            }
+        }
+        Ok(index)
+    }
+
+    fn list_once(repository: &'a Repository, lineage: &Lineage, from_op: u64) -> Result<LogIndex<'a>> {
         let mut pieces = Vec::new();
         for era in lineage.eras().iter().filter(|era| era.last_op >= from_op) {
             let first_op = era.first_op.max(from_op);
@@ -112,7 +183,32 @@ impl<'a> LogIndex<'a> {
             }
         }
         pieces.sort_by_key(|piece| (piece.first_op, std::cmp::Reverse(piece.last_op)));
-        Ok(LogIndex { repository, pieces })
+        Ok(LogIndex { repository, lineage: lineage.clone(), from_op, pieces })
+    }
+
+    /// Whether all these segments were listed.
+    fn has_all(&self, pieces: &[Piece]) -> bool {
+        let listed: HashSet<SegmentName> = self.pieces.iter().map(|piece| piece.name).collect();
+        pieces.iter().all(|piece| listed.contains(&piece.name))
+    }
+
+    /// Does `work` on the segments as they were listed, and again where one of them was merged away meanwhile.
+    fn surviving<T>(&self, work: impl Fn(&LogIndex<'_>) -> Result<T>) -> Result<T> {
+        let mut newer: Option<LogIndex<'_>> = None;
+        for _ in 0..RELISTS_MAX {
+            let index = newer.as_ref().unwrap_or(self);
+            match work(index) {
+                Err(error) if error.kind == Kind::Damaged => {
+                    let again = LogIndex::list(self.repository, &self.lineage, self.from_op)?;
+                    if again.has_all(&index.pieces) {
+                        return Err(error);
+                    }
+                    newer = Some(again);
+                }
+                done => return done,
+            }
+        }
+        work(newer.as_ref().unwrap_or(self))
     }
 
     /// The segments, by first op.
@@ -122,14 +218,7 @@ impl<'a> LogIndex<'a> {
 
     /// The runs of ops that are there without a gap, by their names.
     pub fn runs(&self) -> Vec<(u64, u64)> {
-        let mut runs: Vec<(u64, u64)> = Vec::new();
-        for piece in &self.pieces {
-            match runs.last_mut() {
-                Some((_, last_op)) if piece.first_op <= last_op.saturating_add(1) => *last_op = piece.last_op.max(*last_op),
-                _ => runs.push((piece.first_op, piece.last_op)),
-            }
-        }
-        runs
+        runs_of(&self.pieces)
     }
 
     /// How far the log goes on without a gap behind op `after_op`, by the names of the segments.
@@ -143,34 +232,49 @@ impl<'a> LogIndex<'a> {
     /// # Errors
     /// [`Error::input`] when it does not go so far, [`Error::damaged`] when a segment is.
     pub fn resolve(&self, after: PrepareId, last_op: Option<u64>) -> Result<Resolved> {
-        let wanted_op = last_op.unwrap_or_else(|| self.reach(after.0));
-        if wanted_op <= after.0 {
-            return Ok(Resolved { pieces: Vec::new(), end: after });
-        }
-        let heads = self.heads(wanted_op)?;
+        self.surviving(|index| {
+            let wanted_op = last_op.unwrap_or_else(|| index.reach(after.0));
+            if wanted_op <= after.0 {
+                return Ok(Resolved { pieces: Vec::new(), after, end: after, lineage: index.lineage.clone() });
+            }
+            index.resolve_from((after.0, Some(after.1)), wanted_op, last_op)
+        })
+    }
+
+    /// The chain of prepares that a run of ops ([`LogIndex::runs`]) is, whatever it continues.
+    ///
+    /// # Errors
+    /// [`Error::input`] when the segments do not continue each other, [`Error::damaged`] when one is.
+    pub fn resolve_run(&self, (first_op, last_op): (u64, u64)) -> Result<Resolved> {
+        self.surviving(|index| index.resolve_from((first_op.saturating_sub(1), None), last_op, None))
+    }
+
+    fn resolve_from(&self, after: (u64, Option<Checksum>), wanted_op: u64, last_op: Option<u64>) -> Result<Resolved> {
         let mut why = None;
-        for head in heads {
-            let mut end = head;
-            let pieces = match self.back(head, after) {
-                Ok(pieces) => pieces,
+        for head in self.heads(wanted_op)? {
+            let (pieces, parent) = match self.back(head, after.0) {
+                Ok((_, parent)) if after.1.is_some_and(|checksum| checksum != parent) => {
+                    why.get_or_insert_with(|| other_history(head.0, after.0));
+                    continue;
+                }
                 Err(error) if error.kind == Kind::Input => {
                     why.get_or_insert(error);
                     continue;
                 }
-                Err(error) => return Err(error),
+                found => found?,
             };
-            match last_op {
+            let end = match last_op {
                 // Behind the point that is wanted: what lies there is cut off again.
-                Some(op) if op < head.0 => end = (op, self.checksum_in(&pieces, op)?),
+                Some(op) if op < head.0 => (op, self.checksum_in(&pieces, op)?),
                 Some(op) if op > head.0 => {
                     return Err(Error::input(format!(
                         "op {op} was prepared, but a view change replaced it: the log goes on from op {} at the most",
                         head.0
                     )));
                 }
-                _ => {}
-            }
-            return Ok(Resolved { pieces: cut(pieces, end.0), end });
+                _ => head,
+            };
+            return Ok(Resolved { pieces: cut(pieces, end.0), after: (after.0, parent), end, lineage: self.lineage.clone() });
         }
         Err(why.unwrap_or_else(|| gap_at(wanted_op)))
     }
@@ -217,22 +321,19 @@ impl<'a> LogIndex<'a> {
         Ok(false)
     }
 
-    /// Follows the chain from `head` back to `after`.
-    fn back(&self, head: PrepareId, after: PrepareId) -> Result<Vec<Piece>> {
+    /// Follows the chain from `head` back to op `after_op`; its segments, and the checksum that the first of its prepares continues.
+    fn back(&self, head: PrepareId, after_op: u64) -> Result<(Vec<Piece>, Checksum)> {
         let (mut wanted, mut pieces) = (head, Vec::new());
-        while wanted.0 > after.0 {
-            let (piece, parent) = self.holder(wanted, after.0)?.ok_or_else(|| gap_at(wanted.0))?;
-            wanted = (piece.first_op - 1, parent);
+        while wanted.0 > after_op {
+            let (piece, parent) = self.holder(wanted, after_op)?.ok_or_else(|| gap_at(wanted.0))?;
+            wanted = (piece.first_op.saturating_sub(1), parent);
             pieces.push(piece);
         }
-        if wanted != after {
-            return Err(Error::input(format!(
-                "the log that ends with op {} does not continue op {}: it is of another history, or a view change replaced that op",
-                head.0, after.0
-            )));
+        if wanted.0 != after_op {
+            return Err(other_history(head.0, after_op));
         }
         pieces.reverse();
-        Ok(pieces)
+        Ok((pieces, wanted.1))
     }
 
     /// The segment that holds this prepare and reaches back furthest, cut behind `after_op`, and the checksum that its first prepare continues.
@@ -279,6 +380,10 @@ impl<'a> LogIndex<'a> {
     /// # Errors
     /// [`Error::damaged`] when a segment that must be looked into is.
     pub fn at_time(&self, timestamp_ns: u64) -> Result<Option<PrepareRow>> {
+        self.surviving(|index| index.at_time_once(timestamp_ns))
+    }
+
+    fn at_time_once(&self, timestamp_ns: u64) -> Result<Option<PrepareRow>> {
         let (mut low, mut high) = (0, self.pieces.len());
         let mut found: Option<PrepareRow> = None;
         while low < high {
@@ -303,6 +408,17 @@ impl<'a> LogIndex<'a> {
         Ok(found)
     }
 
+    /// What the first segment that holds this op says of it; `None` if none holds it.
+    ///
+    /// # Errors
+    /// [`Error::damaged`] when that segment is.
+    pub fn row(&self, op: u64) -> Result<Option<PrepareRow>> {
+        self.surviving(|index| {
+            let Some(piece) = index.pieces.iter().find(|piece| piece.holds(op)) else { return Ok(None) };
+            Ok(row_at(&piece.open(index.repository)?.rows, op).copied())
+        })
+    }
+
     fn last_until(&self, piece: &Piece, timestamp_ns: u64) -> Result<Option<PrepareRow>> {
         let rows = piece.open(self.repository)?.rows;
         Ok(rows.iter().rev().find(|row| piece.holds(row.op) && row.timestamp_ns <= timestamp_ns).copied())
@@ -318,6 +434,24 @@ fn row_at(rows: &[PrepareRow], op: u64) -> Option<&PrepareRow> {
 fn cut(pieces: Vec<Piece>, last_op: u64) -> Vec<Piece> {
     let within = pieces.into_iter().filter(|piece| piece.first_op <= last_op);
     within.map(|piece| Piece { last_op: piece.last_op.min(last_op), ..piece }).collect()
+}
+
+/// The runs of ops that these segments hold without a gap, by their names. They are sorted by first op.
+pub fn runs_of(pieces: &[Piece]) -> Vec<(u64, u64)> {
+    let mut runs: Vec<(u64, u64)> = Vec::new();
+    for piece in pieces {
+        match runs.last_mut() {
+            Some((_, last_op)) if piece.first_op <= last_op.saturating_add(1) => *last_op = piece.last_op.max(*last_op),
+            _ => runs.push((piece.first_op, piece.last_op)),
+        }
+    }
+    runs
+}
+
+fn other_history(head_op: u64, after_op: u64) -> Error {
+    Error::input(format!(
+        "the log that ends with op {head_op} does not continue op {after_op}: it is of another history, or a view change replaced that op"
+    ))
 }
 
 fn gap_at(op: u64) -> Error {

@@ -137,6 +137,77 @@ impl Store for FaultyStore {
     }
 }
 
+/// What is done before a call that reads an object: it is given the object's name, and says whether it wants to be called again.
+type Hook = Box<dyn FnMut(&str) -> bool + Send>;
+
+/// A store in which something happens between a listing and the reading of what was listed.
+#[derive(Clone)]
+pub struct HookedStore {
+    inner: MemoryStore,
+    hook: Arc<Mutex<Option<Hook>>>,
+}
+
+impl std::fmt::Debug for HookedStore {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("HookedStore")
+    }
+}
+
+impl HookedStore {
+    /// A store over `inner`, without a hook.
+    pub fn new(inner: &MemoryStore) -> HookedStore {
+        HookedStore { inner: inner.clone(), hook: Arc::default() }
+    }
+
+    /// Before each object is read `hook` is called with its name, until it returns `false`.
+    pub fn before_reads(&self, hook: impl FnMut(&str) -> bool + Send + 'static) {
+        *self.hook.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(hook));
+    }
+
+    fn read(&self, name: &str) {
+        let mut hook = self.hook.lock().unwrap_or_else(PoisonError::into_inner);
+        if hook.as_mut().is_some_and(|hook| !hook(name)) {
+            *hook = None;
+        }
+    }
+}
+
+impl Store for HookedStore {
+    fn describe(&self) -> String {
+        "hooked".to_owned()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.inner.capabilities()
+    }
+
+    fn put(&self, name: &str, body: &[Bytes], digest: &Digest) -> Result<PutOutcome, StoreError> {
+        self.inner.put(name, body, digest)
+    }
+
+    fn begin_multipart(&self, name: &str) -> Result<Box<dyn Multipart>, StoreError> {
+        self.inner.begin_multipart(name)
+    }
+
+    fn get_range(&self, name: &str, offset: u64, length: u64) -> Result<Bytes, StoreError> {
+        self.read(name);
+        self.inner.get_range(name, offset, length)
+    }
+
+    fn size_bytes(&self, name: &str) -> Result<Option<u64>, StoreError> {
+        self.read(name);
+        self.inner.size_bytes(name)
+    }
+
+    fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<Listed>, StoreError> {
+        self.inner.list(prefix, after, limit)
+    }
+
+    fn delete(&self, name: &str) -> Result<(), StoreError> {
+        self.inner.delete(name)
+    }
+}
+
 struct FaultyMultipart {
     store: FaultyStore,
     name: String,

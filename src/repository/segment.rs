@@ -25,6 +25,8 @@ const FRAME_BYTES_TARGET: usize = 1024 * 1024;
 pub const SEGMENT_BYTES_TARGET: usize = 16 * 1024 * 1024;
 /// The most plain bytes of a segment that is sealed in memory: with what does not compress and the index it stays below one part.
 pub const SEALED_BYTES_MAX: usize = 7 * 1024 * 1024;
+/// Frames that are authenticated at once.
+const FRAMES_A_FETCH: u32 = 4;
 /// Size of a prepare's row in a segment's index.
 const ROW_BYTES: usize = 28;
 
@@ -239,6 +241,17 @@ impl<'a> SegmentReader<'a> {
             }
         }
         stored_bytes
+    }
+
+    /// Fetches every frame and checks that it authenticates and expands, without a look at the prepares in it.
+    ///
+    /// # Errors
+    /// [`Error::damaged`] when one does not.
+    pub fn authenticate(&self) -> Result<()> {
+        let count = self.object.frame_count();
+        (0..count)
+            .step_by(FRAMES_A_FETCH as usize)
+            .try_for_each(|first| self.object.frames(first, FRAMES_A_FETCH.min(count - first)).map(|_| ()))
     }
 
     /// Gives every prepare from `first_op` to `last_op` that the segment holds to `take`, in order. Frames outside are not fetched.

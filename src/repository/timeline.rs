@@ -148,16 +148,23 @@ impl Repository {
         let mut timelines = Timelines::default();
         for listed in self.list_all(name::TIMELINES)? {
             let Some(number) = name::parse_timeline(&listed.name) else { continue };
-            let branch: Branch = record::read(self, ObjectKind::Timeline, &listed.name)?;
-            if branch.timeline != number || branch.parent >= number {
-                return Err(Error::damaged(format!(
-                    "{}: it says that timeline {} branches off {}",
-                    listed.name, branch.timeline, branch.parent
-                )));
-            }
+            let branch = self.timeline(number)?;
             timelines.branches.insert(number, branch);
         }
         Ok(timelines)
+    }
+
+    /// The record of a timeline.
+    ///
+    /// # Errors
+    /// [`Error::damaged`] when it is missing or not what was written.
+    pub fn timeline(&self, number: u32) -> Result<Branch> {
+        let name = name::timeline_object(number);
+        let branch: Branch = record::read(self, ObjectKind::Timeline, &name)?;
+        if branch.timeline != number || branch.parent >= number {
+            return Err(Error::damaged(format!("{name}: it says that timeline {} branches off {}", branch.timeline, branch.parent)));
+        }
+        Ok(branch)
     }
 
     /// Begins a timeline; `false` when its number was taken meanwhile: read the timelines again then.

@@ -210,10 +210,8 @@ impl<'a> History<'a> {
         if last_op < manifest.summary.first_restorable_op {
             return Ok(None);
         }
-        let Some(piece) = index.pieces().iter().find(|piece| (piece.first_op..=piece.last_op).contains(&last_op)) else { return Ok(None) };
-        let row = piece.open(self.repository).map(|reader| reader.rows.iter().find(|row| row.op == last_op).map(|row| row.timestamp_ns));
-        match row {
-            Ok(timestamp_ns) => Ok(timestamp_ns.map(|timestamp_ns| (last_op, timestamp_ns))),
+        match index.row(last_op) {
+            Ok(row) => Ok(row.map(|row| (last_op, row.timestamp_ns))),
             Err(error) if error.kind == Kind::TryAgain => Err(error),
             Err(_) => Ok(None),
         }
@@ -230,7 +228,9 @@ fn checkpoint_of(manifest: &Manifest) -> PrepareId {
 #[derive(Debug)]
 pub struct SelectedLog<'a> {
     repository: &'a Repository,
-    selected: &'a Selected,
+    checkpoint_op: u64,
+    /// Its own copy: it is looked up anew where segments are merged away meanwhile.
+    log: Option<Resolved>,
     own: ManifestLog<'a>,
     bytes_fetched: u64,
 }
@@ -238,7 +238,8 @@ pub struct SelectedLog<'a> {
 impl<'a> SelectedLog<'a> {
     /// The log of this selection.
     pub fn new(repository: &'a Repository, selected: &'a Selected) -> SelectedLog<'a> {
-        SelectedLog { repository, selected, own: ManifestLog::new(repository, &selected.manifest), bytes_fetched: 0 }
+        let (checkpoint_op, own) = (selected.manifest.summary.checkpoint_op, ManifestLog::new(repository, &selected.manifest));
+        SelectedLog { repository, checkpoint_op, log: selected.log.clone(), own, bytes_fetched: 0 }
     }
 
     /// Stored bytes fetched so far.
@@ -249,21 +250,15 @@ impl<'a> SelectedLog<'a> {
 
 impl OriginalLog for SelectedLog<'_> {
     fn prepares(&mut self, first_op: u64, last_op: u64, take: &mut dyn FnMut(&Prepare<'_>) -> Result<()>) -> Result<()> {
-        let Some(resolved) = &self.selected.log else { return self.own.prepares(first_op, last_op, take) };
+        let Some(resolved) = &mut self.log else { return self.own.prepares(first_op, last_op, take) };
         // What stands before the checkpoint only the backup itself holds.
         self.own.earlier(first_op, take)?;
-        let checkpoint_op = self.selected.manifest.summary.checkpoint_op;
-        let first_op = first_op.max(checkpoint_op.saturating_add(1));
-        for piece in resolved.pieces.iter().filter(|piece| piece.first_op <= last_op && piece.last_op >= first_op) {
-            let (first_op, last_op) = (first_op.max(piece.first_op), last_op.min(piece.last_op));
-            let reader = piece.open(self.repository)?;
-            self.bytes_fetched += reader.stored_bytes_of(first_op, last_op);
-            reader.prepares(first_op, last_op, take)?;
-        }
+        let first_op = first_op.max(self.checkpoint_op.saturating_add(1));
+        self.bytes_fetched += resolved.prepares(self.repository, first_op, last_op, take)?;
         Ok(())
     }
 
     fn last_op(&self) -> u64 {
-        self.selected.log.as_ref().map_or(self.own.last_op(), |resolved| resolved.end.0)
+        self.log.as_ref().map_or(self.own.last_op(), |resolved| resolved.end.0)
     }
 }

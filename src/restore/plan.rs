@@ -131,13 +131,15 @@ fn log_bytes(repository: &Repository, selected: &Selected) -> Result<(u64, u64)>
         let needed = selected.manifest.segments.iter().filter(|entry| entry.name.first_op <= selected.op);
         return Ok((needed.map(|entry| entry.stored_bytes).sum(), log::plain_bytes(repository, &selected.manifest)?));
     };
-    let (mut stored_bytes, mut plain_bytes) = (0, 0);
-    for piece in resolved.pieces.iter().filter(|piece| piece.first_op <= selected.op) {
-        let (first_op, last_op) = (piece.first_op, piece.last_op.min(selected.op));
-        let reader = piece.open(repository)?;
-        stored_bytes += reader.stored_bytes_of(first_op, last_op);
-        let rows = reader.rows.iter().filter(|row| (first_op..=last_op).contains(&row.op));
-        plain_bytes += rows.map(|row| sector_ceil(u64::from(row.size_bytes))).sum::<u64>();
-    }
-    Ok((stored_bytes, plain_bytes))
+    resolved.clone().surviving(repository, &mut |pieces| {
+        let (mut stored_bytes, mut plain_bytes) = (0, 0);
+        for piece in pieces.iter().filter(|piece| piece.first_op <= selected.op) {
+            let (first_op, last_op) = (piece.first_op, piece.last_op.min(selected.op));
+            let reader = piece.open(repository)?;
+            stored_bytes += reader.stored_bytes_of(first_op, last_op);
+            let rows = reader.rows.iter().filter(|row| (first_op..=last_op).contains(&row.op));
+            plain_bytes += rows.map(|row| sector_ceil(u64::from(row.size_bytes))).sum::<u64>();
+        }
+        Ok((stored_bytes, plain_bytes))
+    })
 }

@@ -1,15 +1,19 @@
 //! Whether the repository holds what it promises, to the last byte.
 //!
 //! ```text
-//! keys, receipts, manifests: opened, every byte authenticates
+//! keys, receipts, manifests, timelines, gaps: opened, every byte authenticates
 //! packs, segments: present, right size, digest of the stored bytes          (always)
 //!                  every block and prepare opened and checked, every tree closed  (--full)
 //! ```
 //!
-//! Verification goes on after the first problem and lists them all. What no manifest names (the leftovers of a run that was killed) is
-//! no damage and is only counted.
+//! The log that agents ship is listed, not named by manifests: of its segments every frame authenticates, and with `--full` they are one chain of prepares
+//! wherever their names say so (log). Packs that no manifest names (the leftovers of a run that was killed) are no damage and are only counted.
+//!
+//! Verification goes on after the first problem and lists them all.
 
+pub mod log;
 pub mod object;
+pub mod records;
 pub mod tree;
 
 use crate::error::{Error, Kind, Result};
@@ -17,7 +21,7 @@ use crate::progress::Progress;
 use crate::repository::Repository;
 use crate::repository::key::key_object_damage;
 use crate::repository::manifest::Manifest;
-use crate::repository::name::{self, CheckpointName, PackName, SegmentName};
+use crate::repository::name::{self, CheckpointName, GapName, LeaseName, PackName, SegmentName};
 use crate::repository::object_reader::digest_stored;
 use crate::repository::pack::PackEntry;
 use crate::repository::segment::SegmentEntry;
@@ -44,6 +48,18 @@ pub struct Report {
     pub objects: u64,
     /// Stored bytes read.
     pub bytes_read: u64,
+    /// Segments of the log that are listed.
+    pub segments: u64,
+    /// Their stored bytes.
+    pub log_bytes: u64,
+    /// Timelines.
+    pub timelines: u64,
+    /// Records of gaps.
+    pub gaps: u64,
+    /// Beats of leases.
+    pub leases: u64,
+    /// The log of every timeline.
+    pub log_runs: Vec<log::LogRuns>,
     /// Everything that is wrong.
     pub problems: Vec<Problem>,
     /// What is no damage but should be known.
@@ -70,7 +86,7 @@ impl Report {
 
 /// The objects that manifests name, and by which backups.
 #[derive(Default)]
-struct Named {
+pub struct Named {
     packs: BTreeMap<PackName, (PackEntry, Vec<CheckpointName>)>,
     segments: BTreeMap<SegmentName, (SegmentEntry, Vec<CheckpointName>)>,
 }
@@ -82,6 +98,9 @@ struct Named {
 pub fn verify(repository: &Arc<Repository>, full: bool, progress: &dyn Progress) -> Result<Report> {
     let mut report = Report::default();
     check_keys(repository, &mut report)?;
+    let timelines = records::timelines(repository, &mut report)?;
+    let gaps = records::gaps(repository, &mut report)?;
+    records::leases(repository, &mut report)?;
     let manifests = check_manifests(repository, &mut report)?;
     let mut broken: BTreeSet<CheckpointName> = BTreeSet::new();
     let named = gather(&manifests, &mut report, &mut broken);
@@ -97,6 +116,10 @@ pub fn verify(repository: &Arc<Repository>, full: bool, progress: &dyn Progress)
         }
     }
     progress.end();
+    let with_segments = log::check_segments(repository, &named, full, progress, &mut report)?;
+    records::timelines_in_use(repository, &with_segments, &timelines, &mut report)?;
+    let known = log::Known { timelines: &timelines, gaps: &gaps, manifests: &manifests, named: &named, broken: &broken };
+    broken.extend(log::check_timelines(repository, &known, &with_segments, full, &mut report)?);
     if full {
         for (name, manifest) in manifests.iter().filter(|(name, _)| !broken.contains(*name)).collect::<Vec<_>>() {
             if report.judge(&name.object(), tree::check(repository, manifest))?.is_none() {
@@ -202,17 +225,12 @@ fn gather(manifests: &BTreeMap<CheckpointName, Manifest>, report: &mut Report, b
 /// Counts what no manifest names.
 fn note_leftovers(repository: &Repository, named: &Named, report: &mut Report) -> Result<()> {
     let (mut leftovers, mut leftover_bytes, mut strangers) = (0_u64, 0, Vec::new());
-    for prefix in [name::PACKS, name::SEGMENTS, name::CHECKPOINTS, name::RECEIPTS] {
+    for prefix in [name::PACKS, name::SEGMENTS, name::CHECKPOINTS, name::RECEIPTS, name::TIMELINES, name::GAPS, name::LEASES] {
         for listed in repository.list_all(prefix)? {
-            let pack = PackName::parse(&listed.name);
-            let segment = SegmentName::parse(&listed.name);
-            let manifest = CheckpointName::parse(&listed.name).or(CheckpointName::parse_receipt(&listed.name));
-            let unnamed = pack.is_some_and(|name| !named.packs.contains_key(&name))
-                || segment.is_some_and(|name| !named.segments.contains_key(&name));
-            if unnamed {
+            if PackName::parse(&listed.name).is_some_and(|name| !named.packs.contains_key(&name)) {
                 leftovers += 1;
                 leftover_bytes += listed.size_bytes;
-            } else if pack.is_none() && segment.is_none() && manifest.is_none() {
+            } else if !is_ours(&listed.name) {
                 strangers.push(listed.name);
             }
         }
@@ -227,6 +245,15 @@ fn note_leftovers(repository: &Repository, named: &Named, report: &mut Report) -
         report.notes.push(format!("{stranger}: this name is not one of Amber's: something else wrote it, or an object was renamed"));
     }
     Ok(())
+}
+
+fn is_ours(object: &str) -> bool {
+    PackName::parse(object).is_some()
+        || SegmentName::parse(object).is_some()
+        || CheckpointName::parse(object).or(CheckpointName::parse_receipt(object)).is_some()
+        || name::parse_timeline(object).is_some()
+        || GapName::parse(object).is_some()
+        || LeaseName::parse(object).is_some()
 }
 
 /// The error that a report with problems becomes.

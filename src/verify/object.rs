@@ -1,15 +1,18 @@
 //! Checks packs and segments, a few at once.
 //!
 //! Always the digest of the stored bytes, which needs no key; with `full` every block and every prepare is opened too and checked by
-//! TigerBeetle's own checksums.
+//! TigerBeetle's own checksums, and the prepares of a segment must continue each other. No manifest says the digest of a segment that an agent shipped, so
+//! there every frame is opened in its place.
 
 use crate::error::{Error, Result};
+use crate::ledger::wal::Chain;
 use crate::progress::Progress;
 use crate::repository::Repository;
 use crate::repository::name::{CheckpointName, PackName, SegmentName};
 use crate::repository::object_reader::digest_stored;
 use crate::repository::pack::{PackEntry, PackReader};
 use crate::repository::segment::{SegmentEntry, SegmentReader};
+use crate::store::Digest;
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -24,8 +27,10 @@ const BLOCKS_A_FETCH: u32 = 16;
 pub enum Job {
     /// A pack.
     Pack(PackEntry),
-    /// A segment.
+    /// A segment that a manifest names.
     Segment(SegmentEntry),
+    /// A segment that none names, and its size as it was listed.
+    Shipped(SegmentName, u64),
 }
 
 /// What came of it.
@@ -40,15 +45,20 @@ pub struct Outcome {
 }
 
 impl Job {
-    fn promised(&self) -> (String, u64, [u8; 32]) {
+    fn check(&self, repository: &Repository, full: bool) -> Outcome {
         match self {
-            Job::Pack(entry) => (entry.name.object(), entry.stored_bytes, entry.digest),
-            Job::Segment(entry) => (entry.name.object(), entry.stored_bytes, entry.digest),
+            Job::Pack(entry) => self.check_promised(repository, entry.name.object(), (entry.stored_bytes, entry.digest), full),
+            Job::Segment(entry) => self.check_promised(repository, entry.name.object(), (entry.stored_bytes, entry.digest), full),
+            Job::Shipped(name, stored_bytes) => {
+                let authenticate = || SegmentReader::open_listed(repository, name, Some(*stored_bytes))?.authenticate();
+                let result = if full { self.open(repository) } else { authenticate() };
+                let bytes_read = if result.is_ok() { *stored_bytes } else { 0 };
+                Outcome { name: name.object(), bytes_read, result }
+            }
         }
     }
 
-    fn check(&self, repository: &Repository, full: bool) -> Outcome {
-        let (name, size_bytes, digest) = self.promised();
+    fn check_promised(&self, repository: &Repository, name: String, (size_bytes, digest): (u64, Digest), full: bool) -> Outcome {
         let mut bytes_read = 0;
         let mut check = || {
             let found = digest_stored(repository, &name)?;
@@ -79,9 +89,22 @@ impl Job {
                 }
                 Ok(())
             }
-            Job::Segment(entry) => SegmentReader::open(repository, entry)?.prepares(0, u64::MAX, &mut |_| Ok(())),
+            Job::Segment(entry) => prepares(&SegmentReader::open(repository, entry)?, &entry.name),
+            Job::Shipped(name, stored_bytes) => prepares(&SegmentReader::open_listed(repository, name, Some(*stored_bytes))?, name),
         }
     }
+}
+
+/// Opens every prepare, and follows the chain through them.
+fn prepares(segment: &SegmentReader<'_>, name: &SegmentName) -> Result<()> {
+    let mut chain: Option<Chain> = None;
+    segment.prepares(0, u64::MAX, &mut |prepare| {
+        let header = prepare.header();
+        let mut end = chain.unwrap_or_else(|| Chain::after(header.op().saturating_sub(1), header.parent()));
+        end.accept(header).map_err(|error| Error::damaged(format!("{}: op {}: {error}", name.object(), header.op())))?;
+        chain = Some(end);
+        Ok(())
+    })
 }
 
 type Users = Vec<CheckpointName>;

@@ -6,10 +6,15 @@ use crate::ledger::header::PrepareHeader;
 use crate::ledger::sample::{PrepareSample, headers_of, log_after, root_header};
 use crate::ledger::wal::{Chain, Prepare};
 use crate::repository::Repository;
-use crate::repository::log::{LogIndex, PrepareId, SEGMENT_OPS_MAX, list_segments};
+use crate::repository::log::{LogIndex, Piece, PrepareId, SEGMENT_OPS_MAX, list_segments};
+use crate::repository::merge::merge;
 use crate::repository::name::{RunId, SegmentName, TIMELINE_FIRST};
+use crate::repository::sample::{HookedStore, open};
 use crate::repository::segment::SegmentBuilder;
 use crate::repository::timeline::{Branch, Lineage, PrepareRecord};
+use crate::store::Store;
+use crate::store::memory::MemoryStore;
+use std::sync::Arc;
 
 /// Stores these prepares as a segment of a timeline.
 pub(super) fn store(repository: &Repository, timeline: u32, run: u64, log: &[Vec<u8>]) -> SegmentName {
@@ -45,7 +50,7 @@ fn root() -> PrepareId {
 /// What the chain from `after` to `last_op` holds, as bytes.
 fn chain(repository: &Repository, lineage: &Lineage, after: PrepareId, last_op: Option<u64>) -> crate::error::Result<Vec<Vec<u8>>> {
     let index = LogIndex::list(repository, lineage, after.0 + 1)?;
-    let resolved = index.resolve(after, last_op)?;
+    let mut resolved = index.resolve(after, last_op)?;
     let (mut bytes, mut follow) = (Vec::new(), Chain::after(after.0, after.1));
     resolved.prepares(repository, 0, u64::MAX, &mut |prepare| {
         follow.accept(prepare.header()).unwrap();
@@ -192,4 +197,77 @@ fn listings_begin_early_enough_for_the_longest_segment() {
     assert_eq!(list_segments(&repository, 1, 4).unwrap().len(), 0);
     assert_eq!(list_segments(&repository, 1, 3 + SEGMENT_OPS_MAX).unwrap().len(), 0);
     assert_eq!(list_segments(&repository, 2, 0).unwrap().len(), 0);
+}
+
+/// Before the read of a segment with this number, counted from 1, all of them are merged into one.
+fn merge_before_reading(memory: &MemoryStore, repository: &Arc<Repository>, hooked: &HookedStore, at_read: u32) {
+    let (memory, repository, mut reads) = (memory.clone(), Arc::clone(repository), 0);
+    hooked.before_reads(move |name| {
+        reads += u32::from(SegmentName::parse(name).is_some());
+        if reads < at_read {
+            return true;
+        }
+        let pieces: Vec<Piece> = LogIndex::list(&repository, &Lineage::first(), 0).unwrap().pieces().to_vec();
+        merge(&repository, RunId(100 + u64::from(at_read)), &pieces).unwrap();
+        for piece in pieces {
+            memory.remove(&piece.name.object()).unwrap();
+        }
+        false
+    });
+}
+
+#[test]
+fn segments_that_are_merged_away_while_the_log_is_read_are_found_again() {
+    let log = log_after(&root_header(7), 40);
+    let headers = headers_of(&log);
+    for at_read in 1..40 {
+        let (memory, inner) = repository();
+        for (run, range) in [(1, 0..10), (2, 10..20), (3, 20..30), (4, 30..40)] {
+            store(&inner, 1, run, &log[range]);
+        }
+        let hooked = HookedStore::new(&memory);
+        let reader = open(Arc::new(hooked.clone()) as Arc<dyn Store>).unwrap();
+        merge_before_reading(&memory, &inner, &hooked, at_read);
+        let index = LogIndex::list(&reader, &Lineage::first(), 0).unwrap();
+        assert_eq!(index.at_time(headers[24].timestamp()).unwrap().unwrap().op, 25, "read {at_read}");
+        let mut resolved = index.resolve(root(), Some(35)).unwrap();
+        let mut bytes = Vec::new();
+        let mut take = |prepare: &Prepare<'_>| {
+            bytes.push(prepare.bytes().to_vec());
+            Ok(())
+        };
+        assert!(resolved.prepares(&reader, 6, 35, &mut take).unwrap() > 0);
+        assert_eq!(bytes, log[5..35], "read {at_read}");
+        assert_eq!(index.row(35).unwrap().unwrap().checksum, headers[34].checksum());
+    }
+}
+
+#[test]
+fn what_is_gone_for_good_or_still_listed_is_damage() {
+    let (memory, repository) = repository();
+    let log = log_after(&root_header(7), 20);
+    store(&repository, 1, 1, &log[..10]);
+    let second = store(&repository, 1, 2, &log[10..]);
+    let mut resolved = LogIndex::list(&repository, &Lineage::first(), 0).unwrap().resolve(root(), None).unwrap();
+    let whole = memory.bytes(&second.object()).unwrap();
+    for damage in [None, Some(whole.slice(..whole.len() - 1))] {
+        memory.remove(&second.object());
+        if let Some(cut) = damage {
+            memory.replace(&second.object(), cut);
+        }
+        let mut given = 0;
+        let error = resolved.prepares(&repository, 1, 20, &mut |_| {
+            given += 1;
+            Ok(())
+        });
+        assert_eq!((error.unwrap_err().kind, given), (Kind::Damaged, 10));
+    }
+    memory.replace(&second.object(), whole);
+    // What the taker refuses is its own affair, and is not tried again.
+    let mut given = 0;
+    let error = resolved.prepares(&repository, 1, 20, &mut |_| {
+        given += 1;
+        Err(crate::error::Error::damaged("refused"))
+    });
+    assert_eq!((error.unwrap_err().message.as_str(), given), ("refused", 1));
 }

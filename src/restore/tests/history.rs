@@ -4,16 +4,23 @@ use super::Fixture;
 use crate::error::Kind;
 use crate::ledger::sample::{PrepareSample, SampleFile, headers_of, log_after, sample_timestamp};
 use crate::ledger::wal::Prepare;
+use crate::progress::Silent;
+use crate::repository::log::{LogIndex, Piece};
+use crate::repository::merge::merge;
+use crate::repository::name::{RunId, SegmentName};
+use crate::repository::sample::{HookedStore, open};
 use crate::repository::segment::{SegmentBuilder, segment_entry};
-use crate::repository::timeline::{Branch, PrepareRecord};
+use crate::repository::timeline::{Branch, Lineage, PrepareRecord};
 use crate::restore::plan::Plan;
 use crate::restore::select::{Point, Selected, select};
 use crate::restore::{Request, Role, restore};
 use crate::source::file::ReadOptions;
 use crate::source::log::{LogSource, Polled};
 use crate::source::tail::Tail;
+use crate::store::Store;
 use crate::tier::sample::{LOG_OPS, next_checkpoint};
 use crate::units::time_text;
+use std::sync::Arc;
 
 /// Stores these prepares in segments of 100.
 pub fn ship(fixture: &Fixture, timeline: u32, log: &[Vec<u8>]) {
@@ -162,4 +169,32 @@ fn each_timeline_restores_to_its_own_history() {
     let error = select(&fixture.repository, Point::Op(1451), None).unwrap_err();
     assert!(error.message.contains(&format!("are {} before it", text(1450))), "{error}");
     assert_eq!(select(&fixture.repository, Point::Newest, Some(3)).unwrap_err().kind, Kind::Input);
+}
+
+#[test]
+fn a_restore_survives_an_agent_that_merges_the_log_meanwhile() {
+    let whole = SampleFile::new(7, 541);
+    // Early, in the middle of planning, and while the log is written.
+    for at_read in [1, 4, 9, 16, 25, 36, 49] {
+        let fixture = fixture();
+        let hooked = HookedStore::new(&fixture.store);
+        let reader = open(Arc::new(hooked.clone()) as Arc<dyn Store>).unwrap();
+        let (repository, store, mut reads) = (Arc::clone(&fixture.repository), fixture.store.clone(), 0);
+        hooked.before_reads(move |name| {
+            reads += u32::from(SegmentName::parse(name).is_some_and(|name| name.first_op > 960));
+            if reads < at_read {
+                return true;
+            }
+            let index = LogIndex::list(&repository, &Lineage::first(), 1012).unwrap();
+            let pieces: Vec<Piece> = index.pieces().iter().filter(|piece| piece.name.first_op > 960).copied().collect();
+            merge(&repository, RunId(1), &pieces).unwrap();
+            for piece in pieces {
+                store.remove(&piece.name.object()).unwrap();
+            }
+            false
+        });
+        let restored = restore(&reader, &fixture.request(Point::Op(1450), Role::Same), &Silent).unwrap();
+        assert_eq!(restored.op, 1450, "read {at_read}");
+        fixture.assert_image(&SampleFile { log: whole.log[..491].to_vec(), ..SampleFile::new(7, 491) });
+    }
 }

@@ -18,7 +18,7 @@ impl Fixture {
         open(Arc::new(self.store.clone()))
     }
 
-    fn verify(&self) -> Result<Report> {
+    pub(super) fn verify(&self) -> Result<Report> {
         self.open().and_then(|repository| verify(&repository, false, &Silent))
     }
 
@@ -34,7 +34,7 @@ impl Fixture {
     }
 
     /// What must be true of the repository whatever was done to `objects`.
-    fn assert_detected(&self, objects: &[&str], what: &str) {
+    pub(super) fn assert_detected(&self, objects: &[&str], what: &str) {
         match self.verify() {
             Ok(report) => {
                 let named = |object: &str| report.problems.iter().any(|problem| problem.object == object || problem.what.contains(object));
@@ -185,7 +185,7 @@ fn every_pair_of_swapped_objects_is_detected() {
 }
 
 /// A name of the same kind that the object does not have.
-fn sibling(object: &str) -> String {
+pub(super) fn sibling(object: &str) -> String {
     let last = object.chars().last().unwrap();
     format!("{}{}", &object[..object.len() - 1], if last == '1' { '2' } else { '1' })
 }

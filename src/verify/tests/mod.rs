@@ -1,6 +1,7 @@
 //! Whether damage of any kind is found: in the property tests by doing it to every byte of a small repository.
 
 mod damage;
+mod log;
 mod report;
 
 use crate::ledger::sample::SampleFile;

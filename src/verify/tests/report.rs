@@ -15,7 +15,7 @@ use crate::verify::{Report, error_of, verify};
 use std::sync::Arc;
 
 impl Fixture {
-    fn full(&self) -> Report {
+    pub(super) fn full(&self) -> Report {
         verify(&self.repository, true, &Silent).unwrap()
     }
 
@@ -24,7 +24,7 @@ impl Fixture {
     }
 
     /// Writes another manifest that differs from the first as `change` says, as no writer of Amber would.
-    fn promise(&self, change: impl FnOnce(&mut Manifest)) -> CheckpointName {
+    pub(super) fn promise(&self, change: impl FnOnce(&mut Manifest)) -> CheckpointName {
         let name = self.name();
         let mut manifest = Manifest::read(&self.repository, &name, None).unwrap();
         change(&mut manifest);
