@@ -143,14 +143,16 @@ impl Board {
         facts.offered.push_back((last_op, oldest_read));
     }
 
-    /// Everything up to an op is durable.
-    pub fn durable(&self, op: u64, timestamp_ns: u64) {
+    /// Everything up to an op is durable. How long ago the oldest of what became durable was read, if this session read it.
+    pub fn durable(&self, op: u64, timestamp_ns: u64) -> Option<Duration> {
         let mut facts = lock(&self.facts);
+        let mut oldest_read = None;
         while facts.offered.front().is_some_and(|(last_op, _)| *last_op <= op) {
-            facts.offered.pop_front();
+            oldest_read = oldest_read.or(facts.offered.pop_front().map(|(_, read)| read));
         }
         // After a view change the log may go on from an earlier op.
         (facts.status.durable_op, facts.status.durable_timestamp_ns) = (op, timestamp_ns);
+        oldest_read.map(|read| read.elapsed())
     }
 
     /// Where a session begins: nothing is on its way, and this is what the repository holds.
