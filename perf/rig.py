@@ -108,7 +108,7 @@ class Rig:
         (self.folder / "weed").mkdir()
         command = [WEED, "-logdir=.", "mini", "-dir=data", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-master.telemetry=false"]
         command += ["-webdav=false", "-admin.ui=false", "-s3.port.iceberg=0", "-s3.port.lance=0", f"-bucket={BUCKET}"]
-        command += ["-filer.localSocket=filer.sock", "-s3.localSocket=s3.sock", f"-s3.metricsPort={self.metrics_port}"]
+        command += ["-filer.localSocket=filer.sock", "-s3.localSocket=s3.sock", f"-metricsPort={self.metrics_port}"]
         command += [f"-{name}={port}" for name, port in zip(names, ports)] + [f"-admin.port={admin}", f"-admin.port.grpc={admin + 10000}"]
         process = self.spawn(command, "weed.log", cwd=self.folder / "weed", env=self.environment)
         wait_until("SeaweedFS", lambda: "All enabled components are running" in (self.folder / "weed.log").read_text())
@@ -147,7 +147,7 @@ class Rig:
     def load(self, transfers, batch, clients, delay_us=0):
         """Starts TigerBeetle's benchmark on the server that runs."""
         command = [TIGERBEETLE, "benchmark", f"--addresses={self.address}", f"--transfer-count={transfers}", "--query-count=0"]
-        command += [f"--transfer-batch-count={batch}", f"--clients={clients}", f"--transfer-batch-delay-us={delay_us}"]
+        command += [f"--transfer-batch-count={batch}", f"--clients={clients}", f"--transfer-batch-delay={delay_us}us"]
         (self.folder / "load.log").unlink(missing_ok=True)
         return self.spawn(command, "load.log")
 
