@@ -14,6 +14,7 @@ mod contract;
 mod crash;
 mod forward;
 mod golden;
+mod kills;
 mod outage;
 mod points;
 mod s3;

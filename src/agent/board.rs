@@ -155,20 +155,18 @@ impl Board {
         facts.offered.push_back((last_op, oldest_read));
     }
 
-    /// Everything up to an op is durable.
-    pub fn durable(&self, op: u64, timestamp_ns: u64) {
+    /// Everything up to an op is durable. How long ago the oldest of what became durable was read, if this session read it.
+    pub fn durable(&self, op: u64, timestamp_ns: u64) -> Option<Duration> {
         let mut facts = lock(&self.facts);
         // After a view change a later segment may end at an earlier op: it is not durable because the one before it is.
-        match facts.offered.iter().position(|(last_op, _)| *last_op == op) {
-            Some(position) => drop(facts.offered.drain(..=position)),
-            None => {
-                while facts.offered.front().is_some_and(|(last_op, _)| *last_op <= op) {
-                    facts.offered.pop_front();
-                }
-            }
-        }
+        let count = match facts.offered.iter().position(|(last_op, _)| *last_op == op) {
+            Some(position) => position + 1,
+            None => facts.offered.iter().take_while(|(last_op, _)| *last_op <= op).count(),
+        };
+        let oldest_read = facts.offered.drain(..count).next().map(|(_, read)| read);
         // After a view change the log may go on from an earlier op.
         (facts.status.durable_op, facts.status.durable_timestamp_ns) = (op, timestamp_ns);
+        oldest_read.map(|read| read.elapsed())
     }
 
     /// Where a session begins: this is what the repository holds, and up to here the log has been read.

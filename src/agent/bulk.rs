@@ -255,13 +255,14 @@ pub fn merge_once(repository: &Arc<Repository>, promised: &mut Promised, timelin
     let list = || -> Result<Vec<Piece>> {
         let settled_op = durable_op.saturating_sub(UNSETTLED_OPS);
         let index = LogIndex::list(repository, &lineage, 0)?;
-        Ok(index.pieces().iter().filter(|piece| piece.last_op <= settled_op).copied().collect())
+        // Those of backups stay out of it altogether: one that fails takes its segments back, so they may stand for nothing.
+        Ok(index.pieces().iter().filter(|piece| piece.last_op <= settled_op && piece.name.run.ships()).copied().collect())
     };
     remove_covered(repository, &list()?, &named)?;
     let free: Vec<Piece> = list()?.into_iter().filter(|piece| !named.contains(&piece.name)).collect();
     let merges = plan_merges(&free, usize::try_from(least).unwrap_or(usize::MAX));
     for pieces in &merges {
-        merge(repository, repository.new_run()?, pieces)?;
+        merge(repository, repository.new_shipping_run()?, pieces)?;
     }
     if !merges.is_empty() {
         remove_covered(repository, &list()?, &named)?;

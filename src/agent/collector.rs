@@ -173,7 +173,7 @@ impl Collector {
     /// When the system gives no random bytes.
     pub fn begin_anew(&mut self) -> Result<()> {
         (self.taken, self.dropped, self.oldest, self.builder) = (None, None, None, SegmentBuilder::default());
-        self.run = self.repository.new_run()?;
+        self.run = self.repository.new_shipping_run()?;
         Ok(())
     }
 }

@@ -8,6 +8,7 @@
 //! A session knows one timeline and one data file. When the file is replaced, or the log turns out to be another history, the session ends and the next one
 //! joins anew; what waits to be shipped goes to the spool in between.
 
+use super::backlog::Durable;
 use super::board::{Board, Topic};
 use super::bulk::{Bulk, record_gaps};
 use super::check::Checked;
@@ -237,7 +238,8 @@ impl Agent {
             Event::Durable(durable) => {
                 // What an earlier session left of another history is stored too, and says nothing of this one.
                 if durable.entry.name.timeline == timeline {
-                    board.durable(durable.last.op, durable.last.timestamp_ns);
+                    let read = board.durable(durable.last.op, durable.last.timestamp_ns);
+                    log_durable(&durable, read);
                 }
             }
             Event::Damaged(damaged) => {
@@ -282,7 +284,7 @@ impl Agent {
     ) -> Result<Ended> {
         let log = &self.plan.log;
         let timeline = start.lineage.timeline();
-        let run = self.checked.repository.new_run()?;
+        let run = self.checked.repository.new_shipping_run()?;
         let flush = (log.flush_bytes, log.flush_interval);
         let mut collector = Collector::new(&self.checked.repository, shipper, &self.board, (timeline, run), flush);
         if let Some(stored) = start.stored {
@@ -322,6 +324,14 @@ fn check_whole(repositories: &[&Repository], timeline: u32, after_op: u64, store
             )));
         }
     }
+}
+
+/// What `perf/lag` measures by: `waited_ms` since the segment's oldest prepare was read, `shipping_ms` of them since it was sealed.
+fn log_durable(durable: &Durable, read: Option<Duration>) {
+    let shipping = durable.offered.elapsed();
+    let (waited_ms, shipping_ms) = (read.unwrap_or(shipping).as_millis() as u64, shipping.as_millis() as u64);
+    let (first_op, last_op) = (durable.entry.name.first_op, durable.entry.name.last_op);
+    tracing::debug!(first_op, last_op, stored_bytes = durable.entry.stored_bytes, waited_ms, shipping_ms, "durable");
 }
 
 fn spawn<T: Send + 'static>(name: &str, work: impl FnOnce() -> T + Send + 'static) -> Result<JoinHandle<T>> {

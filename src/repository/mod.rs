@@ -40,7 +40,7 @@ use std::sync::Arc;
 
 /// Objects asked for in one listing request: S3 answers at most so many.
 const LIST_PAGE: usize = 1000;
-/// Random bits of a run's number; the 42 above them count milliseconds until the year 2109.
+/// Random bits of a run's number, of which one says whether an agent ships; the 42 above them count milliseconds until the year 2109.
 const RUN_RANDOM_BITS: u32 = 22;
 /// A header or key object larger than this is none.
 const SMALL_OBJECT_BYTES_MAX: u64 = 4096;
@@ -147,8 +147,18 @@ impl Repository {
 
     /// A number for a new run: milliseconds of this machine's clock, so that names sort by age, and random bits, so that they differ without it.
     pub fn new_run(&self) -> Result<RunId> {
-        let random = u64::from(u32::from_le_bytes(key::random()?)) & ((1 << RUN_RANDOM_BITS) - 1);
-        Ok(RunId((now_ns() / 1_000_000) << RUN_RANDOM_BITS | random))
+        self.draw_run(false)
+    }
+
+    /// A number for an agent that ships the log. Segments of such a run may be merged away; those of a backup never, because its manifest may be about to name them.
+    pub fn new_shipping_run(&self) -> Result<RunId> {
+        self.draw_run(true)
+    }
+
+    fn draw_run(&self, ships: bool) -> Result<RunId> {
+        let random = u64::from(u32::from_le_bytes(key::random()?)) & ((1 << RUN_RANDOM_BITS) - 1) & !RunId::SHIPS;
+        let ships = if ships { RunId::SHIPS } else { 0 };
+        Ok(RunId((now_ns() / 1_000_000) << RUN_RANDOM_BITS | random | ships))
     }
 
     /// The names of all checkpoint manifests, in the order of restore. Names that are not ours are left out.

@@ -34,6 +34,16 @@ pub const TIMELINE_FIRST: u32 = 1;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RunId(pub u64);
 
+impl RunId {
+    /// Set in the number of a run that ships the log.
+    pub const SHIPS: u64 = 1 << 21;
+
+    /// Whether it ships the log, so that its segments may be merged.
+    pub fn ships(self) -> bool {
+        self.0 & RunId::SHIPS != 0
+    }
+}
+
 impl fmt::Display for RunId {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{:016x}", self.0)

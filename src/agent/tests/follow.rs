@@ -31,6 +31,7 @@ fn follower(bench: &Bench, data_file: &DataFile) -> Follower {
         shipper: Arc::clone(&bench.shipper),
         board: Arc::clone(&bench.board),
         timeline: 1,
+        alone: true,
         ready: Arc::default(),
         file: identity(&data_file.path()),
     }

@@ -1,0 +1,82 @@
+//! SIGKILL of the agent at seeded moments under load: what it declared durable restores, and the next start goes on without a gap.
+//!
+//! `perf/soak` is the long form.
+
+use crate::support::agent::{Agent, QUICK};
+use crate::support::cluster::Cluster;
+use crate::support::program::{Program, number, text};
+use crate::support::{folder, tool, turn};
+use amber::demo::{Expected, Load, LoadOptions, Plan, check_books};
+use std::time::Duration;
+
+const TIMEOUT: Duration = Duration::from_secs(60);
+const KILLS: u64 = 8;
+/// Every so many kills the restored ledger is served and its books are checked.
+const SERVED_EVERY: u64 = 4;
+const SEED: u64 = 3;
+
+/// The next number of a seeded sequence (SplitMix64).
+fn next(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mixed = (*state ^ (*state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
+}
+
+#[test]
+fn what_a_killed_agent_declared_durable_restores() {
+    let _turn = turn();
+    let plan = Plan { clients: 3, transfers_per_request: 20, ..Plan::default() };
+    let node = Cluster::new(1);
+    let place = folder("kills");
+    let program = Program::in_folder(&place.path().join("repository"));
+    program.init();
+    let mut agent = Agent::configure(&program, &place.path().join("agent"), node.data_file(0), QUICK);
+    // Slow enough that the ring still holds, at the next start, what was written while no agent ran.
+    let options = LoadOptions { plan, pause: Some(Duration::from_millis(50)), ..LoadOptions::default() };
+    let load = Load::start(node.id(), &node.addresses(), &options).unwrap();
+    agent.run();
+    agent.wait_leading();
+    let (mut state, mut declared, binary) = (SEED, 0, tool("tigerbeetle"));
+    let dry = place.path().join("never.tigerbeetle");
+    for kill in 1..=KILLS {
+        let after_ms = next(&mut state) % 1500;
+        std::thread::sleep(Duration::from_millis(after_ms));
+        agent.kill();
+        let durable_op = agent.durable_op();
+        assert!(durable_op >= declared, "kill {kill}: {durable_op} after {declared}");
+        declared = durable_op;
+        let planned = program.ok(&["restore", "tigerbeetle", "--latest", "--dry-run", "--output", text(&dry)]);
+        println!("kill {kill} after {after_ms} ms: declared {declared}, stored to {}", planned["op"]);
+        assert!(number(&planned, "op") >= declared, "kill {kill}: declared {declared}, {planned}\n{}", agent.log());
+        agent.run();
+        if kill % SERVED_EVERY == 0 {
+            let image = place.path().join(format!("{kill}.tigerbeetle"));
+            let restored = program.restore(&image, &["--op", &planned["op"].to_string(), "--tigerbeetle", text(&binary)]);
+            assert_eq!(restored["op"], planned["op"]);
+            let server = Cluster::open(node.id(), &[image]).unwrap();
+            let expected = Expected {
+                plan,
+                acknowledged: vec![0; plan.clients],
+                recovered_to_ns: number(&restored, "timestamp_ns"),
+                ends_with_transfers: restored["operation"] == "create_transfers",
+                original: Some(node.addresses()),
+                timeout: TIMEOUT,
+            };
+            check_books(node.id(), &server.addresses(), &expected).unwrap();
+        }
+        let status = agent.wait("the next agent to go on", TIMEOUT, |status| {
+            status["lease"]["is_ours"] == true && status["durable_op"].as_u64() > Some(declared)
+        });
+        assert_eq!(status["gaps"].as_array().map(Vec::len), Some(0), "kill {kill}: {status:#}\n{}", agent.log());
+    }
+    load.stop().unwrap();
+    let head = number(&program.ok(&["inspect", "--no-blocks", text(node.data_file(0))])["log"], "head_op");
+    let status = agent.wait_durable(head);
+    assert_eq!(status["gaps"].as_array().map(Vec::len), Some(0), "{}", agent.log());
+    assert_eq!(agent.stop(), 0, "{}", agent.log());
+    // Each op from the first to the last: a plan is made only over an unbroken chain.
+    let planned = program.ok(&["restore", "tigerbeetle", "--latest", "--dry-run", "--output", text(&dry)]);
+    assert_eq!(number(&planned, "op"), head);
+    program.ok(&["verify", "--full"]);
+}
