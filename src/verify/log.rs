@@ -4,7 +4,8 @@
 //! the names promise, follows the chain of prepares through each of them (`--full`), and tells of the holes between them.
 //!
 //! A segment that vanishes while it is read was merged into a larger one, which is then listed and checked in its place. A hole is no damage by itself: a log
-//! that was never stored looks the same as one that was removed. Where a manifest promises the ops, it is a problem.
+//! that was never stored looks the same as one that was removed. Where a manifest promises the ops it names the
+//! segments that hold them, and one of these that is missing is a problem of its own.
 
 use super::object::{self, Job};
 use super::{Named, Report};
@@ -92,22 +93,13 @@ pub struct Known<'a> {
     pub manifests: &'a BTreeMap<CheckpointName, Manifest>,
     /// What they name.
     pub named: &'a Named,
-    /// Backups that are known not to be whole.
-    pub broken: &'a BTreeSet<CheckpointName>,
 }
 
-/// Looks at the log of every timeline; returns the backups that promise ops that are not there.
+/// Looks at the log of every timeline.
 ///
 /// # Errors
 /// When the store cannot be read.
-pub fn check_timelines(
-    repository: &Repository,
-    known: &Known<'_>,
-    with_segments: &[u32],
-    full: bool,
-    report: &mut Report,
-) -> Result<BTreeSet<CheckpointName>> {
-    let mut broken = BTreeSet::new();
+pub fn check_timelines(repository: &Repository, known: &Known<'_>, with_segments: &[u32], full: bool, report: &mut Report) -> Result<()> {
     let numbers: BTreeSet<u32> = known.timelines.numbers().into_iter().chain(with_segments.iter().copied()).collect();
     report.timelines = numbers.len() as u64;
     for timeline in numbers {
@@ -123,11 +115,11 @@ pub fn check_timelines(
             }
         }
         if !own.is_empty() {
-            broken.extend(holes(known, timeline, branch_op, &index, report));
+            holes(known, timeline, branch_op, &index, report);
         }
         report.log_runs.push(LogRuns { timeline, runs: runs_of(&own) });
     }
-    Ok(broken)
+    Ok(())
 }
 
 /// Follows the chain of prepares through a run of ops.
@@ -151,8 +143,8 @@ fn check_run(index: &LogIndex<'_>, timeline: u32, run: (u64, u64), report: &mut 
 }
 
 /// Tells of the ops between the runs that no segment holds.
-fn holes(known: &Known<'_>, timeline: u32, branch_op: Option<u64>, index: &LogIndex<'_>, report: &mut Report) -> BTreeSet<CheckpointName> {
-    let (mut broken, mut holes) = (BTreeSet::new(), Vec::new());
+fn holes(known: &Known<'_>, timeline: u32, branch_op: Option<u64>, index: &LogIndex<'_>, report: &mut Report) {
+    let mut holes = Vec::new();
     let mut last_op = branch_op;
     for (first, last) in index.runs() {
         if let Some(last_op) = last_op.filter(|last_op| last_op.saturating_add(1) < first) {
@@ -164,10 +156,6 @@ fn holes(known: &Known<'_>, timeline: u32, branch_op: Option<u64>, index: &LogIn
     let shipped = index.pieces().iter().any(|piece| piece.name.timeline == timeline && !named(piece));
     let mut told = 0;
     for hole in &holes {
-        for name in promising(known, timeline, *hole) {
-            report.problem(name.object(), format!("it promises ops that no segment holds: ops {} to {} are missing", hole.0, hole.1));
-            broken.insert(name);
-        }
         // Where no agent ships the log it has a hole behind every backup.
         let gaps: Vec<&Gap> = known.gaps.iter().filter(|gap| gap.timeline == timeline && explains(gap, *hole)).collect();
         if (shipped || !gaps.is_empty()) && told < HOLES_TOLD_MAX {
@@ -183,16 +171,6 @@ fn holes(known: &Known<'_>, timeline: u32, branch_op: Option<u64>, index: &LogIn
             first.0, last.1
         ));
     }
-    broken
-}
-
-/// The whole backups that promise an op of this hole.
-fn promising(known: &Known<'_>, timeline: u32, (first_op, last_op): (u64, u64)) -> Vec<CheckpointName> {
-    let promises = |name: &CheckpointName, manifest: &Manifest| {
-        name.timeline == timeline && manifest.summary.log_first_op <= last_op && manifest.summary.recovered_to_op >= first_op
-    };
-    let fitting = known.manifests.iter().filter(|(name, manifest)| promises(name, manifest) && !known.broken.contains(name));
-    fitting.map(|(name, _)| *name).collect()
 }
 
 fn explains(gap: &Gap, (first_op, last_op): (u64, u64)) -> bool {

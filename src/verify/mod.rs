@@ -118,8 +118,8 @@ pub fn verify(repository: &Arc<Repository>, full: bool, progress: &dyn Progress)
     progress.end();
     let with_segments = log::check_segments(repository, &named, full, progress, &mut report)?;
     records::timelines_in_use(repository, &with_segments, &timelines, &mut report)?;
-    let known = log::Known { timelines: &timelines, gaps: &gaps, manifests: &manifests, named: &named, broken: &broken };
-    broken.extend(log::check_timelines(repository, &known, &with_segments, full, &mut report)?);
+    let known = log::Known { timelines: &timelines, gaps: &gaps, manifests: &manifests, named: &named };
+    log::check_timelines(repository, &known, &with_segments, full, &mut report)?;
     if full {
         for (name, manifest) in manifests.iter().filter(|(name, _)| !broken.contains(*name)).collect::<Vec<_>>() {
             if report.judge(&name.object(), tree::check(repository, manifest))?.is_none() {

@@ -24,7 +24,7 @@ impl Fixture {
     }
 
     /// Writes another manifest that differs from the first as `change` says, as no writer of Amber would.
-    pub(super) fn promise(&self, change: impl FnOnce(&mut Manifest)) -> CheckpointName {
+    fn promise(&self, change: impl FnOnce(&mut Manifest)) -> CheckpointName {
         let name = self.name();
         let mut manifest = Manifest::read(&self.repository, &name, None).unwrap();
         change(&mut manifest);
