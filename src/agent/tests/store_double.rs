@@ -144,7 +144,7 @@ pub fn segments_after(repository: &Repository, parent: &PrepareHeader, timeline:
     let seal = |log: &[Vec<u8>]| {
         let mut builder = SegmentBuilder::default();
         log.iter().for_each(|bytes| builder.push(&Prepare::check(bytes).unwrap()));
-        builder.seal(repository, timeline, RunId(1)).unwrap().unwrap()
+        builder.seal(repository, timeline, RunId(1 | RunId::SHIPS)).unwrap().unwrap()
     };
     log.chunks(5).map(seal).collect()
 }
