@@ -17,4 +17,5 @@ mod golden;
 mod points;
 mod s3;
 mod support;
+mod timelines;
 mod walls;
