@@ -19,4 +19,5 @@ mod outage;
 mod points;
 mod s3;
 mod support;
+mod timelines;
 mod walls;

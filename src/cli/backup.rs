@@ -45,6 +45,10 @@ pub struct TigerbeetleArguments {
     /// Threads that compress and encrypt; as many as there are cores otherwise, at most 8.
     #[arg(long, value_parser = clap::value_parser!(u8).range(1..=64))]
     workers: Option<u8>,
+    /// Where the data file continues another history than the repository, because its cluster was restored to an earlier op and went on from there, store
+    /// it as a timeline of its own beside the old one.
+    #[arg(long)]
+    new_timeline: bool,
     /// Read through the page cache instead of O_DIRECT.
     #[arg(long)]
     no_direct: bool,
@@ -62,7 +66,11 @@ pub fn run(command: &BackupCommand, manner: Manner) -> Result<Report> {
     let repository = arguments.repository.open(options)?;
     let read = ReadOptions { direct: !arguments.no_direct, uring: !arguments.no_io_uring };
     let progress = for_people(manner.quiet);
-    let backup = tigerbeetle::backup(&repository, &arguments.data_file, read, &*progress)?;
+    let backup = if arguments.new_timeline {
+        tigerbeetle::backup_any_history(&repository, &arguments.data_file, read, &*progress)?
+    } else {
+        tigerbeetle::backup(&repository, &arguments.data_file, read, &*progress)?
+    };
     Ok(report(&backup, began.elapsed().as_secs_f64()))
 }
 

@@ -53,6 +53,11 @@ pub struct TableInfo {
 }
 
 impl TableInfo {
+    /// Whether the table may hold a timestamp from `first` to `last`; for a tree whose keys are timestamps, as those of the object trees are.
+    pub fn may_hold_timestamps(&self, first: u64, last: u64) -> bool {
+        u64_at::<0, _>(&self.key_min) <= last && u64_at::<0, _>(&self.key_max) >= first
+    }
+
     fn decode(bytes: &[u8; TABLE_INFO_BYTES]) -> Result<TableInfo, LedgerError> {
         let label = u8_at::<126, _>(bytes);
         let event = match label >> 6 {

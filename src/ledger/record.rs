@@ -29,6 +29,10 @@ pub const TRANSFER_PENDING: u16 = 1 << 1;
 pub const TRANSFER_POST_PENDING: u16 = 1 << 2;
 /// `flags` of a transfer: it voids a pending one.
 pub const TRANSFER_VOID_PENDING: u16 = 1 << 3;
+/// `flags` of a transfer: it was imported, with a timestamp of the application's choice.
+pub const TRANSFER_IMPORTED: u16 = 1 << 8;
+/// `flags` of an account: it was imported, with a timestamp of the application's choice.
+pub const ACCOUNT_IMPORTED: u16 = 1 << 4;
 /// `flags` of an account: it takes no more transfers.
 pub const ACCOUNT_CLOSED: u16 = 1 << 5;
 

@@ -178,6 +178,14 @@ pub fn table_info(table: BlockReference, tree_id: u16, level: u8, event: u8) -> 
     info
 }
 
+/// The same for a table whose keys are the timestamps from `keys.0` to `keys.1`.
+pub fn table_info_of(table: BlockReference, tree_id: u16, keys: (u64, u64), event: u8) -> [u8; TABLE_INFO_BYTES] {
+    let mut info = table_info(table, tree_id, 0, event);
+    put::<0, 8, _>(&mut info, keys.0.to_le_bytes());
+    put::<32, 8, _>(&mut info, keys.1.to_le_bytes());
+    info
+}
+
 /// A block of the manifest log with at least one event.
 pub fn manifest_block(
     cluster: u128,
@@ -190,15 +198,25 @@ pub fn manifest_block(
 
 /// An index block for these value blocks (at least one), with room for one more, and keys of 8 bytes that are all zero.
 pub fn index_block(cluster: u128, address: u64, tree_id: u16, values: &[BlockReference]) -> (BlockReference, Vec<u8>) {
+    let values: Vec<(BlockReference, (u64, u64))> = values.iter().map(|value| (*value, (0, 0))).collect();
+    index_block_of(cluster, address, tree_id, &values)
+}
+
+/// An index block for these value blocks (at least one) and their lowest and highest keys, with room for one more.
+pub fn index_block_of(cluster: u128, address: u64, tree_id: u16, values: &[(BlockReference, (u64, u64))]) -> (BlockReference, Vec<u8>) {
     let count_max = values.len() + 1;
     let mut metadata = [0; 96];
     put::<0, 4, _>(&mut metadata, (values.len() as u32).to_le_bytes());
     put::<4, 4, _>(&mut metadata, (count_max as u32).to_le_bytes());
     put::<8, 4, _>(&mut metadata, 8u32.to_le_bytes());
     put::<12, 2, _>(&mut metadata, tree_id.to_le_bytes());
-    let mut body: Vec<u8> = values.iter().flat_map(|value| [value.checksum.to_bytes(), [0; 16]].concat()).collect();
+    let mut body: Vec<u8> = values.iter().flat_map(|(value, _)| [value.checksum.to_bytes(), [0; 16]].concat()).collect();
+    body.resize(count_max * 32, 0);
+    body.extend(values.iter().flat_map(|(_, (min, _))| min.to_le_bytes()));
+    body.resize(count_max * (32 + 8), 0);
+    body.extend(values.iter().flat_map(|(_, (_, max))| max.to_le_bytes()));
     body.resize(count_max * (32 + 2 * 8), 0);
-    body.extend(values.iter().flat_map(|value| value.address.to_le_bytes()));
+    body.extend(values.iter().flat_map(|(value, _)| value.address.to_le_bytes()));
     body.resize(count_max * (32 + 2 * 8 + 8), 0);
     block(cluster, BlockKind::Index, address, metadata, &body)
 }

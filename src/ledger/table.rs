@@ -23,7 +23,12 @@ pub const VALUE_BLOCKS_MAX: u32 = ((BLOCK_BYTES - HEADER_BYTES) / (CHECKSUM_BYTE
 #[derive(Debug, Copy, Clone)]
 pub struct IndexBlock<'a> {
     tree_id: u16,
+    key_bytes: usize,
     checksums: &'a [[u8; CHECKSUM_BYTES]],
+    /// The lowest key of each value block that there is room for.
+    keys_min: &'a [u8],
+    /// The highest.
+    keys_max: &'a [u8],
     addresses: &'a [[u8; ADDRESS_BYTES]],
 }
 
@@ -52,7 +57,9 @@ impl<'a> IndexBlock<'a> {
             require(zeroed(array_at::<16, 16, CHECKSUM_BYTES>(checksum)), "index: checksum padding", count)?;
             require(u64::from_le_bytes(*address) != 0, "index: address of a value block", 0u8)?;
         }
-        Ok(IndexBlock { tree_id: u16_at::<12, _>(metadata), checksums, addresses })
+        let keys = body.get(count_max * CHECKSUM_BYTES..addresses_offset).unwrap_or_default();
+        let (keys_min, keys_max) = keys.split_at(keys.len() / 2);
+        Ok(IndexBlock { tree_id: u16_at::<12, _>(metadata), key_bytes, checksums, keys_min, keys_max, addresses })
     }
 
     /// The tree that the table belongs to.
@@ -66,6 +73,18 @@ impl<'a> IndexBlock<'a> {
             address: u64::from_le_bytes(*address),
             checksum: Checksum::from_bytes(*array_at::<0, 16, CHECKSUM_BYTES>(checksum)),
         })
+    }
+
+    /// The value blocks that may hold a timestamp from `first` to `last`, for a tree whose keys are timestamps, as those of the object trees are.
+    ///
+    /// # Errors
+    /// [`LedgerError::Field`] when its keys are of another size.
+    pub fn value_blocks_between(&self, first: u64, last: u64) -> Result<impl Iterator<Item = BlockReference> + use<'a>, LedgerError> {
+        require(self.key_bytes == size_of::<u64>(), "index: size of a timestamp", self.key_bytes as u64)?;
+        let keys = self.keys_min.as_chunks().0.iter().zip(self.keys_max.as_chunks().0);
+        let ranges = keys.map(|(min, max)| (u64::from_le_bytes(*min), u64::from_le_bytes(*max)));
+        let meets = move |(_, (min, max)): &(BlockReference, (u64, u64))| *min <= last && *max >= first;
+        Ok(self.value_blocks().zip(ranges).filter(meets).map(|(reference, _)| reference))
     }
 }
 

@@ -111,7 +111,7 @@ impl Repository {
     /// Those of one history, in the order of their checkpoints.
     pub fn backups_of(&self, lineage: &Lineage) -> Result<Vec<CheckpointName>> {
         let mut backups: Vec<CheckpointName> =
-            self.backups()?.into_iter().filter(|name| lineage.holds(name.timeline, name.checkpoint_op)).collect();
+            self.backups()?.into_iter().filter(|name| lineage.has_backup(name.timeline, name.checkpoint_op)).collect();
         backups.sort_unstable_by_key(|name| (name.checkpoint_op, *name));
         Ok(backups)
     }

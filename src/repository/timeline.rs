@@ -114,6 +114,12 @@ impl Lineage {
         self.eras.iter().find(|era| era.timeline == timeline).map_or(0, |era| era.last_op)
     }
 
+    /// Whether a backup of that timeline, of the checkpoint at this op, belongs to this history. A timeline's first backups are of checkpoints that lie before its
+    /// branch; they belong to it all the same, since it begins with what it branched off.
+    pub fn has_backup(&self, timeline: u32, checkpoint_op: u64) -> bool {
+        self.eras.iter().any(|era| era.timeline == timeline && checkpoint_op <= era.last_op)
+    }
+
     /// Whether an op of that timeline belongs to this history.
     pub fn holds(&self, timeline: u32, op: u64) -> bool {
         self.eras.iter().any(|era| era.timeline == timeline && (era.first_op..=era.last_op).contains(&op))

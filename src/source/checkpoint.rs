@@ -6,14 +6,15 @@
 //! superblock stands still is damage, and is reported as such. A round is complete only when every reachable block was checked.
 
 use super::SourceError;
-use super::extent::{BlockSink, ExtentPass, Mismatch, Pass, Root, check_block, offset_of};
+use super::extent::{BlockSink, CheckedBlock, ExtentPass, Mismatch, Pass, Root, check_block, offset_of};
 use super::file::{ReadOptions, Reader};
 use crate::error::Result;
+use crate::ledger::checkpoint_state::CheckpointState;
 use crate::ledger::checksum::Checksum;
 use crate::ledger::error::LedgerError;
 use crate::ledger::grid::{Block, BlockReference};
 use crate::ledger::layout::{BLOCK_BYTES, GRID_OFFSET, SUPERBLOCK_ZONE_BYTES};
-use crate::ledger::manifest_log::{LiveTables, ManifestBlock};
+use crate::ledger::manifest_log::{LiveTable, LiveTables, ManifestBlock};
 use crate::ledger::quorum::{CopyState, Quorum, read_quorum};
 use crate::ledger::superblock::SuperBlock;
 use std::path::Path;
@@ -41,8 +42,10 @@ pub trait CheckpointSink: BlockSink {
 
 /// A round's end.
 #[derive(Debug)]
-enum Round {
-    Complete,
+pub(super) enum Round<T> {
+    /// Every block was as its parent says, and this is what the round found.
+    Complete(T),
+    /// A block was not.
     Moved(Mismatch),
 }
 
@@ -60,7 +63,12 @@ impl Walk {
     /// # Errors
     /// See [`Reader::open`].
     pub fn open(path: &Path, options: ReadOptions) -> Result<Walk, SourceError> {
-        Ok(Walk { reader: Reader::open(path, BLOCK_BYTES, BUFFERS, options)?, rounds: 0, damaged_copies: Vec::new() })
+        Walk::with_buffers(path, options, BUFFERS)
+    }
+
+    /// The same for somebody who needs few blocks.
+    pub(super) fn with_buffers(path: &Path, options: ReadOptions, buffers: u16) -> Result<Walk, SourceError> {
+        Ok(Walk { reader: Reader::open(path, BLOCK_BYTES, buffers, options)?, rounds: 0, damaged_copies: Vec::new() })
     }
 
     /// What was fallen back to, and superblock copies that are damaged, in sentences for the user.
@@ -125,14 +133,25 @@ impl Walk {
     /// [`SourceError::Damaged`] for a block that is not what its parent says though the node stands still; [`SourceError::NotNow`] when the node
     /// is faster than this machine, or is still fetching its state from its peers.
     pub fn run(&mut self, sink: &mut dyn CheckpointSink) -> Result<SuperBlock, SourceError> {
+        let (superblock, ()) = self.rounds_of(&mut |walk, superblock| {
+            sink.begin_round(superblock)?;
+            walk.round(superblock, sink)
+        })?;
+        Ok(superblock)
+    }
+
+    /// Does `round` at the newest superblock until it is complete: that superblock, and what the round found.
+    pub(super) fn rounds_of<T>(
+        &mut self,
+        round: &mut dyn FnMut(&mut Walk, &SuperBlock) -> Result<Round<T>, SourceError>,
+    ) -> Result<(SuperBlock, T), SourceError> {
         let mut at_rest = 0;
         let mut superblock = self.superblock()?;
         loop {
             self.rounds += 1;
             self.check_state(&superblock)?;
-            sink.begin_round(&superblock)?;
-            let mismatch = match self.round(&superblock, sink)? {
-                Round::Complete => return Ok(superblock),
+            let mismatch = match round(self, &superblock)? {
+                Round::Complete(found) => return Ok((superblock, found)),
                 Round::Moved(mismatch) => mismatch,
             };
             let newer = self.superblock()?;
@@ -196,7 +215,7 @@ impl Walk {
         }
     }
 
-    fn round(&mut self, superblock: &SuperBlock, sink: &mut dyn CheckpointSink) -> Result<Round, SourceError> {
+    fn round(&mut self, superblock: &SuperBlock, sink: &mut dyn CheckpointSink) -> Result<Round<()>, SourceError> {
         let checkpoint = superblock.checkpoint();
         let mut singles = 0;
         for (what, trailer) in [
@@ -209,29 +228,49 @@ impl Walk {
                 Err(mismatch) => return Ok(Round::Moved(mismatch)),
             }
         }
+        let tables = match self.tables(&checkpoint, sink, &mut |_| {})? {
+            Round::Complete(tables) => tables,
+            Round::Moved(mismatch) => return Ok(Round::Moved(mismatch)),
+        };
+        singles += u64::from(checkpoint.manifest_block_count());
+        sink.expect_extents(singles + tables.len() as u64);
+        let mut roots = tables.into_iter().map(|table| Root { reference: table.reference, tree_id: table.tree_id });
+        match ExtentPass::new(&mut self.reader).run(&mut roots, sink)? {
+            Pass::Complete => Ok(Round::Complete(())),
+            Pass::Mismatched(mismatch) => Ok(Round::Moved(mismatch)),
+        }
+    }
+
+    /// The tables of the checkpoint; `see` gets every block of the manifest log, the newest first.
+    pub(super) fn tables(
+        &mut self,
+        checkpoint: &CheckpointState<'_>,
+        sink: &mut dyn CheckpointSink,
+        see: &mut dyn FnMut(&ManifestBlock<'_>),
+    ) -> Result<Round<Vec<LiveTable>>, SourceError> {
         let mut live = LiveTables::new();
         let count = u64::from(checkpoint.manifest_block_count());
         let mut previous = |block: Block<'_>| {
             let manifest = ManifestBlock::from_block(block)?;
+            see(&manifest);
             live.absorb(&manifest)?;
             Ok(manifest.previous())
         };
         match self.chain(checkpoint.manifest_newest(), count, "manifest log block", sink, &mut previous)? {
-            Ok(blocks) if blocks == count => singles += blocks,
+            Ok(blocks) if blocks == count => Ok(Round::Complete(live.into_tables())),
             Ok(blocks) => {
                 let reference = checkpoint.manifest_oldest().unwrap_or(BlockReference { address: 0, checksum: Checksum(0) });
                 let reason = format!("the manifest log ends after {blocks} of {count} blocks");
-                return Ok(Round::Moved(Mismatch { reference, what: "manifest log block".into(), reason }));
+                Ok(Round::Moved(Mismatch { reference, what: "manifest log block".into(), reason }))
             }
-            Err(mismatch) => return Ok(Round::Moved(mismatch)),
+            Err(mismatch) => Ok(Round::Moved(mismatch)),
         }
-        let tables = live.into_tables();
-        sink.expect_extents(singles + tables.len() as u64);
-        let mut roots = tables.into_iter().map(|table| Root { reference: table.reference, tree_id: table.tree_id });
-        match ExtentPass::new(&mut self.reader).run(&mut roots, sink)? {
-            Pass::Complete => Ok(Round::Complete),
-            Pass::Mismatched(mismatch) => Ok(Round::Moved(mismatch)),
-        }
+    }
+
+    /// Reads one block and checks it.
+    pub(super) fn block(&mut self, reference: BlockReference, what: &str) -> Result<Result<CheckedBlock, Mismatch>, SourceError> {
+        let read = self.reader.read_now(offset_of(reference), BLOCK_BYTES)?;
+        Ok(check_block(read, reference, what))
     }
 
     /// Follows a linked list of blocks from its last to its first, at most `count` of them; each is an extent of its own. How many there were.
@@ -249,8 +288,7 @@ impl Walk {
         let (mut next, mut blocks) = (last, 0);
         while let Some(reference) = next.filter(|_| blocks < count) {
             blocks += 1;
-            let read = self.reader.read_now(offset_of(reference), BLOCK_BYTES)?;
-            let checked = match check_block(read, reference, what) {
+            let checked = match self.block(reference, what)? {
                 Ok(checked) => checked,
                 Err(mismatch) => return Ok(Err(mismatch)),
             };

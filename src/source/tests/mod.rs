@@ -6,6 +6,7 @@ mod idle;
 mod replaced;
 mod tail;
 mod walk;
+mod witness;
 
 use crate::ledger::layout::{GRID_OFFSET, reply_offset};
 use crate::ledger::sample::SampleFile;

@@ -109,7 +109,7 @@ pub fn refuse_other_history(base: &Manifest, superblock: &SuperBlock) -> Result<
         return Ok(());
     }
     Err(Error::input(format!(
-        "the data file continues another history than the repository: checkpoint op {op} has id {here} here and {there} there. A cluster that was \
-         restored to an earlier op needs a repository of its own"
+        "the data file continues another history than the repository: checkpoint op {op} has id {here} here and {there} there. If the \
+         cluster was restored to an earlier op and went on from there, --new-timeline stores it beside the old history"
     )))
 }

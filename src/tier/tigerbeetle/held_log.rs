@@ -79,7 +79,7 @@ impl HeldLog {
         match self.committed {
             Some((op, checksum)) if header.op() == op && header.checksum() != checksum => Err(Error::input(format!(
                 "the data file continues another history than the repository: op {op}, which is committed, has checksum {} here and {checksum} there. \
-                 A cluster that was restored to an earlier op needs a repository of its own",
+                 If the cluster was restored to an earlier op and went on from there, --new-timeline stores it beside the old history",
                 header.checksum()
             ))),
             _ => Ok(()),

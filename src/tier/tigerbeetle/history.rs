@@ -73,14 +73,14 @@ pub fn refuse_fork(
     }
     Err(Error::input(format!(
         "the repository holds checkpoint {newest_op}, the data file ends at op {end_op}, and nothing stored shows that both are of one history: an old file, a replica far \
-         behind, or a cluster restored to an earlier op, which needs a repository of its own"
+         behind, or a cluster restored to an earlier op: --new-timeline stores that beside the old history"
     )))
 }
 
 fn other_history(op: u64, here: Checksum, there: Checksum) -> Error {
     Error::input(format!(
-        "the data file continues another history than the repository: op {op}, which is committed, has checksum {here} here and {there} there. A cluster \
-         that was restored to an earlier op needs a repository of its own"
+        "the data file continues another history than the repository: op {op}, which is committed, has checksum {here} here and {there} there. If the \
+         cluster was restored to an earlier op and went on from there, --new-timeline stores it beside the old history"
     ))
 }
 

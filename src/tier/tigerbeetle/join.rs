@@ -1,22 +1,23 @@
 //! Where the log of a data file joins what the repository holds: which timeline it continues, and behind which op.
 //!
-//! In: the replica's superblock and ring of headers. Each timeline's stored log is held against the ring, the newest first:
+//! In: the replica's superblock and ring of headers. Each timeline's stored log is held against them ([`super::compare`]), and the one that shares the most
+//! with the replica counts:
 //!
-//! - the ring holds the last stored prepare: the log goes on behind it ([`Joined::Continues`]);
+//! - the ring holds the last stored prepare, or what stands there was replaced in a view change: the log goes on ([`Joined::Continues`]);
 //! - both hold an op that was committed, and it is not the same prepare: another history ([`Joined::Branches`]), with the last prepare that both have in
-//!   common; a prepare that was never committed may have been replaced in a view change, and is no sign of a fork;
+//!   common;
 //! - the ring ends before the stored log does: nothing can be told yet ([`Joined::Behind`]);
-//! - the ring begins after the stored log ends: ops are lost. It is the same history if the replica's checkpoint holds the last transfer that the stored log made
-//!   ([`Joined::Gap`]); the transfer's timestamp is unique in a cluster. If nothing shows that, it counts as another history: unknown is worse than wrong.
+//! - the ring begins after the stored log ends: ops are lost. It is the same history if the replica's checkpoint holds the last thing that the stored log made
+//!   ([`Joined::Gap`], [`super::last_trace`]). If nothing shows that, it counts as another history: unknown is worse than wrong.
 
-use crate::error::{Error, Result};
-use crate::ledger::checksum::Checksum;
-use crate::ledger::header::PrepareHeader;
-use crate::ledger::layout::{WAL_SLOTS, slot_of};
+use super::compare::{Comparison, Shown, Verdict, compare};
+use super::last_trace::last_trace;
+use crate::error::{Error, Kind, Result};
 use crate::ledger::superblock::SuperBlock;
-use crate::ledger::wal::{HeaderRing, SlotHeader};
+use crate::ledger::wal::HeaderRing;
 use crate::repository::Repository;
-use crate::repository::log::{LogIndex, Piece, PrepareId};
+use crate::repository::log::PrepareId;
+use crate::repository::manifest::Manifest;
 use crate::repository::name::TIMELINE_FIRST;
 use crate::repository::timeline::{Branch, Lineage, PrepareRecord, Timelines};
 use crate::source::checkpoint::Walk;
@@ -24,11 +25,11 @@ use crate::source::file::ReadOptions;
 use crate::source::tail::header_ring;
 use crate::source::witness::{Witness, find_witness};
 use crate::units::now_ns;
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
 use std::path::Path;
 
-/// The last stored segments in which a prepare that made transfers is looked for.
-const WITNESS_SEGMENTS_MAX: usize = 8;
+/// How often a timeline's number may be taken by somebody else before its beginning is given up.
+const BEGIN_TRIES_MAX: u32 = 5;
 
 /// How a data file's log and the repository join.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,7 +56,7 @@ pub enum Joined {
     Gap {
         /// The timeline.
         timeline: u32,
-        /// The last op that is stored.
+        /// The last op that is stored, and was not replaced.
         stored_op: u64,
     },
     /// Another history: a timeline of its own, if it is wanted.
@@ -71,263 +72,151 @@ pub struct Replica<'a> {
     pub ring: HeaderRing<'a>,
 }
 
-impl Replica<'_> {
-    fn header_at(&self, op: u64) -> Option<PrepareHeader> {
-        let checkpoint = self.superblock.checkpoint().header();
-        if op == checkpoint.op() {
-            return Some(checkpoint);
-        }
-        match self.ring.slot(slot_of(op)) {
-            SlotHeader::Valid(header) if header.op() == op => Some(header),
-            _ => None,
-        }
-    }
-
-    fn headers(&self) -> impl Iterator<Item = PrepareHeader> + '_ {
-        (0..WAL_SLOTS).filter_map(|slot| match self.ring.slot(slot) {
-            SlotHeader::Valid(header) => Some(header),
-            SlotHeader::Reserved | SlotHeader::Invalid => None,
-        })
-    }
-
-    /// First and last op that it shows.
-    fn ops(&self) -> (u64, u64) {
-        let checkpoint_op = self.superblock.checkpoint().header().op();
-        let ops = self.headers().map(|header| header.op());
-        ops.fold((checkpoint_op, checkpoint_op), |(first, last), op| (first.min(op), last.max(op)))
-    }
-
-    fn commit_known_op(&self) -> u64 {
-        self.headers().map(|header| header.commit()).fold(self.superblock.commit_max(), u64::max)
-    }
-}
-
-/// How one timeline's stored log and the replica's compare.
-#[derive(Debug)]
-struct Comparison {
-    timeline: u32,
-    /// The last stored op.
-    stored_op: u64,
-    /// The last prepare that both hold and up to which nothing is missing in what is stored, unless the replica does not hold it any more either.
-    common: Option<PrepareId>,
-    /// The last prepare that is stored.
-    stored: Option<PrepareId>,
-    /// The first op behind that in which they differ.
-    differs: Option<u64>,
-    /// The highest op that the stored log shows to be committed.
-    commit_op: u64,
-    /// The view of the stored prepare in which they differ.
-    stored_view: u32,
-}
-
 /// Compares. What waits to be stored elsewhere (`also`, a spool) counts as stored.
 ///
 /// # Errors
-/// [`Error::damaged`] when a stored segment that must be compared is; [`Error::try_again`] when the replica is about to drop what differs.
+/// [`Error::damaged`] when a stored segment that must be compared is; [`Error::try_again`] when the next ops of the replica must tell;
+/// [`Error::input`] for a file so old that nothing stored can be compared with it.
 pub fn join(
     repository: &Repository,
     also: Option<&Repository>,
     replica: &Replica<'_>,
     find: &dyn Fn(&Witness) -> Result<bool>,
 ) -> Result<Joined> {
-    let timelines = repository.timelines()?;
-    let mut fork: Option<Comparison> = None;
-    let (mut behind, mut beyond, mut any) = (None, None, false);
-    for timeline in timelines.numbers().into_iter().rev() {
-        let Some(comparison) = compare(&[Some(repository), also], replica, &timelines, timeline)? else { continue };
-        any = true;
-        if let Some(joined) = judge(replica, &comparison)? {
-            match joined {
-                Joined::Behind { .. } => behind = behind.or(Some(joined)),
-                joined => return Ok(joined),
-            }
-        } else if comparison.differs.is_some() {
-            let better = fork.as_ref().is_none_or(|fork| comparison.common.map(|(op, _)| op) > fork.common.map(|(op, _)| op));
-            fork = if better { Some(comparison) } else { fork };
-        } else if replica.ops().0 > comparison.stored_op {
-            beyond = beyond.or(Some((timeline, comparison.stored_op)));
-        }
+    let repositories: Vec<&Repository> = std::iter::once(repository).chain(also).collect();
+    let (timelines, shown) = (repository.timelines()?, Shown::of(replica));
+    let mut compared = Vec::new();
+    for timeline in timelines.numbers() {
+        compared.extend(compare(&repositories, &shown, timeline, timelines.branches.get(&timeline))?);
     }
-    if let Some(behind) = behind {
-        return Ok(behind);
+    if compared.is_empty() {
+        return Ok(Joined::Empty);
     }
-    if let Some(fork) = fork {
-        return Ok(Joined::Branches(branch_at_fork(replica, &timelines, &fork)));
+    let nearest = nearest(&compared);
+    if let Some(joined) = nearest.map(same_history).transpose()?.flatten() {
+        return Ok(joined);
     }
-    if let Some((timeline, stored_op)) = beyond {
-        if let Some(witness) = witness_of(repository, timeline)?
-            && find(&witness)?
-        {
-            return Ok(Joined::Gap { timeline, stored_op });
-        }
-        return Ok(Joined::Branches(branch_unproven(replica, &timelines, timeline, stored_op)));
-    }
-    if any {
-        let (first_op, last_op) = replica.ops();
-        return Err(Error::input(format!(
-            "the data file holds ops {first_op} to {last_op}, and nothing stored shows that they are of one history: an old file, or a replica far behind"
-        )));
-    }
-    Ok(Joined::Empty)
-}
-
-/// `None` where the timeline holds no log and its record says nothing that could be compared.
-fn compare(
-    repositories: &[Option<&Repository>],
-    replica: &Replica<'_>,
-    timelines: &Timelines,
-    timeline: u32,
-) -> Result<Option<Comparison>> {
-    let (first_op, _) = replica.ops();
-    let branch = timelines.branches.get(&timeline);
-    let mut stored: BTreeMap<u64, Vec<String>> = BTreeMap::new();
-    for record in branch.iter().flat_map(|branch| branch.branch.iter().chain(&branch.first)) {
-        stored.entry(record.op).or_default().push(record.checksum.clone());
-    }
-    let mut pieces: Vec<(&Repository, Piece)> = Vec::new();
-    let mut last = None;
-    for repository in repositories.iter().flatten() {
-        let index = LogIndex::list(repository, &Lineage::only(timeline), 0)?;
-        for piece in index.pieces() {
-            pieces.push((repository, *piece));
-            if piece.last_op < first_op {
-                continue;
-            }
-            for row in piece.open(repository)?.rows {
-                stored.entry(row.op).or_default().push(row.checksum.to_string());
-                last = last.max(Some((row.op, row.checksum)));
+    // A timeline that shares an op with the replica says more than one that ended before its log begins.
+    if nearest.is_none_or(|nearest| nearest.same_op.is_none()) {
+        for Comparison { timeline, stored_op, commit_op, .. } in before(&compared) {
+            if let Some(witness) = last_trace(&repositories, *timeline, *commit_op.min(stored_op))?
+                && find(&witness)?
+            {
+                return Ok(Joined::Gap { timeline: *timeline, stored_op: *stored_op });
             }
         }
     }
-    let last_piece = pieces.iter().max_by_key(|(_, piece)| piece.last_op).copied();
-    let Some(stored_op) = stored.keys().next_back().copied().max(last_piece.map(|(_, piece)| piece.last_op)) else { return Ok(None) };
-    let mut comparison = Comparison { timeline, stored_op, stored: last, common: None, differs: None, commit_op: 0, stored_view: 0 };
-    for (op, checksums) in stored.range(first_op..).rev() {
-        let Some(header) = replica.header_at(*op) else { continue };
-        if checksums.contains(&header.checksum().to_string()) {
-            comparison.common = Some((*op, header.checksum()));
-            break;
-        }
-        comparison.differs = Some(*op);
-    }
-    if let Some((op, _)) = comparison.common {
-        comparison.common = Some(before_holes(replica, &stored, op)).and_then(|op| Some((op, replica.header_at(op)?.checksum())));
-    }
-    if replica.superblock.replica_count() == 1 {
-        // On a single replica a prepare on disk is as good as committed.
-        comparison.commit_op = stored_op;
-    } else if let Some((repository, piece)) = last_piece {
-        comparison.commit_op = header_in(repository, &piece, piece.last_op)?.map_or(0, |header| header.commit());
-    }
-    let differing = comparison.differs.and_then(|op| pieces.iter().find(|(_, piece)| (piece.first_op..=piece.last_op).contains(&op)));
-    if let (Some(op), Some((repository, piece))) = (comparison.differs, differing) {
-        comparison.stored_view = header_in(repository, piece, op)?.map_or(0, |header| header.view());
-    }
-    Ok(Some(comparison))
-}
-
-/// An agent uploads several segments at once, so one that was killed may leave a hole before the last. What of it the replica still holds is read again: the last
-/// op before the lowest such hole.
-fn before_holes(replica: &Replica<'_>, stored: &BTreeMap<u64, Vec<String>>, common_op: u64) -> u64 {
-    let mut resume_op = common_op;
-    for op in (0..common_op).rev() {
-        let Some(header) = replica.header_at(op) else { break };
-        if stored.get(&op).is_some_and(|checksums| checksums.contains(&header.checksum().to_string())) {
-            // Behind this one everything up to where the search stands is missing, or nothing is.
-            if !stored.contains_key(&op.saturating_add(1)) {
-                resume_op = op;
-            }
-        }
-    }
-    resume_op
-}
-
-fn header_in(repository: &Repository, piece: &Piece, op: u64) -> Result<Option<PrepareHeader>> {
-    let mut header = None;
-    piece.open(repository)?.prepares(op, op, &mut |prepare| {
-        header = Some(*prepare.header());
-        Ok(())
-    })?;
-    Ok(header)
-}
-
-/// What follows from one timeline's comparison alone; `None` if the replica does not continue it, or that cannot be told.
-fn judge(replica: &Replica<'_>, comparison: &Comparison) -> Result<Option<Joined>> {
-    let timeline = comparison.timeline;
-    let Some(common) = comparison.common else { return Ok(None) };
-    let Some(differs) = comparison.differs else {
-        let (_, last_op) = replica.ops();
-        return Ok(Some(match comparison.stored {
-            Some(stored) if stored.0 > last_op => Joined::Behind { timeline, after: common, stored },
-            _ => Joined::Continues { timeline, after: common },
-        }));
-    };
-    if differs > comparison.commit_op {
-        return Ok(Some(Joined::Continues { timeline, after: common }));
-    }
-    let later_view = replica.header_at(differs).is_some_and(|header| header.view() > comparison.stored_view);
-    if later_view || differs <= replica.commit_known_op() {
-        return Ok(None);
-    }
-    Err(Error::try_again(format!(
-        "op {differs} of the replica's log is not the one that is stored and committed, and nothing shows yet that it is committed here: a leftover that the \
-         cluster will replace, or the first op of another history. Wait for the next ops"
-    )))
-}
-
-fn branch_at_fork(replica: &Replica<'_>, timelines: &Timelines, fork: &Comparison) -> Branch {
-    let record = |(op, checksum): PrepareId| PrepareRecord { op, checksum: checksum.to_string() };
-    let first = fork.differs.and_then(|op| replica.header_at(op)).map(|header| record((header.op(), header.checksum())));
-    let at = fork.common.map_or("before all that can be compared".to_owned(), |(op, _)| format!("behind op {op}"));
-    Branch {
-        timeline: timelines.newest().saturating_add(1),
-        parent: fork.timeline,
-        branch: fork.common.map(record),
-        first,
-        replica: replica.superblock.replica_index(),
-        began_ns: now_ns(),
-        reason: format!("the data file goes on otherwise than timeline {} {at}", fork.timeline),
+    let branch = Branching { replica, shown: &shown, timelines: &timelines };
+    let unproven = before(&compared).next();
+    match (nearest.map(|nearest| (nearest, nearest.verdict)), unproven) {
+        (Some((fork, Verdict::Fork(op))), _) => Ok(Joined::Branches(branch.at_fork(fork, op))),
+        (Some((_, Verdict::Undecided(op))), _) => Err(undecided(op)),
+        (_, Some(parent)) => Ok(Joined::Branches(branch.unproven(parent))),
+        _ => Err(Error::input(format!(
+            "the data file holds ops {} to {}, and nothing stored shows that they are of one history: an old file, or a replica far behind",
+            shown.first_op(),
+            shown.last_op()
+        ))),
     }
 }
 
-fn branch_unproven(replica: &Replica<'_>, timelines: &Timelines, parent: u32, stored_op: u64) -> Branch {
-    let (first_op, _) = replica.ops();
-    let first = replica.header_at(first_op).map(|header| PrepareRecord { op: first_op, checksum: header.checksum().to_string() });
-    Branch {
-        timeline: timelines.newest().saturating_add(1),
-        parent,
-        branch: None,
-        first,
-        replica: replica.superblock.replica_index(),
-        began_ns: now_ns(),
-        reason: format!(
-            "the log ring begins at op {first_op}, timeline {parent} ends at op {stored_op}, and nothing shows that both are of one history"
-        ),
-    }
+/// The timeline that shares the most with the replica.
+fn nearest(compared: &[Comparison]) -> Option<&Comparison> {
+    let told = compared.iter().filter(|comparison| !matches!(comparison.verdict, Verdict::Apart | Verdict::Before));
+    told.max_by_key(|comparison| {
+        let (rank, is_fork) = match comparison.verdict {
+            Verdict::Continues => (3, false),
+            Verdict::Behind => (2, false),
+            Verdict::Undecided(_) => (1, false),
+            Verdict::Fork(_) | Verdict::Apart | Verdict::Before => (0, true),
+        };
+        // Of several that a fork leaves at the same op, that op belongs to the oldest.
+        let (oldest, newest) = if is_fork { (comparison.timeline, 0) } else { (0, comparison.timeline) };
+        (comparison.same_op, rank, Reverse(oldest), newest)
+    })
 }
 
-/// The last prepare of a timeline's stored log that made transfers, as far as the last segments hold one.
-fn witness_of(repository: &Repository, timeline: u32) -> Result<Option<Witness>> {
-    let index = LogIndex::list(repository, &Lineage::only(timeline), 0)?;
-    let mut pieces: Vec<&Piece> = index.pieces().iter().collect();
-    pieces.sort_by_key(|piece| std::cmp::Reverse(piece.last_op));
-    for piece in pieces.into_iter().take(WITNESS_SEGMENTS_MAX) {
-        let mut witness = None;
-        piece.open(repository)?.prepares(piece.first_op, piece.last_op, &mut |prepare| {
-            witness = Witness::of(prepare).or(witness.take());
-            Ok(())
-        })?;
-        if witness.is_some() {
-            return Ok(witness);
+/// What to say of the timeline that the replica is a part of; `None` if it is not.
+fn same_history(nearest: &Comparison) -> Result<Option<Joined>> {
+    let timeline = nearest.timeline;
+    Ok(match (nearest.verdict, nearest.resume, nearest.stored) {
+        (Verdict::Continues, Some(after), _) => Some(Joined::Continues { timeline, after }),
+        // What comes up to the last stored prepare would be passed over, and with it what is missing there.
+        (Verdict::Behind, resume, _) if resume != nearest.common => return Err(hole(nearest)),
+        (Verdict::Behind, Some(after), Some(stored)) => Some(Joined::Behind { timeline, after, stored }),
+        _ => None,
+    })
+}
+
+fn hole(nearest: &Comparison) -> Error {
+    Error::try_again(format!(
+        "timeline {} is stored up to op {}, with a hole that the replica still holds, but the replica's own log ends before that op: it is catching up, or was restored \
+         and has not gone on yet. Wait for the next ops",
+        nearest.timeline, nearest.stored_op
+    ))
+}
+
+/// The timelines that end before the replica's log begins, the newest first.
+fn before(compared: &[Comparison]) -> impl Iterator<Item = &Comparison> {
+    compared.iter().rev().filter(|comparison| comparison.verdict == Verdict::Before)
+}
+
+fn undecided(op: u64) -> Error {
+    Error::try_again(format!(
+        "op {op} of the replica's log is not the one that is stored, and nothing shows yet which of the two is committed: a leftover that the cluster will \
+         replace, or the first op of another history. Wait for the next ops"
+    ))
+}
+
+/// What a new timeline's record is made of.
+struct Branching<'a> {
+    replica: &'a Replica<'a>,
+    shown: &'a Shown,
+    timelines: &'a Timelines,
+}
+
+impl Branching<'_> {
+    fn at_fork(&self, fork: &Comparison, op: u64) -> Branch {
+        let record = |(op, checksum): PrepareId| PrepareRecord { op, checksum: checksum.to_string() };
+        let at = fork.common.map_or("before all that can be compared".to_owned(), |(op, _)| format!("behind op {op}"));
+        Branch {
+            branch: fork.common.map(record),
+            first: self.shown.at(op).map(|header| record((header.op(), header.checksum()))),
+            ..self.record(fork.timeline, format!("the data file goes on otherwise than timeline {} {at}", fork.timeline))
         }
     }
-    Ok(None)
+
+    fn unproven(&self, parent: &Comparison) -> Branch {
+        // The checkpoint stays in sight longest, and its log is what a first backup stores.
+        let checkpoint = self.replica.superblock.checkpoint().header();
+        let first = Some(checkpoint).filter(|checkpoint| checkpoint.op() > 0).or(self.shown.at(self.shown.first_op()).copied());
+        let reason = format!(
+            "the log ring begins at op {}, timeline {} ends at op {}, and nothing shows that both are of one history",
+            self.shown.first_op(),
+            parent.timeline,
+            parent.stored_op
+        );
+        let first = first.map(|header| PrepareRecord { op: header.op(), checksum: header.checksum().to_string() });
+        Branch { first, ..self.record(parent.timeline, reason) }
+    }
+
+    fn record(&self, parent: u32, reason: String) -> Branch {
+        Branch {
+            timeline: self.timelines.newest().saturating_add(1),
+            parent,
+            branch: None,
+            first: None,
+            replica: self.replica.superblock.replica_index(),
+            began_ns: now_ns(),
+            reason,
+        }
+    }
 }
 
 /// Reads a replica and compares it.
 ///
 /// # Errors
-/// As [`join`], and when the data file cannot be read.
+/// As [`join`], when the data file cannot be read, and [`Error::input`] when it is of another cluster.
 pub fn join_file(
     repository: &Repository,
     also: Option<&Repository>,
@@ -335,6 +224,7 @@ pub fn join_file(
     options: ReadOptions,
 ) -> Result<(SuperBlock, Joined)> {
     let superblock = Walk::open(data_file, options)?.superblock()?;
+    repository.check_cluster(superblock.cluster())?;
     let zone = header_ring(data_file, options)?;
     let ring = HeaderRing::new(&zone).map_err(|error| Error::damaged(format!("{}: log ring: {error}", data_file.display())))?;
     let find = |witness: &Witness| Ok(find_witness(data_file, options, witness)?);
@@ -347,25 +237,72 @@ pub fn join_file(
 /// # Errors
 /// [`Error::input`] when it is none that the repository knows.
 pub fn lineage_of(repository: &Repository, data_file: &Path, options: ReadOptions) -> Result<Lineage> {
-    let timelines = repository.timelines()?;
-    if timelines.newest() == TIMELINE_FIRST {
+    if repository.timelines()?.newest() == TIMELINE_FIRST {
         // There is nothing to choose from; whether the file is of this history is checked against what it shares with it.
         return Ok(Lineage::first());
     }
     match join_file(repository, None, data_file, options)?.1 {
-        Joined::Empty => Ok(Lineage::first()),
-        Joined::Continues { timeline, .. } | Joined::Behind { timeline, .. } | Joined::Gap { timeline, .. } => {
-            Lineage::of(&timelines, timeline)
-        }
         Joined::Branches(branch) => Err(Error::input(format!(
             "the data file continues another history than the repository: {}. --new-timeline stores it as timeline {}",
             branch.reason, branch.timeline
         ))),
+        joined => lineage_for(repository, &joined),
+    }
+}
+
+/// The history that a data file is a part of; a new timeline is begun if it is none that the repository knows.
+///
+/// # Errors
+/// As [`join_file`]; [`Error::input`] for a cluster of another size; [`Error::try_again`] when others keep taking the timeline's number.
+pub fn lineage_or_new(repository: &Repository, data_file: &Path, options: ReadOptions) -> Result<(Lineage, Option<Branch>)> {
+    for _ in 0..BEGIN_TRIES_MAX {
+        let (superblock, joined) = join_file(repository, None, data_file, options)?;
+        let Joined::Branches(branch) = joined else { return Ok((lineage_for(repository, &joined)?, None)) };
+        refuse_other_size(repository, &superblock)?;
+        if repository.begin_timeline(&branch)? {
+            return Ok((Lineage::of(&repository.timelines()?, branch.timeline)?, Some(branch)));
+        }
+    }
+    Err(Error::try_again("others keep beginning timelines in this repository: try again"))
+}
+
+/// Refuses a fork that runs with another number of replicas, as one that was restored with --solo does. Its history would be of a cluster of one size up to the
+/// branch and of another behind it, and a restore would have to know which replicas a point has.
+///
+/// # Errors
+/// [`Error::input`] if so.
+pub fn refuse_other_size(repository: &Repository, superblock: &SuperBlock) -> Result<()> {
+    for name in repository.backups()?.iter().rev() {
+        let stored = match Manifest::read_head(repository, name) {
+            Ok((_, stored)) => stored,
+            Err(error) if error.kind == Kind::Damaged => continue,
+            Err(error) => return Err(error),
+        };
+        if stored.replica_count() == superblock.replica_count() {
+            return Ok(());
+        }
+        return Err(Error::input(format!(
+            "the data file continues another history than the repository, and as a cluster of {} replicas, where the repository is of one of {}: a fork of \
+             another size needs a repository of its own, also with --new-timeline",
+            superblock.replica_count(),
+            stored.replica_count()
+        )));
+    }
+    Ok(())
+}
+
+fn lineage_for(repository: &Repository, joined: &Joined) -> Result<Lineage> {
+    match joined {
+        Joined::Empty => Ok(Lineage::first()),
+        Joined::Continues { timeline, .. } | Joined::Behind { timeline, .. } | Joined::Gap { timeline, .. } => {
+            Lineage::of(&repository.timelines()?, *timeline)
+        }
+        Joined::Branches(branch) => Err(Error::bug(format!("timeline {} has not begun", branch.timeline))),
     }
 }
 
 /// The prepare behind which everything that the ring still holds of the current checkpoint interval begins.
-pub fn checkpoint_end(superblock: &SuperBlock) -> (u64, Checksum) {
+pub fn checkpoint_end(superblock: &SuperBlock) -> PrepareId {
     let header = superblock.checkpoint().header();
     (header.op(), header.checksum())
 }

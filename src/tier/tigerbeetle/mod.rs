@@ -9,10 +9,12 @@
 //! own from the first superblock on, because the ring may wrap while the walk takes its time. [`window`] decides at which op the image ends.
 
 pub mod base;
+mod compare;
 pub mod earlier_log;
 pub mod held_log;
 pub mod history;
 pub mod join;
+mod last_trace;
 pub mod log_capture;
 pub mod sink;
 pub mod window;
@@ -74,6 +76,18 @@ pub struct Backup {
 /// [`Error::damaged`] for damage in the file. Nothing exists in the repository then that any manifest promises.
 pub fn backup(repository: &Arc<Repository>, data_file: &Path, options: ReadOptions, progress: &dyn Progress) -> Result<Backup> {
     let lineage = join::lineage_of(repository, data_file, options)?;
+    backup_on(repository, data_file, options, &lineage, progress)
+}
+
+/// The same for a replica whose history may be one that the repository does not know: it is stored as a timeline of its own then.
+///
+/// # Errors
+/// As [`backup`], but for another history only when its cluster has another size.
+pub fn backup_any_history(repository: &Arc<Repository>, data_file: &Path, options: ReadOptions, progress: &dyn Progress) -> Result<Backup> {
+    let (lineage, begun) = join::lineage_or_new(repository, data_file, options)?;
+    if let Some(branch) = &begun {
+        progress.note(&format!("timeline {} begins: {}", branch.timeline, branch.reason));
+    }
     backup_on(repository, data_file, options, &lineage, progress)
 }
 

@@ -1,0 +1,78 @@
+//! Histories that part: what shows that a data file is of one, and backups of both in one repository.
+
+use crate::support::cluster::Cluster;
+use crate::support::program::{Program, number};
+use crate::support::{folder, turn};
+use amber::demo::{Load, LoadOptions, Plan};
+use amber::ledger::header::PrepareHeader;
+use amber::ledger::wal::root_prepare;
+use amber::source::file::ReadOptions;
+use amber::source::log::{LogSource, Polled};
+use amber::source::tail::Tail;
+use amber::source::witness::{Witness, find_witness};
+use std::path::Path;
+use std::time::Duration;
+
+const TIMEOUT: Duration = Duration::from_secs(180);
+
+/// A load of its own accounts that ends after so many requests.
+fn write(at: &Cluster, number: u32, transfers_per_request: usize, requests: u64) {
+    let plan = Plan { number, ledger: number, accounts: 10, clients: 2, transfers_per_request };
+    let options = LoadOptions { plan, requests_max: Some(requests / 2), ..LoadOptions::default() };
+    Load::start(at.id(), &at.addresses(), &options).unwrap().finish(TIMEOUT).unwrap();
+}
+
+/// What the prepares in the ring of a young cluster made, in order.
+fn witnesses(cluster: u128, data_file: &Path) -> Vec<Witness> {
+    let root = PrepareHeader::check(&root_prepare(cluster)).unwrap();
+    let mut tail = Tail::open(data_file, ReadOptions::default(), 0, root.checksum()).unwrap();
+    let mut found = Vec::new();
+    let mut take = |prepare: &amber::ledger::wal::Prepare<'_>| {
+        found.extend(Witness::of(prepare));
+        Ok(())
+    };
+    while matches!(tail.poll(&mut take).unwrap(), Polled::Prepares(_)) {}
+    found
+}
+
+#[test]
+fn a_transfer_is_found_in_its_own_history_only() {
+    let _turn = turn();
+    let mut node = Cluster::new(1);
+    let place = folder("witness");
+    let program = Program::in_folder(&place.path().join("repository"));
+    program.init();
+    write(&node, 1, 300, 600);
+    let data_file = node.data_file(0).to_owned();
+    let find = |file: &Path, witness: &Witness| find_witness(file, ReadOptions::default(), witness).unwrap();
+    let made = witnesses(node.id(), &data_file);
+    let (accounts, early, late) = (&made[0], &made[100], made.last().unwrap());
+    assert!(accounts.tree_id != early.tree_id && early.tree_id == late.tree_id && late.op < 900 && late.ids.len() == 300, "{late:?}");
+    assert!(!find(&data_file, late), "no checkpoint holds it yet");
+    program.backup(&data_file);
+
+    // While the server writes, too.
+    let plan = Plan { number: 2, ledger: 2, accounts: 10, clients: 2, transfers_per_request: 300 };
+    let load = Load::start(node.id(), &node.addresses(), &LoadOptions { plan, ..LoadOptions::default() }).unwrap();
+    load.wait_for(600, TIMEOUT).unwrap();
+    for _ in 0..10 {
+        load.wait_for(200, TIMEOUT).unwrap();
+        for witness in [accounts, early, late] {
+            assert!(find(&data_file, witness), "{} at op {}", witness.tree_id, witness.op);
+        }
+    }
+    load.stop().unwrap();
+    let other_time =
+        Witness { timestamp_min_ns: late.timestamp_min_ns + 1000, timestamp_max_ns: late.timestamp_max_ns + 1000, ..late.clone() };
+    assert!(!find(&data_file, &other_time));
+    assert!(!find(&data_file, &Witness { ids: late.ids.iter().map(|id| id ^ (1 << 100)).collect(), ..late.clone() }));
+    node.kill_all();
+
+    let fork = place.path().join("fork.tigerbeetle");
+    let restored = program.restore(&fork, &["--op", &(late.op - 1).to_string()]);
+    assert_eq!(number(&restored, "op"), late.op - 1);
+    let other = Cluster::open(node.id(), std::slice::from_ref(&fork)).unwrap();
+    write(&other, 3, 3, 1300);
+    assert!(find(&fork, accounts) && find(&fork, early) && find(&fork, &made[made.len() - 2]));
+    assert!(!find(&fork, late), "the fork never made it");
+}
