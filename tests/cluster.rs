@@ -66,9 +66,12 @@ fn a_cluster_is_rebuilt_from_one_of_its_replicas() {
 
     let fork = place.path().join("fork.tigerbeetle");
     let solo = program.restore(&fork, &["--solo", "--op", &number(&restored, "op").to_string()]);
-    let sandbox = Cluster::open(id, &[fork]).unwrap();
+    let sandbox = Cluster::open(id, std::slice::from_ref(&fork)).unwrap();
     let fork_books = check_books(id, &sandbox.addresses(), &expected(plan, &acknowledged, &solo)).unwrap();
     assert_eq!(fork_books.transfers, books.transfers);
+    // Its log is of a cluster of another size, which is no timeline of this one.
+    let other_size = program.fails(2, &["backup", "tigerbeetle", "--new-timeline", "--data-file", text(&fork)]);
+    assert!(other_size.contains("1 replicas"), "{other_size}");
 
     let wrong = program.fails(2, &["restore", "tigerbeetle", "--output", text(&place.path().join("x")), "--replica", "3"]);
     assert!(wrong.contains("3 replicas"), "{wrong}");

@@ -142,7 +142,7 @@ fn a_fork_is_not_taken_for_the_history() {
     assert!(in_use.contains("running server"), "{in_use}");
     write(&other, 2, 300);
     let refused = program.fails(2, &["backup", "tigerbeetle", "--data-file", text(&fork)]);
-    assert!(refused.contains("another history"), "{refused}");
+    assert!(refused.contains("another history") && refused.contains("--new-timeline"), "{refused}");
     // And when it has gone on to a checkpoint of its own, which still overlaps what is stored.
     write(&other, 3, 600);
     other.kill_all();

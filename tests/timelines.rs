@@ -1,9 +1,9 @@
 //! Histories that part: what shows that a data file is of one, and backups of both in one repository.
 
 use crate::support::cluster::Cluster;
-use crate::support::program::{Program, number};
+use crate::support::program::{Program, number, text};
 use crate::support::{folder, turn};
-use amber::demo::{Load, LoadOptions, Plan};
+use amber::demo::{Expected, Load, LoadOptions, Plan, check_books};
 use amber::ledger::header::PrepareHeader;
 use amber::ledger::wal::root_prepare;
 use amber::source::file::ReadOptions;
@@ -16,10 +16,11 @@ use std::time::Duration;
 const TIMEOUT: Duration = Duration::from_secs(180);
 
 /// A load of its own accounts that ends after so many requests.
-fn write(at: &Cluster, number: u32, transfers_per_request: usize, requests: u64) {
+fn write(at: &Cluster, number: u32, transfers_per_request: usize, requests: u64) -> Plan {
     let plan = Plan { number, ledger: number, accounts: 10, clients: 2, transfers_per_request };
     let options = LoadOptions { plan, requests_max: Some(requests / 2), ..LoadOptions::default() };
     Load::start(at.id(), &at.addresses(), &options).unwrap().finish(TIMEOUT).unwrap();
+    plan
 }
 
 /// What the prepares in the ring of a young cluster made, in order.
@@ -75,4 +76,64 @@ fn a_transfer_is_found_in_its_own_history_only() {
     write(&other, 3, 3, 1300);
     assert!(find(&fork, accounts) && find(&fork, early) && find(&fork, &made[made.len() - 2]));
     assert!(!find(&fork, late), "the fork never made it");
+
+    // Both have run on beyond everything that is stored; what was stored last tells them apart.
+    let beyond = |file: &Path| program.ok(&["backup", "tigerbeetle", "--new-timeline", "--data-file", text(file)]);
+    assert_eq!(number(&beyond(&fork), "timeline"), 2);
+    assert_eq!(number(&beyond(&data_file), "timeline"), 1);
+    assert_eq!(number(&program.backup(&fork), "timeline"), 2, "it is known now");
+}
+
+/// A cluster is restored to an earlier op and goes on, and then the old one comes back, too: both are backed up, and both restore.
+#[test]
+fn both_histories_are_kept_and_restore() {
+    let _turn = turn();
+    let mut node = Cluster::new(1);
+    let place = folder("timelines");
+    let program = Program::in_folder(&place.path().join("repository"));
+    program.init();
+    write(&node, 1, 3, 300);
+    let original = program.backup(node.data_file(0));
+    node.kill_all();
+    let (fork, branch_op) = (place.path().join("fork.tigerbeetle"), number(&original, "recovered_to_op") - 100);
+    program.restore(&fork, &["--op", &branch_op.to_string()]);
+    let other = Cluster::open(node.id(), std::slice::from_ref(&fork)).unwrap();
+    write(&other, 2, 3, 300);
+    let refused = program.fails(2, &["backup", "tigerbeetle", "--data-file", text(&fork)]);
+    assert!(refused.contains("another history") && refused.contains("--new-timeline"), "{refused}");
+    let begun = program.ok(&["backup", "tigerbeetle", "--new-timeline", "--data-file", text(&fork)]);
+    assert_eq!((number(&begun, "timeline"), number(&begun, "checkpoint_op")), (2, 0));
+    let plan = write(&other, 3, 3, 700);
+    let further = program.backup(&fork);
+    assert_eq!((number(&further, "timeline"), number(&further, "checkpoint_op")), (2, 959));
+    let exact = |name: &str, server: &Cluster, plan: Plan, backup: &serde_json::Value| {
+        let image = place.path().join(format!("{name}.tigerbeetle"));
+        let (timeline, op) = (number(backup, "timeline").to_string(), number(backup, "recovered_to_op"));
+        let restored = program.restore(&image, &["--timeline", &timeline, "--op", &op.to_string()]);
+        assert_eq!(number(&restored, "op"), op);
+        let copy = Cluster::open(server.id(), &[image]).unwrap();
+        let expected = Expected {
+            plan,
+            acknowledged: vec![0; plan.clients],
+            recovered_to_ns: number(&restored, "timestamp_ns"),
+            ends_with_transfers: restored["operation"] == "create_transfers",
+            original: Some(server.addresses()),
+            timeout: TIMEOUT,
+        };
+        check_books(server.id(), &copy.addresses(), &expected).unwrap();
+    };
+    exact("of-the-fork", &other, plan, &further);
+    drop(other);
+
+    node.start_all().unwrap();
+    let plan = write(&node, 4, 3, 200);
+    let stale = program.backup(node.data_file(0));
+    assert_eq!(number(&stale, "timeline"), 1);
+    exact("of-the-original", &node, plan, &stale);
+    let listed = program.ok(&["list"]);
+    let mut timelines: Vec<u64> = listed["backups"].as_array().unwrap().iter().map(|backup| number(backup, "timeline")).collect();
+    timelines.sort_unstable();
+    assert_eq!(timelines, [1, 1, 2, 2]);
+    let verified = program.ok(&["verify", "--full"]);
+    assert_eq!((number(&verified, "backups"), number(&verified, "backups_whole")), (4, 4));
 }

@@ -5,8 +5,11 @@
 //! a failing store leaves behind. Whole backups are made by `tier::sample`. Only for tests: the feature `samples` opens it to others.
 
 use super::key::Secret;
+use super::name::{RunId, SegmentName};
+use super::segment::SegmentBuilder;
 use super::{Options, Repository};
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::ledger::wal::Prepare;
 use crate::store::memory::MemoryStore;
 use crate::store::{Capabilities, Digest, Listed, Multipart, Part, PutOutcome, Store, StoreError};
 use bytes::Bytes;
@@ -45,6 +48,20 @@ pub fn create(store: &MemoryStore) -> Result<Arc<Repository>> {
 /// Those of [`Repository::open`].
 pub fn open(store: Arc<dyn Store>) -> Result<Arc<Repository>> {
     Repository::open(store, &secret(), options())
+}
+
+/// Stores these prepares as a segment of a timeline.
+///
+/// # Errors
+/// [`Error::input`] for what is no prepare, or none; those of the store.
+pub fn store_log(repository: &Repository, timeline: u32, run: u64, log: &[Vec<u8>]) -> Result<SegmentName> {
+    let mut builder = SegmentBuilder::default();
+    for bytes in log {
+        builder.push(&Prepare::check(bytes).map_err(|error| Error::input(error.to_string()))?);
+    }
+    let sealed = builder.seal(repository, timeline, RunId(run))?.ok_or_else(|| Error::input("a segment of no prepares"))?;
+    sealed.object.put(&**repository.store())?;
+    Ok(sealed.name)
 }
 
 /// How a call fails.

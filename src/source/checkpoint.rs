@@ -49,6 +49,9 @@ pub(super) enum Round<T> {
     Moved(Mismatch),
 }
 
+/// What is done at one superblock.
+pub(super) type RoundWork<'a, T> = dyn FnMut(&mut Walk, &SuperBlock) -> Result<Round<T>, SourceError> + 'a;
+
 /// A data file being walked.
 #[derive(Debug)]
 pub struct Walk {
@@ -141,10 +144,7 @@ impl Walk {
     }
 
     /// Does `round` at the newest superblock until it is complete: that superblock, and what the round found.
-    pub(super) fn rounds_of<T>(
-        &mut self,
-        round: &mut dyn FnMut(&mut Walk, &SuperBlock) -> Result<Round<T>, SourceError>,
-    ) -> Result<(SuperBlock, T), SourceError> {
+    pub(super) fn rounds_of<T>(&mut self, round: &mut RoundWork<'_, T>) -> Result<(SuperBlock, T), SourceError> {
         let mut at_rest = 0;
         let mut superblock = self.superblock()?;
         loop {

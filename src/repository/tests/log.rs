@@ -9,8 +9,7 @@ use crate::repository::Repository;
 use crate::repository::log::{LogIndex, Piece, PrepareId, SEGMENT_OPS_MAX, list_segments};
 use crate::repository::merge::merge;
 use crate::repository::name::{RunId, SegmentName, TIMELINE_FIRST};
-use crate::repository::sample::{HookedStore, open};
-use crate::repository::segment::SegmentBuilder;
+use crate::repository::sample::{HookedStore, open, store_log};
 use crate::repository::timeline::{Branch, Lineage, PrepareRecord};
 use crate::store::Store;
 use crate::store::memory::MemoryStore;
@@ -18,13 +17,7 @@ use std::sync::Arc;
 
 /// Stores these prepares as a segment of a timeline.
 pub(super) fn store(repository: &Repository, timeline: u32, run: u64, log: &[Vec<u8>]) -> SegmentName {
-    let mut builder = SegmentBuilder::default();
-    for bytes in log {
-        builder.push(&Prepare::check(bytes).unwrap());
-    }
-    let sealed = builder.seal(repository, timeline, RunId(run)).unwrap().unwrap();
-    sealed.object.put(&**repository.store()).unwrap();
-    sealed.name
+    store_log(repository, timeline, run, log).unwrap()
 }
 
 /// A log that goes on behind `header` in a later view.

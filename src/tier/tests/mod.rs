@@ -3,6 +3,7 @@
 mod backup;
 mod faults;
 mod history;
+mod join;
 mod log_capture;
 mod refused;
 mod window;

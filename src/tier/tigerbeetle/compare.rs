@@ -46,6 +46,9 @@ impl Shown {
         // A replica that fetched its state from its peers keeps prepares of rounds of the ring long past.
         let head_op = by_op.keys().next_back().copied().unwrap_or(0);
         by_op.retain(|op, _| op.saturating_add(u64::from(WAL_SLOTS)) > head_op);
+        for op in disproved(&by_op) {
+            by_op.remove(&op);
+        }
         // Views only grow along a log, and the checkpoint is certain: what contradicts that is a leftover.
         let mut view = 0;
         by_op.retain(|op, header| {
@@ -79,6 +82,28 @@ impl Shown {
     fn holds(&self, record: &PrepareRecord) -> Option<bool> {
         self.at(record.op).map(|header| header.checksum().to_string() == record.checksum)
     }
+}
+
+/// The ops whose prepare is not the one that the log behind it has committed: leftovers that the replica has yet to repair.
+fn disproved(by_op: &BTreeMap<u64, PrepareHeader>) -> Vec<u64> {
+    let mut disproved = Vec::new();
+    // The header above, and what it and those that continue it know to be committed.
+    let mut above: Option<(&PrepareHeader, u64)> = None;
+    for header in by_op.values().rev() {
+        let mut commit_op = header.commit();
+        if let Some((later, known_op)) = above {
+            let is_next = later.op() == header.op().saturating_add(1);
+            let continued = is_next && later.parent() == header.checksum();
+            let contradicted = if is_next { !continued } else { later.view() < header.view() };
+            if contradicted && known_op >= header.op() {
+                disproved.push(header.op());
+                continue;
+            }
+            commit_op = if contradicted { commit_op } else { commit_op.max(known_op) };
+        }
+        above = Some((header, commit_op));
+    }
+    disproved
 }
 
 /// What follows from one timeline's log alone.
