@@ -29,6 +29,8 @@ use std::time::{Duration, Instant};
 
 /// How often the last prepares are looked at again, while nothing follows them.
 const REPLACED_INTERVAL: Duration = Duration::from_millis(200);
+/// How soon a log that has gone on within what is stored is joined again: a replica that catches up is asked a few times a second.
+const BEHIND_PAUSE: Duration = Duration::from_millis(if cfg!(test) { 1 } else { 200 });
 /// How often the data file's identity is looked at.
 const IDENTITY_INTERVAL: Duration = Duration::from_secs(1);
 /// Pause after a read that failed: the disk may be back.
@@ -110,7 +112,12 @@ impl Follower {
                     failing = None;
                     pause
                 }
-                Ok(Err(ended)) => return self.end(ended),
+                Ok(Err(ended)) => {
+                    if !self.collector.has_joined() {
+                        stop.wait(BEHIND_PAUSE);
+                    }
+                    return self.end(ended);
+                }
                 Err(error) if error.kind == Kind::Bug || failing.is_some_and(|since| since.elapsed() > FAILED_MAX) => {
                     // What was read is good.
                     let _ = self.collector.flush();
@@ -166,6 +173,10 @@ impl Follower {
             self.board.read(self.collector.last(), source.commit_known_op(), source.bytes_read(), self.collector.oldest());
         } else {
             self.board.turned();
+        }
+        if any && !self.collector.has_joined() {
+            // Within what is stored: the op that has come may already be another one than the stored one, and then none of it must be passed over.
+            return Ok(Err(Ended::Rejoin("the log has gone on within what is stored".into())));
         }
         if let Polled::Lost { loss, reason, .. } = polled
             && let Some(ended) = self.meet(loss, &reason, source)?

@@ -113,7 +113,7 @@ impl Agent {
         session_stop.ask();
         let began = Instant::now();
         // The next session takes the lease itself, so that of this one must be over; the end of the process ends it, too.
-        while !keeper.is_finished() && !(ends && began.elapsed() >= RELEASE_GRACE) {
+        while !(keeper.is_finished() || ends && began.elapsed() >= RELEASE_GRACE) {
             std::thread::sleep(Duration::from_millis(5));
         }
         followed
