@@ -116,7 +116,8 @@ class Rig:
         return process
 
     def repository(self, prefix):
-        """A new repository in the bucket."""
+        """A new repository in the bucket, and a state directory of its own for the agent that ships there."""
+        shutil.rmtree(self.folder / "state", ignore_errors=True)
         self.url = f"s3://{BUCKET}/{prefix}"
         self.environment.update(AMBER_REPO=self.url, AMBER_ENDPOINT=f"http://127.0.0.1:{self.s3_port}")
         self.amber("init")
