@@ -10,6 +10,7 @@ import re
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -75,7 +76,9 @@ class Rig:
     def __enter__(self):
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, failure, *_):
+        if failure:
+            self.tell()
         for process in self.processes:
             process.kill()
             process.wait()
@@ -83,6 +86,15 @@ class Rig:
             for part in ("master", "volume", "filer", "s3", "admin"):
                 Path(f"/tmp/seaweedfs-{part}-grpc-{port}.sock").unlink(missing_ok=True)
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def tell(self):
+        """What a failure may come from: the end of each log, and the status."""
+        for process in self.processes:
+            print(f"{Path(process.args[0]).name} {process.pid}: {process.poll() if process.poll() is not None else 'runs'}", file=sys.stderr)
+        for name in ("agent.log", "load.log", "server.log"):
+            lines = (self.folder / name).read_text().splitlines() if (self.folder / name).exists() else []
+            print(f"{name}:", *lines[-25:], sep="\n  ", file=sys.stderr)
+        print(json.dumps(self.status()), file=sys.stderr)
 
     def spawn(self, command, log, **more):
         """Starts a process; what it says goes to a file."""
