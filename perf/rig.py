@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -72,6 +73,8 @@ class Rig:
         self.folder = Path(tempfile.mkdtemp(prefix=f"perf-{name}-", dir=ROOT / "target"))
         self.processes, self.store_ports, self.s3_port = [], [], None
         self.environment = dict(os.environ, AMBER_PASSPHRASE="perf")
+        # So that the servers and the folder go then, too.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))
 
     def __enter__(self):
         return self
