@@ -66,6 +66,12 @@ def percentile(ordered, share):
     return ordered[min(len(ordered) - 1, max(0, -(-len(ordered) * share // 100) - 1))]
 
 
+def ended(*_):
+    """SIGTERM ends the program, once: a second one would come in the midst of the tidying."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.exit("ended by SIGTERM")
+
+
 class Rig:
     """A scratch folder and the processes in it."""
 
@@ -74,7 +80,7 @@ class Rig:
         self.processes, self.store_ports, self.s3_port = [], [], None
         self.environment = dict(os.environ, AMBER_PASSPHRASE="perf")
         # So that the servers and the folder go then, too.
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))
+        signal.signal(signal.SIGTERM, ended)
 
     def __enter__(self):
         return self
