@@ -8,8 +8,10 @@ import json
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -64,6 +66,12 @@ def percentile(ordered, share):
     return ordered[min(len(ordered) - 1, max(0, -(-len(ordered) * share // 100) - 1))]
 
 
+def ended(*_):
+    """SIGTERM ends the program, once: a second one would come in the midst of the tidying."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.exit("ended by SIGTERM")
+
+
 class Rig:
     """A scratch folder and the processes in it."""
 
@@ -71,11 +79,15 @@ class Rig:
         self.folder = Path(tempfile.mkdtemp(prefix=f"perf-{name}-", dir=ROOT / "target"))
         self.processes, self.store_ports, self.s3_port = [], [], None
         self.environment = dict(os.environ, AMBER_PASSPHRASE="perf")
+        # So that the servers and the folder go then, too.
+        signal.signal(signal.SIGTERM, ended)
 
     def __enter__(self):
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, failure, *_):
+        if failure:
+            self.tell()
         for process in self.processes:
             process.kill()
             process.wait()
@@ -83,6 +95,15 @@ class Rig:
             for part in ("master", "volume", "filer", "s3", "admin"):
                 Path(f"/tmp/seaweedfs-{part}-grpc-{port}.sock").unlink(missing_ok=True)
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def tell(self):
+        """What a failure may come from: the end of each log, and the status."""
+        for process in self.processes:
+            print(f"{Path(process.args[0]).name} {process.pid}: {process.poll() if process.poll() is not None else 'runs'}", file=sys.stderr)
+        for name in ("agent.log", "load.log", "server.log"):
+            lines = (self.folder / name).read_text().splitlines() if (self.folder / name).exists() else []
+            print(f"{name}:", *lines[-25:], sep="\n  ", file=sys.stderr)
+        print(json.dumps(self.status()), file=sys.stderr)
 
     def spawn(self, command, log, **more):
         """Starts a process; what it says goes to a file."""
@@ -116,7 +137,8 @@ class Rig:
         return process
 
     def repository(self, prefix):
-        """A new repository in the bucket."""
+        """A new repository in the bucket, and a state directory of its own for the agent that ships there."""
+        shutil.rmtree(self.folder / "state", ignore_errors=True)
         self.url = f"s3://{BUCKET}/{prefix}"
         self.environment.update(AMBER_REPO=self.url, AMBER_ENDPOINT=f"http://127.0.0.1:{self.s3_port}")
         self.amber("init")
