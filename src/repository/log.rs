@@ -6,7 +6,7 @@
 //! written: a prepare that a view change replaced is no parent of what came after it.
 //!
 //! An agent may merge segments while they are read: what was listed is gone then, and its prepares are in a larger one. Whoever meets that lists again and goes
-//! on ([`RELISTS_MAX`]); a segment that is still listed and does not open is damaged.
+//! on (a few times at the most); a segment that is still listed and does not open is damaged.
 //!
 //! Only at the very end of a log there may be prepares that nothing follows yet. Where segments disagree there, the one that ends in the later view counts,
 //! as when replicas choose between their logs.

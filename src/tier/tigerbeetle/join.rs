@@ -1,6 +1,6 @@
 //! Where the log of a data file joins what the repository holds: which timeline it continues, and behind which op.
 //!
-//! In: the replica's superblock and ring of headers. Each timeline's stored log is held against them ([`super::compare`]), and the one that shares the most
+//! In: the replica's superblock and ring of headers. Each timeline's stored log is held against them (`compare`), and the one that shares the most
 //! with the replica counts:
 //!
 //! - the ring holds the last stored prepare, or what stands there was replaced in a view change: the log goes on ([`Joined::Continues`]);
@@ -8,7 +8,7 @@
 //!   common;
 //! - the ring ends before the stored log does: nothing can be told yet ([`Joined::Behind`]);
 //! - the ring begins after the stored log ends: ops are lost. It is the same history if the replica's checkpoint holds the last thing that the stored log made
-//!   ([`Joined::Gap`], [`super::last_trace`]). If nothing shows that, it counts as another history: unknown is worse than wrong.
+//!   ([`Joined::Gap`], `last_trace`). If nothing shows that, it counts as another history: unknown is worse than wrong.
 
 use super::compare::{Comparison, Shown, Verdict, compare};
 use super::last_trace::last_trace;
