@@ -124,3 +124,55 @@ fn what_the_spool_cannot_hold_is_a_gap_that_a_checkpoint_closes() {
     };
     println!("{:?}", check_books(node.id(), &server.addresses(), &expected).unwrap());
 }
+
+#[test]
+fn an_agent_that_was_away_too_long_leaves_a_gap_in_the_same_history() {
+    let _turn = turn();
+    let plan = Plan { clients: 3, transfers_per_request: 20, ..Plan::default() };
+    let node = Cluster::new(1);
+    let place = folder("away");
+    let program = Program::in_folder(&place.path().join("repository"));
+    program.init();
+    let mut agent = Agent::start(&program, &place.path().join("agent"), node.data_file(0), QUICK);
+    agent.wait_leading();
+    let load = Load::start(node.id(), &node.addresses(), &LoadOptions { plan, ..LoadOptions::default() }).unwrap();
+    load.wait_for(300, TIMEOUT).unwrap();
+    agent.wait("something durable", TIMEOUT, |status| number(status, "durable_op") > 200);
+    agent.kill();
+    let stored = agent.durable_op();
+    // The ring wraps more than once.
+    load.wait_for(2500, TIMEOUT).unwrap();
+    agent.run();
+    let status = agent.wait("the gap to be closed", TIMEOUT, |status| {
+        !status["gaps"].as_array().is_none_or(Vec::is_empty) && number(&status["last_checkpoint"], "op") > stored
+    });
+    load.wait_for(300, TIMEOUT).unwrap();
+    load.stop().unwrap();
+    let head = number(&program.ok(&["inspect", "--no-blocks", text(node.data_file(0))])["log"], "head_op");
+    let ended = agent.wait_durable(head);
+    println!("{ended:#}");
+    assert_eq!((number(&status, "timeline"), number(&ended, "timeline")), (1, 1), "{}", agent.log());
+    assert_eq!(agent.stop(), 0, "{}", agent.log());
+    let (first, last) = (number(&ended["gaps"][0], "first_op"), number(&ended["gaps"][0], "last_op"));
+    assert!(first > stored && last < head, "{ended}");
+    let server = tool("tigerbeetle");
+    let target = place.path().join("never.tigerbeetle");
+    let inside = first.midpoint(last).to_string();
+    let refused = program.fails(2, &["restore", "tigerbeetle", "--output", text(&target), "--op", &inside, "--tigerbeetle", text(&server)]);
+    assert!(refused.contains(&format!("op {} ", first - 1)), "{refused}");
+    for (name, op) in [("before", first - 1), ("after", head)] {
+        let image = place.path().join(format!("{name}.tigerbeetle"));
+        let restored = program.restore(&image, &["--op", &op.to_string(), "--tigerbeetle", text(&server)]);
+        let copy = Cluster::open(node.id(), &[image]).unwrap();
+        let expected = Expected {
+            plan,
+            acknowledged: vec![0; plan.clients],
+            recovered_to_ns: number(&restored, "timestamp_ns"),
+            ends_with_transfers: restored["operation"] == "create_transfers",
+            original: Some(node.addresses()),
+            timeout: TIMEOUT,
+        };
+        println!("{name}: {:?}", check_books(node.id(), &copy.addresses(), &expected).unwrap());
+    }
+    assert_eq!(program.ok(&["verify", "--full"])["ok"], true);
+}
