@@ -109,3 +109,39 @@ fn what_the_leader_stored_is_let_go_but_not_its_end_nor_what_is_behind_a_hole() 
     standby.turn().unwrap();
     assert_eq!(waiting(&standby), 24);
 }
+
+#[test]
+fn a_leader_that_beats_but_stores_nothing_gives_way_to_one_that_has_more() {
+    let bench = Bench::new(1 << 20);
+    let ((mut first, _), (mut second, board)) = (keeper(&bench, "a"), keeper(&bench, "b"));
+    first.turn().unwrap();
+    let wait = |first: &mut Keeper, second: &mut Keeper| {
+        for _ in 0..3 {
+            second.turn().unwrap();
+            std::thread::sleep(TIMEOUT / 2);
+            first.turn().unwrap();
+        }
+        second.turn().unwrap();
+    };
+    wait(&mut first, &mut second);
+    assert!(!board.is_leading(), "there is nothing more to store");
+    board.read((7, 7), 6, 0, None);
+    wait(&mut first, &mut second);
+    assert_eq!(fence(&board), (2, true));
+}
+
+#[test]
+fn a_lease_that_is_laid_down_is_left_to_others_for_a_while() {
+    let bench = Bench::new(1 << 20);
+    let (mut keeper, board) = keeper(&bench, "a");
+    keeper.turn().unwrap();
+    board.yield_lease();
+    assert!(!board.is_leading(), "nothing more is stored at once");
+    keeper.turn().unwrap();
+    assert!(bench.repository.lease(1).unwrap().unwrap().released && !board.is_leading());
+    keeper.turn().unwrap();
+    assert!(!board.is_leading());
+    std::thread::sleep(2 * TIMEOUT + Duration::from_millis(5));
+    keeper.turn().unwrap();
+    assert_eq!(fence(&board), (2, true), "nobody else has taken it");
+}
