@@ -86,13 +86,21 @@ fn the_log_ships_as_it_grows_and_restores_to_any_op() {
     }
     let latest = check.restore("latest", &["--latest"]);
     assert_eq!(latest["op"], head);
-    // A plan says what it would do, and needs the server only for what lies behind a checkpoint's window.
+    // A plan says what it would do; without a server only what no hop leads to can be restored.
     let target = place.path().join("never.tigerbeetle");
-    let far = program.ok(&["restore", "tigerbeetle", "--output", text(&target), "--op", &(head - 100).to_string(), "--dry-run"]);
-    assert!(!target.exists(), "{far}");
-    let refused = program.fails(2, &["restore", "tigerbeetle", "--output", text(&target), "--op", &(head - 100).to_string()]);
-    assert!(refused.contains("--tigerbeetle"), "{refused}");
-    let beyond = program.fails(2, &["restore", "tigerbeetle", "--output", text(&target), "--op", &(head + 1).to_string()]);
+    let target = text(&target);
+    for op in [head - 100, head - 1200, head - 2200] {
+        let op = op.to_string();
+        let server = tool("tigerbeetle");
+        let arguments = ["restore", "tigerbeetle", "--output", target, "--op", &op, "--dry-run"];
+        let plan = program.ok(&[&arguments[..], &["--tigerbeetle", text(&server)]].concat());
+        assert!(!Path::new(target).exists(), "{plan}");
+        if number(&plan, "hops") > 0 {
+            let refused = program.fails(2, &arguments[..6]);
+            assert!(refused.contains("--tigerbeetle"), "{refused}");
+        }
+    }
+    let beyond = program.fails(2, &["restore", "tigerbeetle", "--output", target, "--op", &(head + 1).to_string()]);
     assert!(beyond.contains(&format!("op {head}")), "{beyond}");
     let verified = program.ok(&["verify", "--full"]);
     assert_eq!(verified["ok"], true, "{verified}");
