@@ -10,9 +10,9 @@ use std::time::Duration;
 
 const TIMEOUT: Duration = Duration::from_secs(180);
 
-/// How long the store is away, in requests of the load.
-fn away() -> u64 {
-    std::env::var("AMBER_TEST_OUTAGE_REQUESTS").ok().and_then(|requests| requests.parse().ok()).unwrap_or(600)
+/// How much longer the store is away than it takes the load to make its requests: the long form sets it.
+fn away() -> Duration {
+    Duration::from_secs(std::env::var("AMBER_TEST_OUTAGE_S").ok().and_then(|seconds| seconds.parse().ok()).unwrap_or(0))
 }
 
 fn program(seaweed: &Seaweed, name: &str) -> Program {
@@ -34,7 +34,8 @@ fn an_outage_loses_nothing_that_memory_and_spool_hold() {
     let load = Load::start(node.id(), &node.addresses(), &LoadOptions { plan, ..LoadOptions::default() }).unwrap();
     load.wait_for(300, TIMEOUT).unwrap();
     seaweed.kill();
-    load.wait_for(away(), TIMEOUT).unwrap();
+    load.wait_for(600, TIMEOUT).unwrap();
+    std::thread::sleep(away());
     let status = agent.wait("segments in the spool", TIMEOUT, |status| number(status, "spool_segments") > 0);
     assert!(number(&status, "lag_ops") > 0, "{status}");
     load.stop().unwrap();
