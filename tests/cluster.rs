@@ -1,25 +1,15 @@
 //! A three-replica cluster, captured from one of its replicas, rebuilt whole and as a solo fork.
 
+use crate::support::books::expected;
 use crate::support::cluster::Cluster;
 use crate::support::program::{Program, number, text};
 use crate::support::{folder, tigerbeetle, turn};
-use amber::demo::{Expected, Load, LoadOptions, Plan, check_books};
+use amber::demo::{Load, LoadOptions, Plan, check_books};
 use serde_json::Value;
 use std::path::PathBuf;
 use std::time::Duration;
 
 const TIMEOUT: Duration = Duration::from_secs(180);
-
-fn expected(plan: Plan, acknowledged: &[u64], restored: &Value) -> Expected {
-    Expected {
-        plan,
-        acknowledged: acknowledged.to_vec(),
-        recovered_to_ns: number(restored, "timestamp_ns"),
-        ends_with_transfers: restored["operation"] == "create_transfers",
-        original: None,
-        timeout: TIMEOUT,
-    }
-}
 
 #[test]
 fn a_cluster_is_rebuilt_from_one_of_its_replicas() {
@@ -57,17 +47,17 @@ fn a_cluster_is_rebuilt_from_one_of_its_replicas() {
         tigerbeetle().inspect_integrity(file).unwrap();
     }
     let mut rebuilt = Cluster::open(id, &files).unwrap();
-    let books = check_books(id, &rebuilt.addresses(), &expected(plan, &acknowledged, &restored)).unwrap();
+    let books = check_books(id, &rebuilt.addresses(), &expected(plan, &acknowledged, &restored, None)).unwrap();
     println!("three replicas serve {} transfers at op {}", books.transfers, number(&restored, "op"));
     // Any one of the three may fail, as in any cluster.
     rebuilt.kill(0);
-    check_books(id, &rebuilt.addresses(), &expected(plan, &acknowledged, &restored)).unwrap();
+    check_books(id, &rebuilt.addresses(), &expected(plan, &acknowledged, &restored, None)).unwrap();
     drop(rebuilt);
 
     let fork = place.path().join("fork.tigerbeetle");
     let solo = program.restore(&fork, &["--solo", "--op", &number(&restored, "op").to_string()]);
     let sandbox = Cluster::open(id, std::slice::from_ref(&fork)).unwrap();
-    let fork_books = check_books(id, &sandbox.addresses(), &expected(plan, &acknowledged, &solo)).unwrap();
+    let fork_books = check_books(id, &sandbox.addresses(), &expected(plan, &acknowledged, &solo, None)).unwrap();
     assert_eq!(fork_books.transfers, books.transfers);
     // Its log is of a cluster of another size, which is no timeline of this one.
     let other_size = program.fails(2, &["backup", "tigerbeetle", "--new-timeline", "--data-file", text(&fork)]);

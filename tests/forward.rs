@@ -1,9 +1,10 @@
 //! Rolling forward with a real server: from a backup far behind, over several checkpoints, to an exact op.
 
+use crate::support::books::check_restored;
 use crate::support::cluster::Cluster;
 use crate::support::program::{Program, number, text};
 use crate::support::{folder, tigerbeetle, tool, turn};
-use amber::demo::{Expected, Load, LoadOptions, Plan, check_books};
+use amber::demo::{Load, LoadOptions, Plan};
 use amber::ledger::wal::{Chain, Prepare};
 use amber::repository::key::Secret;
 use amber::repository::segment::{SegmentBuilder, segment_entry};
@@ -114,16 +115,7 @@ impl History {
         for image in images {
             tigerbeetle().inspect_integrity(image).unwrap();
         }
-        let server = Cluster::open(self.node.id(), images).unwrap();
-        let expected = Expected {
-            plan: self.plan,
-            acknowledged: self.acknowledged.clone(),
-            recovered_to_ns: number(restored, "timestamp_ns"),
-            ends_with_transfers: restored["operation"] == "create_transfers",
-            original: Some(self.node.addresses()),
-            timeout: TIMEOUT,
-        };
-        let books = check_books(self.node.id(), &server.addresses(), &expected).unwrap();
+        let books = check_restored(images, restored, self.plan, &self.acknowledged, &self.node);
         println!("op {}: {} transfers", restored["op"], books.transfers);
     }
 }

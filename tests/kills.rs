@@ -3,10 +3,11 @@
 //! `perf/soak` is the long form.
 
 use crate::support::agent::{Agent, QUICK};
+use crate::support::books::check_restored;
 use crate::support::cluster::Cluster;
 use crate::support::program::{Program, number, text};
-use crate::support::{folder, tool, turn};
-use amber::demo::{Expected, Load, LoadOptions, Plan, check_books};
+use crate::support::{Seeded, folder, tool, turn};
+use amber::demo::{Load, LoadOptions, Plan};
 use std::time::Duration;
 
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -14,14 +15,6 @@ const KILLS: u64 = 8;
 /// Every so many kills the restored ledger is served and its books are checked.
 const SERVED_EVERY: u64 = 4;
 const SEED: u64 = 3;
-
-/// The next number of a seeded sequence (SplitMix64).
-fn next(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mixed = (*state ^ (*state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    mixed ^ (mixed >> 31)
-}
 
 #[test]
 fn what_a_killed_agent_declared_durable_restores() {
@@ -37,10 +30,10 @@ fn what_a_killed_agent_declared_durable_restores() {
     let load = Load::start(node.id(), &node.addresses(), &options).unwrap();
     agent.run();
     agent.wait_leading();
-    let (mut state, mut declared, binary) = (SEED, 0, tool("tigerbeetle"));
+    let (mut random, mut declared, binary) = (Seeded(SEED), 0, tool("tigerbeetle"));
     let dry = place.path().join("never.tigerbeetle");
     for kill in 1..=KILLS {
-        let after_ms = next(&mut state) % 1500;
+        let after_ms = random.next(1500);
         std::thread::sleep(Duration::from_millis(after_ms));
         agent.kill();
         let durable_op = agent.durable_op();
@@ -54,16 +47,7 @@ fn what_a_killed_agent_declared_durable_restores() {
             let image = place.path().join(format!("{kill}.tigerbeetle"));
             let restored = program.restore(&image, &["--op", &planned["op"].to_string(), "--tigerbeetle", text(&binary)]);
             assert_eq!(restored["op"], planned["op"]);
-            let server = Cluster::open(node.id(), &[image]).unwrap();
-            let expected = Expected {
-                plan,
-                acknowledged: vec![0; plan.clients],
-                recovered_to_ns: number(&restored, "timestamp_ns"),
-                ends_with_transfers: restored["operation"] == "create_transfers",
-                original: Some(node.addresses()),
-                timeout: TIMEOUT,
-            };
-            check_books(node.id(), &server.addresses(), &expected).unwrap();
+            check_restored(&[image], &restored, plan, &[], &node);
         }
         let status = agent.wait("the next agent to go on", TIMEOUT, |status| {
             status["lease"]["is_ours"] == true && status["durable_op"].as_u64() > Some(declared)
@@ -71,7 +55,7 @@ fn what_a_killed_agent_declared_durable_restores() {
         assert_eq!(status["gaps"].as_array().map(Vec::len), Some(0), "kill {kill}: {status:#}\n{}", agent.log());
     }
     load.stop().unwrap();
-    let head = number(&program.ok(&["inspect", "--no-blocks", text(node.data_file(0))])["log"], "head_op");
+    let head = program.head(node.data_file(0));
     let status = agent.wait_durable(head);
     assert_eq!(status["gaps"].as_array().map(Vec::len), Some(0), "{}", agent.log());
     assert_eq!(agent.stop(), 0, "{}", agent.log());

@@ -1,11 +1,12 @@
 //! The store goes away and comes back: nothing is lost while memory and spool hold it; what they cannot hold is a gap, told and closed.
 
 use crate::support::agent::{Agent, QUICK};
+use crate::support::books::check_restored;
 use crate::support::cluster::Cluster;
 use crate::support::program::{Program, number, text};
 use crate::support::seaweed::{ACCESS_KEY, BUCKET, SECRET_KEY, Seaweed};
 use crate::support::{folder, tool, turn};
-use amber::demo::{Expected, Load, LoadOptions, Plan, check_books};
+use amber::demo::{Load, LoadOptions, Plan};
 use std::time::Duration;
 
 const TIMEOUT: Duration = Duration::from_secs(180);
@@ -38,9 +39,9 @@ fn an_outage_loses_nothing_that_memory_and_spool_hold() {
     std::thread::sleep(away());
     let status = agent.wait("segments in the spool", TIMEOUT, |status| number(status, "spool_segments") > 0);
     assert!(number(&status, "lag_ops") > 0, "{status}");
-    load.stop().unwrap();
+    let acknowledged = load.stop().unwrap().acknowledged;
     seaweed.come_back();
-    let head = number(&program.ok(&["inspect", "--no-blocks", text(node.data_file(0))])["log"], "head_op");
+    let head = program.head(node.data_file(0));
     let status = agent.wait_durable(head);
     println!("{status:#}");
     let status = agent.wait("an empty spool", TIMEOUT, |status| number(status, "spool_segments") == 0);
@@ -49,16 +50,8 @@ fn an_outage_loses_nothing_that_memory_and_spool_hold() {
     let image = place.path().join("latest.tigerbeetle");
     let restored = program.restore(&image, &["--latest", "--tigerbeetle", text(&tool("tigerbeetle"))]);
     assert_eq!(number(&restored, "op"), head);
-    let server = Cluster::open(node.id(), &[image]).unwrap();
-    let expected = Expected {
-        plan,
-        acknowledged: vec![0; plan.clients],
-        recovered_to_ns: number(&restored, "timestamp_ns"),
-        ends_with_transfers: restored["operation"] == "create_transfers",
-        original: Some(node.addresses()),
-        timeout: TIMEOUT,
-    };
-    println!("{:?}", check_books(node.id(), &server.addresses(), &expected).unwrap());
+    let books = check_restored(&[image], &restored, plan, &acknowledged, &node);
+    println!("{books:?}");
 }
 
 #[test]
@@ -88,8 +81,8 @@ fn what_the_spool_cannot_hold_is_a_gap_that_a_checkpoint_closes() {
             && number(&status["last_checkpoint"], "op") > number(&before["last_checkpoint"], "op")
     });
     println!("{status:#}");
-    load.stop().unwrap();
-    let head = number(&program.ok(&["inspect", "--no-blocks", text(node.data_file(0))])["log"], "head_op");
+    let acknowledged = load.stop().unwrap().acknowledged;
+    let head = program.head(node.data_file(0));
     let status = agent.wait_durable(head);
     assert_eq!(agent.stop(), 0, "{}", agent.log());
     assert!(agent.log().contains("are lost to the log"), "{}", agent.log());
@@ -114,16 +107,8 @@ fn what_the_spool_cannot_hold_is_a_gap_that_a_checkpoint_closes() {
     let image = place.path().join("latest.tigerbeetle");
     let restored = program.restore(&image, &["--latest"]);
     assert_eq!(number(&restored, "op"), head);
-    let server = Cluster::open(node.id(), &[image]).unwrap();
-    let expected = Expected {
-        plan,
-        acknowledged: vec![0; plan.clients],
-        recovered_to_ns: number(&restored, "timestamp_ns"),
-        ends_with_transfers: restored["operation"] == "create_transfers",
-        original: Some(node.addresses()),
-        timeout: TIMEOUT,
-    };
-    println!("{:?}", check_books(node.id(), &server.addresses(), &expected).unwrap());
+    let books = check_restored(&[image], &restored, plan, &acknowledged, &node);
+    println!("{books:?}");
 }
 
 #[test]
@@ -148,8 +133,8 @@ fn an_agent_that_was_away_too_long_leaves_a_gap_in_the_same_history() {
         !status["gaps"].as_array().is_none_or(Vec::is_empty) && number(&status["last_checkpoint"], "op") > stored
     });
     load.wait_for(300, TIMEOUT).unwrap();
-    load.stop().unwrap();
-    let head = number(&program.ok(&["inspect", "--no-blocks", text(node.data_file(0))])["log"], "head_op");
+    let acknowledged = load.stop().unwrap().acknowledged;
+    let head = program.head(node.data_file(0));
     let ended = agent.wait_durable(head);
     println!("{ended:#}");
     assert_eq!((number(&status, "timeline"), number(&ended, "timeline")), (1, 1), "{}", agent.log());
@@ -161,19 +146,11 @@ fn an_agent_that_was_away_too_long_leaves_a_gap_in_the_same_history() {
     let inside = first.midpoint(last).to_string();
     let refused = program.fails(2, &["restore", "tigerbeetle", "--output", text(&target), "--op", &inside, "--tigerbeetle", text(&server)]);
     assert!(refused.contains(&format!("op {} ", first - 1)), "{refused}");
-    for (name, op) in [("before", first - 1), ("after", head)] {
+    for (name, op, acknowledged) in [("before", first - 1, &[][..]), ("after", head, &acknowledged)] {
         let image = place.path().join(format!("{name}.tigerbeetle"));
         let restored = program.restore(&image, &["--op", &op.to_string(), "--tigerbeetle", text(&server)]);
-        let copy = Cluster::open(node.id(), &[image]).unwrap();
-        let expected = Expected {
-            plan,
-            acknowledged: vec![0; plan.clients],
-            recovered_to_ns: number(&restored, "timestamp_ns"),
-            ends_with_transfers: restored["operation"] == "create_transfers",
-            original: Some(node.addresses()),
-            timeout: TIMEOUT,
-        };
-        println!("{name}: {:?}", check_books(node.id(), &copy.addresses(), &expected).unwrap());
+        let books = check_restored(&[image], &restored, plan, acknowledged, &node);
+        println!("{name}: {books:?}");
     }
     assert_eq!(program.ok(&["verify", "--full"])["ok"], true);
 }

@@ -1,10 +1,10 @@
 //! Restoring to an op and to a time inside a backup's window stops exactly there; outside, the nearest points are named.
 
+use crate::support::books::check_restored;
 use crate::support::cluster::Cluster;
 use crate::support::program::{Program, number, text};
 use crate::support::{folder, tigerbeetle, turn};
 use amber::demo::{Expected, Load, LoadOptions, Plan, check_books};
-use std::path::Path;
 use std::time::Duration;
 
 const TIMEOUT: Duration = Duration::from_secs(180);
@@ -30,16 +30,7 @@ fn ops_and_times_are_met_exactly() {
         let image = place.path().join(format!("{name}.tigerbeetle"));
         let restored = program.restore(&image, arguments);
         assert_eq!(number(&restored, "op"), op, "{arguments:?}");
-        let server = Cluster::open(node.id(), &[image]).unwrap();
-        let expected = Expected {
-            plan,
-            acknowledged: vec![0; plan.clients],
-            recovered_to_ns: number(&restored, "timestamp_ns"),
-            ends_with_transfers: restored["operation"] == "create_transfers",
-            original: Some(node.addresses()),
-            timeout: TIMEOUT,
-        };
-        check_books(node.id(), &server.addresses(), &expected).unwrap();
+        check_restored(&[image], &restored, plan, &[], &node);
         number(&restored, "timestamp_ns")
     };
     let middle = (first + last) / 2;
@@ -66,11 +57,6 @@ fn ops_and_times_are_met_exactly() {
     assert!(refused(&["--time", "yesterday"]).contains("RFC 3339"));
 }
 
-/// The newest op in the log of a data file.
-fn head(program: &Program, data_file: &Path) -> u64 {
-    number(&program.ok(&["inspect", "--no-blocks", text(data_file)])["log"], "head_op")
-}
-
 /// For 40 ops behind a checkpoint a server does not start without the log before it; a backup of a node that rests there brings it along.
 #[test]
 fn a_node_that_rests_right_behind_a_checkpoint_restores() {
@@ -88,7 +74,7 @@ fn a_node_that_rests_right_behind_a_checkpoint_restores() {
         let load = Load::start(node.id(), &node.addresses(), &LoadOptions { plan, requests_max: Some(requests), ..LoadOptions::default() })
             .unwrap();
         let report = load.finish(TIMEOUT).unwrap();
-        (head(&program, &data_file), plan, report.acknowledged)
+        (program.head(&data_file), plan, report.acknowledged)
     };
     let before = write(10).0;
     let more = write(800).0;

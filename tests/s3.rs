@@ -1,12 +1,13 @@
 //! The stores' contract, and whole backups, on a real S3 server.
 
 use crate::contract::{S3Server, s3_certificates, s3_contract, s3_tls_minimum};
+use crate::support::books::check_restored;
 use crate::support::cluster::Cluster;
 use crate::support::old_tls::OldTls;
 use crate::support::program::{Program, number, text};
 use crate::support::seaweed::{ACCESS_KEY, BUCKET, SECRET_KEY, Seaweed};
 use crate::support::{folder, tigerbeetle, turn};
-use amber::demo::{Expected, Load, LoadOptions, Plan, check_books};
+use amber::demo::{Load, LoadOptions, Plan};
 use amber::store::Capabilities;
 use std::time::Duration;
 
@@ -63,16 +64,7 @@ fn a_running_node_is_backed_up_to_s3_and_restored() {
     let image = place.path().join("0.tigerbeetle");
     let restored = program.restore(&image, &[]);
     tigerbeetle().inspect_integrity(&image).unwrap();
-    let copy = Cluster::open(node.id(), &[image]).unwrap();
-    let expected = Expected {
-        plan,
-        acknowledged,
-        recovered_to_ns: number(&restored, "timestamp_ns"),
-        ends_with_transfers: restored["operation"] == "create_transfers",
-        original: Some(node.addresses()),
-        timeout: Duration::from_secs(120),
-    };
-    check_books(node.id(), &copy.addresses(), &expected).unwrap();
+    check_restored(&[image], &restored, plan, &acknowledged, &node);
 
     let wrong = Program::in_s3(&url, &server.endpoint(), ACCESS_KEY, "not the secret");
     let refused = wrong.fails(2, &["list"]);

@@ -1,9 +1,10 @@
 //! Histories that part: what shows that a data file is of one, and backups of both in one repository.
 
+use crate::support::books::check_restored;
 use crate::support::cluster::Cluster;
 use crate::support::program::{Program, number, text};
 use crate::support::{folder, turn};
-use amber::demo::{Expected, Load, LoadOptions, Plan, check_books};
+use amber::demo::{Load, LoadOptions, Plan};
 use amber::ledger::header::PrepareHeader;
 use amber::ledger::wal::root_prepare;
 use amber::source::file::ReadOptions;
@@ -111,16 +112,7 @@ fn both_histories_are_kept_and_restore() {
         let (timeline, op) = (number(backup, "timeline").to_string(), number(backup, "recovered_to_op"));
         let restored = program.restore(&image, &["--timeline", &timeline, "--op", &op.to_string()]);
         assert_eq!(number(&restored, "op"), op);
-        let copy = Cluster::open(server.id(), &[image]).unwrap();
-        let expected = Expected {
-            plan,
-            acknowledged: vec![0; plan.clients],
-            recovered_to_ns: number(&restored, "timestamp_ns"),
-            ends_with_transfers: restored["operation"] == "create_transfers",
-            original: Some(server.addresses()),
-            timeout: TIMEOUT,
-        };
-        check_books(server.id(), &copy.addresses(), &expected).unwrap();
+        check_restored(&[image], &restored, plan, &[], server);
     };
     exact("of-the-fork", &other, plan, &further);
     drop(other);

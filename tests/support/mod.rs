@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, dead_code)]
 
 pub mod agent;
+pub mod books;
 pub mod cluster;
 pub mod old_tls;
 pub mod program;
@@ -31,6 +32,19 @@ pub fn tigerbeetle() -> Binary {
 /// A new folder on disk (not in memory, as /tmp may be), under the target folder.
 pub fn folder(name: &str) -> TempDir {
     tempfile::Builder::new().prefix(&format!("{name}-")).tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
+}
+
+/// Numbers that look random and are the same for a seed each time (SplitMix64).
+pub struct Seeded(pub u64);
+
+impl Seeded {
+    /// The next one, below `below`.
+    pub fn next(&mut self, below: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % below
+    }
 }
 
 /// Tests with TigerBeetle servers take turns: a server takes 2.2 GiB of memory, and two loads at once measure nothing.

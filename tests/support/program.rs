@@ -80,6 +80,11 @@ impl Program {
         self.ok(&["backup", "tigerbeetle", "--data-file", text(data_file)])
     }
 
+    /// The newest op in the log of a data file.
+    pub fn head(&self, data_file: &Path) -> u64 {
+        number(&self.ok(&["inspect", "--no-blocks", text(data_file)])["log"], "head_op")
+    }
+
     /// Restores to a file that must not be there yet.
     pub fn restore(&self, output: &Path, more: &[&str]) -> Value {
         self.ok(&[&["restore", "tigerbeetle", "--output", text(output)], more].concat())
