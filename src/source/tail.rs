@@ -45,7 +45,10 @@ const REPLACEABLE_PREPARES: usize = 16;
 pub struct Tail {
     reader: Reader,
     recent: Recent,
+    /// Of the polls.
     quiet: Quiet,
+    /// Of the looks at what was handed on.
+    unreplaced: Quiet,
 }
 
 /// What a slot of the header ring says about the op that should come next.
@@ -79,7 +82,7 @@ impl Tail {
     /// See [`Reader::open`].
     pub fn open(path: &Path, options: ReadOptions, op: u64, checksum: Checksum) -> Result<Tail, SourceError> {
         let reader = Reader::open(path, PREPARE_BYTES_MAX, BUFFERS, options)?;
-        Ok(Tail { reader, recent: Recent::new(RECENT_PREPARES, op, checksum), quiet: Quiet::default() })
+        Ok(Tail { reader, recent: Recent::new(RECENT_PREPARES, op, checksum), quiet: Quiet::default(), unreplaced: Quiet::default() })
     }
 
     fn next_op(&self) -> u64 {
@@ -288,6 +291,7 @@ impl LogSource for Tail {
     fn restart(&mut self, op: u64, checksum: Checksum) {
         self.recent.restart(op, checksum);
         self.quiet.reset();
+        self.unreplaced.reset();
     }
 
     fn op(&self) -> u64 {
@@ -303,11 +307,21 @@ impl LogSource for Tail {
     }
 
     fn replaced(&mut self) -> Result<Option<Loss>, SourceError> {
-        match self.replaced_among(REPLACEABLE_PREPARES, false)? {
-            // Replaced as far as that: the place where it joins lies further back.
-            Some(Loss::Replaced { restart: None }) => self.replaced_among(RECENT_PREPARES, false),
-            loss => Ok(loss),
+        let (modified, now) = (self.reader.modified()?, SystemTime::now());
+        if self.unreplaced.skips(modified) {
+            return Ok(None);
         }
+        let loss = match self.replaced_among(REPLACEABLE_PREPARES, false)? {
+            // Replaced as far as that: the place where it joins lies further back.
+            Some(Loss::Replaced { restart: None }) => self.replaced_among(RECENT_PREPARES, false)?,
+            loss => loss,
+        };
+        if loss.is_none() {
+            self.unreplaced.found_nothing(modified, now);
+        } else {
+            self.unreplaced.reset();
+        }
+        Ok(loss)
     }
 
     fn bytes_read(&self) -> u64 {
