@@ -7,4 +7,5 @@
 pub mod compress;
 pub mod digest;
 pub mod seal;
+pub mod transpose;
 pub mod worker;

@@ -4,7 +4,7 @@
 //! object to the byte; [`ObjectReader::frames`] fetches neighbouring frames at once, opens and expands them.
 
 use super::Repository;
-use super::frame::{self, Index, OBJECT_BYTES_MIN, OBJECT_HEADER_BYTES, ObjectKind, TRAILER_BYTES, Trailer};
+use super::frame::{self, Index, OBJECT_BYTES_MIN, OBJECT_HEADER_BYTES, ObjectKey, ObjectKind, TRAILER_BYTES, Trailer};
 use super::object_writer::{PART_BYTES, object_digest};
 use crate::error::{Error, Result};
 use crate::pipeline::digest::digest_of;
@@ -47,15 +47,12 @@ impl<'a> ObjectReader<'a> {
         }
         let tail_offset = found_bytes - found_bytes.min(TAIL_BYTES);
         let tail = store.get_range(name, tail_offset, found_bytes - tail_offset)?;
+        let header = fetch(store, name, &tail, tail_offset, 0, OBJECT_HEADER_BYTES as u64)?;
+        let ObjectKey { sealing, version } = frame::key_of_object(&repository.key, kind, name, &header)?;
         let mut reader = ObjectReader {
             store,
             name: name.to_owned(),
-            sealing: frame::key_of_object(
-                &repository.key,
-                kind,
-                name,
-                &fetch(store, name, &tail, tail_offset, 0, OBJECT_HEADER_BYTES as u64)?,
-            )?,
+            sealing,
             index: Index { frames: Vec::new(), entries: Vec::new() },
             offsets: Vec::new(),
             tail,
@@ -63,17 +60,16 @@ impl<'a> ObjectReader<'a> {
         };
         let trailer = Trailer::decode(&reader.tail[reader.tail.len() - TRAILER_BYTES..], found_bytes)
             .ok_or_else(|| damaged("its trailer is wrong"))?;
-        reader.read_index(&trailer)?;
+        reader.read_index(&trailer, version)?;
         Ok(reader)
     }
 
-    fn read_index(&mut self, trailer: &Trailer) -> Result<()> {
+    fn read_index(&mut self, trailer: &Trailer, version: u16) -> Result<()> {
         let damaged = || Error::damaged(format!("{}: its index does not fit its frames", self.name));
         let sealed = self.fetch(trailer.index_offset, u64::from(trailer.index_stored_bytes))?;
-        let row =
-            frame::FrameRow { stored_bytes: trailer.index_stored_bytes, plain_bytes: trailer.index_plain_bytes, codec: trailer.codec };
+        let row = trailer.row();
         let plain = frame::open_frame(&self.sealing, frame::INDEX_NUMBER, true, &mut BytesMut::from(sealed), &row, &self.name)?;
-        let index = Index::decode(&plain).ok_or_else(damaged)?;
+        let index = Index::decode(&plain, version).ok_or_else(damaged)?;
         let mut offset = OBJECT_HEADER_BYTES as u64;
         self.offsets.push(offset);
         for frame in &index.frames {

@@ -19,6 +19,7 @@ use super::wire::Fields;
 use crate::error::{Error, Result};
 use crate::ledger::checksum::Checksum;
 use crate::ledger::grid::{Block, BlockReference};
+use crate::ledger::table::record_bytes_of;
 use crate::store::Digest;
 use std::sync::Arc;
 
@@ -112,7 +113,8 @@ impl PackWriter {
     /// Adds a block to the extent. `plain` must be exactly the bytes that were checked against `reference`.
     pub fn block(&mut self, reference: BlockReference, plain: impl AsRef<[u8]> + Send + 'static) -> Result<()> {
         let open = self.open.as_mut().ok_or_else(|| Error::bug("a block outside an extent"))?;
-        open.writer.push(plain)?;
+        let record_bytes = record_bytes_of(plain.as_ref());
+        open.writer.push_records(plain, record_bytes)?;
         open.entries.extend_from_slice(&reference.address.to_le_bytes());
         open.entries.extend_from_slice(&reference.checksum.0.to_le_bytes());
         Ok(())
