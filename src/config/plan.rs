@@ -173,7 +173,7 @@ impl Plan {
 
     /// How the repository is worked with.
     pub fn options(&self) -> Options {
-        Options { workers: self.process.workers, transfers: self.log.uploads, level: self.process.level }
+        Options { workers: self.process.workers, transfers: self.log.uploads, level: self.process.level, ..Options::default() }
     }
 
     /// Reads the secret and opens the repository.

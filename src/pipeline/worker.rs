@@ -1,9 +1,12 @@
 //! A pool of worker threads behind one bounded queue.
 //!
 //! Flow: [`Pool::submit`] queues a task and waits while the queue is full (this is the back-pressure); a worker runs it; the task itself
-//! sends its result to whoever waits for it. Tasks start in the order of submission. Dropping the pool runs what is queued and joins.
+//! sends its result to whoever waits for it. Tasks start in the order of submission. Dropping the pool runs what is queued and joins. What a task
+//! used is counted as bulk work: the log's own path has threads of its own.
 
+use super::governor::Governor;
 use crossbeam_channel::Sender;
+use std::sync::Arc;
 use std::thread::JoinHandle;
 
 type Task = Box<dyn FnOnce() + Send>;
@@ -16,18 +19,20 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// `workers` threads named `name`, with room for `queued` tasks that wait.
+    /// `workers` threads named `name`, with room for `queued` tasks that wait. They yield to others as `governor` says.
     ///
     /// # Errors
     /// When the system gives no thread.
-    pub fn new(name: &str, workers: usize, queued: usize) -> std::io::Result<Pool> {
+    pub fn new(name: &str, workers: usize, queued: usize, governor: &Arc<Governor>) -> std::io::Result<Pool> {
         let (queue, tasks) = crossbeam_channel::bounded::<Task>(queued.max(1));
         let mut threads = Vec::with_capacity(workers);
         for _ in 0..workers.max(1) {
-            let tasks = tasks.clone();
+            let (tasks, governor) = (tasks.clone(), Arc::clone(governor));
             threads.push(std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+                governor.begin_bulk_thread();
                 for task in tasks {
                     task();
+                    governor.meter();
                 }
             })?);
         }
@@ -54,13 +59,12 @@ impl Drop for Pool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     #[test]
     fn all_tasks_run_before_the_pool_is_gone() {
         let count = Arc::new(AtomicUsize::new(0));
-        let pool = Pool::new("test", 3, 2).unwrap();
+        let pool = Pool::new("test", 3, 2, &Governor::unlimited()).unwrap();
         for _ in 0..100 {
             let count = Arc::clone(&count);
             assert!(pool.submit(move || {
@@ -73,7 +77,7 @@ mod tests {
 
     #[test]
     fn a_pool_whose_workers_panicked_says_so() {
-        let pool = Pool::new("test", 1, 1).unwrap();
+        let pool = Pool::new("test", 1, 1, &Governor::unlimited()).unwrap();
         assert!(pool.submit(|| panic!("on purpose")));
         let mut refused = false;
         for _ in 0..200 {

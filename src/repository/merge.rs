@@ -76,7 +76,7 @@ fn runs_up_to(settled: &[Piece], limit: u32, least: usize) -> Vec<Vec<Piece>> {
 pub fn merge(repository: &Arc<Repository>, run: RunId, pieces: &[Piece]) -> Result<SegmentEntry> {
     let (Some(first), Some(last)) = (pieces.first(), pieces.last()) else { return Err(Error::bug("a merge of no segments")) };
     let name = SegmentName { timeline: first.name.timeline, first_op: first.first_op, last_op: last.last_op, run };
-    let mut writer = ObjectWriter::create(repository, ObjectKind::Segment, name.object())?;
+    let mut writer = ObjectWriter::create(repository, ObjectKind::Segment, name.object())?.as_bulk();
     let (mut frames, mut chain) = (SegmentFrames::default(), None);
     for piece in pieces {
         piece.open(repository)?.prepares(piece.first_op, piece.last_op, &mut |prepare| {

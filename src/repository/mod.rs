@@ -29,6 +29,7 @@ pub mod wire;
 use crate::error::{Error, Result};
 use crate::pipeline::compress::LEVEL_DEFAULT;
 use crate::pipeline::digest::digest_of;
+use crate::pipeline::governor::Governor;
 use crate::pipeline::worker::Pool;
 use crate::store::{Listed, PutOutcome, Store, StoreError};
 use crate::units::now_ns;
@@ -46,7 +47,7 @@ const RUN_RANDOM_BITS: u32 = 22;
 const SMALL_OBJECT_BYTES_MAX: u64 = 4096;
 
 /// How a repository is worked with; nothing of it is stored.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Options {
     /// Threads that compress and seal.
     pub workers: usize,
@@ -54,12 +55,14 @@ pub struct Options {
     pub transfers: usize,
     /// zstd level.
     pub level: i32,
+    /// Keeps the work within limits; by default there are none.
+    pub governor: Arc<Governor>,
 }
 
 impl Default for Options {
     fn default() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Options { workers: cores.min(8), transfers: 4, level: LEVEL_DEFAULT }
+        Options { workers: cores.min(8), transfers: 4, level: LEVEL_DEFAULT, governor: Governor::unlimited() }
     }
 }
 
@@ -71,6 +74,7 @@ pub struct Repository {
     pub(crate) workers: Pool,
     pub(crate) uploads: Pool,
     pub(crate) level: i32,
+    pub(crate) governor: Arc<Governor>,
     header: Header,
 }
 
@@ -117,8 +121,9 @@ impl Repository {
         let unchecked = UncheckedHeader::decode(&header_bytes, &place)?;
         let key = open_key(&*store, secret, unchecked.repository_id())?;
         let header = unchecked.check(&key, &place)?;
-        let (workers, uploads) = (pool("amber-worker", options.workers)?, pool("amber-transfer", options.transfers)?);
-        Ok(Arc::new(Repository { store, key, workers, uploads, level: options.level, header }))
+        let governor = options.governor;
+        let (workers, uploads) = (pool("amber-worker", options.workers, &governor)?, pool("amber-transfer", options.transfers, &governor)?);
+        Ok(Arc::new(Repository { store, key, workers, uploads, level: options.level, governor, header }))
     }
 
     /// The same repository with its objects in another place, for a copy that waits to be stored (a spool). One thread each for work and transfer.
@@ -126,8 +131,14 @@ impl Repository {
     /// # Errors
     /// [`Error::try_again`] when the system gives no threads.
     pub fn over(&self, store: Arc<dyn Store>) -> Result<Arc<Repository>> {
-        let (workers, uploads) = (pool("amber-worker", 1)?, pool("amber-transfer", 1)?);
-        Ok(Arc::new(Repository { store, key: self.key.clone(), workers, uploads, level: self.level, header: self.header }))
+        let governor = Arc::clone(&self.governor);
+        let (workers, uploads) = (pool("amber-worker", 1, &governor)?, pool("amber-transfer", 1, &governor)?);
+        Ok(Arc::new(Repository { store, key: self.key.clone(), workers, uploads, level: self.level, governor, header: self.header }))
+    }
+
+    /// What keeps the work on it within limits.
+    pub fn governor(&self) -> &Arc<Governor> {
+        &self.governor
     }
 
     /// The repository's identity.
@@ -178,8 +189,8 @@ impl Repository {
     }
 }
 
-fn pool(name: &str, threads: usize) -> Result<Pool> {
-    Pool::new(name, threads, threads * 2).map_err(|error| Error::try_again(format!("the system gives no more threads: {error}")))
+fn pool(name: &str, threads: usize, governor: &Arc<Governor>) -> Result<Pool> {
+    Pool::new(name, threads, threads * 2, governor).map_err(|error| Error::try_again(format!("the system gives no more threads: {error}")))
 }
 
 fn no_repository(store: &dyn Store) -> Error {

@@ -9,6 +9,7 @@ use super::Repository;
 use super::frame::{self, Encoding, FrameRow, Index, OBJECT_HEADER_BYTES, ObjectKind, Trailer};
 use crate::error::{Error, Result};
 use crate::pipeline::digest;
+use crate::pipeline::governor::Priority;
 use crate::pipeline::seal::SealingKey;
 use crate::store::{Digest, Multipart, Part, PutOutcome, Store};
 use bytes::Bytes;
@@ -85,6 +86,7 @@ pub struct ObjectWriter {
     frame_results: (Sender<FrameResult>, Receiver<FrameResult>),
     parts: PartSender,
     stored_bytes: u64,
+    priority: Priority,
 }
 
 /// Cuts a byte stream into parts and sends them.
@@ -130,7 +132,14 @@ impl ObjectWriter {
             frame_results: crossbeam_channel::unbounded(),
             parts,
             stored_bytes: OBJECT_HEADER_BYTES as u64,
+            priority: priority_of(kind),
         })
+    }
+
+    /// The same as bulk work, whatever its kind: it waits where the limits have no room.
+    pub fn as_bulk(mut self) -> ObjectWriter {
+        self.priority = Priority::Bulk;
+        self
     }
 
     /// Adds a frame; it is compressed and sealed on a worker. Waits where too much is in work. Returns the frame's number.
@@ -148,6 +157,7 @@ impl ObjectWriter {
                 plain.as_ref().len()
             )));
         }
+        self.repository.governor.admit(self.priority, plain.as_ref().len() as u64);
         while self.in_work >= FRAMES_IN_WORK_MAX {
             self.take_frame(true)?;
         }
@@ -195,6 +205,7 @@ impl ObjectWriter {
     fn append(&mut self, bytes: Bytes) -> Result<()> {
         self.parts.push(bytes);
         while self.parts.full() {
+            self.repository.governor.admit_upload(self.priority, PART_BYTES as u64);
             self.parts.send_part(&self.repository)?;
         }
         Ok(())
@@ -217,6 +228,7 @@ impl ObjectWriter {
         };
         self.append(Bytes::from(sealed))?;
         self.append(Bytes::copy_from_slice(&trailer.encode()))?;
+        self.repository.governor.admit_upload(self.priority, self.parts.pieces_bytes as u64);
         let (name, parts) = (self.name, self.parts);
         let (done, outcome) = crossbeam_channel::bounded(1);
         let queued = self.repository.uploads.submit(move || {
@@ -320,6 +332,16 @@ impl PartSender {
         let multipart = Arc::try_unwrap(multipart).map_err(|_| Error::bug("a part is still in flight"))?;
         expect_created(multipart.complete(&parts)?, &self.name)?;
         Ok((size_bytes, object_digest(&digests)))
+    }
+}
+
+/// Prepares, and the small objects that say what is there, never wait for the limits.
+fn priority_of(kind: ObjectKind) -> Priority {
+    match kind {
+        ObjectKind::Segment | ObjectKind::Receipt | ObjectKind::Cluster | ObjectKind::Timeline | ObjectKind::Gap | ObjectKind::Lease => {
+            Priority::Log
+        }
+        _ => Priority::Bulk,
     }
 }
 
