@@ -9,9 +9,10 @@
 
 use super::folder_files::{Files, absent, errno, split};
 use super::folder_multipart::FolderMultipart;
+use super::folder_uploads;
 use super::{
-    Capabilities, Digest, Listed, Multipart, PutOutcome, Store, StoreError, check_digest, check_name, check_part, check_prefix,
-    check_reserved,
+    Capabilities, Digest, KnownPart, Listed, Multipart, PutOutcome, Resumed, Store, StoreError, Unfinished, check_digest, check_name,
+    check_part, check_prefix, check_reserved,
 };
 use bytes::Bytes;
 use rustix::fd::OwnedFd;
@@ -173,6 +174,29 @@ impl Store for FolderStore {
     fn begin_multipart(&self, name: &str) -> Result<Box<dyn Multipart>, StoreError> {
         self.checked("begin multipart", name)?;
         Ok(Box::new(FolderMultipart::begin(Arc::clone(&self.files), name)?))
+    }
+
+    fn unfinished(&self, prefix: &str) -> Result<Vec<Unfinished>, StoreError> {
+        check_prefix(prefix).map_err(|reason| self.refused("list uploads", prefix, reason))?;
+        let listed = || match self.files.uploads()? {
+            Some(uploads) => folder_uploads::list(&uploads),
+            None => Ok(Vec::new()),
+        };
+        let mut found = listed().map_err(|error| self.files.error("list uploads", prefix, error))?;
+        found.retain(|upload| upload.name.starts_with(prefix));
+        found.sort_unstable();
+        Ok(found)
+    }
+
+    fn resume_multipart(&self, name: &str, upload_id: &str, known: &[KnownPart]) -> Result<Option<Resumed>, StoreError> {
+        self.checked("resume multipart", name)?;
+        FolderMultipart::resume(Arc::clone(&self.files), name, upload_id, known)
+    }
+
+    /// Refused while another process is at work on it.
+    fn abort_upload(&self, name: &str, upload_id: &str) -> Result<(), StoreError> {
+        self.checked("abort multipart", name)?;
+        FolderMultipart::resume(Arc::clone(&self.files), name, upload_id, &[]).map(drop)
     }
 
     fn get_range(&self, name: &str, offset: u64, length: u64) -> Result<Bytes, StoreError> {

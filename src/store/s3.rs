@@ -10,11 +10,14 @@
 //!
 //! The flow of a read: a ranged GET, whose length and `Content-Range` must be what was asked for; a body that stops is asked for again.
 
-use super::s3_client::{Call, Client, random};
+use super::s3_client::{Call, Client};
 use super::s3_error::{Failure, FailureKind, chain_text};
 use super::s3_http::request_body;
 use super::s3_multipart::S3Multipart;
-use super::{Capabilities, Digest, Listed, Multipart, PutOutcome, RESERVED_PART, Store, StoreError, body_bytes, check_digest, hex};
+use super::{
+    Capabilities, Digest, KnownPart, Listed, Multipart, PutOutcome, RESERVED_PART, Resumed, Store, StoreError, Unfinished, body_bytes,
+    check_digest, hex, random,
+};
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use aws_sdk_s3::operation::head_object::HeadObjectOutput;
 use aws_sdk_s3::primitives::ByteStream;
@@ -369,6 +372,25 @@ impl Store for S3Store {
     fn begin_multipart(&self, name: &str) -> Result<Box<dyn Multipart>, StoreError> {
         self.checked("begin multipart", name)?;
         Ok(Box::new(S3Multipart::begin(&self.shared, name, ABORT_DEADLINE)?))
+    }
+
+    fn unfinished(&self, prefix: &str) -> Result<Vec<Unfinished>, StoreError> {
+        const ACTION: &str = "list uploads";
+        let shared = &self.shared;
+        super::check_prefix(prefix).map_err(|reason| shared.error(Failure::new(FailureKind::Refused, reason), ACTION, prefix))?;
+        shared
+            .client
+            .run(ACTION, prefix, async { shared.unfinished(prefix).await.map_err(|failure| shared.error(failure, ACTION, prefix)) })
+    }
+
+    fn resume_multipart(&self, name: &str, upload_id: &str, known: &[KnownPart]) -> Result<Option<Resumed>, StoreError> {
+        self.checked("resume multipart", name)?;
+        S3Multipart::resume(&self.shared, name, upload_id, known, ABORT_DEADLINE)
+    }
+
+    fn abort_upload(&self, name: &str, upload_id: &str) -> Result<(), StoreError> {
+        self.checked("abort multipart", name)?;
+        self.shared.give_back(self.shared.client.options.deadline, name, upload_id)
     }
 
     fn get_range(&self, name: &str, offset: u64, length: u64) -> Result<Bytes, StoreError> {
