@@ -91,6 +91,29 @@ pub fn expand(stored: &[u8], codec: Codec, plain_bytes: usize) -> Result<Vec<u8>
     })
 }
 
+/// Expands `stored` into all of `out`. `record_bytes` belongs to codecs that know records.
+///
+/// # Errors
+/// A sentence on what does not fit; the stored bytes are damaged then.
+pub fn expand_into(stored: &[u8], codec: Codec, _record_bytes: u16, out: &mut [u8]) -> Result<(), String> {
+    let promised = out.len();
+    if codec == Codec::Raw {
+        if stored.len() != promised {
+            return Err(format!("{} raw bytes where the index promises {promised}", stored.len()));
+        }
+        out.copy_from_slice(stored);
+        return Ok(());
+    }
+    DECOMPRESSOR.with_borrow_mut(|slot| {
+        if slot.is_none() {
+            *slot = Some(Decompressor::new().map_err(|error| error.to_string())?);
+        }
+        let Some(decompressor) = slot else { return Err("no zstd context".into()) };
+        let length = decompressor.decompress_to_buffer(stored, out).map_err(|error| format!("zstd: {error}"))?;
+        if length == promised { Ok(()) } else { Err(format!("expands to {length} bytes where the index promises {promised}")) }
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
