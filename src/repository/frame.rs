@@ -205,6 +205,19 @@ fn of_version_1(codec: Codec) -> bool {
     matches!(codec, Codec::Raw | Codec::Zstd)
 }
 
+/// Opens one frame in place and expands it into all of `out`. `sealed` is used up.
+///
+/// # Errors
+/// [`Error::damaged`], naming the object and the frame.
+pub fn open_frame_into(sealing: &SealingKey, number: u64, sealed: &mut [u8], row: &FrameRow, name: &str, out: &mut [u8]) -> Result<()> {
+    let damaged = |reason: &str| Error::damaged(format!("{name}: frame {number} {reason}: the object was damaged, swapped or renamed"));
+    if sealed.len() != row.stored_bytes as usize || out.len() != row.plain_bytes as usize {
+        return Err(damaged("has the wrong size"));
+    }
+    let opened = sealing.open(number, false, sealed).map_err(|_| damaged("does not authenticate"))?;
+    compress::expand_into(opened, row.codec, row.record_bytes, out).map_err(|reason| damaged(&reason))
+}
+
 impl Index {
     /// The index's plain bytes.
     pub fn encode(&self) -> Result<Vec<u8>> {

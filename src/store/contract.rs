@@ -120,9 +120,14 @@ fn ranges(store: &dyn Store, name: &str) {
     assert_eq!(store.size_bytes(name), Ok(Some(10_000)));
     for (offset, length) in [(0, 10_000), (0, 1), (1, 6_999), (6_999, 2), (9_999, 1), (0, 0), (5_000, 0), (10_000, 0)] {
         let found = store.get_range(name, offset, length).unwrap();
+        let mut buffer = vec![7; length as usize];
+        store.get_range_into(name, offset, &mut buffer).unwrap();
+        assert_eq!(found, buffer);
         assert_eq!(found, content.slice(offset as usize..(offset + length) as usize), "{length} bytes at {offset}");
     }
     for (offset, length) in [(0, 10_001), (9_999, 2), (10_000, 1), (20_000, 1), (20_000, 0), (u64::MAX, 2)] {
+        let into = store.get_range_into(name, offset, &mut vec![0; length as usize]);
+        assert!(matches!(into, Err(StoreError::Short { .. })), "{length} bytes at {offset}: {into:?}");
         match store.get_range(name, offset, length) {
             Err(StoreError::Short { size_bytes, offset: at, end, .. }) => {
                 assert_eq!((size_bytes, at, end), (10_000, offset, offset.saturating_add(length)));
@@ -138,6 +143,7 @@ fn empty_and_missing(store: &dyn Store, name: &str) {
         let found = store.get_range(name, offset, length);
         assert!(matches!(&found, Err(StoreError::NotFound { name: missing, .. }) if missing == name), "{found:?}");
     }
+    assert!(matches!(store.get_range_into(name, 0, &mut [0]), Err(StoreError::NotFound { .. })));
     assert_eq!(store.put(name, &[], &digest_of(b"")), Ok(PutOutcome::Created));
     assert_eq!(store.size_bytes(name), Ok(Some(0)));
     assert_eq!(store.get_range(name, 0, 0).unwrap().len(), 0);

@@ -72,6 +72,30 @@ impl FolderStore {
         Ok(Some((File::from(file), stat.st_size as u64)))
     }
 
+    /// Opens an object that holds this range.
+    fn open_range(&self, name: &str, offset: u64, length: u64) -> Result<File, StoreError> {
+        self.checked("get", name)?;
+        let opened = self.open_object(name).map_err(|error| self.files.error("get", name, error))?;
+        let (file, size_bytes) = opened.ok_or_else(|| StoreError::NotFound { store: self.describe(), name: name.to_owned() })?;
+        let end = offset.saturating_add(length);
+        if end > size_bytes {
+            return Err(StoreError::Short { store: self.describe(), name: name.to_owned(), size_bytes, offset, end });
+        }
+        Ok(file)
+    }
+
+    fn fill(&self, file: &File, name: &str, offset: u64, buffer: &mut [u8]) -> Result<(), StoreError> {
+        match file.read_exact_at(buffer, offset) {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
+                let size_bytes = file.metadata().map_or(0, |metadata| metadata.len());
+                let end = offset.saturating_add(buffer.len() as u64);
+                Err(StoreError::Short { store: self.describe(), name: name.to_owned(), size_bytes, offset, end })
+            }
+            Err(error) => Err(self.files.error("get", name, errno(&error))),
+        }
+    }
+
     fn walk(&self, prefix: &str, after: &str, limit: usize) -> Result<Vec<Listed>, Errno> {
         let (folders, unfinished) = prefix.rsplit_once('/').unwrap_or(("", prefix));
         let Some(folder) = absent_here(self.files.folder(folders))?.flatten() else { return Ok(Vec::new()) };
@@ -200,20 +224,15 @@ impl Store for FolderStore {
     }
 
     fn get_range(&self, name: &str, offset: u64, length: u64) -> Result<Bytes, StoreError> {
-        self.checked("get", name)?;
-        let opened = self.open_object(name).map_err(|error| self.files.error("get", name, error))?;
-        let (file, size_bytes) = opened.ok_or_else(|| StoreError::NotFound { store: self.describe(), name: name.to_owned() })?;
-        let end = offset.saturating_add(length);
-        let short = |size_bytes| StoreError::Short { store: self.describe(), name: name.to_owned(), size_bytes, offset, end };
-        if end > size_bytes {
-            return Err(short(size_bytes));
-        }
+        let file = self.open_range(name, offset, length)?;
         let mut content = vec![0; length as usize];
-        match file.read_exact_at(&mut content, offset) {
-            Ok(()) => Ok(Bytes::from(content)),
-            Err(error) if error.kind() == ErrorKind::UnexpectedEof => Err(short(file.metadata().map_or(0, |metadata| metadata.len()))),
-            Err(error) => Err(self.files.error("get", name, errno(&error))),
-        }
+        self.fill(&file, name, offset, &mut content)?;
+        Ok(Bytes::from(content))
+    }
+
+    fn get_range_into(&self, name: &str, offset: u64, buffer: &mut [u8]) -> Result<(), StoreError> {
+        let file = self.open_range(name, offset, buffer.len() as u64)?;
+        self.fill(&file, name, offset, buffer)
     }
 
     fn size_bytes(&self, name: &str) -> Result<Option<u64>, StoreError> {

@@ -203,6 +203,13 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// are there; none beyond the end are not.
     fn get_range(&self, name: &str, offset: u64, length: u64) -> Result<Bytes, StoreError>;
 
+    /// The same into a buffer of the caller's, which is filled: no memory is taken for it. What stands in the buffer after an error has no meaning.
+    fn get_range_into(&self, name: &str, offset: u64, buffer: &mut [u8]) -> Result<(), StoreError> {
+        let content = self.get_range(name, offset, buffer.len() as u64)?;
+        buffer.copy_from_slice(&content);
+        Ok(())
+    }
+
     /// The stored size of an object, or `None` if there is none of that name.
     fn size_bytes(&self, name: &str) -> Result<Option<u64>, StoreError>;
 
