@@ -1,6 +1,7 @@
 //! `amber backup`: one backup now.
 
 use super::Manner;
+use super::backup_file::FileArguments;
 use super::output::{Report, facts};
 use super::repository::RepositoryArguments;
 use crate::error::{Error, Result};
@@ -28,6 +29,8 @@ by TigerBeetle's own checksums, and the log behind it. Blocks that the repositor
 pub enum BackupCommand {
     /// Back up a TigerBeetle replica from its data file, while it runs.
     Tigerbeetle(TigerbeetleArguments),
+    /// Back up a plain file that nobody is writing to.
+    File(FileArguments),
 }
 
 /// Arguments of `amber backup tigerbeetle`.
@@ -59,7 +62,13 @@ pub struct TigerbeetleArguments {
 
 /// Makes the backup.
 pub fn run(command: &BackupCommand, manner: Manner) -> Result<Report> {
-    let BackupCommand::Tigerbeetle(arguments) = command;
+    match command {
+        BackupCommand::Tigerbeetle(arguments) => run_tigerbeetle(arguments, manner),
+        BackupCommand::File(arguments) => super::backup_file::run(arguments, manner),
+    }
+}
+
+fn run_tigerbeetle(arguments: &TigerbeetleArguments, manner: Manner) -> Result<Report> {
     let began = Instant::now();
     let defaults = Options::default();
     let options = Options { level: arguments.level, workers: arguments.workers.map_or(defaults.workers, usize::from), ..defaults };

@@ -4,6 +4,7 @@
 //! besides backups to tell of.
 
 use super::backup::summary_json;
+use super::list_files;
 use super::output::{Report, table};
 use super::repository::RepositoryArguments;
 use crate::error::{Error, Kind, Result};
@@ -53,17 +54,20 @@ pub fn run(arguments: &ListArguments) -> Result<Report> {
         found.backup(&repository, &name)?;
     }
     found.timelines(&repository)?;
+    let (files_text, files) = list_files::files(&repository, &mut found.failure)?;
     let cluster = repository.cluster()?.map(|cluster| cluster.to_string());
     let of = cluster.as_deref().map(|cluster| format!(" of cluster {cluster}")).unwrap_or_default();
     let is_empty = found.backups.is_empty() && found.timelines.iter().all(|timeline| timeline.runs.is_empty());
-    let text = if is_empty {
+    let text = if is_empty && files.is_empty() {
         format!("{}: no backups yet", repository.describe())
+    } else if is_empty {
+        files_text
     } else {
-        format!("{} backups{of} in {}\n\n{}", found.backups.len(), repository.describe(), found.text())
+        format!("{} backups{of} in {}\n\n{}", found.backups.len(), repository.describe(), found.text() + &files_text)
     };
     let backups: Vec<&Value> = found.backups.iter().map(|(_, _, json)| json).collect();
     let timelines: Vec<Value> = found.timelines.iter().map(Timeline::json).collect();
-    let json = json!({ "repository": repository.describe(), "cluster": cluster, "backups": backups, "timelines": timelines });
+    let json = json!({ "repository": repository.describe(), "cluster": cluster, "backups": backups, "timelines": timelines, "files": files });
     Ok(Report { failure: found.failure, ..Report::new(text, json) })
 }
 

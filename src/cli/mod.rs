@@ -6,14 +6,17 @@
 
 pub mod agent;
 pub mod backup;
+pub mod backup_file;
 #[cfg(feature = "demo")]
 pub mod demo;
 pub mod init;
 pub mod inspect;
 pub mod list;
+pub mod list_files;
 pub mod output;
 pub mod repository;
 pub mod restore;
+pub mod restore_file;
 pub mod show;
 pub mod status;
 pub mod verify;

@@ -3,6 +3,7 @@
 use super::Manner;
 use super::output::{Report, facts};
 use super::repository::RepositoryArguments;
+use super::restore_file::FileArguments;
 use crate::error::{Error, Result};
 use crate::ledger::header::{operation_name, release_text};
 use crate::observe::progress::for_people;
@@ -39,6 +40,8 @@ the whole cluster (--all-replicas), under new files, or a sandbox (--solo).
 pub enum RestoreCommand {
     /// Restore TigerBeetle data files.
     Tigerbeetle(TigerbeetleArguments),
+    /// Restore a plain file.
+    File(FileArguments),
 }
 
 /// Arguments of `amber restore tigerbeetle`.
@@ -133,7 +136,13 @@ impl TigerbeetleArguments {
 
 /// Restores.
 pub fn run(command: &RestoreCommand, manner: Manner) -> Result<Report> {
-    let RestoreCommand::Tigerbeetle(arguments) = command;
+    match command {
+        RestoreCommand::Tigerbeetle(arguments) => run_tigerbeetle(arguments, manner),
+        RestoreCommand::File(arguments) => super::restore_file::run(arguments, manner),
+    }
+}
+
+fn run_tigerbeetle(arguments: &TigerbeetleArguments, manner: Manner) -> Result<Report> {
     let began = Instant::now();
     let point = arguments.point()?;
     let repository = arguments.repository.open(Options::default())?;

@@ -41,12 +41,13 @@ pub fn run(arguments: &VerifyArguments, manner: Manner) -> Result<Report> {
     let rows = [
         ("repository", repository.describe()),
         ("backups", format!("{} of {} whole", found.backups_whole, found.backups)),
+        ("files", format!("{} of {} whole", found.files_whole, found.files)),
         ("log", log_text(&found)),
         ("objects", format!("{} checked, {} read, {seconds:.1} s", found.objects, bytes_text(found.bytes_read))),
         (
             "depth",
             if arguments.full {
-                "every block and prepare opened".into()
+                "every block, prepare and frame opened".into()
             } else {
                 "digests of stored bytes (--full opens every block)".into()
             },
@@ -67,6 +68,8 @@ pub fn run(arguments: &VerifyArguments, manner: Manner) -> Result<Report> {
         "ok": problems.is_empty(),
         "backups": found.backups,
         "backups_whole": found.backups_whole,
+        "files": found.files,
+        "files_whole": found.files_whole,
         "objects": found.objects,
         "segments": found.segments,
         "log_bytes": found.log_bytes,

@@ -2,3 +2,4 @@
 //! they are dropped. When all are out, whoever asks next waits or does without; memory never grows with the size of a data file.
 
 pub mod arena;
+pub mod recycle;

@@ -10,6 +10,7 @@ pub mod bucket;
 pub mod budget;
 pub mod compress;
 pub mod digest;
+pub mod fingerprint;
 pub mod governor;
 pub mod outlook;
 pub mod pacer;

@@ -59,6 +59,10 @@ pub enum ObjectKind {
     Gap = 7,
     /// Who ships the log.
     Lease = 8,
+    /// A plain file.
+    File = 9,
+    /// The promise that a plain file is stored.
+    FileRecord = 10,
 }
 
 /// Where one frame lies and how to expand it.

@@ -4,6 +4,7 @@
 //! [`Repository::promise`] writes the manifest, and then its receipt. A backup exists when its manifest does; the receipt lets verification
 //! notice a manifest that has gone missing since. Everything is written once, under a name that nobody else draws.
 
+pub mod file_object;
 pub mod frame;
 pub mod gap;
 pub mod header;
@@ -17,6 +18,7 @@ pub mod newest;
 pub mod object_reader;
 pub mod object_writer;
 pub mod pack;
+mod parts;
 pub mod promise;
 mod record;
 #[cfg(any(test, feature = "samples"))]
@@ -24,9 +26,11 @@ pub mod sample;
 pub mod sealed;
 pub mod segment;
 pub mod timeline;
+pub mod upload_journal;
 pub mod wire;
 
 use crate::error::{Error, Result};
+use crate::memory::recycle::Recycler;
 use crate::pipeline::compress::LEVEL_DEFAULT;
 use crate::pipeline::digest::digest_of;
 use crate::pipeline::governor::Governor;
@@ -45,6 +49,11 @@ const LIST_PAGE: usize = 1000;
 const RUN_RANDOM_BITS: u32 = 22;
 /// A header or key object larger than this is none.
 const SMALL_OBJECT_BYTES_MAX: u64 = 4096;
+
+/// Idle frame buffers that are kept: as many as one object has in work, and a few that wait for their turn.
+const FRAME_BUFFERS_KEPT: usize = 24;
+/// Idle part buffers that are kept: those of one object in flight, and one that is being filled.
+const PART_BUFFERS_KEPT: usize = 5;
 
 /// How a repository is worked with; nothing of it is stored.
 #[derive(Debug, Clone)]
@@ -73,6 +82,10 @@ pub struct Repository {
     pub(crate) key: RepositoryKey,
     pub(crate) workers: Pool,
     pub(crate) uploads: Pool,
+    /// What frames are sealed into.
+    pub(crate) frame_buffers: Recycler,
+    /// What parts are put together in.
+    pub(crate) part_buffers: Recycler,
     pub(crate) level: i32,
     pub(crate) governor: Arc<Governor>,
     header: Header,
@@ -123,7 +136,17 @@ impl Repository {
         let header = unchecked.check(&key, &place)?;
         let governor = options.governor;
         let (workers, uploads) = (pool("amber-worker", options.workers, &governor)?, pool("amber-transfer", options.transfers, &governor)?);
-        Ok(Arc::new(Repository { store, key, workers, uploads, level: options.level, governor, header }))
+        Ok(Arc::new(Repository {
+            store,
+            key,
+            workers,
+            uploads,
+            frame_buffers: Recycler::new(FRAME_BUFFERS_KEPT),
+            part_buffers: Recycler::new(PART_BUFFERS_KEPT),
+            level: options.level,
+            governor,
+            header,
+        }))
     }
 
     /// The same repository with its objects in another place, for a copy that waits to be stored (a spool). One thread each for work and transfer.
@@ -133,7 +156,17 @@ impl Repository {
     pub fn over(&self, store: Arc<dyn Store>) -> Result<Arc<Repository>> {
         let governor = Arc::clone(&self.governor);
         let (workers, uploads) = (pool("amber-worker", 1, &governor)?, pool("amber-transfer", 1, &governor)?);
-        Ok(Arc::new(Repository { store, key: self.key.clone(), workers, uploads, level: self.level, governor, header: self.header }))
+        Ok(Arc::new(Repository {
+            store,
+            key: self.key.clone(),
+            workers,
+            uploads,
+            frame_buffers: Recycler::new(1),
+            part_buffers: Recycler::new(1),
+            level: self.level,
+            governor,
+            header: self.header,
+        }))
     }
 
     /// What keeps the work on it within limits.

@@ -20,6 +20,11 @@ pub const PACKS: &str = "tigerbeetle/packs/";
 /// Prefix of the log segments.
 pub const SEGMENTS: &str = "tigerbeetle-logs/";
 
+/// Prefix of the stored files.
+pub const FILES: &str = "files/data/";
+/// Prefix of the records of stored files.
+pub const RECORDS_OF_FILES: &str = "files/records/";
+
 /// Prefix of the records of timelines.
 pub const TIMELINES: &str = "tigerbeetle/timelines/";
 /// Prefix of the records of gaps.
@@ -100,6 +105,44 @@ impl CheckpointName {
             replica: replica.parse().ok()?,
             run: RunId(u64::from_str_radix(run, 16).ok()?),
         })
+    }
+}
+
+/// Name of a stored file. Orders by name, then by age.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FileName {
+    /// What the user calls it.
+    pub name: String,
+    /// The run that wrote it.
+    pub run: RunId,
+}
+
+impl FileName {
+    /// The name of the object that holds the file.
+    pub fn data(&self) -> String {
+        format!("{FILES}{}/{}", self.name, self.run)
+    }
+
+    /// The name of the record that promises it.
+    pub fn record(&self) -> String {
+        format!("{RECORDS_OF_FILES}{}/{}", self.name, self.run)
+    }
+
+    /// Reads the name of an object that holds a file.
+    pub fn parse_data(object: &str) -> Option<FileName> {
+        let parsed = Self::parse_tail(object.strip_prefix(FILES)?)?;
+        (parsed.data() == object).then_some(parsed)
+    }
+
+    /// Reads the name of a record.
+    pub fn parse_record(object: &str) -> Option<FileName> {
+        let parsed = Self::parse_tail(object.strip_prefix(RECORDS_OF_FILES)?)?;
+        (parsed.record() == object).then_some(parsed)
+    }
+
+    fn parse_tail(tail: &str) -> Option<FileName> {
+        let (name, run) = tail.split_once('/')?;
+        Some(FileName { name: name.to_owned(), run: RunId(u64::from_str_radix(run, 16).ok()?) })
     }
 }
 

@@ -5,7 +5,8 @@
 
 use super::Repository;
 use super::frame::{self, Index, OBJECT_BYTES_MIN, OBJECT_HEADER_BYTES, ObjectKey, ObjectKind, TRAILER_BYTES, Trailer};
-use super::object_writer::{PART_BYTES, object_digest};
+use super::object_writer::object_digest;
+use super::parts::{PART_BYTES, PART_BYTES_MAX};
 use crate::error::{Error, Result};
 use crate::pipeline::digest::digest_of;
 use crate::pipeline::seal::SealingKey;
@@ -183,12 +184,23 @@ fn fetch(store: &dyn Store, name: &str, tail: &Bytes, tail_offset: u64, offset: 
 /// # Errors
 /// [`Error::damaged`] when it is missing.
 pub fn digest_stored(repository: &Repository, name: &str) -> Result<(u64, Digest)> {
+    digest_stored_in_parts(repository, name, PART_BYTES as u64)
+}
+
+/// The same for an object that was sent in parts of another size.
+///
+/// # Errors
+/// [`Error::damaged`] when it is missing, or no object has parts of this size.
+pub fn digest_stored_in_parts(repository: &Repository, name: &str, part_bytes: u64) -> Result<(u64, Digest)> {
     let store = &*repository.store;
+    if !(PART_BYTES as u64..=PART_BYTES_MAX as u64).contains(&part_bytes) {
+        return Err(Error::damaged(format!("{name}: parts of {part_bytes} bytes, which no object has")));
+    }
     let size_bytes = store.size_bytes(name)?.ok_or_else(|| Error::damaged(format!("{}: object {name} is missing", store.describe())))?;
     let mut parts = Vec::new();
     let mut offset = 0;
     while offset < size_bytes || parts.is_empty() {
-        let length = (size_bytes - offset).min(PART_BYTES as u64);
+        let length = (size_bytes - offset).min(part_bytes);
         parts.push(digest_of(&store.get_range(name, offset, length)?));
         offset += length;
     }

@@ -1,28 +1,33 @@
 //! Writes one sealed object: frames go to the workers, come back in any order, are joined in their own order, cut into parts and sent.
 //!
-//! Flow: [`ObjectWriter::push`] hands a frame to the worker pool and takes in what is done; sealed frames wait in `ready` until their turn;
-//! each full part goes to the upload pool, which digests and sends it. [`ObjectWriter::finish`] seals the index and leaves the rest to the upload
-//! pool, so that the caller goes on with the next object; [`Finishing::wait`] gets the outcome. An object of at most one part is a
-//! single put. Frames in work and parts in flight are bounded, which bounds the memory.
+//! Flow: [`ObjectWriter::push`] hands a frame to the worker pool and takes in what is done; sealed frames wait in `ready` until their turn and are
+//! then copied behind one another into a part ([`super::parts`]). [`ObjectWriter::finish`] seals the index and leaves the rest to the upload
+//! pool, so that the caller goes on with the next object; [`Finishing::wait`] gets the outcome. Frames in work and parts in flight are bounded, which
+//! bounds the memory; their buffers are used again.
+//!
+//! A large object can be carried on by another process ([`ObjectWriter::create_resumable`], [`ObjectWriter::resume`]): frames are then given with their
+//! fingerprints and noted in an [`UploadJournal`].
 
 use super::Repository;
 use super::frame::{self, Encoding, FrameRow, Index, OBJECT_HEADER_BYTES, ObjectKind, Trailer};
+use super::parts::PartSender;
+pub use super::parts::{PART_BYTES, part_bytes_for};
+use super::upload_journal::{JournalFile, Subject, Unfinished, UploadJournal, hex};
 use crate::error::{Error, Result};
+use crate::memory::recycle::Recycled;
 use crate::pipeline::digest;
+use crate::pipeline::fingerprint::Fingerprint;
 use crate::pipeline::governor::Priority;
-use crate::pipeline::seal::SealingKey;
-use crate::store::{Digest, Multipart, Part, PutOutcome, Store};
-use bytes::Bytes;
+use crate::pipeline::seal::{SealingKey, TAG_BYTES};
+use crate::store::{Digest, Part, Resumed};
 use crossbeam_channel::{Receiver, Sender};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// The size of every part but the last. S3 wants at least 5 MiB; 8 MiB keeps four parts in flight within the memory budget.
-pub const PART_BYTES: usize = 8 * 1024 * 1024;
 /// Frames of one object that may be in work at once.
 const FRAMES_IN_WORK_MAX: usize = 16;
-/// Parts of one object that may wait for or be in transfer at once.
-const PARTS_IN_FLIGHT_MAX: usize = 3;
+/// What seals frames in this program: the same content becomes the same sealed bytes only as long as neither changes.
+const PROGRAM: &str = concat!("amber ", env!("CARGO_PKG_VERSION"), ", zstd 1.5.7, object version 2");
 
 /// A stored object, as its manifest records it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +40,8 @@ pub struct StoredObject {
     pub digest: Digest,
     /// How many frames it has.
     pub frames: u32,
+    /// Size of the parts that it was sent in; the digest depends on it.
+    pub part_bytes: u64,
 }
 
 /// The digest of an object from those of its parts: of one part its SHA-256, of several the SHA-256 of their SHA-256s, as S3 composes it.
@@ -45,21 +52,20 @@ pub fn object_digest(parts: &[Digest]) -> Digest {
     }
 }
 
-type FrameResult = (u64, Result<(Vec<u8>, FrameRow)>);
-type PartResult = (usize, Result<Part>);
+type FrameResult = (u64, Result<(Recycled, FrameRow)>);
 
 /// Who waits for a task hears of it also when its thread panics: without that it would wait for ever.
-struct Answer<K: Copy, T> {
+pub(super) struct Answer<K: Copy, T> {
     number: K,
     waiting: Option<Sender<(K, Result<T>)>>,
 }
 
 impl<K: Copy, T> Answer<K, T> {
-    fn to(waiting: &Sender<(K, Result<T>)>, number: K) -> Answer<K, T> {
+    pub(super) fn to(waiting: &Sender<(K, Result<T>)>, number: K) -> Answer<K, T> {
         Answer { number, waiting: Some(waiting.clone()) }
     }
 
-    fn send(mut self, result: Result<T>) {
+    pub(super) fn send(mut self, result: Result<T>) {
         if let Some(waiting) = self.waiting.take() {
             let _ = waiting.send((self.number, result));
         }
@@ -74,6 +80,13 @@ impl<K: Copy, T> Drop for Answer<K, T> {
     }
 }
 
+/// A frame that waits for its turn.
+enum Ready {
+    Sealed(Recycled, FrameRow),
+    /// The server holds its bytes from an earlier run.
+    Held(FrameRow),
+}
+
 /// An object being written.
 pub struct ObjectWriter {
     name: String,
@@ -82,24 +95,15 @@ pub struct ObjectWriter {
     frames: Vec<FrameRow>,
     pushed: u64,
     in_work: usize,
-    ready: BTreeMap<u64, (Vec<u8>, FrameRow)>,
+    ready: BTreeMap<u64, Ready>,
     frame_results: (Sender<FrameResult>, Receiver<FrameResult>),
     parts: PartSender,
     stored_bytes: u64,
+    /// Of an object that can be carried on: the fingerprints of frames that are not in the journal yet.
+    fingerprints: BTreeMap<u64, Fingerprint>,
+    /// Of an object that is carried on: its frames as the journal has them, and where each begins.
+    before: Vec<(FrameRow, Fingerprint, u64)>,
     priority: Priority,
-}
-
-/// Cuts a byte stream into parts and sends them.
-struct PartSender {
-    name: String,
-    store: Arc<dyn Store>,
-    multipart: Option<Arc<Box<dyn Multipart>>>,
-    pieces: Vec<Bytes>,
-    pieces_bytes: usize,
-    begun: usize,
-    in_flight: usize,
-    sent: Vec<Option<Part>>,
-    results: (Sender<PartResult>, Receiver<PartResult>),
 }
 
 /// An object whose last bytes are on their way.
@@ -115,12 +119,101 @@ impl Finishing {
     }
 }
 
+/// What became of a frame that was given to an object which is carried on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pushed {
+    /// It is on its way.
+    Taken,
+    /// The server holds it already.
+    Held,
+    /// It is not the content that was sealed as this frame before: the upload must be given up.
+    Changed,
+}
+
 impl ObjectWriter {
     /// Begins an object.
     pub fn create(repository: &Arc<Repository>, kind: ObjectKind, name: String) -> Result<ObjectWriter> {
+        ObjectWriter::create_for(repository, kind, name, 0)
+    }
+
+    /// Begins an object of about so many bytes.
+    pub fn create_for(repository: &Arc<Repository>, kind: ObjectKind, name: String, object_bytes: u64) -> Result<ObjectWriter> {
         let (header, sealing) = frame::new_object(&repository.key, kind, &name)?;
-        let mut parts = PartSender::new(Arc::clone(&repository.store), name.clone());
-        parts.push(Bytes::copy_from_slice(&header));
+        let parts = PartSender::new(repository, name.clone(), (part_bytes_for(object_bytes), priority_of(kind)), None);
+        ObjectWriter::new(repository, name, &header, sealing, parts)
+    }
+
+    /// Begins an object that another process can carry on if this one dies: of this name, for a file of this size in frames of this size.
+    ///
+    /// # Errors
+    /// Those of the journal's file.
+    pub fn create_resumable(
+        repository: &Arc<Repository>,
+        kind: ObjectKind,
+        (name, file_bytes, frame_bytes): (String, u64, u32),
+        journal: JournalFile,
+    ) -> Result<ObjectWriter> {
+        let (header, sealing) = frame::new_object(&repository.key, kind, &name)?;
+        let part_bytes = part_bytes_for(file_bytes);
+        let subject = Subject {
+            program: PROGRAM.to_owned(),
+            repository: hex(&repository.header.repository_id),
+            object: name.clone(),
+            header: hex(&header),
+            part_bytes: part_bytes as u64,
+            level: repository.level,
+            file_bytes,
+            frame_bytes,
+        };
+        let parts = PartSender::new(repository, name.clone(), (part_bytes, priority_of(kind)), Some(journal.begin(subject)?));
+        ObjectWriter::new(repository, name, &header, sealing, parts)
+    }
+
+    /// Whether this program, with these settings, can carry an upload of that object on.
+    pub fn can_resume(repository: &Repository, subject: &Subject) -> bool {
+        subject.program == PROGRAM
+            && subject.repository == hex(&repository.header.repository_id)
+            && subject.level == repository.level
+            && subject.part_bytes == part_bytes_for(subject.file_bytes) as u64
+    }
+
+    /// Carries an upload on: the frames must be pushed again from the first on, with their fingerprints.
+    ///
+    /// # Errors
+    /// [`Error::input`] when the journal does not fit itself; the upload must be given up then.
+    pub fn resume(
+        repository: &Arc<Repository>,
+        kind: ObjectKind,
+        (unfinished, resumed): (&Unfinished, Resumed),
+        journal: JournalFile,
+    ) -> Result<ObjectWriter> {
+        let subject = &unfinished.subject;
+        let damaged = || Error::input(format!("the journal of the upload of {} is damaged", subject.object));
+        let header = subject.header_bytes().ok_or_else(damaged)?;
+        let sealing = frame::key_of_object(&repository.key, kind, &subject.object, &header)?.sealing;
+        let journal: UploadJournal = journal.carry_on(unfinished)?;
+        let cut = (part_bytes_for(subject.file_bytes), priority_of(kind));
+        let mut parts = PartSender::new(repository, subject.object.clone(), cut, Some(journal));
+        let known = unfinished.parts.iter().filter(|known| resumed.held.contains(&known.number));
+        let held: BTreeMap<u32, Part> = known.map(|known| (known.number, known.part.clone())).collect();
+        parts.carry_on(resumed.multipart, held);
+        let mut writer = ObjectWriter::new(repository, subject.object.clone(), &header, sealing, parts)?;
+        let mut offset = OBJECT_HEADER_BYTES as u64;
+        for (row, fingerprint) in &unfinished.frames {
+            writer.before.push((*row, *fingerprint, offset));
+            offset += u64::from(row.stored_bytes);
+        }
+        Ok(writer)
+    }
+
+    fn new(
+        repository: &Arc<Repository>,
+        name: String,
+        header: &[u8],
+        sealing: SealingKey,
+        mut parts: PartSender,
+    ) -> Result<ObjectWriter> {
+        parts.append(header)?;
         Ok(ObjectWriter {
             name,
             sealing: Arc::new(sealing),
@@ -130,15 +223,17 @@ impl ObjectWriter {
             in_work: 0,
             ready: BTreeMap::new(),
             frame_results: crossbeam_channel::unbounded(),
-            parts,
             stored_bytes: OBJECT_HEADER_BYTES as u64,
-            priority: priority_of(kind),
+            fingerprints: BTreeMap::new(),
+            before: Vec::new(),
+            priority: parts.priority,
+            parts,
         })
     }
 
     /// The same as bulk work, whatever its kind: it waits where the limits have no room.
     pub fn as_bulk(mut self) -> ObjectWriter {
-        self.priority = Priority::Bulk;
+        (self.priority, self.parts.priority) = (Priority::Bulk, Priority::Bulk);
         self
     }
 
@@ -149,25 +244,19 @@ impl ObjectWriter {
 
     /// [`ObjectWriter::push`] of a frame that holds records of this size behind its first 256 bytes, which makes it compress better.
     pub fn push_records(&mut self, plain: impl AsRef<[u8]> + Send + 'static, record_bytes: Option<u16>) -> Result<u64> {
-        let number = self.pushed;
-        if number >= u64::from(frame::FRAMES_MAX) || plain.as_ref().len() > frame::FRAME_PLAIN_BYTES_MAX {
-            return Err(Error::bug(format!(
-                "{}: frame {number} of {} bytes is beyond the format's bounds",
-                self.name,
-                plain.as_ref().len()
-            )));
-        }
+        let number = self.next_number(plain.as_ref())?;
+        let encoding = Encoding { level: self.repository.level, record_bytes };
         self.repository.governor.admit(self.priority, plain.as_ref().len() as u64);
         while self.in_work >= FRAMES_IN_WORK_MAX {
             self.take_frame(true)?;
         }
         let (sealing, answer) = (Arc::clone(&self.sealing), Answer::to(&self.frame_results.0, number));
-        let encoding = Encoding { level: self.repository.level, record_bytes };
+        let mut sealed = self.repository.frame_buffers.take(plain.as_ref().len() + TAG_BYTES);
         let queued = self.repository.workers.submit(move || {
-            let sealed = frame::seal_frame(&sealing, number, false, plain.as_ref(), &encoding);
+            let row = frame::seal_frame_into(&sealing, number, false, plain.as_ref(), &encoding, &mut sealed);
             // The buffer goes back to its arena before anybody is told.
             drop(plain);
-            answer.send(sealed);
+            answer.send(row.map(|row| (sealed, row)));
         });
         if !queued {
             return Err(Error::bug("the workers are gone"));
@@ -175,6 +264,34 @@ impl ObjectWriter {
         self.pushed += 1;
         self.in_work += 1;
         while self.take_frame(false)? {}
+        Ok(number)
+    }
+
+    /// Adds a frame of an object that can be carried on.
+    pub fn push_fingerprinted(&mut self, plain: impl AsRef<[u8]> + Send + 'static, fingerprint: Fingerprint) -> Result<Pushed> {
+        let number = self.next_number(plain.as_ref())?;
+        if let Some((row, before, offset)) = self.before.get(number as usize).copied() {
+            if before != fingerprint || row.plain_bytes as usize != plain.as_ref().len() {
+                return Ok(Pushed::Changed);
+            }
+            if self.parts.holds(offset, offset + u64::from(row.stored_bytes)) {
+                self.pushed += 1;
+                self.ready.insert(number, Ready::Held(row));
+                self.append_ready()?;
+                return Ok(Pushed::Held);
+            }
+        }
+        self.fingerprints.insert(number, fingerprint);
+        self.push_records(plain, None)?;
+        Ok(Pushed::Taken)
+    }
+
+    fn next_number(&self, plain: &[u8]) -> Result<u64> {
+        let number = self.pushed;
+        if number >= u64::from(frame::FRAMES_MAX) || plain.len() > frame::FRAME_PLAIN_BYTES_MAX {
+            let (name, length) = (&self.name, plain.len());
+            return Err(Error::bug(format!("{name}: frame {number} of {length} bytes is beyond the format's bounds")));
+        }
         Ok(number)
     }
 
@@ -193,20 +310,34 @@ impl ObjectWriter {
         let result = if wait { self.frame_results.1.recv().ok() } else { self.frame_results.1.try_recv().ok() };
         let Some((number, sealed)) = result else { return Ok(false) };
         self.in_work -= 1;
-        self.ready.insert(number, sealed?);
-        while let Some((bytes, row)) = self.ready.remove(&(self.frames.len() as u64)) {
-            self.frames.push(row);
-            self.stored_bytes += bytes.len() as u64;
-            self.append(Bytes::from(bytes))?;
+        let (bytes, row) = sealed?;
+        if self.before.get(number as usize).is_some_and(|(before, _, _)| *before != row) {
+            return Err(Error::bug(format!("{}: frame {number} was sealed into other bytes before", self.name)));
         }
+        self.ready.insert(number, Ready::Sealed(bytes, row));
+        self.append_ready()?;
         Ok(true)
     }
 
-    fn append(&mut self, bytes: Bytes) -> Result<()> {
-        self.parts.push(bytes);
-        while self.parts.full() {
-            self.repository.governor.admit_upload(self.priority, PART_BYTES as u64);
-            self.parts.send_part(&self.repository)?;
+    /// Appends the frames whose turn it is.
+    fn append_ready(&mut self) -> Result<()> {
+        while let Some(ready) = self.ready.remove(&(self.frames.len() as u64)) {
+            let number = self.frames.len();
+            let row = match &ready {
+                Ready::Sealed(_, row) | Ready::Held(row) => *row,
+            };
+            self.frames.push(row);
+            self.stored_bytes += u64::from(row.stored_bytes);
+            let fingerprint = self.fingerprints.remove(&(number as u64));
+            if let (Some(journal), Some(fingerprint)) = (self.parts.journal(), fingerprint)
+                && number >= self.before.len()
+            {
+                journal.frame(&row, &fingerprint)?;
+            }
+            match ready {
+                Ready::Sealed(bytes, _) => self.parts.append(&bytes)?,
+                Ready::Held(row) => self.parts.pass(u64::from(row.stored_bytes))?,
+            }
         }
         Ok(())
     }
@@ -226,112 +357,15 @@ impl ObjectWriter {
             index_plain_bytes: row.plain_bytes,
             codec: row.codec,
         };
-        self.append(Bytes::from(sealed))?;
-        self.append(Bytes::copy_from_slice(&trailer.encode()))?;
-        self.repository.governor.admit_upload(self.priority, self.parts.pieces_bytes as u64);
-        let (name, parts) = (self.name, self.parts);
+        self.parts.append(&sealed)?;
+        self.parts.append(&trailer.encode())?;
+        self.parts.admit_last();
+        let parts = self.parts;
         let (done, outcome) = crossbeam_channel::bounded(1);
         let queued = self.repository.uploads.submit(move || {
-            let stored = parts.finish().map(|(size_bytes, digest)| StoredObject { name, size_bytes, digest, frames });
-            let _ = done.send(stored);
+            let _ = done.send(parts.finish(frames));
         });
         if queued { Ok(Finishing(outcome)) } else { Err(Error::bug("the upload threads are gone")) }
-    }
-}
-
-impl PartSender {
-    fn new(store: Arc<dyn Store>, name: String) -> PartSender {
-        PartSender {
-            name,
-            store,
-            multipart: None,
-            pieces: Vec::new(),
-            pieces_bytes: 0,
-            begun: 0,
-            in_flight: 0,
-            sent: Vec::new(),
-            results: crossbeam_channel::unbounded(),
-        }
-    }
-
-    fn push(&mut self, bytes: Bytes) {
-        self.pieces_bytes += bytes.len();
-        self.pieces.push(bytes);
-    }
-
-    /// More than a part waits: it is now sure that the object has a part after this one.
-    fn full(&self) -> bool {
-        self.pieces_bytes > PART_BYTES
-    }
-
-    /// Takes exactly one part's bytes off the front, without copying.
-    fn cut(&mut self) -> Vec<Bytes> {
-        let (mut part, mut room) = (Vec::new(), PART_BYTES);
-        let mut rest = Vec::new();
-        for mut piece in std::mem::take(&mut self.pieces) {
-            if piece.len() <= room {
-                room -= piece.len();
-                part.push(piece);
-            } else {
-                let front = piece.split_to(room);
-                room = 0;
-                if !front.is_empty() {
-                    part.push(front);
-                }
-                rest.push(piece);
-            }
-        }
-        self.pieces_bytes -= PART_BYTES;
-        self.pieces = rest;
-        part
-    }
-
-    fn send_part(&mut self, repository: &Repository) -> Result<()> {
-        let pieces = self.cut();
-        while self.in_flight >= PARTS_IN_FLIGHT_MAX {
-            self.take_part()?;
-        }
-        let multipart = match &self.multipart {
-            Some(multipart) => Arc::clone(multipart),
-            None => Arc::clone(self.multipart.insert(Arc::new(self.store.begin_multipart(&self.name)?))),
-        };
-        let (slot, answer) = (self.begun, Answer::to(&self.results.0, self.begun));
-        self.begun += 1;
-        self.in_flight += 1;
-        self.sent.push(None);
-        let queued = repository.uploads.submit(move || {
-            let result = transfer(&**multipart, slot, &pieces);
-            drop(multipart);
-            answer.send(result);
-        });
-        if queued { Ok(()) } else { Err(Error::bug("the upload threads are gone")) }
-    }
-
-    fn take_part(&mut self) -> Result<()> {
-        let (slot, result) = self.results.1.recv().map_err(|_| Error::bug("an upload thread ended early"))?;
-        self.in_flight -= 1;
-        self.sent[slot] = Some(result?);
-        Ok(())
-    }
-
-    /// Sends what is left and makes the object visible. Runs on an upload thread.
-    fn finish(mut self) -> Result<(u64, Digest)> {
-        let Some(multipart) = self.multipart.take() else {
-            let digest = digest::digest(&self.pieces);
-            let size_bytes = self.pieces_bytes as u64;
-            return expect_created(self.store.put(&self.name, &self.pieces, &digest)?, &self.name).map(|()| (size_bytes, digest));
-        };
-        let last = transfer(&**multipart, self.begun, &self.pieces);
-        while self.in_flight > 0 {
-            self.take_part()?;
-        }
-        let mut parts: Vec<Part> = self.sent.drain(..).flatten().collect();
-        parts.push(last?);
-        let digests: Vec<Digest> = parts.iter().map(|part| part.digest).collect();
-        let size_bytes = parts.iter().map(|part| part.size_bytes).sum();
-        let multipart = Arc::try_unwrap(multipart).map_err(|_| Error::bug("a part is still in flight"))?;
-        expect_created(multipart.complete(&parts)?, &self.name)?;
-        Ok((size_bytes, object_digest(&digests)))
     }
 }
 
@@ -341,23 +375,6 @@ fn priority_of(kind: ObjectKind) -> Priority {
         ObjectKind::Segment | ObjectKind::Receipt | ObjectKind::Cluster | ObjectKind::Timeline | ObjectKind::Gap | ObjectKind::Lease => {
             Priority::Log
         }
-        _ => Priority::Bulk,
-    }
-}
-
-fn transfer(multipart: &dyn Multipart, slot: usize, pieces: &[Bytes]) -> Result<Part> {
-    let digest = digest::digest(pieces);
-    let number = u32::try_from(slot + 1).map_err(|_| Error::bug("more parts than an object can have"))?;
-    multipart.part(number, pieces, &digest)?;
-    Ok(Part { size_bytes: pieces.iter().map(|piece| piece.len() as u64).sum(), digest })
-}
-
-/// Names carry a random run number, so a name that is taken means that something else writes under our names.
-fn expect_created(outcome: PutOutcome, name: &str) -> Result<()> {
-    match outcome {
-        PutOutcome::Created => Ok(()),
-        PutOutcome::AlreadyExists => {
-            Err(Error::damaged(format!("{name} exists already, but nobody else draws this name: nothing was overwritten")))
-        }
+        ObjectKind::Pack | ObjectKind::Checkpoint | ObjectKind::File | ObjectKind::FileRecord => Priority::Bulk,
     }
 }

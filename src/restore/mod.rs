@@ -13,6 +13,7 @@ pub mod binaries;
 pub mod check;
 pub mod copy;
 mod feed;
+pub mod file;
 pub mod forward;
 mod held;
 pub mod history;

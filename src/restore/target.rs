@@ -117,6 +117,20 @@ impl Target {
         self.file.write_all_at(bytes, offset).map_err(|error| self.failed("write", error))
     }
 
+    /// Sets permission bits and the time of the last change, as far as the file system keeps them.
+    pub fn set_mode(&self, mode: u32, modified_ns: u64) -> Result<()> {
+        use std::os::unix::fs::PermissionsExt;
+        let modified = std::time::SystemTime::UNIX_EPOCH + Duration::from_nanos(modified_ns);
+        let set = self.file.set_permissions(std::fs::Permissions::from_mode(mode & 0o777)).and_then(|()| self.file.set_modified(modified));
+        set.map_err(|error| self.failed("set mode and time", error))
+    }
+
+    /// The error that a write by other means becomes.
+    pub fn write_failed(&self, error: &std::io::Error) -> Error {
+        let copy = error.raw_os_error().map_or_else(|| std::io::Error::other(error.to_string()), std::io::Error::from_raw_os_error);
+        self.failed("write", copy)
+    }
+
     /// Frees a range, which reads as zeros then, where the file system can; elsewhere nothing happens.
     pub fn punch_hole(&self, offset: u64, length_bytes: u64) {
         // It saves space and nothing else.

@@ -98,6 +98,26 @@ impl Reader {
         (&self.file).seek(SeekFrom::End(0)).map_err(|error| SourceError::io(&self.path, "size", error))
     }
 
+    /// Where the next data at or behind `offset` begins and ends, in a file of this length; `None` if only a hole follows. Where the file system does not tell, all of it
+    /// is data.
+    ///
+    /// # Errors
+    /// [`SourceError::Io`].
+    pub fn data_after(&self, offset: u64, length_bytes: u64) -> Result<Option<(u64, u64)>, SourceError> {
+        use rustix::fs::{SeekFrom, seek};
+        use rustix::io::Errno;
+        let failed = |error: Errno| SourceError::io(&self.path, "look for data", error.into());
+        if offset >= length_bytes {
+            return Ok(None);
+        }
+        match seek(&self.file, SeekFrom::Data(offset)) {
+            Ok(start) => Ok(Some((start, seek(&self.file, SeekFrom::Hole(start)).map_err(failed)?.min(length_bytes)))),
+            Err(Errno::NXIO) => Ok(None),
+            Err(Errno::INVAL | Errno::OPNOTSUPP) => Ok(Some((offset, length_bytes))),
+            Err(error) => Err(failed(error)),
+        }
+    }
+
     /// When the file was last written to; `None` for a block device, whose time says nothing.
     ///
     /// # Errors

@@ -13,6 +13,7 @@ pub mod log;
 pub mod pace;
 pub mod quiet;
 pub mod ring;
+pub mod stream;
 pub mod tail;
 pub mod witness;
 pub mod writer;

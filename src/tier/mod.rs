@@ -1,5 +1,6 @@
 //! What is backed up: each tier joins a source, the pipeline and the repository.
 
+pub mod file;
 #[cfg(any(test, feature = "samples"))]
 pub mod sample;
 pub mod tigerbeetle;

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! keys, receipts, manifests, timelines, gaps: opened, every byte authenticates
-//! packs, segments: present, right size, digest of the stored bytes          (always)
-//!                  every block and prepare opened and checked, every tree closed  (--full)
+//! packs, segments, files: present, right size, digest of the stored bytes   (always)
+//!                  every block, prepare and frame opened and checked, every tree closed  (--full)
 //! ```
 //!
 //! The log that agents ship is listed, not named by manifests: of its segments every frame authenticates, and with `--full` they are one chain of prepares
@@ -11,6 +11,7 @@
 //!
 //! Verification goes on after the first problem and lists them all.
 
+pub mod files;
 pub mod log;
 pub mod object;
 pub mod records;
@@ -21,12 +22,25 @@ use crate::progress::Progress;
 use crate::repository::Repository;
 use crate::repository::key::key_object_damage;
 use crate::repository::manifest::Manifest;
-use crate::repository::name::{self, CheckpointName, GapName, LeaseName, PackName, SegmentName};
+use crate::repository::name::{self, CheckpointName, FileName, GapName, LeaseName, PackName, SegmentName};
 use crate::repository::object_reader::digest_stored;
 use crate::repository::pack::PackEntry;
 use crate::repository::segment::SegmentEntry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+
+/// Where objects of which there are many lie.
+const PREFIXES: [&str; 9] = [
+    name::PACKS,
+    name::SEGMENTS,
+    name::CHECKPOINTS,
+    name::RECEIPTS,
+    name::TIMELINES,
+    name::GAPS,
+    name::LEASES,
+    name::FILES,
+    name::RECORDS_OF_FILES,
+];
 
 /// Something that is not as it was promised.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,6 +74,10 @@ pub struct Report {
     pub leases: u64,
     /// The log of every timeline.
     pub log_runs: Vec<log::LogRuns>,
+    /// Stored files.
+    pub files: u64,
+    /// Of these, those whose record and object are whole.
+    pub files_whole: u64,
     /// Everything that is wrong.
     pub problems: Vec<Problem>,
     /// What is no damage but should be known.
@@ -128,6 +146,7 @@ pub fn verify(repository: &Arc<Repository>, full: bool, progress: &dyn Progress)
         }
     }
     report.backups_whole = manifests.keys().filter(|name| !broken.contains(*name)).count() as u64;
+    files::check_files(repository, full, progress, &mut report)?;
     note_leftovers(repository, &named, &mut report)?;
     Ok(report)
 }
@@ -224,8 +243,9 @@ fn gather(manifests: &BTreeMap<CheckpointName, Manifest>, report: &mut Report, b
 
 /// Counts what no manifest names.
 fn note_leftovers(repository: &Repository, named: &Named, report: &mut Report) -> Result<()> {
-    let (mut leftovers, mut leftover_bytes, mut strangers) = (0_u64, 0, Vec::new());
-    for prefix in [name::PACKS, name::SEGMENTS, name::CHECKPOINTS, name::RECEIPTS, name::TIMELINES, name::GAPS, name::LEASES] {
+    let (mut leftovers, mut leftover_bytes) = files::leftovers(repository)?;
+    let mut strangers = Vec::new();
+    for prefix in PREFIXES {
         for listed in repository.list_all(prefix)? {
             if PackName::parse(&listed.name).is_some_and(|name| !named.packs.contains_key(&name)) {
                 leftovers += 1;
@@ -249,6 +269,7 @@ fn note_leftovers(repository: &Repository, named: &Named, report: &mut Report) -
 
 fn is_ours(object: &str) -> bool {
     PackName::parse(object).is_some()
+        || FileName::parse_data(object).or(FileName::parse_record(object)).is_some()
         || SegmentName::parse(object).is_some()
         || CheckpointName::parse(object).or(CheckpointName::parse_receipt(object)).is_some()
         || name::parse_timeline(object).is_some()
@@ -262,8 +283,8 @@ pub fn error_of(report: &Report, place: &str) -> Option<Error> {
     Some(Error::damaged(format!(
         "{place}: {} problems; {} of {} backups are whole. The first: {}: {}",
         report.problems.len(),
-        report.backups_whole,
-        report.backups,
+        report.backups_whole + report.files_whole,
+        report.backups + report.files,
         first.object,
         first.what
     )))

@@ -8,8 +8,10 @@ use crate::error::{Error, Result};
 use crate::ledger::wal::Chain;
 use crate::progress::Progress;
 use crate::repository::Repository;
-use crate::repository::name::{CheckpointName, PackName, SegmentName};
-use crate::repository::object_reader::digest_stored;
+use crate::repository::file_object::{FileReader, FileRecord};
+use crate::repository::name::{CheckpointName, FileName, PackName, SegmentName};
+use crate::repository::object_reader::digest_stored_in_parts;
+use crate::repository::object_writer::PART_BYTES;
 use crate::repository::pack::{PackEntry, PackReader};
 use crate::repository::segment::{SegmentEntry, SegmentReader};
 use crate::store::Digest;
@@ -31,6 +33,8 @@ pub enum Job {
     Segment(SegmentEntry),
     /// A segment that none names, and its size as it was listed.
     Shipped(SegmentName, u64),
+    /// A plain file.
+    File(FileName, FileRecord),
 }
 
 /// What came of it.
@@ -44,11 +48,29 @@ pub struct Outcome {
     pub result: Result<()>,
 }
 
+/// What a manifest or record promises of an object.
+struct Promised {
+    name: String,
+    size_bytes: u64,
+    digest: Digest,
+    part_bytes: u64,
+}
+
+impl Promised {
+    fn of(name: String, size_bytes: u64, digest: Digest) -> Promised {
+        Promised { name, size_bytes, digest, part_bytes: PART_BYTES as u64 }
+    }
+}
+
 impl Job {
     fn check(&self, repository: &Repository, full: bool) -> Outcome {
         match self {
-            Job::Pack(entry) => self.check_promised(repository, entry.name.object(), (entry.stored_bytes, entry.digest), full),
-            Job::Segment(entry) => self.check_promised(repository, entry.name.object(), (entry.stored_bytes, entry.digest), full),
+            Job::Pack(entry) => self.check_promised(repository, Promised::of(entry.name.object(), entry.stored_bytes, entry.digest), full),
+            Job::Segment(entry) => self.check_promised(repository, Promised::of(entry.name.object(), entry.stored_bytes, entry.digest), full),
+            Job::File(name, record) => {
+                let promised = Promised { part_bytes: record.part_bytes, ..Promised::of(name.data(), record.stored_bytes, record.digest_bytes()) };
+                self.check_promised(repository, promised, full)
+            }
             Job::Shipped(name, stored_bytes) => {
                 let authenticate = || SegmentReader::open_listed(repository, name, Some(*stored_bytes))?.authenticate();
                 let result = if full { self.open(repository) } else { authenticate() };
@@ -58,10 +80,11 @@ impl Job {
         }
     }
 
-    fn check_promised(&self, repository: &Repository, name: String, (size_bytes, digest): (u64, Digest), full: bool) -> Outcome {
+    fn check_promised(&self, repository: &Repository, promised: Promised, full: bool) -> Outcome {
+        let Promised { name, size_bytes, digest, part_bytes } = promised;
         let mut bytes_read = 0;
         let mut check = || {
-            let found = digest_stored(repository, &name)?;
+            let found = digest_stored_in_parts(repository, &name, part_bytes)?;
             bytes_read = found.0;
             if found.0 != size_bytes {
                 return Err(Error::damaged(format!("it has {} bytes, its manifest says {size_bytes}: it was cut or swapped", found.0)));
@@ -90,6 +113,11 @@ impl Job {
                 Ok(())
             }
             Job::Segment(entry) => prepares(&SegmentReader::open(repository, entry)?, &entry.name),
+            Job::File(name, record) => {
+                let file = FileReader::open(repository, name, record)?;
+                let fingerprinter = repository.fingerprinter()?;
+                (0..file.layout.frames()).try_for_each(|number| file.frame(number, &fingerprinter).map(drop))
+            }
             Job::Shipped(name, stored_bytes) => prepares(&SegmentReader::open_listed(repository, name, Some(*stored_bytes))?, name),
         }
     }

@@ -2,6 +2,7 @@
 
 mod backup;
 mod faults;
+mod file;
 mod history;
 mod join;
 mod log_capture;

@@ -1,0 +1,109 @@
+//! `amber backup file`: one plain file, as it stands.
+
+use super::Manner;
+use super::output::{Report, facts};
+use super::repository::RepositoryArguments;
+use crate::error::Result;
+use crate::observe::progress::for_people;
+use crate::observe::usage::{cpu_seconds, peak_memory_bytes};
+use crate::pipeline::compress::{LEVEL_DEFAULT, LEVEL_MAX, LEVEL_MIN};
+use crate::repository::Options;
+use crate::source::file::ReadOptions;
+use crate::tier::file::{self, Backup, Request};
+use crate::units::{bytes_text, time_text};
+use clap::Args;
+use serde_json::json;
+use std::path::PathBuf;
+use std::time::Instant;
+
+const AFTER_HELP: &str = "\
+For files that nobody writes to: archives, exports, a copy of a database. A file that is changed while it is read is refused. For the data file of a
+running TigerBeetle there is `amber backup tigerbeetle`.
+
+An upload that is cut short, by a kill or an outage, is carried on by the same command: what the store holds already is not sent again. What was
+sent is noted in --state-dir.
+
+  amber backup file /archive/2026-10.parquet --name ledger-2026-10 --repo s3://backups/ledger";
+
+/// Arguments of `amber backup file`.
+#[derive(Debug, Args)]
+#[command(after_help = AFTER_HELP)]
+pub struct FileArguments {
+    #[command(flatten)]
+    repository: RepositoryArguments,
+    /// The file.
+    #[arg(value_name = "FILE")]
+    path: PathBuf,
+    /// What it is called in the repository: 1 to 128 of a-z, 0-9, '.', '_' and '-'.
+    #[arg(long)]
+    name: String,
+    /// Where uploads are noted so that they can be carried on; $XDG_STATE_HOME/amber or ~/.local/state/amber otherwise.
+    #[arg(long, value_name = "DIR", env = "AMBER_STATE_DIR")]
+    state_dir: Option<PathBuf>,
+    /// zstd level, -7 (fastest) to 15 (smallest).
+    #[arg(long, default_value_t = LEVEL_DEFAULT, allow_negative_numbers = true, value_parser = clap::value_parser!(i32).range(i64::from(LEVEL_MIN)..=i64::from(LEVEL_MAX)))]
+    level: i32,
+    /// Threads that compress and encrypt; as many as there are cores otherwise, at most 8.
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=64))]
+    workers: Option<u8>,
+    /// Read through the page cache instead of O_DIRECT.
+    #[arg(long)]
+    no_direct: bool,
+    /// Read with pread instead of io_uring.
+    #[arg(long)]
+    no_io_uring: bool,
+}
+
+/// Makes the backup.
+pub fn run(arguments: &FileArguments, manner: Manner) -> Result<Report> {
+    let began = Instant::now();
+    file::check_file_name(&arguments.name)?;
+    let defaults = Options::default();
+    let options = Options { level: arguments.level, workers: arguments.workers.map_or(defaults.workers, usize::from), ..defaults };
+    let repository = arguments.repository.open(options)?;
+    let request = Request {
+        path: arguments.path.clone(),
+        name: arguments.name.clone(),
+        journals: arguments.state_dir.clone().or_else(state_dir),
+        read: ReadOptions { direct: !arguments.no_direct, uring: !arguments.no_io_uring },
+    };
+    let progress = for_people(manner.quiet);
+    let backup = file::backup(&repository, &request, &*progress)?;
+    Ok(report(&backup, began.elapsed().as_secs_f64()))
+}
+
+/// Where programs of this user keep what they must not forget (XDG Base Directory Specification).
+fn state_dir() -> Option<PathBuf> {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let home = || set("HOME").map(|home| home.join(".local/state"));
+    set("XDG_STATE_HOME").filter(|path| path.is_absolute()).or_else(home).map(|state| state.join("amber"))
+}
+
+fn report(backup: &Backup, seconds: f64) -> Report {
+    let (record, cpu) = (&backup.record, cpu_seconds());
+    let mut rows = vec![
+        ("backup", backup.name.record()),
+        ("file", format!("{}, {}, changed {}", record.path, bytes_text(record.file_bytes), time_text(record.modified_ns))),
+        ("bytes", format!("{} read, {} stored", bytes_text(backup.bytes_read), bytes_text(record.stored_bytes))),
+        ("digest", record.digest.clone()),
+    ];
+    if backup.bytes_held > 0 {
+        rows.push(("carried on", format!("{} of the file had been sent before", bytes_text(backup.bytes_held))));
+    }
+    rows.push(("time", format!("{seconds:.1} s, {cpu:.2} CPU s, at most {} of memory", bytes_text(peak_memory_bytes()))));
+    let json = json!({
+        "name": backup.name.record(),
+        "path": record.path,
+        "file_bytes": record.file_bytes,
+        "bytes_read": backup.bytes_read,
+        "bytes_stored": record.stored_bytes,
+        "bytes_held": backup.bytes_held,
+        "digest": record.digest,
+        "part_bytes": record.part_bytes,
+        "seconds": seconds,
+        "cpu_seconds": cpu,
+        "peak_memory_bytes": peak_memory_bytes(),
+        "notes": backup.notes,
+    });
+    Report::new(facts(&rows), json)
+}

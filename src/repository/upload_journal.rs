@@ -1,0 +1,262 @@
+//! What a process that uploads a large object writes down on its own disk, so that another one can carry the upload on.
+//!
+//! Flow: [`UploadJournal::create`] takes the file (one process at a time); [`UploadJournal::begin`] notes what is uploaded as what; then each frame as it was
+//! sealed, and each part that the server has taken. [`Unfinished::load`] reads it back after the process has died.
+//!
+//! **Frames are durable in the journal before a part that holds them is sent** ([`UploadJournal::sync`]). A frame's number is its nonce, so two different
+//! contents must never be sealed as one frame of one object. Who carries on holds each frame of the source against its fingerprint: the same content gives the
+//! same sealed bytes again, and another content ends the upload. A frame that is not in the journal was never sent.
+//!
+//! The journal holds no content and no key: sizes, digests of sealed bytes, keyed fingerprints. It is one JSON value a line. A last line that is cut was not yet
+//! relied on; anything else that cannot be read ends the upload too.
+
+use super::frame::{FrameRow, OBJECT_HEADER_BYTES};
+use crate::error::{Error, Result};
+use crate::pipeline::compress::Codec;
+use crate::pipeline::fingerprint::Fingerprint;
+use crate::store::{KnownPart, Part};
+use rustix::fs::FlockOperation;
+use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+/// A journal larger than this is none: 65 536 frames and 10 000 parts need 10 MB.
+const JOURNAL_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// What is uploaded, as what.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Subject {
+    /// What seals the frames: another program might seal the same content into other bytes, which must not be sent under the same nonce.
+    pub program: String,
+    /// The repository's id, in hexadecimal.
+    pub repository: String,
+    /// The object's name.
+    pub object: String,
+    /// The object's header, in hexadecimal: with its salt.
+    pub header: String,
+    /// The size of its parts.
+    pub part_bytes: u64,
+    /// zstd level of its frames.
+    pub level: i32,
+    /// Size of the file that it will hold.
+    pub file_bytes: u64,
+    /// Size of its frames, but for the last.
+    pub frame_bytes: u32,
+}
+
+/// One line of the journal.
+#[derive(Debug, Serialize, Deserialize)]
+enum Line {
+    #[serde(rename = "begin")]
+    Begin { subject: Subject, upload_id: String },
+    /// Stored size, plain size, codec, record size, fingerprint.
+    #[serde(rename = "frame")]
+    Frame(u32, u32, u8, u16, String),
+    #[serde(rename = "part")]
+    Part { number: u32, size_bytes: u64, digest: String, tag: String },
+}
+
+/// The journal of an upload that is going on.
+#[derive(Debug)]
+pub struct UploadJournal {
+    path: PathBuf,
+    file: File,
+    subject: Subject,
+    begun: bool,
+    /// Lines that are not yet written.
+    waiting: Vec<u8>,
+}
+
+/// The journal of an upload whose process has died.
+#[derive(Debug)]
+pub struct Unfinished {
+    /// What was uploaded.
+    pub subject: Subject,
+    /// What the server calls the upload.
+    pub upload_id: String,
+    /// The frames that were sealed, from the first on, and the fingerprints of their contents.
+    pub frames: Vec<(FrameRow, Fingerprint)>,
+    /// The parts that the server has taken.
+    pub parts: Vec<KnownPart>,
+    /// Length of the journal up to its last whole line.
+    journal_bytes: u64,
+}
+
+impl Subject {
+    /// The object's header.
+    pub fn header_bytes(&self) -> Option<[u8; OBJECT_HEADER_BYTES]> {
+        bytes_of(&self.header)
+    }
+}
+
+/// The file of a journal, locked: nobody else uploads the same.
+#[derive(Debug)]
+pub struct JournalFile {
+    path: PathBuf,
+    file: File,
+}
+
+impl JournalFile {
+    /// Opens the file and locks it; its folder is made if it is missing.
+    ///
+    /// # Errors
+    /// [`Error::try_again`] while another process has it, [`Error::input`] when it cannot be made.
+    pub fn open(path: &Path) -> Result<JournalFile> {
+        let failed = |error: std::io::Error| Error::input(format!("{}: {error}: choose another --state-dir", path.display()));
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).map_err(failed)?;
+        }
+        let file = std::fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(failed)?;
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(JournalFile { path: path.to_owned(), file }),
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                Err(Error::try_again(format!("{}: another process is uploading this: wait for it", path.display())))
+            }
+            Err(error) => Err(failed(error.into())),
+        }
+    }
+
+    /// What an upload left that did not end; `None` if there is none, or if it cannot be relied on.
+    ///
+    /// # Errors
+    /// [`Error::input`] when the file cannot be read.
+    pub fn unfinished(&self) -> Result<Option<Unfinished>> {
+        let mut text = String::new();
+        match (&self.file).take(JOURNAL_BYTES_MAX + 1).read_to_string(&mut text) {
+            Ok(length) if length as u64 <= JOURNAL_BYTES_MAX => Ok(Unfinished::parse(&text)),
+            Ok(_) => Ok(None),
+            Err(error) if error.kind() == std::io::ErrorKind::InvalidData => Ok(None),
+            Err(error) => Err(Error::input(format!("{}: {error}", self.path.display()))),
+        }
+    }
+
+    /// Begins a journal of a new upload; what was in the file is gone.
+    ///
+    /// # Errors
+    /// [`Error::input`] when the file cannot be written.
+    pub fn begin(self, subject: Subject) -> Result<UploadJournal> {
+        self.journal(subject, 0, false)
+    }
+
+    /// Goes on with the journal of an unfinished upload, behind its last whole line. Nothing of it is ever missing meanwhile.
+    ///
+    /// # Errors
+    /// [`Error::input`] when the file cannot be written.
+    pub fn carry_on(self, unfinished: &Unfinished) -> Result<UploadJournal> {
+        self.journal(unfinished.subject.clone(), unfinished.journal_bytes, true)
+    }
+
+    fn journal(mut self, subject: Subject, length_bytes: u64, begun: bool) -> Result<UploadJournal> {
+        let ready = self.file.set_len(length_bytes).and_then(|()| self.file.seek(SeekFrom::Start(length_bytes)));
+        ready.map_err(|error| failed(&self.path, &error))?;
+        Ok(UploadJournal { path: self.path, file: self.file, subject, begun, waiting: Vec::new() })
+    }
+}
+
+impl UploadJournal {
+    /// What is uploaded.
+    pub fn subject(&self) -> &Subject {
+        &self.subject
+    }
+
+    /// The upload begins: its first frames may be noted already.
+    ///
+    /// # Errors
+    /// [`Error::input`] when the file cannot be written.
+    pub fn begin(&mut self, upload_id: &str) -> Result<()> {
+        let frames = std::mem::take(&mut self.waiting);
+        self.note(&Line::Begin { subject: self.subject.clone(), upload_id: upload_id.to_owned() })?;
+        self.waiting.extend(frames);
+        self.begun = true;
+        Ok(())
+    }
+
+    /// The next frame was sealed.
+    ///
+    /// # Errors
+    /// [`Error::bug`] when it cannot be written as JSON.
+    pub fn frame(&mut self, row: &FrameRow, fingerprint: &Fingerprint) -> Result<()> {
+        self.note(&Line::Frame(row.stored_bytes, row.plain_bytes, row.codec as u8, row.record_bytes, hex(fingerprint)))
+    }
+
+    /// The server has taken a part.
+    ///
+    /// # Errors
+    /// [`Error::input`] when the file cannot be written.
+    pub fn part(&mut self, number: u32, part: &Part, tag: &str) -> Result<()> {
+        self.note(&Line::Part { number, size_bytes: part.size_bytes, digest: hex(&part.digest), tag: tag.to_owned() })?;
+        self.write()
+    }
+
+    /// Whatever was noted is on the disk when this returns.
+    ///
+    /// # Errors
+    /// [`Error::input`] when the file cannot be written.
+    pub fn sync(&mut self) -> Result<()> {
+        self.write()?;
+        self.file.sync_data().map_err(|error| failed(&self.path, &error))
+    }
+
+    /// The upload is over.
+    pub fn remove(self) {
+        // Should that fail, the next upload finds an upload that the server does not know any more.
+        let _ = std::fs::remove_file(&self.path);
+    }
+
+    fn note(&mut self, line: &Line) -> Result<()> {
+        serde_json::to_writer(&mut self.waiting, line).map_err(|error| Error::bug(format!("{}: {error}", self.path.display())))?;
+        self.waiting.push(b'\n');
+        Ok(())
+    }
+
+    fn write(&mut self) -> Result<()> {
+        if self.begun && !self.waiting.is_empty() {
+            self.file.write_all(&self.waiting).map_err(|error| failed(&self.path, &error))?;
+            self.waiting.clear();
+        }
+        Ok(())
+    }
+}
+
+impl Unfinished {
+    fn parse(text: &str) -> Option<Unfinished> {
+        let whole = text.rsplit_once('\n')?.0;
+        let mut lines = whole.lines().map(serde_json::from_str::<Line>);
+        let Some(Ok(Line::Begin { subject, upload_id })) = lines.next() else { return None };
+        let (mut frames, mut parts) = (Vec::new(), Vec::new());
+        for line in lines {
+            match line.ok()? {
+                Line::Begin { .. } => return None,
+                Line::Frame(stored_bytes, plain_bytes, codec, record_bytes, fingerprint) => {
+                    let row = FrameRow { stored_bytes, plain_bytes, codec: Codec::from_number(codec)?, record_bytes };
+                    frames.push((row, bytes_of(&fingerprint)?));
+                }
+                Line::Part { number, size_bytes, digest, tag } => {
+                    parts.push(KnownPart { number, part: Part { size_bytes, digest: bytes_of(&digest)? }, tag: Some(tag) });
+                }
+            }
+        }
+        Some(Unfinished { subject, upload_id, frames, parts, journal_bytes: whole.len() as u64 + 1 })
+    }
+}
+
+fn failed(path: &Path, error: &std::io::Error) -> Error {
+    Error::input(format!("{}: the upload's journal cannot be written: {error}", path.display()))
+}
+
+/// Lower-case hexadecimal.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    crate::store::hex(bytes)
+}
+
+pub(super) fn bytes_of<const N: usize>(text: &str) -> Option<[u8; N]> {
+    if text.len() != 2 * N || !text.is_ascii() {
+        return None;
+    }
+    let mut bytes = [0; N];
+    for (byte, digits) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+        *byte = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
+    }
+    Some(bytes)
+}
