@@ -16,6 +16,7 @@ pub mod repository;
 pub mod restore;
 pub mod show;
 pub mod status;
+pub mod uploads;
 pub mod verify;
 
 use crate::error::{Error, Kind, Result};
@@ -73,6 +74,8 @@ enum Command {
     Restore(restore::RestoreCommand),
     /// Check that a repository holds what it promises.
     Verify(verify::VerifyArguments),
+    /// List uploads that were begun and never finished, and give them back.
+    Uploads(uploads::UploadsArguments),
     /// Look into a TigerBeetle data file: superblock, log, reachable blocks. Also works while the server runs.
     Inspect(inspect::InspectArguments),
     /// See it all happen: a real TigerBeetle under load is backed up, destroyed, restored and checked.
@@ -129,6 +132,7 @@ fn dispatch(command: Command, manner: Manner) -> Result<Report> {
         Command::Show(arguments) => show::run(&arguments),
         Command::Restore(command) => restore::run(&command, manner),
         Command::Verify(arguments) => verify::run(&arguments, manner),
+        Command::Uploads(arguments) => uploads::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments, manner),
         #[cfg(feature = "demo")]
         Command::Demo(arguments) => demo::run(&arguments, manner),

@@ -4,6 +4,7 @@
 //! object to the byte; [`ObjectReader::frames`] fetches neighbouring frames at once, opens and expands them.
 
 use super::Repository;
+use super::fetch;
 use super::frame::{self, Index, OBJECT_BYTES_MIN, OBJECT_HEADER_BYTES, ObjectKind, TRAILER_BYTES, Trailer};
 use super::object_writer::{PART_BYTES, object_digest};
 use crate::error::{Error, Result};
@@ -34,6 +35,10 @@ impl<'a> ObjectReader<'a> {
     /// # Errors
     /// [`Error::damaged`] when it is missing, cut, swapped, renamed or changed.
     pub fn open(repository: &'a Repository, kind: ObjectKind, name: &str, size_bytes: Option<u64>) -> Result<ObjectReader<'a>> {
+        fetch::twice(|| ObjectReader::open_once(repository, kind, name, size_bytes))
+    }
+
+    fn open_once(repository: &'a Repository, kind: ObjectKind, name: &str, size_bytes: Option<u64>) -> Result<ObjectReader<'a>> {
         let store = &*repository.store;
         let missing = || Error::damaged(format!("{}: object {name} is missing", store.describe()));
         let found_bytes = store.size_bytes(name)?.ok_or_else(missing)?;
@@ -112,6 +117,10 @@ impl<'a> ObjectReader<'a> {
     /// # Errors
     /// [`Error::damaged`] when a frame does not authenticate or there are not so many.
     pub fn frames(&self, first: u32, count: u32) -> Result<Vec<Vec<u8>>> {
+        fetch::twice(|| self.frames_once(first, count))
+    }
+
+    fn frames_once(&self, first: u32, count: u32) -> Result<Vec<Vec<u8>>> {
         let length = self.stored_bytes(first, count).ok_or_else(|| {
             Error::damaged(format!(
                 "{}: frames {first} to {} are asked for, it has {}",
