@@ -12,6 +12,7 @@ mod commands;
 mod configuration;
 mod contract;
 mod crash;
+mod faults;
 mod files;
 mod forward;
 mod golden;

@@ -19,6 +19,7 @@ pub mod restore;
 pub mod restore_file;
 pub mod show;
 pub mod status;
+pub mod uploads;
 pub mod verify;
 
 use crate::error::{Error, Kind, Result};
@@ -76,6 +77,8 @@ enum Command {
     Restore(restore::RestoreCommand),
     /// Check that a repository holds what it promises.
     Verify(verify::VerifyArguments),
+    /// List uploads that were begun and never finished, and give them back.
+    Uploads(uploads::UploadsArguments),
     /// Look into a TigerBeetle data file: superblock, log, reachable blocks. Also works while the server runs.
     Inspect(inspect::InspectArguments),
     /// See it all happen: a real TigerBeetle under load is backed up, destroyed, restored and checked.
@@ -132,6 +135,7 @@ fn dispatch(command: Command, manner: Manner) -> Result<Report> {
         Command::Show(arguments) => show::run(&arguments),
         Command::Restore(command) => restore::run(&command, manner),
         Command::Verify(arguments) => verify::run(&arguments, manner),
+        Command::Uploads(arguments) => uploads::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments, manner),
         #[cfg(feature = "demo")]
         Command::Demo(arguments) => demo::run(&arguments, manner),

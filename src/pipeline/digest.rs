@@ -14,6 +14,22 @@ pub fn digest(pieces: &[Bytes]) -> [u8; 32] {
     hasher.finalize().into()
 }
 
+/// SHA-256 of bytes that come one after the other.
+#[derive(Debug, Clone, Default)]
+pub struct Digester(Sha256);
+
+impl Digester {
+    /// The next bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// Of all bytes together.
+    pub fn finish(self) -> [u8; 32] {
+        self.0.finalize().into()
+    }
+}
+
 /// SHA-256 of one slice.
 pub fn digest_of(bytes: &[u8]) -> [u8; 32] {
     Sha256::digest(bytes).into()
@@ -28,6 +44,10 @@ mod tests {
         let whole = digest(&[Bytes::from_static(b"abc")]);
         assert_eq!(whole, digest(&[Bytes::from_static(b"a"), Bytes::new(), Bytes::from_static(b"bc")]));
         assert_eq!(whole, digest_of(b"abc"));
+        let mut digester = Digester::default();
+        digester.update(b"ab");
+        digester.update(b"c");
+        assert_eq!(whole, digester.finish());
         // FIPS 180-2, appendix B.1.
         assert_eq!(whole[..4], [0xba, 0x78, 0x16, 0xbf]);
     }

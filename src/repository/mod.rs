@@ -4,6 +4,7 @@
 //! [`Repository::promise`] writes the manifest, and then its receipt. A backup exists when its manifest does; the receipt lets verification
 //! notice a manifest that has gone missing since. Everything is written once, under a name that nobody else draws.
 
+pub mod fetch;
 pub mod file_object;
 pub mod frame;
 pub mod gap;
@@ -130,10 +131,12 @@ impl Repository {
     /// [`Error::input`] where there is none or the secret is wrong, [`Error::damaged`] where header or keys are.
     pub fn open(store: Arc<dyn Store>, secret: &Secret, options: Options) -> Result<Arc<Repository>> {
         let place = store.describe();
-        let header_bytes = small_object(&*store, name::HEADER)?.ok_or_else(|| no_repository(&*store))?;
-        let unchecked = UncheckedHeader::decode(&header_bytes, &place)?;
-        let key = open_key(&*store, secret, unchecked.repository_id())?;
-        let header = unchecked.check(&key, &place)?;
+        let (header, key) = fetch::twice(|| {
+            let header_bytes = small_object(&*store, name::HEADER)?.ok_or_else(|| no_repository(&*store))?;
+            let unchecked = UncheckedHeader::decode(&header_bytes, &place)?;
+            let key = open_key(&*store, secret, unchecked.repository_id())?;
+            Ok((unchecked.check(&key, &place)?, key))
+        })?;
         let governor = options.governor;
         let (workers, uploads) = (pool("amber-worker", options.workers, &governor)?, pool("amber-transfer", options.transfers, &governor)?);
         Ok(Arc::new(Repository {

@@ -7,6 +7,8 @@ use std::fmt;
 
 /// The repository's header.
 pub const HEADER: &str = "amber/repository";
+/// What all names of a repository begin with, one or the other.
+pub const ALL: [&str; 4] = ["amber/", "tigerbeetle/", "tigerbeetle-logs/", "files/"];
 /// Prefix of the wrapped keys.
 pub const KEYS: &str = "amber/keys/";
 /// Prefix of the receipts.

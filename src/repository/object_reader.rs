@@ -4,11 +4,12 @@
 //! object to the byte; [`ObjectReader::frames`] fetches neighbouring frames at once, opens and expands them.
 
 use super::Repository;
+use super::fetch;
 use super::frame::{self, Index, OBJECT_BYTES_MIN, OBJECT_HEADER_BYTES, ObjectKey, ObjectKind, TRAILER_BYTES, Trailer};
 use super::object_writer::object_digest;
 use super::parts::{PART_BYTES, PART_BYTES_MAX};
 use crate::error::{Error, Result};
-use crate::pipeline::digest::digest_of;
+use crate::pipeline::digest::Digester;
 use crate::pipeline::seal::SealingKey;
 use crate::store::{Digest, Store};
 use bytes::{Bytes, BytesMut};
@@ -44,6 +45,16 @@ impl<'a> ObjectReader<'a> {
     /// # Errors
     /// Those of [`ObjectReader::open`].
     pub fn open_with_tail(
+        repository: &'a Repository,
+        kind: ObjectKind,
+        name: &str,
+        size_bytes: Option<u64>,
+        tail_bytes: u64,
+    ) -> Result<ObjectReader<'a>> {
+        fetch::twice(|| ObjectReader::open_once(repository, kind, name, size_bytes, tail_bytes))
+    }
+
+    fn open_once(
         repository: &'a Repository,
         kind: ObjectKind,
         name: &str,
@@ -158,6 +169,10 @@ impl<'a> ObjectReader<'a> {
     /// # Errors
     /// [`Error::damaged`] when a frame does not authenticate or there are not so many.
     pub fn frames(&self, first: u32, count: u32) -> Result<Vec<Vec<u8>>> {
+        fetch::twice(|| self.frames_once(first, count))
+    }
+
+    fn frames_once(&self, first: u32, count: u32) -> Result<Vec<Vec<u8>>> {
         let length = self.stored_bytes(first, count).ok_or_else(|| self.no_such_frames(first, count))?;
         let mut sealed = BytesMut::from(self.fetch(self.offsets[first as usize], length)?);
         let mut plain = Vec::with_capacity(count as usize);
@@ -200,9 +215,14 @@ pub fn digest_stored_in_parts(repository: &Repository, name: &str, part_bytes: u
     let mut parts = Vec::new();
     let mut offset = 0;
     while offset < size_bytes || parts.is_empty() {
-        let length = (size_bytes - offset).min(part_bytes);
-        parts.push(digest_of(&store.get_range(name, offset, length)?));
-        offset += length;
+        let part_end = (offset + part_bytes).min(size_bytes);
+        let mut digester = Digester::default();
+        while offset < part_end {
+            let length = (part_end - offset).min(PART_BYTES as u64);
+            digester.update(&store.get_range(name, offset, length)?);
+            offset += length;
+        }
+        parts.push(digester.finish());
     }
     Ok((size_bytes, object_digest(&parts)))
 }

@@ -18,10 +18,12 @@ pub mod folder;
 mod folder_files;
 mod folder_multipart;
 mod folder_uploads;
+mod limiter;
 pub mod memory;
 mod multipart;
 mod name;
 pub mod s3;
+mod s3_attempts;
 mod s3_client;
 mod s3_error;
 mod s3_http;
@@ -34,6 +36,7 @@ use bytes::Bytes;
 use std::fmt;
 use std::sync::Arc;
 
+pub use limiter::Traffic;
 pub use multipart::{KnownPart, Multipart, Part, Resumed, Unfinished};
 pub use name::{NAME_BYTES_MAX, NAME_PART_BYTES_MAX, check_name};
 pub(crate) use name::{RESERVED_PART, check_part, check_prefix, check_reserved};
@@ -219,6 +222,11 @@ pub trait Store: Send + Sync + fmt::Debug {
 
     /// Removes an object; one that is not there is no error.
     fn delete(&self, name: &str) -> Result<(), StoreError>;
+
+    /// What was seen of the server so far, for status; nothing where there is no server.
+    fn traffic(&self) -> Traffic {
+        Traffic::default()
+    }
 }
 
 /// SHA-256 over pieces, compared with what the caller says; the error is only the reason.

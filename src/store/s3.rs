@@ -15,8 +15,8 @@ use super::s3_error::{Failure, FailureKind, chain_text};
 use super::s3_http::request_body;
 use super::s3_multipart::S3Multipart;
 use super::{
-    Capabilities, Digest, KnownPart, Listed, Multipart, PutOutcome, RESERVED_PART, Resumed, Store, StoreError, Unfinished, body_bytes,
-    check_digest, hex, random,
+    Capabilities, Digest, KnownPart, Listed, Multipart, PutOutcome, RESERVED_PART, Resumed, Store, StoreError, Traffic, Unfinished,
+    body_bytes, check_digest, hex, random,
 };
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use aws_sdk_s3::operation::head_object::HeadObjectOutput;
@@ -178,7 +178,8 @@ impl Shared {
             .set_ssekms_key_id(key_id)
             .set_storage_class(options.storage_class.as_deref().map(StorageClass::from))
             .body(ByteStream::new(request_body(body)));
-        let output = request.customize().interceptor(call.clone()).send().await.map_err(|error| Failure::of(&error))?;
+        let request = request.customize().interceptor(call.clone()).config_override(self.client.sized(body_bytes(body)));
+        let output = request.send().await.map_err(|error| Failure::of(&error))?;
         self.bucket_seen.store(true, Ordering::Relaxed);
         Ok(output.checksum_sha256)
     }
@@ -275,6 +276,7 @@ impl Shared {
                     Ok(()) => return Ok(()),
                     Err(failure) if failure.kind == FailureKind::BeyondEnd => break,
                     Err(failure) if failure.kind == FailureKind::Unavailable && attempt < self.client.options.attempts => {
+                        self.client.limiter.interrupted();
                         self.client.pause(attempt).await;
                         attempt += 1;
                     }
@@ -313,7 +315,7 @@ impl Shared {
             Ok(())
         };
         let stopped = || Failure::new(FailureKind::Unavailable, "the answer did not arrive within the time-out");
-        tokio::time::timeout(self.client.options.request_timeout, receive).await.map_err(|_| stopped())??;
+        tokio::time::timeout(self.client.attempt_timeout(length), receive).await.map_err(|_| stopped())??;
         if received as u64 != length {
             return Err(Failure::new(FailureKind::Unavailable, format!("the answer stopped after {received} of {length} bytes")));
         }
@@ -363,6 +365,10 @@ impl Store for S3Store {
             Ok(server) => Capabilities { conditional_put: server.conditional_put, digest_checked: server.digest_checked },
             Err(_) => Capabilities { conditional_put: false, digest_checked: false },
         }
+    }
+
+    fn traffic(&self) -> Traffic {
+        self.shared.client.limiter.traffic()
     }
 
     fn put(&self, name: &str, body: &[Bytes], digest: &Digest) -> Result<PutOutcome, StoreError> {

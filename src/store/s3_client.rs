@@ -3,8 +3,13 @@
 //! The calls of a store block, the SDK is asynchronous: a [`Client`] owns a small tokio runtime, and every call runs on it under one
 //! deadline ([`Client::run`]). Attempts and their pauses are the SDK's standard retries; [`Call`] hangs on to each request, hands the
 //! caller's digest to the signature (so the SDK reads no body for it) and counts the attempts, because only a first attempt's answer
-//! is certain.
+//! is certain. How all attempts end decides how many transfers run at once (`limiter`).
+//!
+//! Three times bound a request. One that makes no progress ends after [`STALL_TIMEOUT`], so that several stalls in a row fit into the
+//! deadline; an attempt that goes on has time for its bytes at [`LEAST_RATE`]; the deadline is over everything.
 
+use super::limiter::Limiter;
+use super::s3_attempts::{Changed, Observer};
 use super::s3_http::{http_client, tls_config};
 use super::{Digest, StoreError, hex, random};
 use aws_config::profile::ProfileFileCredentialsProvider;
@@ -33,6 +38,15 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The same for where credentials come from: instance metadata is next door or not there at all.
 const CREDENTIALS_CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Longest time without progress: no byte of the request taken, none of the answer received.
+const STALL_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// The slowest transfer that is waited for, in bytes per second: 16 at once fill a link of 16 Mbit/s.
+const LEAST_RATE: u64 = 128 * 1024;
+
+/// The calls that move an object's bytes.
+const TRANSFERS: [&str; 3] = ["put", "put part", "get"];
 
 /// First and longest pause between attempts; the SDK doubles it and multiplies with a random number.
 const BACKOFF_FIRST: Duration = Duration::from_millis(200);
@@ -110,12 +124,14 @@ pub struct S3Options {
     pub profile: Option<String>,
     /// Access key to use instead of the credential chain.
     pub access_key: Option<AccessKey>,
-    /// Most time for one attempt of a request, sending and receiving its body included.
+    /// Most time for one attempt of a request, apart from the time that its bytes take on a slow connection.
     pub request_timeout: Duration,
     /// Most time for one call of the store, with all attempts and pauses.
     pub deadline: Duration,
     /// Most attempts of one request.
     pub attempts: u32,
+    /// Most transfers (puts, parts and reads) at once; fewer while the server is in trouble.
+    pub transfers_max: u32,
 }
 
 impl Default for S3Options {
@@ -133,6 +149,7 @@ impl Default for S3Options {
             request_timeout: Duration::from_secs(60),
             deadline: Duration::from_secs(300),
             attempts: 5,
+            transfers_max: 16,
         }
     }
 }
@@ -143,6 +160,7 @@ pub(super) struct Client {
     pub(super) bucket: String,
     prefix: String,
     pub(super) options: S3Options,
+    pub(super) limiter: Arc<Limiter>,
     handle: Handle,
     /// Only for its end.
     runtime: Option<Runtime>,
@@ -175,8 +193,10 @@ impl Client {
             .build()
             .map_err(|error| format!("no threads for network requests: {error}"))?;
         let handle = runtime.handle().clone();
-        let s3 = block_on(&handle, configure(bucket, options))??;
-        Ok(Client { s3, bucket: bucket.to_owned(), prefix: prefix.to_owned(), options: options.clone(), handle, runtime: Some(runtime) })
+        let limiter = Arc::new(Limiter::new(options.transfers_max));
+        let s3 = block_on(&handle, configure(bucket, options, &limiter))??;
+        let (bucket, prefix, options) = (bucket.to_owned(), prefix.to_owned(), options.clone());
+        Ok(Client { s3, bucket, prefix, options, limiter, handle, runtime: Some(runtime) })
     }
 
     /// The store as the user named it.
@@ -194,13 +214,14 @@ impl Client {
         if self.prefix.is_empty() { Some(key) } else { key.strip_prefix(&self.prefix)?.strip_prefix('/') }
     }
 
-    /// Runs one call of the store to its end, within the deadline.
+    /// Runs one call of the store to its end, within the deadline; a transfer waits for its turn before.
     pub(super) fn run<T>(
         &self,
         action: &'static str,
         name: &str,
         call: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
+        let _permit = TRANSFERS.contains(&action).then(|| self.limiter.permit());
         self.run_within(self.options.deadline, action, name, call)
     }
 
@@ -222,11 +243,33 @@ impl Client {
         }
     }
 
+    /// Most time for one attempt that moves this many bytes.
+    pub(super) fn attempt_timeout(&self, size_bytes: u64) -> Duration {
+        (self.options.request_timeout + Duration::from_secs(size_bytes / LEAST_RATE)).min(self.options.deadline)
+    }
+
+    /// What differs for a request that moves this many bytes.
+    pub(super) fn sized(&self, size_bytes: u64) -> aws_sdk_s3::config::Builder {
+        let timeouts = time_outs(STALL_TIMEOUT.min(self.options.request_timeout), self.attempt_timeout(size_bytes));
+        aws_sdk_s3::config::Builder::default().timeout_config(timeouts)
+    }
+
+    /// What differs for a request on which the server works for long before it answers.
+    pub(super) fn patient(&self) -> aws_sdk_s3::config::Builder {
+        let timeouts = time_outs(self.options.request_timeout, self.options.request_timeout);
+        aws_sdk_s3::config::Builder::default().timeout_config(timeouts)
+    }
+
     /// A random pause before attempt `attempt` (from 1) of what the SDK does not repeat itself.
     pub(super) async fn pause(&self, attempt: u32) {
         let longest = BACKOFF_FIRST.saturating_mul(1 << attempt.min(10)).min(BACKOFF_MAX);
         tokio::time::sleep(longest.mul_f64(f64::from(random::<1>()[0]) / 255.0)).await;
     }
+}
+
+fn time_outs(stall: Duration, attempt: Duration) -> TimeoutConfig {
+    let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT);
+    timeouts.read_timeout(stall).operation_attempt_timeout(attempt).build()
 }
 
 /// Runs a future on the runtime.
@@ -252,13 +295,13 @@ fn check_options(options: &S3Options) -> Result<(), String> {
             return Err(format!("the endpoint {endpoint} is no URL: write https://host:port"));
         }
     }
-    if options.attempts == 0 || options.request_timeout.is_zero() || options.deadline.is_zero() {
-        return Err("attempts, request time-out and deadline must be more than 0".to_owned());
+    if options.attempts == 0 || options.transfers_max == 0 || options.request_timeout.is_zero() || options.deadline.is_zero() {
+        return Err("attempts, transfers, request time-out and deadline must be more than 0".to_owned());
     }
     Ok(())
 }
 
-async fn configure(bucket: &str, options: &S3Options) -> Result<aws_sdk_s3::Client, String> {
+async fn configure(bucket: &str, options: &S3Options, limiter: &Arc<Limiter>) -> Result<aws_sdk_s3::Client, String> {
     // The file names the authority of the S3 server; roles and single sign-on are asked of AWS, which this machine's authorities know.
     let http = http_client(tls_config(options.ca_file.as_deref(), options.tls_minimum)?, CONNECT_TIMEOUT);
     let credentials_http = http_client(tls_config(None, options.tls_minimum)?, CREDENTIALS_CONNECT_TIMEOUT);
@@ -288,7 +331,7 @@ async fn configure(bucket: &str, options: &S3Options) -> Result<aws_sdk_s3::Clie
         return Err("no Region: set it in the configuration, in AWS_REGION or in the AWS profile".to_owned());
     }
     let path_style = options.path_style.unwrap_or(shared.endpoint_url().is_some());
-    let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).operation_attempt_timeout(options.request_timeout).build();
+    let timeouts = time_outs(STALL_TIMEOUT.min(options.request_timeout), options.request_timeout);
     let retries =
         RetryConfig::standard().with_max_attempts(options.attempts).with_initial_backoff(BACKOFF_FIRST).with_max_backoff(BACKOFF_MAX);
     let mut config = aws_sdk_s3::config::Builder::from(&shared)
@@ -296,7 +339,9 @@ async fn configure(bucket: &str, options: &S3Options) -> Result<aws_sdk_s3::Clie
         .force_path_style(path_style)
         .timeout_config(timeouts)
         .retry_config(retries)
-        // The attempt's time-out bounds a stalled transfer already, and a slow one is none.
+        .interceptor(Observer(Arc::clone(limiter)))
+        .retry_classifier(Changed)
+        // Our own connections see a stalled transfer, and a slow one is none.
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
         .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
         .response_checksum_validation(ResponseChecksumValidation::WhenRequired)

@@ -12,6 +12,16 @@ use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ConnectorError, ProvideErrorMetadata, SdkError};
 use std::error::Error;
 
+/// What servers say when the bytes that arrived are not those that were sent.
+pub(super) const CHANGED_CODES: [&str; 6] = [
+    "BadDigest",
+    "XAmzContentSHA256Mismatch",
+    "XAmzContentChecksumMismatch",
+    "ContentSHA256Mismatch",
+    "ChecksumMismatch",
+    "IncompleteBody",
+];
+
 /// What a failed request means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum FailureKind {
@@ -95,16 +105,8 @@ impl Failure {
             ("ConditionalRequestConflict" | "OperationAborted", _) => FailureKind::Conflict,
             ("InvalidRange", _) | (_, 416) => FailureKind::BeyondEnd,
             ("NotImplemented", _) | (_, 501) => FailureKind::NotImplemented,
-            (
-                "BadDigest"
-                | "InvalidDigest"
-                | "XAmzContentSHA256Mismatch"
-                | "XAmzContentChecksumMismatch"
-                | "ContentSHA256Mismatch"
-                | "ChecksumMismatch"
-                | "IncompleteBody",
-                _,
-            ) => FailureKind::Corrupted,
+            _ if CHANGED_CODES.contains(&code) => FailureKind::Corrupted,
+            ("InvalidDigest", _) => FailureKind::Corrupted,
             ("RequestTimeout" | "SlowDown" | "ServiceUnavailable" | "InternalError" | "Throttling" | "RequestLimitExceeded", _) => {
                 FailureKind::Unavailable
             }

@@ -126,7 +126,8 @@ impl S3Multipart {
             .checksum_sha256(&checksum)
             .content_length(size_bytes as i64)
             .body(ByteStream::new(request_body(body)));
-        let output = request.customize().interceptor(Call::with_digest(digest)).send().await.map_err(|error| Failure::of(&error))?;
+        let request = request.customize().interceptor(Call::with_digest(digest)).config_override(client.sized(size_bytes));
+        let output = request.send().await.map_err(|error| Failure::of(&error))?;
         let returned = output.checksum_sha256();
         if let Some(returned) = returned.filter(|returned| *returned != checksum) {
             let reason = format!("the server says that part {number} has SHA-256 {returned} (base64), but {} was sent", hex(digest));
@@ -169,7 +170,14 @@ impl S3Multipart {
             .multipart_upload(joined)
             .mpu_object_size(size_bytes as i64)
             .set_if_none_match(server.conditional_put.then(|| "*".to_owned()));
-        match request.customize().interceptor(call.clone()).send().await.map_err(|error| Failure::of(&error)) {
+        match request
+            .customize()
+            .interceptor(call.clone())
+            .config_override(client.patient())
+            .send()
+            .await
+            .map_err(|error| Failure::of(&error))
+        {
             Ok(_) => {}
             Err(failure) if failure.kind == FailureKind::Taken && !call.repeated() => return Ok(PutOutcome::AlreadyExists),
             Err(failure) => {

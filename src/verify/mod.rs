@@ -20,6 +20,7 @@ pub mod tree;
 use crate::error::{Error, Kind, Result};
 use crate::progress::Progress;
 use crate::repository::Repository;
+use crate::repository::fetch;
 use crate::repository::key::key_object_damage;
 use crate::repository::manifest::Manifest;
 use crate::repository::name::{self, CheckpointName, FileName, GapName, LeaseName, PackName, SegmentName};
@@ -192,9 +193,11 @@ fn check_manifests(repository: &Arc<Repository>, report: &mut Report) -> Result<
             continue;
         }
         report.objects += 1;
-        let Some((size_bytes, digest)) = report.judge(&name.object(), digest_stored(repository, &name.object()))? else { continue };
+        let promised = receipt.map(|receipt| (receipt.size_bytes, receipt.digest));
+        let read = fetch::expecting(promised, || digest_stored(repository, &name.object()));
+        let Some((size_bytes, digest)) = report.judge(&name.object(), read)? else { continue };
         report.bytes_read += size_bytes;
-        if receipt.is_some_and(|receipt| (receipt.size_bytes, receipt.digest) != (size_bytes, digest)) {
+        if promised.is_some_and(|promised| promised != (size_bytes, digest)) {
             report.problem(name.object(), "the manifest is not the one that its receipt promises: it was changed");
             continue;
         }

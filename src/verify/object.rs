@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::ledger::wal::Chain;
 use crate::progress::Progress;
 use crate::repository::Repository;
+use crate::repository::fetch;
 use crate::repository::file_object::{FileReader, FileRecord};
 use crate::repository::name::{CheckpointName, FileName, PackName, SegmentName};
 use crate::repository::object_reader::digest_stored_in_parts;
@@ -96,7 +97,8 @@ impl Job {
             }
             if full { self.open(repository) } else { Ok(()) }
         };
-        let result = check();
+        // What was changed on the way is right the second time.
+        let result = fetch::twice(&mut check);
         Outcome { name, bytes_read, result }
     }
 

@@ -8,6 +8,7 @@
 pub mod agent;
 pub mod books;
 pub mod cluster;
+pub mod fault_proxy;
 pub mod old_tls;
 pub mod program;
 pub mod seaweed;

@@ -8,6 +8,7 @@ use crate::error::{Error, Kind, Result};
 use crate::ledger::layout::checkpoint_after;
 use crate::ledger::superblock::SuperBlock;
 use crate::repository::Repository;
+use crate::repository::fetch;
 use crate::repository::manifest::Manifest;
 use crate::repository::name::{self, CheckpointName};
 use crate::repository::object_reader::digest_stored;
@@ -64,7 +65,7 @@ fn keep_whole<T>(result: Result<T>, name: &CheckpointName, notes: &mut Vec<Strin
 fn make_up_receipts(repository: &Arc<Repository>, notes: &mut Vec<String>) -> Result<()> {
     let receipts: HashSet<CheckpointName> = repository.receipts()?.into_iter().collect();
     for name in repository.checkpoints()?.iter().filter(|name| !receipts.contains(name)) {
-        let digested = digest_stored(repository, &name.object());
+        let digested = fetch::agreed(&name.object(), || digest_stored(repository, &name.object()));
         let read = digested
             .and_then(|(size_bytes, digest)| Manifest::read(repository, name, Some(size_bytes)).map(|_| Receipt { size_bytes, digest }));
         if let Some(receipt) = keep_whole(read, name, notes)? {
