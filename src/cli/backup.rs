@@ -1,6 +1,7 @@
 //! `amber backup`: one backup now.
 
 use super::Manner;
+use super::limits::{LimitArguments, UploadLimit};
 use super::output::{Report, facts};
 use super::repository::RepositoryArguments;
 use crate::error::{Error, Result};
@@ -55,6 +56,10 @@ pub struct TigerbeetleArguments {
     /// Read with pread instead of io_uring.
     #[arg(long)]
     no_io_uring: bool,
+    #[command(flatten)]
+    limits: LimitArguments,
+    #[command(flatten)]
+    upload: UploadLimit,
 }
 
 /// Makes the backup.
@@ -62,7 +67,8 @@ pub fn run(command: &BackupCommand, manner: Manner) -> Result<Report> {
     let BackupCommand::Tigerbeetle(arguments) = command;
     let began = Instant::now();
     let defaults = Options::default();
-    let options = Options { level: arguments.level, workers: arguments.workers.map_or(defaults.workers, usize::from), ..defaults };
+    let (workers, governor) = (arguments.workers.map_or(defaults.workers, usize::from), arguments.limits.governor(Some(&arguments.upload)));
+    let options = Options { level: arguments.level, workers, governor, ..defaults };
     let repository = arguments.repository.open(options)?;
     let read = ReadOptions { direct: !arguments.no_direct, uring: !arguments.no_io_uring };
     let progress = for_people(manner.quiet);

@@ -10,6 +10,7 @@ pub mod backup;
 pub mod demo;
 pub mod init;
 pub mod inspect;
+pub mod limits;
 pub mod list;
 pub mod output;
 pub mod repository;

@@ -8,6 +8,7 @@ use super::frame::{self, Index, OBJECT_BYTES_MIN, OBJECT_HEADER_BYTES, ObjectKin
 use super::object_writer::{PART_BYTES, object_digest};
 use crate::error::{Error, Result};
 use crate::pipeline::digest::digest_of;
+use crate::pipeline::governor::Priority;
 use crate::pipeline::seal::SealingKey;
 use crate::store::{Digest, Store};
 use bytes::{Bytes, BytesMut};
@@ -140,7 +141,7 @@ fn fetch(store: &dyn Store, name: &str, tail: &Bytes, tail_offset: u64, offset: 
     }
 }
 
-/// Size and digest of an object as it is stored, read whole, part by part.
+/// Size and digest of an object as it is stored, read whole, part by part: bulk work.
 ///
 /// # Errors
 /// [`Error::damaged`] when it is missing.
@@ -151,6 +152,7 @@ pub fn digest_stored(repository: &Repository, name: &str) -> Result<(u64, Digest
     let mut offset = 0;
     while offset < size_bytes || parts.is_empty() {
         let length = (size_bytes - offset).min(PART_BYTES as u64);
+        repository.admit_fetch(Priority::Bulk, length);
         parts.push(digest_of(&store.get_range(name, offset, length)?));
         offset += length;
     }
