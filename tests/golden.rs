@@ -34,7 +34,16 @@ fn sha256(path: &Path) -> Vec<u8> {
 
 #[test]
 fn version_1_restores() {
-    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/version-1");
+    restores("version-1");
+}
+
+#[test]
+fn version_2_restores() {
+    restores("version-2");
+}
+
+fn restores(version: &str) {
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(version);
     let repository = fixture.join("repository");
     let verified = amber(&repository, &["verify", "--full"]);
     assert_eq!((&verified["ok"], &verified["backups"]), (&Value::Bool(true), &Value::from(1)));

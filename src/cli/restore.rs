@@ -29,6 +29,8 @@ the whole cluster (--all-replicas), under new files, or a sandbox (--solo).
                                                                                        what that would take
   amber restore tigerbeetle --repo URL --output 0_0.tigerbeetle --op 123456 --tigerbeetle /usr/bin/tigerbeetle
                                                                                        far behind a checkpoint: a server executes the log
+  amber restore tigerbeetle --repo URL --output 0_0.tigerbeetle --base old.tigerbeetle
+                                                                                       fetches only what an older image lacks
   amber restore tigerbeetle --repo URL --all-replicas /restored                        every replica of the cluster
   amber restore tigerbeetle --repo URL --output fork.tigerbeetle --solo                a cluster of one, to look into";
 
@@ -82,6 +84,13 @@ pub struct TigerbeetleArguments {
     /// Replace files that stand under the output's name.
     #[arg(long)]
     overwrite: bool,
+    /// An older image of the same ledger: blocks that it holds already are taken from there, the rest is fetched. It is only read, and each block is checked;
+    /// with --overwrite it may be the output itself.
+    #[arg(long, value_name = "OLD_FILE")]
+    base: Option<PathBuf>,
+    /// Begin anew. Otherwise the temporary file of a restore that was killed is taken over: what stands in it is checked, and only the rest is fetched.
+    #[arg(long)]
+    fresh: bool,
 }
 
 impl TigerbeetleArguments {
@@ -133,6 +142,8 @@ pub fn run(command: &RestoreCommand, manner: Manner) -> Result<Report> {
         timeline: arguments.timeline,
         outputs: arguments.outputs(&repository)?,
         overwrite: arguments.overwrite,
+        base: arguments.base.clone(),
+        fresh: arguments.fresh,
         binaries: arguments.tigerbeetle.clone(),
     };
     if arguments.dry_run {
@@ -164,7 +175,7 @@ fn report(request: &Request, restored: &Restored, seconds: f64) -> Report {
         ("timeline", restored.timeline.to_string()),
         ("release", format!("{}: start it with this release of TigerBeetle, or one that upgrades from it", release_text(restored.release))),
         ("blocks", restored.blocks.to_string()),
-        ("bytes", format!("{} fetched, {} written into each file", bytes_text(restored.bytes_fetched), bytes_text(restored.bytes_written))),
+        ("bytes", bytes_of(restored)),
         ("hops", restored.hops.map_or("none".into(), |hops| hops_text(&hops))),
         ("checked", "every block and the log, read back from the disk".into()),
         ("time", format!("{seconds:.1} s, {cpu:.2} CPU s, at most {} of memory", bytes_text(peak_memory_bytes()))),
@@ -188,6 +199,7 @@ fn report(request: &Request, restored: &Restored, seconds: f64) -> Report {
         "replica_count": if solo { 1 } else { restored.summary.replica_count },
         "blocks": restored.blocks,
         "bytes_fetched": restored.bytes_fetched,
+        "bytes_kept": restored.bytes_kept,
         "bytes_written": restored.bytes_written,
         "seconds": seconds,
         "cpu_seconds": cpu,
@@ -195,6 +207,17 @@ fn report(request: &Request, restored: &Restored, seconds: f64) -> Report {
         "notes": restored.notes,
     });
     Report::new(facts(&rows), json)
+}
+
+fn bytes_of(restored: &Restored) -> String {
+    let (fetched, written) = (bytes_text(restored.bytes_fetched), bytes_text(restored.bytes_written));
+    match restored.bytes_kept {
+        0 => format!("{fetched} fetched, {written} written into each file"),
+        kept => format!(
+            "{fetched} fetched, {} not fetched because the disk held the blocks, {written} written into each file",
+            bytes_text(kept)
+        ),
+    }
 }
 
 fn hops_text(hops: &Hops) -> String {

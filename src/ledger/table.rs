@@ -3,10 +3,10 @@
 //! Both kinds of block carry what is needed to read them (sizes, counts), so nothing here depends on the tree. The counts are checked
 //! against the block's size before anything is read by them.
 
-use super::bytes::{array_at, u16_at, u32_at, zeroed};
+use super::bytes::{array_at, u8_at, u16_at, u32_at, zeroed};
 use super::checksum::Checksum;
 use super::error::LedgerError;
-use super::frame::{require, require_zeroed};
+use super::frame::{COMMAND_BLOCK, HeaderBytes, require, require_zeroed};
 use super::grid::{Block, BlockKind, BlockReference};
 use super::layout::{BLOCK_BYTES, HEADER_BYTES};
 
@@ -128,4 +128,12 @@ impl<'a> ValueBlock<'a> {
     pub fn records(&self) -> impl ExactSizeIterator<Item = &'a [u8]> + use<'a> {
         self.body.chunks_exact(self.value_bytes)
     }
+}
+
+/// The size of the records behind the header of a block that was checked; `None` for what is not a value block. A hint for compression: wrong bytes
+/// give a wrong hint and nothing worse.
+pub fn record_bytes_of(block: &[u8]) -> Option<u16> {
+    let header: &HeaderBytes = block.first_chunk()?;
+    let is_values = u8_at::<114, _>(header) == COMMAND_BLOCK && u8_at::<240, _>(header) == BlockKind::Value as u8;
+    u16::try_from(u32_at::<136, _>(header)).ok().filter(|size| is_values && *size != 0)
 }

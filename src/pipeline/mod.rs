@@ -14,4 +14,5 @@ pub mod governor;
 pub mod outlook;
 pub mod pacer;
 pub mod seal;
+pub mod transpose;
 pub mod worker;

@@ -14,12 +14,14 @@
 use super::key::RepositoryKey;
 use super::wire::Fields;
 use crate::error::{Error, Result};
+pub use crate::pipeline::compress::Encoding;
 use crate::pipeline::compress::{self, Codec};
 use crate::pipeline::seal::{SealingKey, TAG_BYTES};
 
 const MAGIC: &[u8; 8] = b"AMBEROBJ";
 const MAGIC_END: &[u8; 8] = b"AMBEREND";
-const VERSION: u16 = 1;
+/// The version of the objects that are written. Version 1 knows only codecs 0 and 1; it is read for ever.
+const VERSION: u16 = 2;
 /// Size of an object's header.
 pub const OBJECT_HEADER_BYTES: usize = 64;
 /// Size of an object's trailer.
@@ -68,6 +70,8 @@ pub struct FrameRow {
     pub plain_bytes: u32,
     /// How it is compressed.
     pub codec: Codec,
+    /// The size of its records where the codec turns them into columns, 0 otherwise.
+    pub record_bytes: u16,
 }
 
 /// The index of an object.
@@ -103,26 +107,37 @@ pub fn new_object(key: &RepositoryKey, kind: ObjectKind, name: &str) -> Result<(
     Ok((header, sealing))
 }
 
-/// The key of an object that was read: its header must be of this version and kind.
+/// An object that was read, as far as its header tells.
+#[derive(Debug)]
+pub struct ObjectKey {
+    /// Its key.
+    pub sealing: SealingKey,
+    /// The version of its format, which says what its index may hold.
+    pub version: u16,
+}
+
+/// The key of an object that was read: its header must be of this kind, and of a version up to this.
 ///
 /// # Errors
 /// [`Error::damaged`], naming the object.
-pub fn key_of_object(key: &RepositoryKey, kind: ObjectKind, name: &str, header: &[u8]) -> Result<SealingKey> {
+pub fn key_of_object(key: &RepositoryKey, kind: ObjectKind, name: &str, header: &[u8]) -> Result<ObjectKey> {
     let mut fields = Fields::new(header);
     let mut read = || {
-        let begins = fields.take(8)? == MAGIC && fields.u16()? == VERSION && fields.u16()? == kind as u16;
+        let begins = fields.take(8)? == MAGIC;
+        let version = fields.u16().filter(|version| begins && (1..=VERSION).contains(version))?;
+        let of_kind = fields.u16()? == kind as u16;
         fields.zeros::<4>()?;
         fields.take(32)?;
         fields.zeros::<16>()?;
         fields.end()?;
-        begins.then_some(())
+        of_kind.then_some(version)
     };
-    if read().is_none() {
+    let Some(version) = read() else {
         return Err(Error::damaged(format!(
-            "{name}: its header is not that of a {kind:?} of format version {VERSION}: damaged or swapped"
+            "{name}: its header is not that of a {kind:?} of format version 1 to {VERSION}: damaged, swapped or written by a newer Amber"
         )));
-    }
-    object_key(key, header, name)
+    };
+    Ok(ObjectKey { sealing: object_key(key, header, name)?, version })
 }
 
 fn object_key(key: &RepositoryKey, header: &[u8], name: &str) -> Result<SealingKey> {
@@ -131,16 +146,42 @@ fn object_key(key: &RepositoryKey, header: &[u8], name: &str) -> Result<SealingK
 }
 
 /// Compresses and seals one frame: the stored bytes and the row that describes them.
-pub fn seal_frame(sealing: &SealingKey, number: u64, last: bool, plain: &[u8], level: i32) -> Result<(Vec<u8>, FrameRow)> {
+///
+/// # Errors
+/// [`Error::bug`] when the frame is larger than any, [`Error::try_again`] when zstd gets no memory.
+pub fn seal_frame(sealing: &SealingKey, number: u64, last: bool, plain: &[u8], encoding: &Encoding) -> Result<(Vec<u8>, FrameRow)> {
+    let mut sealed = Vec::with_capacity(plain.len() + TAG_BYTES);
+    let row = seal_frame_into(sealing, number, last, plain, encoding, &mut sealed)?;
+    // What waits for its upload must not hold on to the room that the plain bytes would have needed.
+    sealed.shrink_to_fit();
+    Ok((sealed, row))
+}
+
+/// Compresses and seals one frame behind what `out` holds already. After an error `out` is as it was.
+///
+/// # Errors
+/// As [`seal_frame`].
+pub fn seal_frame_into(
+    sealing: &SealingKey,
+    number: u64,
+    last: bool,
+    plain: &[u8],
+    encoding: &Encoding,
+    out: &mut Vec<u8>,
+) -> Result<FrameRow> {
     let sizes = u32::try_from(plain.len()).ok().filter(|_| plain.len() <= INDEX_PLAIN_BYTES_MAX);
     let plain_bytes = sizes.ok_or_else(|| Error::bug(format!("a frame of {} bytes", plain.len())))?;
-    let mut scratch = Vec::with_capacity(plain.len() + TAG_BYTES);
-    let codec = compress::compress(plain, level, &mut scratch).map_err(|error| Error::try_again(format!("zstd: {error}")))?;
-    sealing.seal(number, last, &mut scratch, 0).map_err(|_| Error::bug("AES-GCM refused a frame"))?;
-    // What waits for its upload must not hold on to the room that the plain bytes would have needed.
-    scratch.shrink_to_fit();
-    let stored_bytes = u32::try_from(scratch.len()).map_err(|_| Error::bug("a sealed frame over 4 GiB"))?;
-    Ok((scratch, FrameRow { stored_bytes, plain_bytes, codec }))
+    let from = out.len();
+    let packed = if last { compress::compress_index(plain, encoding.level, out) } else { compress::compress(plain, encoding, out) };
+    let sealed = packed.map_err(|error| Error::try_again(format!("zstd: {error}"))).and_then(|packed| {
+        sealing.seal(number, last, out, from).map_err(|_| Error::bug("AES-GCM refused a frame"))?;
+        let stored_bytes = u32::try_from(out.len() - from).map_err(|_| Error::bug("a sealed frame over 4 GiB"))?;
+        Ok(FrameRow { stored_bytes, plain_bytes, codec: packed.codec, record_bytes: packed.record_bytes })
+    });
+    if sealed.is_err() {
+        out.truncate(from);
+    }
+    sealed
 }
 
 /// Opens and expands one frame. `sealed` is used up.
@@ -156,7 +197,25 @@ pub fn open_frame(sealing: &SealingKey, number: u64, last: bool, sealed: &mut [u
         return Err(damaged("has the wrong size"));
     }
     let opened = sealing.open(number, last, sealed).map_err(|_| damaged("does not authenticate"))?;
-    compress::expand(opened, row.codec, row.plain_bytes as usize).map_err(|reason| damaged(&reason))
+    compress::expand(opened, row.codec, row.record_bytes, row.plain_bytes as usize).map_err(|reason| damaged(&reason))
+}
+
+/// Whether version 1 knows the codec, which is also what an index itself may use.
+fn of_version_1(codec: Codec) -> bool {
+    matches!(codec, Codec::Raw | Codec::Zstd)
+}
+
+/// Opens one frame in place and expands it into all of `out`. `sealed` is used up.
+///
+/// # Errors
+/// [`Error::damaged`], naming the object and the frame.
+pub fn open_frame_into(sealing: &SealingKey, number: u64, sealed: &mut [u8], row: &FrameRow, name: &str, out: &mut [u8]) -> Result<()> {
+    let damaged = |reason: &str| Error::damaged(format!("{name}: frame {number} {reason}: the object was damaged, swapped or renamed"));
+    if sealed.len() != row.stored_bytes as usize || out.len() != row.plain_bytes as usize {
+        return Err(damaged("has the wrong size"));
+    }
+    let opened = sealing.open(number, false, sealed).map_err(|_| damaged("does not authenticate"))?;
+    compress::expand_into(opened, row.codec, row.record_bytes, out).map_err(|reason| damaged(&reason))
 }
 
 impl Index {
@@ -170,26 +229,29 @@ impl Index {
         for frame in &self.frames {
             bytes.extend_from_slice(&frame.stored_bytes.to_le_bytes());
             bytes.extend_from_slice(&frame.plain_bytes.to_le_bytes());
-            bytes.extend_from_slice(&[frame.codec as u8, 0, 0, 0]);
+            bytes.extend_from_slice(&[frame.codec as u8, 0]);
+            bytes.extend_from_slice(&frame.record_bytes.to_le_bytes());
         }
         bytes.extend_from_slice(&self.entries);
         if bytes.len() <= INDEX_PLAIN_BYTES_MAX { Ok(bytes) } else { Err(too_large()) }
     }
 
-    /// Reads an index whose bytes were authenticated; every bound is checked all the same.
-    pub fn decode(bytes: &[u8]) -> Option<Index> {
+    /// Reads the index of an object of this version, whose bytes were authenticated; every bound is checked all the same.
+    pub fn decode(bytes: &[u8], version: u16) -> Option<Index> {
         let mut fields = Fields::new(bytes);
         let count = fields.u32().filter(|count| *count <= FRAMES_MAX)?;
         fields.zeros::<4>()?;
         let mut rows = Fields::new(fields.take(count as usize * ROW_BYTES)?);
         let mut frames = Vec::with_capacity(count as usize);
         while rows.end().is_none() {
-            let row = FrameRow { stored_bytes: rows.u32()?, plain_bytes: rows.u32()?, codec: Codec::from_number(rows.u8()?)? };
-            rows.zeros::<3>()?;
-            if row.plain_bytes as usize > FRAME_PLAIN_BYTES_MAX || row.stored_bytes as usize > FRAME_PLAIN_BYTES_MAX + TAG_BYTES {
+            let (stored_bytes, plain_bytes, codec) = (rows.u32()?, rows.u32()?, Codec::from_number(rows.u8()?)?);
+            rows.zeros::<1>()?;
+            let record_bytes = rows.u16()?;
+            let bounded = plain_bytes as usize <= FRAME_PLAIN_BYTES_MAX && stored_bytes as usize <= FRAME_PLAIN_BYTES_MAX + TAG_BYTES;
+            if !bounded || !codec.goes_with(record_bytes) || (version < 2 && !of_version_1(codec)) {
                 return None;
             }
-            frames.push(row);
+            frames.push(FrameRow { stored_bytes, plain_bytes, codec, record_bytes });
         }
         Some(Index { frames, entries: fields.rest().to_vec() })
     }
@@ -201,6 +263,11 @@ impl Index {
 }
 
 impl Trailer {
+    /// The row that describes the index as a frame.
+    pub fn row(&self) -> FrameRow {
+        FrameRow { stored_bytes: self.index_stored_bytes, plain_bytes: self.index_plain_bytes, codec: self.codec, record_bytes: 0 }
+    }
+
     /// The trailer's bytes.
     pub fn encode(&self) -> [u8; TRAILER_BYTES] {
         let mut bytes = [0; TRAILER_BYTES];
@@ -219,7 +286,7 @@ impl Trailer {
             index_offset: fields.u64()?,
             index_stored_bytes: fields.u32()?,
             index_plain_bytes: fields.u32()?,
-            codec: Codec::from_number(fields.u8()?)?,
+            codec: Codec::from_number(fields.u8()?).filter(|codec| of_version_1(*codec))?,
         };
         fields.zeros::<7>()?;
         let ends = fields.take(8)? == MAGIC_END && fields.end().is_some();

@@ -9,7 +9,7 @@ use super::frame::ObjectKind;
 use super::log::{Piece, SEGMENT_OPS_MAX};
 use super::name::{RunId, SegmentName};
 use super::object_writer::ObjectWriter;
-use super::segment::{SegmentEntry, SegmentFrames, segment_entry};
+use super::segment::{FRAME_RECORD_BYTES, SegmentEntry, SegmentFrames, segment_entry};
 use crate::error::{Error, Result};
 use crate::ledger::wal::Chain;
 use crate::pipeline::governor::Priority;
@@ -89,7 +89,7 @@ pub fn merge(repository: &Arc<Repository>, run: RunId, pieces: &[Piece]) -> Resu
             end.accept(header).map_err(|error| Error::damaged(format!("{}: op {}: {error}", piece.name.object(), header.op())))?;
             chain = Some(end);
             if let Some(full) = frames.push(prepare) {
-                writer.push(full)?;
+                writer.push_records(full, FRAME_RECORD_BYTES)?;
             }
             Ok(())
         })?;
@@ -98,7 +98,7 @@ pub fn merge(repository: &Arc<Repository>, run: RunId, pieces: &[Piece]) -> Resu
         return Err(Error::damaged(format!("{}: the segments to be merged do not hold all of its ops", name.object())));
     }
     if let Some(rest) = frames.rest() {
-        writer.push(rest)?;
+        writer.push_records(rest, FRAME_RECORD_BYTES)?;
     }
     segment_entry(name, writer.finish(frames.entries())?)
 }

@@ -4,7 +4,7 @@
 //! object to the byte; [`ObjectReader::frames`] fetches neighbouring frames at once, opens and expands them.
 
 use super::Repository;
-use super::frame::{self, Index, OBJECT_BYTES_MIN, OBJECT_HEADER_BYTES, ObjectKind, TRAILER_BYTES, Trailer};
+use super::frame::{self, Index, OBJECT_BYTES_MIN, OBJECT_HEADER_BYTES, ObjectKey, ObjectKind, TRAILER_BYTES, Trailer};
 use super::object_writer::{PART_BYTES, object_digest};
 use crate::error::{Error, Result};
 use crate::pipeline::digest::digest_of;
@@ -27,6 +27,7 @@ pub struct ObjectReader<'a> {
     offsets: Vec<u64>,
     tail: Bytes,
     tail_offset: u64,
+    opening_bytes: u64,
 }
 
 impl<'a> ObjectReader<'a> {
@@ -35,6 +36,20 @@ impl<'a> ObjectReader<'a> {
     /// # Errors
     /// [`Error::damaged`] when it is missing, cut, swapped, renamed or changed.
     pub fn open(repository: &'a Repository, kind: ObjectKind, name: &str, size_bytes: Option<u64>) -> Result<ObjectReader<'a>> {
+        ObjectReader::open_with_tail(repository, kind, name, size_bytes, TAIL_BYTES)
+    }
+
+    /// The same for somebody who knows about how large the index is: `tail_bytes` of the object's end are fetched at first, the trailer at the least.
+    ///
+    /// # Errors
+    /// Those of [`ObjectReader::open`].
+    pub fn open_with_tail(
+        repository: &'a Repository,
+        kind: ObjectKind,
+        name: &str,
+        size_bytes: Option<u64>,
+        tail_bytes: u64,
+    ) -> Result<ObjectReader<'a>> {
         let store = &*repository.store;
         let missing = || Error::damaged(format!("{}: object {name} is missing", store.describe()));
         let found_bytes = store.size_bytes(name)?.ok_or_else(missing)?;
@@ -46,35 +61,35 @@ impl<'a> ObjectReader<'a> {
         if found_bytes < OBJECT_BYTES_MIN {
             return Err(damaged("it is too short to be an object"));
         }
-        let tail_offset = found_bytes - found_bytes.min(TAIL_BYTES);
+        let tail_offset = found_bytes - found_bytes.min(tail_bytes.max(TRAILER_BYTES as u64));
         let tail = store.get_range(name, tail_offset, found_bytes - tail_offset)?;
+        let header = fetch(store, name, &tail, tail_offset, 0, OBJECT_HEADER_BYTES as u64)?;
+        let ObjectKey { sealing, version } = frame::key_of_object(&repository.key, kind, name, &header)?;
         let mut reader = ObjectReader {
             store,
             name: name.to_owned(),
-            sealing: frame::key_of_object(
-                &repository.key,
-                kind,
-                name,
-                &fetch(store, name, &tail, tail_offset, 0, OBJECT_HEADER_BYTES as u64)?,
-            )?,
+            sealing,
             index: Index { frames: Vec::new(), entries: Vec::new() },
             offsets: Vec::new(),
+            opening_bytes: tail.len() as u64 + if tail_offset > 0 { OBJECT_HEADER_BYTES as u64 } else { 0 },
             tail,
             tail_offset,
         };
         let trailer = Trailer::decode(&reader.tail[reader.tail.len() - TRAILER_BYTES..], found_bytes)
             .ok_or_else(|| damaged("its trailer is wrong"))?;
-        reader.read_index(&trailer)?;
+        reader.read_index(&trailer, version)?;
         Ok(reader)
     }
 
-    fn read_index(&mut self, trailer: &Trailer) -> Result<()> {
+    fn read_index(&mut self, trailer: &Trailer, version: u16) -> Result<()> {
         let damaged = || Error::damaged(format!("{}: its index does not fit its frames", self.name));
         let sealed = self.fetch(trailer.index_offset, u64::from(trailer.index_stored_bytes))?;
-        let row =
-            frame::FrameRow { stored_bytes: trailer.index_stored_bytes, plain_bytes: trailer.index_plain_bytes, codec: trailer.codec };
+        if trailer.index_offset < self.tail_offset {
+            self.opening_bytes += u64::from(trailer.index_stored_bytes);
+        }
+        let row = trailer.row();
         let plain = frame::open_frame(&self.sealing, frame::INDEX_NUMBER, true, &mut BytesMut::from(sealed), &row, &self.name)?;
-        let index = Index::decode(&plain).ok_or_else(damaged)?;
+        let index = Index::decode(&plain, version).ok_or_else(damaged)?;
         let mut offset = OBJECT_HEADER_BYTES as u64;
         self.offsets.push(offset);
         for frame in &index.frames {
@@ -108,19 +123,42 @@ impl<'a> ObjectReader<'a> {
         Some(self.offsets.get(end as usize)? - self.offsets.get(first as usize)?)
     }
 
+    /// Bytes of the object that opening it fetched.
+    pub fn opening_bytes(&self) -> u64 {
+        self.opening_bytes
+    }
+
+    /// Fetches the sealed bytes of frames `first .. first + count` into `buffer`, which is as long as they are ([`ObjectReader::stored_bytes`]).
+    ///
+    /// # Errors
+    /// [`Error::damaged`] when there are not so many; those of the store.
+    pub fn fetch_into(&self, first: u32, count: u32, buffer: &mut [u8]) -> Result<()> {
+        if self.stored_bytes(first, count) != Some(buffer.len() as u64) {
+            return Err(self.no_such_frames(first, count));
+        }
+        Ok(self.store.get_range_into(&self.name, self.offsets[first as usize], buffer)?)
+    }
+
+    /// Opens a frame that was fetched, in place, and expands it into `out`, which has the size that its row says.
+    ///
+    /// # Errors
+    /// [`Error::damaged`] when it does not authenticate or expand.
+    pub fn open_into(&self, number: u32, sealed: &mut [u8], out: &mut [u8]) -> Result<()> {
+        let row = self.index.frames.get(number as usize).ok_or_else(|| self.no_such_frames(number, 1))?;
+        frame::open_frame_into(&self.sealing, u64::from(number), sealed, row, &self.name, out)
+    }
+
+    fn no_such_frames(&self, first: u32, count: u32) -> Error {
+        let end = first.saturating_add(count);
+        Error::damaged(format!("{}: frames {first} to {end} are asked for, it has {}", self.name, self.frame_count()))
+    }
+
     /// Frames `first .. first + count`, opened and expanded, fetched with one ranged read.
     ///
     /// # Errors
     /// [`Error::damaged`] when a frame does not authenticate or there are not so many.
     pub fn frames(&self, first: u32, count: u32) -> Result<Vec<Vec<u8>>> {
-        let length = self.stored_bytes(first, count).ok_or_else(|| {
-            Error::damaged(format!(
-                "{}: frames {first} to {} are asked for, it has {}",
-                self.name,
-                first.saturating_add(count),
-                self.frame_count()
-            ))
-        })?;
+        let length = self.stored_bytes(first, count).ok_or_else(|| self.no_such_frames(first, count))?;
         let mut sealed = BytesMut::from(self.fetch(self.offsets[first as usize], length)?);
         let mut plain = Vec::with_capacity(count as usize);
         for number in first..first + count {

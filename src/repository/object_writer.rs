@@ -6,7 +6,7 @@
 //! single put. Frames in work and parts in flight are bounded, which bounds the memory.
 
 use super::Repository;
-use super::frame::{self, FrameRow, Index, OBJECT_HEADER_BYTES, ObjectKind, Trailer};
+use super::frame::{self, Encoding, FrameRow, Index, OBJECT_HEADER_BYTES, ObjectKind, Trailer};
 use crate::error::{Error, Result};
 use crate::pipeline::digest;
 use crate::pipeline::governor::Priority;
@@ -144,6 +144,11 @@ impl ObjectWriter {
 
     /// Adds a frame; it is compressed and sealed on a worker. Waits where too much is in work. Returns the frame's number.
     pub fn push(&mut self, plain: impl AsRef<[u8]> + Send + 'static) -> Result<u64> {
+        self.push_records(plain, None)
+    }
+
+    /// [`ObjectWriter::push`] of a frame that holds records of this size behind its first 256 bytes, which makes it compress better.
+    pub fn push_records(&mut self, plain: impl AsRef<[u8]> + Send + 'static, record_bytes: Option<u16>) -> Result<u64> {
         let number = self.pushed;
         if number >= u64::from(frame::FRAMES_MAX) || plain.as_ref().len() > frame::FRAME_PLAIN_BYTES_MAX {
             return Err(Error::bug(format!(
@@ -156,9 +161,10 @@ impl ObjectWriter {
         while self.in_work >= FRAMES_IN_WORK_MAX {
             self.take_frame(true)?;
         }
-        let (sealing, answer, level) = (Arc::clone(&self.sealing), Answer::to(&self.frame_results.0, number), self.repository.level);
+        let (sealing, answer) = (Arc::clone(&self.sealing), Answer::to(&self.frame_results.0, number));
+        let encoding = Encoding { level: self.repository.level, record_bytes };
         let queued = self.repository.workers.submit(move || {
-            let sealed = frame::seal_frame(&sealing, number, false, plain.as_ref(), level);
+            let sealed = frame::seal_frame(&sealing, number, false, plain.as_ref(), &encoding);
             // The buffer goes back to its arena before anybody is told.
             drop(plain);
             answer.send(sealed);
@@ -212,7 +218,8 @@ impl ObjectWriter {
         }
         let index = Index { frames: std::mem::take(&mut self.frames), entries };
         let frames = self.pushed as u32;
-        let (sealed, row) = frame::seal_frame(&self.sealing, frame::INDEX_NUMBER, true, &index.encode()?, self.repository.level)?;
+        let encoding = Encoding { level: self.repository.level, record_bytes: None };
+        let (sealed, row) = frame::seal_frame(&self.sealing, frame::INDEX_NUMBER, true, &index.encode()?, &encoding)?;
         let trailer = Trailer {
             index_offset: OBJECT_HEADER_BYTES as u64 + index.frames_bytes(),
             index_stored_bytes: row.stored_bytes,

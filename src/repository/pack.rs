@@ -11,7 +11,7 @@
 //! Layout: FORMAT.md, "Packs".
 
 use super::Repository;
-use super::frame::ObjectKind;
+use super::frame::{ObjectKind, TRAILER_BYTES};
 use super::name::{PackName, RunId};
 use super::object_reader::ObjectReader;
 use super::object_writer::{Finishing, ObjectWriter};
@@ -19,6 +19,8 @@ use super::wire::Fields;
 use crate::error::{Error, Result};
 use crate::ledger::checksum::Checksum;
 use crate::ledger::grid::{Block, BlockReference};
+use crate::ledger::table::record_bytes_of;
+use crate::pipeline::seal::TAG_BYTES;
 use crate::store::Digest;
 use std::sync::Arc;
 
@@ -29,6 +31,10 @@ pub const PACK_BYTES_TARGET: u64 = 64 * 1024 * 1024;
 pub const PACK_BLOCKS_TARGET: u64 = 4096;
 /// Size of a block's row in a pack's index.
 const ENTRY_BYTES: usize = 24;
+/// What a block adds to its pack's index: its frame's row of 12 bytes and its own.
+const INDEX_BYTES_A_BLOCK: u64 = 12 + ENTRY_BYTES as u64;
+/// What a pack's end holds besides: the trailer, the index's tag and its counts.
+const INDEX_FIXED_BYTES: u64 = (TRAILER_BYTES + TAG_BYTES + 8) as u64;
 
 /// A pack as a manifest lists it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,7 +118,8 @@ impl PackWriter {
     /// Adds a block to the extent. `plain` must be exactly the bytes that were checked against `reference`.
     pub fn block(&mut self, reference: BlockReference, plain: impl AsRef<[u8]> + Send + 'static) -> Result<()> {
         let open = self.open.as_mut().ok_or_else(|| Error::bug("a block outside an extent"))?;
-        open.writer.push(plain)?;
+        let record_bytes = record_bytes_of(plain.as_ref());
+        open.writer.push_records(plain, record_bytes)?;
         open.entries.extend_from_slice(&reference.address.to_le_bytes());
         open.entries.extend_from_slice(&reference.checksum.0.to_le_bytes());
         Ok(())
@@ -165,7 +172,9 @@ impl<'a> PackReader<'a> {
     /// [`Error::damaged`] when it is not the pack that the manifest means.
     pub fn open(repository: &'a Repository, entry: &PackEntry) -> Result<PackReader<'a>> {
         let name = entry.name.object();
-        let object = ObjectReader::open(repository, ObjectKind::Pack, &name, Some(entry.stored_bytes))?;
+        // How many blocks it has tells how large its index is at the most: of a restore that needs little of it, little more is fetched.
+        let tail_bytes = INDEX_FIXED_BYTES + u64::from(entry.blocks) * INDEX_BYTES_A_BLOCK;
+        let object = ObjectReader::open_with_tail(repository, ObjectKind::Pack, &name, Some(entry.stored_bytes), tail_bytes)?;
         let references = decode_entries(&object.index.entries).filter(|references| references.len() == object.index.frames.len());
         match references {
             Some(references) if references.len() == entry.blocks as usize => Ok(PackReader { object, references }),
@@ -183,6 +192,48 @@ impl<'a> PackReader<'a> {
         self.object.stored_bytes(first, count)
     }
 
+    /// The pack's name.
+    pub fn name(&self) -> &str {
+        self.object.name()
+    }
+
+    /// Bytes of the pack that opening it fetched.
+    pub fn opening_bytes(&self) -> u64 {
+        self.object.opening_bytes()
+    }
+
+    /// Plain size of the block in a frame, or `None` if there is no such frame.
+    pub fn block_bytes(&self, frame: u32) -> Option<usize> {
+        self.object.index.frames.get(frame as usize).map(|row| row.plain_bytes as usize)
+    }
+
+    /// Fetches the sealed frames `first .. first + count` into `buffer`, which is as long as they are ([`PackReader::stored_bytes`]).
+    ///
+    /// # Errors
+    /// [`Error::damaged`] when there are not so many; those of the store.
+    pub fn fetch_into(&self, first: u32, count: u32, buffer: &mut [u8]) -> Result<()> {
+        self.object.fetch_into(first, count, buffer)
+    }
+
+    /// Opens a frame that was fetched, in place, and expands it into `out`, as long as [`PackReader::block_bytes`] says. The block is checked by
+    /// TigerBeetle's own checksums against its reference.
+    ///
+    /// # Errors
+    /// [`Error::damaged`] when it is not what its reference says.
+    pub fn open_into(&self, frame: u32, sealed: &mut [u8], out: &mut [u8]) -> Result<()> {
+        self.object.open_into(frame, sealed, out)?;
+        let reference = self.references(frame, 1).and_then(|references| references.first().copied());
+        self.check_block(reference.ok_or_else(|| Error::bug(format!("{}: no reference for frame {frame}", self.object.name())))?, out)
+    }
+
+    fn check_block(&self, reference: BlockReference, bytes: &[u8]) -> Result<()> {
+        let place = |error| Error::damaged(format!("{}: block at address {}: {error}", self.object.name(), reference.address));
+        if Block::check(bytes, reference).map_err(place)?.bytes().len() == bytes.len() {
+            return Ok(());
+        }
+        Err(Error::damaged(format!("{}: block at address {} has bytes behind its end", self.object.name(), reference.address)))
+    }
+
     /// Blocks in frames `first .. first + count`, each checked by TigerBeetle's own checksums against its reference.
     ///
     /// # Errors
@@ -192,15 +243,7 @@ impl<'a> PackReader<'a> {
         let references = self.references(first, count).unwrap_or_default();
         let mut blocks = Vec::with_capacity(plain.len());
         for (reference, bytes) in references.iter().zip(plain) {
-            let place = |error| Error::damaged(format!("{}: block at address {}: {error}", self.object.name(), reference.address));
-            let exact = Block::check(&bytes, *reference).map_err(place)?.bytes().len() == bytes.len();
-            if !exact {
-                return Err(Error::damaged(format!(
-                    "{}: block at address {} has bytes behind its end",
-                    self.object.name(),
-                    reference.address
-                )));
-            }
+            self.check_block(*reference, &bytes)?;
             blocks.push((*reference, bytes));
         }
         Ok(blocks)

@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 /// Whatever the store says.
 pub(super) fn write(repository: &Repository, kind: ObjectKind, name: String, record: &impl Serialize) -> Result<PutOutcome> {
     let json = serde_json::to_vec(record).map_err(|error| Error::bug(format!("{name}: {error}")))?;
-    Ok(sealed::seal(repository, kind, name, &[json], Vec::new())?.put(&*repository.store)?)
+    Ok(sealed::seal(repository, kind, name, &[json], None, Vec::new())?.put(&*repository.store)?)
 }
 
 /// Reads a record.

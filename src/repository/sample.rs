@@ -11,7 +11,7 @@ use super::{Options, Repository};
 use crate::error::{Error, Result};
 use crate::ledger::wal::Prepare;
 use crate::store::memory::MemoryStore;
-use crate::store::{Capabilities, Digest, Listed, Multipart, Part, PutOutcome, Store, StoreError};
+use crate::store::{Capabilities, Digest, KnownPart, Listed, Multipart, Part, PutOutcome, Resumed, Store, StoreError, Unfinished};
 use bytes::Bytes;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -137,6 +137,22 @@ impl Store for FaultyStore {
         Ok(Box::new(FaultyMultipart { store: self.clone(), name: name.to_owned(), inner }))
     }
 
+    fn unfinished(&self, prefix: &str) -> Result<Vec<Unfinished>, StoreError> {
+        self.call("list uploads", prefix, || self.inner.unfinished(prefix))
+    }
+
+    fn resume_multipart(&self, name: &str, upload_id: &str, known: &[KnownPart]) -> Result<Option<Resumed>, StoreError> {
+        let resumed = self.call("resume multipart", name, || self.inner.resume_multipart(name, upload_id, known))?;
+        Ok(resumed.map(|Resumed { multipart: inner, held }| Resumed {
+            multipart: Box::new(FaultyMultipart { store: self.clone(), name: name.to_owned(), inner }),
+            held,
+        }))
+    }
+
+    fn abort_upload(&self, name: &str, upload_id: &str) -> Result<(), StoreError> {
+        self.call("abort multipart", name, || self.inner.abort_upload(name, upload_id))
+    }
+
     fn get_range(&self, name: &str, offset: u64, length: u64) -> Result<Bytes, StoreError> {
         self.call("get", name, || self.inner.get_range(name, offset, length))
     }
@@ -232,7 +248,11 @@ struct FaultyMultipart {
 }
 
 impl Multipart for FaultyMultipart {
-    fn part(&self, number: u32, body: &[Bytes], digest: &Digest) -> Result<(), StoreError> {
+    fn upload_id(&self) -> String {
+        self.inner.upload_id()
+    }
+
+    fn part(&self, number: u32, body: &[Bytes], digest: &Digest) -> Result<String, StoreError> {
         self.store.call("put part", &self.name, || self.inner.part(number, body, digest))
     }
 
@@ -243,5 +263,9 @@ impl Multipart for FaultyMultipart {
 
     fn abort(self: Box<Self>) -> Result<(), StoreError> {
         self.inner.abort()
+    }
+
+    fn keep(self: Box<Self>) {
+        self.inner.keep();
     }
 }

@@ -4,7 +4,7 @@
 //! writes them, create-only, and says whether the name was free.
 
 use super::Repository;
-use super::frame::{self, Index, OBJECT_HEADER_BYTES, ObjectKind, Trailer};
+use super::frame::{self, Encoding, Index, OBJECT_HEADER_BYTES, ObjectKind, Trailer};
 use super::object_writer::PART_BYTES;
 use crate::error::{Error, Result};
 use crate::pipeline::digest::digest;
@@ -34,7 +34,7 @@ impl SealedObject {
     }
 }
 
-/// Seals an object of these frames.
+/// Seals an object of these frames. `record_bytes` is the size of the records behind the first 256 bytes of each, where they have one.
 ///
 /// # Errors
 /// [`Error::bug`] when it is larger than one part: such an object goes through [`super::object_writer::ObjectWriter`].
@@ -43,18 +43,20 @@ pub fn seal(
     kind: ObjectKind,
     name: String,
     frames: &[impl AsRef<[u8]>],
+    record_bytes: Option<u16>,
     entries: Vec<u8>,
 ) -> Result<SealedObject> {
     let (header, sealing) = frame::new_object(&repository.key, kind, &name)?;
     let mut body = vec![Bytes::copy_from_slice(&header)];
     let mut rows = Vec::with_capacity(frames.len());
+    let encoding = Encoding { level: repository.level, record_bytes };
     for (number, plain) in (0..).zip(frames) {
-        let (sealed, row) = frame::seal_frame(&sealing, number, false, plain.as_ref(), repository.level)?;
+        let (sealed, row) = frame::seal_frame(&sealing, number, false, plain.as_ref(), &encoding)?;
         body.push(Bytes::from(sealed));
         rows.push(row);
     }
     let index = Index { frames: rows, entries };
-    let (sealed, row) = frame::seal_frame(&sealing, frame::INDEX_NUMBER, true, &index.encode()?, repository.level)?;
+    let (sealed, row) = frame::seal_frame(&sealing, frame::INDEX_NUMBER, true, &index.encode()?, &encoding)?;
     let trailer = Trailer {
         index_offset: OBJECT_HEADER_BYTES as u64 + index.frames_bytes(),
         index_stored_bytes: row.stored_bytes,

@@ -17,6 +17,8 @@ pub fn copy_image(original: &Target, copies: &[Target], progress: &dyn Progress)
     }
     let length_bytes = original.length()?;
     for copy in copies {
+        // A killed run may have left something there.
+        copy.set_length(0)?;
         copy.set_length(length_bytes)?;
     }
     let mut buffer = vec![0; CHUNK_BYTES];

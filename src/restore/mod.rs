@@ -12,10 +12,13 @@
 pub mod binaries;
 pub mod check;
 pub mod copy;
+mod feed;
 pub mod forward;
+mod held;
 pub mod history;
 mod hop_server;
 pub mod image;
+mod leftover;
 pub mod log;
 pub mod plan;
 pub mod select;
@@ -24,7 +27,7 @@ pub mod target;
 pub mod window;
 pub mod work;
 
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::progress::Progress;
 use crate::repository::Repository;
 use crate::repository::manifest::Summary;
@@ -63,6 +66,11 @@ pub struct Request {
     pub outputs: Vec<(PathBuf, Role)>,
     /// Replace files that stand under these names.
     pub overwrite: bool,
+    /// An older image of the ledger: blocks that it holds already, at their place, are taken from there. It is only read, and every block is checked, so it may
+    /// even be the file of a running server.
+    pub base: Option<PathBuf>,
+    /// Begin anew, and remove what a killed restore to the same name left; it is taken over otherwise.
+    pub fresh: bool,
     /// TigerBeetle executables that may roll a fork forward to a point that no checkpoint's log reaches.
     pub binaries: Vec<PathBuf>,
 }
@@ -88,6 +96,8 @@ pub struct Restored {
     pub blocks: u64,
     /// Bytes fetched from the store for blocks and log.
     pub bytes_fetched: u64,
+    /// Stored bytes of blocks that were not fetched, because a killed restore or the older image had them.
+    pub bytes_kept: u64,
     /// Plain bytes written into each image.
     pub bytes_written: u64,
     /// What it took to roll forward from the backup's checkpoint, if that was necessary.
@@ -104,7 +114,8 @@ pub struct Restored {
 pub fn restore(repository: &Arc<Repository>, request: &Request, progress: &dyn Progress) -> Result<Restored> {
     let mut targets = Vec::with_capacity(request.outputs.len());
     for (path, _) in &request.outputs {
-        targets.push(Target::create(path, request.overwrite)?);
+        let open = if request.fresh { Target::create } else { Target::resume };
+        targets.push(open(path, request.overwrite)?);
     }
     let plan = Plan::make(repository, request.point, request.timeline)?;
     plan.require_binaries(repository, &request.binaries)?;
@@ -117,8 +128,17 @@ pub fn restore(repository: &Arc<Repository>, request: &Request, progress: &dyn P
     target::check_space(&targets, plan.bytes_needed())?;
     let mut log = SelectedLog::new(repository, &plan.selected);
     let roles = request.outputs.iter().map(|(_, role)| *role).collect();
-    let work = Work { repository, manifest, op, hops: plan.hops.clone(), roles };
-    let mut written = work.write(&mut targets, &mut log, &request.binaries, progress)?;
+    let work = Work { repository, manifest, op, hops: plan.hops.clone(), roles, base: request.base.as_deref() };
+    let mut written = match work.write(&mut targets, &mut log, &request.binaries, progress) {
+        Err(error) if error.kind == Kind::TryAgain => return Err(keep_for_later(&mut targets, error)),
+        written => written?,
+    };
+    if let Some(base) = request.base.as_ref().filter(|_| written.bytes_kept == 0) {
+        let note = format!("{}: nothing in it was of use: it is no older image of this ledger", base.display());
+        progress.note(&note);
+        notes.push(note);
+    }
+    notes.extend(written.notes.iter().cloned());
     for target in &targets {
         target.sync()?;
         progress.begin(&format!("check {}", target.path().display()), Some(manifest.summary.blocks.saturating_mul(512 * 1024)));
@@ -144,10 +164,26 @@ pub fn restore(repository: &Arc<Repository>, request: &Request, progress: &dyn P
         release: written.release,
         blocks: written.blocks,
         bytes_fetched: written.bytes_fetched + log.bytes_fetched(),
+        bytes_kept: written.bytes_kept,
         bytes_written: written.bytes_written,
         hops: written.hops,
         notes,
     })
+}
+
+/// The store may be back soon: what was fetched until now stays for the next attempt.
+fn keep_for_later(targets: &mut [Target], error: Error) -> Error {
+    let begun = targets.iter_mut().filter(|target| target.allocated_bytes() > 0);
+    let kept: Vec<String> = begun
+        .map(|target| {
+            target.keep();
+            target.temporary().display().to_string()
+        })
+        .collect();
+    if kept.is_empty() {
+        return error;
+    }
+    error.context(format!("the same command goes on from what is in {} (--fresh starts anew)", kept.join(", ")))
 }
 
 /// What this restore does not need, but should be there all the same.

@@ -1,24 +1,21 @@
 //! A file that appears under its name only when it is whole.
 //!
 //! [`Target::create`] opens a temporary file beside the target and locks it; [`Target::commit`] renames it, without replacing anything unless told to. Dropped
-//! before that, or killed, it leaves nothing under the target's name; a temporary file that a killed run left is removed by the next run for the
-//! same target.
+//! before that, or killed, it leaves nothing under the target's name. [`Target::resume`] takes over the temporary file that a killed run for the same target
+//! left, with whatever stands in it; [`Target::create`] removes it and begins anew.
 //!
 //! A server that is to work on the file wants the lock for itself: [`Target::lend`] gives it up, and locks a file beside it instead.
 
+use super::leftover::{Leftover, SUFFIX, leftovers, lent_path};
 use crate::error::{Error, Result};
 use crate::units::bytes_text;
 use rustix::fs::{CWD, FallocateFlags, FlockOperation, RenameFlags, SeekFrom};
 use std::ffi::OsString;
 use std::fs::File;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// The end of every temporary file's name.
-const SUFFIX: &str = ".amber-partial";
-/// What follows it in the name of the file that is locked while the temporary file is lent.
-const LENT_SUFFIX: &str = ".lent";
 /// How long a lock may be missing after the one who had it has ended: the kernel first finishes what it still had to write.
 const TAKE_BACK_PATIENCE: Duration = Duration::from_secs(60);
 /// How often that is tried.
@@ -31,40 +28,51 @@ pub struct Target {
     temporary: PathBuf,
     file: File,
     overwrite: bool,
-    committed: bool,
+    /// Whether the temporary file was taken over from a run that is no longer.
+    adopted: bool,
+    /// Whether the temporary file stays when this is dropped.
+    stays: bool,
     /// Locked since the file was lent for the first time.
     lent: Option<File>,
 }
 
 impl Target {
-    /// Opens a temporary file for `path`.
+    /// Opens a new temporary file for `path`; what killed runs left is removed.
     ///
     /// # Errors
     /// [`Error::input`] when the name is taken (and must not be overwritten), or the folder is missing or may not be written.
     pub fn create(path: &Path, overwrite: bool) -> Result<Target> {
-        let name = path.file_name().ok_or_else(|| Error::input(format!("{}: give the name of a file", path.display())))?;
-        let folder = folder_of(path);
-        match std::fs::symlink_metadata(path) {
-            Ok(metadata) if metadata.is_dir() => {
-                return Err(Error::input(format!("{}: it is a directory; give the name of a file", path.display())));
+        let folder = check_name(path, overwrite)?;
+        leftovers(&folder, path).iter().for_each(Leftover::remove);
+        Target::begin(path, &folder, overwrite)
+    }
+
+    /// The same, but the temporary file of a killed run is taken over, of several the one that holds most. What stands in it may be anything.
+    ///
+    /// # Errors
+    /// Those of [`Target::create`].
+    pub fn resume(path: &Path, overwrite: bool) -> Result<Target> {
+        let folder = check_name(path, overwrite)?;
+        let mut left = leftovers(&folder, path);
+        left.sort_by_key(Leftover::allocated_bytes);
+        let largest = left.pop();
+        left.iter().for_each(Leftover::remove);
+        match largest.map(Leftover::adopt) {
+            Some((temporary, file)) => {
+                Ok(Target { path: path.to_owned(), temporary, file, overwrite, adopted: true, stays: false, lent: None })
             }
-            Ok(_) if overwrite => refuse_in_use(path)?,
-            Ok(_) => {
-                return Err(Error::input(format!(
-                    "{}: the file exists, and nothing is overwritten unseen: choose another name, or give --overwrite",
-                    path.display()
-                )));
-            }
-            _ => {}
+            None => Target::begin(path, &folder, overwrite),
         }
-        remove_leftovers(&folder, name);
+    }
+
+    fn begin(path: &Path, folder: &Path, overwrite: bool) -> Result<Target> {
         let mut hidden = OsString::from(".");
-        hidden.push(name);
+        hidden.push(path.file_name().unwrap_or_default());
         hidden.push(format!(".{}{SUFFIX}", std::process::id()));
         let temporary = folder.join(hidden);
         let opened = std::fs::OpenOptions::new().read(true).write(true).create_new(true).open(&temporary);
         let file = opened.map_err(|error| Error::input(format!("{}: cannot write there: {error}", temporary.display())))?;
-        let target = Target { path: path.to_owned(), temporary, file, overwrite, committed: false, lent: None };
+        let target = Target { path: path.to_owned(), temporary, file, overwrite, adopted: false, stays: false, lent: None };
         rustix::fs::flock(&target.file, FlockOperation::NonBlockingLockExclusive).map_err(|error| target.failed("lock", error.into()))?;
         Ok(target)
     }
@@ -77,6 +85,26 @@ impl Target {
     /// Where it stands until then.
     pub fn temporary(&self) -> &Path {
         &self.temporary
+    }
+
+    /// Whether the temporary file is that of a killed run.
+    pub fn is_adopted(&self) -> bool {
+        self.adopted
+    }
+
+    /// What the temporary file takes on the disk, in bytes.
+    pub fn allocated_bytes(&self) -> u64 {
+        self.file.metadata().map_or(0, |metadata| metadata.blocks() * 512)
+    }
+
+    /// Leaves the temporary file where it is when this is dropped, for [`Target::resume`].
+    pub fn keep(&mut self) {
+        self.stays = true;
+    }
+
+    /// Makes it a copy of another file that shares its blocks on the disk until they are written to, where the file system can; whether it did.
+    pub fn copy_at_once(&self, original: &Path) -> bool {
+        File::open(original).is_ok_and(|original| rustix::fs::ioctl_ficlone(&self.file, original).is_ok())
     }
 
     /// Sets the length; what is not written stays a hole.
@@ -93,6 +121,18 @@ impl Target {
     pub fn punch_hole(&self, offset: u64, length_bytes: u64) {
         // It saves space and nothing else.
         let _ = rustix::fs::fallocate(&self.file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, offset, length_bytes);
+    }
+
+    /// Frees a range that holds data, which reads as zeros then.
+    ///
+    /// # Errors
+    /// Where the file system cannot.
+    pub fn clear(&self, offset: u64, end: u64) -> Result<()> {
+        if self.data_after(offset, end)?.is_none_or(|(start, _)| start >= end) {
+            return Ok(());
+        }
+        let punched = rustix::fs::fallocate(&self.file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, offset, end - offset);
+        punched.map_err(|error| self.failed("free what an earlier run left (--fresh starts anew)", error.into()))
     }
 
     /// Its length in bytes.
@@ -177,7 +217,7 @@ impl Target {
         }
         self.end_lending();
         self.rename().map_err(|error| self.failed(&format!("rename to {}", self.path.display()), error.into()))?;
-        self.committed = true;
+        self.stays = true;
         let synced = File::open(folder_of(&self.path)).and_then(|folder| folder.sync_all());
         synced.map_err(|error| self.failed("sync the folder", error))
     }
@@ -196,7 +236,7 @@ impl Target {
         }
     }
 
-    fn failed(&self, action: &str, error: std::io::Error) -> Error {
+    pub(super) fn failed(&self, action: &str, error: std::io::Error) -> Error {
         let hint = if error.kind() == std::io::ErrorKind::StorageFull { ": make room, or restore to another disk" } else { "" };
         let message = format!("{}: {action}: {error}{hint}", self.temporary.display());
         // EIO: the disk, not the command, is at fault.
@@ -206,7 +246,7 @@ impl Target {
 
 impl Drop for Target {
     fn drop(&mut self) {
-        if !self.committed {
+        if !self.stays {
             // Should that fail, the next restore to this name removes it.
             let _ = std::fs::remove_file(&self.temporary);
         }
@@ -214,10 +254,25 @@ impl Drop for Target {
     }
 }
 
-fn lent_path(temporary: &Path) -> PathBuf {
-    let mut path = temporary.as_os_str().to_owned();
-    path.push(LENT_SUFFIX);
-    path.into()
+/// The folder of a target whose name may be used.
+fn check_name(path: &Path, overwrite: bool) -> Result<PathBuf> {
+    if path.file_name().is_none() {
+        return Err(Error::input(format!("{}: give the name of a file", path.display())));
+    }
+    match std::fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_dir() => {
+            return Err(Error::input(format!("{}: it is a directory; give the name of a file", path.display())));
+        }
+        Ok(_) if overwrite => refuse_in_use(path)?,
+        Ok(_) => {
+            return Err(Error::input(format!(
+                "{}: the file exists, and nothing is overwritten unseen: choose another name, or give --overwrite",
+                path.display()
+            )));
+        }
+        _ => {}
+    }
+    Ok(folder_of(path))
 }
 
 /// A file that a running server has locked must not be replaced: the server would go on in a file that has no name any more.
@@ -238,50 +293,6 @@ pub(super) fn folder_of(path: &Path) -> PathBuf {
     }
 }
 
-/// Removes temporary files of runs that are no longer: nobody holds their lock, nor that of the file that says that they are lent.
-fn remove_leftovers(folder: &Path, name: &std::ffi::OsStr) {
-    let prefix = format!(".{}.", name.to_string_lossy());
-    let Ok(entries) = std::fs::read_dir(folder) else { return };
-    for entry in entries.flatten() {
-        let candidate = entry.file_name();
-        let candidate = candidate.to_string_lossy();
-        let middle = |suffix: &str| candidate.strip_prefix(&prefix)?.strip_suffix(suffix);
-        let is_ours = |process: &str| process.bytes().all(|byte| byte.is_ascii_digit());
-        let path = entry.path();
-        if middle(SUFFIX).is_some_and(is_ours) {
-            // Looked at first, so that the lock of a lent file is not taken from under a server that starts.
-            if matches!(lock_of(&lent_path(&path)), Lock::Another) {
-                continue;
-            }
-            // In this order: its owner unlocks the one only when he has locked the other.
-            let (locked, lent) = (lock_of(&path), lock_of(&lent_path(&path)));
-            if let (Lock::Ours(_), Lock::Ours(_) | Lock::None) = (&locked, &lent) {
-                let _ = std::fs::remove_file(lent_path(&path));
-                let _ = std::fs::remove_file(&path);
-            }
-        } else if middle(&format!("{SUFFIX}{LENT_SUFFIX}")).is_some_and(is_ours) && !path.with_extension("").exists() {
-            let _ = std::fs::remove_file(&path);
-        }
-    }
-}
-
-/// Who holds the lock of a file.
-enum Lock {
-    /// It could be taken, and is held until this is dropped.
-    Ours(#[expect(dead_code, reason = "holds the lock")] File),
-    Another,
-    /// There is no such file.
-    None,
-}
-
-fn lock_of(path: &Path) -> Lock {
-    let Ok(file) = File::open(path) else { return if path.exists() { Lock::Another } else { Lock::None } };
-    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Lock::Ours(file),
-        Err(_) => Lock::Another,
-    }
-}
-
 /// Refuses early what cannot fit.
 ///
 /// # Errors
@@ -290,7 +301,9 @@ pub fn check_space(targets: &[Target], bytes_each: u64) -> Result<()> {
     let Some(first) = targets.first() else { return Ok(()) };
     let folder = folder_of(&first.path);
     let Ok(space) = rustix::fs::statvfs(&folder) else { return Ok(()) };
-    let (free, needed) = (space.f_bavail.saturating_mul(space.f_frsize), bytes_each.saturating_mul(targets.len() as u64));
+    // What a killed run left has its place already.
+    let needed = targets.iter().map(|target| bytes_each.saturating_sub(target.allocated_bytes())).fold(0, u64::saturating_add);
+    let free = space.f_bavail.saturating_mul(space.f_frsize);
     if free >= needed {
         return Ok(());
     }

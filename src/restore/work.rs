@@ -12,7 +12,7 @@ use super::Role;
 use super::binaries::Binaries;
 use super::copy::copy_image;
 use super::forward::{CheckpointIds, Hop, OriginalLog, Rolled, required_releases, roll_forward, write_log};
-use super::image::{self, Image};
+use super::image::Image;
 use super::superblock::{Origin, superblock_for};
 use super::target::Target;
 use crate::error::Result;
@@ -23,7 +23,8 @@ use crate::ledger::superblock::SuperBlock;
 use crate::progress::Progress;
 use crate::repository::Repository;
 use crate::repository::manifest::Manifest;
-use std::path::PathBuf;
+use crate::source::writer::WriteOptions;
+use std::path::{Path, PathBuf};
 
 /// What is to be done.
 #[derive(Debug)]
@@ -38,6 +39,8 @@ pub struct Work<'a> {
     pub hops: Vec<Hop>,
     /// Whose data file each image becomes.
     pub roles: Vec<Role>,
+    /// An older image that may hold some of the blocks.
+    pub base: Option<&'a Path>,
 }
 
 /// What rolling forward took.
@@ -64,10 +67,14 @@ pub struct Written {
     pub blocks: u64,
     /// Bytes fetched from the store for blocks.
     pub bytes_fetched: u64,
+    /// Stored bytes of blocks that were not fetched, because the disk held them.
+    pub bytes_kept: u64,
     /// Bytes written into each image, those that a server wrote left out.
     pub bytes_written: u64,
     /// What rolling forward took.
     pub hops: Option<Hops>,
+    /// What was fallen back to when it was written.
+    pub notes: Vec<String>,
 }
 
 impl Work<'_> {
@@ -92,8 +99,10 @@ impl Work<'_> {
             superblock_for(Origin { captured, rolled: None }, *role, &[])?;
         }
         let count = if self.hops.is_empty() { targets.len() } else { 1 };
-        let image = Image::begin(self.repository, self.manifest, targets.get(..count).unwrap_or_default())?;
-        progress.begin("blocks", Some(image::stored_bytes(self.manifest)));
+        let image = self.begin(targets.get(..count).unwrap_or_default(), progress)?;
+        let notes = image.notes();
+        notes.iter().for_each(|note| progress.note(note));
+        progress.begin("blocks", Some(image.total_bytes()));
         image.write_blocks(progress)?;
         progress.end();
         image.write_replies()?;
@@ -112,9 +121,18 @@ impl Work<'_> {
             release: superblock.checkpoint().release(),
             blocks: self.manifest.summary.blocks,
             bytes_fetched: moved.bytes_fetched,
+            bytes_kept: moved.bytes_kept,
             bytes_written: moved.bytes_written + log_bytes + rolled.as_ref().map_or(0, |rolled| rolled.bytes_written),
             hops: rolled.as_ref().map(|rolled| hops_of(rolled, &ids)),
+            notes,
         })
+    }
+
+    fn begin<'image>(&'image self, targets: &'image [Target], progress: &dyn Progress) -> Result<Image<'image>> {
+        for target in targets.iter().filter(|target| target.is_adopted()) {
+            progress.note(&format!("{}: what a restore before this one left is looked through first", target.temporary().display()));
+        }
+        Image::begin(self.repository, self.manifest, targets, self.base, WriteOptions::default())
     }
 
     fn roll(

@@ -15,6 +15,7 @@ pub mod quiet;
 pub mod ring;
 pub mod tail;
 pub mod witness;
+pub mod writer;
 
 use crate::error::{Error, Kind};
 use std::path::{Path, PathBuf};

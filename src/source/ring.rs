@@ -1,30 +1,30 @@
 //! The one owner of io_uring.
 //!
-//! Flow: [`Ring::read`] takes a buffer and hands it to the kernel; [`Ring::completed`] gives it back with what was read. While a read is in
-//! flight its buffer belongs to the ring, so nobody can touch or free it; a ring that is dropped first waits for what is in flight.
-//! Buffers of the arena are registered where the kernel's lock limit allows, which saves pinning their pages for every read.
+//! Flow: [`Ring::read`] and [`Ring::write`] take a buffer and hand it to the kernel; [`Ring::completed`] gives it back with what was moved. While
+//! that is in flight the buffer belongs to the ring, so nobody can touch or free it; a ring that is dropped first waits for what is in flight.
+//! Buffers of the arena are registered where the kernel's lock limit allows, which saves pinning their pages every time.
 
 use crate::memory::arena::{Arena, Buffer};
-use io_uring::{IoUring, opcode, types};
+use io_uring::{IoUring, opcode, squeue, types};
 use std::fs::File;
 use std::os::fd::AsRawFd;
 
-/// One finished read.
+/// One finished read or write.
 #[derive(Debug)]
 pub struct Completed {
-    /// The caller's number for this read.
+    /// The caller's number for it.
     pub token: u64,
-    /// The buffer; its first `length` bytes were read.
+    /// The buffer; its first `length` bytes were moved.
     pub buffer: Buffer,
-    /// How many bytes the kernel read, or why it did not.
+    /// How many bytes the kernel moved, or why it did not.
     pub result: std::io::Result<usize>,
 }
 
-/// An io_uring on one file.
+/// An io_uring on one file, or on several that are written alike.
 pub struct Ring {
     uring: IoUring,
-    file: File,
-    /// Reads in flight by slot; a slot's number is the kernel's user data.
+    files: Vec<File>,
+    /// What is in flight by slot; a slot's number is the kernel's user data.
     slots: Vec<Option<(u64, Buffer)>>,
     free: Vec<u16>,
     registered: bool,
@@ -36,10 +36,18 @@ impl Ring {
     /// # Errors
     /// Where the kernel has no io_uring or refuses it to this process (seccomp, `kernel.io_uring_disabled`).
     pub fn new(file: &File, arena: &Arena, depth: u16) -> std::io::Result<Ring> {
+        Ring::over(vec![file.try_clone()?], arena, depth)
+    }
+
+    /// The same for several files: [`Ring::read`] reads the first, [`Ring::write`] writes any of them.
+    ///
+    /// # Errors
+    /// Those of [`Ring::new`].
+    pub fn over(files: Vec<File>, arena: &Arena, depth: u16) -> std::io::Result<Ring> {
         let uring = IoUring::builder().setup_coop_taskrun().build(u32::from(depth)).or_else(|_| IoUring::new(u32::from(depth)))?;
         let registered = register(&uring, arena);
         let slots = (0..depth).map(|_| None).collect();
-        Ok(Ring { uring, file: file.try_clone()?, slots, free: (0..depth).collect(), registered })
+        Ok(Ring { uring, files, slots, free: (0..depth).collect(), registered })
     }
 
     /// Whether the arena's buffers are registered with the kernel.
@@ -47,7 +55,7 @@ impl Ring {
         self.registered
     }
 
-    /// How many reads are in flight.
+    /// How many reads and writes are in flight.
     pub fn in_flight(&self) -> usize {
         self.slots.len() - self.free.len()
     }
@@ -56,19 +64,41 @@ impl Ring {
     ///
     /// # Errors
     /// The buffer, unread.
-    #[allow(unsafe_code)]
     pub fn read(&mut self, mut buffer: Buffer, offset: u64, length: usize, token: u64) -> Result<(), Buffer> {
-        let Ok(length) = u32::try_from(length.min(buffer.len())) else { return Err(buffer) };
-        let Some(slot) = self.free.pop() else { return Err(buffer) };
-        let descriptor = types::Fd(self.file.as_raw_fd());
+        let Some((descriptor, length)) = self.place(0, &buffer, length) else { return Err(buffer) };
         let entry = if self.registered {
             opcode::ReadFixed::new(descriptor, buffer.as_mut_ptr(), length, buffer.index()).offset(offset).build()
         } else {
             opcode::Read::new(descriptor, buffer.as_mut_ptr(), length).offset(offset).build()
         };
+        self.begin(entry, buffer, token)
+    }
+
+    /// Begins a write of the buffer's first `length` bytes at `offset` of file number `file`. Gives the buffer back if the ring is full or there is no such
+    /// file.
+    ///
+    /// # Errors
+    /// The buffer, unwritten.
+    pub fn write(&mut self, file: usize, buffer: Buffer, offset: u64, length: usize, token: u64) -> Result<(), Buffer> {
+        let Some((descriptor, length)) = self.place(file, &buffer, length) else { return Err(buffer) };
+        let entry = if self.registered {
+            opcode::WriteFixed::new(descriptor, buffer.as_ptr(), length, buffer.index()).offset(offset).build()
+        } else {
+            opcode::Write::new(descriptor, buffer.as_ptr(), length).offset(offset).build()
+        };
+        self.begin(entry, buffer, token)
+    }
+
+    fn place(&self, file: usize, buffer: &Buffer, length: usize) -> Option<(types::Fd, u32)> {
+        Some((types::Fd(self.files.get(file)?.as_raw_fd()), u32::try_from(length.min(buffer.len())).ok()?))
+    }
+
+    #[allow(unsafe_code)]
+    fn begin(&mut self, entry: squeue::Entry, buffer: Buffer, token: u64) -> Result<(), Buffer> {
+        let Some(slot) = self.free.pop() else { return Err(buffer) };
         let entry = entry.user_data(u64::from(slot));
         // SAFETY: the file stays open and the buffer stays owned by `slots` until the completion for this slot arrives, also when the ring
-        // is dropped; the buffer holds at least `length` bytes and its memory does not move when the handle is stored.
+        // is dropped; the entry was built from this buffer with at most its length, and its memory does not move when the handle is stored.
         if unsafe { self.uring.submission().push(&entry) }.is_err() {
             self.free.push(slot);
             return Err(buffer);
@@ -77,7 +107,7 @@ impl Ring {
         Ok(())
     }
 
-    /// Submits what was begun and takes one finished read; with `wait` it waits for one if any is in flight.
+    /// Submits what was begun and takes one that is finished; with `wait` it waits for one if any is in flight.
     ///
     /// # Errors
     /// Where the kernel refuses to go on.
@@ -116,7 +146,8 @@ const EBUSY: i32 = 16;
 fn register(uring: &IoUring, arena: &Arena) -> bool {
     let vectors: Vec<libc::iovec> =
         arena.regions().iter().map(|(address, length)| libc::iovec { iov_base: *address as *mut libc::c_void, iov_len: *length }).collect();
-    // SAFETY: the kernel pins the pages of these regions for the ring's life; it writes into them only for reads whose buffer the ring owns.
+    // SAFETY: the kernel pins the pages of these regions for the ring's life; it reads or writes them only for what is in flight, whose buffer the
+    // ring owns.
     unsafe { uring.submitter().register_buffers(&vectors) }.is_ok()
 }
 

@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "checks of tests: what does not hold panics")]
 
+use super::contract_resume::resuming;
 use super::{Digest, Multipart, PART_BYTES_MIN, Part, PutOutcome, Store, StoreError};
 use bytes::Bytes;
 use std::sync::Arc;
@@ -69,6 +70,7 @@ pub fn contract(store: Arc<dyn Store>) {
     multipart_invisible(store, &format!("{prefix}/unfinished"));
     multipart_create_only(store, &format!("{prefix}/taken"));
     multipart_refused(store, &format!("{prefix}/refused"));
+    resuming(store, &format!("{prefix}/resumed"));
     large(store, &format!("{prefix}/large"));
     remove_all(store, &format!("{prefix}/"));
 }
@@ -118,9 +120,14 @@ fn ranges(store: &dyn Store, name: &str) {
     assert_eq!(store.size_bytes(name), Ok(Some(10_000)));
     for (offset, length) in [(0, 10_000), (0, 1), (1, 6_999), (6_999, 2), (9_999, 1), (0, 0), (5_000, 0), (10_000, 0)] {
         let found = store.get_range(name, offset, length).unwrap();
+        let mut buffer = vec![7; length as usize];
+        store.get_range_into(name, offset, &mut buffer).unwrap();
+        assert_eq!(found, buffer);
         assert_eq!(found, content.slice(offset as usize..(offset + length) as usize), "{length} bytes at {offset}");
     }
     for (offset, length) in [(0, 10_001), (9_999, 2), (10_000, 1), (20_000, 1), (20_000, 0), (u64::MAX, 2)] {
+        let into = store.get_range_into(name, offset, &mut vec![0; length as usize]);
+        assert!(matches!(into, Err(StoreError::Short { .. })), "{length} bytes at {offset}: {into:?}");
         match store.get_range(name, offset, length) {
             Err(StoreError::Short { size_bytes, offset: at, end, .. }) => {
                 assert_eq!((size_bytes, at, end), (10_000, offset, offset.saturating_add(length)));
@@ -136,6 +143,7 @@ fn empty_and_missing(store: &dyn Store, name: &str) {
         let found = store.get_range(name, offset, length);
         assert!(matches!(&found, Err(StoreError::NotFound { name: missing, .. }) if missing == name), "{found:?}");
     }
+    assert!(matches!(store.get_range_into(name, 0, &mut [0]), Err(StoreError::NotFound { .. })));
     assert_eq!(store.put(name, &[], &digest_of(b"")), Ok(PutOutcome::Created));
     assert_eq!(store.size_bytes(name), Ok(Some(0)));
     assert_eq!(store.get_range(name, 0, 0).unwrap().len(), 0);
@@ -244,18 +252,18 @@ fn paging(store: &dyn Store, prefix: &str) {
 }
 
 /// Three parts: two of the least size and a small last one.
-fn three_parts(seed: u64) -> Vec<Bytes> {
+pub(super) fn three_parts(seed: u64) -> Vec<Bytes> {
     let least = PART_BYTES_MIN as usize;
     vec![pattern(seed, least), pattern(seed + 1, least), pattern(seed + 2, 1_000)]
 }
 
-fn send(upload: &dyn Multipart, parts: &[Bytes], number: usize) {
+pub(super) fn send(upload: &dyn Multipart, parts: &[Bytes], number: usize) -> String {
     let content = &parts[number - 1];
     let half = content.len() / 2;
-    upload.part(number as u32, &[content.slice(..half), content.slice(half..)], &digest_of(content)).unwrap();
+    upload.part(number as u32, &[content.slice(..half), content.slice(half..)], &digest_of(content)).unwrap()
 }
 
-fn known(parts: &[Bytes]) -> Vec<Part> {
+pub(super) fn known(parts: &[Bytes]) -> Vec<Part> {
     parts.iter().map(|content| part_of(content)).collect()
 }
 
@@ -267,7 +275,7 @@ fn multipart(store: &dyn Store, prefix: &str) {
     thread::scope(|scope| {
         for number in [2, 3, 1] {
             let (upload, parts) = (&upload, &parts);
-            scope.spawn(move || send(upload.as_ref(), parts, number));
+            scope.spawn(move || drop(send(upload.as_ref(), parts, number)));
         }
     });
     assert_eq!(upload.complete(&known(&parts)), Ok(PutOutcome::Created));
@@ -315,7 +323,7 @@ fn multipart_invisible(store: &dyn Store, name: &str) {
 fn multipart_create_only(store: &dyn Store, name: &str) {
     let parts = three_parts(40);
     let upload = store.begin_multipart(name).unwrap();
-    (1..=3).for_each(|number| send(upload.as_ref(), &parts, number));
+    (1..=3).for_each(|number| drop(send(upload.as_ref(), &parts, number)));
     put_bytes(store, name, b"was quicker");
     assert_eq!(upload.complete(&known(&parts)), Ok(PutOutcome::AlreadyExists));
     assert_eq!(store.size_bytes(name), Ok(Some(11)));
@@ -341,7 +349,7 @@ fn multipart_refused(store: &dyn Store, name: &str) {
         (&Vec::from([1, 3]), &good[..2].to_vec()),
     ] {
         let upload = store.begin_multipart(name).unwrap();
-        numbers.iter().for_each(|number| send(upload.as_ref(), &parts, *number));
+        numbers.iter().for_each(|number| drop(send(upload.as_ref(), &parts, *number)));
         let outcome = upload.complete(expected);
         assert!(matches!(outcome, Err(StoreError::Refused { .. })), "{outcome:?}");
         assert_eq!(store.size_bytes(name), Ok(None));

@@ -9,9 +9,10 @@
 
 use super::folder_files::{Files, absent, errno, split};
 use super::folder_multipart::FolderMultipart;
+use super::folder_uploads;
 use super::{
-    Capabilities, Digest, Listed, Multipart, PutOutcome, Store, StoreError, check_digest, check_name, check_part, check_prefix,
-    check_reserved,
+    Capabilities, Digest, KnownPart, Listed, Multipart, PutOutcome, Resumed, Store, StoreError, Unfinished, check_digest, check_name,
+    check_part, check_prefix, check_reserved,
 };
 use bytes::Bytes;
 use rustix::fd::OwnedFd;
@@ -69,6 +70,30 @@ impl FolderStore {
             return Ok(None);
         }
         Ok(Some((File::from(file), stat.st_size as u64)))
+    }
+
+    /// Opens an object that holds this range.
+    fn open_range(&self, name: &str, offset: u64, length: u64) -> Result<File, StoreError> {
+        self.checked("get", name)?;
+        let opened = self.open_object(name).map_err(|error| self.files.error("get", name, error))?;
+        let (file, size_bytes) = opened.ok_or_else(|| StoreError::NotFound { store: self.describe(), name: name.to_owned() })?;
+        let end = offset.saturating_add(length);
+        if end > size_bytes {
+            return Err(StoreError::Short { store: self.describe(), name: name.to_owned(), size_bytes, offset, end });
+        }
+        Ok(file)
+    }
+
+    fn fill(&self, file: &File, name: &str, offset: u64, buffer: &mut [u8]) -> Result<(), StoreError> {
+        match file.read_exact_at(buffer, offset) {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
+                let size_bytes = file.metadata().map_or(0, |metadata| metadata.len());
+                let end = offset.saturating_add(buffer.len() as u64);
+                Err(StoreError::Short { store: self.describe(), name: name.to_owned(), size_bytes, offset, end })
+            }
+            Err(error) => Err(self.files.error("get", name, errno(&error))),
+        }
     }
 
     fn walk(&self, prefix: &str, after: &str, limit: usize) -> Result<Vec<Listed>, Errno> {
@@ -175,21 +200,39 @@ impl Store for FolderStore {
         Ok(Box::new(FolderMultipart::begin(Arc::clone(&self.files), name)?))
     }
 
+    fn unfinished(&self, prefix: &str) -> Result<Vec<Unfinished>, StoreError> {
+        check_prefix(prefix).map_err(|reason| self.refused("list uploads", prefix, reason))?;
+        let listed = || match self.files.uploads()? {
+            Some(uploads) => folder_uploads::list(&uploads),
+            None => Ok(Vec::new()),
+        };
+        let mut found = listed().map_err(|error| self.files.error("list uploads", prefix, error))?;
+        found.retain(|upload| upload.name.starts_with(prefix));
+        found.sort_unstable();
+        Ok(found)
+    }
+
+    fn resume_multipart(&self, name: &str, upload_id: &str, known: &[KnownPart]) -> Result<Option<Resumed>, StoreError> {
+        self.checked("resume multipart", name)?;
+        FolderMultipart::resume(Arc::clone(&self.files), name, upload_id, known)
+    }
+
+    /// Refused while another process is at work on it.
+    fn abort_upload(&self, name: &str, upload_id: &str) -> Result<(), StoreError> {
+        self.checked("abort multipart", name)?;
+        FolderMultipart::resume(Arc::clone(&self.files), name, upload_id, &[]).map(drop)
+    }
+
     fn get_range(&self, name: &str, offset: u64, length: u64) -> Result<Bytes, StoreError> {
-        self.checked("get", name)?;
-        let opened = self.open_object(name).map_err(|error| self.files.error("get", name, error))?;
-        let (file, size_bytes) = opened.ok_or_else(|| StoreError::NotFound { store: self.describe(), name: name.to_owned() })?;
-        let end = offset.saturating_add(length);
-        let short = |size_bytes| StoreError::Short { store: self.describe(), name: name.to_owned(), size_bytes, offset, end };
-        if end > size_bytes {
-            return Err(short(size_bytes));
-        }
+        let file = self.open_range(name, offset, length)?;
         let mut content = vec![0; length as usize];
-        match file.read_exact_at(&mut content, offset) {
-            Ok(()) => Ok(Bytes::from(content)),
-            Err(error) if error.kind() == ErrorKind::UnexpectedEof => Err(short(file.metadata().map_or(0, |metadata| metadata.len()))),
-            Err(error) => Err(self.files.error("get", name, errno(&error))),
-        }
+        self.fill(&file, name, offset, &mut content)?;
+        Ok(Bytes::from(content))
+    }
+
+    fn get_range_into(&self, name: &str, offset: u64, buffer: &mut [u8]) -> Result<(), StoreError> {
+        let file = self.open_range(name, offset, buffer.len() as u64)?;
+        self.fill(&file, name, offset, buffer)
     }
 
     fn size_bytes(&self, name: &str) -> Result<Option<u64>, StoreError> {

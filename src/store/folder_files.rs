@@ -3,8 +3,9 @@
 //! Every object begins as a file in `.tmp/<session>/` under the root, is synced there and moves to its name with `RENAME_NOREPLACE`, so
 //! a name is either free or holds a whole object. A session is one open store of one process. It holds a lock (`flock`) on its file
 //! `lock` for as long as it lives; whoever begins a session removes those whose lock nobody holds, under `.tmp/lock`, so no process
-//! number has to be trusted. Folders are walked part by part with `O_NOFOLLOW`: a symlink inside the root leads nowhere.
+//! number has to be trusted. Uploads in parts have folders of their own, which outlive their writers (`folder_uploads`). Folders are walked part by part with `O_NOFOLLOW`: a symlink inside the root leads nowhere.
 
+use super::folder_uploads::{self, UPLOADS_LEAF};
 use super::{PutOutcome, RESERVED_PART, StoreError};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{self, AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, RenameFlags};
@@ -14,7 +15,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// How long a session may wait for another process that is beginning one: cleaning takes far less, so longer means that it hangs.
 const GATE_WAIT_MAX: Duration = Duration::from_secs(10);
@@ -25,10 +26,10 @@ const SESSIONS_MAX: u32 = 10_000;
 /// Most folders that are remembered as durable; beyond that all are synced once more, which costs little and bounds the memory.
 const DURABLE_MAX: usize = 10_000;
 
-const LOCK_LEAF: &str = "lock";
-const FOLDER_MODE: Mode = Mode::RWXU.union(Mode::RGRP).union(Mode::XGRP);
-const FILE_MODE: Mode = Mode::RUSR.union(Mode::WUSR).union(Mode::RGRP);
-const FOLDER_FLAGS: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+pub(super) const LOCK_LEAF: &str = "lock";
+pub(super) const FOLDER_MODE: Mode = Mode::RWXU.union(Mode::RGRP).union(Mode::XGRP);
+pub(super) const FILE_MODE: Mode = Mode::RUSR.union(Mode::WUSR).union(Mode::RGRP);
+pub(super) const FOLDER_FLAGS: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// The root of a folder store and what this process knows of it.
 #[derive(Debug)]
@@ -155,17 +156,29 @@ impl Files {
 
     /// A new empty file in this store's session, open for reading and writing.
     pub(super) fn temporary(&self) -> Result<Temporary, Errno> {
-        let session = {
-            let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
-            match &*session {
-                Some(session) => Arc::clone(session),
-                None => Arc::clone(session.insert(Arc::new(self.begin_session()?))),
-            }
-        };
+        let session = self.session()?;
         let leaf = session.next.fetch_add(1, Ordering::Relaxed).to_string();
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = File::from(fs::openat(&session.folder, &leaf, flags, FILE_MODE)?);
         Ok(Temporary { session, leaf, file })
+    }
+
+    /// The folder of uploads in parts, to write in.
+    pub(super) fn make_uploads(&self) -> Result<OwnedFd, Errno> {
+        folder_uploads::make(&self.session()?.temporaries)
+    }
+
+    /// The same, to look at; `None` where there is none.
+    pub(super) fn uploads(&self) -> Result<Option<OwnedFd>, Errno> {
+        self.folder(&format!("{RESERVED_PART}/{UPLOADS_LEAF}"))
+    }
+
+    fn session(&self) -> Result<Arc<Session>, Errno> {
+        let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(match &*session {
+            Some(session) => Arc::clone(session),
+            None => Arc::clone(session.insert(Arc::new(self.begin_session()?))),
+        })
     }
 
     fn begin_session(&self) -> Result<Session, Errno> {
@@ -175,6 +188,9 @@ impl Files {
         let gate = open_lock(&temporaries)?;
         if lock_gate(&gate)? {
             clean(&temporaries);
+            if let Ok(uploads) = fs::openat(&temporaries, UPLOADS_LEAF, FOLDER_FLAGS, Mode::empty()) {
+                folder_uploads::clean(&uploads, SystemTime::now());
+            }
         }
         for number in 0..SESSIONS_MAX {
             let leaf = format!("{}-{number}", std::process::id());
@@ -194,15 +210,17 @@ impl Files {
 
     /// Moves a file that is written to its name, create-only. When it returns, the object (also one that was there already) is durable.
     pub(super) fn publish(&self, temporary: &Temporary, name: &str) -> Result<PutOutcome, Errno> {
+        self.publish_file(&temporary.file, &temporary.session.folder, &temporary.leaf, name)
+    }
+
+    /// The same for a file of which the folder and the leaf are given.
+    pub(super) fn publish_file(&self, file: &File, from: &OwnedFd, from_leaf: &str, name: &str) -> Result<PutOutcome, Errno> {
         let (folders, leaf) = split(name);
-        temporary.file.sync_all().map_err(|error| errno(&error))?;
+        file.sync_all().map_err(|error| errno(&error))?;
         let folder = self.make_folder(folders)?;
-        let session = &temporary.session;
-        let moved = match fs::renameat_with(&session.folder, &temporary.leaf, &folder, leaf, RenameFlags::NOREPLACE) {
+        let moved = match fs::renameat_with(from, from_leaf, &folder, leaf, RenameFlags::NOREPLACE) {
             // Some file systems (NFS, many FUSE ones) know no such flag; a hard link is create-only everywhere.
-            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
-                fs::linkat(&session.folder, &temporary.leaf, &folder, leaf, AtFlags::empty())
-            }
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => fs::linkat(from, from_leaf, &folder, leaf, AtFlags::empty()),
             moved => moved,
         };
         let outcome = match moved {
@@ -245,6 +263,7 @@ impl Files {
                 refused("this file system can neither rename without replacing nor make hard links: put the repository on another one")
             }
             Errno::NOSPC | Errno::DQUOT => unavailable(format!("the disk is full ({}): make room or raise the quota", self.free_space())),
+            Errno::BUSY => unavailable("another process is at work on this upload: wait until it is done".to_owned()),
             Errno::AGAIN => unavailable(format!("another process has held {RESERVED_PART}/{LOCK_LEAF} for {} s", GATE_WAIT_MAX.as_secs())),
             Errno::IO | Errno::BADMSG | Errno::UCLEAN => StoreError::Damaged {
                 store: self.describe(),
@@ -276,7 +295,7 @@ pub(super) fn absent<T>(result: Result<T, Errno>) -> Result<Option<T>, Errno> {
     }
 }
 
-fn exists_or(result: Result<(), Errno>) -> Result<(), Errno> {
+pub(super) fn exists_or(result: Result<(), Errno>) -> Result<(), Errno> {
     match result {
         Err(Errno::EXIST) => Ok(()),
         other => other,
@@ -293,7 +312,7 @@ fn occupied(folder: impl AsFd, leaf: &str) -> Result<bool, Errno> {
     }
 }
 
-fn open_lock(folder: impl AsFd) -> Result<OwnedFd, Errno> {
+pub(super) fn open_lock(folder: impl AsFd) -> Result<OwnedFd, Errno> {
     fs::openat(folder, LOCK_LEAF, OFlags::CREATE | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC, FILE_MODE)
 }
 
@@ -316,7 +335,7 @@ fn clean(temporaries: &OwnedFd) {
     let Ok(entries) = Dir::read_from(temporaries) else { return };
     for entry in entries.flatten() {
         let Ok(folder) = fs::openat(temporaries, entry.file_name(), FOLDER_FLAGS, Mode::empty()) else { continue };
-        if matches!(entry.file_name().to_bytes(), b"." | b"..") {
+        if matches!(entry.file_name().to_bytes(), b"." | b"..") || entry.file_name().to_bytes() == UPLOADS_LEAF.as_bytes() {
             continue;
         }
         let lock = open_lock(&folder);

@@ -21,10 +21,16 @@ impl Scratch {
         FolderStore::open(&self.0).unwrap()
     }
 
-    /// Sessions (not the lock) below `.tmp`.
+    /// Sessions (not the lock, not the uploads) below `.tmp`.
     fn sessions(&self) -> Vec<PathBuf> {
         let Ok(entries) = std::fs::read_dir(self.0.join(".tmp")) else { return Vec::new() };
-        entries.map(|entry| entry.unwrap().path()).filter(|path| path.is_dir()).collect()
+        entries.map(|entry| entry.unwrap().path()).filter(|path| path.is_dir() && !path.ends_with("uploads")).collect()
+    }
+
+    /// Uploads below `.tmp`.
+    fn uploads(&self) -> Vec<PathBuf> {
+        let Ok(entries) = std::fs::read_dir(self.0.join(".tmp/uploads")) else { return Vec::new() };
+        entries.map(|entry| entry.unwrap().path()).collect()
     }
 }
 
@@ -42,6 +48,7 @@ fn passes_the_contract() {
     let session = scratch.sessions();
     assert_eq!(session.len(), 1);
     assert_eq!(std::fs::read_dir(&session[0]).unwrap().count(), 1, "only the lock is left");
+    assert_eq!(scratch.uploads(), Vec::<PathBuf>::new(), "nothing is left of any upload");
     drop(store);
     assert!(scratch.sessions().is_empty());
 }
@@ -138,6 +145,106 @@ fn leftovers_of_the_dead_go_and_of_the_living_stay() {
     assert_eq!(scratch.sessions().len(), 1, "the living one");
     assert_eq!(upload.complete(&[part_of(b"1")]), Ok(PutOutcome::Created));
     assert_eq!(living.size_bytes("a"), Ok(Some(1)));
+}
+
+fn noted(number: u32, content: &Bytes) -> KnownPart {
+    KnownPart { number, part: part_of(content), tag: None }
+}
+
+#[test]
+fn uploads_outlive_their_writers_for_a_week() {
+    let scratch = Scratch::new();
+    let content = pattern(1, 8);
+    let leave = |name: &str, store: &FolderStore| {
+        let upload = store.begin_multipart(name).unwrap();
+        upload.part(1, std::slice::from_ref(&content), &digest_of(&content)).unwrap();
+        let id = upload.upload_id();
+        upload.keep();
+        id
+    };
+    let first = scratch.store();
+    let (old, new) = (leave("old", &first), leave("new", &first));
+    let busy = first.begin_multipart("busy").unwrap();
+    let age = |id: &str, days: u64| {
+        let then = std::time::SystemTime::now() - std::time::Duration::from_secs(days * 24 * 3600 + 60);
+        File::options().write(true).open(scratch.0.join(".tmp/uploads").join(id).join("object")).unwrap().set_modified(then).unwrap();
+    };
+    age(&old, 7);
+    age(&new, 6);
+    age(&busy.upload_id(), 8);
+    std::fs::create_dir(scratch.0.join(".tmp/uploads/strange")).unwrap();
+    let second = scratch.store();
+    put_bytes(&second, "b", b"2");
+    let left: Vec<String> = second.unfinished("").unwrap().into_iter().map(|upload| upload.name).collect();
+    assert_eq!(left, ["busy", "new"], "somebody is still at work on the one, and the other is not old enough");
+    assert!(second.resume_multipart("old", &old, &[noted(1, &content)]).unwrap().is_none());
+    let resumed = second.resume_multipart("new", &new, &[noted(1, &content)]).unwrap().unwrap();
+    assert_eq!(resumed.held, [1]);
+    assert_eq!(resumed.multipart.complete(&[part_of(&content)]), Ok(PutOutcome::Created));
+    assert!(scratch.0.join(".tmp/uploads/strange").exists(), "what is not ours stays");
+}
+
+#[test]
+fn one_writer_at_a_time() {
+    let scratch = Scratch::new();
+    let store = scratch.store();
+    let upload = store.begin_multipart("a").unwrap();
+    let id = upload.upload_id();
+    for other in [&store, &scratch.store()] {
+        let busy = other.resume_multipart("a", &id, &[]).err();
+        assert!(matches!(&busy, Some(StoreError::Unavailable { reason, .. }) if reason.contains("at work")), "{busy:?}");
+        assert!(matches!(other.abort_upload("a", &id), Err(StoreError::Unavailable { .. })));
+    }
+    upload.keep();
+    scratch.store().abort_upload("a", &id).unwrap();
+    assert_eq!(scratch.uploads(), Vec::<PathBuf>::new());
+}
+
+/// What a crash of the machine may leave: bytes that never reached the disk, half a line, no line.
+#[test]
+fn what_the_disk_lost_is_sent_again() {
+    let scratch = Scratch::new();
+    let store = scratch.store();
+    let parts = [pattern(1, 8), pattern(2, 8), pattern(3, 5)];
+    let known: Vec<KnownPart> = (1u32..).zip(&parts).map(|(number, part)| noted(number, part)).collect();
+    let damage: [(&[u32], fn(&Path)); 5] = [
+        (&[1, 3], |folder| File::options().write(true).open(folder.join("object")).unwrap().write_all_at(b"x", 9).unwrap()),
+        (&[1, 2], |folder| File::options().write(true).open(folder.join("object")).unwrap().set_len(20).unwrap()),
+        (&[], |folder| File::options().write(true).open(folder.join("object")).unwrap().set_len(0).unwrap()),
+        (&[], |folder| {
+            let about = std::fs::read_to_string(folder.join("about")).unwrap();
+            std::fs::write(folder.join("about"), about.trim_end()).unwrap();
+        }),
+        (&[], |folder| {
+            let about = std::fs::read_to_string(folder.join("about")).unwrap();
+            std::fs::write(folder.join("about"), about.replace("bytes 8", "bytes 18446744073709551615")).unwrap();
+        }),
+    ];
+    for (round, (held, damage)) in damage.into_iter().enumerate() {
+        let name = format!("a{round}");
+        let upload = store.begin_multipart(&name).unwrap();
+        let send = |upload: &dyn Multipart, number: u32| {
+            let part = &parts[number as usize - 1];
+            upload.part(number, std::slice::from_ref(part), &digest_of(part)).unwrap();
+        };
+        (1..=3).for_each(|number| send(upload.as_ref(), number));
+        let id = upload.upload_id();
+        upload.keep();
+        damage(&scratch.0.join(".tmp/uploads").join(&id));
+        let resumed = store.resume_multipart(&name, &id, &known).unwrap().unwrap();
+        assert_eq!(resumed.held, held, "round {round}");
+        // Last first: where the size is lost, too, it must be found again.
+        (1..=3).rev().filter(|number| !held.contains(number)).for_each(|number| send(resumed.multipart.as_ref(), number));
+        assert_eq!(resumed.multipart.complete(&parts.each_ref().map(|part| part_of(part))), Ok(PutOutcome::Created));
+        assert_eq!(store.get_range(&name, 0, 21).unwrap(), parts.concat());
+    }
+    for bad in ["", "else", "amber upload 1\nb\n1\n"] {
+        let upload = store.begin_multipart("a").unwrap();
+        let id = upload.upload_id();
+        upload.keep();
+        std::fs::write(scratch.0.join(".tmp/uploads").join(&id).join("about"), bad).unwrap();
+        assert!(store.resume_multipart("a", &id, &known).unwrap().is_none(), "{bad:?}");
+    }
 }
 
 #[test]

@@ -3,15 +3,17 @@
 //! Clones share their content, so a test can hold one clone and hand another to the code under test. Puts are create-only under one
 //! lock, digests are always compared, and parts must follow the rules of S3, so that code which passes here does not fail there.
 
+use super::multipart::{check_part_number, check_parts, is_held};
 use super::{
-    Capabilities, Digest, Listed, Multipart, PART_BYTES_MIN, Part, PutOutcome, Store, StoreError, body_bytes, check_digest, check_name,
-    check_part_number, check_parts, check_prefix,
+    Capabilities, Digest, KnownPart, Listed, Multipart, PART_BYTES_MIN, Part, PutOutcome, Resumed, Store, StoreError, Unfinished,
+    body_bytes, check_digest, check_name, check_prefix, hex,
 };
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 const DESCRIPTION: &str = "memory";
 
@@ -19,7 +21,21 @@ const DESCRIPTION: &str = "memory";
 #[derive(Clone)]
 pub struct MemoryStore {
     objects: Arc<Mutex<BTreeMap<String, Bytes>>>,
+    uploads: Arc<Mutex<Uploads>>,
     part_bytes_min: u64,
+}
+
+/// Uploads in parts, by their ids.
+#[derive(Default)]
+struct Uploads {
+    begun: u64,
+    held: BTreeMap<String, Upload>,
+}
+
+struct Upload {
+    name: String,
+    began_ns: u64,
+    parts: BTreeMap<u32, (Part, Bytes)>,
 }
 
 impl Default for MemoryStore {
@@ -36,7 +52,7 @@ impl MemoryStore {
 
     /// An empty store that takes parts (but the last) of `part_bytes_min` bytes or more, for tests with small parts.
     pub fn with_part_bytes_min(part_bytes_min: u64) -> Self {
-        MemoryStore { objects: Arc::default(), part_bytes_min }
+        MemoryStore { objects: Arc::default(), uploads: Arc::default(), part_bytes_min }
     }
 
     /// The names of all objects, in byte order.
@@ -82,6 +98,10 @@ impl MemoryStore {
         self.objects.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn uploads(&self) -> MutexGuard<'_, Uploads> {
+        self.uploads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn insert_new(&self, name: &str, content: Bytes) -> PutOutcome {
         let mut objects = self.lock();
         if objects.contains_key(name) {
@@ -123,7 +143,56 @@ impl Store for MemoryStore {
 
     fn begin_multipart(&self, name: &str) -> Result<Box<dyn Multipart>, StoreError> {
         check_name(name).map_err(|reason| refused("begin multipart", name, reason))?;
-        Ok(Box::new(MemoryMultipart { store: self.clone(), name: name.to_owned(), parts: Mutex::default() }))
+        let began_ns = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
+        let mut uploads = self.uploads();
+        uploads.begun += 1;
+        let upload_id = format!("upload-{}", uploads.begun);
+        uploads.held.insert(upload_id.clone(), Upload { name: name.to_owned(), began_ns, parts: BTreeMap::new() });
+        Ok(Box::new(MemoryMultipart { store: self.clone(), name: name.to_owned(), upload_id, sent: Mutex::default(), over: false }))
+    }
+
+    fn unfinished(&self, prefix: &str) -> Result<Vec<Unfinished>, StoreError> {
+        check_prefix(prefix).map_err(|reason| refused("list uploads", prefix, reason))?;
+        let uploads = self.uploads();
+        let below = uploads.held.iter().filter(|(_, upload)| upload.name.starts_with(prefix));
+        let mut found: Vec<Unfinished> = below
+            .map(|(upload_id, upload)| Unfinished {
+                name: upload.name.clone(),
+                upload_id: upload_id.clone(),
+                began_ns: Some(upload.began_ns),
+                size_bytes: Some(upload.parts.values().map(|(part, _)| part.size_bytes).sum()),
+            })
+            .collect();
+        found.sort_unstable();
+        Ok(found)
+    }
+
+    fn resume_multipart(&self, name: &str, upload_id: &str, known: &[KnownPart]) -> Result<Option<Resumed>, StoreError> {
+        check_name(name).map_err(|reason| refused("resume multipart", name, reason))?;
+        let uploads = self.uploads();
+        let Some(upload) = uploads.held.get(upload_id).filter(|upload| upload.name == name) else { return Ok(None) };
+        let mut sent = BTreeMap::new();
+        for known in known {
+            let Some((part, _)) = upload.parts.get(&known.number) else { continue };
+            if is_held(known, part.size_bytes, Some(&part.digest), Some(&hex(&part.digest))) {
+                sent.insert(known.number, part.clone());
+            }
+        }
+        let held = sent.keys().copied().collect();
+        let multipart = MemoryMultipart {
+            store: self.clone(),
+            name: name.to_owned(),
+            upload_id: upload_id.to_owned(),
+            sent: Mutex::new(sent),
+            over: false,
+        };
+        Ok(Some(Resumed { multipart: Box::new(multipart), held }))
+    }
+
+    fn abort_upload(&self, name: &str, upload_id: &str) -> Result<(), StoreError> {
+        check_name(name).map_err(|reason| refused("abort multipart", name, reason))?;
+        self.uploads().held.retain(|held, upload| held != upload_id || upload.name != name);
+        Ok(())
     }
 
     fn get_range(&self, name: &str, offset: u64, length: u64) -> Result<Bytes, StoreError> {
@@ -163,34 +232,70 @@ impl Store for MemoryStore {
 struct MemoryMultipart {
     store: MemoryStore,
     name: String,
-    parts: Mutex<BTreeMap<u32, (Part, Bytes)>>,
+    upload_id: String,
+    /// The parts that this writer sent or resumed.
+    sent: Mutex<BTreeMap<u32, Part>>,
+    /// Kept: nothing is to be aborted.
+    over: bool,
+}
+
+impl MemoryMultipart {
+    fn gone(&self, action: &'static str) -> StoreError {
+        refused(action, &self.name, "the upload is gone: it was completed or aborted".to_owned())
+    }
+
+    fn joined(&self, parts: &[Part]) -> Result<Bytes, StoreError> {
+        let sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
+        let no = |reason| refused("complete", &self.name, reason);
+        check_parts(sent.iter().map(|(number, part)| (*number, part)), parts).map_err(no)?;
+        let but_last = &parts[..parts.len() - 1];
+        if let Some(small) = but_last.iter().find(|part| part.size_bytes < self.store.part_bytes_min) {
+            return Err(no(format!("a part has {} bytes; all but the last have at least {}", small.size_bytes, self.store.part_bytes_min)));
+        }
+        let uploads = self.store.uploads();
+        let upload = uploads.held.get(&self.upload_id).ok_or_else(|| self.gone("complete"))?;
+        let pieces: Vec<Bytes> = sent.keys().filter_map(|number| upload.parts.get(number)).map(|(_, content)| content.clone()).collect();
+        Ok(Bytes::from(pieces.concat()))
+    }
 }
 
 impl Multipart for MemoryMultipart {
-    fn part(&self, number: u32, body: &[Bytes], digest: &Digest) -> Result<(), StoreError> {
+    fn upload_id(&self) -> String {
+        self.upload_id.clone()
+    }
+
+    fn part(&self, number: u32, body: &[Bytes], digest: &Digest) -> Result<String, StoreError> {
         check_part_number(number).map_err(|reason| refused("put part", &self.name, reason))?;
         check_digest(body, digest).map_err(|reason| corrupted("put part", &self.name, reason))?;
         let part = Part { size_bytes: body_bytes(body), digest: *digest };
         let content = Bytes::from(body.concat());
-        self.parts.lock().unwrap_or_else(PoisonError::into_inner).insert(number, (part, content));
-        Ok(())
+        let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut uploads = self.store.uploads();
+        let upload = uploads.held.get_mut(&self.upload_id).ok_or_else(|| self.gone("put part"))?;
+        upload.parts.insert(number, (part.clone(), content));
+        sent.insert(number, part);
+        Ok(hex(digest))
     }
 
     fn complete(self: Box<Self>, parts: &[Part]) -> Result<PutOutcome, StoreError> {
-        let held = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
-        check_parts(held.iter().map(|(number, (part, _))| (*number, part)), parts)
-            .map_err(|reason| refused("complete", &self.name, reason))?;
-        let but_last = &parts[..parts.len() - 1];
-        if let Some(small) = but_last.iter().find(|part| part.size_bytes < self.store.part_bytes_min) {
-            let reason = format!("a part has {} bytes; all but the last have at least {}", small.size_bytes, self.store.part_bytes_min);
-            return Err(refused("complete", &self.name, reason));
-        }
-        let pieces: Vec<Bytes> = held.values().map(|(_, content)| content.clone()).collect();
-        Ok(self.store.insert_new(&self.name, Bytes::from(pieces.concat())))
+        let joined = self.joined(parts)?;
+        Ok(self.store.insert_new(&self.name, joined))
     }
 
     fn abort(self: Box<Self>) -> Result<(), StoreError> {
         Ok(())
+    }
+
+    fn keep(mut self: Box<Self>) {
+        self.over = true;
+    }
+}
+
+impl Drop for MemoryMultipart {
+    fn drop(&mut self) {
+        if !self.over {
+            self.store.uploads().held.remove(&self.upload_id);
+        }
     }
 }
 

@@ -7,14 +7,19 @@
 //! The calls block; a caller that wants several requests in flight calls from several threads (every store is `Sync`).
 //!
 //! The flow: [`StoreUrl::parse`] reads what the user wrote, [`open`] makes the store; [`check_name`] guards every call. [`mod@folder`] keeps
-//! objects as files, [`s3`] on any server that speaks S3, [`memory`] is for tests. All three pass the same checks (`contract`).
+//! objects as files, [`s3`] on any server that speaks S3, [`memory`] is for tests. Large objects go in parts (`multipart`). All three pass
+//! the same checks (`contract`).
 
 #[cfg(any(test, feature = "samples"))]
 pub mod contract;
+#[cfg(any(test, feature = "samples"))]
+mod contract_resume;
 pub mod folder;
 mod folder_files;
 mod folder_multipart;
+mod folder_uploads;
 pub mod memory;
+mod multipart;
 mod name;
 pub mod s3;
 mod s3_client;
@@ -22,12 +27,14 @@ mod s3_error;
 mod s3_http;
 mod s3_list;
 mod s3_multipart;
+mod s3_uploads;
 mod url;
 
 use bytes::Bytes;
 use std::fmt;
 use std::sync::Arc;
 
+pub use multipart::{KnownPart, Multipart, Part, Resumed, Unfinished};
 pub use name::{NAME_BYTES_MAX, NAME_PART_BYTES_MAX, check_name};
 pub(crate) use name::{RESERVED_PART, check_part, check_prefix, check_reserved};
 pub use s3::{AccessKey, S3Options, ServerSideEncryption, TlsMinimum};
@@ -167,9 +174,41 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// Begins an object that is sent in parts. Nothing is visible under the name until [`Multipart::complete`].
     fn begin_multipart(&self, name: &str) -> Result<Box<dyn Multipart>, StoreError>;
 
+    /// The uploads in parts that were neither completed nor aborted, of objects whose names begin with `prefix`, in byte order of their
+    /// names. Those that somebody is at work on right now are among them.
+    ///
+    /// By default none: a store that keeps nothing of a writer that stopped.
+    fn unfinished(&self, prefix: &str) -> Result<Vec<Unfinished>, StoreError> {
+        let _ = prefix;
+        Ok(Vec::new())
+    }
+
+    /// Goes on with an upload that was kept, or whose writer was killed; `known` are the parts that the writer noted. `None` if the upload
+    /// is gone (completed, aborted, or cleaned away by the store): then the object is begun anew, if it is not there.
+    ///
+    /// A known part counts as held if the store lists it with the same size and the same SHA-256, or, where it tells no SHA-256, with the
+    /// same tag. Parts that nobody knows are never joined.
+    fn resume_multipart(&self, name: &str, upload_id: &str, known: &[KnownPart]) -> Result<Option<Resumed>, StoreError> {
+        let _ = (name, upload_id, known);
+        Ok(None)
+    }
+
+    /// Gives the parts of an upload back; one that is gone already is no error.
+    fn abort_upload(&self, name: &str, upload_id: &str) -> Result<(), StoreError> {
+        let _ = (name, upload_id);
+        Ok(())
+    }
+
     /// Reads exactly `length` bytes from `offset`; [`StoreError::Short`] if the object does not hold them. No bytes at the very end
     /// are there; none beyond the end are not.
     fn get_range(&self, name: &str, offset: u64, length: u64) -> Result<Bytes, StoreError>;
+
+    /// The same into a buffer of the caller's, which is filled: no memory is taken for it. What stands in the buffer after an error has no meaning.
+    fn get_range_into(&self, name: &str, offset: u64, buffer: &mut [u8]) -> Result<(), StoreError> {
+        let content = self.get_range(name, offset, buffer.len() as u64)?;
+        buffer.copy_from_slice(&content);
+        Ok(())
+    }
 
     /// The stored size of an object, or `None` if there is none of that name.
     fn size_bytes(&self, name: &str) -> Result<Option<u64>, StoreError>;
@@ -180,66 +219,6 @@ pub trait Store: Send + Sync + fmt::Debug {
 
     /// Removes an object; one that is not there is no error.
     fn delete(&self, name: &str) -> Result<(), StoreError>;
-}
-
-/// An object on its way in parts. Dropped without [`complete`](Multipart::complete), it is aborted as far as the store can be reached.
-pub trait Multipart: Send + Sync {
-    /// Sends one part. `number` counts from 1; parts may be sent in any order and from several threads; every part but the last has
-    /// the same size (at least 5 MiB for S3). A part that is sent again replaces the one before.
-    fn part(&self, number: u32, body: &[Bytes], digest: &Digest) -> Result<(), StoreError>;
-
-    /// Joins parts 1 to `parts` into the object, create-only. The store checks that it holds just these parts, with these sizes and digests.
-    fn complete(self: Box<Self>, parts: &[Part]) -> Result<PutOutcome, StoreError>;
-
-    /// Gives the parts back.
-    fn abort(self: Box<Self>) -> Result<(), StoreError>;
-}
-
-/// What the caller knows of a part that it sent.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Part {
-    /// Its size.
-    pub size_bytes: u64,
-    /// SHA-256 of its bytes.
-    pub digest: Digest,
-}
-
-/// What every store asks of a part's number before it takes the part: the error is only the reason.
-pub(crate) fn check_part_number(number: u32) -> Result<(), String> {
-    if !(1..=PARTS_MAX).contains(&number) {
-        return Err(format!("parts are numbered 1 to {PARTS_MAX}, not {number}"));
-    }
-    Ok(())
-}
-
-/// Compares the parts that a store holds (`number`, size and digest, by rising number) with those that the caller completes with.
-pub(crate) fn check_parts<'a>(held: impl ExactSizeIterator<Item = (u32, &'a Part)>, expected: &[Part]) -> Result<(), String> {
-    if expected.is_empty() {
-        return Err("an object in parts has at least one part".to_owned());
-    }
-    if held.len() != expected.len() {
-        return Err(format!("{} parts were sent, but {} are to be joined", held.len(), expected.len()));
-    }
-    let part_bytes = expected[0].size_bytes;
-    for ((number, part), (wanted_number, wanted)) in held.zip((1u32..).zip(expected)) {
-        let last = wanted_number as usize == expected.len();
-        if number != wanted_number {
-            return Err(format!("part {wanted_number} was not sent"));
-        }
-        if part.size_bytes != wanted.size_bytes {
-            return Err(format!("part {number} holds {} bytes, not {}", part.size_bytes, wanted.size_bytes));
-        }
-        if part.digest != wanted.digest {
-            return Err(format!("part {number} has another SHA-256 than the one to be joined"));
-        }
-        if part.size_bytes > part_bytes || (part.size_bytes != part_bytes && !last) {
-            return Err(format!(
-                "part {number} holds {} bytes and part 1 {part_bytes}: all parts but the last have one size",
-                part.size_bytes
-            ));
-        }
-    }
-    Ok(())
 }
 
 /// SHA-256 over pieces, compared with what the caller says; the error is only the reason.
@@ -264,6 +243,13 @@ pub(crate) fn body_bytes(body: &[Bytes]) -> u64 {
     body.iter().map(|piece| piece.len() as u64).sum()
 }
 
+/// Random bytes; all zero in the impossible case that the system gives none, which only makes tokens alike.
+pub(crate) fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    let _ = aws_lc_rs::rand::fill(&mut bytes);
+    bytes
+}
+
 /// Opens the store that `url` names. Nothing is written, and an S3 server is not asked yet; `s3` is only used for `s3://`.
 pub fn open(url: &StoreUrl, s3: &S3Options) -> Result<Arc<dyn Store>, StoreError> {
     match url {
@@ -275,26 +261,6 @@ pub fn open(url: &StoreUrl, s3: &S3Options) -> Result<Arc<dyn Store>, StoreError
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn parts_are_compared() {
-        let part = |size_bytes, fill| Part { size_bytes, digest: [fill; 32] };
-        let check = |held: &[(u32, Part)], expected: &[Part]| check_parts(held.iter().map(|(number, part)| (*number, part)), expected);
-        let good = [part(8, 1), part(8, 2), part(3, 3)];
-        let held: Vec<(u32, Part)> = (1u32..).zip(good.iter().cloned()).collect();
-        assert_eq!(check(&held, &good), Ok(()));
-        assert!(check(&[], &[]).is_err());
-        assert!(check(&held, &good[..2]).is_err());
-        assert!(check(&held[..2], &good).is_err());
-        assert!(check(&[held[0].clone(), held[2].clone()], &good[..2]).is_err());
-        assert!(check(&held, &[part(8, 1), part(8, 2), part(4, 3)]).is_err());
-        assert!(check(&held, &[part(8, 1), part(8, 2), part(3, 4)]).is_err());
-        let uneven = [part(8, 1), part(7, 2), part(8, 3)];
-        assert!(check(&(1u32..).zip(uneven.iter().cloned()).collect::<Vec<_>>(), &uneven).is_err());
-        let rising = [part(8, 1), part(9, 2)];
-        assert!(check(&(1u32..).zip(rising.iter().cloned()).collect::<Vec<_>>(), &rising).is_err());
-        assert!(check_part_number(0).is_err() && check_part_number(10_001).is_err() && check_part_number(10_000).is_ok());
-    }
 
     #[test]
     fn digests_and_hex() {

@@ -10,11 +10,14 @@
 //!
 //! The flow of a read: a ranged GET, whose length and `Content-Range` must be what was asked for; a body that stops is asked for again.
 
-use super::s3_client::{Call, Client, random};
+use super::s3_client::{Call, Client};
 use super::s3_error::{Failure, FailureKind, chain_text};
 use super::s3_http::request_body;
 use super::s3_multipart::S3Multipart;
-use super::{Capabilities, Digest, Listed, Multipart, PutOutcome, RESERVED_PART, Store, StoreError, body_bytes, check_digest, hex};
+use super::{
+    Capabilities, Digest, KnownPart, Listed, Multipart, PutOutcome, RESERVED_PART, Resumed, Store, StoreError, Unfinished, body_bytes,
+    check_digest, hex, random,
+};
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use aws_sdk_s3::operation::head_object::HeadObjectOutput;
 use aws_sdk_s3::primitives::ByteStream;
@@ -260,15 +263,16 @@ impl Shared {
         }
     }
 
-    async fn get_range(&self, name: &str, offset: u64, length: u64) -> Result<Bytes, StoreError> {
+    /// Gives each piece of a range to `take` with its place in it; after a failed attempt from 0 on again.
+    async fn get_range(&self, name: &str, offset: u64, length: u64, take: &mut dyn FnMut(usize, &[u8])) -> Result<(), StoreError> {
         let failed = |failure: Failure| self.error(failure, "get", name);
         let end = offset.saturating_add(length);
         // Nothing to read, or beyond every size: only the object's real size decides.
         if length > 0 && end <= i64::MAX as u64 {
             let mut attempt = 1;
             loop {
-                match self.read(name, offset, length).await {
-                    Ok(content) => return Ok(content),
+                match self.read(name, offset, length, take).await {
+                    Ok(()) => return Ok(()),
                     Err(failure) if failure.kind == FailureKind::BeyondEnd => break,
                     Err(failure) if failure.kind == FailureKind::Unavailable && attempt < self.client.options.attempts => {
                         self.client.pause(attempt).await;
@@ -282,13 +286,13 @@ impl Shared {
         match self.size(name).await.map_err(failed)? {
             None => Err(StoreError::NotFound { store, name: name.to_owned() }),
             Some(size_bytes) if end > size_bytes => Err(StoreError::Short { store, name: name.to_owned(), size_bytes, offset, end }),
-            Some(_) if length == 0 => Ok(Bytes::new()),
+            Some(_) if length == 0 => Ok(()),
             Some(_) => Err(failed(Failure::new(FailureKind::Refused, "the server gives other bytes than the range asked for"))),
         }
     }
 
     /// One GET; [`FailureKind::BeyondEnd`] if the object does not hold the range.
-    async fn read(&self, name: &str, offset: u64, length: u64) -> Result<Bytes, Failure> {
+    async fn read(&self, name: &str, offset: u64, length: u64, take: &mut dyn FnMut(usize, &[u8])) -> Result<(), Failure> {
         let request = self.client.s3.get_object().bucket(&self.client.bucket).key(self.client.key(name));
         let last = offset + length - 1;
         let mut output = request.range(format!("bytes={offset}-{last}")).send().await.map_err(|error| Failure::of(&error))?;
@@ -296,23 +300,24 @@ impl Shared {
         if !is_range(&output, offset, length) {
             return Err(Failure::new(FailureKind::BeyondEnd, "another range than asked for"));
         }
-        let mut content = BytesMut::with_capacity(length as usize);
+        let mut received = 0;
         let receive = async {
             while let Some(piece) = output.body.next().await {
                 let piece = piece.map_err(|error| Failure::new(FailureKind::Unavailable, chain_text(&error)))?;
-                if content.len() + piece.len() > length as usize {
+                if received + piece.len() > length as usize {
                     return Err(Failure::new(FailureKind::Unavailable, "the answer has more bytes than it says"));
                 }
-                content.extend_from_slice(&piece);
+                take(received, &piece);
+                received += piece.len();
             }
             Ok(())
         };
         let stopped = || Failure::new(FailureKind::Unavailable, "the answer did not arrive within the time-out");
         tokio::time::timeout(self.client.options.request_timeout, receive).await.map_err(|_| stopped())??;
-        if content.len() as u64 != length {
-            return Err(Failure::new(FailureKind::Unavailable, format!("the answer stopped after {} of {length} bytes", content.len())));
+        if received as u64 != length {
+            return Err(Failure::new(FailureKind::Unavailable, format!("the answer stopped after {received} of {length} bytes")));
         }
-        Ok(content.freeze())
+        Ok(())
     }
 }
 
@@ -371,9 +376,43 @@ impl Store for S3Store {
         Ok(Box::new(S3Multipart::begin(&self.shared, name, ABORT_DEADLINE)?))
     }
 
+    fn unfinished(&self, prefix: &str) -> Result<Vec<Unfinished>, StoreError> {
+        const ACTION: &str = "list uploads";
+        let shared = &self.shared;
+        super::check_prefix(prefix).map_err(|reason| shared.error(Failure::new(FailureKind::Refused, reason), ACTION, prefix))?;
+        shared
+            .client
+            .run(ACTION, prefix, async { shared.unfinished(prefix).await.map_err(|failure| shared.error(failure, ACTION, prefix)) })
+    }
+
+    fn resume_multipart(&self, name: &str, upload_id: &str, known: &[KnownPart]) -> Result<Option<Resumed>, StoreError> {
+        self.checked("resume multipart", name)?;
+        S3Multipart::resume(&self.shared, name, upload_id, known, ABORT_DEADLINE)
+    }
+
+    fn abort_upload(&self, name: &str, upload_id: &str) -> Result<(), StoreError> {
+        self.checked("abort multipart", name)?;
+        self.shared.give_back(self.shared.client.options.deadline, name, upload_id)
+    }
+
     fn get_range(&self, name: &str, offset: u64, length: u64) -> Result<Bytes, StoreError> {
         self.checked("get", name)?;
-        self.shared.client.run("get", name, self.shared.get_range(name, offset, length))
+        let mut content = BytesMut::new();
+        let mut take = |place: usize, piece: &[u8]| {
+            content.truncate(place);
+            // Only here, where the server has said that it holds as much.
+            content.reserve(length as usize - place);
+            content.extend_from_slice(piece);
+        };
+        self.shared.client.run("get", name, self.shared.get_range(name, offset, length, &mut take))?;
+        Ok(content.freeze())
+    }
+
+    fn get_range_into(&self, name: &str, offset: u64, buffer: &mut [u8]) -> Result<(), StoreError> {
+        self.checked("get", name)?;
+        let length = buffer.len() as u64;
+        let mut take = |place: usize, piece: &[u8]| buffer[place..place + piece.len()].copy_from_slice(piece);
+        self.shared.client.run("get", name, self.shared.get_range(name, offset, length, &mut take))
     }
 
     fn size_bytes(&self, name: &str) -> Result<Option<u64>, StoreError> {

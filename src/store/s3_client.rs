@@ -6,7 +6,7 @@
 //! is certain.
 
 use super::s3_http::{http_client, tls_config};
-use super::{Digest, StoreError, hex};
+use super::{Digest, StoreError, hex, random};
 use aws_config::profile::ProfileFileCredentialsProvider;
 use aws_config::provider_config::ProviderConfig;
 use aws_config::{BehaviorVersion, Region};
@@ -241,13 +241,6 @@ fn check_thread() -> Result<(), String> {
         Ok(_) => Err("a store was called from an async task, which it would block: report this".to_owned()),
         Err(_) => Ok(()),
     }
-}
-
-/// Random bytes; all zero in the impossible case that the system gives none, which only makes tokens alike.
-pub(super) fn random<const N: usize>() -> [u8; N] {
-    let mut bytes = [0; N];
-    let _ = aws_lc_rs::rand::fill(&mut bytes);
-    bytes
 }
 
 fn check_options(options: &S3Options) -> Result<(), String> {

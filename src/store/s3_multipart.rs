@@ -2,15 +2,20 @@
 //!
 //! Every part goes up with the caller's digest, as a whole object does; what the server answered (the ETag, and the checksum where it
 //! knows them) is kept with the part. Completing first compares all parts that were sent with those that the caller expects, then has
-//! the server join them, create-only, and finally asks for the size of what it joined. An upload that is not completed is aborted, so
-//! that its parts cost nothing; where that fails, a lifecycle rule of the bucket should (`AbortIncompleteMultipartUpload`).
+//! the server join them, create-only, and finally asks for the size of what it joined. An upload that is neither completed nor kept is
+//! aborted, so that its parts cost nothing; where that fails, a lifecycle rule of the bucket should (`AbortIncompleteMultipartUpload`).
+//!
+//! Resuming lists the parts that the server holds and takes over those that the caller noted. Which call of an earlier process began the
+//! upload is not known then, so an object that turns up under the name is told by its checksum over all parts instead of by the token.
 //! <https://docs.aws.amazon.com/AmazonS3/latest/userguide/mpuoverview.html>
 
+use super::multipart::{check_part_number, check_parts, is_held};
 use super::s3::{Shared, TOKEN_KEY, size_of, token};
 use super::s3_client::{Call, ServerSideEncryption};
 use super::s3_error::{Failure, FailureKind};
 use super::s3_http::request_body;
-use super::{Digest, Multipart, PARTS_MAX, Part, PutOutcome, StoreError, body_bytes, check_digest, check_part_number, check_parts, hex};
+use super::{Digest, KnownPart, Multipart, PARTS_MAX, Part, PutOutcome, Resumed, StoreError, body_bytes, check_digest, hex};
+use aws_sdk_s3::operation::head_object::HeadObjectOutput;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart, StorageClass};
 use aws_smithy_types::base64;
@@ -23,11 +28,12 @@ use std::time::Duration;
 pub(super) struct S3Multipart {
     shared: Arc<Shared>,
     name: String,
-    token: String,
+    /// What the object's metadata will carry, if this process began the upload.
+    token: Option<String>,
     upload_id: String,
     parts: Mutex<BTreeMap<u32, Sent>>,
     abort_deadline: Duration,
-    /// Joined or given back: nothing is left to abort.
+    /// Joined, given back or kept: nothing is left to abort.
     over: bool,
 }
 
@@ -67,11 +73,46 @@ impl S3Multipart {
             let missing = || shared.error(Failure::new(FailureKind::Refused, "the server gave the upload no id"), ACTION, name);
             output.upload_id.filter(|id| !id.is_empty()).ok_or_else(missing)
         })?;
-        let shared = Arc::clone(shared);
+        let (shared, token) = (Arc::clone(shared), Some(token));
         Ok(S3Multipart { shared, name: name.to_owned(), token, upload_id, parts: Mutex::default(), abort_deadline, over: false })
     }
 
-    async fn send(&self, number: u32, body: &[Bytes], digest: &Digest) -> Result<(), Failure> {
+    /// As [`Store::resume_multipart`](super::Store::resume_multipart).
+    pub(super) fn resume(
+        shared: &Arc<Shared>,
+        name: &str,
+        upload_id: &str,
+        known: &[KnownPart],
+        abort_deadline: Duration,
+    ) -> Result<Option<Resumed>, StoreError> {
+        const ACTION: &str = "resume multipart";
+        if upload_id.is_empty() {
+            return Ok(None);
+        }
+        let asked = shared.client.run(ACTION, name, async {
+            let asked = async { Ok((shared.parts_of(name, upload_id).await?, shared.server().await?)) };
+            asked.await.map_err(|failure| shared.error(failure, ACTION, name))
+        })?;
+        let (Some(listed), server) = asked else { return Ok(None) };
+        let mut parts = BTreeMap::new();
+        for known in known {
+            let Ok(at) = listed.binary_search_by_key(&known.number, |part| part.number) else { continue };
+            let found = &listed[at];
+            let digest = found.checksum.as_deref().map(|checksum| decoded(checksum).unwrap_or_default());
+            // A server that knows checksums wants them named when it joins, and compares them then, also if its listing does not tell them.
+            if !found.etag.is_empty() && is_held(known, found.size_bytes, digest.as_ref(), Some(tag_of(&found.etag))) {
+                let sent =
+                    Sent { part: known.part.clone(), etag: found.etag.clone(), has_checksum: digest.is_some() || server.digest_checked };
+                parts.insert(known.number, sent);
+            }
+        }
+        let held = parts.keys().copied().collect();
+        let (shared, name, upload_id) = (Arc::clone(shared), name.to_owned(), upload_id.to_owned());
+        let multipart = S3Multipart { shared, name, token: None, upload_id, parts: Mutex::new(parts), abort_deadline, over: false };
+        Ok(Some(Resumed { multipart: Box::new(multipart), held }))
+    }
+
+    async fn send(&self, number: u32, body: &[Bytes], digest: &Digest) -> Result<String, Failure> {
         check_part_number(number).map_err(|reason| Failure::new(FailureKind::Refused, reason))?;
         if !self.shared.server().await?.digest_checked {
             check_digest(body, digest).map_err(|reason| Failure::new(FailureKind::Corrupted, reason))?;
@@ -95,9 +136,10 @@ impl S3Multipart {
         let Some(etag) = output.e_tag.filter(|etag| !etag.is_empty()) else {
             return Err(Failure::new(FailureKind::Refused, format!("the server gave part {number} no ETag, so it cannot be joined")));
         };
+        let tag = tag_of(&etag).to_owned();
         let sent = Sent { part: Part { size_bytes, digest: *digest }, etag, has_checksum };
         self.parts.lock().unwrap_or_else(PoisonError::into_inner).insert(number, sent);
-        Ok(())
+        Ok(tag)
     }
 
     /// The parts for the server to join, once they are those that the caller expects.
@@ -136,8 +178,8 @@ impl S3Multipart {
                 let unsure =
                     matches!(failure.kind, FailureKind::Taken | FailureKind::NoUpload | FailureKind::Unavailable | FailureKind::Conflict);
                 let head = if unsure { self.shared.head(&self.name).await? } else { None };
-                let token = head.as_ref().and_then(|head| head.metadata()).and_then(|metadata| metadata.get(TOKEN_KEY));
-                match (&head, token == Some(&self.token), failure.kind) {
+                let ours = head.as_ref().is_some_and(|head| self.is_ours(head, parts));
+                match (&head, ours, failure.kind) {
                     (Some(_), true, _) => {}
                     (Some(_), false, FailureKind::Taken | FailureKind::Conflict) => return Ok(PutOutcome::AlreadyExists),
                     _ => return Err(failure),
@@ -154,21 +196,39 @@ impl S3Multipart {
         }
     }
 
-    fn give_back(&self, deadline: Duration) -> Result<(), StoreError> {
-        const ACTION: &str = "abort multipart";
-        let client = &self.shared.client;
-        client.run_within(deadline, ACTION, &self.name, async {
-            let request = client.s3.abort_multipart_upload().bucket(&client.bucket).key(client.key(&self.name));
-            match request.upload_id(&self.upload_id).send().await.map_err(|error| Failure::of(&error)) {
-                Ok(_) | Err(Failure { kind: FailureKind::NoUpload | FailureKind::NotFound, .. }) => Ok(()),
-                Err(failure) => Err(self.shared.error(failure, ACTION, &self.name)),
-            }
-        })
+    /// Whether an object is what this upload was joined into.
+    fn is_ours(&self, head: &HeadObjectOutput, parts: &[Part]) -> bool {
+        match &self.token {
+            Some(token) => head.metadata().and_then(|metadata| metadata.get(TOKEN_KEY)) == Some(token),
+            None => head.checksum_sha256() == Some(joined_checksum(parts).as_str()),
+        }
     }
 }
 
+/// The checksum of an object joined from parts, as S3 composes it: the SHA-256 of the parts' SHA-256s, and how many they are.
+/// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity-upload.html>
+fn joined_checksum(parts: &[Part]) -> String {
+    let mut context = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
+    parts.iter().for_each(|part| context.update(&part.digest));
+    format!("{}-{}", base64::encode(context.finish()), parts.len())
+}
+
+/// A SHA-256 out of its base64.
+fn decoded(checksum: &str) -> Option<Digest> {
+    base64::decode(checksum).ok()?.try_into().ok()
+}
+
+/// An ETag without its quotes, which some servers leave out in listings.
+fn tag_of(etag: &str) -> &str {
+    etag.trim_matches('"')
+}
+
 impl Multipart for S3Multipart {
-    fn part(&self, number: u32, body: &[Bytes], digest: &Digest) -> Result<(), StoreError> {
+    fn upload_id(&self) -> String {
+        self.upload_id.clone()
+    }
+
+    fn part(&self, number: u32, body: &[Bytes], digest: &Digest) -> Result<String, StoreError> {
         const ACTION: &str = "put part";
         self.shared.client.run(ACTION, &self.name, async {
             self.send(number, body, digest).await.map_err(|failure| self.shared.error(failure, ACTION, &self.name))
@@ -181,13 +241,17 @@ impl Multipart for S3Multipart {
             .shared
             .client
             .run(ACTION, &self.name, async { self.join(parts).await.map_err(|failure| self.shared.error(failure, ACTION, &self.name)) });
-        self.over = outcome == Ok(PutOutcome::Created);
+        self.over = matches!(outcome, Ok(PutOutcome::Created) | Err(StoreError::Unavailable { .. }));
         outcome
     }
 
     fn abort(mut self: Box<Self>) -> Result<(), StoreError> {
         self.over = true;
-        self.give_back(self.shared.client.options.deadline)
+        self.shared.give_back(self.shared.client.options.deadline, &self.name, &self.upload_id)
+    }
+
+    fn keep(mut self: Box<Self>) {
+        self.over = true;
     }
 }
 
@@ -195,7 +259,7 @@ impl Drop for S3Multipart {
     fn drop(&mut self) {
         if !self.over {
             // Nobody waits for the outcome; what stays is the lifecycle rule's.
-            let _ = self.give_back(self.abort_deadline);
+            let _ = self.shared.give_back(self.abort_deadline, &self.name, &self.upload_id);
         }
     }
 }

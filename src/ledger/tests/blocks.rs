@@ -11,7 +11,7 @@ use super::super::layout::BLOCK_BYTES;
 use super::super::manifest_log::{LiveTables, ManifestBlock, TableEvent};
 use super::super::record::{Account, TREE_ACCOUNTS, Transfer};
 use super::super::sample::{self, block, index_block, link, manifest_block, seal_header, table_info, value_block};
-use super::super::table::{IndexBlock, ValueBlock};
+use super::super::table::{IndexBlock, ValueBlock, record_bytes_of};
 use super::super::trailer::{CLIENT_SESSIONS_BYTES, ClientSessions};
 use super::{CLUSTER, field_of, header, property};
 
@@ -323,4 +323,18 @@ fn any_metadata_and_body_can_be_looked_at() {
         }
         Ok(())
     });
+}
+
+#[test]
+fn only_value_blocks_name_a_record_size() {
+    let values = value_block(CLUSTER, 5, 7, &[&[1; 32], &[2; 32]]);
+    assert_eq!(ValueBlock::from_block(checked(&values)).unwrap().value_size(), 32);
+    assert_eq!(record_bytes_of(&values.1), Some(32));
+    assert_eq!(record_bytes_of(&index_block(CLUSTER, 5, 7, &[values.0]).1), None);
+    assert_eq!(record_bytes_of(&manifest_block(CLUSTER, 5, None, &[table_info(values.0, 7, 0, 1)]).1), None);
+    // Bytes that were never checked give a hint or none.
+    assert_eq!(record_bytes_of(&values.1[..255]), None);
+    assert_eq!(record_bytes_of(&altered(&values, 114, 6)), None);
+    assert_eq!(record_bytes_of(&altered(&values, 136, 0)), None);
+    assert_eq!(record_bytes_of(&altered(&values, 138, 1)), None);
 }

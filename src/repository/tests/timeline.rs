@@ -59,12 +59,12 @@ fn a_record_that_is_not_what_its_name_says_is_damage() {
     for record in [branch(3, 1, None), branch(2, 2, None)] {
         let (_, repository) = repository();
         let json = serde_json::to_vec(&record).unwrap();
-        let object = sealed::seal(&repository, ObjectKind::Timeline, timeline_object(2), &[json], Vec::new()).unwrap();
+        let object = sealed::seal(&repository, ObjectKind::Timeline, timeline_object(2), &[json], None, Vec::new()).unwrap();
         object.put(&**repository.store()).unwrap();
         assert_eq!(repository.timelines().unwrap_err().kind, Kind::Damaged);
     }
     let (store, repository) = repository();
-    let object = sealed::seal(&repository, ObjectKind::Timeline, timeline_object(2), &[b"{}"], Vec::new()).unwrap();
+    let object = sealed::seal(&repository, ObjectKind::Timeline, timeline_object(2), &[b"{}"], None, Vec::new()).unwrap();
     object.put(&store).unwrap();
     assert!(repository.timelines().unwrap_err().message.contains("not the record"));
     store.replace(&timeline_object(2), vec![0; 100_000]);

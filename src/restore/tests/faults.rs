@@ -36,7 +36,10 @@ fn whichever_request_fails_nothing_stands_under_the_name() {
                     assert!(error.kind == Kind::TryAgain || (!held && error.kind == Kind::Input), "call {call} of {calls}: {error}")
                 }
             }
-            assert_eq!(fixture.files(), [""; 0], "call {call} of {calls}");
+            // Where the store may come back what was fetched is left for the next attempt, and nothing else.
+            let partial = |name: &String| name.starts_with(".image.") && name.ends_with(".amber-partial");
+            assert!(fixture.files().iter().all(partial) && fixture.files().len() <= 1, "call {call} of {calls}: {:?}", fixture.files());
+            fixture.files().iter().for_each(|name| std::fs::remove_file(fixture.path(name)).unwrap());
         }
         assert!(survived <= 6, "{survived} of {calls}: only receipt and cluster can be done without");
     }
@@ -90,6 +93,8 @@ fn a_full_disk_is_an_input_error_and_leaves_nothing() {
         overwrite: false,
         binaries: Vec::new(),
         timeline: None,
+        base: None,
+        fresh: false,
     };
     let error = restore(&fixture.repository, &request(&["a", "b", "c"]), &Silent).unwrap_err();
     assert!(error.kind == Kind::Input && error.message.contains("are free: make room"), "{error}");

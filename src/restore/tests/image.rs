@@ -121,7 +121,8 @@ fn one_backup_becomes_every_replica_or_a_cluster_of_one() {
     // Captured from the second replica: whose file it was must not matter.
     let fixture = Fixture::of(&as_replica(&sample, 1).unwrap());
     let outputs: Vec<_> = (0..3).map(|index| (fixture.path(&format!("{index}")), Role::Replica { index })).collect();
-    let mut request = Request { point: Point::Newest, outputs, overwrite: false, binaries: Vec::new(), timeline: None };
+    let mut request =
+        Request { point: Point::Newest, outputs, overwrite: false, binaries: Vec::new(), timeline: None, base: None, fresh: false };
     request.outputs.extend([(fixture.path("same"), Role::Same), (fixture.path("solo"), Role::Solo)]);
     restore(&fixture.repository, &request, &Silent).unwrap();
     assert_eq!(fixture.files(), ["0", "1", "2", "same", "solo"]);

@@ -1,5 +1,6 @@
 //! Restores of real backups: the very image, the right op, and nothing under the target's name when it fails.
 
+mod bulk;
 mod faults;
 mod forward;
 mod history;
@@ -61,7 +62,15 @@ impl Fixture {
     }
 
     fn request(&self, point: Point, role: Role) -> Request {
-        Request { point, outputs: vec![(self.path("image"), role)], overwrite: true, binaries: Vec::new(), timeline: None }
+        Request {
+            point,
+            outputs: vec![(self.path("image"), role)],
+            overwrite: true,
+            binaries: Vec::new(),
+            timeline: None,
+            base: None,
+            fresh: false,
+        }
     }
 
     fn restore(&self, point: Point) -> Result<Restored> {

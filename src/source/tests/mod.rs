@@ -7,6 +7,7 @@ mod replaced;
 mod tail;
 mod walk;
 mod witness;
+mod writer;
 
 use crate::ledger::layout::{GRID_OFFSET, reply_offset};
 use crate::ledger::sample::SampleFile;

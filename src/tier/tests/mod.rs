@@ -63,8 +63,15 @@ impl Fixture {
     fn assert_newest_is(&self, backup: &Backup, expected: &SampleFile) {
         let op = Point::Op(backup.summary.recovered_to_op);
         let image = self.folder.path().join("image");
-        let request =
-            Request { point: op, outputs: vec![(image.clone(), Role::Same)], overwrite: true, binaries: Vec::new(), timeline: None };
+        let request = Request {
+            point: op,
+            outputs: vec![(image.clone(), Role::Same)],
+            overwrite: true,
+            binaries: Vec::new(),
+            timeline: None,
+            base: None,
+            fresh: false,
+        };
         assert_eq!(restore(&self.repository, &request, &Silent).unwrap().name, backup.name);
         assert_eq!(first_difference(&image, expected).unwrap(), None);
     }
@@ -77,6 +84,8 @@ impl Fixture {
             overwrite: true,
             binaries: Vec::new(),
             timeline: None,
+            base: None,
+            fresh: false,
         };
         restore(&self.repository, &request, &Silent).unwrap();
         assert_eq!(first_difference(&image, expected).unwrap(), None);

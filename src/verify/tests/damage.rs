@@ -29,6 +29,8 @@ impl Fixture {
             overwrite: true,
             binaries: Vec::new(),
             timeline: None,
+            base: None,
+            fresh: false,
         };
         self.open().and_then(|repository| restore(&repository, &request, &Silent))
     }

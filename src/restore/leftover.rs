@@ -1,0 +1,100 @@
+//! Temporary files of restores that are no longer.
+//!
+//! A restore locks its temporary file as long as it lives, and while the file is lent to a server another one beside it ([`lent_path`]). So a file whose
+//! locks are free was left behind by a run that was killed; [`leftovers`] finds those for one target, locked against everybody else, to be removed or
+//! taken over.
+
+use rustix::fs::FlockOperation;
+use std::fs::File;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// The end of every temporary file's name.
+pub(super) const SUFFIX: &str = ".amber-partial";
+/// What follows it in the name of the file that is locked while the temporary file is lent.
+const LENT_SUFFIX: &str = ".lent";
+
+/// The file that is locked while a temporary file is lent.
+pub(super) fn lent_path(temporary: &Path) -> PathBuf {
+    let mut path = temporary.as_os_str().to_owned();
+    path.push(LENT_SUFFIX);
+    path.into()
+}
+
+/// What a killed run left; locked until this is dropped.
+#[derive(Debug)]
+pub(super) struct Leftover {
+    path: PathBuf,
+    file: File,
+}
+
+impl Leftover {
+    /// What it takes on the disk, in bytes.
+    pub(super) fn allocated_bytes(&self) -> u64 {
+        self.file.metadata().map_or(0, |metadata| metadata.blocks() * 512)
+    }
+
+    /// Removes it. Should that fail, the next restore to this name tries again.
+    pub(super) fn remove(&self) {
+        let _ = std::fs::remove_file(lent_path(&self.path));
+        let _ = std::fs::remove_file(&self.path);
+    }
+
+    /// Its path, and the file, which stays locked.
+    pub(super) fn adopt(self) -> (PathBuf, File) {
+        let _ = std::fs::remove_file(lent_path(&self.path));
+        (self.path, self.file)
+    }
+}
+
+/// The files that runs for `target` left which are no longer. Marks that belong to no file are removed.
+pub(super) fn leftovers(folder: &Path, target: &Path) -> Vec<Leftover> {
+    let prefix = format!(".{}.", target.file_name().unwrap_or_default().to_string_lossy());
+    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+    let mut found = Vec::new();
+    for entry in entries.flatten() {
+        let candidate = entry.file_name();
+        let candidate = candidate.to_string_lossy();
+        let middle = |suffix: &str| candidate.strip_prefix(&prefix)?.strip_suffix(suffix);
+        let is_ours = |process: &str| process.bytes().all(|byte| byte.is_ascii_digit());
+        let path = entry.path();
+        if middle(SUFFIX).is_some_and(is_ours) {
+            found.extend(left_behind(path));
+        } else if middle(&format!("{SUFFIX}{LENT_SUFFIX}")).is_some_and(is_ours) && !path.with_extension("").exists() {
+            let _ = std::fs::remove_file(&path);
+        }
+    }
+    found
+}
+
+/// The file at this path, if nobody holds its lock, nor that of the file that says that it is lent.
+fn left_behind(path: PathBuf) -> Option<Leftover> {
+    // Looked at first, so that the lock of a lent file is not taken from under a server that starts.
+    if matches!(lock_of(&lent_path(&path)), Lock::Another) {
+        return None;
+    }
+    // In this order: its owner unlocks the one only when he has locked the other.
+    let (locked, lent) = (lock_of(&path), lock_of(&lent_path(&path)));
+    let (Lock::Ours(file), Lock::Ours(_) | Lock::None) = (locked, lent) else { return None };
+    // Whoever had it a moment ago may have given it another name: then it is not left behind but finished.
+    let same = |named: std::fs::Metadata| file.metadata().is_ok_and(|held| (held.dev(), held.ino()) == (named.dev(), named.ino()));
+    std::fs::symlink_metadata(&path).is_ok_and(same).then_some(Leftover { path, file })
+}
+
+/// Who holds the lock of a file.
+enum Lock {
+    /// It could be taken, and is held until this is dropped.
+    Ours(File),
+    Another,
+    /// There is no such file.
+    None,
+}
+
+fn lock_of(path: &Path) -> Lock {
+    let opened = std::fs::OpenOptions::new().read(true).write(true).open(path);
+    let Ok(file) = opened else { return if path.exists() { Lock::Another } else { Lock::None } };
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Lock::Ours(file),
+        Err(_) => Lock::Another,
+    }
+}
