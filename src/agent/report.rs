@@ -103,3 +103,33 @@ fn state(status: &AgentStatus) -> AgentState {
         (_, None) => AgentState::Starting,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pipeline::governor::Limits;
+
+    #[test]
+    fn the_status_tells_how_the_limits_are_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let governor = Arc::new(Governor::new(Limits { cpu_budget_percent: Some(7), ..Limits::default() }, 0));
+        let board = Arc::new(Board::default());
+        let mut reporter =
+            Reporter::new(&board, folder.path().to_owned(), Notifier::from_environment(), Duration::from_secs(900), &governor);
+        let (began, before) = (Instant::now(), cpu_seconds());
+        while cpu_seconds() < before + 0.05 {
+            std::hint::black_box(began.elapsed());
+        }
+        reporter.turn();
+        let status = AgentStatus::read(folder.path()).unwrap();
+        assert!(status.cpu_share_10s_percent > 0.0 && status.cpu_share_10s_percent <= 100.0, "{status:?}");
+        assert_eq!((status.cpu_budget_percent, status.outlook.as_str(), status.alerts.len()), (7, "", 0));
+        // What was found not to fit is an alert too, and stands for a while.
+        reporter.outlook = Some((Instant::now(), "write cpu_budget_percent = 9".to_owned()));
+        reporter.turn();
+        assert_eq!(AgentStatus::read(folder.path()).unwrap().outlook, "write cpu_budget_percent = 9");
+        reporter.outlook = Some((Instant::now().checked_sub(OUTLOOK_STANDS).unwrap(), String::new()));
+        reporter.turn();
+        assert_eq!(AgentStatus::read(folder.path()).unwrap().outlook, "");
+    }
+}

@@ -39,3 +39,34 @@ impl LimitArguments {
         Arc::new(Governor::new(limits, 0))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Debug, Parser)]
+    struct Command {
+        #[command(flatten)]
+        limits: LimitArguments,
+        #[command(flatten)]
+        upload: UploadLimit,
+    }
+
+    #[test]
+    fn limits_are_taken_as_they_are_and_nonsense_is_refused() {
+        let parse = |arguments: &[&str]| Command::try_parse_from([&["amber"], arguments].concat());
+        let percent = |arguments: &[&str]| {
+            let command = parse(arguments).unwrap();
+            command.limits.governor(Some(&command.upload)).outlook().cpu_budget_percent
+        };
+        assert_eq!((percent(&[]), percent(&["--cpu-budget-percent", "7"])), (None, Some(7)));
+        let command = parse(&["--upload-bytes-per-s", "1048576", "--read-bytes-per-s=2097152"]).unwrap();
+        assert_eq!((command.upload.upload_bytes_per_s, command.limits.read_bytes_per_s), (Some(1 << 20), Some(2 << 20)));
+        for wrong in
+            [["--cpu-budget-percent", "0"], ["--cpu-budget-percent", "101"], ["--upload-bytes-per-s", "1000"], ["--read-bytes-per-s", "-1"]]
+        {
+            assert!(parse(&wrong).is_err(), "{wrong:?}");
+        }
+    }
+}
