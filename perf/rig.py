@@ -174,7 +174,7 @@ class Rig:
         return self.spawn(command, "load.log")
 
     def benchmark(self, transfers, batch, clients, delay_us=0):
-        """Runs the benchmark to its end: transfers a second, as it says."""
+        """Runs the benchmark to its end: transfers a second, as it says; the latencies of its batches stay in `latencies`."""
         process = self.load(transfers, batch, clients, delay_us)
         code = process.wait()
         self.processes.remove(process)
@@ -182,6 +182,8 @@ class Rig:
         found = re.search(r"load accepted = (\d+) tx/s", said)
         if code or not found:
             raise SystemExit(f"the benchmark ended with {code}: {said}")
+        # Whole milliseconds, as it prints them.
+        self.latencies = {int(share): int(ms) for share, ms in re.findall(r"batch latency p(\d+) = (\d+) ms", said)}
         return int(found.group(1))
 
     def amber(self, *arguments, check=True):
@@ -224,6 +226,43 @@ class Rig:
     def wait_durable(self, op, process):
         """Waits until everything up to an op is durable."""
         return wait_until(f"op {op} to be durable", lambda: (s := self.status(process)) and s["durable_op"] >= op and s)
+
+
+class CpuSeries:
+    """What a process used, second by second, as shares of the machine."""
+
+    WINDOW_S = 10
+
+    def __init__(self, pid):
+        self.pid, self.stop, self.seen = pid, threading.Event(), []
+        self.look()
+        self.thread = threading.Thread(target=self.run, daemon=True)
+        self.thread.start()
+
+    def run(self):
+        while not self.stop.wait(1):
+            self.look()
+
+    def look(self):
+        try:
+            self.seen.append((time.monotonic(), cpu_seconds(self.pid)))
+        except OSError:
+            self.stop.set()
+
+    def end(self):
+        """The fullest ten seconds, and every second. The time before the first look counts as nothing used."""
+        self.stop.set()
+        self.thread.join()
+        shares = [(spent - before) / (at - then) / CORES for (then, before), (at, spent) in zip(self.seen, self.seen[1:])]
+        windows = [(spent - self.spent_at(at - self.WINDOW_S)) / self.WINDOW_S / CORES for at, spent in self.seen]
+        return max(windows), shares
+
+    def spent_at(self, time_s):
+        """What it had used at a time between two looks, as if it had used it evenly."""
+        for (then, before), (at, spent) in zip(self.seen, self.seen[1:]):
+            if then <= time_s < at:
+                return before + (spent - before) * (time_s - then) / (at - then)
+        return 0
 
 
 class Neighbours:

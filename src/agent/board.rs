@@ -25,6 +25,8 @@ pub enum Topic {
     Lease,
     /// The recovery point is older than it may be.
     Lag,
+    /// The limits leave too little for the log, or for a checkpoint in time.
+    Limits,
     /// Where this agent and the repository join.
     Join,
 }

@@ -11,6 +11,7 @@ use super::status::CheckpointStatus;
 use crate::config::plan::CheckpointPlan;
 use crate::error::Result;
 use crate::observe::log::LoggedProgress;
+use crate::pipeline::governor::Governor;
 use crate::progress::Progress;
 use crate::repository::Repository;
 use crate::repository::gap::Gap;
@@ -25,6 +26,7 @@ use crate::units::now_ns;
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// How often it looks whether there is something to do.
@@ -80,6 +82,7 @@ impl Bulk {
 
     /// Works until it is asked to stop.
     pub fn run(&mut self, stop: &Stop) {
+        self.repository.governor().meter();
         while !stop.wait(TURN) {
             self.turn(stop);
         }
@@ -129,7 +132,14 @@ impl Bulk {
 
     fn checkpoint(&mut self, reason: &str, stop: &Stop) {
         tracing::info!("checkpoint: {reason}");
-        let progress = UntilStopped { logged: LoggedProgress::default(), stop };
+        let governor = Arc::clone(self.repository.governor());
+        let progress = UntilStopped {
+            logged: LoggedProgress::default(),
+            stop,
+            governor,
+            due: Instant::now() + self.plan.interval,
+            total: AtomicU64::new(0),
+        };
         let wanted = self.board.take_wanted();
         match tigerbeetle::backup_on(&self.repository, &self.data_file, ReadOptions::default(), &self.lineage, &progress) {
             Ok(backup) => self.checkpoint_taken(&backup),
@@ -189,22 +199,37 @@ impl Bulk {
     }
 }
 
-/// Tells the log how a checkpoint goes, and the checkpoint that its session is over.
+/// Tells the log and the governor how a checkpoint goes, and the checkpoint that its session is over.
 struct UntilStopped<'a> {
     logged: LoggedProgress,
     stop: &'a Stop,
+    governor: Arc<Governor>,
+    /// When the next checkpoint is due.
+    due: Instant,
+    /// Bytes in all; 0 while that is not known.
+    total: AtomicU64,
+}
+
+impl Drop for UntilStopped<'_> {
+    fn drop(&mut self) {
+        self.governor.no_goal();
+    }
 }
 
 impl Progress for UntilStopped<'_> {
     fn begin(&self, step: &str, total_bytes: Option<u64>) {
+        self.total.store(total_bytes.unwrap_or(0), Ordering::Relaxed);
         self.logged.begin(step, total_bytes);
     }
 
     fn total(&self, total_bytes: u64) {
+        self.total.store(total_bytes, Ordering::Relaxed);
         self.logged.total(total_bytes);
     }
 
     fn position(&self, position_bytes: u64) {
+        let total = Some(self.total.load(Ordering::Relaxed)).filter(|total| *total > 0);
+        self.governor.goal(position_bytes, total, self.due.saturating_duration_since(Instant::now()));
         self.logged.position(position_bytes);
     }
 

@@ -8,6 +8,7 @@ use super::board::Board;
 use super::shipper::{Offer, Shipper};
 use crate::error::{Error, Result};
 use crate::ledger::wal::Prepare;
+use crate::pipeline::governor::Priority;
 use crate::repository::Repository;
 use crate::repository::log::PrepareId;
 use crate::repository::name::RunId;
@@ -135,6 +136,7 @@ impl Collector {
     pub fn flush(&mut self) -> Result<()> {
         let oldest = self.oldest.take().unwrap_or_else(Instant::now);
         let builder = std::mem::take(&mut self.builder);
+        self.repository.governor().admit(Priority::Log, builder.plain_bytes() as u64);
         let Some(segment) = builder.seal(&self.repository, self.timeline, self.run)? else { return Ok(()) };
         let (first_op, end) = (segment.name.first_op, (segment.last.op, segment.last.checksum));
         // Said before it is offered: it may be durable before the offer returns.
@@ -150,6 +152,11 @@ impl Collector {
             }
             Offer::Stopped => Err(Error::try_again("the shipper is ending")),
         }
+    }
+
+    /// So many bytes of the log were read: they count, whatever the limits.
+    pub fn count_read(&self, bytes: u64) {
+        self.repository.governor().admit_read(Priority::Log, bytes);
     }
 
     /// The first op that found no room, if there was one.

@@ -151,7 +151,7 @@ impl Follower {
 
     /// One poll and what follows from it, and with `looks` a look at the last prepares; how long to pause then, or why it is over.
     fn turn(&mut self, source: &mut dyn LogSource, pace: &mut Pace, looks: bool) -> Result<std::result::Result<Duration, Ended>> {
-        let (collector, mut other) = (&mut self.collector, false);
+        let (collector, mut other, read_before) = (&mut self.collector, false, source.bytes_read());
         let polled = source.poll(&mut |prepare| {
             if collector.take(prepare)?.is_err() {
                 other = true;
@@ -170,6 +170,7 @@ impl Follower {
         }
         let any = matches!(polled, Polled::Prepares(1..));
         if any {
+            self.collector.count_read(source.bytes_read().saturating_sub(read_before));
             self.board.read(self.collector.last(), source.commit_known_op(), source.bytes_read(), self.collector.oldest());
         } else {
             self.board.turned();

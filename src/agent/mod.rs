@@ -66,7 +66,7 @@ pub fn run(plan: Plan) -> Result<()> {
         (status.host, status.began_ns, status.store_reachable) = (Some(host), now_ns(), true);
     });
     notifier.ready(&format!("following replica {} of cluster {}", checked.replica, checked.cluster));
-    let mut reporter = Reporter::new(&board, plan.state_directory.clone(), notifier, plan.log.lag_alarm);
+    let mut reporter = Reporter::new(&board, plan.state_directory.clone(), notifier, plan.log.lag_alarm, checked.repository.governor());
     let report_stop = Stop::default();
     let reporting = report_stop.clone();
     let spawned = std::thread::Builder::new().name("amber-report".to_owned()).spawn(move || reporter.run(&reporting));

@@ -5,15 +5,19 @@ use super::notify::Notifier;
 use super::signals::Stop;
 use super::status::{AgentState, AgentStatus};
 use crate::observe::usage::{CpuShare, cpu_seconds, memory_bytes};
+use crate::pipeline::governor::Governor;
 use crate::units::now_ns;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How often the status is written.
 const INTERVAL: Duration = Duration::from_secs(1);
 /// A follower that has not turned for so long hangs: systemd is not told that the agent lives, and starts it again.
 const HANGS_AFTER: Duration = Duration::from_secs(20);
+
+/// An outlook stands for so long at least, so that estimates near their thresholds do not come and go.
+const OUTLOOK_STANDS: Duration = Duration::from_secs(60);
 
 /// Writes the status.
 pub struct Reporter {
@@ -21,6 +25,8 @@ pub struct Reporter {
     directory: PathBuf,
     notifier: Notifier,
     lag_alarm: Duration,
+    governor: Arc<Governor>,
+    outlook: Option<(Instant, String)>,
     share: CpuShare,
     failed: bool,
     said: String,
@@ -28,9 +34,24 @@ pub struct Reporter {
 
 impl Reporter {
     /// A reporter for the whole life of the agent.
-    pub fn new(board: &Arc<Board>, directory: PathBuf, notifier: Notifier, lag_alarm: Duration) -> Reporter {
-        let share = CpuShare::default();
-        Reporter { board: Arc::clone(board), directory, notifier, lag_alarm, share, failed: false, said: String::new() }
+    pub fn new(board: &Arc<Board>, directory: PathBuf, notifier: Notifier, lag_alarm: Duration, governor: &Arc<Governor>) -> Reporter {
+        let (board, governor, share) = (Arc::clone(board), Arc::clone(governor), CpuShare::default());
+        Reporter { board, directory, notifier, lag_alarm, governor, outlook: None, share, failed: false, said: String::new() }
+    }
+
+    /// What the limits come to, on the board and in the status.
+    fn look_ahead(&mut self) -> impl FnOnce(&mut AgentStatus) + use<> {
+        let outlook = self.governor.outlook();
+        if self.outlook.as_ref().is_none_or(|(said, _)| said.elapsed() >= OUTLOOK_STANDS) {
+            self.outlook = outlook.advice().map(|advice| (Instant::now(), advice));
+            self.board.alert(Topic::Limits, self.outlook.as_ref().map(|(_, advice)| advice.clone()));
+        }
+        let advice = self.outlook.as_ref().map(|(_, advice)| advice.clone()).unwrap_or_default();
+        move |status| {
+            (status.cpu_share_10s_percent, status.cpu_log_percent) = (outlook.cpu_percent, outlook.log_cpu_percent);
+            (status.cpu_budget_percent, status.bulk_waited_seconds) = (outlook.cpu_budget_percent.unwrap_or(0), outlook.bulk_waited_s);
+            status.outlook = advice;
+        }
     }
 
     /// Reports until it is asked to stop, and once more then.
@@ -47,7 +68,9 @@ impl Reporter {
         let late = (lag > self.lag_alarm)
             .then(|| format!("the oldest op that is not durable has waited for {} s: the recovery point is at risk", lag.as_secs()));
         self.board.alert(Topic::Lag, late);
+        let look_ahead = self.look_ahead();
         let mut status = self.board.status();
+        look_ahead(&mut status);
         (status.written_ns, status.cpu_percent) = (now_ns(), self.share.percent());
         (status.cpu_seconds, status.memory_bytes) = (cpu_seconds(), memory_bytes());
         status.state = state(&status);
@@ -78,5 +101,35 @@ fn state(status: &AgentStatus) -> AgentState {
         (_, Some(lease)) if lease.is_ours => AgentState::Degraded,
         (_, Some(_)) => AgentState::StandingBy,
         (_, None) => AgentState::Starting,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pipeline::governor::Limits;
+
+    #[test]
+    fn the_status_tells_how_the_limits_are_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let governor = Arc::new(Governor::new(Limits { cpu_budget_percent: Some(7), ..Limits::default() }, 0));
+        let board = Arc::new(Board::default());
+        let mut reporter =
+            Reporter::new(&board, folder.path().to_owned(), Notifier::from_environment(), Duration::from_secs(900), &governor);
+        let (began, before) = (Instant::now(), cpu_seconds());
+        while cpu_seconds() < before + 0.05 {
+            std::hint::black_box(began.elapsed());
+        }
+        reporter.turn();
+        let status = AgentStatus::read(folder.path()).unwrap();
+        assert!(status.cpu_share_10s_percent > 0.0 && status.cpu_share_10s_percent <= 100.0, "{status:?}");
+        assert_eq!((status.cpu_budget_percent, status.outlook.as_str(), status.alerts.len()), (7, "", 0));
+        // What was found not to fit is an alert too, and stands for a while.
+        reporter.outlook = Some((Instant::now(), "write cpu_budget_percent = 9".to_owned()));
+        reporter.turn();
+        assert_eq!(AgentStatus::read(folder.path()).unwrap().outlook, "write cpu_budget_percent = 9");
+        reporter.outlook = Some((Instant::now().checked_sub(OUTLOOK_STANDS).unwrap(), String::new()));
+        reporter.turn();
+        assert_eq!(AgentStatus::read(folder.path()).unwrap().outlook, "");
     }
 }

@@ -94,6 +94,7 @@ impl Agent {
         let ready = Arc::new(AtomicBool::new(false));
         let session_stop = Stop::default();
         let keeper = self.start_keeper(&shipper, start.lineage.timeline(), &ready, &session_stop)?;
+        self.checked.repository.governor().resume();
         self.start_bulk(&start, &session_stop)?;
         let followed = self.follow((&start, file), &shipper, ready, stop);
         self.board.rests();
@@ -111,6 +112,7 @@ impl Agent {
         }
         // A checkpoint that runs is given up: it promises nothing any more.
         session_stop.ask();
+        self.checked.repository.governor().release();
         let began = Instant::now();
         // The next session takes the lease itself, so that of this one must be over; the end of the process ends it, too.
         while !(keeper.is_finished() || ends && began.elapsed() >= RELEASE_GRACE) {

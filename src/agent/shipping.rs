@@ -12,6 +12,7 @@ use super::backlog::{Backlog, Durable, Ticket, Upload};
 use super::shipper::{Event, Hooks, ShipOptions};
 use super::spool::Spool;
 use crate::error::{Error, Kind};
+use crate::pipeline::governor::Priority;
 use crate::repository::Repository;
 use crate::repository::name::SegmentName;
 use crate::repository::sealed::SealedObject;
@@ -268,6 +269,7 @@ impl Shared {
         if !(self.hooks.may_ship)() {
             return Err(NotPut::Fenced);
         }
+        self.repository.governor().admit_upload(Priority::Log, object.stored_bytes);
         object.put(&**self.repository.store()).map_err(NotPut::Store)?;
         Ok(object.digest)
     }

@@ -147,6 +147,16 @@ pub struct AgentStatus {
     /// CPU time of the agent since the status before this one, in percent of what all cores that it may use had together
     /// ([`crate::observe::usage::CpuShare`]): 100 is every core kept busy, and on four cores 0.5 % of one core is 0.125.
     pub cpu_percent: f64,
+    /// The same over the last ten seconds: what the budget is held against.
+    pub cpu_share_10s_percent: f64,
+    /// Of the last minute, what the log and everything else but bulk work took, in percent of the machine.
+    pub cpu_log_percent: f64,
+    /// `cpu_budget_percent` of the configuration; 0 where there is none.
+    pub cpu_budget_percent: u32,
+    /// How long bulk work (checkpoints, merging) has waited for the limits since the agent began; threads that wait at once count each.
+    pub bulk_waited_seconds: f64,
+    /// What will not fit into the limits, and which number to write instead; empty where all fits.
+    pub outlook: String,
     /// CPU time of the agent since it began.
     pub cpu_seconds: f64,
     /// Memory that the agent has resident.

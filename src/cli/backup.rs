@@ -2,6 +2,7 @@
 
 use super::Manner;
 use super::backup_file::FileArguments;
+use super::limits::{LimitArguments, UploadLimit};
 use super::output::{Report, facts};
 use super::repository::RepositoryArguments;
 use crate::error::{Error, Result};
@@ -58,6 +59,10 @@ pub struct TigerbeetleArguments {
     /// Read with pread instead of io_uring.
     #[arg(long)]
     no_io_uring: bool,
+    #[command(flatten)]
+    limits: LimitArguments,
+    #[command(flatten)]
+    upload: UploadLimit,
 }
 
 /// Makes the backup.
@@ -71,7 +76,8 @@ pub fn run(command: &BackupCommand, manner: Manner) -> Result<Report> {
 fn run_tigerbeetle(arguments: &TigerbeetleArguments, manner: Manner) -> Result<Report> {
     let began = Instant::now();
     let defaults = Options::default();
-    let options = Options { level: arguments.level, workers: arguments.workers.map_or(defaults.workers, usize::from), ..defaults };
+    let (workers, governor) = (arguments.workers.map_or(defaults.workers, usize::from), arguments.limits.governor(Some(&arguments.upload)));
+    let options = Options { level: arguments.level, workers, governor, ..defaults };
     let repository = arguments.repository.open(options)?;
     let read = ReadOptions { direct: !arguments.no_direct, uring: !arguments.no_io_uring };
     let progress = for_people(manner.quiet);

@@ -11,6 +11,7 @@ pub mod backup_file;
 pub mod demo;
 pub mod init;
 pub mod inspect;
+pub mod limits;
 pub mod list;
 pub mod list_files;
 pub mod output;

@@ -108,6 +108,7 @@ fn rows(status: &AgentStatus, runs: bool) -> Vec<(&'static str, String)> {
                 bytes_text(status.memory_bytes)
             ),
         ),
+        ("limits", limits(status)),
         ("as of", time_text(status.written_ns)),
     ]);
     rows
@@ -123,6 +124,17 @@ fn lease(status: &AgentStatus) -> String {
         Some(lease) if lease.is_ours => format!("ours, fence {}", lease.fence),
         Some(lease) => format!("{} ships, fence {}", lease.holder, lease.fence),
     }
+}
+
+fn limits(status: &AgentStatus) -> String {
+    if status.cpu_budget_percent == 0 {
+        return "none".to_owned();
+    }
+    let used = format!(
+        "{:.2} % of the machine in the last 10 s, {} % allowed; bulk work has waited {:.0} s",
+        status.cpu_share_10s_percent, status.cpu_budget_percent, status.bulk_waited_seconds
+    );
+    if status.outlook.is_empty() { used } else { format!("{used}; TOO LOW: {}", status.outlook) }
 }
 
 fn backlog(status: &AgentStatus) -> String {
@@ -166,6 +178,9 @@ mod tests {
             gaps: vec![GapStatus { first_op: 5, last_op: 9, noticed_ns: NOW_NS, reason: "the ring wrapped".to_owned() }],
             lease: Some(LeaseStatus { holder: "host/7".to_owned(), fence: 3, is_ours: true }),
             cpu_percent: 0.25,
+            cpu_share_10s_percent: 4.5,
+            cpu_budget_percent: 5,
+            outlook: "write cpu_budget_percent = 8".to_owned(),
             last_checkpoint: Some(CheckpointStatus { op: 20, timeline: 1, ended_ns: NOW_NS }),
             next_checkpoint_reason: "in 2 h".to_owned(),
             alerts: vec!["ops 5 to 9 are missing".to_owned()],
@@ -185,8 +200,17 @@ mod tests {
         assert!(lines[0].starts_with("durable     op 41 at "), "{}", report.text);
         assert_eq!(lines[1], "lag         1.234 s (3 ops behind op 44)");
         assert_eq!(lines[3], "ALERT       ops 5 to 9 are missing");
-        for part in ["ours, fence 3", "1, see below", "5 to 9", "the ring wrapped", "op 20 of timeline 1", "next: in 2 h", "NOT REACHABLE"]
-        {
+        for part in [
+            "ours, fence 3",
+            "1, see below",
+            "5 to 9",
+            "the ring wrapped",
+            "op 20 of timeline 1",
+            "next: in 2 h",
+            "NOT REACHABLE",
+            "4.50 % of the machine in the last 10 s, 5 % allowed",
+            "TOO LOW: write cpu_budget_percent = 8",
+        ] {
             assert!(report.text.contains(part), "{part}: {}", report.text);
         }
     }

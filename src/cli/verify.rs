@@ -1,6 +1,7 @@
 //! `amber verify`: does the repository hold what it promises?
 
 use super::Manner;
+use super::limits::LimitArguments;
 use super::list::{runs_json, runs_text};
 use super::output::{Report, facts};
 use super::repository::RepositoryArguments;
@@ -29,12 +30,14 @@ pub struct VerifyArguments {
     /// Open every block and every prepare, and walk every checkpoint's tree.
     #[arg(long)]
     full: bool,
+    #[command(flatten)]
+    limits: LimitArguments,
 }
 
 /// Verifies.
 pub fn run(arguments: &VerifyArguments, manner: Manner) -> Result<Report> {
     let began = Instant::now();
-    let repository = arguments.repository.open(Options::default())?;
+    let repository = arguments.repository.open(Options { governor: arguments.limits.governor(None), ..Options::default() })?;
     let progress = for_people(manner.quiet);
     let found = verify::verify(&repository, arguments.full, &*progress)?;
     let seconds = began.elapsed().as_secs_f64();

@@ -132,6 +132,38 @@ pub const HEARTBEAT_MS: Bound =
 /// How long a leader may be silent before another agent takes over; counted by the standby's own clock.
 pub const LEASE_TIMEOUT_MS: Bound =
     bound("timeout_ms", 7_000, 600, 600_000, "it is at least three heartbeats, and a takeover after more than 10 minutes is none");
+/// CPU time of the agent in any ten seconds, in percent of what all cores have together.
+pub const CPU_BUDGET_PERCENT: Bound = bound(
+    "cpu_budget_percent",
+    5,
+    1,
+    100,
+    "it is a share of the whole machine, all cores together: on two cores 5 is a tenth of one core, and 100 is no limit",
+);
+/// Bytes sent to the store in a second.
+pub const UPLOAD_BYTES_PER_S: Bound = Bound {
+    key: "upload_bytes_per_s",
+    default: None,
+    least: MIB as i64,
+    most: SIZE_BYTES_MAX,
+    why: "a part of 8 MiB is sent in one go, and below 1048576 (1 MiB) a second the limit could not be kept over ten seconds; without the line there is none",
+};
+/// Bytes read from the node's disk in a second.
+pub const READ_BYTES_PER_S: Bound = Bound {
+    key: "read_bytes_per_s",
+    default: None,
+    least: MIB as i64,
+    most: SIZE_BYTES_MAX,
+    why: "blocks are read ahead by the tens of MiB, and below 1048576 (1 MiB) a second no checkpoint of a real ledger ever ends; without the line there is none",
+};
+/// How much the threads of bulk work yield when cores are short.
+pub const BULK_NICE: Bound = bound(
+    "bulk_nice",
+    19,
+    0,
+    19,
+    "it is added to the priority of the threads that compress, encrypt and send checkpoints as nice(1) counts it; 0 leaves them as they are",
+);
 /// How long the agent may go on sending after SIGTERM.
 pub const SHUTDOWN_MS: Bound = bound(
     "shutdown_ms",
@@ -152,7 +184,7 @@ pub const LEVEL: Bound = bound(
 );
 
 /// All of them, in the order of the example configuration.
-pub const ALL: [Bound; 17] = [
+pub const ALL: [Bound; 21] = [
     FLUSH_INTERVAL_MS,
     FLUSH_BYTES,
     POLL_IDLE_MS_MAX,
@@ -167,6 +199,10 @@ pub const ALL: [Bound; 17] = [
     REPLAY_OPS_PER_S,
     HEARTBEAT_MS,
     LEASE_TIMEOUT_MS,
+    CPU_BUDGET_PERCENT,
+    UPLOAD_BYTES_PER_S,
+    READ_BYTES_PER_S,
+    BULK_NICE,
     SHUTDOWN_MS,
     WORKERS,
     LEVEL,

@@ -36,6 +36,7 @@ static SECTIONS: LazyLock<Vec<Section>> = LazyLock::new(|| {
         ("log", keys_of::<file::LogSection>()),
         ("checkpoint", keys_of::<file::CheckpointSection>()),
         ("lease", keys_of::<file::LeaseSection>()),
+        ("limits", keys_of::<file::LimitsSection>()),
         ("process", keys_of::<file::ProcessSection>()),
     ]
 });

@@ -36,6 +36,9 @@ pub struct File {
     /// `[lease]`
     #[serde(default)]
     pub lease: LeaseSection,
+    /// `[limits]`
+    #[serde(default)]
+    pub limits: LimitsSection,
     /// `[process]`
     #[serde(default)]
     pub process: ProcessSection,
@@ -91,6 +94,16 @@ pub struct CheckpointSection {
 pub struct LeaseSection {
     pub heartbeat_ms: Value<i64>,
     pub timeout_ms: Value<i64>,
+}
+
+/// `[limits]`: what the agent may take of the machine.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LimitsSection {
+    pub cpu_budget_percent: Value<i64>,
+    pub upload_bytes_per_s: Value<i64>,
+    pub read_bytes_per_s: Value<i64>,
+    pub bulk_nice: Value<i64>,
 }
 
 /// `[process]`: the agent as a process.

@@ -7,11 +7,12 @@
 //! Paths that are not absolute are taken from the directory that the configuration file is in.
 
 use super::bounds::{self, HEARTBEATS_PER_TIMEOUT};
-use super::file::{self, CheckpointSection, File, LeaseSection, LogSection, ProcessSection, RepositorySection, Value};
+use super::file::{self, CheckpointSection, File, LeaseSection, LimitsSection, LogSection, ProcessSection, RepositorySection, Value};
 use super::origin::{Origin, Text};
 use super::place::{self, Place};
 use super::secret::SecretSource;
 use crate::error::Result;
+use crate::pipeline::governor::{Governor, Limits};
 use crate::repository::{Options, Repository};
 use crate::store::{S3Options, ServerSideEncryption, StoreUrl, TlsMinimum};
 use std::path::{Path, PathBuf};
@@ -39,6 +40,8 @@ pub struct Plan {
     pub checkpoint: CheckpointPlan,
     /// Which of several agents ships.
     pub lease: LeasePlan,
+    /// What the agent may take of the machine.
+    pub limits: LimitsPlan,
     /// The agent as a process.
     pub process: ProcessPlan,
     /// Where in the file the paths stand.
@@ -128,6 +131,15 @@ pub struct LeasePlan {
     pub timeout: Duration,
 }
 
+/// `[limits]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LimitsPlan {
+    /// CPU time, upload and read bandwidth.
+    pub limits: Limits,
+    /// How much threads of bulk work yield, 0 to 19.
+    pub bulk_nice: u8,
+}
+
 /// `[process]`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProcessPlan {
@@ -166,14 +178,16 @@ impl Plan {
         let (log, aof_file) = reader.log(&file.log)?;
         let checkpoint = reader.checkpoint(&file.checkpoint)?;
         let lease = reader.lease(&file.lease)?;
+        let limits = reader.limits(&file.limits)?;
         let process = reader.process(&file)?;
         let origins = Origins { data_file: data_file_origin, state_directory: state_origin, url, secret, aof_file };
-        Ok(Plan { data_file, state_directory, repository, log, checkpoint, lease, process, origins })
+        Ok(Plan { data_file, state_directory, repository, log, checkpoint, lease, limits, process, origins })
     }
 
     /// How the repository is worked with.
     pub fn options(&self) -> Options {
-        Options { workers: self.process.workers, transfers: self.log.uploads, level: self.process.level, ..Options::default() }
+        let governor = Arc::new(Governor::new(self.limits.limits, self.limits.bulk_nice));
+        Options { workers: self.process.workers, transfers: self.log.uploads, level: self.process.level, governor }
     }
 
     /// Reads the secret and opens the repository.
@@ -344,6 +358,20 @@ impl Reader<'_> {
             )));
         }
         Ok(LeasePlan { heartbeat: Duration::from_millis(heartbeat_ms), timeout: Duration::from_millis(timeout_ms) })
+    }
+
+    fn limits(&self, section: &LimitsSection) -> Result<LimitsPlan> {
+        let rate = |bound: &bounds::Bound, value: &Value<i64>| -> Result<Option<u64>> {
+            Ok(bound.check_if_given(&self.text, value)?.and_then(|bytes| u64::try_from(bytes).ok()))
+        };
+        let percent = bounds::CPU_BUDGET_PERCENT.check(&self.text, &section.cpu_budget_percent)?;
+        let limits = Limits {
+            cpu_budget_percent: u32::try_from(percent).ok(),
+            upload_bytes_per_s: rate(&bounds::UPLOAD_BYTES_PER_S, &section.upload_bytes_per_s)?,
+            read_bytes_per_s: rate(&bounds::READ_BYTES_PER_S, &section.read_bytes_per_s)?,
+        };
+        let bulk_nice = bounds::BULK_NICE.check(&self.text, &section.bulk_nice)?;
+        Ok(LimitsPlan { limits, bulk_nice: u8::try_from(bulk_nice).unwrap_or(0) })
     }
 
     fn process(&self, file: &File) -> Result<ProcessPlan> {

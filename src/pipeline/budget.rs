@@ -5,7 +5,7 @@
 //!
 //! Bulk work is admitted when it fits three times, with what is admitted already and not yet done:
 //! - the last ten seconds as they were measured, the log included, stay within 95 % of the budget;
-//! - beside the most that the log took in any ten seconds of the last minute, bulk work stays within 95 %;
+//! - beside the most that the log took in any ten seconds of the last minute, and beside ten seconds of what it took in the last two, bulk work stays within 95 %;
 //! - the last second's bulk work stays within a tenth of that. So it is spread evenly, and when the log begins to run, what it takes slides in as fast as
 //!   bulk work slides out.
 
@@ -19,6 +19,8 @@ const MEMORY_S: f64 = 60.0;
 const SAMPLE_S: f64 = 0.1;
 /// The seconds over which bulk work is spread.
 const SPREAD_S: f64 = 1.0;
+/// The log goes on as it did in so many seconds.
+const TREND_S: f64 = 2.0;
 /// Work that was admitted so long ago is done.
 const UNDONE_S: f64 = 2.0;
 /// Bulk work is planned for this share of the budget; the rest is for the log's first moments and for what is not foreseen.
@@ -103,9 +105,9 @@ impl CpuBudget {
     pub fn admit_bulk(&mut self, bytes: u64) -> Result<(), f64> {
         let (window, spread) = (self.at(WINDOW_S), self.at(SPREAD_S));
         let (cost_s, undone_s) = (bytes as f64 * self.cost_s_per_byte, self.undone_s());
-        let planned_s = PLANNED * self.allowed_s;
-        let measured_s = (self.now.cpu_s - window.cpu_s).max(self.now.bulk_s - window.bulk_s + self.log_peak_s);
-        let spread_s = (planned_s - self.log_peak_s).max(0.0) * SPREAD_S / WINDOW_S;
+        let (planned_s, log_s) = (PLANNED * self.allowed_s, self.log_peak_s.max(self.log_trend_s()));
+        let measured_s = (self.now.cpu_s - window.cpu_s).max(self.now.bulk_s - window.bulk_s + log_s);
+        let spread_s = (planned_s - log_s).max(0.0) * SPREAD_S / WINDOW_S;
         let begun_s = (self.now.bulk_s - spread.bulk_s).max((self.now.bulk_bytes - spread.bulk_bytes) * self.cost_s_per_byte);
         // A piece that is larger than the share of its time goes when nothing else is under way.
         let short_s =
@@ -128,6 +130,13 @@ impl CpuBudget {
             bulk_minute_s: self.now.bulk_s - minute.bulk_s,
             bulk_minute_bytes: self.now.bulk_bytes - minute.bulk_bytes,
         }
+    }
+
+    /// What the log takes in a window when it goes on as it did just now.
+    fn log_trend_s(&self) -> f64 {
+        let then = self.at(TREND_S);
+        let log_s = (self.now.cpu_s - then.cpu_s) - (self.now.bulk_s - then.bulk_s);
+        log_s.max(0.0) * WINDOW_S / (self.now.at_s - then.at_s).max(TREND_S / 4.0)
     }
 
     /// CPU time of work that was admitted a moment ago, and has not been used.

@@ -4,7 +4,7 @@
 //! is room. Nobody holds the governor's lock while it waits, and callers hold none of theirs. Threads that do bulk work say what they have used
 //! ([`Governor::meter`]), so that the log's share is known from the bulk's; what a thread uses between two admissions of bulk work counts as bulk, too.
 //!
-//! A process without limits pays one atomic load for each question. [`Governor::release`] lets everybody pass, so that who waits sees that its work is given up.
+//! A process without limits pays one comparison for each question. [`Governor::release`] lets everybody pass, so that who waits sees that its work is given up.
 
 use super::outlook::Outlook;
 use super::pacer::{Clocks, Pacer};

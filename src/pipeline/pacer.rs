@@ -191,3 +191,7 @@ impl Pacer {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "tests/pacer.rs"]
+mod tests;

@@ -12,6 +12,7 @@ use super::object_writer::ObjectWriter;
 use super::segment::{FRAME_RECORD_BYTES, SegmentEntry, SegmentFrames, segment_entry};
 use crate::error::{Error, Result};
 use crate::ledger::wal::Chain;
+use crate::pipeline::governor::Priority;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -22,6 +23,8 @@ const TIER_BYTES: u64 = 64 << 10;
 const TIER_FACTOR: u64 = 64;
 /// Tiers that are merged.
 const TIERS: u32 = 3;
+/// What is fetched of a segment for its index, at the most.
+const INDEX_BYTES: u64 = 128 << 10;
 /// Most segments that become one at a time.
 const SEGMENTS_A_MERGE_MAX: usize = 512;
 
@@ -79,6 +82,7 @@ pub fn merge(repository: &Arc<Repository>, run: RunId, pieces: &[Piece]) -> Resu
     let mut writer = ObjectWriter::create(repository, ObjectKind::Segment, name.object())?.as_bulk();
     let (mut frames, mut chain) = (SegmentFrames::default(), None);
     for piece in pieces {
+        repository.admit_fetch(Priority::Bulk, piece.stored_bytes);
         piece.open(repository)?.prepares(piece.first_op, piece.last_op, &mut |prepare| {
             let header = prepare.header();
             let mut end = chain.unwrap_or_else(|| Chain::after(header.op().saturating_sub(1), header.parent()));
@@ -113,6 +117,7 @@ pub fn covered(repository: &Repository, pieces: &[Piece]) -> Result<Vec<Piece>> 
             *other_position != position && other.last_op >= piece.last_op && (larger || other.name.run < piece.name.run)
         });
         let Some((_, holder)) = holder else { continue };
+        repository.admit_fetch(Priority::Bulk, holder.stored_bytes.min(INDEX_BYTES));
         if let std::collections::hash_map::Entry::Vacant(entry) = rows.entry(holder.name) {
             // One holder covers many; only its rows are kept.
             let Some(read) = readable(holder.open(repository).map(|reader| reader.rows))? else { continue };

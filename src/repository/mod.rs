@@ -34,7 +34,7 @@ use crate::error::{Error, Result};
 use crate::memory::recycle::Recycler;
 use crate::pipeline::compress::LEVEL_DEFAULT;
 use crate::pipeline::digest::digest_of;
-use crate::pipeline::governor::Governor;
+use crate::pipeline::governor::{Governor, Priority};
 use crate::pipeline::worker::Pool;
 use crate::store::{Listed, PutOutcome, Store, StoreError};
 use crate::units::now_ns;
@@ -175,6 +175,12 @@ impl Repository {
     /// What keeps the work on it within limits.
     pub fn governor(&self) -> &Arc<Governor> {
         &self.governor
+    }
+
+    /// Before so many stored bytes are fetched and worked on.
+    pub fn admit_fetch(&self, priority: Priority, stored_bytes: u64) {
+        self.governor.admit_read(priority, stored_bytes);
+        self.governor.admit(priority, stored_bytes);
     }
 
     /// The repository's identity.

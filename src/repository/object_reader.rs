@@ -10,6 +10,7 @@ use super::object_writer::object_digest;
 use super::parts::{PART_BYTES, PART_BYTES_MAX};
 use crate::error::{Error, Result};
 use crate::pipeline::digest::Digester;
+use crate::pipeline::governor::Priority;
 use crate::pipeline::seal::SealingKey;
 use crate::store::{Digest, Store};
 use bytes::{Bytes, BytesMut};
@@ -194,7 +195,7 @@ fn fetch(store: &dyn Store, name: &str, tail: &Bytes, tail_offset: u64, offset: 
     }
 }
 
-/// Size and digest of an object as it is stored, read whole, part by part.
+/// Size and digest of an object as it is stored, read whole, part by part: bulk work.
 ///
 /// # Errors
 /// [`Error::damaged`] when it is missing.
@@ -219,6 +220,7 @@ pub fn digest_stored_in_parts(repository: &Repository, name: &str, part_bytes: u
         let mut digester = Digester::default();
         while offset < part_end {
             let length = (part_end - offset).min(PART_BYTES as u64);
+            repository.admit_fetch(Priority::Bulk, length);
             digester.update(&store.get_range(name, offset, length)?);
             offset += length;
         }

@@ -10,6 +10,7 @@ use super::segment::SegmentBuilder;
 use super::{Options, Repository};
 use crate::error::{Error, Result};
 use crate::ledger::wal::Prepare;
+use crate::pipeline::governor::{Governor, Limits, Priority};
 use crate::store::memory::MemoryStore;
 use crate::store::{Capabilities, Digest, KnownPart, Listed, Multipart, Part, PutOutcome, Resumed, Store, StoreError, Unfinished};
 use bytes::Bytes;
@@ -30,6 +31,21 @@ pub fn secret() -> Secret {
 /// The cheapest way to work with a repository: one thread of each kind.
 pub fn options() -> Options {
     Options { workers: 1, transfers: 1, ..Options::default() }
+}
+
+/// Opens a repository whose limits leave bulk work nothing for the next ten seconds, and the governor that keeps them: of uploads and of reads, a MiB a second.
+///
+/// # Errors
+/// Those of [`Repository::open`].
+pub fn open_exhausted(store: &MemoryStore) -> Result<(Arc<Repository>, Arc<Governor>)> {
+    let limits = Limits { upload_bytes_per_s: Some(1 << 20), read_bytes_per_s: Some(1 << 20), ..Limits::default() };
+    let governor = Arc::new(Governor::new(limits, 0));
+    for _ in 0..2 {
+        governor.admit_upload(Priority::Log, 1 << 30);
+        governor.admit_read(Priority::Log, 1 << 30);
+    }
+    let options = Options { governor: Arc::clone(&governor), ..options() };
+    Ok((Repository::open(Arc::new(store.clone()), &secret(), options)?, governor))
 }
 
 /// Makes a repository and opens it.

@@ -17,6 +17,7 @@ use crate::error::{Error, Result};
 use crate::ledger::checksum::Checksum;
 use crate::ledger::record::RECORD_BYTES;
 use crate::ledger::wal::Prepare;
+use crate::pipeline::governor::Priority;
 use crate::store::Digest;
 use std::sync::Arc;
 
@@ -247,15 +248,17 @@ impl<'a> SegmentReader<'a> {
         stored_bytes
     }
 
-    /// Fetches every frame and checks that it authenticates and expands, without a look at the prepares in it.
+    /// Fetches every frame and checks that it authenticates and expands, without a look at the prepares in it: bulk work.
     ///
     /// # Errors
     /// [`Error::damaged`] when one does not.
-    pub fn authenticate(&self) -> Result<()> {
+    pub fn authenticate(&self, repository: &Repository) -> Result<()> {
         let count = self.object.frame_count();
-        (0..count)
-            .step_by(FRAMES_A_FETCH as usize)
-            .try_for_each(|first| self.object.frames(first, FRAMES_A_FETCH.min(count - first)).map(|_| ()))
+        (0..count).step_by(FRAMES_A_FETCH as usize).try_for_each(|first| {
+            let frames = FRAMES_A_FETCH.min(count - first);
+            repository.admit_fetch(Priority::Bulk, self.object.stored_bytes(first, frames).unwrap_or(0));
+            self.object.frames(first, frames).map(|_| ())
+        })
     }
 
     /// Gives every prepare from `first_op` to `last_op` that the segment holds to `take`, in order. Frames outside are not fetched.

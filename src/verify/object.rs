@@ -6,6 +6,7 @@
 
 use crate::error::{Error, Result};
 use crate::ledger::wal::Chain;
+use crate::pipeline::governor::Priority;
 use crate::progress::Progress;
 use crate::repository::Repository;
 use crate::repository::fetch;
@@ -73,7 +74,7 @@ impl Job {
                 self.check_promised(repository, promised, full)
             }
             Job::Shipped(name, stored_bytes) => {
-                let authenticate = || SegmentReader::open_listed(repository, name, Some(*stored_bytes))?.authenticate();
+                let authenticate = || SegmentReader::open_listed(repository, name, Some(*stored_bytes))?.authenticate(repository);
                 let result = if full { self.open(repository) } else { authenticate() };
                 let bytes_read = if result.is_ok() { *stored_bytes } else { 0 };
                 Outcome { name: name.object(), bytes_read, result }
@@ -109,27 +110,34 @@ impl Job {
                 let mut first = 0;
                 while first < entry.blocks {
                     let count = (entry.blocks - first).min(BLOCKS_A_FETCH);
+                    repository.admit_fetch(Priority::Bulk, pack.stored_bytes(first, count).unwrap_or(0));
                     pack.blocks(first, count)?;
                     first += count;
                 }
                 Ok(())
             }
-            Job::Segment(entry) => prepares(&SegmentReader::open(repository, entry)?, &entry.name),
+            Job::Segment(entry) => prepares(repository, &SegmentReader::open(repository, entry)?, &entry.name),
             Job::File(name, record) => {
                 let file = FileReader::open(repository, name, record)?;
                 let fingerprinter = repository.fingerprinter()?;
-                (0..file.layout.frames()).try_for_each(|number| file.frame(number, &fingerprinter).map(drop))
+                (0..file.layout.frames()).try_for_each(|number| {
+                    repository.admit_fetch(Priority::Bulk, file.object().stored_bytes(number, 1).unwrap_or_default());
+                    file.frame(number, &fingerprinter).map(drop)
+                })
             }
-            Job::Shipped(name, stored_bytes) => prepares(&SegmentReader::open_listed(repository, name, Some(*stored_bytes))?, name),
+            Job::Shipped(name, stored_bytes) => {
+                prepares(repository, &SegmentReader::open_listed(repository, name, Some(*stored_bytes))?, name)
+            }
         }
     }
 }
 
 /// Opens every prepare, and follows the chain through them.
-fn prepares(segment: &SegmentReader<'_>, name: &SegmentName) -> Result<()> {
+fn prepares(repository: &Repository, segment: &SegmentReader<'_>, name: &SegmentName) -> Result<()> {
     let mut chain: Option<Chain> = None;
     segment.prepares(0, u64::MAX, &mut |prepare| {
         let header = prepare.header();
+        repository.admit_fetch(Priority::Bulk, prepare.bytes().len() as u64);
         let mut end = chain.unwrap_or_else(|| Chain::after(header.op().saturating_sub(1), header.parent()));
         end.accept(header).map_err(|error| Error::damaged(format!("{}: op {}: {error}", name.object(), header.op())))?;
         chain = Some(end);
@@ -156,6 +164,7 @@ pub fn check_all(repository: &Repository, jobs: &[Job], full: bool, progress: &d
     std::thread::scope(|scope| {
         for _ in 0..THREADS.min(jobs.len()) {
             scope.spawn(|| {
+                repository.governor().meter();
                 loop {
                     let number = next.fetch_add(1, Ordering::Relaxed);
                     let Some(job) = jobs.get(number) else { return };

@@ -9,6 +9,8 @@ use crate::ledger::error::LedgerError;
 use crate::ledger::grid::{Block, BlockReference};
 use crate::ledger::manifest_log::{LiveTables, ManifestBlock};
 use crate::ledger::table::IndexBlock;
+use crate::ledger::wal::Prepare;
+use crate::pipeline::governor::Priority;
 use crate::repository::Repository;
 use crate::repository::manifest::{Extent, Manifest};
 use crate::repository::pack::PackReader;
@@ -52,7 +54,11 @@ pub fn check(repository: &Repository, manifest: &Manifest) -> Result<()> {
     if manifest.summary.log_first_op <= manifest.summary.checkpoint_op {
         log::earlier(repository, manifest, &mut |_| Ok(()))?;
     }
-    log::prepares(repository, manifest, manifest.summary.recovered_to_op, &mut |_| Ok(())).map(|_| ())
+    let mut take = |prepare: &Prepare<'_>| {
+        repository.admit_fetch(Priority::Bulk, prepare.bytes().len() as u64);
+        Ok(())
+    };
+    log::prepares(repository, manifest, manifest.summary.recovered_to_op, &mut take).map(|_| ())
 }
 
 fn find(manifest: &Manifest, root: BlockReference) -> Result<&Extent> {
@@ -78,6 +84,7 @@ fn chain(
     while let Some(reference) = next.filter(|_| (roots.len() as u64) < limit) {
         let location = find(manifest, reference)?.location;
         let pack = PackReader::open(repository, &manifest.packs[location.pack as usize])?;
+        repository.admit_fetch(Priority::Bulk, pack.stored_bytes(location.first_frame, location.blocks).unwrap_or(0));
         let mut blocks = pack.blocks(location.first_frame, location.blocks)?;
         let (found, bytes) = blocks.pop().filter(|_| location.blocks == 1).ok_or_else(|| wrong_extent(reference))?;
         if found != reference {
@@ -97,6 +104,7 @@ fn check_tables(repository: &Repository, manifest: &Manifest, mut tables: Vec<&E
         let pack = PackReader::open(repository, &manifest.packs[first.location.pack as usize])?;
         for extent in of_pack {
             let location = extent.location;
+            repository.admit_fetch(Priority::Bulk, pack.stored_bytes(location.first_frame, 1).unwrap_or(0));
             let index = pack.blocks(location.first_frame, 1)?;
             let references = pack.references(location.first_frame, location.blocks).unwrap_or_default();
             let mut expected = Vec::with_capacity(references.len());

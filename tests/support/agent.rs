@@ -26,8 +26,10 @@ impl Agent {
         std::fs::create_dir_all(folder).unwrap();
         let state = folder.join("state");
         let endpoint = program.endpoint().map(|endpoint| format!("endpoint = \"{endpoint}\"\n")).unwrap_or_default();
+        // These are not release builds, and the tests wait for checkpoints: the budget has tests of its own.
+        let limits = if more.contains("[limits]") { "" } else { "\n[limits]\ncpu_budget_percent = 100\n" };
         let text = format!(
-            "data_file = \"{}\"\nstate_directory = \"{}\"\n[repository]\nurl = \"{}\"\n{endpoint}{more}",
+            "data_file = \"{}\"\nstate_directory = \"{}\"\n[repository]\nurl = \"{}\"\n{endpoint}{more}{limits}",
             data_file.display(),
             state.display(),
             program.repository(),

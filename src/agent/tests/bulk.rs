@@ -92,6 +92,31 @@ fn a_checkpoint_of_a_session_that_is_over_promises_nothing() {
 }
 
 #[test]
+fn a_checkpoint_that_waits_for_room_is_given_up_with_its_session() {
+    let bench = Bench::new(1 << 20);
+    let store = MemoryStore::new();
+    sample::create(&store).unwrap();
+    let (repository, governor) = sample::open_exhausted(&store).unwrap();
+    let data_file = DataFile::new(&SampleFile::new(7, LOG_OPS));
+    let stop = Stop::default();
+    bench.board.lead(true, None);
+    bench.board.want_checkpoint("a test");
+    let mut bulk = bulk(&repository, &bench.board, &data_file.path());
+    std::thread::scope(|scope| {
+        let turn = scope.spawn(|| bulk.turn(&stop));
+        std::thread::sleep(Duration::from_millis(300));
+        assert!(!turn.is_finished(), "nothing is left for it");
+        stop.ask();
+        governor.release();
+        let asked = Instant::now();
+        turn.join().unwrap();
+        assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
+    });
+    assert_eq!(repository.checkpoints().unwrap(), []);
+    assert_eq!(bench.board.wanted().as_deref(), Some("a test"));
+}
+
+#[test]
 fn settled_segments_are_merged_and_what_is_held_twice_goes() {
     let bench = Bench::new(1 << 20);
     put(&bench.repository, &segments(&bench.repository, 40));

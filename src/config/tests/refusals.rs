@@ -48,6 +48,8 @@ fn a_wrong_unit_is_answered_with_the_number() {
         ("[checkpoint]\ninterval_s = 6h", "interval_s = 21600"),
         ("[log]\nspool_bytes = \"4 GiB\"", "write the number of bytes: spool_bytes = 4294967296"),
         ("[log]\nspool_bytes = 4GB", "spool_bytes = 4000000000"),
+        ("[limits]\nupload_bytes_per_s = \"50 MiB\"", "write the number of bytes: upload_bytes_per_s = 52428800"),
+        ("[limits]\ncpu_budget_percent = \"5 %\"", "it must be a whole number, without quotes"),
         ("[checkpoint]\nreplay_ops_per_s = \"240\"", "it must be a whole number, without quotes"),
         ("[log]\nuploads = \"4\"", "it must be a whole number, without quotes"),
         ("[checkpoint]\non_start = \"yes\"", "it must be true or false, without quotes"),

@@ -5,6 +5,7 @@ use crate::config::bounds::{self, Bound};
 use crate::config::explain::sections;
 use crate::config::plan::LogFrom;
 use crate::config::secret::SecretSource;
+use crate::pipeline::governor::Limits;
 use crate::repository::Options;
 use crate::store::{ServerSideEncryption, StoreUrl, TlsMinimum};
 use std::path::{Path, PathBuf};
@@ -24,6 +25,8 @@ fn the_least_configuration_gives_the_documented_defaults() {
     assert_eq!((plan.checkpoint.interval, plan.checkpoint.replay_budget), (Duration::from_secs(21_600), Duration::from_secs(1_200)));
     assert_eq!((plan.checkpoint.replay_ops_per_s, plan.checkpoint.on_start), (240, true));
     assert_eq!((plan.lease.heartbeat, plan.lease.timeout), (Duration::from_secs(2), Duration::from_secs(7)));
+    let limits = Limits { cpu_budget_percent: Some(5), ..Limits::default() };
+    assert_eq!((plan.limits.limits, plan.limits.bulk_nice), (limits, 19));
     assert_eq!((plan.process.shutdown, plan.process.log_json, plan.process.log_level), (Duration::from_secs(20), false, Level::INFO));
     assert_eq!((plan.process.workers, plan.process.level), (Options::default().workers, Options::default().level));
 }
@@ -35,7 +38,8 @@ fn every_value_arrives() {
          endpoint = 'http://h:1'\nregion = 'r'\npath_style = false\nca_file = 'ca.pem'\ntls_minimum = '1.2'\nserver_side_encryption = 'kms:k'\n\
          storage_class = 'STANDARD_IA'\nprofile = 'p'\nkey_file = 'k'\n[log]\nsource = 'aof'\naof_file = '/a'\nflush_interval_ms = 10\nflush_bytes = 65_536\n\
          poll_idle_ms_max = 200\nmemory_bytes = 16777216\nspool_bytes = 0\nspool_after_ms = 0\nuploads = 32\nmerge_after_segments = 2\nlag_alarm_ms = 1000\n\
-         [checkpoint]\ninterval_s = 60\nreplay_budget_s = 10\nreplay_ops_per_s = 1\non_start = false\n[process]\nshutdown_ms = 1000\nlog_format = 'json'\n\
+         [checkpoint]\ninterval_s = 60\nreplay_budget_s = 10\nreplay_ops_per_s = 1\non_start = false\n[limits]\ncpu_budget_percent = 1\n\
+         upload_bytes_per_s = 1048576\nread_bytes_per_s = 1048577\nbulk_nice = 0\n[process]\nshutdown_ms = 1000\nlog_format = 'json'\n\
          log_level = 'debug'\nworkers = 3\nlevel = -7\n",
     )
     .unwrap();
@@ -56,6 +60,8 @@ fn every_value_arrives() {
     assert_eq!((plan.checkpoint.interval, plan.checkpoint.replay_budget), (Duration::from_secs(60), Duration::from_secs(10)));
     assert_eq!((plan.checkpoint.replay_ops_per_s, plan.checkpoint.on_start), (1, false));
     assert_eq!((plan.lease.heartbeat, plan.lease.timeout), (Duration::from_secs(1), Duration::from_secs(3)));
+    let limits = Limits { cpu_budget_percent: Some(1), upload_bytes_per_s: Some(1 << 20), read_bytes_per_s: Some((1 << 20) + 1) };
+    assert_eq!((plan.limits.limits, plan.limits.bulk_nice), (limits, 0));
     assert_eq!((plan.process.shutdown, plan.process.log_json, plan.process.log_level), (Duration::from_secs(1), true, Level::DEBUG));
     let options = plan.options();
     assert_eq!((options.workers, options.transfers, options.level), (3, 32, -7));
@@ -94,7 +100,9 @@ fn every_number_of_the_file_is_checked() {
     let bounded: Vec<&str> = bounds::ALL.iter().map(|bound| bound.key).collect();
     for (section, keys) in sections() {
         for key in keys {
-            let counts = ["_ms", "_s", "_bytes", "_max", "_segments", "uploads", "workers", "level"].iter().any(|end| key.ends_with(end));
+            let counts = ["_ms", "_s", "_percent", "_nice", "_bytes", "_max", "_segments", "uploads", "workers", "level"]
+                .iter()
+                .any(|end| key.ends_with(end));
             assert!(!counts || key == "log_level" || bounded.contains(&key.as_str()), "[{section}] {key} has no bounds");
         }
     }

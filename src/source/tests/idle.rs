@@ -3,7 +3,7 @@
 use super::tail::{poll, poll_all, tail_of};
 use super::{ALL_OPTIONS, DataFile};
 use crate::ledger::layout::{prepare_offset, sector_ceil, slot_of, wal_header_offset};
-use crate::ledger::sample::{SampleFile, log_after};
+use crate::ledger::sample::{PrepareSample, SampleFile, headers_of, log_after};
 use crate::source::file::ReadOptions;
 use crate::source::log::{LogSource, Loss, Polled};
 use crate::source::tail::Tail;
@@ -56,6 +56,45 @@ fn a_file_that_rests_is_read_one_poll_in_four() {
     assert_eq!(poll(&mut tail).0, Polled::Idle);
     tail.restart(959, sample.checkpoint().header().checksum());
     assert_eq!(poll(&mut tail).0, Polled::Prepares(5));
+}
+
+#[test]
+fn what_was_handed_on_of_a_file_that_rests_is_looked_at_one_time_in_four() {
+    let (sample, mut after) = (SampleFile::new(7, 3), SampleFile::new(7, 2));
+    let last = headers_of(&after.log).pop().unwrap();
+    after.log.push(PrepareSample { view: 1, ..PrepareSample::after(&last) }.bytes());
+    let replaced = Some(Loss::Replaced { restart: Some((last.op(), last.checksum())) });
+    let data_file = DataFile::new(&sample, "/dev/shm");
+    let set_modified = |time| std::fs::OpenOptions::new().write(true).open(data_file.path()).unwrap().set_modified(time).unwrap();
+    let a_minute_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(60);
+    set_modified(a_minute_ago);
+    let mut tail = tail_of(&data_file, &sample, ReadOptions::default());
+    poll_all(&mut tail);
+    let look = |tail: &mut Tail| {
+        let before = tail.bytes_read();
+        let loss = tail.replaced().unwrap();
+        (tail.bytes_read() - before, loss)
+    };
+    // The slot of the checkpoint's op and those behind it lie in two sectors. The polls' own rest says nothing to these looks.
+    let bytes_read: Vec<u64> = (0..9).map(|_| look(&mut tail).0).collect();
+    assert_eq!(bytes_read, [8192, 0, 0, 0, 8192, 0, 0, 0, 8192]);
+    // A replacement that the time hides is seen three looks later.
+    data_file.lay_out(&after);
+    set_modified(a_minute_ago);
+    assert_eq!([0; 4].map(|_| look(&mut tail)), [(0, None), (0, None), (0, None), (8192, replaced)]);
+    // And one in a file that has just changed at once, and as long as it stands.
+    data_file.lay_out(&sample);
+    set_modified(a_minute_ago);
+    assert_eq!([0; 2].map(|_| look(&mut tail)), [(8192, None), (0, None)]);
+    data_file.lay_out(&after);
+    assert_eq!([0; 2].map(|_| look(&mut tail)), [(8192, replaced); 2]);
+    // A tail that is started again elsewhere does not rest first.
+    data_file.lay_out(&sample);
+    set_modified(a_minute_ago);
+    assert_eq!([0; 2].map(|_| look(&mut tail)), [(8192, None), (0, None)]);
+    let (op, checksum) = (tail.op(), tail.checksum());
+    tail.restart(op, checksum);
+    assert_eq!(look(&mut tail), (8192, None));
 }
 
 #[test]

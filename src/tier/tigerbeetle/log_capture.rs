@@ -12,6 +12,7 @@ use crate::ledger::checksum::Checksum;
 use crate::ledger::header::PrepareHeader;
 use crate::ledger::layout::WAL_SLOTS;
 use crate::ledger::wal::{HeaderRing, Prepare, SlotHeader};
+use crate::pipeline::governor::Priority;
 use crate::repository::Repository;
 use crate::repository::name::{RunId, SegmentName};
 use crate::repository::object_writer::Finishing;
@@ -241,7 +242,7 @@ impl Follower {
         let Some(tail) = self.tail.as_mut().filter(|_| !stopped) else { return Ok(Polled::Idle) };
         let (builder, headers, segments) = (&mut self.builder, &mut self.headers, &mut self.segments);
         let (repository, timeline, run, held) = (&self.repository, self.timeline, self.run, &self.held);
-        let mut fork = false;
+        let (mut fork, read_before) = (false, tail.bytes_read());
         let polled = tail.poll(&mut |prepare: &Prepare<'_>| {
             let header = prepare.header();
             headers.push_back(*header);
@@ -257,6 +258,7 @@ impl Follower {
             }
             Ok(())
         })?;
+        repository.governor().admit_read(Priority::Log, tail.bytes_read().saturating_sub(read_before));
         if fork {
             self.forget_held();
         }

@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::ledger::grid::BlockReference;
 use crate::ledger::layout::GRID_OFFSET;
 use crate::ledger::superblock::SuperBlock;
+use crate::pipeline::governor::Priority;
 use crate::progress::Progress;
 use crate::repository::Repository;
 use crate::repository::manifest::{Extent, Manifest};
@@ -130,6 +131,8 @@ impl BlockSink for PackSink<'_> {
     fn block(&mut self, reference: BlockReference, block: CheckedBlock) -> Result<()> {
         self.bytes_taken += block.as_ref().len() as u64;
         self.progress.position(self.bytes_taken);
+        // It was read already; what is read next waits until this one has gone on.
+        self.repository.governor().admit_read(Priority::Bulk, block.as_ref().len() as u64);
         super::check_wanted(self.progress)?;
         self.packs.block(reference, block)
     }

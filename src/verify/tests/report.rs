@@ -8,7 +8,7 @@ use crate::progress::Silent;
 use crate::repository::manifest::Manifest;
 use crate::repository::name::{CHECKPOINTS, CLUSTER, CheckpointName, KEYS, PACKS, RECEIPTS, RunId};
 use crate::repository::pack::PackWriter;
-use crate::repository::sample::{Fault, FaultyStore, open};
+use crate::repository::sample::{Fault, FaultyStore, open, open_exhausted};
 use crate::store::Store;
 use crate::tier::sample::{LOG_OPS, as_replica, backup, next_checkpoint};
 use crate::verify::{Report, error_of, verify};
@@ -31,6 +31,22 @@ impl Fixture {
         let other = CheckpointName { run: RunId(name.run.0 + 1), ..name };
         self.repository.promise(&other, &manifest).unwrap();
         other
+    }
+}
+
+#[test]
+fn verification_waits_for_its_limits() {
+    let fixture = Fixture::new();
+    let (repository, governor) = open_exhausted(&fixture.store).unwrap();
+    for full in [false, true] {
+        governor.resume();
+        std::thread::scope(|scope| {
+            let verifying = scope.spawn(|| verify(&repository, full, &Silent).unwrap());
+            std::thread::sleep(std::time::Duration::from_millis(200));
+            assert!(!verifying.is_finished(), "nothing is left for it");
+            governor.release();
+            assert_eq!(verifying.join().unwrap().problems, []);
+        });
     }
 }
 
