@@ -6,6 +6,7 @@
 
 mod agent;
 mod aof;
+mod bulk;
 mod captures;
 mod cluster;
 mod commands;

@@ -78,7 +78,14 @@ fn left_behind(path: PathBuf) -> Option<Leftover> {
     let (Lock::Ours(file), Lock::Ours(_) | Lock::None) = (locked, lent) else { return None };
     // Whoever had it a moment ago may have given it another name: then it is not left behind but finished.
     let same = |named: std::fs::Metadata| file.metadata().is_ok_and(|held| (held.dev(), held.ino()) == (named.dev(), named.ino()));
-    std::fs::symlink_metadata(&path).is_ok_and(same).then_some(Leftover { path, file })
+    let is_named = std::fs::symlink_metadata(&path).is_ok_and(same);
+    (is_named && file.metadata().is_ok_and(|held| is_own(&held))).then_some(Leftover { path, file })
+}
+
+/// Whether this user made it, and it has no other name: in a folder that others may write to, somebody might put a file of theirs there to get the ledger
+/// into it, or a link to one that is dear to us.
+fn is_own(held: &std::fs::Metadata) -> bool {
+    held.is_file() && held.nlink() == 1 && held.uid() == rustix::process::geteuid().as_raw()
 }
 
 /// Who holds the lock of a file.

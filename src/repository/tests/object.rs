@@ -43,11 +43,55 @@ fn objects_of_all_shapes_read_back() {
         for (number, frame) in (0..).zip(&frames) {
             assert_eq!(object.frames(number, 1).unwrap(), std::slice::from_ref(frame));
         }
+        // And into buffers of the caller's, however much of the end was fetched at first.
+        for tail_bytes in [0, 33, 200, u64::MAX] {
+            let object = ObjectReader::open_with_tail(&repository, ObjectKind::Pack, NAME, None, tail_bytes).unwrap();
+            // What it needs, and the header twice where the tail holds a part of it.
+            let opening_bytes = object.opening_bytes();
+            assert!((OBJECT_BYTES_MIN..=stored.size_bytes + 64).contains(&opening_bytes), "{opening_bytes} of {}", stored.size_bytes);
+            assert!(opening_bytes >= tail_bytes.min(stored.size_bytes));
+            let mut sealed = vec![0; object.stored_bytes(0, frames.len() as u32).unwrap() as usize];
+            object.fetch_into(0, frames.len() as u32, &mut sealed).unwrap();
+            let mut rest = &mut sealed[..];
+            for (number, frame) in (0..).zip(&frames) {
+                let (first, behind) = rest.split_at_mut(object.stored_bytes(number, 1).unwrap() as usize);
+                let mut plain = vec![9; frame.len()];
+                object.open_into(number, first, &mut plain).unwrap();
+                assert_eq!(plain, *frame);
+                rest = behind;
+            }
+        }
         let bytes = store.bytes(NAME).unwrap();
         assert!(bytes.len() as u64 >= OBJECT_BYTES_MIN);
         assert_eq!((stored.size_bytes, stored.frames as usize, stored.digest), (bytes.len() as u64, frames.len(), digest_of(&bytes)));
         assert_eq!(digest_stored(&repository, NAME).unwrap(), (stored.size_bytes, stored.digest));
     }
+}
+
+#[test]
+fn frames_go_only_into_buffers_of_their_size() {
+    let (_, repository) = repository();
+    let stored = write(&repository, &[vec![7; 5000], noise(3000, 1)], b"").unwrap();
+    let object = read(&repository).unwrap();
+    assert!(object.opening_bytes() == stored.size_bytes);
+    let length = object.stored_bytes(1, 1).unwrap() as usize;
+    for (first, count, length) in [(1, 1, length - 1), (1, 1, length + 1), (1, 2, length), (2, 1, 0), (u32::MAX, 2, 0)] {
+        let error = object.fetch_into(first, count, &mut vec![0; length]).unwrap_err();
+        assert!(error.kind == Kind::Damaged && error.message.contains(&format!("frames {first} to")), "{error}");
+    }
+    let mut sealed = vec![0; length];
+    object.fetch_into(1, 1, &mut sealed).unwrap();
+    for (number, length, plain, says) in
+        [(1, length, 2999, "has the wrong size"), (1, length - 1, 3000, "has the wrong size"), (2, length, 3000, "it has 2")]
+    {
+        let error = object.open_into(number, &mut sealed.clone()[..length], &mut vec![0; plain]).unwrap_err();
+        assert!(error.kind == Kind::Damaged && error.message.contains(says), "{error}");
+    }
+    let error = object.open_into(0, &mut sealed.clone(), &mut vec![0; 5000]).unwrap_err();
+    assert!(error.message.contains("has the wrong size"), "{error}");
+    sealed[100] ^= 1;
+    let error = object.open_into(1, &mut sealed, &mut vec![0; 3000]).unwrap_err();
+    assert!(error.kind == Kind::Damaged && error.message.contains("frame 1 does not authenticate"), "{error}");
 }
 
 #[test]

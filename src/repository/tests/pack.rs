@@ -87,7 +87,19 @@ fn forged(blocks: &[Vec<u8>], entries: Vec<u8>, count: u32) -> crate::error::Res
     }
     let stored = writer.finish(entries)?.wait()?;
     let entry = PackEntry { name, blocks: count, stored_bytes: stored.size_bytes, digest: stored.digest };
-    PackReader::open(&repository, &entry)?.blocks(0, count)
+    let pack = PackReader::open(&repository, &entry)?;
+    let blocks = pack.blocks(0, count);
+    // The same, block by block into buffers of the caller's.
+    let one = |frame| {
+        let mut sealed = vec![0; pack.stored_bytes(frame, 1).unwrap_or(0) as usize];
+        let mut plain = vec![0; pack.block_bytes(frame).unwrap_or(0)];
+        pack.fetch_into(frame, 1, &mut sealed)?;
+        pack.open_into(frame, &mut sealed, &mut plain)?;
+        Ok((pack.references(frame, 1).unwrap()[0], plain))
+    };
+    let single: crate::error::Result<Vec<_>> = (0..count).map(one).collect();
+    assert_eq!(blocks, single);
+    blocks
 }
 
 fn row(reference: BlockReference) -> Vec<u8> {

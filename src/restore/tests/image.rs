@@ -241,6 +241,24 @@ fn a_block_beyond_the_file_is_refused() {
 }
 
 #[test]
+fn a_frame_larger_than_any_block_is_refused() {
+    let fixture = Fixture::empty();
+    let backup = fixture.backup(&SampleFile::new(7, LOG_OPS));
+    let root = block(7, BlockKind::Value, 9, [0; 96], &[1; 64]).0;
+    let mut packs = PackWriter::new(&fixture.repository, RunId(1), 959, 1);
+    packs.begin_extent().unwrap();
+    packs.block(root, vec![0; BLOCK_BYTES + 1]).unwrap();
+    let location = packs.end_extent().unwrap();
+    let entries = packs.finish().unwrap();
+    fixture.replace_manifest(&backup, |manifest| {
+        manifest.packs.extend(entries);
+        manifest.extents.push(Extent { root, location });
+    });
+    let error = fixture.refused(Point::Newest);
+    assert!(error.kind == Kind::Damaged && error.message.contains("holds 524289 bytes: no block is so large"), "{error}");
+}
+
+#[test]
 fn the_written_image_is_checked_against_the_backup() {
     let fixture = Fixture::empty();
     let backup = fixture.backup(&SampleFile::new(7, LOG_OPS));

@@ -1,0 +1,104 @@
+//! Restores that need not fetch everything: one that was killed goes on, and one that has an older image takes what that holds.
+
+use crate::support::books::check_restored;
+use crate::support::cluster::Cluster;
+use crate::support::program::{Program, files, number, text};
+use crate::support::seaweed::{ACCESS_KEY, BUCKET, SECRET_KEY, Seaweed};
+use crate::support::{folder, tigerbeetle, turn};
+use amber::demo::{Load, LoadOptions, Plan};
+use serde_json::Value;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+/// What a file takes on the disk.
+fn allocated_bytes(path: &Path) -> u64 {
+    std::fs::metadata(path).map_or(0, |metadata| metadata.blocks() * 512)
+}
+
+/// Restores to `output` until that takes `bytes` on the disk, and kills it. Whether there was something to kill.
+fn killed_at(program: &Program, output: &Path, bytes: u64) -> bool {
+    let mut command = program.command(&["restore", "tigerbeetle", "--output", text(output)]);
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let partial = || files(output.parent().unwrap()).iter().map(|path| allocated_bytes(path)).max();
+    while child.try_wait().unwrap().is_none() {
+        if partial() >= Some(bytes) {
+            child.kill().unwrap();
+            child.wait().unwrap();
+            return !output.exists();
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    false
+}
+
+/// A restore that is killed half-way is started again: it says that it fetched less, and the image is the same.
+fn goes_on(program: &Program, place: &Path, whole: (&Path, &Value)) {
+    let (image, said) = whole;
+    let output = place.join("killed").join("0.tigerbeetle");
+    std::fs::create_dir(output.parent().unwrap()).unwrap();
+    let killed = (2..12).any(|part| {
+        let killed = killed_at(program, &output, allocated_bytes(image) / part);
+        if !killed {
+            std::fs::remove_file(&output).unwrap();
+        }
+        killed
+    });
+    assert!(killed, "no restore was slow enough to be killed half-way");
+    let again = program.restore(&output, &["--op", &said["op"].to_string()]);
+    println!(
+        "whole: {} fetched; killed and started again: {} fetched, {} kept",
+        said["bytes_fetched"], again["bytes_fetched"], again["bytes_kept"]
+    );
+    assert!(number(&again, "bytes_kept") > 0 && number(&again, "bytes_fetched") < number(said, "bytes_fetched"), "{again}");
+    assert_eq!(files(output.parent().unwrap()), std::slice::from_ref(&output));
+    assert_same(&output, image);
+    tigerbeetle().inspect_integrity(&output).unwrap();
+    std::fs::remove_dir_all(output.parent().unwrap()).unwrap();
+}
+
+fn assert_same(left: &Path, right: &Path) {
+    assert!(Command::new("cmp").args([left, right]).status().unwrap().success(), "{} differs from {}", left.display(), right.display());
+}
+
+#[test]
+fn a_killed_restore_goes_on_and_an_older_image_spares_the_rest() {
+    let _turn = turn();
+    let plan = Plan { clients: 4, transfers_per_request: 500, ..Plan::default() };
+    let server = Seaweed::start();
+    let node = Cluster::new(1);
+    let place = folder("bulk");
+    let program = Program::in_s3(&format!("s3://{BUCKET}/bulk"), &server.endpoint(), ACCESS_KEY, SECRET_KEY);
+    program.init();
+    let load = Load::start(node.id(), &node.addresses(), &LoadOptions { plan, ..LoadOptions::default() }).unwrap();
+    load.wait_for(1100, Duration::from_secs(240)).unwrap();
+    program.backup(node.data_file(0));
+    let old = place.path().join("old.tigerbeetle");
+    let whole = program.restore(&old, &[]);
+    goes_on(&program, place.path(), (&old, &whole));
+
+    load.wait_for(2100, Duration::from_secs(240)).unwrap();
+    let acknowledged = load.acknowledged();
+    let later = program.backup(node.data_file(0));
+    let op = later["recovered_to_op"].to_string();
+    let (image, delta) = (place.path().join("new.tigerbeetle"), place.path().join("delta.tigerbeetle"));
+    let all = program.restore(&image, &["--op", &op]);
+    let spared = program.restore(&delta, &["--op", &op, "--base", text(&old)]);
+    println!(
+        "all: {} fetched; with the older image: {} fetched, {} kept",
+        all["bytes_fetched"], spared["bytes_fetched"], spared["bytes_kept"]
+    );
+    assert!(number(&spared, "bytes_kept") > 0 && number(&spared, "bytes_fetched") < number(&all, "bytes_fetched"), "{spared}");
+    assert_same(&delta, &image);
+    // A running server's file, and the file that is replaced, serve too.
+    let live = program.restore(&delta, &["--op", &op, "--overwrite", "--base", text(node.data_file(0))]);
+    assert!(number(&live, "bytes_kept") > 0, "{live}");
+    let replaced = program.restore(&old, &["--op", &op, "--overwrite", "--base", text(&old)]);
+    assert_eq!(replaced["bytes_kept"], spared["bytes_kept"]);
+    assert_same(&delta, &image);
+    assert_same(&old, &image);
+    load.stop().unwrap();
+    tigerbeetle().inspect_integrity(&delta).unwrap();
+    check_restored(&[delta], &all, plan, &acknowledged, &node);
+}
