@@ -1,6 +1,6 @@
 """The files that are backed up in measurements.
 
-`half` alternates 64 KiB of random bytes and 64 KiB of text, so that half of it compresses; `noise` is random bytes; `tigerbeetle` is a real data file, loaded with
+`half` alternates 64 KiB of text and 64 KiB of random bytes, so that half of it compresses; `noise` is random bytes; `tigerbeetle` is a real data file, loaded with
 TigerBeetle's own benchmark until its newest checkpoint reaches so many bytes of blocks, then left at rest; `more` loads a data file further.
 """
 
@@ -20,6 +20,8 @@ BLOCK_BYTES = 512 * 1024
 PIECE_BYTES = 64 * 1024
 # What the benchmark's transfers come to: 14 million made 17 900 live blocks.
 BLOCKS_PER_TRANSFER = 17_900 / 14_000_000
+# Ids as clients make them, of time and chance: a second load on the same file then has accounts and transfers of its own.
+IDS = ["--id-order=tbid"]
 WORDS = "the account was debited and credited with an amount of transfers between ledgers in a batch that committed at time".split()
 
 
@@ -46,7 +48,7 @@ def noise(path, size_bytes):
 
 
 def half(path, size_bytes, seed=4):
-    """64 KiB of random bytes, 64 KiB of text, and so on."""
+    """64 KiB of text, 64 KiB of random bytes, and so on."""
     chance = random.Random(seed)
 
     def text():
@@ -57,7 +59,7 @@ def half(path, size_bytes, seed=4):
     texts = [text() for _ in range(512)]
 
     def piece():
-        return b"".join(os.urandom(PIECE_BYTES) + chance.choice(texts) for _ in range(MIB // PIECE_BYTES // 2))
+        return b"".join(chance.choice(texts) + os.urandom(PIECE_BYTES) for _ in range(MIB // PIECE_BYTES // 2))
 
     write_pieces(path, size_bytes, piece)
 
@@ -65,7 +67,7 @@ def half(path, size_bytes, seed=4):
 def live_blocks(path):
     """Blocks that the newest checkpoint reaches."""
     said = subprocess.run([AMBER, "inspect", path, "--json", "--quiet"], capture_output=True, text=True, check=True)
-    return json.loads(said.stdout)["blocks"]["reachable"]
+    return sum(kind["blocks"] for kind in json.loads(said.stdout)["blocks"]["kinds"])
 
 
 def tigerbeetle(path, live_bytes, batch=FULL_BATCH, clients=4):
@@ -81,7 +83,7 @@ def tigerbeetle(path, live_bytes, batch=FULL_BATCH, clients=4):
             # A tenth more than it will take, and enough for a checkpoint in any case.
             more = max(int((wanted - held) / BLOCKS_PER_TRANSFER * 1.1), 1000 * clients)
             # A checkpoint comes every 960 ops: a small file needs small batches to reach one.
-            rig.benchmark(more, min(batch, max(more // 1200, 1)), clients)
+            rig.benchmark(more, min(batch, max(more // 1200, 1)), clients, flags=IDS)
             transfers += more
         settle(rig.data_file)
         rig.end(server)
@@ -93,7 +95,7 @@ def more(path, transfers, batch, clients=4):
     """Loads a data file further."""
     with Rig("data") as rig:
         server = rig.server_on(Path(path).resolve())
-        rig.benchmark(transfers, batch, clients)
+        rig.benchmark(transfers, batch, clients, flags=IDS)
         settle(rig.data_file)
         rig.end(server)
 

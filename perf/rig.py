@@ -205,16 +205,16 @@ class Rig:
         self.data_file = file
         return process
 
-    def load(self, transfers, batch, clients, delay_us=0):
-        """Starts TigerBeetle's benchmark on the server that runs."""
+    def load(self, transfers, batch, clients, delay_us=0, flags=()):
+        """Starts TigerBeetle's benchmark on the server that runs; a second run wants ids of its own (`--id-order`)."""
         command = [TIGERBEETLE, "benchmark", f"--addresses={self.address}", f"--transfer-count={transfers}", "--query-count=0"]
-        command += [f"--transfer-batch-count={batch}", f"--clients={clients}", f"--transfer-batch-delay={delay_us}us"]
+        command += [f"--transfer-batch-count={batch}", f"--clients={clients}", f"--transfer-batch-delay={delay_us}us", *flags]
         (self.folder / "load.log").unlink(missing_ok=True)
         return self.spawn(command, "load.log")
 
-    def benchmark(self, transfers, batch, clients, delay_us=0):
+    def benchmark(self, transfers, batch, clients, delay_us=0, flags=()):
         """Runs the benchmark to its end: transfers a second, as it says."""
-        process = self.load(transfers, batch, clients, delay_us)
+        process = self.load(transfers, batch, clients, delay_us, flags)
         code = process.wait()
         self.processes.remove(process)
         said = (self.folder / "load.log").read_text()

@@ -81,10 +81,8 @@ fn percent(text: &str) -> Result<f64, String> {
 pub fn run(arguments: &BenchArguments, manner: Manner) -> Result<Report> {
     let began = Instant::now();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let store = match &arguments.place {
-        Some(place) => Some(place.store_below(&format!("amber-bench-{:016x}", u64::from_le_bytes(key::random()?)))?),
-        None => None,
-    };
+    let scratch_name = format!("amber-bench-{:016x}", u64::from_le_bytes(key::random()?));
+    let store = arguments.place.as_ref().map(|place| place.store_below(&scratch_name)).transpose()?;
     let others = LEVELS.into_iter().filter(|level| *level != arguments.level && !arguments.stages);
     let request = Request {
         data: arguments.data.clone(),
@@ -98,7 +96,12 @@ pub fn run(arguments: &BenchArguments, manner: Manner) -> Result<Report> {
         wish: Wish { rate_bytes_per_s: arguments.rate_bytes_per_s, budget_percent: arguments.budget_percent, cores },
     };
     let progress = for_people(manner.quiet);
-    let findings = measure(&request, &*progress)?;
+    let measured = measure(&request, &*progress);
+    if let Some(folder) = arguments.place.as_ref().and_then(|place| place.folder_below(&scratch_name)) {
+        // What a folder keeps for itself is no object; that it stays would be seen, and harms nothing.
+        let _ = std::fs::remove_dir_all(folder);
+    }
+    let findings = measured?;
     let mut json = json_of(&findings, &request);
     if let Value::Object(fields) = &mut json {
         fields.insert("seconds".into(), json!(began.elapsed().as_secs_f64()));

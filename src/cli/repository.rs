@@ -86,6 +86,14 @@ impl PlaceArguments {
         self.open(&format!("{}/{folder}", self.repo.trim_end_matches('/')))
     }
 
+    /// Where [`PlaceArguments::store_below`] keeps its objects, if that is a folder of this machine.
+    pub fn folder_below(&self, folder: &str) -> Option<PathBuf> {
+        match StoreUrl::parse(&self.repo) {
+            Ok(StoreUrl::Folder(path)) => Some(path.join(folder)),
+            _ => None,
+        }
+    }
+
     fn open(&self, url: &str) -> Result<Arc<dyn Store>> {
         let server_side_encryption = match self.server_side_encryption.as_deref() {
             None => ServerSideEncryption::default(),

@@ -2,6 +2,8 @@
 
 #[cfg(any(test, feature = "samples"))]
 pub mod sample;
+#[cfg(any(test, feature = "samples"))]
+pub mod sample_large;
 pub mod tigerbeetle;
 
 #[cfg(test)]
