@@ -21,6 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 TIGERBEETLE = ROOT / ".tools/bin/tigerbeetle"
 WEED = ROOT / ".tools/bin/weed"
+JUICEFS = ROOT / ".tools/peers/bin/juicefs"
 AMBER = ROOT / "target/release/amber"
 TICKS = os.sysconf("SC_CLK_TCK")
 CORES = os.cpu_count()
@@ -53,6 +54,12 @@ def wait_until(what, wanted, seconds=120):
             return value
         time.sleep(0.05)
     raise SystemExit(f"waited {seconds} s for {what}")
+
+
+def listens(port):
+    """Whether something listens on this port of this machine."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def cpu_seconds(pid):
@@ -120,20 +127,47 @@ class Rig:
 
     def store(self):
         """A SeaweedFS with an empty bucket, and a repository in it."""
+        process = self.seaweed()
+        self.repository("perf")
+        return process
+
+    def seaweed(self):
+        """A SeaweedFS with an empty bucket."""
         names = ["master.port", "master.port.grpc", "volume.port", "volume.port.grpc", "filer.port", "filer.port.grpc", "s3.port", "s3.port.grpc"]
         ports = free_ports(len(names) + 2)
         self.s3_port, self.metrics_port, admin = ports[6], ports[9], ports[8]
         self.store_ports = ports + [admin + 10000]
         key, secret = "amber-perf-key", "amber-perf-secret"
         self.environment.update(AWS_ACCESS_KEY_ID=key, AWS_SECRET_ACCESS_KEY=secret, AWS_REGION="us-east-1")
+        shutil.rmtree(self.folder / "weed", ignore_errors=True)
         (self.folder / "weed").mkdir()
+        (self.folder / "weed.log").unlink(missing_ok=True)
         command = [WEED, "-logdir=.", "mini", "-dir=data", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-master.telemetry=false"]
         command += ["-webdav=false", "-admin.ui=false", "-s3.port.iceberg=0", "-s3.port.lance=0", f"-bucket={BUCKET}"]
         command += ["-filer.localSocket=filer.sock", "-s3.localSocket=s3.sock", f"-metricsPort={self.metrics_port}"]
         command += [f"-{name}={port}" for name, port in zip(names, ports)] + [f"-admin.port={admin}", f"-admin.port.grpc={admin + 10000}"]
         process = self.spawn(command, "weed.log", cwd=self.folder / "weed", env=self.environment)
         wait_until("SeaweedFS", lambda: "All enabled components are running" in (self.folder / "weed.log").read_text())
-        self.repository("perf")
+        return process
+
+    def juicefs(self):
+        """A JuiceFS gateway with no bucket yet: the S3 server that is cheapest to load, so that the clients are what is measured."""
+        place, log = self.folder / "juicefs", self.folder / "juicefs.log"
+        shutil.rmtree(place, ignore_errors=True)
+        place.mkdir()
+        log.unlink(missing_ok=True)
+        self.s3_port, self.metrics_port = free_ports(2)
+        key, secret = "amber-perf-key", "amber-perf-secret"
+        self.environment.update(AWS_ACCESS_KEY_ID=key, AWS_SECRET_ACCESS_KEY=secret, AWS_REGION="us-east-1")
+        environment = dict(self.environment, MINIO_ROOT_USER=key, MINIO_ROOT_PASSWORD=secret, HOME=str(place))
+        format_it = [JUICEFS, "format", "--storage", "file", "--bucket", f"{place}/blob/", "--trash-days", "0", f"sqlite3://{place}/meta.db", "vol"]
+        subprocess.run([str(part) for part in format_it], check=True, capture_output=True, env=environment)
+        command = [JUICEFS, "gateway", "--multi-buckets", "--keep-etag", "--no-usage-report", "--cache-size", "0", "--cache-dir", place / "cache"]
+        # Its default place is one that only root may write to.
+        command += ["--log", place / "gateway.log"]
+        command += ["--metrics", f"127.0.0.1:{self.metrics_port}", f"sqlite3://{place}/meta.db", f"127.0.0.1:{self.s3_port}"]
+        process = self.spawn(command, log.name, env=environment)
+        wait_until("JuiceFS", lambda: listens(self.s3_port))
         return process
 
     def repository(self, prefix):
@@ -156,26 +190,31 @@ class Rig:
 
     def server(self):
         """A TigerBeetle of one replica on a newly formatted file."""
-        file, log = self.folder / "0_0.tigerbeetle", self.folder / "server.log"
+        file = self.folder / "0_0.tigerbeetle"
         file.unlink(missing_ok=True)
+        subprocess.run([TIGERBEETLE, "format", "--cluster=0", "--replica=0", "--replica-count=1", file], check=True, capture_output=True)
+        return self.server_on(file)
+
+    def server_on(self, file):
+        """A TigerBeetle of one replica on a data file that is there."""
+        log = self.folder / "server.log"
         log.unlink(missing_ok=True)
         self.address = f"127.0.0.1:{free_ports(1)[0]}"
-        subprocess.run([TIGERBEETLE, "format", "--cluster=0", "--replica=0", "--replica-count=1", file], check=True, capture_output=True)
         process = self.spawn([TIGERBEETLE, "start", f"--addresses={self.address}", "--cache-grid=1GiB", file], log.name)
         wait_until("TigerBeetle", lambda: "listening on" in log.read_text())
         self.data_file = file
         return process
 
-    def load(self, transfers, batch, clients, delay_us=0):
-        """Starts TigerBeetle's benchmark on the server that runs."""
+    def load(self, transfers, batch, clients, delay_us=0, flags=()):
+        """Starts TigerBeetle's benchmark on the server that runs; a second run wants ids of its own (`--id-order`)."""
         command = [TIGERBEETLE, "benchmark", f"--addresses={self.address}", f"--transfer-count={transfers}", "--query-count=0"]
-        command += [f"--transfer-batch-count={batch}", f"--clients={clients}", f"--transfer-batch-delay={delay_us}us"]
+        command += [f"--transfer-batch-count={batch}", f"--clients={clients}", f"--transfer-batch-delay={delay_us}us", *flags]
         (self.folder / "load.log").unlink(missing_ok=True)
         return self.spawn(command, "load.log")
 
-    def benchmark(self, transfers, batch, clients, delay_us=0):
+    def benchmark(self, transfers, batch, clients, delay_us=0, flags=()):
         """Runs the benchmark to its end: transfers a second, as it says; the latencies of its batches stay in `latencies`."""
-        process = self.load(transfers, batch, clients, delay_us)
+        process = self.load(transfers, batch, clients, delay_us, flags)
         code = process.wait()
         self.processes.remove(process)
         said = (self.folder / "load.log").read_text()

@@ -7,6 +7,7 @@
 pub mod agent;
 pub mod backup;
 pub mod backup_file;
+pub mod bench;
 #[cfg(feature = "demo")]
 pub mod demo;
 pub mod init;
@@ -82,6 +83,8 @@ enum Command {
     Uploads(uploads::UploadsArguments),
     /// Look into a TigerBeetle data file: superblock, log, reachable blocks. Also works while the server runs.
     Inspect(inspect::InspectArguments),
+    /// Measure what a backup costs on this machine, stage by stage, and learn what to set.
+    Bench(bench::BenchArguments),
     /// See it all happen: a real TigerBeetle under load is backed up, destroyed, restored and checked.
     #[cfg(feature = "demo")]
     Demo(demo::DemoArguments),
@@ -138,6 +141,7 @@ fn dispatch(command: Command, manner: Manner) -> Result<Report> {
         Command::Verify(arguments) => verify::run(&arguments, manner),
         Command::Uploads(arguments) => uploads::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments, manner),
+        Command::Bench(arguments) => bench::run(&arguments, manner),
         #[cfg(feature = "demo")]
         Command::Demo(arguments) => demo::run(&arguments, manner),
         Command::Completions { shell } => {

@@ -78,6 +78,23 @@ pub struct RepositoryArguments {
 impl PlaceArguments {
     /// Opens the store; says what is wrong with the arguments.
     pub fn store(&self) -> Result<Arc<dyn Store>> {
+        self.open(&self.repo)
+    }
+
+    /// Opens the folder of this name below the repository's place, for what must not be mixed with it.
+    pub fn store_below(&self, folder: &str) -> Result<Arc<dyn Store>> {
+        self.open(&format!("{}/{folder}", self.repo.trim_end_matches('/')))
+    }
+
+    /// Where [`PlaceArguments::store_below`] keeps its objects, if that is a folder of this machine.
+    pub fn folder_below(&self, folder: &str) -> Option<PathBuf> {
+        match StoreUrl::parse(&self.repo) {
+            Ok(StoreUrl::Folder(path)) => Some(path.join(folder)),
+            _ => None,
+        }
+    }
+
+    fn open(&self, url: &str) -> Result<Arc<dyn Store>> {
         let server_side_encryption = match self.server_side_encryption.as_deref() {
             None => ServerSideEncryption::default(),
             Some(word) => place::server_side_encryption(word)
@@ -97,7 +114,7 @@ impl PlaceArguments {
             profile: self.profile.clone(),
             ..S3Options::default()
         };
-        Place { url: StoreUrl::parse(&self.repo)?, s3 }.open()
+        Place { url: StoreUrl::parse(url)?, s3 }.open()
     }
 }
 

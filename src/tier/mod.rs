@@ -3,6 +3,8 @@
 pub mod file;
 #[cfg(any(test, feature = "samples"))]
 pub mod sample;
+#[cfg(any(test, feature = "samples"))]
+pub mod sample_large;
 pub mod tigerbeetle;
 
 #[cfg(test)]

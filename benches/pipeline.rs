@@ -1,0 +1,61 @@
+//! Each stage alone, over 16 MiB of made transfers.
+
+use amber::ledger::checksum::checksum;
+use amber::pipeline::compress::{compress, expand};
+use amber::pipeline::digest::digest_of;
+use amber::pipeline::seal::SealingKey;
+use criterion::{BatchSize, Criterion, Throughput};
+use std::hint::black_box;
+use zeroize::Zeroizing;
+
+const BYTES: u64 = 16 << 20;
+
+/// Verify, compress at several levels, expand, seal, open, digest.
+pub fn stages(criterion: &mut Criterion) {
+    let blocks = super::blocks(BYTES).unwrap_or_default();
+    let mut group = criterion.benchmark_group("stage");
+    group.throughput(Throughput::Bytes(BYTES));
+    group.bench_function("verify", |bench| {
+        bench.iter(|| blocks.iter().for_each(|block| drop(black_box(checksum(block).to_bytes().to_vec()))))
+    });
+    for level in [-5, 1, 3] {
+        let mut out = Vec::with_capacity(1 << 20);
+        group.bench_function(format!("compress {level}"), |bench| {
+            bench.iter(|| {
+                for block in &blocks {
+                    out.clear();
+                    let _ = black_box(compress(block, level, &mut out));
+                }
+            });
+        });
+    }
+    let packed: Vec<_> = blocks
+        .iter()
+        .filter_map(|block| {
+            let mut out = Vec::new();
+            compress(block, 1, &mut out).ok().map(|codec| (codec, out, block.len()))
+        })
+        .collect();
+    group.bench_function("expand", |bench| {
+        bench.iter(|| packed.iter().for_each(|(codec, stored, length)| drop(black_box(expand(stored, *codec, *length)))))
+    });
+    group.bench_function("digest", |bench| bench.iter(|| blocks.iter().for_each(|block| drop(black_box(digest_of(block).to_vec())))));
+    if let Some(key) = SealingKey::new(&Zeroizing::new([7; 32])) {
+        let sealed_of = |mut block: Vec<u8>| {
+            let _ = key.seal(1, false, &mut block, 0);
+            block
+        };
+        let sealed: Vec<Vec<u8>> = blocks.iter().cloned().map(sealed_of).collect();
+        group.bench_function("seal", |bench| {
+            bench.iter_batched(|| blocks.clone(), |blocks| blocks.into_iter().map(sealed_of).collect::<Vec<_>>(), BatchSize::PerIteration);
+        });
+        group.bench_function("open", |bench| {
+            let open = |mut sealed: Vec<Vec<u8>>| {
+                sealed.iter_mut().for_each(|frame| drop(black_box(key.open(1, false, frame).map(<[u8]>::len))));
+                sealed
+            };
+            bench.iter_batched(|| sealed.clone(), open, BatchSize::PerIteration);
+        });
+    }
+    group.finish();
+}

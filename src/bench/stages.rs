@@ -1,0 +1,221 @@
+//! Every local stage alone, on one thread: what it takes for the same bytes.
+//!
+//! Flow: a window of blocks is read, then each stage runs over all of it before the next begins, so that a stage is measured in one go and the sample need not
+//! fit into memory. What one stage makes is what the next one takes: compressed frames are sealed, sealed frames digested, opened and expanded again.
+
+use super::cost::Cost;
+use super::data::{Data, Piece};
+use crate::error::{Error, Result};
+use crate::pipeline::compress::{self, Codec};
+use crate::pipeline::digest::digest_of;
+use crate::pipeline::seal::SealingKey;
+use crate::progress::Progress;
+use crate::repository::key;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use zeroize::Zeroizing;
+
+/// Compression at one level.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LevelCost {
+    /// The zstd level.
+    pub level: i32,
+    /// What it took.
+    pub cost: Cost,
+    /// What was left.
+    pub stored_bytes: u64,
+}
+
+/// What each stage took for the whole sample.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Stages {
+    /// Bytes read, or made where there is no file.
+    pub source_bytes: u64,
+    /// Bytes in blocks, without what lies behind them on the disk.
+    pub plain_bytes: u64,
+    /// Sealed bytes at the first level.
+    pub stored_bytes: u64,
+    /// Reading; none for made data.
+    pub read: Option<Cost>,
+    /// Checking TigerBeetle's checksums; none for other files.
+    pub verify: Option<Cost>,
+    /// Compressing, at each level.
+    pub levels: Vec<LevelCost>,
+    /// AES-256-GCM over what is left after compressing at the first level.
+    pub seal: Cost,
+    /// SHA-256 of the sealed bytes.
+    pub digest: Cost,
+    /// Opening the sealed bytes.
+    pub open: Cost,
+    /// Expanding them.
+    pub expand: Cost,
+    /// Writing the plain bytes to a file; none without a folder for it.
+    pub write: Option<Cost>,
+}
+
+impl Stages {
+    /// CPU seconds of a stage for a byte of the source.
+    pub fn per_source_byte(&self, cost: &Cost) -> f64 {
+        cost.cpu_seconds / self.source_bytes.max(1) as f64
+    }
+
+    /// Compression at the first level.
+    pub fn compress(&self) -> LevelCost {
+        self.levels.first().copied().unwrap_or(LevelCost { level: 0, cost: Cost::default(), stored_bytes: 0 })
+    }
+
+    /// CPU seconds of all local stages of a backup for a byte of the source.
+    pub fn backup_per_source_byte(&self) -> f64 {
+        let local = [self.read, self.verify, Some(self.compress().cost), Some(self.seal), Some(self.digest)];
+        local.iter().flatten().map(|cost| self.per_source_byte(cost)).sum()
+    }
+
+    /// CPU seconds of all local stages of a restore for a byte of the source.
+    pub fn restore_per_source_byte(&self) -> f64 {
+        let local = [Some(self.open), Some(self.expand), self.verify, self.write];
+        local.iter().flatten().map(|cost| self.per_source_byte(cost)).sum()
+    }
+
+    /// Sealed bytes for a byte of the source.
+    pub fn stored_share(&self) -> f64 {
+        self.stored_bytes as f64 / self.source_bytes.max(1) as f64
+    }
+}
+
+/// Measures all stages over the sample.
+///
+/// # Errors
+/// Those of the file, and [`Error::try_again`] where a running server changed the sample.
+pub fn run(data: &mut Data, levels: &[i32], scratch: Option<&Path>, progress: &dyn Progress) -> Result<Stages> {
+    let sealing = SealingKey::new(&Zeroizing::new(key::random()?)).ok_or_else(|| Error::bug("the library refused a 32-byte key"))?;
+    let mut stages = Stages { levels: levels.iter().map(|level| empty_level(*level)).collect(), ..Stages::default() };
+    let (mut read, mut verify) = (Cost::default(), Cost::default());
+    let mut sink = scratch.map(Sink::create).transpose()?;
+    progress.begin("each stage alone", Some(data.total_bytes()));
+    loop {
+        let mut window = data.next_window(&mut read)?;
+        if window.is_empty() {
+            break;
+        }
+        stages.source_bytes += bytes_of(&window);
+        if data.is_checked() {
+            let (bytes, count) = (bytes_of(&window), window.len());
+            verify.of(bytes, || window.iter_mut().enumerate().try_for_each(|(number, piece)| data.check(number, count, piece)))?;
+        }
+        stages.plain_bytes += bytes_of(&window);
+        stages.window(&window, &sealing)?;
+        if let Some(sink) = &mut sink {
+            sink.write(&window)?;
+        }
+        progress.position(stages.source_bytes);
+    }
+    progress.end();
+    stages.read = (read.bytes > 0).then_some(read);
+    stages.verify = (verify.bytes > 0).then_some(verify);
+    stages.write = sink.map(Sink::finish).transpose()?;
+    Ok(stages)
+}
+
+fn empty_level(level: i32) -> LevelCost {
+    LevelCost { level, cost: Cost::default(), stored_bytes: 0 }
+}
+
+fn bytes_of(pieces: &[Piece]) -> u64 {
+    pieces.iter().map(|piece| piece.as_ref().len() as u64).sum()
+}
+
+impl Stages {
+    /// The stages between reading and sending, there and back.
+    fn window(&mut self, window: &[Piece], sealing: &SealingKey) -> Result<()> {
+        let plain_bytes = bytes_of(window);
+        let mut frames: Vec<(Codec, Vec<u8>)> = Vec::new();
+        for level in &mut self.levels {
+            let made = level.cost.of(plain_bytes, || compress_all(window, level.level))?;
+            level.stored_bytes += made.iter().map(|(_, frame)| frame.len() as u64).sum::<u64>();
+            if frames.is_empty() {
+                frames = made;
+            }
+        }
+        let packed_bytes = frames.iter().map(|(_, frame)| frame.len() as u64).sum();
+        let sealed = self
+            .seal
+            .of(packed_bytes, || (0..).zip(&mut frames).try_for_each(|(number, (_, frame))| sealing.seal(number, false, frame, 0)));
+        sealed.map_err(|_| Error::bug("AES-GCM refused a frame"))?;
+        let sealed_bytes = frames.iter().map(|(_, frame)| frame.len() as u64).sum();
+        self.stored_bytes += sealed_bytes;
+        self.digest.of(sealed_bytes, || {
+            for (_, frame) in &frames {
+                std::hint::black_box(digest_of(frame));
+            }
+        });
+        let opened = self.open.of(sealed_bytes, || {
+            (0..).zip(&mut frames).try_fold(Vec::new(), |mut opened, (number, (codec, frame))| {
+                opened.push((*codec, sealing.open(number, false, frame).map_err(|_| Error::bug("a frame does not open again"))?));
+                Ok::<_, Error>(opened)
+            })
+        })?;
+        self.expand.of(plain_bytes, || opened.iter().zip(window).try_for_each(|((codec, frame), piece)| expand_as(piece, frame, *codec)))
+    }
+}
+
+fn compress_all(window: &[Piece], level: i32) -> Result<Vec<(Codec, Vec<u8>)>> {
+    let mut frames = Vec::with_capacity(window.len());
+    for piece in window {
+        let plain = piece.as_ref();
+        let mut frame = Vec::with_capacity(plain.len() + crate::pipeline::seal::TAG_BYTES);
+        let codec = compress::compress(plain, level, &mut frame).map_err(|error| Error::try_again(format!("zstd: {error}")))?;
+        frames.push((codec, frame));
+    }
+    Ok(frames)
+}
+
+fn expand_as(piece: &Piece, frame: &[u8], codec: Codec) -> Result<()> {
+    let plain = compress::expand(frame, codec, piece.as_ref().len()).map_err(Error::bug)?;
+    std::hint::black_box(plain);
+    Ok(())
+}
+
+/// A file that takes plain bytes and is gone afterwards.
+struct Sink {
+    file: File,
+    path: PathBuf,
+    cost: Cost,
+}
+
+impl Sink {
+    fn create(folder: &Path) -> Result<Sink> {
+        let path = folder.join(format!("amber-bench-{:016x}", u64::from_le_bytes(key::random()?)));
+        let file = File::create_new(&path).map_err(|error| refused(&path, &error))?;
+        Ok(Sink { file, path, cost: Cost::default() })
+    }
+
+    fn write(&mut self, window: &[Piece]) -> Result<()> {
+        let Sink { file, path, cost } = self;
+        let mut offset = cost.bytes;
+        cost.of(bytes_of(window), || {
+            for piece in window {
+                file.write_all_at(piece.as_ref(), offset).map_err(|error| refused(path, &error))?;
+                offset += piece.as_ref().len() as u64;
+            }
+            Ok(())
+        })
+    }
+
+    fn finish(mut self) -> Result<Cost> {
+        let Sink { file, path, cost } = &mut self;
+        cost.of(0, || file.sync_data()).map_err(|error| refused(path, &error))?;
+        Ok(*cost)
+    }
+}
+
+impl Drop for Sink {
+    fn drop(&mut self) {
+        // What cannot be removed now is named like nothing else in the folder that the user gave.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+fn refused(path: &Path, error: &std::io::Error) -> Error {
+    Error::input(format!("{}: {error}: --scratch wants a folder that can be written to, with room for the sample", path.display()))
+}
