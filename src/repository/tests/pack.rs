@@ -2,9 +2,11 @@ use super::repository;
 use crate::error::Kind;
 use crate::ledger::checksum::Checksum;
 use crate::ledger::grid::{BlockKind, BlockReference};
-use crate::ledger::sample::block;
+use crate::ledger::sample::{block, index_block, value_block};
+use crate::pipeline::compress::Codec;
 use crate::repository::frame::ObjectKind;
 use crate::repository::name::{PackName, RunId};
+use crate::repository::object_reader::ObjectReader;
 use crate::repository::object_writer::ObjectWriter;
 use crate::repository::pack::{Location, PACK_BLOCKS_TARGET, PackEntry, PackReader, PackWriter};
 
@@ -39,6 +41,25 @@ fn extents_come_back_from_where_they_lie() {
     }
     assert_eq!((pack.references(9, 2), pack.references(u32::MAX, 2)), (None, None));
     assert_eq!(pack.blocks(9, 2).unwrap_err().kind, Kind::Damaged);
+}
+
+#[test]
+fn values_are_stored_as_columns_and_other_blocks_as_they_are() {
+    let (_, repository) = repository();
+    let records: Vec<[u8; 32]> = (0..200_u8).map(|number| [number; 32]).collect();
+    let values = value_block(7, 2, 3, &records.iter().map(|record| &record[..]).collect::<Vec<_>>());
+    let index = index_block(7, 1, 3, &[values.0]);
+    let mut packs = PackWriter::new(&repository, RunId(5), 959, 0);
+    packs.begin_extent().unwrap();
+    for (reference, bytes) in [&index, &values] {
+        packs.block(*reference, bytes.clone()).unwrap();
+    }
+    packs.end_extent().unwrap();
+    let entries = packs.finish().unwrap();
+    let object = ObjectReader::open(&repository, ObjectKind::Pack, &entries[0].name.object(), None).unwrap();
+    let stored: Vec<_> = object.index.frames.iter().map(|row| (row.codec, row.record_bytes)).collect();
+    assert_eq!(stored, [(Codec::Zstd, 0), (Codec::Transposed, 32)]);
+    assert_eq!(PackReader::open(&repository, &entries[0]).unwrap().blocks(0, 2).unwrap(), [index, values]);
 }
 
 #[test]

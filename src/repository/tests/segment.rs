@@ -2,10 +2,11 @@ use super::repository;
 use crate::error::{Error, Kind, Result};
 use crate::ledger::sample::{PrepareSample, log_after, root_header};
 use crate::ledger::wal::Prepare;
+use crate::pipeline::compress::Codec;
 use crate::repository::Repository;
 use crate::repository::frame::ObjectKind;
 use crate::repository::name::{RunId, SegmentName};
-use crate::repository::object_reader::digest_stored;
+use crate::repository::object_reader::{ObjectReader, digest_stored};
 use crate::repository::object_writer::ObjectWriter;
 use crate::repository::segment::{
     PrepareRow, SEALED_BYTES_MAX, SEGMENT_BYTES_TARGET, SegmentBuilder, SegmentEntry, SegmentReader, segment_entry,
@@ -35,6 +36,19 @@ fn read(repository: &Repository, entry: &SegmentEntry, first_op: u64, last_op: u
         Ok(())
     })?;
     Ok(prepares)
+}
+
+#[test]
+fn prepares_are_stored_as_columns_of_events() {
+    let (_, repository) = repository();
+    let log = log_after(&root_header(7), 20);
+    let entry = write(&repository, &log);
+    let sealed = build(&log).seal(&repository, 1, RunId(6)).unwrap().unwrap();
+    sealed.object.put(&*repository.store).unwrap();
+    for name in [entry.name, sealed.name] {
+        let object = ObjectReader::open(&repository, ObjectKind::Segment, &name.object(), None).unwrap();
+        assert!(object.index.frames.iter().all(|row| (row.codec, row.record_bytes) == (Codec::Transposed, 128)));
+    }
 }
 
 #[test]
