@@ -1,7 +1,8 @@
 //! Each stage alone, over 16 MiB of made transfers.
 
 use amber::ledger::checksum::checksum;
-use amber::pipeline::compress::{compress, expand};
+use amber::ledger::table::record_bytes_of;
+use amber::pipeline::compress::{Encoding, Packed, compress, expand};
 use amber::pipeline::digest::digest_of;
 use amber::pipeline::seal::SealingKey;
 use criterion::{BatchSize, Criterion, Throughput};
@@ -24,20 +25,31 @@ pub fn stages(criterion: &mut Criterion) {
             bench.iter(|| {
                 for block in &blocks {
                     out.clear();
-                    let _ = black_box(compress(block, level, &mut out));
+                    let _ = black_box(compress(block, &Encoding { level, record_bytes: None }, &mut out));
                 }
             });
         });
     }
+    let mut out = Vec::with_capacity(1 << 20);
+    group.bench_function("compress 1, in columns", |bench| {
+        bench.iter(|| {
+            for block in &blocks {
+                out.clear();
+                let _ = black_box(compress(block, &Encoding { level: 1, record_bytes: record_bytes_of(block) }, &mut out));
+            }
+        });
+    });
     let packed: Vec<_> = blocks
         .iter()
         .filter_map(|block| {
             let mut out = Vec::new();
-            compress(block, 1, &mut out).ok().map(|codec| (codec, out, block.len()))
+            let encoding = Encoding { level: 1, record_bytes: record_bytes_of(block) };
+            compress(block, &encoding, &mut out).ok().map(|packed| (packed, out, block.len()))
         })
         .collect();
     group.bench_function("expand", |bench| {
-        bench.iter(|| packed.iter().for_each(|(codec, stored, length)| drop(black_box(expand(stored, *codec, *length)))))
+        let each = |(packed, stored, length): &(Packed, Vec<u8>, usize)| drop(black_box(expand(stored, packed.codec, packed.record_bytes, *length)));
+        bench.iter(|| packed.iter().for_each(each))
     });
     group.bench_function("digest", |bench| bench.iter(|| blocks.iter().for_each(|block| drop(black_box(digest_of(block).to_vec())))));
     if let Some(key) = SealingKey::new(&Zeroizing::new([7; 32])) {

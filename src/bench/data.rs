@@ -65,6 +65,16 @@ impl AsRef<[u8]> for Piece {
     }
 }
 
+impl Piece {
+    /// The bytes, and where they were read what follows them up to the end of the sector.
+    pub fn sectors(&self) -> &[u8] {
+        match self {
+            Piece::Read(read) => &read.buffer[..read.length.next_multiple_of(4096).min(read.buffer.len())],
+            Piece::Made(bytes) => bytes,
+        }
+    }
+}
+
 /// One place of the file.
 #[derive(Debug, Clone, Copy)]
 struct Place {

@@ -7,6 +7,7 @@ use super::cost::Cost;
 use super::data::{Data, Piece};
 use super::discard::DiscardStore;
 use crate::error::Result;
+use crate::ledger::table::record_bytes_of;
 use crate::progress::Progress;
 use crate::repository::frame::ObjectKind;
 use crate::repository::key::{self, Secret};
@@ -36,7 +37,7 @@ pub struct Joined {
 /// # Errors
 /// Those of the file and the store.
 pub fn run(mut data: Data, store: Option<Arc<dyn Store>>, options: Options, progress: &dyn Progress) -> Result<Joined> {
-    let to_store = store.is_some();
+    let (to_store, workers) = (store.is_some(), options.workers);
     let store = store.unwrap_or_else(|| Arc::new(DiscardStore::default()));
     // A key file: a passphrase would cost 64 MiB and a moment that is not the pipeline's.
     let secret = Secret::KeyFile(Zeroizing::new(key::random::<32>()?.to_vec()));
@@ -47,7 +48,7 @@ pub fn run(mut data: Data, store: Option<Arc<dyn Store>>, options: Options, prog
     let (source_bytes, stored_bytes) = cost.of(0, || write(&mut data, &repository, progress))?;
     cost.bytes = source_bytes;
     progress.end();
-    Ok(Joined { cost, stored_bytes, to_store, workers: options.workers })
+    Ok(Joined { cost, stored_bytes, to_store, workers })
 }
 
 /// Source bytes read and bytes stored.
@@ -83,5 +84,6 @@ fn write(data: &mut Data, repository: &Arc<Repository>, progress: &dyn Progress)
 }
 
 fn push(writer: &mut ObjectWriter, piece: Piece) -> Result<()> {
-    writer.push(piece).map(|_| ())
+    let record_bytes = record_bytes_of(piece.as_ref());
+    writer.push_records(piece, record_bytes).map(|_| ())
 }

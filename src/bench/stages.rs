@@ -6,15 +6,19 @@
 use super::cost::Cost;
 use super::data::{Data, Piece};
 use crate::error::{Error, Result};
-use crate::pipeline::compress::{self, Codec};
+use crate::ledger::table::record_bytes_of;
+use crate::pipeline::compress::{self, Encoding, Packed};
 use crate::pipeline::digest::digest_of;
 use crate::pipeline::seal::SealingKey;
 use crate::progress::Progress;
 use crate::repository::key;
+use crate::source::writer::{Place, WriteOptions};
 use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
+
+/// What a file is read and written in past the page cache.
+const SECTOR_BYTES: u64 = 4096;
 
 /// Compression at one level.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -129,7 +133,7 @@ impl Stages {
     /// The stages between reading and sending, there and back.
     fn window(&mut self, window: &[Piece], sealing: &SealingKey) -> Result<()> {
         let plain_bytes = bytes_of(window);
-        let mut frames: Vec<(Codec, Vec<u8>)> = Vec::new();
+        let mut frames: Vec<(Packed, Vec<u8>)> = Vec::new();
         for level in &mut self.levels {
             let made = level.cost.of(plain_bytes, || compress_all(window, level.level))?;
             level.stored_bytes += made.iter().map(|(_, frame)| frame.len() as u64).sum::<u64>();
@@ -150,35 +154,38 @@ impl Stages {
             }
         });
         let opened = self.open.of(sealed_bytes, || {
-            (0..).zip(&mut frames).try_fold(Vec::new(), |mut opened, (number, (codec, frame))| {
-                opened.push((*codec, sealing.open(number, false, frame).map_err(|_| Error::bug("a frame does not open again"))?));
+            (0..).zip(&mut frames).try_fold(Vec::new(), |mut opened, (number, (packed, frame))| {
+                opened.push((*packed, sealing.open(number, false, frame).map_err(|_| Error::bug("a frame does not open again"))?));
                 Ok::<_, Error>(opened)
             })
         })?;
-        self.expand.of(plain_bytes, || opened.iter().zip(window).try_for_each(|((codec, frame), piece)| expand_as(piece, frame, *codec)))
+        let largest = window.iter().map(|piece| piece.as_ref().len()).max().unwrap_or_default();
+        let mut expanded = vec![0; largest];
+        self.expand.of(plain_bytes, || opened.iter().zip(window).try_for_each(|((packed, frame), piece)| expand_as(frame, *packed, &mut expanded[..piece.as_ref().len()])))
     }
 }
 
-fn compress_all(window: &[Piece], level: i32) -> Result<Vec<(Codec, Vec<u8>)>> {
+fn compress_all(window: &[Piece], level: i32) -> Result<Vec<(Packed, Vec<u8>)>> {
     let mut frames = Vec::with_capacity(window.len());
     for piece in window {
         let plain = piece.as_ref();
         let mut frame = Vec::with_capacity(plain.len() + crate::pipeline::seal::TAG_BYTES);
-        let codec = compress::compress(plain, level, &mut frame).map_err(|error| Error::try_again(format!("zstd: {error}")))?;
-        frames.push((codec, frame));
+        let encoding = Encoding { level, record_bytes: record_bytes_of(plain) };
+        let packed = compress::compress(plain, &encoding, &mut frame).map_err(|error| Error::try_again(format!("zstd: {error}")))?;
+        frames.push((packed, frame));
     }
     Ok(frames)
 }
 
-fn expand_as(piece: &Piece, frame: &[u8], codec: Codec) -> Result<()> {
-    let plain = compress::expand(frame, codec, piece.as_ref().len()).map_err(Error::bug)?;
-    std::hint::black_box(plain);
+fn expand_as(frame: &[u8], packed: Packed, out: &mut [u8]) -> Result<()> {
+    compress::expand_into(frame, packed.codec, packed.record_bytes, out).map_err(Error::bug)?;
+    std::hint::black_box(out);
     Ok(())
 }
 
 /// A file that takes plain bytes and is gone afterwards.
 struct Sink {
-    file: File,
+    place: Place,
     path: PathBuf,
     cost: Cost,
 }
@@ -186,24 +193,28 @@ struct Sink {
 impl Sink {
     fn create(folder: &Path) -> Result<Sink> {
         let path = folder.join(format!("amber-bench-{:016x}", u64::from_le_bytes(key::random()?)));
-        let file = File::create_new(&path).map_err(|error| refused(&path, &error))?;
-        Ok(Sink { file, path, cost: Cost::default() })
+        File::create_new(&path).map_err(|error| refused(&path, &error))?;
+        let place = Place::to_write(&path, WriteOptions::default()).map_err(|error| refused(&path, &error))?;
+        Ok(Sink { place, path, cost: Cost::default() })
     }
 
     fn write(&mut self, window: &[Piece]) -> Result<()> {
-        let Sink { file, path, cost } = self;
-        let mut offset = cost.bytes;
+        let Sink { place, path, cost } = self;
+        let mut offset = cost.bytes.next_multiple_of(SECTOR_BYTES);
         cost.of(bytes_of(window), || {
             for piece in window {
-                file.write_all_at(piece.as_ref(), offset).map_err(|error| refused(path, &error))?;
-                offset += piece.as_ref().len() as u64;
+                // Whole sectors out of the buffer that was read into, as a restore writes them past the page cache.
+                let sectors = piece.sectors();
+                place.write(offset, sectors).map_err(|error| refused(path, &error))?;
+                offset += (sectors.len() as u64).next_multiple_of(SECTOR_BYTES);
             }
             Ok(())
         })
     }
 
     fn finish(mut self) -> Result<Cost> {
-        let Sink { file, path, cost } = &mut self;
+        let Sink { path, cost, .. } = &mut self;
+        let file = File::open(&path).map_err(|error| refused(path, &error))?;
         cost.of(0, || file.sync_data()).map_err(|error| refused(path, &error))?;
         Ok(*cost)
     }
