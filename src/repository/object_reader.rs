@@ -52,16 +52,6 @@ impl<'a> ObjectReader<'a> {
         size_bytes: Option<u64>,
         tail_bytes: u64,
     ) -> Result<ObjectReader<'a>> {
-        fetch::twice(|| ObjectReader::open_once(repository, kind, name, size_bytes, tail_bytes))
-    }
-
-    fn open_once(
-        repository: &'a Repository,
-        kind: ObjectKind,
-        name: &str,
-        size_bytes: Option<u64>,
-        tail_bytes: u64,
-    ) -> Result<ObjectReader<'a>> {
         let store = &*repository.store;
         let missing = || Error::damaged(format!("{}: object {name} is missing", store.describe()));
         let found_bytes = store.size_bytes(name)?.ok_or_else(missing)?;
@@ -69,6 +59,16 @@ impl<'a> ObjectReader<'a> {
             let expected = size_bytes.unwrap_or_default();
             return Err(Error::damaged(format!("{name} has {found_bytes} bytes, its manifest says {expected}: it was cut or swapped")));
         }
+        fetch::twice(|| ObjectReader::read(repository, kind, name, (found_bytes, tail_bytes)))
+    }
+
+    fn read(
+        repository: &'a Repository,
+        kind: ObjectKind,
+        name: &str,
+        (found_bytes, tail_bytes): (u64, u64),
+    ) -> Result<ObjectReader<'a>> {
+        let store = &*repository.store;
         let damaged = |what: &str| Error::damaged(format!("{name}: {what}: the object was damaged, cut or swapped"));
         if found_bytes < OBJECT_BYTES_MIN {
             return Err(damaged("it is too short to be an object"));

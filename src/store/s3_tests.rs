@@ -2,11 +2,14 @@
 //! of answers that a good server does not give.
 
 use super::*;
-use crate::store::contract::{digest_of, part_of};
+use crate::store::contract::{self, digest_of, part_of};
 use std::collections::HashMap;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::Instant;
+
+#[path = "s3_fault_tests.rs"]
+mod faults;
 
 /// One request as it came.
 #[derive(Debug, Clone)]
