@@ -46,7 +46,9 @@ pub fn stages(criterion: &mut Criterion) {
         })
         .collect();
     group.bench_function("expand", |bench| {
-        let each = |(packed, stored, length): &(Packed, Vec<u8>, usize)| drop(black_box(expand(stored, packed.codec, packed.record_bytes, *length)));
+        let each = |(packed, stored, length): &(Packed, Vec<u8>, usize)| {
+            drop(black_box(expand(stored, packed.codec, packed.record_bytes, *length)))
+        };
         bench.iter(|| packed.iter().for_each(each))
     });
     group.bench_function("digest", |bench| bench.iter(|| blocks.iter().fold(0, |sum, block| sum ^ digest_of(block)[0])));

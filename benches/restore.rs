@@ -24,7 +24,8 @@ pub fn image(criterion: &mut Criterion) {
     group.bench_function("image", |bench| {
         bench.iter(|| {
             let outputs = vec![(image.clone(), Role::Same)];
-            let request = Request { point: Point::Newest, outputs, overwrite: true, binaries: Vec::new(), timeline: None, base: None, fresh: false };
+            let request =
+                Request { point: Point::Newest, outputs, overwrite: true, binaries: Vec::new(), timeline: None, base: None, fresh: false };
             assert!(restore(&repository, &request, &Silent).is_ok());
         });
     });

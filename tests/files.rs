@@ -117,11 +117,15 @@ fn a_file_comes_back_with_its_holes_and_a_delta_fetches_little() {
     assert!(second["name"].as_str().unwrap().ends_with(&runs[1]));
     let first = place.path().join("first");
     program.ok(&["restore", "file", "sparse", "--output", text(&first), "--run", &runs[0]]);
-    file.write_all_at(&{
-        let mut before = vec![0; 100];
-        std::fs::File::open(&first).unwrap().read_exact_at(&mut before, 30 * MIB + 5).unwrap();
-        before
-    }, 30 * MIB + 5).unwrap();
+    file.write_all_at(
+        &{
+            let mut before = vec![0; 100];
+            std::fs::File::open(&first).unwrap().read_exact_at(&mut before, 30 * MIB + 5).unwrap();
+            before
+        },
+        30 * MIB + 5,
+    )
+    .unwrap();
     assert_same(&source, &first);
     assert!(program.fails(2, &["restore", "file", "other", "--output", text(&place.path().join("x"))]).contains("amber list"));
 }

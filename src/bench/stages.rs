@@ -161,7 +161,12 @@ impl Stages {
         })?;
         let largest = window.iter().map(|piece| piece.as_ref().len()).max().unwrap_or_default();
         let mut expanded = vec![0; largest];
-        self.expand.of(plain_bytes, || opened.iter().zip(window).try_for_each(|((packed, frame), piece)| expand_as(frame, *packed, &mut expanded[..piece.as_ref().len()])))
+        self.expand.of(plain_bytes, || {
+            opened
+                .iter()
+                .zip(window)
+                .try_for_each(|((packed, frame), piece)| expand_as(frame, *packed, &mut expanded[..piece.as_ref().len()]))
+        })
     }
 }
 

@@ -67,7 +67,8 @@ pub fn run(arguments: &ListArguments) -> Result<Report> {
     };
     let backups: Vec<&Value> = found.backups.iter().map(|(_, _, json)| json).collect();
     let timelines: Vec<Value> = found.timelines.iter().map(Timeline::json).collect();
-    let json = json!({ "repository": repository.describe(), "cluster": cluster, "backups": backups, "timelines": timelines, "files": files });
+    let json =
+        json!({ "repository": repository.describe(), "cluster": cluster, "backups": backups, "timelines": timelines, "files": files });
     Ok(Report { failure: found.failure, ..Report::new(text, json) })
 }
 

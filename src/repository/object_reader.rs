@@ -62,12 +62,7 @@ impl<'a> ObjectReader<'a> {
         fetch::twice(|| ObjectReader::read(repository, kind, name, (found_bytes, tail_bytes)))
     }
 
-    fn read(
-        repository: &'a Repository,
-        kind: ObjectKind,
-        name: &str,
-        (found_bytes, tail_bytes): (u64, u64),
-    ) -> Result<ObjectReader<'a>> {
+    fn read(repository: &'a Repository, kind: ObjectKind, name: &str, (found_bytes, tail_bytes): (u64, u64)) -> Result<ObjectReader<'a>> {
         let store = &*repository.store;
         let damaged = |what: &str| Error::damaged(format!("{name}: {what}: the object was damaged, cut or swapped"));
         if found_bytes < OBJECT_BYTES_MIN {

@@ -206,13 +206,7 @@ impl ObjectWriter {
         Ok(writer)
     }
 
-    fn new(
-        repository: &Arc<Repository>,
-        name: String,
-        header: &[u8],
-        sealing: SealingKey,
-        mut parts: PartSender,
-    ) -> Result<ObjectWriter> {
+    fn new(repository: &Arc<Repository>, name: String, header: &[u8], sealing: SealingKey, mut parts: PartSender) -> Result<ObjectWriter> {
         parts.append(header)?;
         Ok(ObjectWriter {
             name,

@@ -11,6 +11,7 @@ use crate::pipeline::compress::Codec;
 use crate::pipeline::fingerprint::Fingerprinter;
 use crate::progress::Progress;
 use crate::repository::Repository;
+use crate::repository::fetch;
 use crate::repository::file_object::{FileReader, FileRecord};
 use crate::repository::name::{FileName, RunId};
 use crate::source::file::ReadOptions;
@@ -150,7 +151,8 @@ impl Work<'_> {
         let buffer_bytes = (layout.frame_bytes as usize).next_multiple_of(4096);
         let buffers = (RUN_BYTES / buffer_bytes).max(BUFFERS_MIN) as u16;
         let write_failed = |failed: crate::source::writer::Failed| self.write_failed(&failed.error);
-        let mut writer = Writer::new(&self.places, buffer_bytes, buffers, WriteOptions::default()).map_err(|error| self.write_failed(&error))?;
+        let mut writer =
+            Writer::new(&self.places, buffer_bytes, buffers, WriteOptions::default()).map_err(|error| self.write_failed(&error))?;
         let frames_a_run = (RUN_BYTES / layout.frame_bytes as usize).max(1) as u32;
         let mut sealed = Vec::new();
         loop {
@@ -183,7 +185,7 @@ impl Work<'_> {
             while end < frames.end && self.base.is_none() && !self.is_zeros(end) {
                 end += 1;
             }
-            self.fetch(first..end, writer, sealed)?;
+            fetch::twice(|| self.fetch(first..end, writer, sealed))?;
             first = end;
         }
         let plain: u64 = frames.map(|number| self.reader.layout.frame(number).1 as u64).sum();

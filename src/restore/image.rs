@@ -18,6 +18,7 @@ use crate::ledger::layout::{BLOCK_BYTES, block_offset, reply_offset};
 use crate::memory::arena::{Arena, Buffer};
 use crate::progress::Progress;
 use crate::repository::Repository;
+use crate::repository::fetch;
 use crate::repository::manifest::Manifest;
 use crate::repository::pack::PackReader;
 use crate::source::writer::{Failed, Place, WriteOptions, Writer};
@@ -265,8 +266,12 @@ impl<'image, 'a> Hands<'image, 'a> {
         Ok(true)
     }
 
-    /// Fetches neighbouring frames and writes those blocks that are wanted.
+    /// Fetches neighbouring frames and writes those blocks that are wanted; once more where they came damaged.
     fn fetch(&mut self, pack: &PackReader<'_>, frames: &Range<u32>, stored_bytes: u64, spots: &[(u32, Spot)]) -> Result<()> {
+        fetch::twice(|| self.fetch_once(pack, frames, stored_bytes, spots))
+    }
+
+    fn fetch_once(&mut self, pack: &PackReader<'_>, frames: &Range<u32>, stored_bytes: u64, spots: &[(u32, Spot)]) -> Result<()> {
         let image = self.image;
         pack.fetch_into(frames.start, frames.end - frames.start, &mut self.fetched[..stored_bytes as usize])?;
         image.fetched.fetch_add(stored_bytes, Ordering::Relaxed);

@@ -251,7 +251,8 @@ mod tests {
             assert_eq!(verify(&repository, true, &Silent).unwrap().problems, []);
             let image = folder.path().join("image");
             let outputs = vec![(image.clone(), Role::Same)];
-            let request = Request { point: Point::Newest, outputs, overwrite: true, binaries: Vec::new(), timeline: None, base: None, fresh: false };
+            let request =
+                Request { point: Point::Newest, outputs, overwrite: true, binaries: Vec::new(), timeline: None, base: None, fresh: false };
             assert_eq!(restore(&repository, &request, &Silent).unwrap().blocks, 35);
         }
     }

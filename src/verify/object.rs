@@ -68,9 +68,12 @@ impl Job {
     fn check(&self, repository: &Repository, full: bool) -> Outcome {
         match self {
             Job::Pack(entry) => self.check_promised(repository, Promised::of(entry.name.object(), entry.stored_bytes, entry.digest), full),
-            Job::Segment(entry) => self.check_promised(repository, Promised::of(entry.name.object(), entry.stored_bytes, entry.digest), full),
+            Job::Segment(entry) => {
+                self.check_promised(repository, Promised::of(entry.name.object(), entry.stored_bytes, entry.digest), full)
+            }
             Job::File(name, record) => {
-                let promised = Promised { part_bytes: record.part_bytes, ..Promised::of(name.data(), record.stored_bytes, record.digest_bytes()) };
+                let promised =
+                    Promised { part_bytes: record.part_bytes, ..Promised::of(name.data(), record.stored_bytes, record.digest_bytes()) };
                 self.check_promised(repository, promised, full)
             }
             Job::Shipped(name, stored_bytes) => {

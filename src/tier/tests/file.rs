@@ -3,8 +3,8 @@
 use crate::error::{Kind, Result};
 use crate::progress::Silent;
 use crate::repository::Repository;
-use crate::repository::name::{FILES, FileName};
 use crate::repository::file_object::FileReader;
+use crate::repository::name::{FILES, FileName};
 use crate::repository::sample::{Fault, FaultyStore, create, open};
 use crate::source::file::ReadOptions;
 use crate::store::Store;
@@ -162,7 +162,12 @@ fn only_what_is_missing_is_sent() {
         }
         at_call += 1;
         std::fs::remove_dir_all(fixture.journals()).unwrap();
-        fixture.store.unfinished("").unwrap().iter().for_each(|upload| fixture.store.abort_upload(&upload.name, &upload.upload_id).unwrap());
+        fixture
+            .store
+            .unfinished("")
+            .unwrap()
+            .iter()
+            .for_each(|upload| fixture.store.abort_upload(&upload.name, &upload.upload_id).unwrap());
     };
     let (backup, store) = fixture.backup(None);
     let backup = backup.unwrap();
