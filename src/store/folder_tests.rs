@@ -207,7 +207,8 @@ fn what_the_disk_lost_is_sent_again() {
     let store = scratch.store();
     let parts = [pattern(1, 8), pattern(2, 8), pattern(3, 5)];
     let known: Vec<KnownPart> = (1u32..).zip(&parts).map(|(number, part)| noted(number, part)).collect();
-    let damage: [(&[u32], fn(&Path)); 5] = [
+    type Damage = fn(&Path);
+    let damage: [(&[u32], Damage); 5] = [
         (&[1, 3], |folder| File::options().write(true).open(folder.join("object")).unwrap().write_all_at(b"x", 9).unwrap()),
         (&[1, 2], |folder| File::options().write(true).open(folder.join("object")).unwrap().set_len(20).unwrap()),
         (&[], |folder| File::options().write(true).open(folder.join("object")).unwrap().set_len(0).unwrap()),

@@ -92,9 +92,9 @@ impl Upload {
         let Some(folder) = absent(fs::openat(&uploads, id, FOLDER_FLAGS, Mode::empty()))? else { return Ok(None) };
         // In a folder that was removed meanwhile no lock can be made.
         let Some(lock) = absent(open_lock(&folder))? else { return Ok(None) };
-        match fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Err(Errno::WOULDBLOCK) => return Err(Errno::WOULDBLOCK),
-            Ok(()) | Err(_) => {}
+        // Where locks do not exist there is nothing to wait for.
+        if let Err(Errno::WOULDBLOCK) = fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            return Err(Errno::WOULDBLOCK);
         }
         let Some(mut about) = absent(open(&folder, ABOUT_LEAF))? else { return Ok(None) };
         let Some(object) = absent(open(&folder, OBJECT_LEAF))? else { return Ok(None) };
