@@ -1,6 +1,7 @@
 //! Restores of real backups: the very image, the right op, and nothing under the target's name when it fails.
 
 mod bulk;
+mod delta;
 mod faults;
 mod forward;
 mod history;
