@@ -76,8 +76,8 @@ pub struct Listed {
 pub struct Capabilities {
     /// A create-only put is race-free (`If-None-Match: *` is honoured). Without it two writers of one name may overwrite one another.
     pub conditional_put: bool,
-    /// The store compares the digest with the bytes that arrived. Without it only the sending side is checked (the store hashes the body
-    /// itself before it sends), and bytes that change on the way are found when they are read back.
+    /// The store compares the digest with the bytes that arrived. Without it nobody does: a digest that does not fit goes unnoticed, and bytes that
+    /// change on the way are found when they are read back.
     pub digest_checked: bool,
 }
 
@@ -170,7 +170,8 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// Writes a whole object under a free name. Durable when it returns.
     ///
     /// `body` is the object in pieces, so that a caller need not copy them together; `digest` is the SHA-256 of all of it. A digest
-    /// that does not fit the bytes is [`StoreError::Corrupted`] and nothing is written. The caller keeps a put to 16 MiB or so, which
+    /// that does not fit the bytes is [`StoreError::Corrupted`] and nothing is written, where the store compares
+    /// ([`Capabilities::digest_checked`]). The caller keeps a put to 16 MiB or so, which
     /// one retry may send again, and sends larger objects in parts.
     fn put(&self, name: &str, body: &[Bytes], digest: &Digest) -> Result<PutOutcome, StoreError>;
 

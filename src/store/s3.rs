@@ -16,7 +16,7 @@ use super::s3_http::request_body;
 use super::s3_multipart::S3Multipart;
 use super::{
     Capabilities, Digest, KnownPart, Listed, Multipart, PutOutcome, RESERVED_PART, Resumed, Store, StoreError, Traffic, Unfinished,
-    body_bytes, check_digest, hex, random,
+    body_bytes, hex, random,
 };
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use aws_sdk_s3::operation::head_object::HeadObjectOutput;
@@ -186,9 +186,6 @@ impl Shared {
 
     async fn put(&self, name: &str, body: &[Bytes], digest: &Digest) -> Result<PutOutcome, Failure> {
         let server = self.server().await?;
-        if !server.digest_checked {
-            check_digest(body, digest).map_err(|reason| Failure::new(FailureKind::Corrupted, reason))?;
-        }
         if !server.conditional_put && self.head(name).await?.is_some() {
             return Ok(PutOutcome::AlreadyExists);
         }

@@ -14,7 +14,7 @@ use super::s3::{Shared, TOKEN_KEY, size_of, token};
 use super::s3_client::{Call, ServerSideEncryption};
 use super::s3_error::{Failure, FailureKind};
 use super::s3_http::request_body;
-use super::{Digest, KnownPart, Multipart, PARTS_MAX, Part, PutOutcome, Resumed, StoreError, body_bytes, check_digest, hex};
+use super::{Digest, KnownPart, Multipart, PARTS_MAX, Part, PutOutcome, Resumed, StoreError, body_bytes, hex};
 use aws_sdk_s3::operation::head_object::HeadObjectOutput;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart, StorageClass};
@@ -114,9 +114,6 @@ impl S3Multipart {
 
     async fn send(&self, number: u32, body: &[Bytes], digest: &Digest) -> Result<String, Failure> {
         check_part_number(number).map_err(|reason| Failure::new(FailureKind::Refused, reason))?;
-        if !self.shared.server().await?.digest_checked {
-            check_digest(body, digest).map_err(|reason| Failure::new(FailureKind::Corrupted, reason))?;
-        }
         let client = &self.shared.client;
         let checksum = base64::encode(digest);
         let size_bytes = body_bytes(body);

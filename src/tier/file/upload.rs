@@ -126,7 +126,11 @@ fn resumable(repository: &Repository, request: &Request, layout: FileLayout, unf
     };
     match repository.store().resume_multipart(&subject.object, &unfinished.upload_id, &unfinished.parts)? {
         Some(resumed) => Ok(Ok((name, resumed))),
-        None => Ok(Err("the store does not know it any more")),
+        None => {
+            // It may have been joined in the run's last moment: nothing promises the object, and nothing will.
+            repository.store().delete(&subject.object)?;
+            Ok(Err("the store does not know it any more"))
+        }
     }
 }
 

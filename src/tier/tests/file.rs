@@ -132,14 +132,22 @@ fn an_upload_that_was_cut_short_anywhere_is_carried_on() {
     whole.unwrap();
     let calls = calls.calls();
     let mut held = Vec::new();
-    for at_call in 1..=calls {
+    for (at_call, fault) in (1..=calls).flat_map(|call| [(call, Fault::Gone), (call, Fault::AnswerLost)]) {
         let fixture = Fixture::new(&content);
-        let (cut, _) = fixture.backup(Some((at_call, Fault::Gone)));
-        assert_eq!(cut.unwrap_err().kind, Kind::TryAgain, "call {at_call}");
-        assert_eq!(fixture.repository().files(None).unwrap(), [], "nothing is promised");
+        let (cut, _) = fixture.backup(Some((at_call, fault)));
+        let promised = fixture.repository().files(None).unwrap().len();
+        assert_eq!(cut.unwrap_err().kind, Kind::TryAgain, "call {at_call} {fault:?}");
+        // The last call writes the record, and takes effect though its answer is lost.
+        assert_eq!(promised, usize::from((at_call, fault) == (calls, Fault::AnswerLost)), "call {at_call} {fault:?}");
+        if promised > 0 {
+            continue;
+        }
         let (backup, _) = fixture.backup(None);
         held.push(backup.unwrap().bytes_held);
         fixture.assert_stored(&content);
+        let left = verify(&fixture.repository(), false, &Silent).unwrap().notes;
+        // An object that was joined just before is taken back, but for one whose record alone is missing.
+        assert!(at_call == calls || left.is_empty(), "call {at_call} {fault:?}: {left:?}");
     }
     // The later it is cut, the more is held; at the end all but the last frames, which lie in the last part too.
     assert_eq!(held[0], 0);
