@@ -1,8 +1,8 @@
 //! Plain files out of a repository.
 //!
 //! Flow: the record is found, its object's index read; threads take runs of frames: what a base file holds already, by its fingerprint, is taken from there, the
-//! rest is fetched with ranged reads, opened in place and expanded into the buffer that is then written past the page cache. Frames of zeros stay holes. Then the whole
-//! file is read back from the disk, each frame held against its fingerprint, and only then it gets its name.
+//! rest is fetched with ranged reads, opened in place and expanded into the buffer that is then written past the page cache. Frames of zeros stay holes. What a thread
+//! has written it reads back from the disk, each frame held against its fingerprint; when all of the file was, it gets its name.
 
 use super::target::{Target, check_space};
 use crate::error::{Error, Result};
@@ -14,8 +14,6 @@ use crate::repository::Repository;
 use crate::repository::fetch;
 use crate::repository::file_object::{FileReader, FileRecord};
 use crate::repository::name::{FileName, RunId};
-use crate::source::file::ReadOptions;
-use crate::source::stream::{Content, Stream};
 use crate::source::writer::{Place, WriteOptions, Writer};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -23,8 +21,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// Threads that fetch, open, expand and write.
 const THREADS: usize = 4;
-/// Plain bytes that a thread takes at once, and the bytes of its buffers: with what it fetches, less than 20 MiB a thread for frames of 1 MiB.
-const RUN_BYTES: usize = 8 * 1024 * 1024;
+/// Plain bytes that a thread takes at once. Servers read whole blocks of their own, so many short ranges cost them more; all threads together hold 128 MiB of
+/// what they fetched at the most.
+const RUN_BYTES: usize = 32 * 1024 * 1024;
+/// Bytes of a thread's buffers for what it writes.
+const BUFFERS_BYTES: usize = 8 * 1024 * 1024;
 /// One is filled while the other is written.
 const BUFFERS_MIN: usize = 2;
 
@@ -92,7 +93,6 @@ pub fn restore_file(repository: &Repository, request: &Request, progress: &dyn P
     // The last write went on to the end of its sector.
     target.set_length(record.file_bytes)?;
     target.sync()?;
-    read_back(&target, &reader, &work.fingerprinter, progress)?;
     let (bytes_fetched, bytes_kept) = (work.fetched.load(Ordering::Relaxed), work.kept.load(Ordering::Relaxed));
     drop(work);
     target.set_mode(record.mode, record.modified_ns)?;
@@ -149,7 +149,7 @@ impl Work<'_> {
     fn thread(&self) -> Result<()> {
         let layout = self.reader.layout;
         let buffer_bytes = (layout.frame_bytes as usize).next_multiple_of(4096);
-        let buffers = (RUN_BYTES / buffer_bytes).max(BUFFERS_MIN) as u16;
+        let buffers = (BUFFERS_BYTES / buffer_bytes).max(BUFFERS_MIN) as u16;
         let write_failed = |failed: crate::source::writer::Failed| self.write_failed(&failed.error);
         let mut writer =
             Writer::new(&self.places, buffer_bytes, buffers, WriteOptions::default()).map_err(|error| self.write_failed(&error))?;
@@ -174,20 +174,20 @@ impl Work<'_> {
 
     /// Restores neighbouring frames.
     fn restore_run(&self, frames: std::ops::Range<u32>, writer: &mut Writer, sealed: &mut Vec<u8>) -> Result<()> {
-        let mut first = frames.start;
-        while first < frames.end {
-            if self.is_zeros(first) || self.keep(first, writer)? {
-                first += 1;
+        let mut missing: Vec<std::ops::Range<u32>> = Vec::new();
+        for frame in frames.clone() {
+            if self.is_zeros(frame) || self.keep(frame, writer)? {
                 continue;
             }
-            let mut end = first + 1;
-            // What the base may hold is looked at frame by frame.
-            while end < frames.end && self.base.is_none() && !self.is_zeros(end) {
-                end += 1;
+            match missing.last_mut() {
+                Some(last) if last.end == frame => last.end += 1,
+                _ => missing.push(frame..frame + 1),
             }
-            fetch::twice(|| self.fetch(first..end, writer, sealed))?;
-            first = end;
         }
+        for run in missing {
+            fetch::twice(|| self.fetch(run.clone(), writer, sealed))?;
+        }
+        self.read_back(frames.clone(), writer)?;
         let plain: u64 = frames.map(|number| self.reader.layout.frame(number).1 as u64).sum();
         self.progress.position(self.done.fetch_add(plain, Ordering::Relaxed) + plain);
         Ok(())
@@ -242,31 +242,25 @@ impl Work<'_> {
         writer.write(buffer, offset, padded, vec![0]).map_err(|failed| self.write_failed(&failed.error))
     }
 
+    /// Reads back what was written and holds each frame against its fingerprint.
+    fn read_back(&self, frames: std::ops::Range<u32>, writer: &mut Writer) -> Result<()> {
+        writer.finish().map_err(|failed| self.write_failed(&failed.error))?;
+        for frame in frames.filter(|frame| !self.is_zeros(*frame)) {
+            let (offset, length) = self.reader.layout.frame(frame);
+            let mut buffer = writer.take().map_err(|failed| self.write_failed(&failed.error))?;
+            let got =
+                self.places[0].read(offset, &mut buffer[..length.next_multiple_of(4096)]).map_err(|error| self.write_failed(&error))?;
+            if got < length || self.reader.fingerprints.get(frame as usize) != Some(&self.fingerprinter.of(&buffer[..length])) {
+                let path = self.target.temporary().display();
+                return Err(Error::damaged(format!(
+                    "{path}: offset {offset}: the disk does not give back what was written: use another disk"
+                )));
+            }
+        }
+        Ok(())
+    }
+
     fn write_failed(&self, error: &std::io::Error) -> Error {
         self.target.write_failed(error)
     }
-}
-
-/// Reads the file back and holds each frame against its fingerprint.
-fn read_back(target: &Target, reader: &FileReader<'_>, fingerprinter: &Fingerprinter, progress: &dyn Progress) -> Result<()> {
-    let layout = reader.layout;
-    let mut stream = Stream::open(target.temporary(), layout.frame_bytes as usize, ReadOptions::default())?;
-    progress.begin("check what was written", Some(layout.file_bytes));
-    let (mut number, mut position) = (0, 0);
-    while let Some(content) = stream.next_frame()? {
-        let is_same = match &content {
-            Content::Data(bytes) => reader.fingerprints.get(number) == Some(&fingerprinter.of(bytes.as_ref())),
-            Content::Hole(_) => reader.object().index.frames.get(number).is_some_and(|row| row.codec == Codec::Zeros),
-        };
-        if !is_same {
-            let offset = layout.frame(number as u32).0;
-            let path = target.temporary().display();
-            return Err(Error::damaged(format!("{path}: offset {offset}: the disk does not give back what was written: use another disk")));
-        }
-        position += layout.frame(number as u32).1 as u64;
-        number += 1;
-        progress.position(position);
-    }
-    progress.end();
-    if number as u32 == layout.frames() { Ok(()) } else { Err(Error::bug("the file that was written has another size")) }
 }
