@@ -42,6 +42,7 @@ pub fn part_bytes_for(object_bytes: u64) -> usize {
 }
 
 type Sent = (Part, String);
+type PartResult = (usize, Result<Sent>);
 
 /// An upload that may be left for a later run instead of being given back.
 struct Upload {
@@ -78,7 +79,7 @@ pub(super) struct PartSender {
     filled: usize,
     in_flight: usize,
     sent: Vec<Option<Part>>,
-    results: (Sender<(usize, Result<Sent>)>, Receiver<(usize, Result<Sent>)>),
+    results: (Sender<PartResult>, Receiver<PartResult>),
 }
 
 impl PartSender {
