@@ -7,7 +7,7 @@
 //! | [`cli`] | one file per command: arguments in, call, print |
 //! | [`agent`] | the process that ships a replica's log continuously |
 //! | [`demo`] | a real TigerBeetle under load, and the check that nothing acknowledged is missing after a restore |
-//! | [`bench`] | what the pipeline costs on this machine, stage by stage, and what to set because of it |
+//! | [`mod@bench`] | what the pipeline costs on this machine, stage by stage, and what to set because of it |
 //! | [`verify`] | whether what the repository promises is there, to the last byte |
 //! | [`observe`] | progress on a terminal or in a log, log lines, what the process used |
 //! | [`config`] | the agent's configuration: TOML in, checked values out |

@@ -1,7 +1,7 @@
 //! Writes one sealed object: frames go to the workers, come back in any order, are joined in their own order, cut into parts and sent.
 //!
 //! Flow: [`ObjectWriter::push`] hands a frame to the worker pool and takes in what is done; sealed frames wait in `ready` until their turn and are
-//! then copied behind one another into a part ([`super::parts`]). [`ObjectWriter::finish`] seals the index and leaves the rest to the upload
+//! then copied behind one another into a part (`parts`). [`ObjectWriter::finish`] seals the index and leaves the rest to the upload
 //! pool, so that the caller goes on with the next object; [`Finishing::wait`] gets the outcome. Frames in work and parts in flight are bounded, which
 //! bounds the memory; their buffers are used again.
 //!

@@ -1,7 +1,7 @@
 //! What a process that uploads a large object writes down on its own disk, so that another one can carry the upload on.
 //!
-//! Flow: [`UploadJournal::create`] takes the file (one process at a time); [`UploadJournal::begin`] notes what is uploaded as what; then each frame as it was
-//! sealed, and each part that the server has taken. [`Unfinished::load`] reads it back after the process has died.
+//! Flow: [`JournalFile::open`] takes the file (one process at a time); [`UploadJournal::begin`] notes what is uploaded as what; then each frame as it was
+//! sealed, and each part that the server has taken. [`JournalFile::unfinished`] reads it back after the process has died.
 //!
 //! **Frames are durable in the journal before a part that holds them is sent** ([`UploadJournal::sync`]). A frame's number is its nonce, so two different
 //! contents must never be sealed as one frame of one object. Who carries on holds each frame of the source against its fingerprint: the same content gives the

@@ -84,7 +84,7 @@ impl<'a> Image<'a> {
     /// Gives the images their length, and looks for what they, or an older image, hold already.
     ///
     /// # Errors
-    /// Those of [`Held::new`] and of opening the targets.
+    /// Those of reading the base and of opening the targets.
     pub fn begin(
         repository: &'a Repository,
         manifest: &'a Manifest,

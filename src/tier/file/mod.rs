@@ -5,7 +5,7 @@
 //! ```
 //!
 //! What the repository holds of the file is one object; nothing exists before its record does. A file that is changed while it is read is refused. An upload
-//! that was cut short is carried on by the next backup of the same name, as long as the file is the same ([`upload`]).
+//! that was cut short is carried on by the next backup of the same name, as long as the file is the same (`upload`).
 
 mod upload;
 
