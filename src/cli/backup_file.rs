@@ -1,6 +1,7 @@
 //! `amber backup file`: one plain file, as it stands.
 
 use super::Manner;
+use super::limits::{LimitArguments, UploadLimit};
 use super::output::{Report, facts};
 use super::repository::RepositoryArguments;
 use crate::error::Result;
@@ -46,6 +47,10 @@ pub struct FileArguments {
     /// Threads that compress and encrypt; as many as there are cores otherwise, at most 8.
     #[arg(long, value_parser = clap::value_parser!(u8).range(1..=64))]
     workers: Option<u8>,
+    #[command(flatten)]
+    limits: LimitArguments,
+    #[command(flatten)]
+    upload: UploadLimit,
     /// Read through the page cache instead of O_DIRECT.
     #[arg(long)]
     no_direct: bool,
@@ -59,7 +64,8 @@ pub fn run(arguments: &FileArguments, manner: Manner) -> Result<Report> {
     let began = Instant::now();
     file::check_file_name(&arguments.name)?;
     let defaults = Options::default();
-    let options = Options { level: arguments.level, workers: arguments.workers.map_or(defaults.workers, usize::from), ..defaults };
+    let (workers, governor) = (arguments.workers.map_or(defaults.workers, usize::from), arguments.limits.governor(Some(&arguments.upload)));
+    let options = Options { level: arguments.level, workers, governor, ..defaults };
     let repository = arguments.repository.open(options)?;
     let request = Request {
         path: arguments.path.clone(),

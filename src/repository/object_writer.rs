@@ -12,7 +12,7 @@ use super::Repository;
 use super::frame::{self, Encoding, FrameRow, Index, OBJECT_HEADER_BYTES, ObjectKind, Trailer};
 use super::parts::PartSender;
 pub use super::parts::{PART_BYTES, part_bytes_for};
-use super::upload_journal::{JournalFile, Subject, Unfinished, UploadJournal, hex};
+use super::upload_journal::{JournalFile, SealedFrame, Subject, Unfinished, UploadJournal, hex};
 use crate::error::{Error, Result};
 use crate::memory::recycle::Recycled;
 use crate::pipeline::digest;
@@ -102,7 +102,7 @@ pub struct ObjectWriter {
     /// Of an object that can be carried on: the fingerprints of frames that are not in the journal yet.
     fingerprints: BTreeMap<u64, Fingerprint>,
     /// Of an object that is carried on: its frames as the journal has them, and where each begins.
-    before: Vec<(FrameRow, Fingerprint, u64)>,
+    before: Vec<(SealedFrame, u64)>,
     priority: Priority,
 }
 
@@ -199,9 +199,9 @@ impl ObjectWriter {
         parts.carry_on(resumed.multipart, held);
         let mut writer = ObjectWriter::new(repository, subject.object.clone(), &header, sealing, parts)?;
         let mut offset = OBJECT_HEADER_BYTES as u64;
-        for (row, fingerprint) in &unfinished.frames {
-            writer.before.push((*row, *fingerprint, offset));
-            offset += u64::from(row.stored_bytes);
+        for frame in &unfinished.frames {
+            writer.before.push((*frame, offset));
+            offset += u64::from(frame.row.stored_bytes);
         }
         Ok(writer)
     }
@@ -264,7 +264,7 @@ impl ObjectWriter {
     /// Adds a frame of an object that can be carried on.
     pub fn push_fingerprinted(&mut self, plain: impl AsRef<[u8]> + Send + 'static, fingerprint: Fingerprint) -> Result<Pushed> {
         let number = self.next_number(plain.as_ref())?;
-        if let Some((row, before, offset)) = self.before.get(number as usize).copied() {
+        if let Some((SealedFrame { row, fingerprint: before, .. }, offset)) = self.before.get(number as usize).copied() {
             if before != fingerprint || row.plain_bytes as usize != plain.as_ref().len() {
                 return Ok(Pushed::Changed);
             }
@@ -305,8 +305,12 @@ impl ObjectWriter {
         let Some((number, sealed)) = result else { return Ok(false) };
         self.in_work -= 1;
         let (bytes, row) = sealed?;
-        if self.before.get(number as usize).is_some_and(|(before, _, _)| *before != row) {
-            return Err(Error::bug(format!("{}: frame {number} was sealed into other bytes before", self.name)));
+        let is_other = |(before, _): &(SealedFrame, u64)| before.row != row || before.tag != tag_of(&bytes);
+        if self.before.get(number as usize).is_some_and(is_other) {
+            let name = &self.name;
+            return Err(Error::bug(format!(
+                "{name}: frame {number} was sealed into other bytes before, by another build: give the upload back with `amber uploads --abort`"
+            )));
         }
         self.ready.insert(number, Ready::Sealed(bytes, row));
         self.append_ready()?;
@@ -323,13 +327,15 @@ impl ObjectWriter {
             self.frames.push(row);
             self.stored_bytes += u64::from(row.stored_bytes);
             let fingerprint = self.fingerprints.remove(&(number as u64));
-            if let (Some(journal), Some(fingerprint)) = (self.parts.journal(), fingerprint)
-                && number >= self.before.len()
-            {
-                journal.frame(&row, &fingerprint)?;
-            }
             match ready {
-                Ready::Sealed(bytes, _) => self.parts.append(&bytes)?,
+                Ready::Sealed(bytes, _) => {
+                    if let (Some(journal), Some(fingerprint)) = (self.parts.journal(), fingerprint)
+                        && number >= self.before.len()
+                    {
+                        journal.frame(&SealedFrame { row, fingerprint, tag: tag_of(&bytes) })?;
+                    }
+                    self.parts.append(&bytes)?;
+                }
                 Ready::Held(row) => self.parts.pass(u64::from(row.stored_bytes))?,
             }
         }
@@ -361,6 +367,11 @@ impl ObjectWriter {
         });
         if queued { Ok(Finishing(outcome)) } else { Err(Error::bug("the upload threads are gone")) }
     }
+}
+
+/// The tag at a sealed frame's end.
+fn tag_of(sealed: &[u8]) -> [u8; TAG_BYTES] {
+    sealed.last_chunk().copied().unwrap_or_default()
 }
 
 /// Prepares, and the small objects that say what is there, never wait for the limits.

@@ -5,15 +5,16 @@
 //!
 //! **Frames are durable in the journal before a part that holds them is sent** ([`UploadJournal::sync`]). A frame's number is its nonce, so two different
 //! contents must never be sealed as one frame of one object. Who carries on holds each frame of the source against its fingerprint: the same content gives the
-//! same sealed bytes again, and another content ends the upload. A frame that is not in the journal was never sent.
+//! same sealed bytes again, and another content ends the upload, as does a frame whose tag is another when it is sealed again. A frame that is not in the journal was never sent.
 //!
-//! The journal holds no content and no key: sizes, digests of sealed bytes, keyed fingerprints. It is one JSON value a line. A last line that is cut was not yet
+//! The journal holds no content and no key: sizes, tags and digests of sealed bytes, keyed fingerprints. It is one JSON value a line. A last line that is cut was not yet
 //! relied on; anything else that cannot be read ends the upload too.
 
 use super::frame::{FrameRow, OBJECT_HEADER_BYTES};
 use crate::error::{Error, Result};
 use crate::pipeline::compress::Codec;
 use crate::pipeline::fingerprint::Fingerprint;
+use crate::pipeline::seal::TAG_BYTES;
 use crate::store::{KnownPart, Part};
 use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
@@ -50,9 +51,9 @@ pub struct Subject {
 enum Line {
     #[serde(rename = "begin")]
     Begin { subject: Subject, upload_id: String },
-    /// Stored size, plain size, codec, record size, fingerprint.
+    /// Stored size, plain size, codec, record size, fingerprint, tag.
     #[serde(rename = "frame")]
-    Frame(u32, u32, u8, u16, String),
+    Frame(u32, u32, u8, u16, String, String),
     #[serde(rename = "part")]
     Part { number: u32, size_bytes: u64, digest: String, tag: String },
 }
@@ -68,6 +69,17 @@ pub struct UploadJournal {
     waiting: Vec<u8>,
 }
 
+/// What is noted of a sealed frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SealedFrame {
+    /// Its row in the index.
+    pub row: FrameRow,
+    /// The fingerprint of its content.
+    pub fingerprint: Fingerprint,
+    /// The tag at its end. Sealed again, the same key, number and bytes have the same tag, and other bytes another.
+    pub tag: [u8; TAG_BYTES],
+}
+
 /// The journal of an upload whose process has died.
 #[derive(Debug)]
 pub struct Unfinished {
@@ -75,8 +87,8 @@ pub struct Unfinished {
     pub subject: Subject,
     /// What the server calls the upload.
     pub upload_id: String,
-    /// The frames that were sealed, from the first on, and the fingerprints of their contents.
-    pub frames: Vec<(FrameRow, Fingerprint)>,
+    /// The frames that were sealed, from the first on.
+    pub frames: Vec<SealedFrame>,
     /// The parts that the server has taken.
     pub parts: Vec<KnownPart>,
     /// Length of the journal up to its last whole line.
@@ -176,8 +188,9 @@ impl UploadJournal {
     ///
     /// # Errors
     /// [`Error::bug`] when it cannot be written as JSON.
-    pub fn frame(&mut self, row: &FrameRow, fingerprint: &Fingerprint) -> Result<()> {
-        self.note(&Line::Frame(row.stored_bytes, row.plain_bytes, row.codec as u8, row.record_bytes, hex(fingerprint)))
+    pub fn frame(&mut self, frame: &SealedFrame) -> Result<()> {
+        let SealedFrame { row, fingerprint, tag } = frame;
+        self.note(&Line::Frame(row.stored_bytes, row.plain_bytes, row.codec as u8, row.record_bytes, hex(fingerprint), hex(tag)))
     }
 
     /// The server has taken a part.
@@ -228,9 +241,9 @@ impl Unfinished {
         for line in lines {
             match line.ok()? {
                 Line::Begin { .. } => return None,
-                Line::Frame(stored_bytes, plain_bytes, codec, record_bytes, fingerprint) => {
+                Line::Frame(stored_bytes, plain_bytes, codec, record_bytes, fingerprint, tag) => {
                     let row = FrameRow { stored_bytes, plain_bytes, codec: Codec::from_number(codec)?, record_bytes };
-                    frames.push((row, bytes_of(&fingerprint)?));
+                    frames.push(SealedFrame { row, fingerprint: bytes_of(&fingerprint)?, tag: bytes_of(&tag)? });
                 }
                 Line::Part { number, size_bytes, digest, tag } => {
                     parts.push(KnownPart { number, part: Part { size_bytes, digest: bytes_of(&digest)? }, tag: Some(tag) });

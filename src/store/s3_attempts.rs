@@ -77,14 +77,14 @@ fn outcome(is_done: bool, response: Option<&HttpResponse>) -> Outcome {
     }
 }
 
-/// Retries requests whose bytes arrived changed.
+/// Retries requests whose bytes arrived changed, and those whose refusal stopped half-way, so that nobody knows what it says.
 #[derive(Debug)]
 pub(super) struct Changed;
 
 impl ClassifyRetry for Changed {
     fn classify_retry(&self, context: &InterceptorContext) -> RetryAction {
-        match context.response().and_then(code) {
-            Some(code) if CHANGED_CODES.contains(&code) => RetryAction::transient_error(),
+        match context.response() {
+            Some(response) if is_worth_another(response) => RetryAction::transient_error(),
             _ => RetryAction::NoActionIndicated,
         }
     }
@@ -92,6 +92,15 @@ impl ClassifyRetry for Changed {
     fn name(&self) -> &'static str {
         "AmberChanged"
     }
+}
+
+fn is_worth_another(response: &HttpResponse) -> bool {
+    is_cut(response) || code(response).is_some_and(|code| CHANGED_CODES.contains(&code))
+}
+
+/// Whether a server's refusal stopped half-way: the body of one is always read whole, so only what did not come is missing.
+pub(super) fn is_cut(response: &HttpResponse) -> bool {
+    !response.status().is_success() && response.body().bytes().is_none()
 }
 
 /// The code in the XML of a server's error.
@@ -124,6 +133,13 @@ mod tests {
         assert_eq!(ended(500, "<Error><Code>InternalError</Code></Error>"), Outcome::Answered);
         assert_eq!(ended(404, ""), Outcome::Answered);
         assert_eq!(ended(200, "half an ans"), Outcome::Lost);
+    }
+
+    #[test]
+    fn refusals_that_stop_half_way_are_asked_for_again() {
+        let cut = |status: u16| HttpResponse::new(status.try_into().unwrap(), SdkBody::taken());
+        assert!(is_worth_another(&cut(400)) && is_worth_another(&answer(400, "<Error><Code>BadDigest</Code></Error>")));
+        assert!(!is_worth_another(&cut(200)) && !is_worth_another(&answer(403, "")) && !is_worth_another(&answer(400, "no XML")));
     }
 
     #[test]

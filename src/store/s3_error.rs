@@ -6,6 +6,7 @@
 //! No text of a request goes into a message, only what the server or the network said, so credentials cannot.
 
 use super::StoreError;
+use super::s3_attempts::is_cut;
 use super::s3_http::find_in_chain;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::config::http::HttpResponse;
@@ -63,6 +64,9 @@ impl Failure {
             SdkError::ServiceError(answer) => {
                 let status = answer.raw().status().as_u16();
                 Failure::of_answer(status, answer.err().code().unwrap_or_default(), answer.err().message().unwrap_or_default())
+            }
+            SdkError::ResponseError(answer) if is_cut(answer.raw()) => {
+                Failure::new(FailureKind::Unavailable, format!("a refusal that stopped half-way: {}", chain_text(error)))
             }
             SdkError::ResponseError(answer) => {
                 let status = answer.raw().status().as_u16();

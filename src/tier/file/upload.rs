@@ -7,6 +7,7 @@
 use super::Request;
 use crate::error::{Error, Result};
 use crate::pipeline::fingerprint::{Fingerprint, Fingerprinter};
+use crate::pipeline::governor::Priority;
 use crate::progress::Progress;
 use crate::repository::Repository;
 use crate::repository::file_object::FileLayout;
@@ -158,6 +159,9 @@ impl Pass<'_> {
         let mut pass = Pass { writer, fingerprinter, fingerprints, hole: None, bytes_held: 0, progress };
         let mut position = 0;
         while let Some(content) = stream.next_frame()? {
+            if let Content::Data(bytes) = &content {
+                repository.governor().admit_read(Priority::Bulk, bytes.as_ref().len() as u64);
+            }
             if progress.is_given_up() {
                 return Err(Error::try_again("the backup was given up before its end"));
             }

@@ -257,6 +257,22 @@ fn a_journal_that_cannot_be_relied_on_begins_anew() {
 }
 
 #[test]
+fn a_frame_that_is_sealed_into_other_bytes_is_never_sent() {
+    let content = noise(FILE_BYTES, 41);
+    let fixture = Fixture::new(&content);
+    cut_short(&fixture);
+    let path = fixture.journal().unwrap();
+    let journal = std::fs::read_to_string(&path).unwrap();
+    // The last frame's tag, which no held part holds whole.
+    let last = journal.lines().filter(|line| line.contains("\"frame\"")).next_back().unwrap();
+    let tag = &last[last.len() - 35..last.len() - 3];
+    std::fs::write(&path, journal.replace(tag, &"0".repeat(32))).unwrap();
+    let error = fixture.backup(None).0.unwrap_err();
+    assert!(error.message.contains("sealed into other bytes"), "{}", error.message);
+    assert_eq!(fixture.repository().files(None).unwrap(), []);
+}
+
+#[test]
 fn an_upload_that_the_store_does_not_know_any_more_begins_anew() {
     let content = noise(FILE_BYTES, 29);
     let fixture = Fixture::new(&content);
