@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// How long a check may take.
-const TIMEOUT: Duration = Duration::from_secs(180);
+const TIMEOUT: Duration = Duration::from_secs(300);
 
 /// What a ledger restored to a point must hold of a load: at least these acknowledged requests of each client, and exactly what the ledger at `original`
 /// held at that point.
