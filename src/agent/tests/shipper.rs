@@ -292,6 +292,8 @@ fn a_store_that_refuses_is_an_alert_and_loses_nothing() {
     store.set(Weather::Refusing);
     case.offer(&sealed);
     eventually("it was tried often", || store.puts() > 10);
+    // The store sees a put before the shipper tells what came of it.
+    eventually("an alert is told", || !case.alerts().is_empty());
     assert!(case.alerts().len() == 1 && case.alerts()[0].contains("Refusing on purpose; the log waits here"), "{:?}", case.alerts());
     assert_eq!(case.shipper.counters().alerts, case.alerts());
     store.set(Weather::Fair);

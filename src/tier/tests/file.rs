@@ -264,7 +264,7 @@ fn a_frame_that_is_sealed_into_other_bytes_is_never_sent() {
     let path = fixture.journal().unwrap();
     let journal = std::fs::read_to_string(&path).unwrap();
     // The last frame's tag, which no held part holds whole.
-    let last = journal.lines().filter(|line| line.contains("\"frame\"")).next_back().unwrap();
+    let last = journal.lines().rfind(|line| line.contains("\"frame\"")).unwrap();
     let tag = &last[last.len() - 35..last.len() - 3];
     std::fs::write(&path, journal.replace(tag, &"0".repeat(32))).unwrap();
     let error = fixture.backup(None).0.unwrap_err();
