@@ -11,6 +11,9 @@
 //! | [`verify`] | whether what the repository promises is there, to the last byte |
 //! | [`observe`] | progress on a terminal or in a log, log lines, what the process used |
 //! | [`config`] | the agent's configuration: TOML in, checked values out |
+//! | [`events`] | what was backed up, as transfers in a ledger that nobody can alter |
+//! | [`schedule`] | when jobs run |
+//! | [`catalog`] | what ran, as DuckDB tables |
 //! | [`restore`] | choose a backup and an op, write data files that a server starts from |
 //! | [`tier`] | what is backed up: source, pipeline and repository joined |
 //! | [`repository`] | the format: names, keys, objects, packs, segments, manifests |
@@ -23,11 +26,13 @@
 
 pub mod agent;
 pub mod bench;
+pub mod catalog;
 pub mod cli;
 pub mod config;
-#[cfg(feature = "demo")]
+#[cfg(feature = "client")]
 pub mod demo;
 pub mod error;
+pub mod events;
 pub mod ledger;
 pub mod memory;
 pub mod observe;
@@ -35,6 +40,7 @@ pub mod pipeline;
 pub mod progress;
 pub mod repository;
 pub mod restore;
+pub mod schedule;
 pub mod source;
 pub mod store;
 pub mod tier;

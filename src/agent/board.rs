@@ -5,7 +5,7 @@
 
 use super::shipper::Shipper;
 use super::shipping::lock;
-use super::status::{AgentStatus, CheckpointStatus, GapStatus, LeaseStatus};
+use crate::observe::status::{AgentStatus, CheckpointStatus, GapStatus, LeaseStatus};
 use crate::repository::gap::Gap;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -7,10 +7,10 @@
 use super::board::{Board, Topic};
 use super::policy::{Due, Situation, due};
 use super::signals::Stop;
-use super::status::CheckpointStatus;
 use crate::config::plan::CheckpointPlan;
 use crate::error::Result;
 use crate::observe::log::LoggedProgress;
+use crate::observe::status::CheckpointStatus;
 use crate::pipeline::governor::Governor;
 use crate::progress::Progress;
 use crate::repository::Repository;

@@ -11,9 +11,9 @@
 use super::board::{Board, Topic};
 use super::shipper::Shipper;
 use super::signals::Stop;
-use super::status::LeaseStatus;
 use crate::config::plan::LeasePlan;
 use crate::error::Result;
+use crate::observe::status::LeaseStatus;
 use crate::repository::Repository;
 use crate::repository::lease::{Lease, Seen};
 use crate::repository::log::LogIndex;

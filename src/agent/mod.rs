@@ -3,7 +3,7 @@
 //! Flow: [`check`] opens what the plan names; [`process_lock`] makes sure that there is one agent in a state directory. Then [`session`] after session: the log
 //! is joined to what is stored ([`crate::tier::tigerbeetle::join`]), [`follow`] reads it, [`collector`] makes sealed segments of it, [`shipper`] ([`backlog`],
 //! [`spool`]) makes them durable, [`keeper`] holds the lease, [`bulk`] takes checkpoints when [`policy`] says so and merges segments. All of them write on one
-//! [`board`], which [`report`] makes the [`status`] of. [`signals`] says when to stop, [`notify`] tells systemd how it goes.
+//! [`board`], which [`report`] makes the [`status`](crate::observe::status) of. [`signals`] says when to stop, [`notify`] tells systemd how it goes.
 
 pub mod backlog;
 pub mod board;
@@ -21,7 +21,6 @@ pub mod shipper;
 mod shipping;
 pub mod signals;
 pub mod spool;
-pub mod status;
 
 use crate::config::Plan;
 use crate::error::{Error, Result};
@@ -84,7 +83,7 @@ fn sessions(agent: &Agent, stop: &Stop) -> Result<()> {
             Ended::Stopped => return Ok(()),
             Ended::Rejoin(reason) => tracing::warn!("{reason}: looking anew where the log joins"),
         }
-        agent.board.change(|status| status.state = status::AgentState::Starting);
+        agent.board.change(|status| status.state = crate::observe::status::AgentState::Starting);
         // Never one session after the other without a rest.
         if stop.wait(SESSION_PAUSE) {
             return Ok(());

@@ -3,8 +3,8 @@
 //! A checkpoint bounds how long a restore takes: the log behind it must be replayed. So one is due at an interval, and earlier when replaying the log since the
 //! last would take longer than the recovery-time budget allows; at once where the log alone does not join (a new repository, a gap, a new timeline).
 
-use super::status::CheckpointStatus;
 use crate::config::plan::CheckpointPlan;
+use crate::observe::status::CheckpointStatus;
 use std::time::Duration;
 
 /// What the decision is made from.

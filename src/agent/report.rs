@@ -3,7 +3,7 @@
 use super::board::{Board, Topic};
 use super::notify::Notifier;
 use super::signals::Stop;
-use super::status::{AgentState, AgentStatus};
+use crate::observe::status::{AgentState, AgentStatus};
 use crate::observe::usage::{CpuShare, cpu_seconds, memory_bytes};
 use crate::pipeline::governor::Governor;
 use crate::units::now_ns;

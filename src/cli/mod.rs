@@ -8,7 +8,7 @@ pub mod agent;
 pub mod backup;
 pub mod backup_file;
 pub mod bench;
-#[cfg(feature = "demo")]
+#[cfg(feature = "client")]
 pub mod demo;
 pub mod init;
 pub mod inspect;
@@ -86,7 +86,7 @@ enum Command {
     /// Measure what a backup costs on this machine, stage by stage, and learn what to set.
     Bench(bench::BenchArguments),
     /// See it all happen: a real TigerBeetle under load is backed up, destroyed, restored and checked.
-    #[cfg(feature = "demo")]
+    #[cfg(feature = "client")]
     Demo(demo::DemoArguments),
     /// Print a completion script for a shell.
     Completions {
@@ -142,7 +142,7 @@ fn dispatch(command: Command, manner: Manner) -> Result<Report> {
         Command::Uploads(arguments) => uploads::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments, manner),
         Command::Bench(arguments) => bench::run(&arguments, manner),
-        #[cfg(feature = "demo")]
+        #[cfg(feature = "client")]
         Command::Demo(arguments) => demo::run(&arguments, manner),
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -4,9 +4,9 @@
 
 use super::output::{Report, facts, table};
 use crate::agent::process_lock::{Running, running};
-use crate::agent::status::AgentStatus;
 use crate::config::Plan;
 use crate::error::{Error, Result};
+use crate::observe::status::AgentStatus;
 use crate::units::{bytes_text, now_ns, time_text};
 use clap::Args;
 use serde_json::{Value, json};
@@ -160,8 +160,8 @@ fn host(status: &AgentStatus) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::agent::status::{AgentState, CheckpointStatus, GapStatus, LeaseStatus};
     use crate::error::Kind;
+    use crate::observe::status::{AgentState, CheckpointStatus, GapStatus, LeaseStatus};
 
     const NOW_NS: u64 = 1_700_000_000_000_000_000;
 

@@ -79,6 +79,7 @@ pub fn run(arguments: &VerifyArguments, manner: Manner) -> Result<Report> {
         "timelines": found.timelines,
         "gaps": found.gaps,
         "leases": found.leases,
+        "runs": found.runs,
         "log_runs": found.log_runs.iter().map(|log| json!({ "timeline": log.timeline, "runs": runs_json(&log.runs) })).collect::<Vec<_>>(),
         "bytes_read": found.bytes_read,
         "seconds": seconds,

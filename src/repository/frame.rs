@@ -63,6 +63,8 @@ pub enum ObjectKind {
     File = 9,
     /// The promise that a plain file is stored.
     FileRecord = 10,
+    /// That a run began or ended.
+    Run = 11,
 }
 
 /// Where one frame lies and how to expand it.

@@ -22,6 +22,7 @@ pub mod pack;
 mod parts;
 pub mod promise;
 mod record;
+pub mod run;
 #[cfg(any(test, feature = "samples"))]
 pub mod sample;
 pub mod sealed;

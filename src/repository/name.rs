@@ -8,7 +8,7 @@ use std::fmt;
 /// The repository's header.
 pub const HEADER: &str = "amber/repository";
 /// What all names of a repository begin with, one or the other.
-pub const ALL: [&str; 4] = ["amber/", "tigerbeetle/", "tigerbeetle-logs/", "files/"];
+pub const ALL: [&str; 5] = ["amber/", "tigerbeetle/", "tigerbeetle-logs/", "files/", "catalog/"];
 /// Prefix of the wrapped keys.
 pub const KEYS: &str = "amber/keys/";
 /// Prefix of the receipts.
@@ -26,6 +26,9 @@ pub const SEGMENTS: &str = "tigerbeetle-logs/";
 pub const FILES: &str = "files/data/";
 /// Prefix of the records of stored files.
 pub const RECORDS_OF_FILES: &str = "files/records/";
+
+/// Prefix of the records of runs.
+pub const RUNS: &str = "catalog/runs/";
 
 /// Prefix of the records of timelines.
 pub const TIMELINES: &str = "tigerbeetle/timelines/";
@@ -260,6 +263,29 @@ impl GapName {
     }
 }
 
+/// Name of a record of a run. Orders by age; the end comes before the beginning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RunName {
+    /// The run.
+    pub run: RunId,
+    /// Whether it tells of the end, or of the beginning.
+    pub has_ended: bool,
+}
+
+impl RunName {
+    /// The record's object name.
+    pub fn object(&self) -> String {
+        format!("{RUNS}{}/{}", self.run, if self.has_ended { "ended" } else { "started" })
+    }
+
+    /// Reads a record's object name.
+    pub fn parse(name: &str) -> Option<RunName> {
+        let (run, moment) = name.strip_prefix(RUNS)?.split_once('/')?;
+        let parsed = RunName { run: RunId(u64::from_str_radix(run, 16).ok()?), has_ended: moment == "ended" };
+        (parsed.object() == name).then_some(parsed)
+    }
+}
+
 /// Name of a beat of a lease. Orders by fencing number, then beat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LeaseName {
@@ -305,6 +331,11 @@ mod tests {
         assert_eq!(GapName::parse(&gap.object()), Some(gap));
         let lease = LeaseName { timeline: 2, fence: 3, beat: u64::MAX };
         assert_eq!(LeaseName::parse(&lease.object()), Some(lease));
+        for has_ended in [true, false] {
+            let name = RunName { run, has_ended };
+            assert_eq!(RunName::parse(&name.object()), Some(name));
+        }
+        assert_eq!(RunName::parse("catalog/runs/0000000000abcdef/over"), None);
         assert_eq!(parse_timeline(&timeline_object(12)), Some(12));
         assert_eq!(parse_timeline("tigerbeetle/timelines/12"), None);
     }

@@ -23,7 +23,7 @@ use crate::repository::Repository;
 use crate::repository::fetch;
 use crate::repository::key::key_object_damage;
 use crate::repository::manifest::Manifest;
-use crate::repository::name::{self, CheckpointName, FileName, GapName, LeaseName, PackName, SegmentName};
+use crate::repository::name::{self, CheckpointName, FileName, GapName, LeaseName, PackName, RunName, SegmentName};
 use crate::repository::object_reader::digest_stored;
 use crate::repository::pack::PackEntry;
 use crate::repository::segment::SegmentEntry;
@@ -31,7 +31,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Where objects of which there are many lie.
-const PREFIXES: [&str; 9] = [
+const PREFIXES: [&str; 10] = [
     name::PACKS,
     name::SEGMENTS,
     name::CHECKPOINTS,
@@ -41,6 +41,7 @@ const PREFIXES: [&str; 9] = [
     name::LEASES,
     name::FILES,
     name::RECORDS_OF_FILES,
+    name::RUNS,
 ];
 
 /// Something that is not as it was promised.
@@ -73,6 +74,8 @@ pub struct Report {
     pub gaps: u64,
     /// Beats of leases.
     pub leases: u64,
+    /// Records of runs.
+    pub runs: u64,
     /// The log of every timeline.
     pub log_runs: Vec<log::LogRuns>,
     /// Stored files.
@@ -120,6 +123,7 @@ pub fn verify(repository: &Arc<Repository>, full: bool, progress: &dyn Progress)
     let timelines = records::timelines(repository, &mut report)?;
     let gaps = records::gaps(repository, &mut report)?;
     records::leases(repository, &mut report)?;
+    records::runs(repository, &mut report)?;
     let manifests = check_manifests(repository, &mut report)?;
     let mut broken: BTreeSet<CheckpointName> = BTreeSet::new();
     let named = gather(&manifests, &mut report, &mut broken);
@@ -278,6 +282,7 @@ fn is_ours(object: &str) -> bool {
         || name::parse_timeline(object).is_some()
         || GapName::parse(object).is_some()
         || LeaseName::parse(object).is_some()
+        || RunName::parse(object).is_some()
 }
 
 /// The error that a report with problems becomes.

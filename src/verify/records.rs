@@ -1,19 +1,21 @@
-//! Checks the records beside the log: timelines, gaps, and how many leases there are.
+//! Checks the records beside the log: timelines, gaps, runs, and how many leases there are.
 //!
 //! A timeline's record says what belongs together, so every restore reads all of them: one that is damaged, or that is gone while objects of its timeline are
-//! there, keeps the repository from being restored. A gap's record only explains; what is missing shows without it.
+//! there, keeps the repository from being restored. A gap's record only explains; what is missing shows without it. A run's record is history: no backup needs it.
 
 use super::Report;
 use crate::error::{Error, Result};
 use crate::repository::Repository;
 use crate::repository::gap::Gap;
-use crate::repository::name::{self, CheckpointName, GapName, LeaseName, TIMELINE_FIRST};
+use crate::repository::name::{self, CheckpointName, GapName, LeaseName, RunName, TIMELINE_FIRST};
 use crate::repository::timeline::Timelines;
 use std::collections::BTreeSet;
 
 const TIMELINE_LOST: &str = "until it is put back from a copy of the repository, no reader can tell which backups and which log belong together, and nothing is restored";
 
 const GAP_LOST: &str = "why and since when ops are missing is lost, and nothing else";
+
+const RUN_LOST: &str = "the history of what ran has a hole here; the backups themselves are not touched by it";
 
 fn and_so(mut error: Error, consequence: &str) -> Error {
     error.message = format!("{}: {consequence}", error.message);
@@ -68,6 +70,20 @@ pub fn gaps(repository: &Repository, report: &mut Report) -> Result<Vec<Gap>> {
     }
     report.gaps = gaps.len() as u64;
     Ok(gaps)
+}
+
+/// Opens the records of runs.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn runs(repository: &Repository, report: &mut Report) -> Result<()> {
+    for name in repository.list_all(name::RUNS)?.iter().filter_map(|listed| RunName::parse(&listed.name)) {
+        report.objects += 1;
+        report.runs += 1;
+        let read = repository.run_record(&name).map_err(|error| and_so(error, RUN_LOST));
+        report.judge(&name.object(), read)?;
+    }
+    Ok(())
 }
 
 /// Counts the beats of leases. They come and go while agents run, and nothing depends on them.

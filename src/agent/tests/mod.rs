@@ -2,4 +2,3 @@
 
 mod check;
 mod process;
-mod status;

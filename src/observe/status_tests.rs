@@ -1,7 +1,7 @@
 //! The status document: there and back, replaced whole, read by other releases.
 
-use crate::agent::status::{AgentState, AgentStatus, CheckpointStatus, GapStatus, LeaseStatus, STALE_AFTER_NS, STATUS_FILE};
 use crate::error::Kind;
+use crate::observe::status::{AgentState, AgentStatus, CheckpointStatus, GapStatus, LeaseStatus, STALE_AFTER_NS, STATUS_FILE};
 use std::os::unix::fs::PermissionsExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 

@@ -91,6 +91,155 @@ pub struct CheckpointStatus {
     pub ended_ns: u64,
 }
 
+/// A run that is under way.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RunningStatus {
+    /// When it began.
+    pub started_ns: u64,
+    /// What it is doing, in a few words.
+    pub step: String,
+    /// How far the step is.
+    pub position_bytes: u64,
+    /// How much the step has; 0 while that is not known.
+    pub total_bytes: u64,
+}
+
+/// A run that is over.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct EndedStatus {
+    /// Its number, 16 hexadecimal digits.
+    pub run: String,
+    /// The job that it belongs to.
+    pub job: String,
+    /// When it began.
+    pub started_ns: u64,
+    /// When it ended.
+    pub ended_ns: u64,
+    /// Whether it did what it was to do.
+    pub completed: bool,
+    /// What it stored.
+    pub stored_bytes: u64,
+    /// Why it failed, and what to do.
+    pub reason: String,
+}
+
+/// A job of the schedule.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct JobStatus {
+    /// What it is called: `checkpoint`, `verification` and so on.
+    pub name: String,
+    /// What it does, in a sentence for people.
+    pub title: String,
+    /// When it runs, in words.
+    pub cadence: String,
+    /// Somebody has paused it.
+    pub is_paused: bool,
+    /// The run that is under way.
+    pub running: Option<RunningStatus>,
+    /// When it is due next; none while it is paused or another agent leads.
+    pub next_ns: Option<u64>,
+    /// Why then, in words.
+    pub next_reason: String,
+    /// The newest run that is over.
+    pub last: Option<EndedStatus>,
+    /// When the newest run that did what it was to do ended.
+    pub last_success_ns: Option<u64>,
+    /// Runs that failed since then.
+    pub failures_in_a_row: u32,
+}
+
+/// What the newest verification found.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct VerificationStatus {
+    /// When it ended.
+    pub ended_ns: u64,
+    /// Nothing was wrong.
+    pub is_whole: bool,
+    /// Every block was opened, not only digested.
+    pub is_full: bool,
+    /// Backups, and how many of them are whole.
+    pub backups: u64,
+    /// Of these, those that are whole.
+    pub backups_whole: u64,
+    /// Objects that are not what was promised.
+    pub problems: u64,
+}
+
+/// The events that go to a ledger.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct EventsStatus {
+    /// Records that wait in the outbox, for the repository or the ledger.
+    pub waiting: u64,
+    /// Since when the oldest of them waits.
+    pub oldest_ns: Option<u64>,
+    /// Events delivered since the agent began.
+    pub delivered: u64,
+    /// Why they wait; empty while they do not.
+    pub reason: String,
+}
+
+/// Ops that can be restored, from the first to the last without a hole.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RangeStatus {
+    /// In which history.
+    pub timeline: u32,
+    /// The first op.
+    pub first_op: u64,
+    /// Its time by the cluster's clock; 0 where it is not known.
+    pub first_timestamp_ns: u64,
+    /// The last op.
+    pub last_op: u64,
+    /// Its time by the cluster's clock; 0 where it is not known.
+    pub last_timestamp_ns: u64,
+}
+
+/// What the repository holds of one kind.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct StorageStatus {
+    /// The kind: `checkpoints`, `log`, `files` and so on.
+    pub class: String,
+    /// Objects.
+    pub objects: u64,
+    /// Their stored bytes.
+    pub bytes: u64,
+}
+
+/// What the store has answered since the agent began.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct StoreStatus {
+    /// Attempts of requests.
+    pub attempts: u64,
+    /// Of these, those that were made again.
+    pub retries: u64,
+    /// Answers that asked to slow down.
+    pub slow_downs: u64,
+    /// Attempts that got no whole answer.
+    pub lost: u64,
+}
+
+/// Whoever can start and pause jobs: the scheduler, for the page and for commands.
+pub trait Control: Send + Sync {
+    /// Runs a job as soon as it can, whatever its schedule says.
+    ///
+    /// # Errors
+    /// [`Error::input`] where there is no such job, [`Error::try_again`] where this agent may not run it now.
+    fn run_now(&self, job: &str) -> Result<()>;
+
+    /// Pauses a job, or lets it go on.
+    ///
+    /// # Errors
+    /// As [`Control::run_now`].
+    fn pause(&self, job: &str, is_paused: bool) -> Result<()>;
+}
+
 impl CheckpointStatus {
     /// That of a backup.
     pub fn of(summary: &Summary) -> CheckpointStatus {
@@ -175,6 +324,24 @@ pub struct AgentStatus {
     pub stored_bytes: u64,
     /// The store answered the last request.
     pub store_reachable: bool,
+    /// The jobs of the schedule.
+    pub jobs: Vec<JobStatus>,
+    /// The newest runs of all jobs, the newest first.
+    pub recent: Vec<EndedStatus>,
+    /// What the newest verification found.
+    pub verification: Option<VerificationStatus>,
+    /// When the newest drill that succeeded ended.
+    pub last_drill_ns: Option<u64>,
+    /// Events on their way to a ledger; none where no ledger is configured.
+    pub events: Option<EventsStatus>,
+    /// What can be restored.
+    pub restorable: Vec<RangeStatus>,
+    /// What the repository holds, by kind.
+    pub storage: Vec<StorageStatus>,
+    /// How the store answers.
+    pub store: StoreStatus,
+    /// How long a restore to the newest op would take, in seconds; 0 while that is not known.
+    pub restore_estimate_seconds: u64,
 }
 
 impl AgentStatus {
@@ -215,3 +382,7 @@ impl AgentStatus {
         self.written_ns.abs_diff(now_ns) > STALE_AFTER_NS
     }
 }
+
+#[cfg(test)]
+#[path = "status_tests.rs"]
+mod tests;
