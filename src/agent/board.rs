@@ -29,6 +29,10 @@ pub enum Topic {
     Limits,
     /// Where this agent and the repository join.
     Join,
+    /// Jobs fail again and again.
+    Jobs,
+    /// What the newest verification found.
+    Verification,
 }
 
 #[derive(Default)]
@@ -111,6 +115,12 @@ impl Board {
     /// Whether this agent ships.
     pub fn is_leading(&self) -> bool {
         self.leading.load(Ordering::Acquire)
+    }
+
+    /// The fencing number under which this agent ships, while it does.
+    pub fn fence(&self) -> Option<u64> {
+        let facts = lock(&self.facts);
+        facts.status.lease.as_ref().filter(|lease| lease.is_ours && self.is_leading()).map(|lease| lease.fence)
     }
 
     /// Says whether this agent ships, and who holds the lease.

@@ -164,6 +164,22 @@ pub const BULK_NICE: Bound = bound(
     19,
     "it is added to the priority of the threads that compress, encrypt and send checkpoints as nice(1) counts it; 0 leaves them as they are",
 );
+/// The time between two runs of a job, from beginning to beginning.
+pub const JOB_INTERVAL_S: Bound = Bound {
+    key: "interval_s",
+    default: None,
+    least: 1,
+    most: 366 * 86_400,
+    why: "no run ends in less than a second, and what does not run once a year is not done by an agent",
+};
+/// How much later than its time a job may begin.
+pub const JITTER_S: Bound = bound(
+    "jitter_s",
+    0,
+    0,
+    86_400,
+    "it spreads the beginnings of many agents, and one that is more than a day late is not late but forgotten",
+);
 /// How long the agent may go on sending after SIGTERM.
 pub const SHUTDOWN_MS: Bound = bound(
     "shutdown_ms",
@@ -184,7 +200,7 @@ pub const LEVEL: Bound = bound(
 );
 
 /// All of them, in the order of the example configuration.
-pub const ALL: [Bound; 21] = [
+pub const ALL: [Bound; 22] = [
     FLUSH_INTERVAL_MS,
     FLUSH_BYTES,
     POLL_IDLE_MS_MAX,
@@ -203,6 +219,7 @@ pub const ALL: [Bound; 21] = [
     UPLOAD_BYTES_PER_S,
     READ_BYTES_PER_S,
     BULK_NICE,
+    JITTER_S,
     SHUTDOWN_MS,
     WORKERS,
     LEVEL,

@@ -4,6 +4,7 @@
 //! the unit in its key's name; the rest keeps the parser's words. Values of unknown keys are never repeated.
 
 use super::file;
+use super::jobs::JobSection;
 use super::origin::Text;
 use crate::error::Error;
 use serde::de::DeserializeOwned;
@@ -37,6 +38,7 @@ static SECTIONS: LazyLock<Vec<Section>> = LazyLock::new(|| {
         ("checkpoint", keys_of::<file::CheckpointSection>()),
         ("lease", keys_of::<file::LeaseSection>()),
         ("limits", keys_of::<file::LimitsSection>()),
+        ("jobs.NAME", keys_of::<JobSection>()),
         ("process", keys_of::<file::ProcessSection>()),
     ]
 });
@@ -120,7 +122,7 @@ fn unknown_key(key: &str, here: &[String]) -> String {
 }
 
 /// The name that is near enough to be what was meant: a third of the letters may differ, or an ending is missing.
-fn nearest<'a>(written: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(written: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let written = written.to_ascii_lowercase().replace('-', "_");
     let distance = |name: &str| {
         let ending_differs = !written.is_empty() && name.starts_with(&format!("{written}_"));

@@ -4,6 +4,7 @@
 //! signed, so that a negative one is refused by its bounds and not by its type. `tools/systemd/amber.toml` explains every key.
 
 use super::explain;
+use super::jobs::JobSections;
 use super::origin::Text;
 use crate::error::{Error, Result};
 use serde::Deserialize;
@@ -39,6 +40,9 @@ pub struct File {
     /// `[limits]`
     #[serde(default)]
     pub limits: LimitsSection,
+    /// `[jobs.NAME]`
+    #[serde(default)]
+    pub jobs: JobSections,
     /// `[process]`
     #[serde(default)]
     pub process: ProcessSection,

@@ -8,6 +8,7 @@
 
 use super::bounds::{self, HEARTBEATS_PER_TIMEOUT};
 use super::file::{self, CheckpointSection, File, LeaseSection, LimitsSection, LogSection, ProcessSection, RepositorySection, Value};
+use super::jobs::{self, JobsPlan};
 use super::origin::{Origin, Text};
 use super::place::{self, Place};
 use super::secret::SecretSource;
@@ -42,6 +43,8 @@ pub struct Plan {
     pub lease: LeasePlan,
     /// What the agent may take of the machine.
     pub limits: LimitsPlan,
+    /// When jobs run, where that is not their default.
+    pub jobs: JobsPlan,
     /// The agent as a process.
     pub process: ProcessPlan,
     /// Where in the file the paths stand.
@@ -180,8 +183,9 @@ impl Plan {
         let lease = reader.lease(&file.lease)?;
         let limits = reader.limits(&file.limits)?;
         let process = reader.process(&file)?;
+        let jobs = jobs::read(&text, &file)?;
         let origins = Origins { data_file: data_file_origin, state_directory: state_origin, url, secret, aof_file };
-        Ok(Plan { data_file, state_directory, repository, log, checkpoint, lease, limits, process, origins })
+        Ok(Plan { data_file, state_directory, repository, log, checkpoint, lease, limits, jobs, process, origins })
     }
 
     /// How the repository is worked with.

@@ -1,7 +1,8 @@
 use super::*;
-use crate::agent::bench::{Bench, DataFile, HOUR, put, segments_in};
+use crate::agent::bench::{Bench, DataFile, HOUR, jobs, put, segments_in};
 use crate::agent::store_double::{Weather, segments, segments_after};
 use crate::ledger::sample::SampleFile;
+use crate::observe::status::Control;
 use crate::repository::name::CHECKPOINTS;
 use crate::repository::sample;
 use crate::store::memory::MemoryStore;
@@ -14,7 +15,8 @@ fn gap() -> Gap {
 
 fn bulk(repository: &Arc<Repository>, board: &Arc<Board>, data_file: &Path) -> Bulk {
     let plan = CheckpointPlan { interval: HOUR, replay_budget: HOUR, replay_ops_per_s: 1000, on_start: false };
-    Bulk::new(repository, board, (data_file.to_owned(), Lineage::first()), (plan, 4))
+    let jobs = jobs(repository, board, data_file.parent().unwrap());
+    Bulk::new(repository, (board, &jobs), (data_file.to_owned(), Lineage::first()), (plan, 4))
 }
 
 #[test]
@@ -58,15 +60,24 @@ fn a_checkpoint_that_fails_is_an_alert_and_tried_again_later() {
     bench.board.lead(true, None);
     bulk.turn(&stop);
     assert!(bench.board.status().alerts[0].contains("no checkpoint could be taken (a test)"), "{:?}", bench.board.status().alerts);
-    let retry = bulk.retry;
-    assert_eq!((bench.board.wanted().as_deref(), retry.0), (Some("a test"), RETRY_FIRST * 2));
+    assert_eq!(bench.board.wanted().as_deref(), Some("a test"));
     bulk.turn(&stop);
-    assert_eq!(bulk.retry, retry, "it is not the time yet");
+    let runs = |completed: bool| {
+        let runs = bench.repository.runs().unwrap().runs;
+        runs.into_iter().filter(|(_, record)| record.outcome.as_ref().unwrap().completed == completed).collect::<Vec<_>>()
+    };
+    assert_eq!((runs(true).len(), runs(false).len()), (0, 1), "it is not the time yet");
 
-    (bulk.data_file, bulk.retry.1) = (data_file.path(), None);
+    bulk.data_file = data_file.path();
+    bulk.jobs.run_now(CHECKPOINT_JOB).unwrap();
     bulk.turn(&stop);
     let status = bench.board.status();
     assert_eq!((status.last_checkpoint.map(|last| last.op), status.alerts.len(), bench.board.wanted()), (Some(959), 0, None));
+    let (name, recorded) = (bench.repository.checkpoints().unwrap()[0], runs(true));
+    let outcome = recorded[0].1.outcome.as_ref().unwrap();
+    assert_eq!((recorded.len(), recorded[0].0, &outcome.location), (1, name.run, &name.object()), "the record and the backup have one number");
+    let receipt = bench.repository.receipt(&name).unwrap();
+    assert_eq!(outcome.checksum, crate::repository::file_object::digest_text(&receipt.digest));
     bulk.turn(&stop);
     assert_eq!(bench.repository.checkpoints().unwrap().len(), 1, "none is due");
     // Another agent leads, takes one and falls silent.

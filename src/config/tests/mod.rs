@@ -1,6 +1,7 @@
 //! The configuration: what is taken, what is refused and with which words.
 
 mod example;
+mod jobs;
 mod refusals;
 mod values;
 

@@ -33,6 +33,7 @@ use crate::repository::timeline::Lineage;
 use crate::source::checkpoint::Walk;
 use crate::source::file::ReadOptions;
 use crate::source::tail::header_ring;
+use crate::store::Digest;
 use crate::units::now_ns;
 use base::Base;
 use earlier_log::EarlierLog;
@@ -65,6 +66,8 @@ pub struct Backup {
     pub summary: Summary,
     /// Size of the manifest itself.
     pub manifest_bytes: u64,
+    /// Its digest, which the receipt has too.
+    pub manifest_digest: Digest,
     /// Fallbacks and damage that did not matter, in sentences for the user.
     pub notes: Vec<String>,
 }
@@ -102,7 +105,20 @@ pub fn backup_on(
     lineage: &Lineage,
     progress: &dyn Progress,
 ) -> Result<Backup> {
-    let run = repository.new_run()?;
+    backup_in_run(repository, data_file, options, (lineage, repository.new_run()?), progress)
+}
+
+/// The same, in a run that has its number already.
+///
+/// # Errors
+/// As [`backup`].
+pub fn backup_in_run(
+    repository: &Arc<Repository>,
+    data_file: &Path,
+    options: ReadOptions,
+    (lineage, run): (&Lineage, RunId),
+    progress: &dyn Progress,
+) -> Result<Backup> {
     let prepared = prepare(repository, data_file, options, (lineage, run), progress);
     let (name, manifest, notes) = prepared.inspect_err(|error| {
         // A store that is away cannot be tidied now either.
@@ -113,7 +129,7 @@ pub fn backup_on(
     repository.bind_cluster(manifest.superblock.cluster())?;
     check_wanted(progress)?;
     let stored = repository.promise(&name, &manifest)?;
-    Ok(Backup { name, summary: manifest.summary, manifest_bytes: stored.size_bytes, notes })
+    Ok(Backup { name, summary: manifest.summary, manifest_bytes: stored.size_bytes, manifest_digest: stored.digest, notes })
 }
 
 /// Ends work that nobody wants any more.
