@@ -100,13 +100,16 @@ impl Bulk {
         }
         record_gaps(&self.repository, &self.board);
         let status = self.board.status();
-        self.checkpoint_if_due(Situation {
-            timeline: self.lineage.timeline(),
-            durable_op: status.durable_op,
-            last: status.last_checkpoint,
-            wanted: self.board.wanted(),
-            taken: self.taken,
-        }, stop);
+        self.checkpoint_if_due(
+            Situation {
+                timeline: self.lineage.timeline(),
+                durable_op: status.durable_op,
+                last: status.last_checkpoint,
+                wanted: self.board.wanted(),
+                taken: self.taken,
+            },
+            stop,
+        );
         if let Some(merged) = self.merge_if_due(status.durable_op, status.segments_shipped) {
             self.board.alert(Topic::Merge, merged.err().map(|error| format!("small segments are not merged: {error}")));
         }

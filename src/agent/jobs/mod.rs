@@ -212,12 +212,13 @@ impl Jobs {
         for registration in self.registrations.iter().filter(|registration| registration.is_cluster_wide) {
             let name = registration.name;
             let Some((id, record)) = past.newest_of(name) else { continue };
-            if table.learnt.insert(name.to_owned(), id) != Some(id)
-                && let Some(job) = table.schedule.job_mut(name)
-            {
+            let is_new = table.learnt.insert(name.to_owned(), id) != Some(id);
+            let Some(job) = table.schedule.job_mut(name) else { continue };
+            if is_new {
                 let ended = record.outcome.as_ref().map(|outcome| (outcome.ended_ns, outcome.completed));
                 job.learn(now, record.run.started_ns, ended);
             }
+            job.learn_success(past.last_success_ns(name));
         }
         for (id, record) in past.runs() {
             table.ended(id, record);
@@ -239,7 +240,8 @@ impl Jobs {
             (status.jobs, status.recent, status.verification, status.storage) = (jobs, recent, verification, storage);
             status.last_drill_ns = last_drill_ns;
             let store = &mut status.store;
-            (store.attempts, store.retries, store.slow_downs, store.lost) = (traffic.attempts, traffic.retries, traffic.slow_downs, traffic.lost);
+            (store.attempts, store.retries, store.slow_downs, store.lost) =
+                (traffic.attempts, traffic.retries, traffic.slow_downs, traffic.lost);
             status.restore_estimate_seconds = match (checkpoint_bytes, &status.last_checkpoint) {
                 (Some(bytes), Some(last)) => stored::restore_seconds(bytes, status.durable_op.saturating_sub(last.op), replay_ops_per_s),
                 _ => 0,
@@ -280,7 +282,7 @@ impl Table {
         Some(JobStatus {
             name: registration.name.to_owned(),
             title: registration.title.to_owned(),
-            cadence: job.rules().cadence.text(),
+            cadence: job.cadence_text().to_owned(),
             is_paused: job.state().is_paused,
             running,
             next_ns,
