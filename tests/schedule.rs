@@ -4,6 +4,9 @@ use crate::support::agent::{Agent, QUICK};
 use crate::support::cluster::Cluster;
 use crate::support::program::{Program, number, text};
 use crate::support::{Seeded, folder, turn};
+use amber::agent::jobs::requests::prepare;
+use amber::agent::process_lock::ProcessLock;
+use amber::observe::status::AgentStatus;
 use amber::repository::key::Secret;
 use amber::repository::run::RunRecord;
 use amber::repository::{Options, Repository};
@@ -11,6 +14,7 @@ use amber::store::{S3Options, StoreUrl};
 use amber::units::now_ns;
 use serde_json::Value;
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -49,12 +53,11 @@ fn jobs_run_when_they_are_due_and_when_they_are_asked_for() {
     let status = agent.wait("another", TIMEOUT, |status| last_began_ns(status, "verification") > first_ns);
     assert!(job(&status, "verification")["last"]["completed"] == true && status["verification"]["is_whole"] == true, "{status:#}");
     assert_eq!(job(&status, "checkpoint")["cadence"], "every 6 h");
-    let status =
-        agent.wait("what is stored", TIMEOUT, |status| number(status, "restore_estimate_seconds") > 0 && status["storage"][0].is_object());
-    assert!(
-        status["storage"].as_array().unwrap().iter().any(|kind| kind["class"] == "checkpoints" && number(kind, "bytes") > 0),
-        "{status:#}"
-    );
+    let holds_checkpoints = |status: &Value| {
+        let kinds = status["storage"].as_array().cloned().unwrap_or_default();
+        kinds.iter().any(|kind| kind["class"] == "checkpoints" && number(kind, "bytes") > 0)
+    };
+    agent.wait("what is stored", TIMEOUT, |status| number(status, "restore_estimate_seconds") > 0 && holds_checkpoints(status));
 
     // On request, to the end of the run.
     let (code, ended) = agent.ask(&["run", "checkpoint", "--wait"]);
@@ -149,6 +152,27 @@ fn a_run_that_is_killed_is_made_up_for_and_damage_is_told() {
     assert_eq!(agent.ask(&["run", "verification", "--wait"]).0, 0);
     agent.wait("the alert to go", TIMEOUT, |status| status["alerts"].as_array().is_some_and(Vec::is_empty));
     assert_eq!(agent.stop(), 0, "{}", agent.log());
+}
+
+#[test]
+fn a_request_that_nobody_takes_is_withdrawn() {
+    let place = folder("schedule-deaf");
+    let state = place.path().join("state");
+    let _lock = ProcessLock::take(&state).unwrap();
+    prepare(&state).unwrap();
+    let ask = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_amber")).args(arguments).args(["--state-directory", text(&state)]).output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (code, said) = ask(&["run", "verification"]);
+    assert!(code == Some(3) && said.contains("there is no status"), "{said}");
+    // It hangs, though it has just written its status.
+    let far_ahead = AgentStatus { written_ns: now_ns() + 5_000_000_000, ..AgentStatus::default() };
+    far_ahead.write(&state).unwrap();
+    let (code, said) = ask(&["pause", "verification"]);
+    assert!(code == Some(3) && said.contains("it is withdrawn"), "{said}");
+    assert_eq!(std::fs::read_dir(state.join("requests")).unwrap().count(), 0);
+    assert_eq!(ask(&["run"]).0, Some(2));
 }
 
 #[test]

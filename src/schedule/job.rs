@@ -209,23 +209,23 @@ impl Job {
     }
 
     fn decide(&mut self, now: Moment, hold: Option<&Hold>, wish: Option<&str>) -> Result<(Why, u64), Next> {
-        match hold {
-            Some(Hold::Elsewhere) => {
-                // Who asked here did not ask there.
-                self.state.asked_ns = None;
-                return Err(Next::never(ELSEWHERE));
-            }
-            Some(Hold::NotYet(reason)) => return Err(Next::never(reason)),
-            None => {}
+        if hold == Some(&Hold::Elsewhere) {
+            // Who asked here did not ask there.
+            self.state.asked_ns = None;
+            return Err(Next::never(ELSEWHERE));
         }
-        if let Some(asked_ns) = self.state.asked_ns {
-            return Ok((Why::Asked, asked_ns));
-        }
-        if self.state.is_paused {
+        let asked_ns = self.state.asked_ns;
+        if asked_ns.is_none() && self.state.is_paused {
             return Err(Next::never("paused"));
         }
-        if !self.rules.is_enabled {
+        if asked_ns.is_none() && !self.rules.is_enabled {
             return Err(Next::never("switched off in the configuration"));
+        }
+        if let Some(Hold::NotYet(reason)) = hold {
+            return Err(Next::never(reason));
+        }
+        if let Some(asked_ns) = asked_ns {
+            return Ok((Why::Asked, asked_ns));
         }
         if let Some(wish) = wish {
             let again_ns = self.state.failed.map_or(0, |failed| failed.at_ns.saturating_add(self.rules.retry.pause_ns(failed.attempts)));

@@ -46,8 +46,6 @@ struct OnThread {
 #[derive(Default)]
 struct Looks {
     past: Past,
-    /// When storage was counted last.
-    counted: Option<Instant>,
 }
 
 /// Why it is looked: whose term it is, and which checkpoint is the newest.
@@ -69,8 +67,9 @@ pub struct Clerk {
     /// The cause of the look that is under way.
     cause: Option<Cause>,
     rests_until: Option<Instant>,
-    /// Storage is to be counted: the agent has begun to lead, or a run has ended.
+    /// Storage is to be counted, because the agent has begun to lead or a run has ended; and when it was counted last.
     counts: bool,
+    counted: Option<Instant>,
 }
 
 impl Clerk {
@@ -86,6 +85,7 @@ impl Clerk {
             cause: None,
             rests_until: None,
             counts: false,
+            counted: None,
         }
     }
 
@@ -181,6 +181,7 @@ impl Clerk {
                 }
                 Err(error) => {
                     tracing::warn!("what ran before and what is stored is not known: {error}");
+                    (self.counts, self.counted) = (true, None);
                     self.rests_until = Some(Instant::now() + LOOK_RETRY);
                 }
             }
@@ -196,13 +197,18 @@ impl Clerk {
         }
         let begins_to_lead = cause.fence.is_some() && self.looked.is_none_or(|(looked, _)| looked.fence != cause.fence);
         self.counts |= begins_to_lead;
-        let stands = self.looked.is_some_and(|(looked, at)| looked == cause && at.elapsed() < LOOK_INTERVAL && !self.counts);
+        // A repository without a checkpoint is being filled just now.
+        let may_count = cause.fence.is_some() && checkpoint_op.is_some() && self.counted.is_none_or(|at| at.elapsed() >= STORAGE_INTERVAL);
+        let counts = self.counts && may_count;
+        let stands = self.looked.is_some_and(|(looked, at)| looked == cause && at.elapsed() < LOOK_INTERVAL && !counts);
         let rests = self.rests_until.is_some_and(|until| Instant::now() < until);
         if stands || rests {
             return;
         }
         let Some(looks) = self.looks.take() else { return };
-        let counts = std::mem::take(&mut self.counts) && cause.fence.is_some();
+        if counts {
+            (self.counts, self.counted) = (false, Some(Instant::now()));
+        }
         let jobs = Arc::clone(&self.jobs);
         let work = move || looks.look(&jobs, cause, counts);
         match std::thread::Builder::new().name("amber-look".to_owned()).spawn(work) {
@@ -249,10 +255,9 @@ impl Looks {
             let bytes = stored::checkpoint_bytes(&jobs.repository, cause.timeline)?;
             lock(&jobs.table).checkpoint_bytes = bytes;
         }
-        if counts && self.counted.is_none_or(|counted| counted.elapsed() >= STORAGE_INTERVAL) {
+        if counts {
             let storage = stored::storage(&jobs.repository)?;
             lock(&jobs.table).storage = storage;
-            self.counted = Some(Instant::now());
         }
         Ok(())
     }

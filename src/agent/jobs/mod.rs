@@ -161,7 +161,7 @@ impl Jobs {
         lock(&self.table).schedule.job(name).map_or_else(String::new, |job| job.next_text(now_ns()))
     }
 
-    /// How many runs of a job have failed in a row, and whether it is held back by somebody.
+    /// Whether somebody keeps a job from running by itself.
     pub fn is_held_back(&self, name: &str) -> bool {
         lock(&self.table).schedule.job(name).is_some_and(|job| job.state().is_paused || !job.rules().is_enabled)
     }
