@@ -8,6 +8,7 @@ mod agent;
 mod aof;
 mod bulk;
 mod captures;
+mod catalog;
 mod cluster;
 mod commands;
 mod configuration;

@@ -11,6 +11,7 @@ pub mod bulk;
 pub mod check;
 pub mod collector;
 pub mod follow;
+pub mod jobs_catalog;
 pub mod keeper;
 pub mod notify;
 pub mod policy;

@@ -8,20 +8,25 @@ pub mod agent;
 pub mod backup;
 pub mod backup_file;
 pub mod bench;
+pub mod catalog;
+pub mod catalog_place;
 #[cfg(feature = "client")]
 pub mod demo;
+pub mod history;
 pub mod init;
 pub mod inspect;
 pub mod limits;
 pub mod list;
 pub mod list_files;
 pub mod output;
+pub mod recording;
 pub mod repository;
 pub mod restore;
 pub mod restore_file;
 pub mod show;
 pub mod status;
 pub mod uploads;
+pub mod user_folders;
 pub mod verify;
 
 use crate::error::{Error, Kind, Result};
@@ -79,6 +84,11 @@ enum Command {
     Restore(restore::RestoreCommand),
     /// Check that a repository holds what it promises.
     Verify(verify::VerifyArguments),
+    /// List what ran: backups, verifications, drills, retention.
+    History(history::HistoryArguments),
+    /// Ask the catalog of what ran with SQL, or make it again from the repository.
+    #[command(subcommand)]
+    Catalog(catalog::CatalogCommand),
     /// List uploads that were begun and never finished, and give them back.
     Uploads(uploads::UploadsArguments),
     /// Look into a TigerBeetle data file: superblock, log, reachable blocks. Also works while the server runs.
@@ -139,6 +149,8 @@ fn dispatch(command: Command, manner: Manner) -> Result<Report> {
         Command::Show(arguments) => show::run(&arguments),
         Command::Restore(command) => restore::run(&command, manner),
         Command::Verify(arguments) => verify::run(&arguments, manner),
+        Command::History(arguments) => history::run(&arguments, manner),
+        Command::Catalog(command) => catalog::run(&command, manner),
         Command::Uploads(arguments) => uploads::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments, manner),
         Command::Bench(arguments) => bench::run(&arguments, manner),

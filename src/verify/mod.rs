@@ -14,6 +14,7 @@
 pub mod files;
 pub mod log;
 pub mod object;
+mod outcome;
 pub mod records;
 pub mod tree;
 

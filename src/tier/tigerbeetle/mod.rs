@@ -28,11 +28,13 @@ use crate::progress::Progress;
 use crate::repository::Repository;
 use crate::repository::manifest::{Manifest, Summary};
 use crate::repository::name::{self, CheckpointName, PackName, RunId, SegmentName};
+use crate::repository::promise::Receipt;
 use crate::repository::segment::SegmentEntry;
 use crate::repository::timeline::Lineage;
 use crate::source::checkpoint::Walk;
 use crate::source::file::ReadOptions;
 use crate::source::tail::header_ring;
+use crate::store::Digest;
 use crate::units::now_ns;
 use base::Base;
 use earlier_log::EarlierLog;
@@ -65,8 +67,17 @@ pub struct Backup {
     pub summary: Summary,
     /// Size of the manifest itself.
     pub manifest_bytes: u64,
+    /// Its digest, which the receipt has too.
+    pub manifest_digest: Digest,
     /// Fallbacks and damage that did not matter, in sentences for the user.
     pub notes: Vec<String>,
+}
+
+impl Backup {
+    /// What the receipt says.
+    pub fn receipt(&self) -> Receipt {
+        Receipt { size_bytes: self.manifest_bytes, digest: self.manifest_digest }
+    }
 }
 
 /// Backs up the replica whose data file is `data_file`; its server may be running.
@@ -113,7 +124,7 @@ pub fn backup_on(
     repository.bind_cluster(manifest.superblock.cluster())?;
     check_wanted(progress)?;
     let stored = repository.promise(&name, &manifest)?;
-    Ok(Backup { name, summary: manifest.summary, manifest_bytes: stored.size_bytes, notes })
+    Ok(Backup { name, summary: manifest.summary, manifest_bytes: stored.size_bytes, manifest_digest: stored.digest, notes })
 }
 
 /// Ends work that nobody wants any more.
