@@ -13,6 +13,7 @@ mod commands;
 mod configuration;
 mod contract;
 mod crash;
+mod events;
 mod faults;
 mod files;
 mod forward;

@@ -10,6 +10,8 @@ pub mod backup_file;
 pub mod bench;
 #[cfg(feature = "client")]
 pub mod demo;
+#[cfg(feature = "client")]
+pub mod events;
 pub mod init;
 pub mod inspect;
 pub mod limits;
@@ -79,6 +81,9 @@ enum Command {
     Restore(restore::RestoreCommand),
     /// Check that a repository holds what it promises.
     Verify(verify::VerifyArguments),
+    /// Read the trail of backups in a TigerBeetle ledger, and hold it against the repository.
+    #[cfg(feature = "client")]
+    Events(events::EventsArguments),
     /// List uploads that were begun and never finished, and give them back.
     Uploads(uploads::UploadsArguments),
     /// Look into a TigerBeetle data file: superblock, log, reachable blocks. Also works while the server runs.
@@ -139,6 +144,8 @@ fn dispatch(command: Command, manner: Manner) -> Result<Report> {
         Command::Show(arguments) => show::run(&arguments),
         Command::Restore(command) => restore::run(&command, manner),
         Command::Verify(arguments) => verify::run(&arguments, manner),
+        #[cfg(feature = "client")]
+        Command::Events(arguments) => events::run(&arguments),
         Command::Uploads(arguments) => uploads::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments, manner),
         Command::Bench(arguments) => bench::run(&arguments, manner),

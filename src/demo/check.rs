@@ -12,7 +12,7 @@
 //! [`check_every_transfer`] then reads them one by one. Whatever does not hold is [`Error::damaged`] and names the client or the account.
 
 use crate::demo::plan::Plan;
-use crate::demo::session::{EVENTS_PER_REQUEST_MAX, Session};
+use crate::events::session::{EVENTS_PER_REQUEST_MAX, Session};
 use crate::error::{Error, Result};
 use std::time::{Duration, Instant};
 use tb::core::query_filter::Flags;

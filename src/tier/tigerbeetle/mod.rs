@@ -16,6 +16,7 @@ pub mod history;
 pub mod join;
 mod last_trace;
 pub mod log_capture;
+pub mod outcome;
 pub mod sink;
 pub mod window;
 
@@ -33,6 +34,7 @@ use crate::repository::timeline::Lineage;
 use crate::source::checkpoint::Walk;
 use crate::source::file::ReadOptions;
 use crate::source::tail::header_ring;
+use crate::store::Digest;
 use crate::units::now_ns;
 use base::Base;
 use earlier_log::EarlierLog;
@@ -65,6 +67,8 @@ pub struct Backup {
     pub summary: Summary,
     /// Size of the manifest itself.
     pub manifest_bytes: u64,
+    /// Its digest, which the receipt has too.
+    pub manifest_digest: Digest,
     /// Fallbacks and damage that did not matter, in sentences for the user.
     pub notes: Vec<String>,
 }
@@ -102,7 +106,20 @@ pub fn backup_on(
     lineage: &Lineage,
     progress: &dyn Progress,
 ) -> Result<Backup> {
-    let run = repository.new_run()?;
+    backup_as(repository, data_file, options, (lineage, repository.new_run()?), progress)
+}
+
+/// The same under the number of a run that has been drawn before, so that it can be recorded before it begins.
+///
+/// # Errors
+/// As [`backup`].
+pub fn backup_as(
+    repository: &Arc<Repository>,
+    data_file: &Path,
+    options: ReadOptions,
+    (lineage, run): (&Lineage, RunId),
+    progress: &dyn Progress,
+) -> Result<Backup> {
     let prepared = prepare(repository, data_file, options, (lineage, run), progress);
     let (name, manifest, notes) = prepared.inspect_err(|error| {
         // A store that is away cannot be tidied now either.
@@ -113,7 +130,7 @@ pub fn backup_on(
     repository.bind_cluster(manifest.superblock.cluster())?;
     check_wanted(progress)?;
     let stored = repository.promise(&name, &manifest)?;
-    Ok(Backup { name, summary: manifest.summary, manifest_bytes: stored.size_bytes, notes })
+    Ok(Backup { name, summary: manifest.summary, manifest_bytes: stored.size_bytes, manifest_digest: stored.digest, notes })
 }
 
 /// Ends work that nobody wants any more.
