@@ -18,7 +18,8 @@ use std::time::Duration;
 
 const TIMEOUT: Duration = Duration::from_secs(90);
 /// A backup every second: with so small a budget replaying the log always takes too long.
-const BUSY: &str = "[checkpoint]\non_start = true\nreplay_budget_s = 10\nreplay_ops_per_s = 1\n[lease]\nheartbeat_ms = 500\ntimeout_ms = 3000\n";
+const BUSY: &str =
+    "[checkpoint]\non_start = true\nreplay_budget_s = 10\nreplay_ops_per_s = 1\n[lease]\nheartbeat_ms = 500\ntimeout_ms = 3000\n";
 /// None but the first.
 const CALM: &str = "[checkpoint]\non_start = false\nreplay_ops_per_s = 1000000\n[lease]\nheartbeat_ms = 500\ntimeout_ms = 3000\n";
 const LEDGER: u32 = 700;
@@ -131,7 +132,13 @@ fn backups_are_told_to_the_ledger_and_what_was_altered_shows() {
     let newest = said["newest"].as_array().unwrap();
     assert_eq!(read.len(), newest.len());
     for (theirs, ours) in read.iter().zip(newest) {
-        let fields = [("id", "id"), ("user_data_128", "user_data_128"), ("amount", "amount"), ("debit_account_id", "debit_account"), ("credit_account_id", "credit_account")];
+        let fields = [
+            ("id", "id"),
+            ("user_data_128", "user_data_128"),
+            ("amount", "amount"),
+            ("debit_account_id", "debit_account"),
+            ("credit_account_id", "credit_account"),
+        ];
         assert!(fields.iter().all(|(theirs_field, ours_field)| theirs[*theirs_field] == ours[*ours_field]), "{theirs} {ours}");
         assert_eq!((theirs["user_data_64"].as_str(), &theirs["code"]), (Some(ours["started_s"].to_string().as_str()), &Value::from("12")));
     }
@@ -150,7 +157,15 @@ fn backups_are_told_to_the_ledger_and_what_was_altered_shows() {
 
 fn record(stored_bytes: u64) -> RunRecord {
     let (job, by) = ("command line".to_owned(), "a test".to_owned());
-    let run = Run { work: Work::Tigerbeetle, scope: Scope::Full, tenant: Some("42".into()), job, by, started_ns: 5_000_000_000, retention_days: 7 };
+    let run = Run {
+        work: Work::Tigerbeetle,
+        scope: Scope::Full,
+        tenant: Some("42".into()),
+        job,
+        by,
+        started_ns: 5_000_000_000,
+        retention_days: 7,
+    };
     let outcome = Outcome { stored_bytes, compression: "zstd".into(), encryption: "aes256".into(), ..Outcome::completed(6_000_000_000) };
     RunRecord { run, outcome: Some(outcome) }
 }
@@ -177,7 +192,10 @@ fn alterations(rig: &Rig, repository: &Repository, run: RunId) {
     // The ledger: a transfer that nobody's backup made, and one that says what another does.
     let forged = |id: u32, amount: u32, packed: &str| {
         let accounts = format!("debit_account_id={SYSTEM} credit_account_id={ALL_TENANTS}");
-        repl(&rig.node, &format!("create_transfers id={id} {accounts} amount={amount} ledger={LEDGER} code=12 user_data_64=5 user_data_128={packed}"))
+        repl(
+            &rig.node,
+            &format!("create_transfers id={id} {accounts} amount={amount} ledger={LEDGER} code=12 user_data_64=5 user_data_128={packed}"),
+        )
     };
     let newest = rig.events(&[]).1["newest"].as_array().unwrap().last().cloned().unwrap();
     assert_eq!(newest["credit_account"], "42", "a tenant's own account: {newest}");
@@ -198,10 +216,20 @@ fn alterations(rig: &Rig, repository: &Repository, run: RunId) {
     let (system, all) = (SYSTEM.to_string(), ALL_TENANTS.to_string());
     let addresses = rig.node.addresses();
     let (code, said) = rig.program.run(&[
-        "events", "--addresses", &addresses, "--ledger", "700", "--system-account", &system, "--all-tenants-account", &all,
+        "events",
+        "--addresses",
+        &addresses,
+        "--ledger",
+        "700",
+        "--system-account",
+        &system,
+        "--all-tenants-account",
+        &all,
     ]);
     assert_eq!((code, kinds(&said).len()), (4, 3), "{said:#}");
-    let refused = rig.program.fails(2, &["events", "--addresses", "localhost:1", "--ledger", "700", "--system-account", "1", "--all-tenants-account", "2"]);
+    let refused = rig
+        .program
+        .fails(2, &["events", "--addresses", "localhost:1", "--ledger", "700", "--system-account", "1", "--all-tenants-account", "2"]);
     assert!(refused.contains("is no address"), "{refused}");
 }
 

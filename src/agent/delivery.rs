@@ -295,7 +295,11 @@ impl ToLedger {
                     Delivered::Yes => recorder.outbox.remove(Lane::Ledger, name)?,
                     Delivered::Refused(reason) => {
                         let place = recorder.outbox.refuse(name)?;
-                        tracing::error!("the event of run {} is not delivered: {reason}; it waits in {} for the next start", entry.run, place.display());
+                        tracing::error!(
+                            "the event of run {} is not delivered: {reason}; it waits in {} for the next start",
+                            entry.run,
+                            place.display()
+                        );
                     }
                     Delivered::NotNow(error) => return Err(error),
                     Delivered::GaveUp => return Ok(()),

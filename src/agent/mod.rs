@@ -107,7 +107,9 @@ fn told(plan: &Plan, checked: &Checked) -> Result<Option<Told>> {
 fn told(plan: &Plan, _checked: &Checked) -> Result<Option<Told>> {
     match &plan.events {
         None => Ok(None),
-        Some(events) => Err(events.origin.refuse("this program was built without TigerBeetle's client: build it with its default features, or remove [events]")),
+        Some(events) => Err(events
+            .origin
+            .refuse("this program was built without TigerBeetle's client: build it with its default features, or remove [events]")),
     }
 }
 

@@ -41,7 +41,11 @@ fn open_runs(recorder: &Recorder) -> Result<BTreeMap<RunId, Run>> {
     let repository = &recorder.repository;
     let mut begun = BTreeSet::new();
     for name in repository.list_all(name::RUNS)?.iter().filter_map(|listed| RunName::parse(&listed.name)) {
-        if name.has_ended { ended.insert(name.run) } else { begun.insert(name.run) };
+        if name.has_ended {
+            ended.insert(name.run)
+        } else {
+            begun.insert(name.run)
+        };
     }
     open.retain(|run, _| !ended.contains(run));
     for run in begun.into_iter().filter(|run| !ended.contains(run)) {

@@ -131,7 +131,9 @@ fn open(arguments: &EventsArguments) -> Result<Opened> {
         (None, None) => return Err(Error::input("give --config FILE, or --repo URL with --addresses and the rest of the ledger")),
     };
     let (addresses, cluster, accounts, answer_timeout) = events;
-    let unbound = || Error::input(format!("{}: no backup was made yet, so it belongs to no cluster: say which has the ledger", repository.describe()));
+    let unbound = || {
+        Error::input(format!("{}: no backup was made yet, so it belongs to no cluster: say which has the ledger", repository.describe()))
+    };
     let cluster = match cluster {
         Some(cluster) => cluster,
         None => repository.cluster()?.ok_or_else(unbound)?,
@@ -191,7 +193,9 @@ impl Opened {
                 Delivered::NotNow(error) => return Err(error),
                 Delivered::GaveUp => {
                     let (place, seconds) = (self.ledger.describe(), timeout.as_secs());
-                    return Err(Error::try_again(format!("the {place} did not answer within {seconds} s; {posted} events were delivered before")));
+                    return Err(Error::try_again(format!(
+                        "the {place} did not answer within {seconds} s; {posted} events were delivered before"
+                    )));
                 }
             }
         }

@@ -15,13 +15,13 @@ const ADDRESSES_MAX: usize = 6;
 /// The section as it is written.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct EventsSection {
-    pub addresses: Value<String>,
-    pub cluster: Value<String>,
-    pub ledger: Value<i64>,
-    pub system_account: Value<String>,
-    pub all_tenants_account: Value<String>,
-    pub answer_timeout_ms: Value<i64>,
+pub(super) struct EventsSection {
+    pub(super) addresses: Value<String>,
+    pub(super) cluster: Value<String>,
+    pub(super) ledger: Value<i64>,
+    pub(super) system_account: Value<String>,
+    pub(super) all_tenants_account: Value<String>,
+    pub(super) answer_timeout_ms: Value<i64>,
 }
 
 /// The ledger that takes events.

@@ -111,9 +111,7 @@ impl Teller for Ledger {
         match self.try_deliver(event, give_up) {
             Ok(()) => Delivered::Yes,
             Err(Not::GaveUp) => Delivered::GaveUp,
-            Err(Not::Refused(reason)) => {
-                Delivered::Refused(format!("{} refuses event {:032x}: {reason}", self.describe(), event.id))
-            }
+            Err(Not::Refused(reason)) => Delivered::Refused(format!("{} refuses event {:032x}: {reason}", self.describe(), event.id)),
             Err(Not::Late(error)) => Delivered::NotNow(error),
             Err(Not::Ended(error)) => {
                 // The next try begins another one.
@@ -149,13 +147,19 @@ fn check_account(session: &Session, id: u128, event: &Event, kind: CreateAccount
     let failed = |error| if Instant::now() < deadline { Not::Ended(error) } else { Not::Late(error) };
     let found = session.lookup_accounts(&[id], deadline).map_err(failed)?;
     let Some(account) = found.first() else { return Err(Not::Refused(format!("account {id} cannot be made: {kind:?}"))) };
-    let limit = if id == event.debit_account { AccountFlags::DEBITS_MUST_NOT_EXCEED_CREDITS } else { AccountFlags::CREDITS_MUST_NOT_EXCEED_DEBITS };
+    let limit =
+        if id == event.debit_account { AccountFlags::DEBITS_MUST_NOT_EXCEED_CREDITS } else { AccountFlags::CREDITS_MUST_NOT_EXCEED_DEBITS };
     if account.ledger() != event.ledger {
-        return Err(Not::Refused(format!("account {id} is there already, in ledger {}: give events accounts of their own", account.ledger())));
+        return Err(Not::Refused(format!(
+            "account {id} is there already, in ledger {}: give events accounts of their own",
+            account.ledger()
+        )));
     }
     if account.flags().intersects(limit | AccountFlags::CLOSED) {
         let flags = account.flags();
-        return Err(Not::Refused(format!("account {id} is there already and does not take what an event books ({flags:?}): give events another one")));
+        return Err(Not::Refused(format!(
+            "account {id} is there already and does not take what an event books ({flags:?}): give events another one"
+        )));
     }
     Ok(())
 }

@@ -85,7 +85,10 @@ fn what_the_disk_does_not_take_is_kept_and_written_in_order() {
     std::fs::rename(&lane, &aside).unwrap();
     recorded(&bench.recorder, task(), |_| Ok(((), ended(2)))).unwrap();
     let alerts = bench.board.status().alerts;
-    assert!(alerts.len() == 1 && alerts[0].starts_with("2 records of runs wait: ") && alerts[0].contains("cannot be written"), "{alerts:?}");
+    assert!(
+        alerts.len() == 1 && alerts[0].starts_with("2 records of runs wait: ") && alerts[0].contains("cannot be written"),
+        "{alerts:?}"
+    );
     assert!(bench.recorder.has_unsaved());
     bench.recorder.save_unsaved();
     assert!(bench.recorder.has_unsaved(), "there is still no room");
@@ -95,7 +98,8 @@ fn what_the_disk_does_not_take_is_kept_and_written_in_order() {
     assert_eq!(bench.records().len(), 2);
     bench.recorder.save_unsaved();
     bench.recorder.tell();
-    let stored: Vec<Option<u64>> = bench.records().iter().map(|record| record.outcome.as_ref().map(|outcome| outcome.stored_bytes)).collect();
+    let stored: Vec<Option<u64>> =
+        bench.records().iter().map(|record| record.outcome.as_ref().map(|outcome| outcome.stored_bytes)).collect();
     assert_eq!(stored, [None, Some(1), None, Some(2), None, Some(3)]);
     assert_eq!((bench.recorder.has_unsaved(), bench.board.status().alerts.len()), (false, 0));
 }
@@ -104,7 +108,15 @@ fn what_the_disk_does_not_take_is_kept_and_written_in_order() {
 fn a_disk_that_is_full_for_ever_does_not_fill_the_memory() {
     let bench = Bench::new(1 << 20);
     std::fs::remove_dir(bench.state.path().join(OUTBOX).join("repository")).unwrap();
-    let run = Run { work: Work::Drill, scope: Scope::Full, tenant: None, job: "drill".into(), by: "agent".into(), started_ns: 1, retention_days: 0 };
+    let run = Run {
+        work: Work::Drill,
+        scope: Scope::Full,
+        tenant: None,
+        job: "drill".into(),
+        by: "agent".into(),
+        started_ns: 1,
+        retention_days: 0,
+    };
     for number in 0..UNSAVED_MAX as u64 {
         bench.recorder.begin(RunId(number), &run);
         bench.recorder.end(RunId(number), run.clone(), Outcome::completed(2));

@@ -22,7 +22,8 @@ pub fn begun(work: Work) -> RunRecord {
 }
 
 pub fn completed(work: Work, stored_bytes: u64) -> RunRecord {
-    let outcome = Outcome { stored_bytes, compression: "zstd".into(), encryption: "aes256".into(), ..Outcome::completed(1_700_000_009_000_000_000) };
+    let outcome =
+        Outcome { stored_bytes, compression: "zstd".into(), encryption: "aes256".into(), ..Outcome::completed(1_700_000_009_000_000_000) };
     RunRecord { run: run(work), outcome: Some(outcome) }
 }
 

@@ -76,7 +76,10 @@ fn entries_keep_their_order_through_restarts_and_both_lanes() {
     }
     assert_eq!((outbox.runs(Lane::Repository), outbox.runs(Lane::Ledger)), (vec![7, 1], vec![9, 3]));
     let known = peek(&folder.path().join("outbox")).unwrap();
-    assert_eq!(known.into_iter().map(|(run, has_ended)| (run.0, has_ended)).collect::<Vec<_>>(), [(1, false), (3, false), (7, false), (9, false)]);
+    assert_eq!(
+        known.into_iter().map(|(run, has_ended)| (run.0, has_ended)).collect::<Vec<_>>(),
+        [(1, false), (3, false), (7, false), (9, false)]
+    );
     let outbox = again(&folder);
     let first = outbox.waiting(Lane::Ledger).unwrap().remove(0);
     outbox.remove(Lane::Ledger, &first).unwrap();

@@ -88,9 +88,13 @@ fn the_places_are_those_of_the_design() {
 #[test]
 fn values_that_do_not_exist_are_refused_with_their_field() {
     let good = 0x0101_0101_0100_0000_0000_0000_0000_0000_u128;
-    for (shift, most, field) in
-        [(TYPE_SHIFT, 4, "backup type"), (SCOPE_SHIFT, 2, "scope"), (COMPRESSION_SHIFT, 3, "compression"), (ENCRYPTION_SHIFT, 2, "encryption"), (STATUS_SHIFT, 3, "status")]
-    {
+    for (shift, most, field) in [
+        (TYPE_SHIFT, 4, "backup type"),
+        (SCOPE_SHIFT, 2, "scope"),
+        (COMPRESSION_SHIFT, 3, "compression"),
+        (ENCRYPTION_SHIFT, 2, "encryption"),
+        (STATUS_SHIFT, 3, "status"),
+    ] {
         for number in 0..=255_u128 {
             let bits = good & !(0xff << shift) | number << shift;
             let unpacked = Packed::unpack(bits);

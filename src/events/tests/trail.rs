@@ -96,7 +96,10 @@ fn strangers_and_doubles_show() {
     events.push(booked(Event { id: 78, amount: 3, ..of(&side, 1, Status::Completed) }));
     events.push(booked(Event { id: 79, packed: 5, ..of(&side, 1, Status::Completed) }));
     let found = differences(&side, &events);
-    assert_eq!(found.iter().map(|(kind, _)| *kind).collect::<Vec<_>>(), [DifferenceKind::Doubled, DifferenceKind::Unknown, DifferenceKind::Unknown]);
+    assert_eq!(
+        found.iter().map(|(kind, _)| *kind).collect::<Vec<_>>(),
+        [DifferenceKind::Doubled, DifferenceKind::Unknown, DifferenceKind::Unknown]
+    );
     assert!(found[0].1.contains("0000000000000001 completed"), "{found:?}");
     assert!(found[1].1.contains("a tigerbeetle backup completed") && found[2].1.contains("lowest 72 bits"), "{found:?}");
     // A run whose end was recorded otherwise afterwards: the old end is nobody's, the new one has no event.
@@ -118,7 +121,9 @@ fn a_catalog_knows_the_newest_moment_only() {
     altered.add_newest(&RunId(1).to_string(), Uuid::from_u128(1), &completed(Work::Tigerbeetle, 501));
     let found = differences(&altered, &all(&repository));
     assert_eq!(found.iter().filter(|(kind, _)| *kind == DifferenceKind::Unknown).count(), 2, "the second backup has no row: {found:?}");
-    assert!(found.iter().any(|(kind, what)| *kind == DifferenceKind::Altered && what.contains("the catalog differ: amount 500 instead of 501")));
+    assert!(
+        found.iter().any(|(kind, what)| *kind == DifferenceKind::Altered && what.contains("the catalog differ: amount 500 instead of 501"))
+    );
 }
 
 #[test]
