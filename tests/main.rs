@@ -14,6 +14,7 @@ mod commands;
 mod configuration;
 mod contract;
 mod crash;
+mod events;
 mod faults;
 mod files;
 mod forward;

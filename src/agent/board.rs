@@ -29,6 +29,8 @@ pub enum Topic {
     Limits,
     /// Where this agent and the repository join.
     Join,
+    /// Records of runs and their events do not get on.
+    Events,
 }
 
 #[derive(Default)]

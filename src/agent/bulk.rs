@@ -2,10 +2,11 @@
 //!
 //! Flow: once a second [`Bulk::turn`] records gaps that are new, asks the policy whether a checkpoint is due, and otherwise merges if enough small segments have
 //! come. One thing at a time, and only while this agent leads; a checkpoint
-//! that runs when the session ends is given up. What fails is an alert and is tried again, later each time.
+//! that runs when the session ends is given up. What fails is an alert and is tried again, later each time. Each checkpoint is a recorded run.
 
 use super::board::{Board, Topic};
 use super::policy::{Due, Situation, due};
+use super::recorder::{Ended, Recorder, Task, recorded};
 use super::signals::Stop;
 use crate::config::plan::CheckpointPlan;
 use crate::error::Result;
@@ -19,9 +20,10 @@ use crate::repository::log::{LogIndex, Piece};
 use crate::repository::manifest::Manifest;
 use crate::repository::merge::{covered, merge, plan_merges};
 use crate::repository::name::{CheckpointName, SegmentName};
+use crate::repository::run::{Scope, Work};
 use crate::repository::timeline::Lineage;
 use crate::source::file::ReadOptions;
-use crate::tier::tigerbeetle::{self, Backup};
+use crate::tier::tigerbeetle::{self, Backup, outcome};
 use crate::units::now_ns;
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
@@ -36,12 +38,15 @@ const RETRY_FIRST: Duration = Duration::from_secs(2);
 const RETRY_MAX: Duration = Duration::from_secs(120);
 /// How often merging is thought of, at the most.
 const MERGE_INTERVAL: Duration = Duration::from_secs(10);
+/// What its runs are called.
+const JOB: &str = "checkpoint";
 /// Segments that end so close behind what is durable may still be replaced, and are left alone.
 const UNSETTLED_OPS: u64 = 64;
 
 /// Does it.
 pub struct Bulk {
     repository: Arc<Repository>,
+    recorder: Arc<Recorder>,
     board: Arc<Board>,
     data_file: PathBuf,
     lineage: Lineage,
@@ -60,13 +65,14 @@ pub type Promised = HashMap<CheckpointName, Vec<SegmentName>>;
 impl Bulk {
     /// For one session.
     pub fn new(
-        repository: &Arc<Repository>,
+        recorder: &Arc<Recorder>,
         board: &Arc<Board>,
         (data_file, lineage): (PathBuf, Lineage),
         (plan, merge_after_segments): (CheckpointPlan, u64),
     ) -> Bulk {
         Bulk {
-            repository: Arc::clone(repository),
+            repository: Arc::clone(recorder.repository()),
+            recorder: Arc::clone(recorder),
             board: Arc::clone(board),
             data_file,
             lineage,
@@ -141,7 +147,7 @@ impl Bulk {
             total: AtomicU64::new(0),
         };
         let wanted = self.board.take_wanted();
-        match tigerbeetle::backup_on(&self.repository, &self.data_file, ReadOptions::default(), &self.lineage, &progress) {
+        match self.recorded_checkpoint(&progress) {
             Ok(backup) => self.checkpoint_taken(&backup),
             Err(error) => {
                 if let Some(wanted) = wanted {
@@ -156,6 +162,18 @@ impl Bulk {
                 self.retry.0 = (self.retry.0 * 2).min(RETRY_MAX);
             }
         }
+    }
+
+    fn recorded_checkpoint(&self, progress: &dyn Progress) -> Result<Backup> {
+        // With a checkpoint before it, it most likely finds blocks that are held already; the end says whether it did.
+        let scope = if self.board.status().last_checkpoint.is_some() { Scope::Incremental } else { Scope::Full };
+        let task = Task { work: Work::Tigerbeetle, scope, tenant: None, job: JOB, retention_days: 0 };
+        recorded(&self.recorder, task, |run| {
+            let history = (&self.lineage, run);
+            let backup = tigerbeetle::backup_as(&self.repository, &self.data_file, ReadOptions::default(), history, progress)?;
+            let ended = Ended { scope: outcome::scope(&backup.summary), outcome: outcome::outcome(&backup, now_ns()) };
+            Ok((backup, ended))
+        })
     }
 
     fn checkpoint_taken(&mut self, backup: &Backup) {

@@ -2,7 +2,8 @@
 //!
 //! Flow: [`check`] opens what the plan names; [`process_lock`] makes sure that there is one agent in a state directory. Then [`session`] after session: the log
 //! is joined to what is stored ([`crate::tier::tigerbeetle::join`]), [`follow`] reads it, [`collector`] makes sealed segments of it, [`shipper`] ([`backlog`],
-//! [`spool`]) makes them durable, [`keeper`] holds the lease, [`bulk`] takes checkpoints when [`policy`] says so and merges segments. All of them write on one
+//! [`spool`]) makes them durable, [`keeper`] holds the lease, [`bulk`] takes checkpoints when [`policy`] says so and merges segments. What jobs do is put down by the
+//! [`recorder`] and brought to repository and ledger by [`delivery`], after [`reconcile`] has ended what was killed. All of them write on one
 //! [`board`], which [`report`] makes the [`status`](crate::observe::status) of. [`signals`] says when to stop, [`notify`] tells systemd how it goes.
 
 pub mod backlog;
@@ -10,12 +11,15 @@ pub mod board;
 pub mod bulk;
 pub mod check;
 pub mod collector;
+pub mod delivery;
 pub mod follow;
 pub mod jobs_catalog;
 pub mod keeper;
 pub mod notify;
 pub mod policy;
 pub mod process_lock;
+mod reconcile;
+pub mod recorder;
 pub mod report;
 pub mod session;
 pub mod shipper;
@@ -27,10 +31,13 @@ use crate::config::Plan;
 use crate::error::{Error, Result};
 use crate::units::now_ns;
 use board::Board;
+use check::Checked;
+use delivery::{Delivery, Told};
 use follow::Ended;
 use keeper::Holder;
 use notify::Notifier;
 use process_lock::ProcessLock;
+use recorder::Recorder;
 use report::Reporter;
 use session::Agent;
 use signals::Stop;
@@ -52,6 +59,7 @@ pub fn run(plan: Plan) -> Result<()> {
     let stop = Stop::on_signals()?;
     let notifier = Notifier::from_environment();
     let checked = check::check(&plan)?;
+    let told = told(&plan, &checked)?;
     for note in &checked.notes {
         tracing::warn!("{note}");
     }
@@ -65,17 +73,45 @@ pub fn run(plan: Plan) -> Result<()> {
         (status.cluster, status.replica, status.pid) = (checked.cluster.to_string(), checked.replica, std::process::id());
         (status.host, status.began_ns, status.store_reachable) = (Some(host), now_ns(), true);
     });
+    let recorder = (holder.token.as_str(), Vec::new(), told.is_some());
+    let recorder = Arc::new(Recorder::new(&checked.repository, &board, &plan.state_directory, recorder)?);
+    let delivery = Delivery::start(&recorder, told)?;
     notifier.ready(&format!("following replica {} of cluster {}", checked.replica, checked.cluster));
     let mut reporter = Reporter::new(&board, plan.state_directory.clone(), notifier, plan.log.lag_alarm, checked.repository.governor());
     let report_stop = Stop::default();
     let reporting = report_stop.clone();
     let spawned = std::thread::Builder::new().name("amber-report".to_owned()).spawn(move || reporter.run(&reporting));
     let reported = spawned.map_err(|error| Error::try_again(format!("the system gives no more threads: {error}")))?;
-    let ended = sessions(&Agent { plan, checked, board: Arc::clone(&board), holder }, &stop);
+    let ended = sessions(&Agent { plan, checked, board: Arc::clone(&board), holder, recorder }, &stop);
     notifier.stopping();
+    delivery.stop();
     report_stop.ask();
     let _ = reported.join();
     ended
+}
+
+/// The ledger that backups are told to, if one is configured.
+#[cfg(feature = "client")]
+fn told(plan: &Plan, checked: &Checked) -> Result<Option<Told>> {
+    use crate::events::ledger::{Ledger, Place};
+    let Some(events) = &plan.events else { return Ok(None) };
+    let place = Place {
+        cluster: events.cluster.unwrap_or(checked.cluster),
+        addresses: events.addresses.clone(),
+        accounts: events.accounts,
+        answer_timeout: events.answer_timeout,
+    };
+    Ok(Some(Told { teller: Box::new(Ledger::new(place)), accounts: events.accounts, late_after: events.answer_timeout }))
+}
+
+#[cfg(not(feature = "client"))]
+fn told(plan: &Plan, _checked: &Checked) -> Result<Option<Told>> {
+    match &plan.events {
+        None => Ok(None),
+        Some(events) => Err(events
+            .origin
+            .refuse("this program was built without TigerBeetle's client: build it with its default features, or remove [events]")),
+    }
 }
 
 fn sessions(agent: &Agent, stop: &Stop) -> Result<()> {

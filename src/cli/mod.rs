@@ -13,6 +13,8 @@ pub mod catalog_place;
 #[cfg(feature = "client")]
 pub mod demo;
 pub mod history;
+#[cfg(feature = "client")]
+pub mod events;
 pub mod init;
 pub mod inspect;
 pub mod limits;
@@ -89,6 +91,9 @@ enum Command {
     /// Ask the catalog of what ran with SQL, or make it again from the repository.
     #[command(subcommand)]
     Catalog(catalog::CatalogCommand),
+    /// Read the trail of backups in a TigerBeetle ledger, and hold it against the repository.
+    #[cfg(feature = "client")]
+    Events(events::EventsArguments),
     /// List uploads that were begun and never finished, and give them back.
     Uploads(uploads::UploadsArguments),
     /// Look into a TigerBeetle data file: superblock, log, reachable blocks. Also works while the server runs.
@@ -151,6 +156,8 @@ fn dispatch(command: Command, manner: Manner) -> Result<Report> {
         Command::Verify(arguments) => verify::run(&arguments, manner),
         Command::History(arguments) => history::run(&arguments, manner),
         Command::Catalog(command) => catalog::run(&command, manner),
+        #[cfg(feature = "client")]
+        Command::Events(arguments) => events::run(&arguments),
         Command::Uploads(arguments) => uploads::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments, manner),
         Command::Bench(arguments) => bench::run(&arguments, manner),

@@ -3,6 +3,7 @@
 //! Flow: [`explain`] sorts the parser's message. An unknown key is held against all keys ([`sections`]); a value of the wrong type against
 //! the unit in its key's name; the rest keeps the parser's words. Values of unknown keys are never repeated.
 
+use super::events::EventsSection;
 use super::file;
 use super::origin::Text;
 use crate::error::Error;
@@ -37,6 +38,7 @@ static SECTIONS: LazyLock<Vec<Section>> = LazyLock::new(|| {
         ("checkpoint", keys_of::<file::CheckpointSection>()),
         ("lease", keys_of::<file::LeaseSection>()),
         ("limits", keys_of::<file::LimitsSection>()),
+        ("events", keys_of::<EventsSection>()),
         ("process", keys_of::<file::ProcessSection>()),
     ]
 });

@@ -3,6 +3,7 @@
 //! Every key is optional here, so that [`super::plan`] can say what is missing and why; a key that is not here is refused. Numbers are read
 //! signed, so that a negative one is refused by its bounds and not by its type. `tools/systemd/amber.toml` explains every key.
 
+use super::events::EventsSection;
 use super::explain;
 use super::origin::Text;
 use crate::error::{Error, Result};
@@ -39,6 +40,9 @@ pub struct File {
     /// `[limits]`
     #[serde(default)]
     pub limits: LimitsSection,
+    /// `[events]`
+    #[serde(default)]
+    pub events: EventsSection,
     /// `[process]`
     #[serde(default)]
     pub process: ProcessSection,

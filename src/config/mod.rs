@@ -5,6 +5,7 @@
 //! program sees. [`place`] and [`secret`] say where a repository is and what opens it, for the file and for the command line alike.
 
 pub mod bounds;
+pub mod events;
 mod explain;
 mod file;
 pub mod origin;

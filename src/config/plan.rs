@@ -7,6 +7,7 @@
 //! Paths that are not absolute are taken from the directory that the configuration file is in.
 
 use super::bounds::{self, HEARTBEATS_PER_TIMEOUT};
+use super::events::{self, EventsPlan};
 use super::file::{self, CheckpointSection, File, LeaseSection, LimitsSection, LogSection, ProcessSection, RepositorySection, Value};
 use super::origin::{Origin, Text};
 use super::place::{self, Place};
@@ -42,6 +43,8 @@ pub struct Plan {
     pub lease: LeasePlan,
     /// What the agent may take of the machine.
     pub limits: LimitsPlan,
+    /// The ledger that backups are told to, if any.
+    pub events: Option<EventsPlan>,
     /// The agent as a process.
     pub process: ProcessPlan,
     /// Where in the file the paths stand.
@@ -179,9 +182,10 @@ impl Plan {
         let checkpoint = reader.checkpoint(&file.checkpoint)?;
         let lease = reader.lease(&file.lease)?;
         let limits = reader.limits(&file.limits)?;
+        let events = events::read(&text, &file.events)?;
         let process = reader.process(&file)?;
         let origins = Origins { data_file: data_file_origin, state_directory: state_origin, url, secret, aof_file };
-        Ok(Plan { data_file, state_directory, repository, log, checkpoint, lease, limits, process, origins })
+        Ok(Plan { data_file, state_directory, repository, log, checkpoint, lease, limits, events, process, origins })
     }
 
     /// How the repository is worked with.

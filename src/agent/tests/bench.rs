@@ -2,11 +2,14 @@
 
 use super::board::Board;
 use super::collector::Collector;
+use super::recorder::Recorder;
 use super::shipper::{Event, Hooks, ShipOptions, Shipper};
 use super::store_double::WeatherStore;
+use crate::events::outbox::Lane;
 use crate::ledger::sample::SampleFile;
 use crate::repository::Repository;
 use crate::repository::name::{RunId, SEGMENTS, SegmentName};
+use crate::repository::run::RunRecord;
 use crate::repository::segment::SealedSegment;
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
@@ -22,6 +25,8 @@ pub struct Bench {
     pub repository: Arc<Repository>,
     pub board: Arc<Board>,
     pub shipper: Arc<Shipper>,
+    pub recorder: Arc<Recorder>,
+    pub state: TempDir,
 }
 
 impl Bench {
@@ -30,11 +35,20 @@ impl Bench {
         let (store, repository) = WeatherStore::with_repository();
         let board = Arc::new(Board::default());
         let shipper = shipper(&repository, &board, memory_bytes);
-        Bench { store, repository, board, shipper }
+        let state = tempfile::tempdir().unwrap();
+        let recorder = Arc::new(Recorder::new(&repository, &board, state.path(), ("agent", Vec::new(), false)).unwrap());
+        Bench { store, repository, board, shipper, recorder, state }
     }
 
     pub fn collector(&self, flush_bytes: u64, flush_interval: Duration) -> Collector {
         Collector::new(&self.repository, &self.shipper, &self.board, (1, RunId(9)), (flush_bytes, flush_interval))
+    }
+
+    /// The records that wait in the outbox for the repository, in order.
+    pub fn records(&self) -> Vec<RunRecord> {
+        let outbox = &self.recorder.outbox;
+        let names = outbox.waiting(Lane::Repository).unwrap();
+        names.iter().map(|name| outbox.read(Lane::Repository, name).unwrap().record).collect()
     }
 
     /// First and last op of each segment in the store.

@@ -6,6 +6,7 @@ mod file;
 mod history;
 mod join;
 mod log_capture;
+mod outcome;
 mod refused;
 mod window;
 

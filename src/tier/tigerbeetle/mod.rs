@@ -16,6 +16,7 @@ pub mod history;
 pub mod join;
 mod last_trace;
 pub mod log_capture;
+pub mod outcome;
 pub mod sink;
 pub mod window;
 
@@ -113,7 +114,20 @@ pub fn backup_on(
     lineage: &Lineage,
     progress: &dyn Progress,
 ) -> Result<Backup> {
-    let run = repository.new_run()?;
+    backup_as(repository, data_file, options, (lineage, repository.new_run()?), progress)
+}
+
+/// The same under the number of a run that has been drawn before, so that it can be recorded before it begins.
+///
+/// # Errors
+/// As [`backup`].
+pub fn backup_as(
+    repository: &Arc<Repository>,
+    data_file: &Path,
+    options: ReadOptions,
+    (lineage, run): (&Lineage, RunId),
+    progress: &dyn Progress,
+) -> Result<Backup> {
     let prepared = prepare(repository, data_file, options, (lineage, run), progress);
     let (name, manifest, notes) = prepared.inspect_err(|error| {
         // A store that is away cannot be tidied now either.

@@ -1,0 +1,297 @@
+//! What the agent's jobs did, on its way to everybody who must know: the catalog at once, the repository and the ledger when they can be reached.
+//!
+//! Flow: [`recorded`] draws a run, puts the record of its beginning, lets the job work, and puts the record of its end. [`Recorder::put`] makes a record durable in the
+//! [`Outbox`] and hands it to the local sinks; [`super::delivery`] brings what waits there further. Nothing here waits for a store or a ledger, so no job does. A job
+//! that is killed leaves a beginning without an end, which [`super::reconcile`] adds at the next start.
+
+use super::board::{Board, Topic};
+use super::shipping::lock;
+use crate::error::{Error, Result};
+use crate::events::outbox::{Lane, Outbox};
+use crate::observe::status::EventsStatus;
+use crate::repository::Repository;
+use crate::repository::name::RunId;
+use crate::repository::run::{Outcome, Run, RunRecord, RunSink, Scope, Work};
+use crate::units::now_ns;
+use crossbeam_channel::{Receiver, Sender, bounded};
+use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+/// The outbox in the state directory.
+pub const OUTBOX: &str = "outbox";
+/// Records that are held in memory while the disk takes none. With more the oldest beginnings go first: an end says everything that they do.
+const UNSAVED_MAX: usize = 1000;
+
+/// What a run is to do.
+#[derive(Debug, Clone)]
+pub struct Task<'a> {
+    /// What it does.
+    pub work: Work,
+    /// How much a backup holds by itself, as far as that is known before; the end has the last word.
+    pub scope: Scope,
+    /// Whose data it is.
+    pub tenant: Option<String>,
+    /// The job of the schedule.
+    pub job: &'a str,
+    /// For how many days a backup is kept; 0 is for ever.
+    pub retention_days: u16,
+}
+
+/// How a run that did its work ended.
+#[derive(Debug, Clone)]
+pub struct Ended {
+    /// How much a backup holds by itself.
+    pub scope: Scope,
+    /// What the record says.
+    pub outcome: Outcome,
+}
+
+/// Why records do not get on, each told until it is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Trouble {
+    /// The disk takes no entries.
+    Disk,
+    /// The repository takes no records.
+    Repository,
+    /// The ledger takes no events.
+    Ledger,
+    /// What was killed could not be looked for.
+    Reconcile,
+    /// Events that the repository knows of could not be looked for in the ledger.
+    Sweep,
+}
+
+struct State {
+    /// Records that the disk has not taken, in order.
+    unsaved: VecDeque<(RunId, RunRecord)>,
+    /// Runs that this process has begun: they are not to be taken for killed ones. `None` once those are known.
+    begun: Option<HashSet<RunId>>,
+    trouble: BTreeMap<Trouble, String>,
+    delivered: u64,
+}
+
+/// Takes records.
+pub struct Recorder {
+    pub(super) repository: Arc<Repository>,
+    pub(super) outbox: Outbox,
+    sinks: Vec<Arc<dyn RunSink>>,
+    board: Arc<Board>,
+    by: String,
+    /// A ledger is configured.
+    tells: bool,
+    state: Mutex<State>,
+    wake: (Sender<()>, Receiver<()>),
+}
+
+impl Recorder {
+    /// A recorder with its outbox in the state directory. `by` is what this agent knows itself by, `sinks` take every record at once, and with `tells` events wait for a
+    /// ledger.
+    ///
+    /// # Errors
+    /// [`Error::input`] where the outbox cannot be used.
+    pub fn new(
+        repository: &Arc<Repository>,
+        board: &Arc<Board>,
+        state_directory: &Path,
+        (by, sinks, tells): (&str, Vec<Arc<dyn RunSink>>, bool),
+    ) -> Result<Recorder> {
+        let recorder = Recorder {
+            repository: Arc::clone(repository),
+            outbox: Outbox::open(&state_directory.join(OUTBOX))?,
+            sinks,
+            board: Arc::clone(board),
+            by: by.to_owned(),
+            tells,
+            state: Mutex::new(State { unsaved: VecDeque::new(), begun: Some(HashSet::new()), trouble: BTreeMap::new(), delivered: 0 }),
+            wake: bounded(1),
+        };
+        recorder.tell();
+        Ok(recorder)
+    }
+
+    /// Where its runs' backups and records go.
+    pub fn repository(&self) -> &Arc<Repository> {
+        &self.repository
+    }
+
+    /// What this agent knows itself by.
+    pub fn by(&self) -> &str {
+        &self.by
+    }
+
+    /// Whether a ledger is configured.
+    pub fn tells(&self) -> bool {
+        self.tells
+    }
+
+    /// Puts the record of a run that begins. What cannot be kept now is told, and kept as soon as it can be.
+    pub fn begin(&self, run: RunId, begun: &Run) {
+        if let Some(known) = &mut lock(&self.state).begun {
+            known.insert(run);
+        }
+        // The alert that `put` has raised is all that there is to do.
+        let _ = self.put(run, &RunRecord { run: begun.clone(), outcome: None });
+    }
+
+    /// Puts the record of a run that has ended.
+    pub fn end(&self, run: RunId, ended: Run, outcome: Outcome) {
+        let _ = self.put(run, &RunRecord { run: ended, outcome: Some(outcome) });
+    }
+
+    /// Whether this process has begun a run.
+    pub(super) fn has_begun(&self, run: RunId) -> bool {
+        lock(&self.state).begun.as_ref().is_some_and(|known| known.contains(&run))
+    }
+
+    /// What was killed is known; from now on nobody asks which runs are this process's own.
+    pub(super) fn forget_begun(&self) {
+        lock(&self.state).begun = None;
+    }
+
+    /// Given to whoever delivers: there is something new.
+    pub(super) fn woken(&self) -> &Receiver<()> {
+        &self.wake.1
+    }
+
+    /// Writes what the disk did not take before.
+    pub(super) fn save_unsaved(&self) {
+        let mut state = lock(&self.state);
+        let mut saved = Ok(());
+        while saved.is_ok()
+            && let Some((run, record)) = state.unsaved.front()
+        {
+            saved = self.outbox.append(*run, record, now_ns());
+            if saved.is_ok() {
+                state.unsaved.pop_front();
+            }
+        }
+        drop(state);
+        self.trouble(Trouble::Disk, saved.err().map(|error| error.message));
+    }
+
+    /// Whether records wait in memory because the disk takes none.
+    pub(super) fn has_unsaved(&self) -> bool {
+        !lock(&self.state).unsaved.is_empty()
+    }
+
+    /// Says what keeps records from getting on, or that it no longer does.
+    pub(super) fn trouble(&self, trouble: Trouble, text: Option<String>) {
+        let mut state = lock(&self.state);
+        match text {
+            Some(text) => drop(state.trouble.insert(trouble, text)),
+            None => drop(state.trouble.remove(&trouble)),
+        }
+    }
+
+    /// An event was delivered.
+    pub(super) fn delivered(&self) {
+        lock(&self.state).delivered += 1;
+    }
+
+    /// Puts on the board what waits, and why.
+    pub(super) fn tell(&self) {
+        let (unsaved, delivered, trouble) = {
+            let state = lock(&self.state);
+            (state.unsaved.len() as u64, state.delivered, state.trouble.values().cloned().collect::<Vec<_>>().join("; "))
+        };
+        let count = |lane| self.outbox.count(lane).unwrap_or(0);
+        let waiting = unsaved + count(Lane::Repository) + count(Lane::Ledger);
+        let alerts: Vec<String> = [trouble.clone()].into_iter().chain(self.outbox.trouble()).filter(|text| !text.is_empty()).collect();
+        let waits = if waiting > 0 { format!("{waiting} records of runs wait: ") } else { String::new() };
+        let alert = (!alerts.is_empty()).then(|| format!("{waits}{}", alerts.join("; ")));
+        self.board.alert(Topic::Events, alert);
+        let oldest_ns = self.oldest_ns();
+        let status = self.tells.then_some(EventsStatus { waiting, oldest_ns, delivered, reason: trouble });
+        self.board.change(|board| board.events = status);
+    }
+
+    /// Since when the oldest record waits.
+    fn oldest_ns(&self) -> Option<u64> {
+        // What has come further has waited for longer.
+        [Lane::Ledger, Lane::Repository].into_iter().find_map(|lane| {
+            let first = self.outbox.waiting(lane).ok()?.into_iter().next()?;
+            self.outbox.read(lane, &first).ok().map(|entry| entry.appended_ns)
+        })
+    }
+
+    fn append(&self, run: RunId, record: &RunRecord) -> Result<()> {
+        let mut state = lock(&self.state);
+        // Behind what waits, so that the order is kept.
+        let appended = if state.unsaved.is_empty() {
+            self.outbox.append(run, record, now_ns())
+        } else {
+            Err(Error::try_again("records wait that the disk has not taken"))
+        };
+        if appended.is_err() {
+            state.unsaved.push_back((run, record.clone()));
+            if state.unsaved.len() > UNSAVED_MAX {
+                let begun = state.unsaved.iter().position(|(_, record)| record.outcome.is_none()).unwrap_or(0);
+                state.unsaved.remove(begun);
+            }
+        }
+        appended
+    }
+}
+
+impl RunSink for Recorder {
+    fn put(&self, run: RunId, record: &RunRecord) -> Result<()> {
+        let appended = self.append(run, record);
+        if let Err(error) = &appended {
+            self.trouble(Trouble::Disk, Some(error.message.clone()));
+        }
+        for sink in &self.sinks {
+            // A sink that can be made again from the repository does not keep a job from running.
+            if let Err(error) = sink.put(run, record) {
+                tracing::warn!("the record of run {run} was not taken: {error}");
+            }
+        }
+        self.tell();
+        // It is full when somebody has been woken already.
+        let _ = self.wake.0.try_send(());
+        appended
+    }
+}
+
+/// Runs a job as a recorded run: `work` is given the run's number and gives back what it made and how it ended.
+///
+/// # Errors
+/// Those of `work`, which are recorded too.
+pub fn recorded<T>(recorder: &Recorder, task: Task<'_>, work: impl FnOnce(RunId) -> Result<(T, Ended)>) -> Result<T> {
+    let run = recorder.repository.new_run()?;
+    let Task { work: kind, scope, tenant, job, retention_days } = task;
+    let begun = Run { work: kind, scope, tenant, job: job.to_owned(), by: recorder.by.clone(), started_ns: now_ns(), retention_days };
+    recorder.begin(run, &begun);
+    let mut open = Open { recorder, run, begun: Some(begun) };
+    let result = work(run);
+    let Some(begun) = open.begun.take() else { return Err(Error::bug(format!("run {run} has ended twice"))) };
+    match result {
+        Ok((made, Ended { scope, outcome })) => {
+            recorder.end(run, Run { scope, ..begun }, outcome);
+            Ok(made)
+        }
+        Err(error) => {
+            recorder.end(run, begun, Outcome::failed(now_ns(), &error.message));
+            Err(error)
+        }
+    }
+}
+
+/// A run that has begun. A job that panics ends all the same.
+struct Open<'a> {
+    recorder: &'a Recorder,
+    run: RunId,
+    begun: Option<Run>,
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        if let Some(begun) = self.begun.take() {
+            self.recorder.end(self.run, begun, Outcome::failed(now_ns(), "the job broke off: a bug in Amber, see the agent's log"));
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "tests/recorder.rs"]
+mod tests;
