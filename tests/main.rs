@@ -23,6 +23,7 @@ mod kills;
 mod outage;
 mod points;
 mod s3;
+mod schedule;
 mod support;
 mod timelines;
 mod walls;

@@ -31,6 +31,10 @@ pub enum Topic {
     Join,
     /// Records of runs and their events do not get on.
     Events,
+    /// Jobs fail again and again.
+    Jobs,
+    /// What the newest verification found.
+    Verification,
 }
 
 #[derive(Default)]
@@ -113,6 +117,12 @@ impl Board {
     /// Whether this agent ships.
     pub fn is_leading(&self) -> bool {
         self.leading.load(Ordering::Acquire)
+    }
+
+    /// The fencing number under which this agent ships, while it does.
+    pub fn fence(&self) -> Option<u64> {
+        let facts = lock(&self.facts);
+        facts.status.lease.as_ref().filter(|lease| lease.is_ours && self.is_leading()).map(|lease| lease.fence)
     }
 
     /// Says whether this agent ships, and who holds the lease.

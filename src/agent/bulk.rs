@@ -1,16 +1,18 @@
 //! The work beside the log: checkpoints when recovery needs them, and small segments merged into larger ones.
 //!
-//! Flow: once a second [`Bulk::turn`] records gaps that are new, asks the policy whether a checkpoint is due, and otherwise merges if enough small segments have
-//! come. One thing at a time, and only while this agent leads; a checkpoint
-//! that runs when the session ends is given up. What fails is an alert and is tried again, later each time. Each checkpoint is a recorded run.
+//! Flow: once a second [`Bulk::turn`] records gaps that are new, asks the schedule whether a checkpoint is due, with what the policy wishes, and otherwise merges if enough small
+//! segments have come. One thing at a time, and only while this agent leads; a checkpoint
+//! that runs when the session ends is given up. What fails is an alert and is tried again, later each time.
 
 use super::board::{Board, Topic};
-use super::policy::{Due, Situation, due};
-use super::recorder::{Ended, Recorder, Task, recorded};
+use super::jobs::active::{Active, RunProgress};
+use super::jobs::Jobs;
+use super::policy::{Situation, wish};
 use super::signals::Stop;
+use crate::catalog::outcome;
+use crate::config::jobs::CHECKPOINT_JOB;
 use crate::config::plan::CheckpointPlan;
 use crate::error::Result;
-use crate::observe::log::LoggedProgress;
 use crate::observe::status::CheckpointStatus;
 use crate::pipeline::governor::Governor;
 use crate::progress::Progress;
@@ -20,11 +22,11 @@ use crate::repository::log::{LogIndex, Piece};
 use crate::repository::manifest::Manifest;
 use crate::repository::merge::{covered, merge, plan_merges};
 use crate::repository::name::{CheckpointName, SegmentName};
-use crate::repository::run::{Scope, Work};
 use crate::repository::timeline::Lineage;
+use crate::schedule::plan::Lane;
+use crate::schedule::state::Why;
 use crate::source::file::ReadOptions;
-use crate::tier::tigerbeetle::{self, Backup, outcome};
-use crate::units::now_ns;
+use crate::tier::tigerbeetle::{self, Backup};
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -33,28 +35,22 @@ use std::time::{Duration, Instant};
 
 /// How often it looks whether there is something to do.
 const TURN: Duration = Duration::from_secs(1);
-/// The first pause after a failure; it doubles up to the longest.
-const RETRY_FIRST: Duration = Duration::from_secs(2);
-const RETRY_MAX: Duration = Duration::from_secs(120);
 /// How often merging is thought of, at the most.
 const MERGE_INTERVAL: Duration = Duration::from_secs(10);
-/// What its runs are called.
-const JOB: &str = "checkpoint";
 /// Segments that end so close behind what is durable may still be replaced, and are left alone.
 const UNSETTLED_OPS: u64 = 64;
 
 /// Does it.
 pub struct Bulk {
     repository: Arc<Repository>,
-    recorder: Arc<Recorder>,
     board: Arc<Board>,
+    jobs: Arc<Jobs>,
     data_file: PathBuf,
     lineage: Lineage,
     plan: CheckpointPlan,
     merge_after_segments: u64,
     taken: bool,
     led: bool,
-    retry: (Duration, Option<Instant>),
     merged: Option<(Instant, u64)>,
     promised: Promised,
 }
@@ -65,22 +61,21 @@ pub type Promised = HashMap<CheckpointName, Vec<SegmentName>>;
 impl Bulk {
     /// For one session.
     pub fn new(
-        recorder: &Arc<Recorder>,
-        board: &Arc<Board>,
+        repository: &Arc<Repository>,
+        (board, jobs): (&Arc<Board>, &Arc<Jobs>),
         (data_file, lineage): (PathBuf, Lineage),
         (plan, merge_after_segments): (CheckpointPlan, u64),
     ) -> Bulk {
         Bulk {
-            repository: Arc::clone(recorder.repository()),
-            recorder: Arc::clone(recorder),
+            repository: Arc::clone(repository),
             board: Arc::clone(board),
+            jobs: Arc::clone(jobs),
             data_file,
             lineage,
             plan,
             merge_after_segments,
             taken: false,
             led: false,
-            retry: (RETRY_FIRST, None),
             merged: None,
             promised: Promised::new(),
         }
@@ -106,23 +101,13 @@ impl Bulk {
         }
         record_gaps(&self.repository, &self.board);
         let status = self.board.status();
-        let situation = Situation {
-            now_ns: now_ns(),
+        self.checkpoint_if_due(Situation {
             timeline: self.lineage.timeline(),
             durable_op: status.durable_op,
             last: status.last_checkpoint,
             wanted: self.board.wanted(),
             taken: self.taken,
-        };
-        match due(&self.plan, &situation) {
-            Due::Now(reason) => {
-                self.board.change(|status| status.next_checkpoint_reason = format!("now: {reason}"));
-                if self.retry.1.is_none_or(|at| Instant::now() >= at) {
-                    self.checkpoint(&reason, stop);
-                }
-            }
-            Due::Later(text) => self.board.change(|status| status.next_checkpoint_reason = text),
-        }
+        }, stop);
         if let Some(merged) = self.merge_if_due(status.durable_op, status.segments_shipped) {
             self.board.alert(Topic::Merge, merged.err().map(|error| format!("small segments are not merged: {error}")));
         }
@@ -132,51 +117,64 @@ impl Bulk {
         let newest = self.repository.newest_checkpoint_of(&self.lineage)?.best;
         if let Some((_, summary)) = newest {
             self.board.checkpoint(CheckpointStatus::of(&summary));
+            // Whoever took it: the interval counts from it.
+            self.jobs.learn(CHECKPOINT_JOB, summary.began_ns, Some((summary.ended_ns, true)));
         }
         Ok(())
     }
 
-    fn checkpoint(&mut self, reason: &str, stop: &Stop) {
-        tracing::info!("checkpoint: {reason}");
-        let governor = Arc::clone(self.repository.governor());
-        let progress = UntilStopped {
-            logged: LoggedProgress::default(),
-            stop,
-            governor,
-            due: Instant::now() + self.plan.interval,
-            total: AtomicU64::new(0),
+    fn checkpoint_if_due(&mut self, situation: Situation, stop: &Stop) {
+        let wish = wish(&self.plan, &situation);
+        let turn = self.jobs.turn(Lane::First, |_| wish.clone().ok());
+        let next = self.jobs.next_text(CHECKPOINT_JOB);
+        let next = match &wish {
+            Err(left_ops) if turn.begin.is_none() => format!("{next}, or after {left_ops} more ops"),
+            _ => next,
         };
+        self.board.change(|status| status.next_checkpoint_reason = next);
+        match (turn.begin, wish) {
+            (Some((_, why)), wish) => self.checkpoint(why, wish.ok(), stop),
+            (None, Ok(reason)) if self.jobs.is_held_back(CHECKPOINT_JOB) => {
+                let text = format!("no checkpoint is taken, though one is due ({reason}): somebody has paused or switched off checkpoints");
+                self.board.alert(Topic::Checkpoint, Some(text));
+            }
+            (None, _) => {}
+        }
+    }
+
+    fn checkpoint(&mut self, why: Why, wish: Option<String>, stop: &Stop) {
+        let reason = wish.unwrap_or_else(|| match why {
+            Why::Asked => "asked for".to_owned(),
+            _ => "it is due".to_owned(),
+        });
+        tracing::info!("checkpoint: {reason}");
+        let active = match self.jobs.begin(CHECKPOINT_JOB, why) {
+            Ok(active) => active,
+            Err(error) => return self.board.alert(Topic::Checkpoint, Some(format!("no checkpoint could be taken ({reason}): {error}"))),
+        };
+        let governor = Arc::clone(self.repository.governor());
+        let due = Instant::now() + self.plan.interval;
+        let progress = WithGoal { told: active.progress(stop), governor, due, total: AtomicU64::new(0) };
         let wanted = self.board.take_wanted();
-        match self.recorded_checkpoint(&progress) {
-            Ok(backup) => self.checkpoint_taken(&backup),
+        let place = (&self.lineage, active.id());
+        match tigerbeetle::backup_as(&self.repository, &self.data_file, ReadOptions::default(), place, &progress) {
+            Ok(backup) => self.checkpoint_taken(&backup, active),
             Err(error) => {
                 if let Some(wanted) = wanted {
                     self.board.want_checkpoint(wanted);
                 }
-                if stop.is_asked() {
-                    return;
+                let is_given_up = progress.is_given_up();
+                if !is_given_up {
+                    self.board.alert(Topic::Checkpoint, Some(format!("no checkpoint could be taken ({reason}): {error}")));
                 }
-                let text = format!("no checkpoint could be taken ({reason}): {error}");
-                self.board.alert(Topic::Checkpoint, Some(text));
-                self.retry.1 = Some(Instant::now() + self.retry.0);
-                self.retry.0 = (self.retry.0 * 2).min(RETRY_MAX);
+                active.end(Err(error), is_given_up);
             }
         }
     }
 
-    fn recorded_checkpoint(&self, progress: &dyn Progress) -> Result<Backup> {
-        // With a checkpoint before it, it most likely finds blocks that are held already; the end says whether it did.
-        let scope = if self.board.status().last_checkpoint.is_some() { Scope::Incremental } else { Scope::Full };
-        let task = Task { work: Work::Tigerbeetle, scope, tenant: None, job: JOB, retention_days: 0 };
-        recorded(&self.recorder, task, |run| {
-            let history = (&self.lineage, run);
-            let backup = tigerbeetle::backup_as(&self.repository, &self.data_file, ReadOptions::default(), history, progress)?;
-            let ended = Ended { scope: outcome::scope(&backup.summary), outcome: outcome::outcome(&backup, now_ns()) };
-            Ok((backup, ended))
-        })
-    }
-
-    fn checkpoint_taken(&mut self, backup: &Backup) {
+    fn checkpoint_taken(&mut self, backup: &Backup, mut active: Active) {
+        active.set_scope(outcome::scope_of(&backup.summary));
+        active.end(Ok(outcome::of_checkpoint(&backup.name, &backup.summary, &backup.receipt())), false);
         let summary = &backup.summary;
         tracing::info!(
             "checkpoint {} is stored: ops {} to {}, {} blocks new, {} held already",
@@ -193,7 +191,6 @@ impl Bulk {
             self.board.alert(Topic::Gap, None);
         }
         self.taken = true;
-        self.retry = (RETRY_FIRST, None);
     }
 
     /// `None` when it is not the time for it.
@@ -217,10 +214,9 @@ impl Bulk {
     }
 }
 
-/// Tells the log and the governor how a checkpoint goes, and the checkpoint that its session is over.
-struct UntilStopped<'a> {
-    logged: LoggedProgress,
-    stop: &'a Stop,
+/// Tells the governor how a checkpoint goes, too.
+struct WithGoal {
+    told: RunProgress,
     governor: Arc<Governor>,
     /// When the next checkpoint is due.
     due: Instant,
@@ -228,39 +224,39 @@ struct UntilStopped<'a> {
     total: AtomicU64,
 }
 
-impl Drop for UntilStopped<'_> {
+impl Drop for WithGoal {
     fn drop(&mut self) {
         self.governor.no_goal();
     }
 }
 
-impl Progress for UntilStopped<'_> {
+impl Progress for WithGoal {
     fn begin(&self, step: &str, total_bytes: Option<u64>) {
         self.total.store(total_bytes.unwrap_or(0), Ordering::Relaxed);
-        self.logged.begin(step, total_bytes);
+        self.told.begin(step, total_bytes);
     }
 
     fn total(&self, total_bytes: u64) {
         self.total.store(total_bytes, Ordering::Relaxed);
-        self.logged.total(total_bytes);
+        self.told.total(total_bytes);
     }
 
     fn position(&self, position_bytes: u64) {
         let total = Some(self.total.load(Ordering::Relaxed)).filter(|total| *total > 0);
         self.governor.goal(position_bytes, total, self.due.saturating_duration_since(Instant::now()));
-        self.logged.position(position_bytes);
+        self.told.position(position_bytes);
     }
 
     fn note(&self, text: &str) {
-        self.logged.note(text);
+        self.told.note(text);
     }
 
     fn end(&self) {
-        self.logged.end();
+        self.told.end();
     }
 
     fn is_given_up(&self) -> bool {
-        self.stop.is_asked()
+        self.told.is_given_up()
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Every refusal begins with the line of the configuration that led to it.
 
+use super::jobs::registry;
 use super::process_lock;
 use crate::config::Plan;
 use crate::config::plan::LogFrom;
@@ -35,6 +36,7 @@ pub struct Checked {
 /// another cluster's repository. [`Error::try_again`] while the store or the node is away.
 pub fn check(plan: &Plan) -> Result<Checked> {
     process_lock::prepare(&plan.state_directory).map_err(|error| error.context(&plan.origins.state_directory))?;
+    registry::check(plan, &registry::registrations(plan))?;
     let at_data_file = |error: Error| error.context(&plan.origins.data_file);
     let mut walk = Walk::open(&plan.data_file, ReadOptions::default()).map_err(|error| at_data_file(error.into()))?;
     let superblock = walk.superblock().map_err(|error| at_data_file(error.into()))?;

@@ -3,6 +3,7 @@
 //! The catalog can be made again from the repository, so this saves time and nothing else; but what it holds of records that somebody has removed since is then
 //! there to be compared.
 
+use super::jobs::registry::Context;
 use crate::catalog::outcome::{self, CATALOG_FILE};
 use crate::catalog::rebuild::refresh;
 use crate::catalog::writer::Catalog;
@@ -12,6 +13,14 @@ use crate::repository::name::RunId;
 use crate::repository::run::Outcome;
 use crate::source::file::ReadOptions;
 use crate::tier::file::{self, Request};
+
+/// The job.
+///
+/// # Errors
+/// Those of [`back_up`].
+pub fn run(context: &Context<'_>) -> Result<Outcome> {
+    back_up(context.catalog, context.run, context.progress)
+}
 
 /// Brings the catalog up to date and backs it up, under the number of the run that does it.
 ///

@@ -2,8 +2,8 @@
 //!
 //! Flow: [`check`] opens what the plan names; [`process_lock`] makes sure that there is one agent in a state directory. Then [`session`] after session: the log
 //! is joined to what is stored ([`crate::tier::tigerbeetle::join`]), [`follow`] reads it, [`collector`] makes sealed segments of it, [`shipper`] ([`backlog`],
-//! [`spool`]) makes them durable, [`keeper`] holds the lease, [`bulk`] takes checkpoints when [`policy`] says so and merges segments. What jobs do is put down by the
-//! [`recorder`] and brought to repository and ledger by [`delivery`], after [`reconcile`] has ended what was killed. All of them write on one
+//! [`spool`]) makes them durable, [`keeper`] holds the lease, [`bulk`] takes checkpoints when they are due or [`policy`] wishes one, and merges segments. Whatever else runs once in
+//! a while [`jobs`] runs. What ran is put down by the [`recorder`] and brought to repository and ledger by [`delivery`], after [`reconcile`] has ended what was killed. All of them write on one
 //! [`board`], which [`report`] makes the [`status`](crate::observe::status) of. [`signals`] says when to stop, [`notify`] tells systemd how it goes.
 
 pub mod backlog;
@@ -13,6 +13,7 @@ pub mod check;
 pub mod collector;
 pub mod delivery;
 pub mod follow;
+pub mod jobs;
 pub mod jobs_catalog;
 pub mod keeper;
 pub mod notify;
@@ -27,13 +28,19 @@ mod shipping;
 pub mod signals;
 pub mod spool;
 
+use crate::catalog::folder::STATE_FOLDER;
+use crate::catalog::writer::Catalog;
 use crate::config::Plan;
 use crate::error::{Error, Result};
+use crate::repository::run::RunSink;
 use crate::units::now_ns;
 use board::Board;
 use check::Checked;
 use delivery::{Delivery, Told};
 use follow::Ended;
+use jobs::clerk::Clerk;
+use jobs::registry::registrations;
+use jobs::{Jobs, Parts};
 use keeper::Holder;
 use notify::Notifier;
 use process_lock::ProcessLock;
@@ -43,10 +50,12 @@ use session::Agent;
 use signals::Stop;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Between two sessions.
 const SESSION_PAUSE: Duration = Duration::from_millis(50);
+/// How long the end of the agent waits for its jobs to end, and for what they did to be written down.
+const JOBS_GRACE: Duration = Duration::from_secs(5);
 /// Where an agent keeps what it knows itself by.
 const TOKEN_FILE: &str = "agent-id";
 
@@ -73,17 +82,38 @@ pub fn run(plan: Plan) -> Result<()> {
         (status.cluster, status.replica, status.pid) = (checked.cluster.to_string(), checked.replica, std::process::id());
         (status.host, status.began_ns, status.store_reachable) = (Some(host), now_ns(), true);
     });
-    let recorder = (holder.token.as_str(), Vec::new(), told.is_some());
+    let catalog = Arc::new(Catalog::new(&checked.repository, &plan.state_directory.join(STATE_FOLDER)));
+    let recorder = (holder.token.as_str(), vec![Arc::clone(&catalog) as Arc<dyn RunSink>], told.is_some());
     let recorder = Arc::new(Recorder::new(&checked.repository, &board, &plan.state_directory, recorder)?);
     let delivery = Delivery::start(&recorder, told)?;
+    let parts = Parts {
+        repository: Arc::clone(&checked.repository),
+        catalog,
+        board: Arc::clone(&board),
+        sink: recorder,
+        by: holder.token.clone(),
+        registrations: registrations(&plan),
+    };
+    let jobs = Jobs::open(&plan, parts)?;
+    let mut clerk = Clerk::new(&jobs);
     notifier.ready(&format!("following replica {} of cluster {}", checked.replica, checked.cluster));
     let mut reporter = Reporter::new(&board, plan.state_directory.clone(), notifier, plan.log.lag_alarm, checked.repository.governor());
     let report_stop = Stop::default();
     let reporting = report_stop.clone();
     let spawned = std::thread::Builder::new().name("amber-report".to_owned()).spawn(move || reporter.run(&reporting));
     let reported = spawned.map_err(|error| Error::try_again(format!("the system gives no more threads: {error}")))?;
-    let ended = sessions(&Agent { plan, checked, board: Arc::clone(&board), holder, recorder }, &stop);
+    let jobs_stop = Stop::default();
+    let (stopping, jobs_stopping) = (stop.clone(), jobs_stop.clone());
+    let spawned = std::thread::Builder::new().name("amber-jobs".to_owned()).spawn(move || clerk.run(&stopping, &jobs_stopping));
+    let clerked = spawned.map_err(|error| Error::try_again(format!("the system gives no more threads: {error}")))?;
+    let ended = sessions(&Agent { plan, checked, board: Arc::clone(&board), holder, jobs }, &stop);
     notifier.stopping();
+    jobs_stop.ask();
+    // A store that does not answer must not keep the process.
+    let began = Instant::now();
+    while !clerked.is_finished() && began.elapsed() < JOBS_GRACE {
+        std::thread::sleep(SESSION_PAUSE);
+    }
     delivery.stop();
     report_stop.ask();
     let _ = reported.join();

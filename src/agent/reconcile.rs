@@ -4,10 +4,10 @@
 //! Only this agent's own runs are ended, known by its token: whoever else has begun a run may still be at work.
 
 use super::recorder::Recorder;
+use crate::catalog::outcome::stored_backups;
 use crate::error::{Error, Kind, Result};
 use crate::repository::name::{self, RunId, RunName};
-use crate::repository::run::{Outcome, Run, Scope, Work};
-use crate::tier::tigerbeetle::outcome::left_by;
+use crate::repository::run::{Outcome, Run, RunRecord, RunSink, Scope};
 use crate::units::now_ns;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,7 +22,7 @@ pub(super) fn reconcile(recorder: &Recorder) -> Result<()> {
     for (run, begun) in open_runs(recorder)? {
         let (scope, outcome) = end_of(recorder, run, &begun)?;
         tracing::warn!("run {run} of job {} was killed: {}", begun.job, if outcome.completed { "its backup is whole" } else { KILLED });
-        recorder.end(run, Run { scope, ..begun }, outcome);
+        recorder.put(run, &RunRecord { run: Run { scope, ..begun }, outcome: Some(outcome) })?;
     }
     recorder.forget_begun();
     Ok(())
@@ -60,15 +60,12 @@ fn open_runs(recorder: &Recorder) -> Result<BTreeMap<RunId, Run>> {
 }
 
 fn end_of(recorder: &Recorder, run: RunId, begun: &Run) -> Result<(Scope, Outcome)> {
-    let left = match begun.work {
-        Work::Tigerbeetle => left_by(&recorder.repository, run),
-        _ => Ok(None),
-    };
-    match left {
-        Ok(Some(left)) => Ok(left),
-        Ok(None) => Ok((begun.scope, Outcome::failed(now_ns(), KILLED))),
-        Err(error) if error.kind == Kind::Damaged => Ok((begun.scope, damaged(&error))),
-        Err(error) => Err(error),
+    let stored = stored_backups(&recorder.repository)?.remove(&run);
+    match stored.map(|stored| stored.read(&recorder.repository)) {
+        Some(Ok((left, outcome))) => Ok((left.scope, outcome)),
+        None => Ok((begun.scope, Outcome::failed(now_ns(), KILLED))),
+        Some(Err(error)) if error.kind == Kind::Damaged => Ok((begun.scope, damaged(&error))),
+        Some(Err(error)) => Err(error),
     }
 }
 

@@ -1,6 +1,6 @@
 //! What the agent's jobs did, on its way to everybody who must know: the catalog at once, the repository and the ledger when they can be reached.
 //!
-//! Flow: [`recorded`] draws a run, puts the record of its beginning, lets the job work, and puts the record of its end. [`Recorder::put`] makes a record durable in the
+//! Flow: a job ([`super::jobs::active`]) puts the record of its beginning, works, and puts the record of its end. [`Recorder::put`] makes a record durable in the
 //! [`Outbox`] and hands it to the local sinks; [`super::delivery`] brings what waits there further. Nothing here waits for a store or a ledger, so no job does. A job
 //! that is killed leaves a beginning without an end, which [`super::reconcile`] adds at the next start.
 
@@ -11,7 +11,7 @@ use crate::events::outbox::{Lane, Outbox};
 use crate::observe::status::EventsStatus;
 use crate::repository::Repository;
 use crate::repository::name::RunId;
-use crate::repository::run::{Outcome, Run, RunRecord, RunSink, Scope, Work};
+use crate::repository::run::{RunRecord, RunSink};
 use crate::units::now_ns;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::collections::{BTreeMap, HashSet, VecDeque};
@@ -22,30 +22,6 @@ use std::sync::{Arc, Mutex};
 pub const OUTBOX: &str = "outbox";
 /// Records that are held in memory while the disk takes none. With more the oldest beginnings go first: an end says everything that they do.
 const UNSAVED_MAX: usize = 1000;
-
-/// What a run is to do.
-#[derive(Debug, Clone)]
-pub struct Task<'a> {
-    /// What it does.
-    pub work: Work,
-    /// How much a backup holds by itself, as far as that is known before; the end has the last word.
-    pub scope: Scope,
-    /// Whose data it is.
-    pub tenant: Option<String>,
-    /// The job of the schedule.
-    pub job: &'a str,
-    /// For how many days a backup is kept; 0 is for ever.
-    pub retention_days: u16,
-}
-
-/// How a run that did its work ended.
-#[derive(Debug, Clone)]
-pub struct Ended {
-    /// How much a backup holds by itself.
-    pub scope: Scope,
-    /// What the record says.
-    pub outcome: Outcome,
-}
 
 /// Why records do not get on, each told until it is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -123,20 +99,6 @@ impl Recorder {
     /// Whether a ledger is configured.
     pub fn tells(&self) -> bool {
         self.tells
-    }
-
-    /// Puts the record of a run that begins. What cannot be kept now is told, and kept as soon as it can be.
-    pub fn begin(&self, run: RunId, begun: &Run) {
-        if let Some(known) = &mut lock(&self.state).begun {
-            known.insert(run);
-        }
-        // The alert that `put` has raised is all that there is to do.
-        let _ = self.put(run, &RunRecord { run: begun.clone(), outcome: None });
-    }
-
-    /// Puts the record of a run that has ended.
-    pub fn end(&self, run: RunId, ended: Run, outcome: Outcome) {
-        let _ = self.put(run, &RunRecord { run: ended, outcome: Some(outcome) });
     }
 
     /// Whether this process has begun a run.
@@ -236,6 +198,9 @@ impl Recorder {
 
 impl RunSink for Recorder {
     fn put(&self, run: RunId, record: &RunRecord) -> Result<()> {
+        if let (None, Some(known)) = (&record.outcome, &mut lock(&self.state).begun) {
+            known.insert(run);
+        }
         let appended = self.append(run, record);
         if let Err(error) = &appended {
             self.trouble(Trouble::Disk, Some(error.message.clone()));
@@ -250,45 +215,6 @@ impl RunSink for Recorder {
         // It is full when somebody has been woken already.
         let _ = self.wake.0.try_send(());
         appended
-    }
-}
-
-/// Runs a job as a recorded run: `work` is given the run's number and gives back what it made and how it ended.
-///
-/// # Errors
-/// Those of `work`, which are recorded too.
-pub fn recorded<T>(recorder: &Recorder, task: Task<'_>, work: impl FnOnce(RunId) -> Result<(T, Ended)>) -> Result<T> {
-    let run = recorder.repository.new_run()?;
-    let Task { work: kind, scope, tenant, job, retention_days } = task;
-    let begun = Run { work: kind, scope, tenant, job: job.to_owned(), by: recorder.by.clone(), started_ns: now_ns(), retention_days };
-    recorder.begin(run, &begun);
-    let mut open = Open { recorder, run, begun: Some(begun) };
-    let result = work(run);
-    let Some(begun) = open.begun.take() else { return Err(Error::bug(format!("run {run} has ended twice"))) };
-    match result {
-        Ok((made, Ended { scope, outcome })) => {
-            recorder.end(run, Run { scope, ..begun }, outcome);
-            Ok(made)
-        }
-        Err(error) => {
-            recorder.end(run, begun, Outcome::failed(now_ns(), &error.message));
-            Err(error)
-        }
-    }
-}
-
-/// A run that has begun. A job that panics ends all the same.
-struct Open<'a> {
-    recorder: &'a Recorder,
-    run: RunId,
-    begun: Option<Run>,
-}
-
-impl Drop for Open<'_> {
-    fn drop(&mut self) {
-        if let Some(begun) = self.begun.take() {
-            self.recorder.end(self.run, begun, Outcome::failed(now_ns(), "the job broke off: a bug in Amber, see the agent's log"));
-        }
     }
 }
 

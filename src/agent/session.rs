@@ -14,8 +14,8 @@ use super::bulk::{Bulk, record_gaps};
 use super::check::Checked;
 use super::collector::Collector;
 use super::follow::{Ended, FileIdentity, Follower, identity};
+use super::jobs::Jobs;
 use super::keeper::{Holder, Keeper};
-use super::recorder::Recorder;
 use super::shipper::{Event, Hooks, ShipOptions, Shipper};
 use super::signals::Stop;
 use super::spool::Spool;
@@ -53,8 +53,8 @@ pub struct Agent {
     pub board: Arc<Board>,
     /// How this agent calls itself.
     pub holder: Holder,
-    /// Takes the records of what jobs do.
-    pub recorder: Arc<Recorder>,
+    /// The jobs; the checkpoint among them is the session's.
+    pub jobs: Arc<Jobs>,
 }
 
 /// Where the log is taken up.
@@ -276,7 +276,7 @@ impl Agent {
         let stop = stop.clone();
         let place = (self.plan.data_file.clone(), start.lineage.clone());
         let plan = (self.plan.checkpoint.clone(), self.plan.log.merge_after_segments);
-        let mut bulk = Bulk::new(&self.recorder, &self.board, place, plan);
+        let mut bulk = Bulk::new(&self.checked.repository, (&self.board, &self.jobs), place, plan);
         spawn("amber-bulk", move || bulk.run(&stop)).map(|_| ())
     }
 

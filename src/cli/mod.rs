@@ -1,10 +1,11 @@
 //! The program's commands: arguments in, one call, the result printed.
 //!
-//! Flow: [`run`] parses the arguments, each command's file makes its call and gives a [`output::Report`] back, which is printed for people or, with
+//! Flow: [`run()`] parses the arguments, each command's file makes its call and gives a [`output::Report`] back, which is printed for people or, with
 //! `--json`, as one JSON object on the standard output. Everything else (progress, notes, errors) goes to the standard error. The exit code is
 //! that of the error's [`Kind`].
 
 pub mod agent;
+pub mod ask;
 pub mod backup;
 pub mod backup_file;
 pub mod bench;
@@ -17,14 +18,17 @@ pub mod history;
 pub mod events;
 pub mod init;
 pub mod inspect;
+pub mod jobs;
 pub mod limits;
 pub mod list;
 pub mod list_files;
 pub mod output;
 pub mod recording;
+pub mod pause;
 pub mod repository;
 pub mod restore;
 pub mod restore_file;
+pub mod run;
 pub mod show;
 pub mod status;
 pub mod uploads;
@@ -77,6 +81,14 @@ enum Command {
     Agent(agent::AgentArguments),
     /// Show how an agent is doing: what is durable, how far behind it is, what needs attention.
     Status(status::StatusArguments),
+    /// List the jobs of an agent: when each runs, when it ran last, and how that went.
+    Jobs(jobs::JobsArguments),
+    /// Run a job of an agent now.
+    Run(run::RunArguments),
+    /// Keep a job of an agent from running by itself.
+    Pause(pause::PauseArguments),
+    /// Let a paused job go on.
+    Resume(pause::PauseArguments),
     /// List the backups in a repository.
     List(list::ListArguments),
     /// Show everything about one backup.
@@ -150,6 +162,10 @@ fn dispatch(command: Command, manner: Manner) -> Result<Report> {
         Command::Backup(command) => backup::run(&command, manner),
         Command::Agent(arguments) => agent::run(&arguments),
         Command::Status(arguments) => status::run(&arguments),
+        Command::Jobs(arguments) => jobs::run(&arguments),
+        Command::Run(arguments) => run::run(&arguments, manner),
+        Command::Pause(arguments) => pause::run(&arguments, true),
+        Command::Resume(arguments) => pause::run(&arguments, false),
         Command::List(arguments) => list::run(&arguments),
         Command::Show(arguments) => show::run(&arguments),
         Command::Restore(command) => restore::run(&command, manner),

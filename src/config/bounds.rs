@@ -179,6 +179,21 @@ pub const ANSWER_TIMEOUT_MS: Bound = bound(
     1_000,
     600_000,
     "an answer takes milliseconds, a view change some seconds, and an alert after more than 10 minutes comes too late; events wait in any case",
+/// The time between two runs of a job, from beginning to beginning.
+pub const JOB_INTERVAL_S: Bound = Bound {
+    key: "interval_s",
+    default: None,
+    least: 1,
+    most: 366 * 86_400,
+    why: "no run ends in less than a second, and what does not run once a year is not done by an agent",
+};
+/// How much later than its time a job may begin.
+pub const JITTER_S: Bound = bound(
+    "jitter_s",
+    0,
+    0,
+    86_400,
+    "it spreads the beginnings of many agents, and one that is more than a day late is not late but forgotten",
 );
 /// How long the agent may go on sending after SIGTERM.
 pub const SHUTDOWN_MS: Bound = bound(
@@ -200,7 +215,7 @@ pub const LEVEL: Bound = bound(
 );
 
 /// All of them, in the order of the example configuration.
-pub const ALL: [Bound; 23] = [
+pub const ALL: [Bound; 24] = [
     FLUSH_INTERVAL_MS,
     FLUSH_BYTES,
     POLL_IDLE_MS_MAX,
@@ -221,6 +236,7 @@ pub const ALL: [Bound; 23] = [
     BULK_NICE,
     EVENTS_LEDGER,
     ANSWER_TIMEOUT_MS,
+    JITTER_S,
     SHUTDOWN_MS,
     WORKERS,
     LEVEL,

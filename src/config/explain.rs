@@ -5,6 +5,7 @@
 
 use super::events::EventsSection;
 use super::file;
+use super::jobs::JobSection;
 use super::origin::Text;
 use crate::error::Error;
 use serde::de::DeserializeOwned;
@@ -39,6 +40,7 @@ static SECTIONS: LazyLock<Vec<Section>> = LazyLock::new(|| {
         ("lease", keys_of::<file::LeaseSection>()),
         ("limits", keys_of::<file::LimitsSection>()),
         ("events", keys_of::<EventsSection>()),
+        ("jobs.NAME", keys_of::<JobSection>()),
         ("process", keys_of::<file::ProcessSection>()),
     ]
 });
@@ -122,7 +124,7 @@ fn unknown_key(key: &str, here: &[String]) -> String {
 }
 
 /// The name that is near enough to be what was meant: a third of the letters may differ, or an ending is missing.
-fn nearest<'a>(written: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(written: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let written = written.to_ascii_lowercase().replace('-', "_");
     let distance = |name: &str| {
         let ending_differs = !written.is_empty() && name.starts_with(&format!("{written}_"));

@@ -5,6 +5,7 @@
 
 use super::events::EventsSection;
 use super::explain;
+use super::jobs::JobSections;
 use super::origin::Text;
 use crate::error::{Error, Result};
 use serde::Deserialize;
@@ -43,6 +44,9 @@ pub struct File {
     /// `[events]`
     #[serde(default)]
     pub events: EventsSection,
+    /// `[jobs.NAME]`
+    #[serde(default)]
+    pub jobs: JobSections,
     /// `[process]`
     #[serde(default)]
     pub process: ProcessSection,

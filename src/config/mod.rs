@@ -8,11 +8,13 @@ pub mod bounds;
 pub mod events;
 mod explain;
 mod file;
+pub mod jobs;
 pub mod origin;
 pub mod place;
 pub mod plan;
 pub mod secret;
 
+pub use explain::nearest;
 pub use plan::Plan;
 
 #[cfg(test)]

@@ -9,6 +9,7 @@
 use super::bounds::{self, HEARTBEATS_PER_TIMEOUT};
 use super::events::{self, EventsPlan};
 use super::file::{self, CheckpointSection, File, LeaseSection, LimitsSection, LogSection, ProcessSection, RepositorySection, Value};
+use super::jobs::{self, JobsPlan};
 use super::origin::{Origin, Text};
 use super::place::{self, Place};
 use super::secret::SecretSource;
@@ -45,6 +46,8 @@ pub struct Plan {
     pub limits: LimitsPlan,
     /// The ledger that backups are told to, if any.
     pub events: Option<EventsPlan>,
+    /// When jobs run, where that is not their default.
+    pub jobs: JobsPlan,
     /// The agent as a process.
     pub process: ProcessPlan,
     /// Where in the file the paths stand.
@@ -184,8 +187,9 @@ impl Plan {
         let limits = reader.limits(&file.limits)?;
         let events = events::read(&text, &file.events)?;
         let process = reader.process(&file)?;
+        let jobs = jobs::read(&text, &file)?;
         let origins = Origins { data_file: data_file_origin, state_directory: state_origin, url, secret, aof_file };
-        Ok(Plan { data_file, state_directory, repository, log, checkpoint, lease, limits, events, process, origins })
+        Ok(Plan { data_file, state_directory, repository, log, checkpoint, lease, limits, events, jobs, process, origins })
     }
 
     /// How the repository is worked with.

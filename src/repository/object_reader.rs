@@ -195,14 +195,19 @@ fn fetch(store: &dyn Store, name: &str, tail: &Bytes, tail_offset: u64, offset: 
 /// # Errors
 /// [`Error::damaged`] when it is missing.
 pub fn digest_stored(repository: &Repository, name: &str) -> Result<(u64, Digest)> {
-    digest_stored_in_parts(repository, name, PART_BYTES as u64)
+    digest_stored_in_parts(repository, name, PART_BYTES as u64, &|| Ok(()))
 }
 
-/// The same for an object that was sent in parts of another size.
+/// The same for an object that was sent in parts of another size. `wanted` is asked before each part, and ends it with its error.
 ///
 /// # Errors
-/// [`Error::damaged`] when it is missing, or no object has parts of this size.
-pub fn digest_stored_in_parts(repository: &Repository, name: &str, part_bytes: u64) -> Result<(u64, Digest)> {
+/// [`Error::damaged`] when it is missing, or no object has parts of this size; that of `wanted`.
+pub fn digest_stored_in_parts(
+    repository: &Repository,
+    name: &str,
+    part_bytes: u64,
+    wanted: &dyn Fn() -> Result<()>,
+) -> Result<(u64, Digest)> {
     let store = &*repository.store;
     if !(PART_BYTES as u64..=PART_BYTES_MAX as u64).contains(&part_bytes) {
         return Err(Error::damaged(format!("{name}: parts of {part_bytes} bytes, which no object has")));
@@ -215,6 +220,7 @@ pub fn digest_stored_in_parts(repository: &Repository, name: &str, part_bytes: u
         let mut digester = Digester::default();
         while offset < part_end {
             let length = (part_end - offset).min(PART_BYTES as u64);
+            wanted()?;
             repository.admit_fetch(Priority::Bulk, length);
             digester.update(&store.get_range(name, offset, length)?);
             offset += length;

@@ -14,7 +14,7 @@ use crate::progress::Progress;
 use crate::repository::Repository;
 use crate::repository::gap::Gap;
 use crate::repository::log::{LogIndex, Piece, runs_of};
-use crate::repository::manifest::Manifest;
+use crate::repository::manifest::Summary;
 use crate::repository::name::{self, CheckpointName, SegmentName};
 use crate::repository::timeline::{Lineage, Timelines};
 use crate::units::time_text;
@@ -90,7 +90,7 @@ pub struct Known<'a> {
     /// The gaps whose records open.
     pub gaps: &'a [Gap],
     /// The backups whose manifests open.
-    pub manifests: &'a BTreeMap<CheckpointName, Manifest>,
+    pub manifests: &'a BTreeMap<CheckpointName, Summary>,
     /// What they name.
     pub named: &'a Named,
 }
@@ -180,7 +180,7 @@ fn explains(gap: &Gap, (first_op, last_op): (u64, u64)) -> bool {
 fn hole_text(known: &Known<'_>, timeline: u32, hole: (u64, u64), gaps: &[&Gap]) -> String {
     let (first_op, last_op) = hole;
     let missing = format!("timeline {timeline}: ops {first_op} to {last_op} are in no segment");
-    let first_backup = known.manifests.values().map(|manifest| manifest.summary.log_first_op).min();
+    let first_backup = known.manifests.values().map(|summary| summary.log_first_op).min();
     if !gaps.is_empty() {
         let reasons: Vec<String> = gaps
             .iter()

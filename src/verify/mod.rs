@@ -9,7 +9,8 @@
 //! The log that agents ship is listed, not named by manifests: of its segments every frame authenticates, and with `--full` they are one chain of prepares
 //! wherever their names say so (log). Packs that no manifest names (the leftovers of a run that was killed) are no damage and are only counted.
 //!
-//! Verification goes on after the first problem and lists them all.
+//! Verification goes on after the first problem and lists them all. Of the manifests it keeps what they name, and of that each object once: so it may run for hours
+//! beside an agent that ships the log. It waits where other work goes first, and ends early when nobody wants it any more.
 
 pub mod files;
 pub mod log;
@@ -23,7 +24,7 @@ use crate::progress::Progress;
 use crate::repository::Repository;
 use crate::repository::fetch;
 use crate::repository::key::key_object_damage;
-use crate::repository::manifest::Manifest;
+use crate::repository::manifest::{Manifest, Summary};
 use crate::repository::name::{self, CheckpointName, FileName, GapName, LeaseName, PackName, RunName, SegmentName};
 use crate::repository::object_reader::digest_stored;
 use crate::repository::pack::PackEntry;
@@ -110,8 +111,16 @@ impl Report {
 /// The objects that manifests name, and by which backups.
 #[derive(Default)]
 pub struct Named {
-    packs: BTreeMap<PackName, (PackEntry, Vec<CheckpointName>)>,
-    segments: BTreeMap<SegmentName, (SegmentEntry, Vec<CheckpointName>)>,
+    /// The backups whose manifests open; the objects name them by their positions.
+    backups: Vec<CheckpointName>,
+    packs: BTreeMap<PackName, (PackEntry, object::Users)>,
+    segments: BTreeMap<SegmentName, (SegmentEntry, object::Users)>,
+}
+
+/// A place at which the work may wait, or end because nobody wants it any more.
+fn wanted(progress: &dyn Progress) -> Result<()> {
+    progress.rest();
+    if progress.is_given_up() { Err(Error::try_again("the verification was given up before its end")) } else { Ok(()) }
 }
 
 /// Verifies the repository.
@@ -125,9 +134,14 @@ pub fn verify(repository: &Arc<Repository>, full: bool, progress: &dyn Progress)
     let gaps = records::gaps(repository, &mut report)?;
     records::leases(repository, &mut report)?;
     records::runs(repository, &mut report)?;
-    let manifests = check_manifests(repository, &mut report)?;
     let mut broken: BTreeSet<CheckpointName> = BTreeSet::new();
-    let named = gather(&manifests, &mut report, &mut broken);
+    let mut named = Named::default();
+    let mut take = |name: &CheckpointName, manifest: &Manifest, report: &mut Report| {
+        if !named.take(name, manifest, report) {
+            broken.insert(*name);
+        }
+    };
+    let manifests = check_manifests(repository, progress, &mut report, &mut take)?;
     let total_bytes = named.packs.values().map(|(entry, _)| entry.stored_bytes).sum::<u64>()
         + named.segments.values().map(|(entry, _)| entry.stored_bytes).sum::<u64>();
     progress.begin(if full { "verify (full)" } else { "verify" }, Some(total_bytes));
@@ -136,7 +150,7 @@ pub fn verify(repository: &Arc<Repository>, full: bool, progress: &dyn Progress)
         report.objects += 1;
         report.bytes_read += outcome.bytes_read;
         if report.judge(&outcome.name, outcome.result)?.is_none() {
-            broken.extend(users);
+            broken.extend(users.iter().filter_map(|user| named.backups.get(*user as usize)));
         }
     }
     progress.end();
@@ -145,8 +159,10 @@ pub fn verify(repository: &Arc<Repository>, full: bool, progress: &dyn Progress)
     let known = log::Known { timelines: &timelines, gaps: &gaps, manifests: &manifests, named: &named };
     log::check_timelines(repository, &known, &with_segments, full, &mut report)?;
     if full {
-        for (name, manifest) in manifests.iter().filter(|(name, _)| !broken.contains(*name)).collect::<Vec<_>>() {
-            if report.judge(&name.object(), tree::check(repository, manifest))?.is_none() {
+        for name in manifests.keys() {
+            wanted(progress)?;
+            let check = || tree::check(repository, &Manifest::read(repository, name, None)?);
+            if !broken.contains(name) && report.judge(&name.object(), check())?.is_none() {
                 broken.insert(*name);
             }
         }
@@ -173,13 +189,19 @@ fn check_keys(repository: &Repository, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-/// Reads all manifests and holds them against their receipts.
-fn check_manifests(repository: &Arc<Repository>, report: &mut Report) -> Result<BTreeMap<CheckpointName, Manifest>> {
+/// Reads all manifests and holds them against their receipts. `take` gets each that opens; only its summary is kept.
+fn check_manifests(
+    repository: &Arc<Repository>,
+    progress: &dyn Progress,
+    report: &mut Report,
+    take: &mut dyn FnMut(&CheckpointName, &Manifest, &mut Report),
+) -> Result<BTreeMap<CheckpointName, Summary>> {
     let receipts: BTreeSet<CheckpointName> = repository.receipts()?.into_iter().collect();
     let found: BTreeSet<CheckpointName> = repository.checkpoints()?.into_iter().collect();
     let mut manifests = BTreeMap::new();
     report.backups = receipts.union(&found).count() as u64;
     for name in receipts.union(&found) {
+        wanted(progress)?;
         let receipt = if receipts.contains(name) {
             report.objects += 1;
             report.judge(&name.receipt(), repository.receipt(name))?
@@ -207,7 +229,8 @@ fn check_manifests(repository: &Arc<Repository>, report: &mut Report) -> Result<
             continue;
         }
         if let Some(manifest) = report.judge(&name.object(), Manifest::read(repository, name, Some(size_bytes)))? {
-            manifests.insert(*name, manifest);
+            take(name, &manifest, report);
+            manifests.insert(*name, manifest.summary);
         }
     }
     check_cluster(repository, report)?;
@@ -226,27 +249,32 @@ fn check_cluster(repository: &Repository, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-fn gather(manifests: &BTreeMap<CheckpointName, Manifest>, report: &mut Report, broken: &mut BTreeSet<CheckpointName>) -> Named {
-    let mut named = Named::default();
-    for (name, manifest) in manifests {
+impl Named {
+    /// Adds what a manifest names. `false` if it says otherwise of an object than an earlier one.
+    fn take(&mut self, name: &CheckpointName, manifest: &Manifest, report: &mut Report) -> bool {
+        let user = u32::try_from(self.backups.len()).unwrap_or(u32::MAX);
+        self.backups.push(*name);
+        let mut agrees = true;
+        let mut otherwise = |object: String| {
+            report.problem(name.object(), format!("it says otherwise than an earlier manifest about {object}"));
+            agrees = false;
+        };
         for pack in &manifest.packs {
-            let known = named.packs.entry(pack.name).or_insert_with(|| (pack.clone(), Vec::new()));
-            known.1.push(*name);
+            let known = self.packs.entry(pack.name).or_insert_with(|| (pack.clone(), Vec::new()));
+            known.1.push(user);
             if known.0 != *pack {
-                report.problem(name.object(), format!("it says otherwise than an earlier manifest about {}", pack.name.object()));
-                broken.insert(*name);
+                otherwise(pack.name.object());
             }
         }
         for segment in &manifest.segments {
-            let known = named.segments.entry(segment.name).or_insert_with(|| (segment.clone(), Vec::new()));
-            known.1.push(*name);
+            let known = self.segments.entry(segment.name).or_insert_with(|| (segment.clone(), Vec::new()));
+            known.1.push(user);
             if known.0 != *segment {
-                report.problem(name.object(), format!("it says otherwise than an earlier manifest about {}", segment.name.object()));
-                broken.insert(*name);
+                otherwise(segment.name.object());
             }
         }
+        agrees
     }
-    named
 }
 
 /// Counts what no manifest names.

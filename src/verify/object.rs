@@ -4,6 +4,7 @@
 //! TigerBeetle's own checksums, and the prepares of a segment must continue each other. No manifest says the digest of a segment that an agent shipped, so
 //! there every frame is opened in its place.
 
+use super::wanted;
 use crate::error::{Error, Result};
 use crate::ledger::wal::Chain;
 use crate::pipeline::governor::Priority;
@@ -11,7 +12,7 @@ use crate::progress::Progress;
 use crate::repository::Repository;
 use crate::repository::fetch;
 use crate::repository::file_object::{FileReader, FileRecord};
-use crate::repository::name::{CheckpointName, FileName, PackName, SegmentName};
+use crate::repository::name::{FileName, PackName, SegmentName};
 use crate::repository::object_reader::digest_stored_in_parts;
 use crate::repository::object_writer::PART_BYTES;
 use crate::repository::pack::{PackEntry, PackReader};
@@ -65,31 +66,29 @@ impl Promised {
 }
 
 impl Job {
-    fn check(&self, repository: &Repository, full: bool) -> Outcome {
-        match self {
-            Job::Pack(entry) => self.check_promised(repository, Promised::of(entry.name.object(), entry.stored_bytes, entry.digest), full),
-            Job::Segment(entry) => {
-                self.check_promised(repository, Promised::of(entry.name.object(), entry.stored_bytes, entry.digest), full)
-            }
+    fn check(&self, repository: &Repository, full: bool, progress: &dyn Progress) -> Outcome {
+        let promised = match self {
+            Job::Pack(entry) => Promised::of(entry.name.object(), entry.stored_bytes, entry.digest),
+            Job::Segment(entry) => Promised::of(entry.name.object(), entry.stored_bytes, entry.digest),
             Job::File(name, record) => {
-                let promised =
-                    Promised { part_bytes: record.part_bytes, ..Promised::of(name.data(), record.stored_bytes, record.digest_bytes()) };
-                self.check_promised(repository, promised, full)
+                Promised { part_bytes: record.part_bytes, ..Promised::of(name.data(), record.stored_bytes, record.digest_bytes()) }
             }
             Job::Shipped(name, stored_bytes) => {
                 let authenticate = || SegmentReader::open_listed(repository, name, Some(*stored_bytes))?.authenticate(repository);
-                let result = if full { self.open(repository) } else { authenticate() };
+                let check = || if full { self.open(repository) } else { authenticate() };
+                let result = wanted(progress).and_then(|()| check());
                 let bytes_read = if result.is_ok() { *stored_bytes } else { 0 };
-                Outcome { name: name.object(), bytes_read, result }
+                return Outcome { name: name.object(), bytes_read, result };
             }
-        }
+        };
+        self.check_promised(repository, promised, full, progress)
     }
 
-    fn check_promised(&self, repository: &Repository, promised: Promised, full: bool) -> Outcome {
+    fn check_promised(&self, repository: &Repository, promised: Promised, full: bool, progress: &dyn Progress) -> Outcome {
         let Promised { name, size_bytes, digest, part_bytes } = promised;
         let mut bytes_read = 0;
         let mut check = || {
-            let found = digest_stored_in_parts(repository, &name, part_bytes)?;
+            let found = digest_stored_in_parts(repository, &name, part_bytes, &|| wanted(progress))?;
             bytes_read = found.0;
             if found.0 != size_bytes {
                 return Err(Error::damaged(format!("it has {} bytes, its manifest says {size_bytes}: it was cut or swapped", found.0)));
@@ -148,7 +147,8 @@ fn prepares(repository: &Repository, segment: &SegmentReader<'_>, name: &Segment
     })
 }
 
-type Users = Vec<CheckpointName>;
+/// Positions among the backups.
+pub type Users = Vec<u32>;
 
 /// The jobs for all named objects, and for each the backups that need it.
 pub fn jobs(
@@ -171,7 +171,7 @@ pub fn check_all(repository: &Repository, jobs: &[Job], full: bool, progress: &d
                 loop {
                     let number = next.fetch_add(1, Ordering::Relaxed);
                     let Some(job) = jobs.get(number) else { return };
-                    let outcome = job.check(repository, full);
+                    let outcome = job.check(repository, full, progress);
                     progress.position(position.fetch_add(outcome.bytes_read, Ordering::Relaxed) + outcome.bytes_read);
                     if let Ok(mut outcomes) = outcomes.lock() {
                         outcomes.push((number, outcome));

@@ -87,6 +87,18 @@ impl Agent {
         serde_json::from_slice(&output.unwrap().stdout).unwrap_or(Value::Null)
     }
 
+    /// A command that is given the agent's configuration: exit code and what it printed.
+    pub fn ask(&self, arguments: &[&str]) -> (i32, Value) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_amber"));
+        let output = command.args(arguments).args(["--json", "--config"]).arg(&self.config).output().unwrap();
+        (output.status.code().unwrap_or(-1), serde_json::from_slice(&output.stdout).unwrap_or(Value::Null))
+    }
+
+    /// Where it keeps its state.
+    pub fn state(&self) -> &Path {
+        &self.state
+    }
+
     /// The status document as the agent wrote it last.
     pub fn document(&self) -> Value {
         let text = std::fs::read(self.state.join("status.json")).unwrap_or_default();

@@ -2,18 +2,23 @@
 
 use super::board::Board;
 use super::collector::Collector;
+use super::jobs::registry::{Registration, registrations};
+use super::jobs::{Jobs, Parts};
 use super::recorder::Recorder;
 use super::shipper::{Event, Hooks, ShipOptions, Shipper};
 use super::store_double::WeatherStore;
+use crate::catalog::writer::Catalog;
+use crate::config::Plan;
 use crate::events::outbox::Lane;
+use crate::error::Result;
 use crate::ledger::sample::SampleFile;
 use crate::repository::Repository;
 use crate::repository::name::{RunId, SEGMENTS, SegmentName};
-use crate::repository::run::RunRecord;
+use crate::repository::run::{RunRecord, RunSink};
 use crate::repository::segment::SealedSegment;
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -68,6 +73,37 @@ pub fn put(repository: &Repository, segments: &[SealedSegment]) {
     for segment in segments {
         segment.object.put(&**repository.store()).unwrap();
     }
+}
+
+/// A plan with its state directory in a folder, and `more` behind the repository.
+pub fn plan(folder: &Path, more: &str) -> Plan {
+    std::fs::create_dir_all(folder.join("state")).unwrap();
+    let text = format!("data_file = 'd'\nstate_directory = 'state'\n[repository]\nurl = 'r'\n{more}");
+    Plan::parse(&folder.join("amber.toml"), &text).unwrap()
+}
+
+/// The jobs that every agent has, and what they remember in a folder.
+pub fn jobs(repository: &Arc<Repository>, board: &Arc<Board>, folder: &Path) -> Arc<Jobs> {
+    let plan = plan(folder, "");
+    let all = registrations(&plan);
+    jobs_of(repository, board, &plan, all)
+}
+
+/// Records that go straight to the repository.
+pub struct RepositoryRecords(pub Arc<Repository>);
+
+impl RunSink for RepositoryRecords {
+    fn put(&self, run: RunId, record: &RunRecord) -> Result<()> {
+        self.0.record_run(run, record).map(|_| ())
+    }
+}
+
+/// Jobs of a test's own.
+pub fn jobs_of(repository: &Arc<Repository>, board: &Arc<Board>, plan: &Plan, registrations: Vec<Registration>) -> Arc<Jobs> {
+    let sink = Arc::new(RepositoryRecords(Arc::clone(repository)));
+    let catalog = Arc::new(Catalog::new(repository, &plan.state_directory.join("catalog")));
+    let parts = Parts { repository: Arc::clone(repository), catalog, board: Arc::clone(board), sink, by: "a".into(), registrations };
+    Jobs::open(plan, parts).unwrap()
 }
 
 /// A shipper without a spool, as a session makes it.

@@ -1,9 +1,9 @@
 use super::*;
-use crate::agent::bench::{Bench, DataFile, HOUR, put, segments_in};
+use crate::agent::bench::{Bench, DataFile, HOUR, jobs, put, segments_in};
 use crate::agent::store_double::{Weather, segments, segments_after};
 use crate::ledger::sample::SampleFile;
+use crate::observe::status::Control;
 use crate::repository::name::CHECKPOINTS;
-use crate::repository::run::RunRecord;
 use crate::repository::sample;
 use crate::store::memory::MemoryStore;
 use crate::tier::sample::LOG_OPS;
@@ -13,13 +13,10 @@ fn gap() -> Gap {
     Gap { timeline: 1, first_op: 3, last_op: 12, noticed_ns: 1, reason: "r".into() }
 }
 
-fn bulk(bench: &Bench, data_file: &Path) -> Bulk {
-    bulk_of(&bench.recorder, &bench.board, data_file)
-}
-
-fn bulk_of(recorder: &Arc<Recorder>, board: &Arc<Board>, data_file: &Path) -> Bulk {
+fn bulk(repository: &Arc<Repository>, board: &Arc<Board>, data_file: &Path) -> Bulk {
     let plan = CheckpointPlan { interval: HOUR, replay_budget: HOUR, replay_ops_per_s: 1000, on_start: false };
-    Bulk::new(recorder, board, (data_file.to_owned(), Lineage::first()), (plan, 4))
+    let jobs = jobs(repository, board, data_file.parent().unwrap());
+    Bulk::new(repository, (board, &jobs), (data_file.to_owned(), Lineage::first()), (plan, 4))
 }
 
 #[test]
@@ -55,7 +52,7 @@ fn what_another_agent_has_stored_is_no_gap() {
 fn a_checkpoint_that_fails_is_an_alert_and_tried_again_later() {
     let bench = Bench::new(1 << 20);
     let data_file = DataFile::new(&SampleFile::new(7, LOG_OPS));
-    let mut bulk = bulk(&bench, &data_file.folder.path().join("nowhere"));
+    let mut bulk = bulk(&bench.repository, &bench.board, &data_file.folder.path().join("nowhere"));
     let stop = Stop::default();
     bench.board.want_checkpoint("a test");
     bulk.turn(&stop);
@@ -63,22 +60,24 @@ fn a_checkpoint_that_fails_is_an_alert_and_tried_again_later() {
     bench.board.lead(true, None);
     bulk.turn(&stop);
     assert!(bench.board.status().alerts[0].contains("no checkpoint could be taken (a test)"), "{:?}", bench.board.status().alerts);
-    let retry = bulk.retry;
-    assert_eq!((bench.board.wanted().as_deref(), retry.0), (Some("a test"), RETRY_FIRST * 2));
-    let said = |record: &RunRecord| record.outcome.as_ref().map(|outcome| (outcome.completed, outcome.reason.is_empty()));
-    assert_eq!(bench.records().iter().map(said).collect::<Vec<_>>(), [None, Some((false, false))]);
+    assert_eq!(bench.board.wanted().as_deref(), Some("a test"));
     bulk.turn(&stop);
-    assert_eq!(bulk.retry, retry, "it is not the time yet");
+    let runs = |completed: bool| {
+        let runs = bench.repository.runs().unwrap().runs;
+        runs.into_iter().filter(|(_, record)| record.outcome.as_ref().unwrap().completed == completed).collect::<Vec<_>>()
+    };
+    assert_eq!((runs(true).len(), runs(false).len()), (0, 1), "it is not the time yet");
 
-    (bulk.data_file, bulk.retry.1) = (data_file.path(), None);
+    bulk.data_file = data_file.path();
+    bulk.jobs.run_now(CHECKPOINT_JOB).unwrap();
     bulk.turn(&stop);
     let status = bench.board.status();
     assert_eq!((status.last_checkpoint.map(|last| last.op), status.alerts.len(), bench.board.wanted()), (Some(959), 0, None));
-    let records = bench.records();
-    assert_eq!(records.iter().map(said).collect::<Vec<_>>(), [None, Some((false, false)), None, Some((true, true))]);
-    let (name, ended) = (bench.repository.checkpoints().unwrap()[0], records[3].outcome.clone().unwrap());
-    assert_eq!((&ended.location, records[3].run.scope, records[3].run.job.as_str()), (&name.object(), Scope::Full, "checkpoint"));
-    assert_eq!(outcome::left_by(&bench.repository, name.run).unwrap().map(|(_, left)| left.checksum), Some(ended.checksum));
+    let (name, recorded) = (bench.repository.checkpoints().unwrap()[0], runs(true));
+    let outcome = recorded[0].1.outcome.as_ref().unwrap();
+    assert_eq!((recorded.len(), recorded[0].0, &outcome.location), (1, name.run, &name.object()), "the record and the backup have one number");
+    let receipt = bench.repository.receipt(&name).unwrap();
+    assert_eq!(outcome.checksum, crate::repository::file_object::digest_text(&receipt.digest));
     bulk.turn(&stop);
     assert_eq!(bench.repository.checkpoints().unwrap().len(), 1, "none is due");
     // Another agent leads, takes one and falls silent.
@@ -98,7 +97,7 @@ fn a_checkpoint_of_a_session_that_is_over_promises_nothing() {
     stop.ask();
     bench.board.lead(true, None);
     bench.board.want_checkpoint("a test");
-    bulk(&bench, &data_file.path()).turn(&stop);
+    bulk(&bench.repository, &bench.board, &data_file.path()).turn(&stop);
     assert_eq!(bench.repository.checkpoints().unwrap(), []);
     assert_eq!((bench.board.wanted().as_deref(), bench.board.status().alerts.len()), (Some("a test"), 0));
 }
@@ -113,9 +112,7 @@ fn a_checkpoint_that_waits_for_room_is_given_up_with_its_session() {
     let stop = Stop::default();
     bench.board.lead(true, None);
     bench.board.want_checkpoint("a test");
-    let state = tempfile::tempdir().unwrap();
-    let recorder = Arc::new(Recorder::new(&repository, &bench.board, state.path(), ("agent", Vec::new(), false)).unwrap());
-    let mut bulk = bulk_of(&recorder, &bench.board, &data_file.path());
+    let mut bulk = bulk(&repository, &bench.board, &data_file.path());
     std::thread::scope(|scope| {
         let turn = scope.spawn(|| bulk.turn(&stop));
         std::thread::sleep(Duration::from_millis(300));
@@ -172,7 +169,7 @@ fn what_a_backup_promises_stays_and_a_damaged_manifest_keeps_everything() {
 fn a_failed_merge_is_told_until_one_succeeds() {
     let bench = Bench::new(1 << 20);
     let data_file = DataFile::new(&SampleFile::new(7, LOG_OPS));
-    let mut bulk = bulk(&bench, &data_file.path());
+    let mut bulk = bulk(&bench.repository, &bench.board, &data_file.path());
     put(&bench.repository, &segments(&bench.repository, 40));
     bench.board.begin(1, 200, 200);
     bench.store.set(Weather::Away);

@@ -69,3 +69,10 @@ fn a_whole_plan_is_taken_and_what_does_not_belong_together_is_not() {
     let aof = plan(folder.path(), "[log]\nsource = 'aof'\naof_file = 'state'\n");
     assert!(refused(&aof).message.contains("it is no file"));
 }
+
+#[test]
+fn a_job_that_there_is_not_is_refused_with_the_nearest() {
+    let folder = tempfile::tempdir().unwrap();
+    let message = refused(&plan(folder.path(), "[jobs.verifikation]\nenabled = false\n")).message;
+    assert!(message.contains("amber.toml:6: `[jobs.verifikation]`: ") && message.contains("did you mean verification?"), "{message}");
+}

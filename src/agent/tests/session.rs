@@ -18,9 +18,9 @@ fn agent(folder: &Path, log_ops: u64) -> Agent {
     Repository::init(&plan.repository.place.open().unwrap(), &Secret::KeyFile(vec![7; 32].into()), 1).unwrap();
     let checked = check(&plan).unwrap();
     let holder = Holder { text: "a".into(), token: "a".into() };
-    let board: Arc<Board> = Arc::default();
-    let recorder = Arc::new(Recorder::new(&checked.repository, &board, &plan.state_directory, ("a", Vec::new(), false)).unwrap());
-    Agent { plan, checked, board, holder, recorder }
+    let board = Arc::default();
+    let jobs = bench::jobs(&checked.repository, &board, folder);
+    Agent { plan, checked, board, holder, jobs }
 }
 
 fn folder() -> tempfile::TempDir {

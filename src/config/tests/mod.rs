@@ -2,6 +2,7 @@
 
 mod events;
 mod example;
+mod jobs;
 mod refusals;
 mod values;
 

@@ -6,7 +6,6 @@ mod file;
 mod history;
 mod join;
 mod log_capture;
-mod outcome;
 mod refused;
 mod window;
 

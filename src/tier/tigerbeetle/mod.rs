@@ -16,7 +16,6 @@ pub mod history;
 pub mod join;
 mod last_trace;
 pub mod log_capture;
-pub mod outcome;
 pub mod sink;
 pub mod window;
 

@@ -1,0 +1,264 @@
+//! What commands ask of a running agent: files in `requests/` of the state directory, whose names say everything.
+//!
+//! Flow: a command puts `run-JOB`, `pause-JOB` or `resume-JOB` there ([`send`]); the agent takes it within a second ([`take`]), does what it says, and removes the file ([`done`]). What
+//! it may not do it answers with a file `refused-...` that says why. A request counts from the moment at which its file has its name, and is done at least once: a kill
+//! between doing and removing does it again, which changes nothing. Only the agent's user and root can put files there.
+
+use crate::error::{Error, Result};
+use std::collections::BTreeSet;
+use std::fs::{DirBuilder, OpenOptions};
+use std::io::ErrorKind;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// The folder's name in the state directory.
+pub const REQUESTS_FOLDER: &str = "requests";
+const REFUSED: &str = "refused-";
+/// Files that are looked at in one turn: nobody asks for more.
+const TAKEN_MAX: usize = 256;
+/// An answer longer than this is none.
+const ANSWER_BYTES_MAX: u64 = 4096;
+
+/// What is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Action {
+    /// A run, as soon as it can be.
+    Run,
+    /// No runs until it is resumed.
+    Pause,
+    /// Runs again.
+    Resume,
+}
+
+/// One request.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Request {
+    /// What is asked.
+    pub action: Action,
+    /// Of which job.
+    pub job: String,
+}
+
+impl Action {
+    const ALL: [Action; 3] = [Action::Run, Action::Pause, Action::Resume];
+
+    /// The word for it, of the command and in the file's name.
+    pub fn word(self) -> &'static str {
+        match self {
+            Action::Run => "run",
+            Action::Pause => "pause",
+            Action::Resume => "resume",
+        }
+    }
+}
+
+impl Request {
+    fn file_name(&self) -> String {
+        format!("{}-{}", self.action.word(), self.job)
+    }
+
+    fn parse(name: &str) -> Option<Request> {
+        let (word, job) = name.split_once('-')?;
+        let action = Action::ALL.into_iter().find(|action| action.word() == word)?;
+        let is_name = !job.is_empty() && job.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
+        is_name.then(|| Request { action, job: job.to_owned() })
+    }
+}
+
+/// Makes the folder.
+///
+/// # Errors
+/// [`Error::input`] where it cannot be made.
+pub fn prepare(directory: &Path) -> Result<()> {
+    let folder = directory.join(REQUESTS_FOLDER);
+    match DirBuilder::new().mode(0o700).create(&folder) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists && folder.is_dir() => Ok(()),
+        Err(error) => Err(Error::input(format!("{}: {error}: let it be a folder of the agent's user", folder.display()))),
+    }
+}
+
+/// Asks. An answer to an earlier request of the same kind is removed.
+///
+/// # Errors
+/// [`Error::input`] where this user may not ask, [`Error::try_again`] where no agent has run with this state directory.
+pub fn send(directory: &Path, request: &Request) -> Result<()> {
+    let folder = directory.join(REQUESTS_FOLDER);
+    if !folder.is_dir() && directory.is_dir() {
+        return Err(Error::try_again(format!("{}: no agent has taken requests there yet: `amber agent --config FILE` starts one", directory.display())));
+    }
+    let path = folder.join(request.file_name());
+    let failed = |error: std::io::Error| Error::input(format!("{}: {error}: ask as the agent's user, or as root", path.display()));
+    // Beside the folder: the agent removes what it does not know in it.
+    let new = directory.join(format!(".request-{}.new", std::process::id()));
+    let _ = std::fs::remove_file(folder.join(format!("{REFUSED}{}", request.file_name())));
+    let write = || -> std::io::Result<()> {
+        // Never through a link: root may be the one who asks.
+        let _ = std::fs::remove_file(&new);
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
+        std::fs::rename(&new, &path)
+    };
+    write().map_err(|error| {
+        let _ = std::fs::remove_file(&new);
+        failed(error)
+    })
+}
+
+/// What became of a request: `None` while the agent has not taken it.
+///
+/// # Errors
+/// That of the agent, where it refused.
+pub fn answer(directory: &Path, request: &Request) -> Result<Option<()>> {
+    let folder = directory.join(REQUESTS_FOLDER);
+    if folder.join(request.file_name()).exists() {
+        return Ok(None);
+    }
+    let refused = folder.join(format!("{REFUSED}{}", request.file_name()));
+    match std::fs::metadata(&refused) {
+        Ok(metadata) if metadata.len() <= ANSWER_BYTES_MAX => {
+            let reason = std::fs::read_to_string(&refused).unwrap_or_default();
+            let _ = std::fs::remove_file(&refused);
+            Err(Error::try_again(reason))
+        }
+        _ => Ok(Some(())),
+    }
+}
+
+/// Takes a request back that nobody has taken.
+pub fn withdraw(directory: &Path, request: &Request) {
+    let _ = std::fs::remove_file(directory.join(REQUESTS_FOLDER).join(request.file_name()));
+}
+
+/// The agent's side of the folder.
+#[derive(Debug, Default)]
+pub struct Requests {
+    directory: PathBuf,
+    /// What is in the way and cannot be removed; said once.
+    told: BTreeSet<PathBuf>,
+}
+
+impl Requests {
+    /// Those of a state directory.
+    pub fn new(directory: &Path) -> Requests {
+        Requests { directory: directory.join(REQUESTS_FOLDER), told: BTreeSet::new() }
+    }
+
+    /// The requests that are there, in order. What is none is removed, with a warning.
+    pub fn take(&mut self) -> Vec<Request> {
+        let Ok(entries) = std::fs::read_dir(&self.directory) else { return Vec::new() };
+        let mut requests = Vec::new();
+        for entry in entries.flatten().take(TAKEN_MAX) {
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            match Request::parse(&name) {
+                Some(_) if self.told.contains(&entry.path()) => {}
+                Some(request) => requests.push(request),
+                None if name.starts_with(REFUSED) => {}
+                None => self.remove(&entry.path(), "its name is no request: write run-JOB, pause-JOB or resume-JOB"),
+            }
+        }
+        requests.sort();
+        requests
+    }
+
+    fn remove(&mut self, path: &Path, why: &str) {
+        let removed = if path.is_dir() && !path.is_symlink() { std::fs::remove_dir(path) } else { std::fs::remove_file(path) };
+        if removed.is_err() && !self.told.insert(path.to_owned()) {
+            return;
+        }
+        tracing::warn!("{}: {why}; {}", path.display(), removed.map_or_else(|error| format!("it stays ({error})"), |()| "removed".to_owned()));
+    }
+
+    /// A request is done, or refused with the reason that whoever asked is told.
+    pub fn done(&mut self, request: &Request, refused: Option<&Error>) {
+        if let Some(error) = refused {
+            let answer = self.directory.join(format!("{REFUSED}{}", request.file_name()));
+            if let Err(error) = std::fs::write(&answer, error.message.as_bytes()) {
+                tracing::debug!("{}: {error}", answer.display());
+            }
+            tracing::warn!("{} {}: {error}", request.action.word(), request.job);
+        }
+        let path = self.directory.join(request.file_name());
+        if let Err(error) = std::fs::remove_file(&path)
+            && self.told.insert(path.clone())
+        {
+            tracing::warn!("{}: it is done, and cannot be removed ({error})", path.display());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Kind;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn request(action: Action, job: &str) -> Request {
+        Request { action, job: job.to_owned() }
+    }
+
+    #[test]
+    fn what_is_asked_arrives_and_is_answered() {
+        let folder = tempfile::tempdir().unwrap();
+        let (run, pause) = (request(Action::Run, "verification"), request(Action::Pause, "key-check_2"));
+        assert_eq!(send(folder.path(), &run).unwrap_err().kind, Kind::TryAgain, "no agent was ever here");
+        prepare(folder.path()).unwrap();
+        prepare(folder.path()).unwrap();
+        for _ in 0..2 {
+            send(folder.path(), &run).unwrap();
+            send(folder.path(), &pause).unwrap();
+        }
+        let mode = |name: &str| std::fs::metadata(folder.path().join(REQUESTS_FOLDER).join(name)).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(""), mode("run-verification")), (0o700, 0o600));
+        let mut requests = Requests::new(folder.path());
+        assert_eq!(requests.take(), [run.clone(), pause.clone()]);
+        assert_eq!((answer(folder.path(), &run), answer(folder.path(), &pause)), (Ok(None), Ok(None)));
+        requests.done(&run, None);
+        requests.done(&pause, Some(&Error::input("there is no such job")));
+        assert_eq!(answer(folder.path(), &run), Ok(Some(())));
+        assert_eq!(answer(folder.path(), &pause).unwrap_err().message, "there is no such job");
+        assert_eq!(requests.take(), []);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing else is left");
+        assert_eq!(std::fs::read_dir(folder.path().join(REQUESTS_FOLDER)).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn an_old_answer_is_not_taken_for_a_new_one() {
+        let folder = tempfile::tempdir().unwrap();
+        prepare(folder.path()).unwrap();
+        let run = request(Action::Run, "verification");
+        let mut requests = Requests::new(folder.path());
+        send(folder.path(), &run).unwrap();
+        requests.done(&run, Some(&Error::input("no")));
+        assert_eq!(requests.take(), [], "an answer is no request");
+        send(folder.path(), &run).unwrap();
+        requests.done(&run, None);
+        assert_eq!(answer(folder.path(), &run), Ok(Some(())));
+        send(folder.path(), &run).unwrap();
+        withdraw(folder.path(), &run);
+        assert_eq!(requests.take(), []);
+    }
+
+    #[test]
+    fn what_is_no_request_is_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        prepare(folder.path()).unwrap();
+        let inside = folder.path().join(REQUESTS_FOLDER);
+        for name in ["run", "run-", "walk-verification", "run-a b", "run-..", "verification", "run-ä", ".hidden"] {
+            std::fs::write(inside.join(name), b"x").unwrap();
+        }
+        std::fs::create_dir(inside.join("folder")).unwrap();
+        std::os::unix::fs::symlink("/nowhere", inside.join("link")).unwrap();
+        std::fs::create_dir_all(inside.join("full/of")).unwrap();
+        std::fs::create_dir_all(inside.join("run-verification/of")).unwrap();
+        let mut requests = Requests::new(folder.path());
+        let run = request(Action::Run, "verification");
+        assert_eq!(requests.take(), [run.clone()]);
+        requests.done(&run, None);
+        for _ in 0..2 {
+            assert_eq!(requests.take(), [], "what cannot be removed is done once");
+            let left: BTreeSet<_> = std::fs::read_dir(&inside).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+            assert_eq!(left.into_iter().collect::<Vec<_>>(), ["full", "run-verification"]);
+        }
+    }
+}

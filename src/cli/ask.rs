@@ -1,0 +1,94 @@
+//! Asking a running agent: where it keeps its state, whether it runs, and what it answers.
+
+use crate::agent::jobs::registry::unknown_job;
+use crate::agent::jobs::requests::{Request, answer, send, withdraw};
+use crate::agent::process_lock::{Running, running};
+use crate::config::Plan;
+use crate::error::{Error, Result};
+use crate::observe::status::AgentStatus;
+use crate::units::now_ns;
+use clap::Args;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// How long an agent may take to take a request; it looks twice a second.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+const ANSWER_PAUSE: Duration = Duration::from_millis(50);
+
+/// Which agent.
+#[derive(Debug, Args)]
+#[group(id = "agent", required = true, multiple = false)]
+pub struct StateArguments {
+    /// The agent's configuration.
+    #[arg(long, value_name = "FILE", group = "agent")]
+    config: Option<PathBuf>,
+    /// The agent's state directory.
+    #[arg(long, value_name = "DIR", group = "agent")]
+    state_directory: Option<PathBuf>,
+}
+
+impl StateArguments {
+    /// Its state directory.
+    ///
+    /// # Errors
+    /// Those of the configuration.
+    pub fn directory(&self) -> Result<PathBuf> {
+        match (&self.state_directory, &self.config) {
+            (Some(directory), _) => Ok(directory.clone()),
+            (None, Some(config)) => Ok(Plan::load(config)?.state_directory),
+            (None, None) => Err(Error::bug("neither --config nor --state-directory")),
+        }
+    }
+}
+
+/// The status of an agent that runs, and says so.
+///
+/// # Errors
+/// [`Error::try_again`] where none runs, or it hangs.
+pub fn live_status(directory: &Path) -> Result<AgentStatus> {
+    if running(directory)? == Running::No {
+        return Err(no_agent(directory));
+    }
+    let status = AgentStatus::read(directory)?;
+    if status.is_stale(now_ns()) {
+        let place = directory.display();
+        return Err(Error::try_again(format!("{place}: the agent has not written its status for more than 10 seconds: it starts, or hangs; see its log")));
+    }
+    Ok(status)
+}
+
+/// Nobody is there to be asked.
+pub fn no_agent(directory: &Path) -> Error {
+    Error::try_again(format!("{}: no agent is running there; `amber agent --config FILE` starts one", directory.display()))
+}
+
+/// Asks, and waits until the agent has taken it.
+///
+/// # Errors
+/// [`Error::input`] where there is no such job or this user may not ask, [`Error::try_again`] where no agent runs or it refuses.
+pub fn ask(directory: &Path, request: &Request) -> Result<()> {
+    let status = live_status(directory)?;
+    let names: Vec<&str> = status.jobs.iter().map(|job| job.name.as_str()).collect();
+    if !names.is_empty() && !names.contains(&request.job.as_str()) {
+        return Err(unknown_job(&request.job, &names));
+    }
+    send(directory, request)?;
+    let began = Instant::now();
+    while answer(directory, request)?.is_none() {
+        if running(directory)? == Running::No {
+            withdraw(directory, request);
+            return Err(no_agent(directory));
+        }
+        if began.elapsed() > ANSWER_TIMEOUT {
+            withdraw(directory, request);
+            return Err(Error::try_again(format!(
+                "{}: the agent (process {}) has not taken the request for {} s; it is withdrawn; see the agent's log",
+                directory.display(),
+                status.pid,
+                ANSWER_TIMEOUT.as_secs()
+            )));
+        }
+        std::thread::sleep(ANSWER_PAUSE);
+    }
+    Ok(())
+}
