@@ -29,6 +29,8 @@ pub enum Topic {
     Limits,
     /// Where this agent and the repository join.
     Join,
+    /// The page cannot be served.
+    Page,
 }
 
 #[derive(Default)]

@@ -3,7 +3,8 @@
 //! Flow: [`check`] opens what the plan names; [`process_lock`] makes sure that there is one agent in a state directory. Then [`session`] after session: the log
 //! is joined to what is stored ([`crate::tier::tigerbeetle::join`]), [`follow`] reads it, [`collector`] makes sealed segments of it, [`shipper`] ([`backlog`],
 //! [`spool`]) makes them durable, [`keeper`] holds the lease, [`bulk`] takes checkpoints when [`policy`] says so and merges segments. All of them write on one
-//! [`board`], which [`report`] makes the [`status`](crate::observe::status) of. [`signals`] says when to stop, [`notify`] tells systemd how it goes.
+//! [`board`], which [`report`] makes the [`status`](crate::observe::status) of, together with what [`window`] says can be restored; [`page`] shows it.
+//! [`signals`] says when to stop, [`notify`] tells systemd how it goes.
 
 pub mod backlog;
 pub mod board;
@@ -13,6 +14,7 @@ pub mod collector;
 pub mod follow;
 pub mod keeper;
 pub mod notify;
+pub mod page;
 pub mod policy;
 pub mod process_lock;
 pub mod report;
@@ -21,9 +23,11 @@ pub mod shipper;
 mod shipping;
 pub mod signals;
 pub mod spool;
+pub mod window;
 
 use crate::config::Plan;
 use crate::error::{Error, Result};
+use crate::observe::live::Live;
 use crate::units::now_ns;
 use board::Board;
 use follow::Ended;
@@ -35,7 +39,9 @@ use session::Agent;
 use signals::Stop;
 use std::path::Path;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::Duration;
+use window::Window;
 
 /// Between two sessions.
 const SESSION_PAUSE: Duration = Duration::from_millis(50);
@@ -65,16 +71,25 @@ pub fn run(plan: Plan) -> Result<()> {
         (status.host, status.began_ns, status.store_reachable) = (Some(host), now_ns(), true);
     });
     notifier.ready(&format!("following replica {} of cluster {}", checked.replica, checked.cluster));
-    let mut reporter = Reporter::new(&board, plan.state_directory.clone(), notifier, plan.log.lag_alarm, checked.repository.governor());
+    let live = Arc::new(Live::default());
+    let page = page::serve(page::options(&plan.page)?, &live, &board)?;
+    let mut reporter = Reporter::new(&board, &live, plan.state_directory.clone(), notifier, plan.log.lag_alarm, checked.repository.governor());
+    let mut window = Window::new(&checked.repository, &board);
     let report_stop = Stop::default();
-    let reporting = report_stop.clone();
-    let spawned = std::thread::Builder::new().name("amber-report".to_owned()).spawn(move || reporter.run(&reporting));
-    let reported = spawned.map_err(|error| Error::try_again(format!("the system gives no more threads: {error}")))?;
+    let (reporting, looking) = (report_stop.clone(), report_stop.clone());
+    let reported = spawn("amber-report", move || reporter.run(&reporting))?;
+    spawn("amber-window", move || window.run(&looking))?;
     let ended = sessions(&Agent { plan, checked, board: Arc::clone(&board), holder }, &stop);
     notifier.stopping();
     report_stop.ask();
     let _ = reported.join();
+    drop(page);
     ended
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
+    let spawned = std::thread::Builder::new().name(name.to_owned()).spawn(work);
+    spawned.map_err(|error| Error::try_again(format!("the system gives no more threads: {error}")))
 }
 
 fn sessions(agent: &Agent, stop: &Stop) -> Result<()> {

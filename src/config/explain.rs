@@ -5,6 +5,7 @@
 
 use super::file;
 use super::origin::Text;
+use super::page::PageSection;
 use crate::error::Error;
 use serde::de::DeserializeOwned;
 use std::ops::Range;
@@ -38,6 +39,7 @@ static SECTIONS: LazyLock<Vec<Section>> = LazyLock::new(|| {
         ("lease", keys_of::<file::LeaseSection>()),
         ("limits", keys_of::<file::LimitsSection>()),
         ("process", keys_of::<file::ProcessSection>()),
+        ("page", keys_of::<PageSection>()),
     ]
 });
 

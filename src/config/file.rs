@@ -5,6 +5,7 @@
 
 use super::explain;
 use super::origin::Text;
+use super::page::PageSection;
 use crate::error::{Error, Result};
 use serde::Deserialize;
 use std::path::Path;
@@ -42,6 +43,9 @@ pub struct File {
     /// `[process]`
     #[serde(default)]
     pub process: ProcessSection,
+    /// `[page]`
+    #[serde(default)]
+    pub page: PageSection,
 }
 
 /// `[repository]`: where it is and what opens it.

@@ -8,6 +8,7 @@ pub mod bounds;
 mod explain;
 mod file;
 pub mod origin;
+pub mod page;
 pub mod place;
 pub mod plan;
 pub mod secret;
