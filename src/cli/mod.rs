@@ -21,6 +21,7 @@ pub mod restore;
 pub mod restore_file;
 pub mod show;
 pub mod status;
+mod status_text;
 pub mod uploads;
 pub mod verify;
 
@@ -134,7 +135,7 @@ fn dispatch(command: Command, manner: Manner) -> Result<Report> {
         Command::Init(arguments) => init::run(&arguments),
         Command::Backup(command) => backup::run(&command, manner),
         Command::Agent(arguments) => agent::run(&arguments),
-        Command::Status(arguments) => status::run(&arguments),
+        Command::Status(arguments) => status::run(&arguments, manner),
         Command::List(arguments) => list::run(&arguments),
         Command::Show(arguments) => show::run(&arguments),
         Command::Restore(command) => restore::run(&command, manner),

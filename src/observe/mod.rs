@@ -5,6 +5,8 @@ pub mod live;
 pub mod log;
 pub mod metrics;
 pub mod progress;
+#[cfg(any(test, feature = "samples"))]
+pub mod sample;
 pub mod status;
 pub mod usage;
 pub mod verdict;

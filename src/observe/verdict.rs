@@ -59,6 +59,17 @@ pub struct Verdict {
     pub reasons: Vec<Reason>,
 }
 
+impl Verdict {
+    /// Adds what the status itself cannot say, before all else.
+    pub fn add_first(&mut self, reason: Reason) {
+        if reason.level > self.level {
+            self.level = reason.level;
+            self.title = title(AgentState::Unknown, self.level).to_owned();
+        }
+        self.reasons.insert(0, reason);
+    }
+}
+
 #[derive(Default)]
 struct Reasons(Vec<Reason>);
 
@@ -85,11 +96,11 @@ pub fn verdict(status: &AgentStatus, now_ns: u64) -> Verdict {
     let mut reasons = reasons.0;
     reasons.sort_by_key(|reason| std::cmp::Reverse(reason.level));
     let level = reasons.first().map(|reason| reason.level).unwrap_or_default();
-    Verdict { level, title: title(status, level).to_owned(), summary: summary(status), reasons }
+    Verdict { level, title: title(status.state, level).to_owned(), summary: summary(status), reasons }
 }
 
-fn title(status: &AgentStatus, level: Level) -> &'static str {
-    match (level, status.state) {
+fn title(state: AgentState, level: Level) -> &'static str {
+    match (level, state) {
         (Level::Safe, AgentState::StandingBy) => "Everything is safe; this agent stands by",
         (Level::Safe, _) => "Everything is safe",
         (Level::Attention, AgentState::Starting) => "Starting",

@@ -25,6 +25,7 @@ fn the_example_is_the_defaults() {
     assert_eq!(example.lease, least.lease);
     assert_eq!(example.limits, least.limits);
     assert_eq!(example.process, least.process);
+    assert_eq!(example.page, least.page);
     let s3 = &example.repository.place.s3;
     let time_outs = S3Options { request_timeout: s3.request_timeout, deadline: s3.deadline, ..S3Options::default() };
     assert_eq!(*s3, time_outs, "nothing but the agent's own time-outs differs");

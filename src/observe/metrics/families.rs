@@ -108,7 +108,7 @@ fn recovery(metrics: &mut Metrics, status: &AgentStatus) {
 
 fn jobs(metrics: &mut Metrics, jobs: &[JobStatus]) {
     let each = |value: fn(&JobStatus) -> Option<f64>| {
-        jobs.iter().filter_map(move |job| value(job).map(|value| (label("job", &job.name), value))).collect::<Vec<_>>().into_iter()
+        jobs.iter().filter_map(move |job| value(job).map(|value| (label("job_name", &job.name), value))).collect::<Vec<_>>().into_iter()
     };
     metrics.gauges("job_success_timestamp", "seconds", "When the newest run that did what it was to do ended", each(|job| job.last_success_ns.map(seconds)));
     metrics.gauges("job_end_timestamp", "seconds", "When the newest run ended", each(|job| job.last.as_ref().map(|last| seconds(last.ended_ns))));
