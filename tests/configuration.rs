@@ -2,7 +2,7 @@
 
 use crate::support::program::text;
 use amber::agent::process_lock::ProcessLock;
-use amber::agent::status::AgentStatus;
+use amber::observe::status::AgentStatus;
 use amber::ledger::sample::SampleFile;
 use amber::tier::sample::{folder as sample_folder, write_data_file};
 use amber::units::now_ns;

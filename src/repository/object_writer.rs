@@ -377,9 +377,13 @@ fn tag_of(sealed: &[u8]) -> [u8; TAG_BYTES] {
 /// Prepares, and the small objects that say what is there, never wait for the limits.
 fn priority_of(kind: ObjectKind) -> Priority {
     match kind {
-        ObjectKind::Segment | ObjectKind::Receipt | ObjectKind::Cluster | ObjectKind::Timeline | ObjectKind::Gap | ObjectKind::Lease => {
-            Priority::Log
-        }
+        ObjectKind::Segment
+        | ObjectKind::Receipt
+        | ObjectKind::Cluster
+        | ObjectKind::Timeline
+        | ObjectKind::Gap
+        | ObjectKind::Lease
+        | ObjectKind::Run => Priority::Log,
         ObjectKind::Pack | ObjectKind::Checkpoint | ObjectKind::File | ObjectKind::FileRecord => Priority::Bulk,
     }
 }
