@@ -85,7 +85,11 @@ impl Control for Jobs {
     fn pause(&self, job: &str, is_paused: bool) -> Result<()> {
         self.note(if is_paused { "pause" } else { "resume" }, job)?;
         let mut paused = self.paused.lock().unwrap();
-        if is_paused { paused.insert(job.to_owned()) } else { paused.remove(job) };
+        if is_paused {
+            paused.insert(job.to_owned())
+        } else {
+            paused.remove(job)
+        };
         Ok(())
     }
 }
@@ -246,7 +250,10 @@ fn check_answers(url: &str, program: &Program, agent: &Agent) {
     let ranges = view["status"]["restorable"].as_array().unwrap();
     assert_eq!((ranges.len(), ranges[0]["first_op"].as_u64(), &ranges[0]["timeline"]), (1, Some(first_op), &json!(1)), "{ranges:?}");
     assert!(ranges[0]["last_op"].as_u64() >= view["status"]["durable_op"].as_u64(), "{ranges:?}");
-    assert!(ranges[0]["first_timestamp_ns"].as_u64() > Some(0) && ranges[0]["last_timestamp_ns"].as_u64() >= ranges[0]["first_timestamp_ns"].as_u64());
+    assert!(
+        ranges[0]["first_timestamp_ns"].as_u64() > Some(0)
+            && ranges[0]["last_timestamp_ns"].as_u64() >= ranges[0]["first_timestamp_ns"].as_u64()
+    );
     let history: Value = serde_json::from_str(&get(url, "/api/history?span_s=600").1).unwrap();
     assert!(history["ops_per_s"].as_array().unwrap().iter().any(|rate| rate.as_f64() > Some(1.0)), "{history}");
     assert_eq!(agent.status()["verdict"]["level"], view["verdict"]["level"], "the terminal says the same");
@@ -297,7 +304,10 @@ fn status_is_watched_until_somebody_ends_it() {
     let (plain, machine) = (ended(plain), ended(machine));
     assert!(plain.matches("No agent is running").count() >= 2 && !plain.contains('\x1b'), "{plain}");
     let lines: Vec<Value> = machine.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert!(lines.len() >= 2 && lines.iter().all(|line| line["durable_op"] == 4_812_330 && line["verdict"]["level"] == "danger"), "{machine}");
+    assert!(
+        lines.len() >= 2 && lines.iter().all(|line| line["durable_op"] == 4_812_330 && line["verdict"]["level"] == "danger"),
+        "{machine}"
+    );
     // A reader that has gone ends it, too.
     let mut child = watch(&[]);
     drop(child.stdout.take());

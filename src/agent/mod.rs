@@ -73,7 +73,8 @@ pub fn run(plan: Plan) -> Result<()> {
     notifier.ready(&format!("following replica {} of cluster {}", checked.replica, checked.cluster));
     let live = Arc::new(Live::default());
     let page = page::serve(page::options(&plan.page)?, &live, &board)?;
-    let mut reporter = Reporter::new(&board, &live, plan.state_directory.clone(), notifier, plan.log.lag_alarm, checked.repository.governor());
+    let mut reporter =
+        Reporter::new(&board, &live, plan.state_directory.clone(), notifier, plan.log.lag_alarm, checked.repository.governor());
     let mut window = Window::new(&checked.repository, &board);
     let report_stop = Stop::default();
     let (reporting, looking) = (report_stop.clone(), report_stop.clone());

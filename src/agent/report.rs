@@ -127,8 +127,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let governor = Arc::new(Governor::new(Limits { cpu_budget_percent: Some(7), ..Limits::default() }, 0));
         let board = Arc::new(Board::default());
-        let mut reporter =
-            Reporter::new(&board, &Arc::default(), folder.path().to_owned(), Notifier::from_environment(), Duration::from_secs(900), &governor);
+        let mut reporter = Reporter::new(
+            &board,
+            &Arc::default(),
+            folder.path().to_owned(),
+            Notifier::from_environment(),
+            Duration::from_secs(900),
+            &governor,
+        );
         let (began, before) = (Instant::now(), cpu_seconds());
         while cpu_seconds() < before + 0.05 {
             std::hint::black_box(began.elapsed());

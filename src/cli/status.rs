@@ -138,7 +138,11 @@ fn report(directory: &Path, status: &AgentStatus, running: Running, now_ns: u64)
     let mut verdict = verdict(status, now_ns);
     if !runs {
         let advice = "Start it: systemctl start amber-agent, or amber agent --config FILE.";
-        verdict.add_first(Reason { level: Level::Danger, text: "No agent is running: nothing new is stored.".into(), advice: advice.into() });
+        verdict.add_first(Reason {
+            level: Level::Danger,
+            text: "No agent is running: nothing new is stored.".into(),
+            advice: advice.into(),
+        });
     }
     let bug = |error: serde_json::Error| Error::bug(format!("the status is no JSON: {error}"));
     let mut value = serde_json::to_value(status).map_err(bug)?;

@@ -181,9 +181,7 @@ fn ranges(ranges: &[RangeStatus]) -> String {
 }
 
 fn gaps(status: &AgentStatus) -> String {
-    let row = |gap: &GapStatus| {
-        vec![format!("{} to {}", gap.first_op, gap.last_op), time_text(gap.noticed_ns), gap.reason.clone()]
-    };
+    let row = |gap: &GapStatus| vec![format!("{} to {}", gap.first_op, gap.last_op), time_text(gap.noticed_ns), gap.reason.clone()];
     let rows: Vec<Vec<String>> = status.gaps.iter().map(row).collect();
     if rows.is_empty() { String::new() } else { table(&["missing ops", "noticed", "reason"], &rows) }
 }

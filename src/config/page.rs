@@ -17,11 +17,17 @@ pub const LISTEN_DEFAULT: &str = "127.0.0.1:9630";
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PageSection {
+    /// Address and port, or `off`.
     pub listen: Value<String>,
+    /// What holds the token.
     pub token_file: Value<String>,
+    /// The page's certificate.
     pub tls_certificate: Value<String>,
+    /// Its key.
     pub tls_key: Value<String>,
+    /// The authority of the clients' certificates.
     pub client_ca_file: Value<String>,
+    /// Names that the page is asked for by.
     pub host_names: Value<Vec<String>>,
 }
 
@@ -65,7 +71,9 @@ impl Reader<'_> {
         let tls = match (certificate, key) {
             (Some(certificate), Some(key)) => Some((certificate, key)),
             (None, None) => None,
-            (Some(certificate), None) => return Err(certificate.origin.refuse("a certificate needs its key: write tls_key = \"FILE\" too")),
+            (Some(certificate), None) => {
+                return Err(certificate.origin.refuse("a certificate needs its key: write tls_key = \"FILE\" too"));
+            }
             (None, Some(key)) => return Err(key.origin.refuse("a key needs its certificate: write tls_certificate = \"FILE\" too")),
         };
         let client_ca_file = self.named_file(&section.client_ca_file)?;
@@ -78,11 +86,14 @@ impl Reader<'_> {
                  tls_key and client_ca_file, or listen on 127.0.0.1",
             ));
         }
-        let host_names = section.host_names.as_ref().map(|names| names.get_ref().iter().map(|name| name.to_ascii_lowercase()).collect::<Vec<_>>());
+        let host_names =
+            section.host_names.as_ref().map(|names| names.get_ref().iter().map(|name| name.to_ascii_lowercase()).collect::<Vec<_>>());
         let host_names = host_names.unwrap_or_default();
         let is_name = |name: &String| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-.".contains(&byte));
         if !host_names.iter().all(is_name) {
-            return Err(self.origin(&section.host_names).refuse("write names as a browser asks for them, without port: [\"amber.example.net\"]"));
+            return Err(self
+                .origin(&section.host_names)
+                .refuse("write names as a browser asks for them, without port: [\"amber.example.net\"]"));
         }
         Ok(PagePlan { listen, token_file, tls, client_ca_file, host_names })
     }

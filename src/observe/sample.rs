@@ -2,8 +2,8 @@
 //! it to others.
 
 use super::status::{
-    AgentState, AgentStatus, CheckpointStatus, EndedStatus, EventsStatus, GapStatus, JobStatus, LeaseStatus, RangeStatus, RunningStatus, StorageStatus,
-    StoreStatus, VerificationStatus,
+    AgentState, AgentStatus, CheckpointStatus, EndedStatus, EventsStatus, GapStatus, JobStatus, LeaseStatus, RangeStatus, RunningStatus,
+    StorageStatus, StoreStatus, VerificationStatus,
 };
 
 const SECOND_NS: u64 = 1_000_000_000;
@@ -54,7 +54,14 @@ pub fn healthy(now_ns: u64) -> AgentStatus {
         store_reachable: true,
         jobs: jobs(now_ns),
         recent: recent(now_ns),
-        verification: Some(VerificationStatus { ended_ns: now_ns - 5 * HOUR_NS, is_whole: true, is_full: false, backups: 124, backups_whole: 124, problems: 0 }),
+        verification: Some(VerificationStatus {
+            ended_ns: now_ns - 5 * HOUR_NS,
+            is_whole: true,
+            is_full: false,
+            backups: 124,
+            backups_whole: 124,
+            problems: 0,
+        }),
         last_drill_ns: Some(now_ns - 20 * DAY_NS),
         events: Some(EventsStatus { waiting: 1, oldest_ns: Some(now_ns - SECOND_NS), delivered: 248, reason: String::new() }),
         restorable: ranges(now_ns),
@@ -73,7 +80,11 @@ pub fn troubled(now_ns: u64) -> AgentStatus {
     status.alerts = vec!["the store has taken nothing for 1260 s: connection refused".into()];
     if let Some(job) = status.jobs.iter_mut().find(|job| job.name == "parquet") {
         job.failures_in_a_row = 2;
-        job.last = Some(EndedStatus { completed: false, reason: "the folder /archive is full: make room".into(), ..job.last.clone().unwrap_or_default() });
+        job.last = Some(EndedStatus {
+            completed: false,
+            reason: "the folder /archive is full: make room".into(),
+            ..job.last.clone().unwrap_or_default()
+        });
     }
     status
 }
@@ -115,9 +126,15 @@ fn jobs(now_ns: u64) -> Vec<JobStatus> {
             ..JobStatus::default()
         }
     };
-    let running = RunningStatus { started_ns: now_ns - 90 * SECOND_NS, step: "packs".into(), position_bytes: 5_200 * MIB, total_bytes: 8_700 * MIB };
+    let running =
+        RunningStatus { started_ns: now_ns - 90 * SECOND_NS, step: "packs".into(), position_bytes: 5_200 * MIB, total_bytes: 8_700 * MIB };
     vec![
-        job("checkpoint", "Stores every block that is new, and a manifest that restores", "every 6 h, or when recovery needs it", Some(now_ns + 5 * HOUR_NS)),
+        job(
+            "checkpoint",
+            "Stores every block that is new, and a manifest that restores",
+            "every 6 h, or when recovery needs it",
+            Some(now_ns + 5 * HOUR_NS),
+        ),
         JobStatus { running: Some(running), ..job("verification", "Reads and digests every stored byte", "daily at 03:00", None) },
         job("duckdb-incremental", "Backs up what changed in the catalog", "every 6 h", Some(now_ns + HOUR_NS / 2)),
         job("parquet", "Exports the day as Parquet", "daily at 01:30", Some(now_ns + 18 * HOUR_NS)),
@@ -146,10 +163,5 @@ fn ranges(now_ns: u64) -> Vec<RangeStatus> {
 
 fn storage() -> Vec<StorageStatus> {
     let kind = |class: &str, objects: u64, bytes: u64| StorageStatus { class: class.into(), objects, bytes };
-    vec![
-        kind("checkpoints", 1810, 12_500 * MIB),
-        kind("log", 4211, 4_200 * MIB),
-        kind("files", 90, 2_100 * MIB),
-        kind("records", 512, MIB),
-    ]
+    vec![kind("checkpoints", 1810, 12_500 * MIB), kind("log", 4211, 4_200 * MIB), kind("files", 90, 2_100 * MIB), kind("records", 512, MIB)]
 }

@@ -115,10 +115,7 @@ fn summary(status: &AgentStatus) -> String {
         (durable_op, 0) => format!("Every op up to {durable_op} is in the repository; nothing waits."),
         (durable_op, 1) => format!("Every op up to {durable_op} is in the repository; one waits, for {}.", duration_text(status.lag_ms)),
         (durable_op, waiting) => {
-            format!(
-                "Every op up to {durable_op} is in the repository; {waiting} wait, the oldest for {}.",
-                duration_text(status.lag_ms)
-            )
+            format!("Every op up to {durable_op} is in the repository; {waiting} wait, the oldest for {}.", duration_text(status.lag_ms))
         }
     }
 }
@@ -144,7 +141,8 @@ fn log(status: &AgentStatus, alerts: &mut Vec<String>, reasons: &mut Reasons) {
     if !status.store_reachable {
         let text = store_alert.map_or_else(|| "The store cannot be reached.".to_owned(), |alert| sentence(&alert));
         let waiting = status.backlog_bytes + status.spool_bytes;
-        let advice = format!("What is new waits on this machine ({}). Check the network, the credentials and the store.", bytes_text(waiting));
+        let advice =
+            format!("What is new waits on this machine ({}). Check the network, the credentials and the store.", bytes_text(waiting));
         reasons.add(Level::Attention, text, &advice);
     }
     let lag_alert = take(alerts, LAG_ALERT);
@@ -165,7 +163,8 @@ fn log(status: &AgentStatus, alerts: &mut Vec<String>, reasons: &mut Reasons) {
 fn checkpoints(status: &AgentStatus, reasons: &mut Reasons) {
     let Some(checkpoint) = &status.last_checkpoint else {
         if !matches!(status.state, AgentState::Starting | AgentState::StandingBy) {
-            let advice = if status.next_checkpoint_reason.is_empty() { String::new() } else { format!("Next: {}.", status.next_checkpoint_reason) };
+            let advice =
+                if status.next_checkpoint_reason.is_empty() { String::new() } else { format!("Next: {}.", status.next_checkpoint_reason) };
             reasons.add(Level::Danger, "There is no checkpoint of this history yet: nothing can be restored.", &advice);
         }
         return;
@@ -187,7 +186,11 @@ fn of_job(job: &JobStatus, now_ns: u64, reasons: &mut Reasons) {
         reasons.add(Level::Attention, format!("{} failed{times}: {reason}", job.name), "");
     }
     if job.is_paused {
-        reasons.add(Level::Attention, format!("{} is paused.", job.name), &format!("Let it go on here, or with `amber resume {}`.", job.name));
+        reasons.add(
+            Level::Attention,
+            format!("{} is paused.", job.name),
+            &format!("Let it go on here, or with `amber resume {}`.", job.name),
+        );
     } else if job.running.is_none() && job.next_ns.is_some_and(|next_ns| now_ns.saturating_sub(next_ns) > OVERDUE_AFTER_NS) {
         reasons.add(Level::Attention, format!("{} is overdue.", job.name), "");
     }
@@ -217,9 +220,14 @@ fn checks(status: &AgentStatus, now_ns: u64, reasons: &mut Reasons) {
         let text = format!("The last restore drill was {} days ago.", age(drill_ns) / DAY_NS);
         reasons.add(Level::Attention, text, "A backup is as good as its last restore: try one.");
     }
-    if let Some(events) = status.events.as_ref().filter(|events| events.oldest_ns.is_some_and(|oldest| age(oldest) > EVENTS_LATE_AFTER_NS)) {
+    if let Some(events) = status.events.as_ref().filter(|events| events.oldest_ns.is_some_and(|oldest| age(oldest) > EVENTS_LATE_AFTER_NS))
+    {
         let reason = if events.reason.is_empty() { "no reason is known" } else { events.reason.as_str() };
-        reasons.add(Level::Attention, format!("{} records wait for the repository or the ledger: {reason}", events.waiting), "They are kept and delivered in order.");
+        reasons.add(
+            Level::Attention,
+            format!("{} records wait for the repository or the ledger: {reason}", events.waiting),
+            "They are kept and delivered in order.",
+        );
     }
 }
 

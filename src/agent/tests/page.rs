@@ -36,7 +36,10 @@ impl Folder {
 fn it_is_for_this_machine_unless_it_says_otherwise() {
     let folder = Folder::new();
     let default = folder.options("").unwrap().unwrap();
-    assert_eq!((default.listen.to_string().as_str(), default.access.open_to_read, default.access.has_actions()), ("127.0.0.1:9630", true, false));
+    assert_eq!(
+        (default.listen.to_string().as_str(), default.access.open_to_read, default.access.has_actions()),
+        ("127.0.0.1:9630", true, false)
+    );
     assert!(folder.options("listen = 'off'").unwrap().is_none());
     folder.write("token", "0123456789abcdef\n");
     let wide = folder.options("listen = '0.0.0.0:9630'\ntoken_file = 'token'\nhost_names = ['Amber.example.net']").unwrap().unwrap();
@@ -79,7 +82,10 @@ fn certificates_must_belong_together() {
     assert!(message.contains("cannot be used together"), "{message}");
     let message = folder.refused(&files.replace("client_ca_file = 'page.pem'", "client_ca_file = 'page.key'"));
     assert!(message.contains("page.key: no certificate in PEM is in it"), "{message}");
-    let plan = |page: &str| Plan::parse(Path::new("/a"), &format!("data_file = '/d'\nstate_directory = '/s'\n[repository]\nurl = '/r'\n[page]\n{page}")).unwrap();
+    let plan = |page: &str| {
+        Plan::parse(Path::new("/a"), &format!("data_file = '/d'\nstate_directory = '/s'\n[repository]\nurl = '/r'\n[page]\n{page}"))
+            .unwrap()
+    };
     assert_eq!(notes(&plan(files).page), Vec::<String>::new());
     assert_eq!(notes(&plan("").page), Vec::<String>::new());
     assert!(notes(&plan("listen = '0.0.0.0:1'\ntoken_file = 't'").page)[0].contains("without TLS"));

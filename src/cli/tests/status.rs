@@ -1,7 +1,9 @@
 //! What `amber status` prints.
 
 use super::*;
-use crate::observe::status::{AgentState, CheckpointStatus, EndedStatus, GapStatus, JobStatus, LeaseStatus, RangeStatus, VerificationStatus};
+use crate::observe::status::{
+    AgentState, CheckpointStatus, EndedStatus, GapStatus, JobStatus, LeaseStatus, RangeStatus, VerificationStatus,
+};
 
 const NOW_NS: u64 = 1_700_000_000_000_000_000;
 const HOUR_NS: u64 = 3_600_000_000_000;
@@ -39,7 +41,12 @@ fn status() -> AgentStatus {
             failures_in_a_row: 2,
             ..JobStatus::default()
         }],
-        verification: Some(VerificationStatus { ended_ns: NOW_NS - 5 * HOUR_NS, is_whole: true, backups: 4, ..VerificationStatus::default() }),
+        verification: Some(VerificationStatus {
+            ended_ns: NOW_NS - 5 * HOUR_NS,
+            is_whole: true,
+            backups: 4,
+            ..VerificationStatus::default()
+        }),
         restorable: vec![RangeStatus { timeline: 1, first_op: 10, last_op: 41, ..RangeStatus::default() }],
         page: "http://127.0.0.1:9630/".to_owned(),
         ..AgentStatus::default()

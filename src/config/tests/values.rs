@@ -131,7 +131,10 @@ fn the_page_listens_where_it_is_told() {
     assert_eq!((default.listen.map(|listen| listen.to_string()).as_deref(), default.is_open_to_read()), (Some("127.0.0.1:9630"), true));
     assert_eq!((page("[page]\nlisten = 'off'").listen, page("[page]\nlisten = '[::1]:0'").is_open_to_read()), (None, true));
     let wide = page("[page]\nlisten = '0.0.0.0:80'\ntoken_file = 't'\nhost_names = ['A.example']");
-    assert_eq!((wide.is_open_to_read(), wide.token_file.map(|file| file.path), wide.host_names), (false, Some("/etc/t".into()), vec!["a.example".into()]));
+    assert_eq!(
+        (wide.is_open_to_read(), wide.token_file.map(|file| file.path), wide.host_names),
+        (false, Some("/etc/t".into()), vec!["a.example".into()])
+    );
     let mutual = page("[page]\nlisten = '0.0.0.0:80'\ntls_certificate = 'c'\ntls_key = 'k'\nclient_ca_file = 'a'");
     assert!(mutual.is_open_to_read() && mutual.tls.is_some());
 }

@@ -75,7 +75,11 @@ fn limits(metrics: &mut Metrics, status: &AgentStatus) {
     metrics.known("cpu_budget", "ratio", "What it may take (cpu_budget_percent)", budget);
     metrics.counter("cpu", "seconds", "CPU time of the agent since it began", status.cpu_seconds);
     metrics.counter("bulk_wait", "seconds", "How long bulk work has waited for the limits", status.bulk_waited_seconds);
-    metrics.flag("limits_too_low", "1 while the limits leave too little for the log or a checkpoint in time, otherwise 0", !status.outlook.is_empty());
+    metrics.flag(
+        "limits_too_low",
+        "1 while the limits leave too little for the log or a checkpoint in time, otherwise 0",
+        !status.outlook.is_empty(),
+    );
     metrics.gauge("memory", "bytes", "Memory that the agent has resident", status.memory_bytes as f64);
 }
 
@@ -110,14 +114,34 @@ fn jobs(metrics: &mut Metrics, jobs: &[JobStatus]) {
     let each = |value: fn(&JobStatus) -> Option<f64>| {
         jobs.iter().filter_map(move |job| value(job).map(|value| (label("job_name", &job.name), value))).collect::<Vec<_>>().into_iter()
     };
-    metrics.gauges("job_success_timestamp", "seconds", "When the newest run that did what it was to do ended", each(|job| job.last_success_ns.map(seconds)));
-    metrics.gauges("job_end_timestamp", "seconds", "When the newest run ended", each(|job| job.last.as_ref().map(|last| seconds(last.ended_ns))));
+    metrics.gauges(
+        "job_success_timestamp",
+        "seconds",
+        "When the newest run that did what it was to do ended",
+        each(|job| job.last_success_ns.map(seconds)),
+    );
+    metrics.gauges(
+        "job_end_timestamp",
+        "seconds",
+        "When the newest run ended",
+        each(|job| job.last.as_ref().map(|last| seconds(last.ended_ns))),
+    );
     let duration = each(|job| job.last.as_ref().map(|last| seconds(last.ended_ns.saturating_sub(last.started_ns))));
     metrics.gauges("job_duration", "seconds", "How long the newest run took", duration);
     metrics.gauges("job_stored", "bytes", "What the newest run stored", each(|job| job.last.as_ref().map(|last| last.stored_bytes as f64)));
-    metrics.gauges("job_failures", "", "Runs that failed since the last that did not, a number", each(|job| Some(f64::from(job.failures_in_a_row))));
+    metrics.gauges(
+        "job_failures",
+        "",
+        "Runs that failed since the last that did not, a number",
+        each(|job| Some(f64::from(job.failures_in_a_row))),
+    );
     metrics.gauges("job_next_timestamp", "seconds", "When it is due next", each(|job| job.next_ns.map(seconds)));
-    metrics.gauges("job_running", "", "1 while a run is under way, otherwise 0", each(|job| Some(f64::from(u8::from(job.running.is_some())))));
+    metrics.gauges(
+        "job_running",
+        "",
+        "1 while a run is under way, otherwise 0",
+        each(|job| Some(f64::from(u8::from(job.running.is_some())))),
+    );
     metrics.gauges("job_paused", "", "1 while it is paused, otherwise 0", each(|job| Some(f64::from(u8::from(job.is_paused)))));
     let progress = each(|job| {
         let running = job.running.as_ref().filter(|running| running.total_bytes > 0)?;
@@ -132,7 +156,12 @@ fn checks(metrics: &mut Metrics, status: &AgentStatus) {
     metrics.gauge("verification_timestamp", "seconds", "When the newest verification ended; 0 where there was none", ended);
     let whole = verification.map(|verification| f64::from(u8::from(verification.is_whole)));
     metrics.known("verification_whole", "", "1 where the newest verification found nothing wrong, otherwise 0", whole);
-    metrics.known("verification_problems", "", "Objects that are not what was promised, a number", verification.map(|found| found.problems as f64));
+    metrics.known(
+        "verification_problems",
+        "",
+        "Objects that are not what was promised, a number",
+        verification.map(|found| found.problems as f64),
+    );
     let backups = |value: Option<u64>| value.map(|value| value as f64);
     metrics.known("verification_backups", "", "Backups that it looked at, a number", backups(verification.map(|found| found.backups)));
     let whole = backups(verification.map(|found| found.backups_whole));
@@ -140,7 +169,12 @@ fn checks(metrics: &mut Metrics, status: &AgentStatus) {
     let drill = status.last_drill_ns.map_or(0.0, seconds);
     metrics.gauge("drill_timestamp", "seconds", "When the newest drill that succeeded ended; 0 where there was none", drill);
     let events = status.events.as_ref();
-    metrics.known("events_waiting", "", "Records that wait for the repository or the ledger, a number", events.map(|events| events.waiting as f64));
+    metrics.known(
+        "events_waiting",
+        "",
+        "Records that wait for the repository or the ledger, a number",
+        events.map(|events| events.waiting as f64),
+    );
     let oldest = events.and_then(|events| events.oldest_ns).map(seconds);
     metrics.known("events_oldest_timestamp", "seconds", "Since when the oldest of them waits", oldest);
     let delivered = events.map_or(0, |events| events.delivered);

@@ -34,10 +34,28 @@ fn a_token_is_one_long_word() {
 fn only_own_names_and_addresses_are_answered() {
     let access = access(true, None);
     let host = |host: &str| access.check_host(&Uri::from_static("/"), &headers(&[("host", host)]));
-    for own in ["127.0.0.1:9630", "127.0.0.1", "localhost:9630", "LOCALHOST", "[::1]:9630", "10.0.0.7:1", "amber.example.net", "Amber.Example.NET:443"] {
+    for own in [
+        "127.0.0.1:9630",
+        "127.0.0.1",
+        "localhost:9630",
+        "LOCALHOST",
+        "[::1]:9630",
+        "10.0.0.7:1",
+        "amber.example.net",
+        "Amber.Example.NET:443",
+    ] {
         assert_eq!(host(own), Ok(()), "{own}");
     }
-    for other in ["evil.test", "evil.test:9630", "127.0.0.1.evil.test", "localhost.evil.test", "amber.example.net.evil.test", "", "a b", "evil@127.0.0.1.x"] {
+    for other in [
+        "evil.test",
+        "evil.test:9630",
+        "127.0.0.1.evil.test",
+        "localhost.evil.test",
+        "amber.example.net.evil.test",
+        "",
+        "a b",
+        "evil@127.0.0.1.x",
+    ] {
         assert_eq!(host(other), Err(Refusal::Host), "{other}");
     }
     let none = access.check_host(&Uri::from_static("/"), &HeaderMap::new());
@@ -65,7 +83,9 @@ fn reading_is_open_or_takes_the_token() {
 fn acting_takes_the_token_the_header_and_this_page() {
     let bearer = format!("Bearer {TOKEN}");
     let own = access(true, Some(TOKEN));
-    let with = |more: &[(&'static str, &str)]| own.check_act(&headers(&[&[("host", "127.0.0.1:9630"), ("authorization", bearer.as_str())], more].concat()));
+    let with = |more: &[(&'static str, &str)]| {
+        own.check_act(&headers(&[&[("host", "127.0.0.1:9630"), ("authorization", bearer.as_str())], more].concat()))
+    };
     let action = (ACTION_HEADER, "1");
     assert_eq!(with(&[action]), Ok(()), "a program");
     assert_eq!(with(&[action, ("origin", "http://127.0.0.1:9630"), ("sec-fetch-site", "same-origin")]), Ok(()), "the page");

@@ -31,7 +31,10 @@ fn samples(text: &str) -> Vec<(String, String, f64)> {
 }
 
 fn value(status: &AgentStatus, name: &str, label: &str) -> Option<f64> {
-    samples(&text(status, Format::Prometheus)).into_iter().find(|sample| sample.0 == name && sample.1.contains(label)).map(|sample| sample.2)
+    samples(&text(status, Format::Prometheus))
+        .into_iter()
+        .find(|sample| sample.0 == name && sample.1.contains(label))
+        .map(|sample| sample.2)
 }
 
 #[test]
@@ -89,14 +92,19 @@ fn figures_are_those_of_the_status_in_base_units() {
         ("amber_build_info", "version=", 1.0),
     ] {
         let found = value(&status, name, label);
-        assert!(found.is_some_and(|found| (found - wanted).abs() < 1e-9 * wanted.abs().max(1.0)), "{name} {label}: {found:?}, not {wanted}");
+        assert!(
+            found.is_some_and(|found| (found - wanted).abs() < 1e-9 * wanted.abs().max(1.0)),
+            "{name} {label}: {found:?}, not {wanted}"
+        );
     }
 }
 
 #[test]
 fn what_is_not_known_has_no_sample_and_what_never_was_is_zero() {
     let status = AgentStatus::default();
-    for name in ["amber_log_compression_ratio", "amber_checkpoint_timestamp_seconds", "amber_verification_whole", "amber_restore_estimate_seconds"] {
+    for name in
+        ["amber_log_compression_ratio", "amber_checkpoint_timestamp_seconds", "amber_verification_whole", "amber_restore_estimate_seconds"]
+    {
         assert_eq!(value(&status, name, ""), None, "{name}");
     }
     for name in ["amber_verification_timestamp_seconds", "amber_drill_timestamp_seconds", "amber_leader", "amber_store_reachable"] {
@@ -119,7 +127,8 @@ fn a_label_cannot_break_out_of_its_line() {
 fn both_texts_hold_the_same_samples() {
     let status = healthy(NOW_NS);
     let sorted = |format: Format| {
-        let mut samples: Vec<(String, String)> = samples(&text(&status, format)).into_iter().map(|sample| (sample.0, sample.2.to_string())).collect();
+        let mut samples: Vec<(String, String)> =
+            samples(&text(&status, format)).into_iter().map(|sample| (sample.0, sample.2.to_string())).collect();
         samples.sort();
         samples
     };
@@ -145,7 +154,10 @@ fn rules_and_dashboard_name_only_metrics_that_there_are() {
     }
     let dashboard: serde_json::Value = serde_json::from_str(DASHBOARD).unwrap();
     let panels = dashboard["panels"].as_array().unwrap();
-    assert!(panels.len() > 20 && panels.iter().all(|panel| panel["type"] == "row" || panel["targets"][0]["expr"].is_string()), "{panels:?}");
+    assert!(
+        panels.len() > 20 && panels.iter().all(|panel| panel["type"] == "row" || panel["targets"][0]["expr"].is_string()),
+        "{panels:?}"
+    );
     for label in ["job_name", "class", "kind"] {
         assert!(DASHBOARD.contains(label) && text(&healthy(NOW_NS), Format::Prometheus).contains(&format!("{label}=\"")), "{label}");
     }

@@ -26,7 +26,10 @@ fn a_healthy_agent_is_safe_and_says_what_is_stored() {
     assert_eq!(verdict.summary, "Every op up to 4812330 is in the repository; 90 wait, the oldest for 0.4 s.");
     let standing_by = of(|status| status.state = AgentState::StandingBy);
     assert_eq!((standing_by.level, standing_by.title.as_str()), (Level::Safe, "Everything is safe; this agent stands by"));
-    assert_eq!(of(|status| (status.lag_ops, status.lag_ms) = (0, 0)).summary, "Every op up to 4812330 is in the repository; nothing waits.");
+    assert_eq!(
+        of(|status| (status.lag_ops, status.lag_ms) = (0, 0)).summary,
+        "Every op up to 4812330 is in the repository; nothing waits."
+    );
 }
 
 #[test]
@@ -38,7 +41,8 @@ fn what_would_lose_ops_is_danger() {
         status.last_checkpoint = Some(CheckpointStatus { op: 3_103_999, ..CheckpointStatus::default() });
     });
     assert_reason(Level::Danger, "2 objects that are not what was stored; 1 backups", |status| {
-        status.verification = Some(VerificationStatus { backups: 3, backups_whole: 2, problems: 2, ended_ns: NOW_NS, ..VerificationStatus::default() });
+        status.verification =
+            Some(VerificationStatus { backups: 3, backups_whole: 2, problems: 2, ended_ns: NOW_NS, ..VerificationStatus::default() });
     });
 }
 
@@ -52,7 +56,9 @@ fn what_somebody_should_look_at_is_attention() {
         status.jobs[3].failures_in_a_row = 3;
         status.jobs[3].last = Some(EndedStatus { reason: "no room".into(), ..EndedStatus::default() });
     });
-    assert_reason(Level::Attention, "parquet failed: no reason is known", |status| (status.jobs[3].failures_in_a_row, status.jobs[3].last) = (1, None));
+    assert_reason(Level::Attention, "parquet failed: no reason is known", |status| {
+        (status.jobs[3].failures_in_a_row, status.jobs[3].last) = (1, None)
+    });
     assert_reason(Level::Attention, "parquet is overdue", |status| status.jobs[3].next_ns = Some(NOW_NS - OVERDUE_AFTER_NS - 1));
     assert_reason(Level::Attention, "last verified 3 days ago", |status| {
         status.verification = Some(VerificationStatus { is_whole: true, ended_ns: NOW_NS - 3 * DAY_NS, ..VerificationStatus::default() });
@@ -84,7 +90,8 @@ fn an_alert_is_said_once_and_the_worst_comes_first() {
     assert!(said[0].0 == Level::Danger && said[0].1.starts_with("The recovery point is 21 min old"), "{said:?}");
     assert_eq!(said[1], (Level::Attention, "The store has taken nothing for 1260 s: connection refused."));
     assert!(verdict.reasons[1].advice.contains("3.0 GiB"), "{verdict:?}");
-    let late = of(|status| status.alerts.push("the oldest op that is not durable has waited for 901 s: the recovery point is at risk".into()));
+    let late =
+        of(|status| status.alerts.push("the oldest op that is not durable has waited for 901 s: the recovery point is at risk".into()));
     assert_eq!((late.level, late.reasons.len()), (Level::Danger, 1), "{late:?}");
 }
 

@@ -156,20 +156,30 @@ fn every_answer_forbids_what_the_page_does_not_need() {
         assert!(!head.contains("set-cookie") && !head.contains("access-control-allow"), "{head}");
     }
     let page = String::from_utf8_lossy(assets::INDEX);
-    assert!(!page.contains("style=") && !page.contains("onclick") && !page.contains("<script>") && !page.contains("<style"), "nothing inline");
+    assert!(
+        !page.contains("style=") && !page.contains("onclick") && !page.contains("<script>") && !page.contains("<style"),
+        "nothing inline"
+    );
 }
 
 #[test]
 fn figures_come_as_json_text_and_events() {
     let served = served(true, Some(TOKEN));
     let status: serde_json::Value = serde_json::from_str(&served.get("/api/status").body).unwrap();
-    assert_eq!((&status["status"]["durable_op"], &status["verdict"]["level"], &status["actions"]), (&4_812_330.into(), &"safe".into(), &true.into()));
+    assert_eq!(
+        (&status["status"]["durable_op"], &status["verdict"]["level"], &status["actions"]),
+        (&4_812_330.into(), &"safe".into(), &true.into())
+    );
     let history: serde_json::Value = serde_json::from_str(&served.get("/api/history?span_s=600").body).unwrap();
     assert_eq!((history["lag_ms"][0].as_u64(), history["time_ms"].as_array().unwrap().len()), (Some(420), 1));
     assert_eq!(served.get("/api/history?span_s=99999999999999999").status, 200);
     assert_eq!(served.get("/api/history?span_s=x").status, 400);
     let metrics = served.get("/metrics");
-    assert!(metrics.head.contains("text/plain; version=0.0.4") && metrics.body.contains("amber_recovery_point_lag_seconds{"), "{}", metrics.head);
+    assert!(
+        metrics.head.contains("text/plain; version=0.0.4") && metrics.body.contains("amber_recovery_point_lag_seconds{"),
+        "{}",
+        metrics.head
+    );
     let open = served.ask("GET", "/metrics", &[("accept", "application/openmetrics-text; version=1.0.0")]);
     assert!(open.head.contains("application/openmetrics-text; version=1.0.0") && open.body.trim_end().ends_with('0'), "{}", open.head);
 }

@@ -37,7 +37,9 @@ impl Token {
         let token = content.trim_ascii();
         if !(TOKEN_BYTES_MIN..=TOKEN_BYTES_MAX).contains(&token.len()) {
             let length = token.len();
-            return Err(format!("a token has {TOKEN_BYTES_MIN} to {TOKEN_BYTES_MAX} characters, this one has {length}: `openssl rand -hex 32` makes one"));
+            return Err(format!(
+                "a token has {TOKEN_BYTES_MIN} to {TOKEN_BYTES_MAX} characters, this one has {length}: `openssl rand -hex 32` makes one"
+            ));
         }
         if !token.iter().all(u8::is_ascii_graphic) {
             return Err("a token is one word of letters, digits and signs: `openssl rand -hex 32` makes one".to_owned());

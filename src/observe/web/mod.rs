@@ -65,7 +65,8 @@ impl Server {
     /// [`Error::try_again`] where the system gives no thread.
     pub fn start(options: Options, live: &Arc<Live>, trouble: Trouble) -> Result<Server> {
         let refused = |error: std::io::Error| Error::try_again(format!("the page gets no thread: {error}"));
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(serve::ACTIONS_MAX).build().map_err(refused)?;
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(serve::ACTIONS_MAX).build().map_err(refused)?;
         let (stop, stopped) = oneshot::channel();
         let site = Arc::new(Site { live: Arc::clone(live), access: options.access, viewers: stream::Viewers::default() });
         let work = move || {

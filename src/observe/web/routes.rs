@@ -146,7 +146,11 @@ async fn live(State(site): SharedSite, headers: HeaderMap) -> Response {
         return refused(refusal);
     }
     let Some(place) = site.viewers.place() else {
-        return problem(StatusCode::SERVICE_UNAVAILABLE, "try_again", "too many look already: close a page, or ask /api/status now and then");
+        return problem(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "try_again",
+            "too many look already: close a page, or ask /api/status now and then",
+        );
     };
     ([(header::CONTENT_TYPE, "text/event-stream")], stream::body(&site, place)).into_response()
 }

@@ -60,13 +60,8 @@ struct Viewing {
 
 /// The body of a stream.
 pub(super) fn body(site: &Arc<Site>, place: OwnedSemaphorePermit) -> Body {
-    let viewing = Viewing {
-        site: Arc::clone(site),
-        statuses: site.live.watch(),
-        until: Instant::now() + STREAM_LIFE,
-        is_first: true,
-        _place: place,
-    };
+    let viewing =
+        Viewing { site: Arc::clone(site), statuses: site.live.watch(), until: Instant::now() + STREAM_LIFE, is_first: true, _place: place };
     Body::from_stream(stream::unfold(viewing, |mut viewing| async move {
         // The first one at once, the others when they come.
         if !viewing.is_first && (Instant::now() >= viewing.until || viewing.statuses.changed().await.is_err()) {

@@ -41,9 +41,9 @@ pub fn load(files: &Files) -> Result<Arc<ServerConfig>> {
             builder.with_client_cert_verifier(verifier.map_err(|error| refused(path, &error.to_string()))?)
         }
     };
-    let mut config = builder.with_single_cert(certificates, key).map_err(|error| {
-        refused(&files.certificate, &format!("it and {} cannot be used together ({error})", files.key.display()))
-    })?;
+    let mut config = builder
+        .with_single_cert(certificates, key)
+        .map_err(|error| refused(&files.certificate, &format!("it and {} cannot be used together ({error})", files.key.display())))?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))
 }
