@@ -17,7 +17,7 @@ use amber::observe::web::{Options, Server};
 use amber::units::now_ns;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -293,21 +293,25 @@ fn status_is_watched_until_somebody_ends_it() {
         command.args(["status", "--watch", "--state-directory", text(state)]).args(more);
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).stdin(Stdio::null()).spawn().unwrap()
     };
-    let ended = |child: std::process::Child| {
-        std::thread::sleep(Duration::from_millis(2500));
+    // Two looks, then somebody types Ctrl-C.
+    let watched = |more: &[&str], look: &str| {
+        let mut child = watch(more);
+        let mut reader = BufReader::new(child.stdout.take().unwrap());
+        let mut text = String::new();
+        while text.matches(look).count() < 2 {
+            assert!(reader.read_line(&mut text).unwrap() > 0, "it ended: {text}");
+        }
         assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+        reader.read_to_string(&mut text).unwrap();
         let output = child.wait_with_output().unwrap();
         assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stderr).as_ref()), (Some(0), ""));
-        String::from_utf8(output.stdout).unwrap()
+        text
     };
-    let (plain, machine) = (watch(&[]), watch(&["--json"]));
-    let (plain, machine) = (ended(plain), ended(machine));
-    assert!(plain.matches("No agent is running").count() >= 2 && !plain.contains('\x1b'), "{plain}");
+    let plain = watched(&[], "No agent is running");
+    assert!(!plain.contains('\x1b'), "no terminal, no codes: {plain}");
+    let machine = watched(&["--json"], "\"durable_op\"");
     let lines: Vec<Value> = machine.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert!(
-        lines.len() >= 2 && lines.iter().all(|line| line["durable_op"] == 4_812_330 && line["verdict"]["level"] == "danger"),
-        "{machine}"
-    );
+    assert!(lines.iter().all(|line| line["durable_op"] == 4_812_330 && line["verdict"]["level"] == "danger"), "{machine}");
     // A reader that has gone ends it, too.
     let mut child = watch(&[]);
     drop(child.stdout.take());

@@ -39,7 +39,6 @@ use session::Agent;
 use signals::Stop;
 use std::path::Path;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Duration;
 use window::Window;
 
@@ -78,19 +77,14 @@ pub fn run(plan: Plan) -> Result<()> {
     let mut window = Window::new(&checked.repository, &board);
     let report_stop = Stop::default();
     let (reporting, looking) = (report_stop.clone(), report_stop.clone());
-    let reported = spawn("amber-report", move || reporter.run(&reporting))?;
-    spawn("amber-window", move || window.run(&looking))?;
+    let reported = session::spawn("amber-report", move || reporter.run(&reporting))?;
+    session::spawn("amber-window", move || window.run(&looking))?;
     let ended = sessions(&Agent { plan, checked, board: Arc::clone(&board), holder }, &stop);
     notifier.stopping();
     report_stop.ask();
     let _ = reported.join();
     drop(page);
     ended
-}
-
-fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
-    let spawned = std::thread::Builder::new().name(name.to_owned()).spawn(work);
-    spawned.map_err(|error| Error::try_again(format!("the system gives no more threads: {error}")))
 }
 
 fn sessions(agent: &Agent, stop: &Stop) -> Result<()> {

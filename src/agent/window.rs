@@ -107,7 +107,11 @@ fn ranges_of(repository: &Repository, timelines: &Timelines, timeline: u32) -> R
     for span in joined(spans) {
         if span.last_op >= own_first_op {
             let first_op = span.first_op.max(own_first_op);
-            let first_timestamp_ns = history.timestamp(first_op)?.or(span.first_timestamp_ns.filter(|_| first_op == span.first_op));
+            let first_timestamp_ns = match history.timestamp(first_op)?.or(span.first_timestamp_ns.filter(|_| first_op == span.first_op)) {
+                // A ledger's history begins with its first request.
+                None | Some(0) => history.timestamp(first_op.saturating_add(1))?,
+                known => known,
+            };
             let last_timestamp_ns = history.timestamp(span.last_op)?.or(span.last_timestamp_ns);
             ranges.push(RangeStatus {
                 timeline,

@@ -307,6 +307,21 @@ fn where_others_can_connect_figures_take_the_token() {
 }
 
 #[test]
+fn before_the_first_status_nothing_is_made_up() {
+    let live = Arc::new(Live::default());
+    let access = Access { token: None, open_to_read: true, host_names: Vec::new() };
+    let server = Server::start(Options { listen: "127.0.0.1:0".parse().unwrap(), access, tls: None }, &live, Box::new(|_| {})).unwrap();
+    let address = wait_for(|| live.page().strip_prefix("http://").map(|rest| rest.trim_end_matches('/').to_owned()));
+    let served = Served { _server: server, live: Arc::clone(&live), noted: Arc::default(), address };
+    assert_eq!((served.get("/api/status").status, served.get("/metrics").status, served.get("/readyz").status), (503, 503, 503));
+    let mut stream = served.connect();
+    write!(stream, "GET /api/live HTTP/1.1\r\nhost: {}\r\n\r\n", served.address).unwrap();
+    let mut lines = BufReader::new(stream).lines().map(Result::unwrap).filter(|line| line.starts_with("data: "));
+    live.publish(healthy(now_ns()));
+    assert!(lines.next().unwrap().contains("4812330"));
+}
+
+#[test]
 fn requests_are_bounded() {
     let served = served(true, Some(TOKEN));
     let long = "x".repeat(40_000);

@@ -134,11 +134,18 @@ fn json_text(text: String) -> Response {
     ([(header::CONTENT_TYPE, "application/json")], text).into_response()
 }
 
-async fn status(State(site): SharedSite, headers: HeaderMap) -> Response {
-    match site.access.check_read(&headers) {
-        Err(refusal) => refused(refusal),
-        Ok(()) => json_text(site.view(&site.live.status())),
+/// The newest status, for whoever may read it.
+fn readable(site: &Site, headers: &HeaderMap) -> Result<Arc<AgentStatus>, Box<Response>> {
+    site.access.check_read(headers).map_err(|refusal| Box::new(refused(refusal)))?;
+    let status = site.live.status();
+    if status.written_ns == 0 {
+        return Err(Box::new(problem(StatusCode::SERVICE_UNAVAILABLE, "try_again", "the agent has just begun and has not said anything yet")));
     }
+    Ok(status)
+}
+
+async fn status(State(site): SharedSite, headers: HeaderMap) -> Response {
+    readable(&site, &headers).map_or_else(|refusal| *refusal, |status| json_text(site.view(&status)))
 }
 
 async fn live(State(site): SharedSite, headers: HeaderMap) -> Response {
@@ -169,12 +176,13 @@ async fn history(State(site): SharedSite, headers: HeaderMap, Query(span): Query
 }
 
 async fn metrics(State(site): SharedSite, headers: HeaderMap) -> Response {
-    if let Err(refusal) = site.access.check_read(&headers) {
-        return refused(refusal);
-    }
+    let status = match readable(&site, &headers) {
+        Ok(status) => status,
+        Err(refusal) => return *refusal,
+    };
     let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     let format = Format::of(accept);
-    match exposition(&site.live.status(), format) {
+    match exposition(&status, format) {
         Ok(text) => ([(header::CONTENT_TYPE, format.content_type())], text).into_response(),
         Err(error) => failed(&error),
     }

@@ -60,3 +60,7 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
 fn refused(path: &Path, what: &str) -> Error {
     Error::input(format!("{}: {what}", path.display()))
 }
+
+#[cfg(test)]
+#[path = "../tests/tls.rs"]
+mod tests;

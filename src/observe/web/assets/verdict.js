@@ -1,10 +1,12 @@
 // The answer to the one question: is everything safe right now, and if not, why not and what to do.
 
-import { byId, h, setAttribute, setText, show, showFacts } from "./dom.js";
+import { byId, h, setAttribute, setText, show, showFacts, words } from "./dom.js";
 import { ago, bytes, duration, ms, number, time } from "./format.js";
 
 const LEVELS = { safe: "Fine", attention: "Look at this", danger: "Act now" };
 const REASONS_MAX = 12;
+
+const segments = (count) => `${number(count)} ${count === 1 ? "segment" : "segments"}`;
 
 function newestFigures({ status }, nowMs) {
   const rows = [];
@@ -30,7 +32,7 @@ export function showVerdict(view, nowMs) {
     "li",
     { class: "reason", "data-level": reason.level },
     h("span", { class: "pill", "data-level": reason.level }, LEVELS[reason.level] ?? reason.level),
-    h("div", {}, h("p", {}, reason.text), reason.advice ? h("p", { class: "advice" }, reason.advice) : null),
+    h("div", {}, h("p", {}, ...words(reason.text)), reason.advice ? h("p", { class: "advice" }, ...words(reason.advice)) : null),
   )));
   showFacts(byId("figures"), newestFigures(view, nowMs));
   const cluster = status.cluster ? `Cluster ${status.cluster}, replica ${status.replica}` : "Backup of a TigerBeetle ledger";
@@ -57,9 +59,9 @@ export function showAgent({ status, version }, nowMs) {
     ["Lease", lease ? (lease.is_ours ? `ours, fence ${lease.fence}` : `${lease.holder}, fence ${lease.fence}`) : "not known yet"],
     ["Durable", status.durable_timestamp_ns ? `op ${number(status.durable_op)}, ${time(ms(status.durable_timestamp_ns), true)}` : `op ${number(status.durable_op)}`],
     ["Read", `op ${number(status.head_op)}`],
-    ["Waits in memory", status.backlog_segments ? `${number(status.backlog_segments)} segments, ${bytes(status.backlog_bytes)}` : "nothing"],
-    ["Waits on disk", status.spool_segments ? `${number(status.spool_segments)} segments, ${bytes(status.spool_bytes)}` : "nothing"],
-    ["Shipped", `${number(status.segments_shipped)} segments, ${bytes(status.log_bytes_read)} of log as ${bytes(status.stored_bytes)}`],
+    ["Waits in memory", status.backlog_segments ? `${segments(status.backlog_segments)}, ${bytes(status.backlog_bytes)}` : "nothing"],
+    ["Waits on disk", status.spool_segments ? `${segments(status.spool_segments)}, ${bytes(status.spool_bytes)}` : "nothing"],
+    ["Shipped", `${segments(status.segments_shipped)}, ${bytes(status.log_bytes_read)} of log as ${bytes(status.stored_bytes)}`],
     ["Next checkpoint", status.next_checkpoint_reason || "-"],
     ["Bulk work waited", `${duration(status.bulk_waited_seconds * 1000)} for the limits`],
     ["Memory", bytes(status.memory_bytes)],
