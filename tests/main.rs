@@ -21,6 +21,7 @@ mod forward;
 mod golden;
 mod kills;
 mod outage;
+mod page;
 mod points;
 mod s3;
 mod schedule;

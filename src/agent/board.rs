@@ -35,6 +35,8 @@ pub enum Topic {
     Jobs,
     /// What the newest verification found.
     Verification,
+    /// The page cannot be served.
+    Page,
 }
 
 #[derive(Default)]

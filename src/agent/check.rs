@@ -3,7 +3,7 @@
 //! Every refusal begins with the line of the configuration that led to it.
 
 use super::jobs::registry;
-use super::process_lock;
+use super::{page, process_lock};
 use crate::config::Plan;
 use crate::config::plan::LogFrom;
 use crate::error::{Error, Result};
@@ -49,9 +49,11 @@ pub fn check(plan: &Plan) -> Result<Checked> {
             );
         }
     }
+    page::options(&plan.page)?;
     let repository = plan.open_repository()?;
     plan.check_cluster(&repository, superblock.cluster())?;
     let mut notes = walk.notes();
+    notes.extend(page::notes(&plan.page));
     if !repository.store().capabilities().conditional_put {
         notes.push(format!("{}: the store has no conditional put: let only one agent at a time ship to it", repository.describe()));
     }

@@ -4,7 +4,8 @@
 //! is joined to what is stored ([`crate::tier::tigerbeetle::join`]), [`follow`] reads it, [`collector`] makes sealed segments of it, [`shipper`] ([`backlog`],
 //! [`spool`]) makes them durable, [`keeper`] holds the lease, [`bulk`] takes checkpoints when they are due or [`policy`] wishes one, and merges segments. Whatever else runs once in
 //! a while [`jobs`] runs. What ran is put down by the [`recorder`] and brought to repository and ledger by [`delivery`], after [`reconcile`] has ended what was killed. All of them write on one
-//! [`board`], which [`report`] makes the [`status`](crate::observe::status) of. [`signals`] says when to stop, [`notify`] tells systemd how it goes.
+//! [`board`], which [`report`] makes the [`status`](crate::observe::status) of, together with what [`window`] says can be restored; [`page`] shows it.
+//! [`signals`] says when to stop, [`notify`] tells systemd how it goes.
 
 pub mod backlog;
 pub mod board;
@@ -17,6 +18,7 @@ pub mod jobs;
 pub mod jobs_catalog;
 pub mod keeper;
 pub mod notify;
+pub mod page;
 pub mod policy;
 pub mod process_lock;
 mod reconcile;
@@ -27,11 +29,14 @@ pub mod shipper;
 mod shipping;
 pub mod signals;
 pub mod spool;
+pub mod window;
 
 use crate::catalog::folder::STATE_FOLDER;
 use crate::catalog::writer::Catalog;
 use crate::config::Plan;
 use crate::error::{Error, Result};
+use crate::observe::live::Live;
+use crate::observe::status::Control;
 use crate::repository::run::RunSink;
 use crate::units::now_ns;
 use board::Board;
@@ -51,6 +56,7 @@ use signals::Stop;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use window::Window;
 
 /// Between two sessions.
 const SESSION_PAUSE: Duration = Duration::from_millis(50);
@@ -97,15 +103,19 @@ pub fn run(plan: Plan) -> Result<()> {
     let jobs = Jobs::open(&plan, parts)?;
     let mut clerk = Clerk::new(&jobs);
     notifier.ready(&format!("following replica {} of cluster {}", checked.replica, checked.cluster));
-    let mut reporter = Reporter::new(&board, plan.state_directory.clone(), notifier, plan.log.lag_alarm, checked.repository.governor());
+    let live = Arc::new(Live::default());
+    live.set_control(Arc::clone(&jobs) as Arc<dyn Control>);
+    let page = page::serve(page::options(&plan.page)?, &live, &board)?;
+    let mut reporter =
+        Reporter::new(&board, &live, plan.state_directory.clone(), notifier, plan.log.lag_alarm, checked.repository.governor());
+    let mut window = Window::new(&checked.repository, &board);
     let report_stop = Stop::default();
-    let reporting = report_stop.clone();
-    let spawned = std::thread::Builder::new().name("amber-report".to_owned()).spawn(move || reporter.run(&reporting));
-    let reported = spawned.map_err(|error| Error::try_again(format!("the system gives no more threads: {error}")))?;
+    let (reporting, looking) = (report_stop.clone(), report_stop.clone());
+    let reported = session::spawn("amber-report", move || reporter.run(&reporting))?;
+    session::spawn("amber-window", move || window.run(&looking))?;
     let jobs_stop = Stop::default();
     let (stopping, jobs_stopping) = (stop.clone(), jobs_stop.clone());
-    let spawned = std::thread::Builder::new().name("amber-jobs".to_owned()).spawn(move || clerk.run(&stopping, &jobs_stopping));
-    let clerked = spawned.map_err(|error| Error::try_again(format!("the system gives no more threads: {error}")))?;
+    let clerked = session::spawn("amber-jobs", move || clerk.run(&stopping, &jobs_stopping))?;
     let ended = sessions(&Agent { plan, checked, board: Arc::clone(&board), holder, jobs }, &stop);
     notifier.stopping();
     jobs_stop.ask();
@@ -117,6 +127,7 @@ pub fn run(plan: Plan) -> Result<()> {
     delivery.stop();
     report_stop.ask();
     let _ = reported.join();
+    drop(page);
     ended
 }
 

@@ -31,6 +31,7 @@ pub mod restore_file;
 pub mod run;
 pub mod show;
 pub mod status;
+mod status_text;
 pub mod uploads;
 pub mod user_folders;
 pub mod verify;
@@ -161,7 +162,7 @@ fn dispatch(command: Command, manner: Manner) -> Result<Report> {
         Command::Init(arguments) => init::run(&arguments),
         Command::Backup(command) => backup::run(&command, manner),
         Command::Agent(arguments) => agent::run(&arguments),
-        Command::Status(arguments) => status::run(&arguments),
+        Command::Status(arguments) => status::run(&arguments, manner),
         Command::Jobs(arguments) => jobs::run(&arguments),
         Command::Run(arguments) => run::run(&arguments, manner),
         Command::Pause(arguments) => pause::run(&arguments, true),

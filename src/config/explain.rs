@@ -7,6 +7,7 @@ use super::events::EventsSection;
 use super::file;
 use super::jobs::JobSection;
 use super::origin::Text;
+use super::page::PageSection;
 use crate::error::Error;
 use serde::de::DeserializeOwned;
 use std::ops::Range;
@@ -42,6 +43,7 @@ static SECTIONS: LazyLock<Vec<Section>> = LazyLock::new(|| {
         ("events", keys_of::<EventsSection>()),
         ("jobs.NAME", keys_of::<JobSection>()),
         ("process", keys_of::<file::ProcessSection>()),
+        ("page", keys_of::<PageSection>()),
     ]
 });
 

@@ -7,6 +7,7 @@ use super::events::EventsSection;
 use super::explain;
 use super::jobs::JobSections;
 use super::origin::Text;
+use super::page::PageSection;
 use crate::error::{Error, Result};
 use serde::Deserialize;
 use std::path::Path;
@@ -50,6 +51,9 @@ pub struct File {
     /// `[process]`
     #[serde(default)]
     pub process: ProcessSection,
+    /// `[page]`
+    #[serde(default)]
+    pub page: PageSection,
 }
 
 /// `[repository]`: where it is and what opens it.

@@ -10,6 +10,7 @@ mod explain;
 mod file;
 pub mod jobs;
 pub mod origin;
+pub mod page;
 pub mod place;
 pub mod plan;
 pub mod secret;
