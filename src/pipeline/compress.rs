@@ -268,6 +268,10 @@ pub fn expand_into(stored: &[u8], codec: Codec, record_bytes: u16, out: &mut [u8
 }
 
 fn expand_zstd(stored: &[u8], out: &mut [u8]) -> Result<(), String> {
+    // The library would go on with a second frame behind the first; the format knows only one.
+    if zstd::zstd_safe::find_frame_compressed_size(stored) != Ok(stored.len()) {
+        return Err("its bytes are not exactly one zstd frame".into());
+    }
     DECOMPRESSOR.with_borrow_mut(|slot| {
         if slot.is_none() {
             *slot = Some(Decompressor::new().map_err(|error| error.to_string())?);

@@ -80,6 +80,20 @@ pub fn store_log(repository: &Repository, timeline: u32, run: u64, log: &[Vec<u8
     Ok(sealed.name)
 }
 
+/// Bytes that no compression makes smaller, the same for a seed each time.
+pub fn noise(length: usize, seed: u64) -> Vec<u8> {
+    let mut state = seed | 1;
+    let mut bytes = Vec::with_capacity(length + 8);
+    while bytes.len() < length {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend_from_slice(&state.to_le_bytes());
+    }
+    bytes.truncate(length);
+    bytes
+}
+
 /// How a call fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
@@ -186,8 +200,9 @@ impl Store for FaultyStore {
     }
 }
 
-/// What is done before a call that reads an object: it is given the object's name, and says whether it wants to be called again.
-type Hook = Box<dyn FnMut(&str) -> bool + Send>;
+/// What is done before a call that reads an object: it is given the object's name and how many bytes are asked for (none where it is the size), and says
+/// whether it wants to be called again.
+type Hook = Box<dyn FnMut(&str, u64) -> bool + Send>;
 
 /// A store in which something happens between a listing and the reading of what was listed.
 #[derive(Clone)]
@@ -208,14 +223,14 @@ impl HookedStore {
         HookedStore { inner: inner.clone(), hook: Arc::default() }
     }
 
-    /// Before each object is read `hook` is called with its name, until it returns `false`.
-    pub fn before_reads(&self, hook: impl FnMut(&str) -> bool + Send + 'static) {
+    /// Before each object is read `hook` is called with its name and the bytes asked for, until it returns `false`.
+    pub fn before_reads(&self, hook: impl FnMut(&str, u64) -> bool + Send + 'static) {
         *self.hook.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(hook));
     }
 
-    fn read(&self, name: &str) {
+    fn read(&self, name: &str, length: u64) {
         let mut hook = self.hook.lock().unwrap_or_else(PoisonError::into_inner);
-        if hook.as_mut().is_some_and(|hook| !hook(name)) {
+        if hook.as_mut().is_some_and(|hook| !hook(name, length)) {
             *hook = None;
         }
     }
@@ -239,12 +254,12 @@ impl Store for HookedStore {
     }
 
     fn get_range(&self, name: &str, offset: u64, length: u64) -> Result<Bytes, StoreError> {
-        self.read(name);
+        self.read(name, length);
         self.inner.get_range(name, offset, length)
     }
 
     fn size_bytes(&self, name: &str) -> Result<Option<u64>, StoreError> {
-        self.read(name);
+        self.read(name, 0);
         self.inner.size_bytes(name)
     }
 

@@ -52,6 +52,9 @@ pub(super) enum Round<T> {
 /// What is done at one superblock.
 pub(super) type RoundWork<'a, T> = dyn FnMut(&mut Walk, &SuperBlock) -> Result<Round<T>, SourceError> + 'a;
 
+/// Which block a block of a linked list names as the one before it.
+type Previous<'a> = dyn FnMut(Block<'_>) -> Result<Option<BlockReference>, LedgerError> + 'a;
+
 /// A data file being walked.
 #[derive(Debug)]
 pub struct Walk {
@@ -274,14 +277,13 @@ impl Walk {
     }
 
     /// Follows a linked list of blocks from its last to its first, at most `count` of them; each is an extent of its own. How many there were.
-    #[allow(clippy::type_complexity)]
     fn chain(
         &mut self,
         last: Option<BlockReference>,
         count: u64,
         what: &str,
         sink: &mut dyn CheckpointSink,
-        previous: &mut dyn FnMut(Block<'_>) -> Result<Option<BlockReference>, LedgerError>,
+        previous: &mut Previous<'_>,
     ) -> Result<Result<u64, Mismatch>, SourceError> {
         // A list longer than the file has blocks runs in a circle.
         let count = count.min(self.reader.file_bytes()? / BLOCK_BYTES as u64);

@@ -187,9 +187,20 @@ fn listed(store: &dyn Store, prefix: &str) {
     let list = |prefix: &str| -> Vec<(String, String)> {
         store.unfinished(prefix).unwrap().into_iter().map(|upload| (upload.name, upload.upload_id)).collect()
     };
-    assert_eq!(list(&format!("{prefix}/")), ids, "two of one name are two");
-    assert_eq!(list(&names[3]), ids[4..]);
-    assert_eq!(list(&format!("{prefix}/a/")), ids[3..4]);
+    // An upload whose beginning was asked for again, because the answer was lost, may have begun twice: the listing is where it is found.
+    let is_lossy = store.traffic().retries > 0;
+    let holds = |prefix: &str, begun: &[(String, String)]| {
+        let mut listed = list(prefix);
+        assert!(listed.is_sorted(), "{listed:?}");
+        if is_lossy {
+            assert!(listed.iter().all(|(name, _)| begun.iter().any(|(known, _)| known == name)), "{listed:?} has names that were not asked for");
+            listed.retain(|upload| begun.contains(upload));
+        }
+        assert_eq!(listed, begun, "under {prefix}: two of one name are two");
+    };
+    holds(&format!("{prefix}/"), &ids);
+    holds(&names[3], &ids[4..]);
+    holds(&format!("{prefix}/a/"), &ids[3..4]);
     assert_eq!(list(&format!("{prefix}/c")), []);
     assert_eq!(store.list(&format!("{prefix}/"), None, 10), Ok(Vec::new()), "they are no objects");
     let after = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();

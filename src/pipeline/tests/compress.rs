@@ -135,6 +135,16 @@ fn half_compressible_frames_and_ledger_blocks_are_not_taken_for_noise() {
 }
 
 #[test]
+fn a_second_frame_behind_the_first_is_refused() {
+    let (packed, stored) = pack(&[5; 10_000], &PLAIN);
+    assert_eq!(packed.codec, Codec::Zstd);
+    let twice = [stored.clone(), stored.clone()].concat();
+    assert!(expand(&twice, Codec::Zstd, 0, 20_000).unwrap_err().contains("exactly one zstd frame"));
+    assert!(expand(&[&stored[..], &[0]].concat(), Codec::Zstd, 0, 10_000).is_err());
+    assert!(expand(&[], Codec::Zstd, 0, 0).is_err());
+}
+
+#[test]
 fn a_wrong_promise_is_refused() {
     let encoding = Encoding { level: 1, record_bytes: Some(32) };
     for plain in [vec![5; 10_000], ledger(32, 10_000)] {

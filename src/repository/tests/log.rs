@@ -195,7 +195,7 @@ fn listings_begin_early_enough_for_the_longest_segment() {
 /// Before the read of a segment with this number, counted from 1, all of them are merged into one.
 fn merge_before_reading(memory: &MemoryStore, repository: &Arc<Repository>, hooked: &HookedStore, at_read: u32) {
     let (memory, repository, mut reads) = (memory.clone(), Arc::clone(repository), 0);
-    hooked.before_reads(move |name| {
+    hooked.before_reads(move |name, _| {
         reads += u32::from(SegmentName::parse(name).is_some());
         if reads < at_read {
             return true;

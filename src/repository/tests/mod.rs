@@ -15,7 +15,7 @@ mod timeline;
 
 use super::Repository;
 use super::name::{CheckpointName, RunId};
-use super::sample::create;
+use super::sample::{create, noise};
 use crate::store::memory::MemoryStore;
 use std::sync::Arc;
 
@@ -29,18 +29,4 @@ fn repository() -> (MemoryStore, Arc<Repository>) {
 /// The name of a backup.
 fn checkpoint(checkpoint_op: u64, run: u64) -> CheckpointName {
     CheckpointName { timeline: 1, checkpoint_op, replica: 0, run: RunId(run) }
-}
-
-/// Bytes that no compression makes smaller.
-fn noise(length: usize, seed: u64) -> Vec<u8> {
-    let mut state = seed | 1;
-    let mut bytes = Vec::with_capacity(length);
-    while bytes.len() < length {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        bytes.extend_from_slice(&state.to_le_bytes());
-    }
-    bytes.truncate(length);
-    bytes
 }

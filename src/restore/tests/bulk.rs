@@ -8,16 +8,13 @@ use crate::progress::Silent;
 use crate::repository::Repository;
 use crate::repository::manifest::Manifest;
 use crate::repository::pack::PackReader;
-use crate::repository::sample::{Fault, FaultyStore, open};
+use crate::repository::sample::{Fault, FaultyStore, HookedStore, open};
 use crate::restore::copy::copy_image;
 use crate::restore::image::ranges_to_fetch;
 use crate::restore::select::Point;
 use crate::restore::target::Target;
 use crate::restore::{Request, Restored, Role, restore};
-use crate::store::memory::MemoryStore;
-use crate::store::{Capabilities, Digest, Listed, Multipart, PutOutcome, Store, StoreError};
 use crate::tier::sample::{LOG_OPS, first_difference, write_data_file};
-use bytes::Bytes;
 use proptest::prelude::*;
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
@@ -25,54 +22,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Counts what is read of packs.
-#[derive(Debug, Clone)]
-pub(super) struct Counting {
-    inner: MemoryStore,
-    pack_bytes: Arc<AtomicU64>,
-}
-
-impl Store for Counting {
-    fn describe(&self) -> String {
-        self.inner.describe()
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        self.inner.capabilities()
-    }
-
-    fn put(&self, name: &str, body: &[Bytes], digest: &Digest) -> Result<PutOutcome, StoreError> {
-        self.inner.put(name, body, digest)
-    }
-
-    fn begin_multipart(&self, name: &str) -> Result<Box<dyn Multipart>, StoreError> {
-        self.inner.begin_multipart(name)
-    }
-
-    fn get_range(&self, name: &str, offset: u64, length: u64) -> Result<Bytes, StoreError> {
-        if name.starts_with("tigerbeetle/packs/") {
-            self.pack_bytes.fetch_add(length, Ordering::SeqCst);
-        }
-        self.inner.get_range(name, offset, length)
-    }
-
-    fn size_bytes(&self, name: &str) -> Result<Option<u64>, StoreError> {
-        self.inner.size_bytes(name)
-    }
-
-    fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<Listed>, StoreError> {
-        self.inner.list(prefix, after, limit)
-    }
-
-    fn delete(&self, name: &str) -> Result<(), StoreError> {
-        self.inner.delete(name)
-    }
-}
-
 /// A repository with one backup, and restores of it whose reads are counted.
 pub(super) struct Bulk {
     pub(super) fixture: Fixture,
-    pub(super) store: Counting,
+    /// What was read of packs.
+    pack_bytes: Arc<AtomicU64>,
     pub(super) repository: Arc<Repository>,
     pub(super) sample: SampleFile,
     /// What a restore reads of packs when nothing is there, and what of that is no block.
@@ -85,9 +39,16 @@ pub(super) const LEFT: &str = ".image.4194305.amber-partial";
 
 impl Bulk {
     pub(super) fn of(fixture: Fixture, sample: SampleFile) -> Bulk {
-        let store = Counting { inner: fixture.store.clone(), pack_bytes: Arc::default() };
-        let repository = open(Arc::new(store.clone())).unwrap();
-        let mut bulk = Bulk { fixture, store, repository, sample, all_bytes: 0, opening_bytes: 0 };
+        let (store, pack_bytes) = (HookedStore::new(&fixture.store), Arc::new(AtomicU64::new(0)));
+        let counted = Arc::clone(&pack_bytes);
+        store.before_reads(move |name, length| {
+            if name.starts_with("tigerbeetle/packs/") {
+                counted.fetch_add(length, Ordering::SeqCst);
+            }
+            true
+        });
+        let repository = open(Arc::new(store)).unwrap();
+        let mut bulk = Bulk { fixture, pack_bytes, repository, sample, all_bytes: 0, opening_bytes: 0 };
         let (restored, read) = bulk.restore_with(|_| {});
         assert_eq!((restored.bytes_kept, bulk.image_is_right()), (0, true));
         bulk.all_bytes = read;
@@ -109,9 +70,9 @@ impl Bulk {
     pub(super) fn restore_with(&self, change: impl FnOnce(&mut Request)) -> (Restored, u64) {
         let mut request = self.request();
         change(&mut request);
-        self.store.pack_bytes.store(0, Ordering::SeqCst);
+        self.pack_bytes.store(0, Ordering::SeqCst);
         let restored = restore(&self.repository, &request, &Silent).unwrap();
-        (restored, self.store.pack_bytes.load(Ordering::SeqCst))
+        (restored, self.pack_bytes.load(Ordering::SeqCst))
     }
 
     pub(super) fn image_is_right(&self) -> bool {
@@ -316,7 +277,7 @@ fn images_of_one_download_help_one_another() {
 fn when_the_store_goes_away_the_same_command_goes_on_later() {
     let bulk = Bulk::new();
     let faulty = FaultyStore::new(&bulk.fixture.store);
-    let repository = open(Arc::new(faulty.clone()) as Arc<dyn Store>).unwrap();
+    let repository = open(Arc::new(faulty.clone()) as Arc<dyn crate::store::Store>).unwrap();
     faulty.fail(u64::MAX, Fault::Refused);
     restore(&repository, &bulk.request(), &Silent).unwrap();
     std::fs::remove_file(bulk.fixture.path("image")).unwrap();

@@ -180,7 +180,7 @@ fn a_restore_survives_an_agent_that_merges_the_log_meanwhile() {
         let hooked = HookedStore::new(&fixture.store);
         let reader = open(Arc::new(hooked.clone()) as Arc<dyn Store>).unwrap();
         let (repository, store, mut reads) = (Arc::clone(&fixture.repository), fixture.store.clone(), 0);
-        hooked.before_reads(move |name| {
+        hooked.before_reads(move |name, _| {
             reads += u32::from(SegmentName::parse(name).is_some_and(|name| name.first_op > 960));
             if reads < at_read {
                 return true;

@@ -1,6 +1,6 @@
 use super::Fixture;
-use crate::error::Kind;
-use crate::ledger::grid::BlockKind;
+use crate::error::{Error, Kind};
+use crate::ledger::grid::{BlockKind, BlockReference};
 use crate::ledger::header::PrepareHeader;
 use crate::ledger::layout::{BLOCK_BYTES, GRID_OFFSET, HEADER_BYTES};
 use crate::ledger::sample::{
@@ -221,11 +221,10 @@ fn the_promised_end_is_compared() {
     assert_eq!(fixture.restore(Point::Op(1005)).unwrap().op, 1005);
 }
 
-#[test]
-fn a_block_beyond_the_file_is_refused() {
+/// What a restore says of a backup whose manifest names one block more.
+fn refused_with(root: BlockReference, bytes: Vec<u8>) -> Error {
     let fixture = Fixture::empty();
     let backup = fixture.backup(&SampleFile::new(7, LOG_OPS));
-    let (root, bytes) = block(7, BlockKind::Value, 99, [0; 96], &[1; 64]);
     let mut packs = PackWriter::new(&fixture.repository, RunId(1), 959, 1);
     packs.begin_extent().unwrap();
     packs.block(root, bytes).unwrap();
@@ -235,26 +234,21 @@ fn a_block_beyond_the_file_is_refused() {
         manifest.packs.extend(entries);
         manifest.extents.push(Extent { root, location });
     });
-    let error = fixture.refused(Point::Newest);
+    fixture.refused(Point::Newest)
+}
+
+#[test]
+fn a_block_beyond_the_file_is_refused() {
+    let (root, bytes) = block(7, BlockKind::Value, 99, [0; 96], &[1; 64]);
+    let error = refused_with(root, bytes);
     assert_eq!(error.kind, Kind::Damaged);
     assert!(error.message.contains("block address 99 lies beyond the data file"), "{error}");
 }
 
 #[test]
 fn a_frame_larger_than_any_block_is_refused() {
-    let fixture = Fixture::empty();
-    let backup = fixture.backup(&SampleFile::new(7, LOG_OPS));
     let root = block(7, BlockKind::Value, 9, [0; 96], &[1; 64]).0;
-    let mut packs = PackWriter::new(&fixture.repository, RunId(1), 959, 1);
-    packs.begin_extent().unwrap();
-    packs.block(root, vec![0; BLOCK_BYTES + 1]).unwrap();
-    let location = packs.end_extent().unwrap();
-    let entries = packs.finish().unwrap();
-    fixture.replace_manifest(&backup, |manifest| {
-        manifest.packs.extend(entries);
-        manifest.extents.push(Extent { root, location });
-    });
-    let error = fixture.refused(Point::Newest);
+    let error = refused_with(root, vec![0; BLOCK_BYTES + 1]);
     assert!(error.kind == Kind::Damaged && error.message.contains("holds 524289 bytes: no block is so large"), "{error}");
 }
 

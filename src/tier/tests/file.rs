@@ -5,7 +5,7 @@ use crate::progress::Silent;
 use crate::repository::Repository;
 use crate::repository::file_object::FileReader;
 use crate::repository::name::{FILES, FileName};
-use crate::repository::sample::{Fault, FaultyStore, create, open};
+use crate::repository::sample::{Fault, FaultyStore, create, noise, open};
 use crate::source::file::ReadOptions;
 use crate::store::Store;
 use crate::store::memory::MemoryStore;
@@ -19,20 +19,6 @@ use tempfile::TempDir;
 const MIB: usize = 1024 * 1024;
 /// Does not shrink, so that it fills three parts and a piece of a fourth.
 const FILE_BYTES: usize = 27 * MIB + 12_345;
-
-/// Bytes that do not shrink.
-fn noise(length: usize, seed: u64) -> Vec<u8> {
-    let mut state = seed | 1;
-    let mut bytes = Vec::with_capacity(length + 8);
-    while bytes.len() < length {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        bytes.extend_from_slice(&state.to_le_bytes());
-    }
-    bytes.truncate(length);
-    bytes
-}
 
 struct Fixture {
     store: MemoryStore,

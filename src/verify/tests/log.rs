@@ -207,7 +207,7 @@ fn segments_that_are_merged_meanwhile_are_no_damage() {
     let hooked = HookedStore::new(&fixture.store);
     let repository = open(Arc::new(hooked.clone()) as Arc<dyn Store>).unwrap();
     let (inner, store) = (Arc::clone(&fixture.repository), fixture.store.clone());
-    hooked.before_reads(move |name| {
+    hooked.before_reads(move |name, _| {
         if !name.contains("1012-") {
             return true;
         }
