@@ -11,8 +11,8 @@ use amber::repository::run::{Outcome, Run, RunRecord, RunSink, Scope, Work};
 use amber::repository::{Options, Repository};
 use amber::store::Store;
 use amber::store::folder::FolderStore;
-use amber::tier::sample::{LOG_OPS, write_data_file};
 use amber::tier::sample;
+use amber::tier::sample::{LOG_OPS, write_data_file};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -108,7 +108,10 @@ fn commands_are_recorded_listed_and_rebuilt() {
     ];
     assert_eq!(listed, expected, "{history:#}");
     assert_eq!((&history[1]["reason"], &history[1]["job"]), (&json!(missing), &json!("command line")));
-    assert_eq!((&history[4]["location"], &history[3]["location"], &history[2]["location"]), (&first["name"], &second["name"], &file["name"]));
+    assert_eq!(
+        (&history[4]["location"], &history[3]["location"], &history[2]["location"]),
+        (&first["name"], &second["name"], &file["name"])
+    );
     assert!(first["name"].as_str().unwrap().ends_with(history[4]["run"].as_str().unwrap()), "a run has the number of its backup");
     assert_eq!(number(&history[4], "stored_bytes"), number(&first, "bytes_stored") + number(&first, "manifest_bytes"));
     let only = |arguments: &[&str]| place.ok(&[&["history"], arguments].concat())["runs"].as_array().unwrap().len();
@@ -272,5 +275,8 @@ fn an_older_repository_has_its_catalog() {
     command.args(["history", "--json", "--repo", text(&repository), "--key-file", text(&fixture.join("key"))]);
     let output = command.env("XDG_CACHE_HOME", place.path("cache")).output().unwrap();
     let runs = parse(&output)["runs"].clone();
-    assert_eq!((runs.as_array().unwrap().len(), &runs[0]["type"], &runs[0]["status"], &runs[0]["job"]), (1, &json!("tigerbeetle"), &json!("completed"), &json!("unrecorded")));
+    assert_eq!(
+        (runs.as_array().unwrap().len(), &runs[0]["type"], &runs[0]["status"], &runs[0]["job"]),
+        (1, &json!("tigerbeetle"), &json!("completed"), &json!("unrecorded"))
+    );
 }

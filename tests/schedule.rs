@@ -44,12 +44,17 @@ fn jobs_run_when_they_are_due_and_when_they_are_asked_for() {
     let mut agent = Agent::start(&program, &place.path().join("agent"), node.data_file(0), &more);
     agent.wait_leading();
     // By themselves.
-    let first_ns = last_began_ns(&agent.wait("a verification", TIMEOUT, |status| last_began_ns(status, "verification") > 0), "verification");
+    let first_ns =
+        last_began_ns(&agent.wait("a verification", TIMEOUT, |status| last_began_ns(status, "verification") > 0), "verification");
     let status = agent.wait("another", TIMEOUT, |status| last_began_ns(status, "verification") > first_ns);
     assert!(job(&status, "verification")["last"]["completed"] == true && status["verification"]["is_whole"] == true, "{status:#}");
     assert_eq!(job(&status, "checkpoint")["cadence"], "every 6 h");
-    let status = agent.wait("what is stored", TIMEOUT, |status| number(status, "restore_estimate_seconds") > 0 && status["storage"][0].is_object());
-    assert!(status["storage"].as_array().unwrap().iter().any(|kind| kind["class"] == "checkpoints" && number(kind, "bytes") > 0), "{status:#}");
+    let status =
+        agent.wait("what is stored", TIMEOUT, |status| number(status, "restore_estimate_seconds") > 0 && status["storage"][0].is_object());
+    assert!(
+        status["storage"].as_array().unwrap().iter().any(|kind| kind["class"] == "checkpoints" && number(kind, "bytes") > 0),
+        "{status:#}"
+    );
 
     // On request, to the end of the run.
     let (code, ended) = agent.ask(&["run", "checkpoint", "--wait"]);
@@ -58,7 +63,11 @@ fn jobs_run_when_they_are_due_and_when_they_are_asked_for() {
     let listed = program.ok(&["list"]).to_string();
     assert!(listed.contains(run), "the backup has the number of its run {run}: {listed}");
     let (code, listed) = agent.ask(&["jobs"]);
-    assert_eq!((code, &listed["running"], job(&listed, "checkpoint")["last"]["run"].as_str()), (0, &Value::Bool(true), Some(run)), "{listed}");
+    assert_eq!(
+        (code, &listed["running"], job(&listed, "checkpoint")["last"]["run"].as_str()),
+        (0, &Value::Bool(true), Some(run)),
+        "{listed}"
+    );
 
     // Not while it is paused, unless somebody asks.
     let (code, paused) = agent.ask(&["pause", "verification"]);
@@ -73,7 +82,9 @@ fn jobs_run_when_they_are_due_and_when_they_are_asked_for() {
 
     // The next agent remembers.
     agent.run();
-    let status = agent.wait("the agent to remember", TIMEOUT, |status| job(status, "verification")["is_paused"] == true && status["lease"]["is_ours"] == true);
+    let status = agent.wait("the agent to remember", TIMEOUT, |status| {
+        job(status, "verification")["is_paused"] == true && status["lease"]["is_ours"] == true
+    });
     let remembered = job(&status, "verification");
     assert_eq!((number(&remembered["last"], "started_ns"), &remembered["next_reason"]), (before_ns, &Value::from("paused")), "{status:#}");
     let (code, resumed) = agent.ask(&["resume", "verification"]);
@@ -114,7 +125,8 @@ fn a_run_that_is_killed_is_made_up_for_and_damage_is_told() {
     agent.kill();
 
     let mut agent = Agent::start(&program, &place.path().join("agent"), node.data_file(0), QUICK);
-    let status = agent.wait("the next agent", TIMEOUT, |status| status["lease"]["is_ours"] == true && job(status, "verification")["next_ns"].is_u64());
+    let status = agent
+        .wait("the next agent", TIMEOUT, |status| status["lease"]["is_ours"] == true && job(status, "verification")["next_ns"].is_u64());
     let waiting = job(&status, "verification");
     assert_eq!((number(&waiting, "failures_in_a_row"), waiting["running"].is_null()), (1, true), "{status:#}");
     assert_eq!(waiting["next_reason"], "again, 1 have failed", "it is tried again, and not at once");
@@ -155,8 +167,12 @@ fn each_job_runs_once_in_a_cluster_of_agents() {
     let (code, refused) = second.ask(&["run", "verification"]);
     assert!(code == 3 && refused.to_string().contains("runs on the agent that leads"), "{refused}");
     let status = second.wait("a job that is another's", TIMEOUT, |status| job(status, "verification")["next_reason"].is_string());
-    assert_eq!((job(&status, "verification")["next_reason"].as_str(), &job(&status, "verification")["next_ns"]), (Some("it runs on the agent that leads"), &Value::Null));
-    let began_ns = last_began_ns(&first.wait("a verification", TIMEOUT, |status| last_began_ns(status, "verification") > 0), "verification");
+    assert_eq!(
+        (job(&status, "verification")["next_reason"].as_str(), &job(&status, "verification")["next_ns"]),
+        (Some("it runs on the agent that leads"), &Value::Null)
+    );
+    let began_ns =
+        last_began_ns(&first.wait("a verification", TIMEOUT, |status| last_began_ns(status, "verification") > 0), "verification");
     first.wait("another", TIMEOUT, |status| last_began_ns(status, "verification") > began_ns);
     // Given up in order, then by a kill.
     assert_eq!(first.stop(), 0, "{}", first.log());
@@ -169,7 +185,10 @@ fn each_job_runs_once_in_a_cluster_of_agents() {
     first.wait("the first to verify again", TIMEOUT, |status| last_began_ns(status, "verification") > killed_ns);
     assert_eq!(first.stop(), 0, "{}", first.log());
 
-    let completed: Vec<RunRecord> = records(&repository, "verification").into_iter().filter(|record| record.outcome.as_ref().is_some_and(|outcome| outcome.completed)).collect();
+    let completed: Vec<RunRecord> = records(&repository, "verification")
+        .into_iter()
+        .filter(|record| record.outcome.as_ref().is_some_and(|outcome| outcome.completed))
+        .collect();
     let by: std::collections::BTreeSet<&str> = completed.iter().map(|record| record.run.by.as_str()).collect();
     assert_eq!(by.len(), 2, "{completed:#?}");
     for pair in completed.windows(2) {

@@ -137,8 +137,8 @@ fn the_documents_name_every_room_and_command() {
     }
     let readme = std::fs::read_to_string(project.join("README.md")).unwrap();
     for command in [
-        "init", "backup", "list", "show", "restore", "verify", "inspect", "demo", "agent", "status", "bench", "uploads", "catalog", "history", "events",
-        "jobs", "run", "pause", "resume",
+        "init", "backup", "list", "show", "restore", "verify", "inspect", "demo", "agent", "status", "bench", "uploads", "catalog",
+        "history", "events", "jobs", "run", "pause", "resume",
     ] {
         assert!(readme.contains(&format!("amber {command}")), "README.md does not name amber {command}");
     }

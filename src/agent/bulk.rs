@@ -5,8 +5,8 @@
 //! that runs when the session ends is given up. What fails is an alert and is tried again, later each time.
 
 use super::board::{Board, Topic};
-use super::jobs::active::{Active, RunProgress};
 use super::jobs::Jobs;
+use super::jobs::active::{Active, RunProgress};
 use super::policy::{Situation, wish};
 use super::signals::Stop;
 use crate::catalog::outcome;
@@ -101,13 +101,16 @@ impl Bulk {
         }
         record_gaps(&self.repository, &self.board);
         let status = self.board.status();
-        self.checkpoint_if_due(Situation {
-            timeline: self.lineage.timeline(),
-            durable_op: status.durable_op,
-            last: status.last_checkpoint,
-            wanted: self.board.wanted(),
-            taken: self.taken,
-        }, stop);
+        self.checkpoint_if_due(
+            Situation {
+                timeline: self.lineage.timeline(),
+                durable_op: status.durable_op,
+                last: status.last_checkpoint,
+                wanted: self.board.wanted(),
+                taken: self.taken,
+            },
+            stop,
+        );
         if let Some(merged) = self.merge_if_due(status.durable_op, status.segments_shipped) {
             self.board.alert(Topic::Merge, merged.err().map(|error| format!("small segments are not merged: {error}")));
         }

@@ -224,9 +224,9 @@ impl Reader {
                    AND ($3::TIMESTAMP IS NULL OR start_time >= $3::TIMESTAMP) \
                    ORDER BY start_time DESC, run DESC LIMIT $4";
         let text = |text: &Option<String>| text.clone().map_or(Value::Null, Value::Text);
-        let since = filter.since_ns.map_or(Value::Null, |since_ns| {
-            Value::Timestamp(TimeUnit::Microsecond, i64::try_from(since_ns / 1000).unwrap_or(i64::MAX))
-        });
+        let since = filter
+            .since_ns
+            .map_or(Value::Null, |since_ns| Value::Timestamp(TimeUnit::Microsecond, i64::try_from(since_ns / 1000).unwrap_or(i64::MAX)));
         let limit = Value::BigInt(filter.limit.and_then(|limit| i64::try_from(limit).ok()).unwrap_or(i64::MAX));
         let rows = self.database.rows(sql, &[text(&filter.work), text(&filter.status), since, limit], 12).map_err(advise)?;
         Ok(rows.into_iter().filter_map(listed).collect())
@@ -242,7 +242,8 @@ fn advise(mut error: Error) -> Error {
 }
 
 fn listed(row: Vec<Option<String>>) -> Option<Listed> {
-    let [id, run, work, scope, job, run_by, started, ended, status, stored, location, reason] = <[Option<String>; 12]>::try_from(row).ok()?;
+    let [id, run, work, scope, job, run_by, started, ended, status, stored, location, reason] =
+        <[Option<String>; 12]>::try_from(row).ok()?;
     let time_ns = |text: Option<String>| text.and_then(|text| text.parse::<u64>().ok()).map(|time_us| time_us.saturating_mul(1000));
     Some(Listed {
         id: id?,
@@ -288,7 +289,10 @@ impl Answer {
         let columns: Vec<_> = self.columns.iter().map(|column| json!({ "name": column.name, "type": column.kind })).collect();
         let object = |row: &Vec<Option<String>>| -> serde_json::Value {
             let fields = self.columns.iter().zip(row);
-            fields.map(|(column, text)| (column.name.clone(), value(&column.kind, text.as_deref()))).collect::<serde_json::Map<_, _>>().into()
+            fields
+                .map(|(column, text)| (column.name.clone(), value(&column.kind, text.as_deref())))
+                .collect::<serde_json::Map<_, _>>()
+                .into()
         };
         json!({ "columns": columns, "rows": self.rows.iter().map(object).collect::<Vec<_>>(), "is_cut": self.is_cut })
     }

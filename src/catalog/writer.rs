@@ -169,7 +169,9 @@ pub(super) fn state(database: &Database) -> Result<State> {
     let rows = database.rows("SELECT repository_id::VARCHAR, is_complete::VARCHAR FROM catalog_state", &[], 2)?;
     let state = match &rows[..] {
         [row] => match &row[..] {
-            [Some(id), Some(is_complete)] => id.parse().ok().map(|repository_id| State { repository_id, is_complete: is_complete == "true" }),
+            [Some(id), Some(is_complete)] => {
+                id.parse().ok().map(|repository_id| State { repository_id, is_complete: is_complete == "true" })
+            }
             _ => None,
         },
         _ => None,

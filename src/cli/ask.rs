@@ -52,7 +52,9 @@ pub fn live_status(directory: &Path) -> Result<AgentStatus> {
     let status = AgentStatus::read(directory)?;
     if status.is_stale(now_ns()) {
         let place = directory.display();
-        return Err(Error::try_again(format!("{place}: the agent has not written its status for more than 10 seconds: it starts, or hangs; see its log")));
+        return Err(Error::try_again(format!(
+            "{place}: the agent has not written its status for more than 10 seconds: it starts, or hangs; see its log"
+        )));
     }
     Ok(status)
 }

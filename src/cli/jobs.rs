@@ -103,9 +103,20 @@ mod tests {
             next_reason: "every 24 h".into(),
             ..JobStatus::default()
         };
-        let last = EndedStatus { completed: false, ended_ns: 1_600_000_000_000_000_000, reason: "the store is away".into(), ..EndedStatus::default() };
+        let last = EndedStatus {
+            completed: false,
+            ended_ns: 1_600_000_000_000_000_000,
+            reason: "the store is away".into(),
+            ..EndedStatus::default()
+        };
         let failed = JobStatus { last: Some(last.clone()), failures_in_a_row: 2, ..job.clone() };
-        let done = JobStatus { last: Some(EndedStatus { completed: true, stored_bytes: 2048, ..last }), is_paused: true, next_ns: None, next_reason: "paused".into(), ..job.clone() };
+        let done = JobStatus {
+            last: Some(EndedStatus { completed: true, stored_bytes: 2048, ..last }),
+            is_paused: true,
+            next_ns: None,
+            next_reason: "paused".into(),
+            ..job.clone()
+        };
         let running = RunningStatus { step: "verify".into(), position_bytes: 25, total_bytes: 100, ..RunningStatus::default() };
         let runs = JobStatus { running: Some(running), ..job.clone() };
         let text = text(&[job, failed, done, runs]);

@@ -13,9 +13,9 @@ pub mod catalog;
 pub mod catalog_place;
 #[cfg(feature = "client")]
 pub mod demo;
-pub mod history;
 #[cfg(feature = "client")]
 pub mod events;
+pub mod history;
 pub mod init;
 pub mod inspect;
 pub mod jobs;
@@ -23,8 +23,8 @@ pub mod limits;
 pub mod list;
 pub mod list_files;
 pub mod output;
-pub mod recording;
 pub mod pause;
+pub mod recording;
 pub mod repository;
 pub mod restore;
 pub mod restore_file;

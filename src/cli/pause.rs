@@ -31,6 +31,7 @@ pub struct PauseArguments {
 pub fn run(arguments: &PauseArguments, is_paused: bool) -> Result<Report> {
     let (directory, job) = (arguments.state.directory()?, arguments.job.clone());
     ask(&directory, &Request { action: if is_paused { Action::Pause } else { Action::Resume }, job: job.clone() })?;
-    let text = if is_paused { format!("{job} is paused; `amber resume {job}` lets it go on") } else { format!("{job} is no longer paused") };
+    let text =
+        if is_paused { format!("{job} is paused; `amber resume {job}` lets it go on") } else { format!("{job} is no longer paused") };
     Ok(Report::new(text, json!({ "job": job, "is_paused": is_paused })))
 }

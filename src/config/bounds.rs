@@ -179,6 +179,7 @@ pub const ANSWER_TIMEOUT_MS: Bound = bound(
     1_000,
     600_000,
     "an answer takes milliseconds, a view change some seconds, and an alert after more than 10 minutes comes too late; events wait in any case",
+);
 /// The time between two runs of a job, from beginning to beginning.
 pub const JOB_INTERVAL_S: Bound = Bound {
     key: "interval_s",

@@ -54,7 +54,9 @@ pub fn read(text: &Text<'_>, file: &File) -> Result<JobsPlan> {
         let origin = text.origin(section.span());
         let section = section.get_ref();
         if let (CHECKPOINT_JOB, Some(interval), Some(_)) = (name.as_str(), &section.interval_s, &file.checkpoint.interval_s) {
-            return Err(text.origin(interval.span()).refuse("the interval of checkpoints is written in [checkpoint], too: remove one of the two lines"));
+            return Err(text
+                .origin(interval.span())
+                .refuse("the interval of checkpoints is written in [checkpoint], too: remove one of the two lines"));
         }
         Ok((name.clone(), read_one(text, name, section, origin)?))
     });
@@ -65,10 +67,14 @@ fn read_one(text: &Text<'_>, name: &str, section: &JobSection, origin: Origin) -
     let bound = if name == CHECKPOINT_JOB { bounds::CHECKPOINT_INTERVAL_S } else { bounds::JOB_INTERVAL_S };
     let cadence = match (&section.interval_s, &section.cron, &section.time_zone) {
         (Some(_), Some(cron), _) => {
-            return Err(text.origin(cron.span()).refuse("there are an interval_s and a cron: one of them says when the job runs, remove the other"));
+            return Err(text
+                .origin(cron.span())
+                .refuse("there are an interval_s and a cron: one of them says when the job runs, remove the other"));
         }
         (_, None, Some(time_zone)) => {
-            return Err(text.origin(time_zone.span()).refuse("a time zone belongs to times of day: write cron = \"30 2 * * *\" too, or remove the line"));
+            return Err(text
+                .origin(time_zone.span())
+                .refuse("a time zone belongs to times of day: write cron = \"30 2 * * *\" too, or remove the line"));
         }
         (Some(_), None, None) => Some(Cadence::Interval(Duration::from_secs(bound.check(text, &section.interval_s)?))),
         (None, Some(cron), time_zone) => {

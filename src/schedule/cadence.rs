@@ -50,7 +50,9 @@ impl Cadence {
     /// [`Error::input`] for what is no such expression, names a time that never comes, or a time zone that nobody knows; with what to write instead.
     pub fn times(expression: &str, time_zone: &str) -> Result<Cadence> {
         let zone = TimeZone::get(time_zone).map_err(|_| {
-            Error::input(format!("{time_zone:?} is no time zone: write its name as the IANA database has it, for example \"Europe/Berlin\" or \"UTC\""))
+            Error::input(format!(
+                "{time_zone:?} is no time zone: write its name as the IANA database has it, for example \"Europe/Berlin\" or \"UTC\""
+            ))
         })?;
         let parser = CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build();
         let cron = parser.parse(expression).map_err(|error| {

@@ -222,7 +222,11 @@ impl Job {
         if let Some(wish) = wish {
             let again_ns = self.state.failed.map_or(0, |failed| failed.at_ns.saturating_add(self.rules.retry.pause_ns(failed.attempts)));
             let why = Why::Wish(wish.to_owned());
-            return if again_ns <= now.wall_ns { Ok((why, now.wall_ns)) } else { Err(Next { at_ns: Some(again_ns), reason: self.why_text(&why) }) };
+            return if again_ns <= now.wall_ns {
+                Ok((why, now.wall_ns))
+            } else {
+                Err(Next { at_ns: Some(again_ns), reason: self.why_text(&why) })
+            };
         }
         let (at_ns, why) = match (self.due_ns(now), self.retry_ns()) {
             (due_ns, Some(retry_ns)) if due_ns.is_none_or(|due_ns| retry_ns < due_ns) => (retry_ns, Why::Retry),

@@ -243,7 +243,8 @@ impl Jobs {
             (status.jobs, status.recent, status.verification, status.storage) = (jobs, recent, verification, storage);
             status.last_drill_ns = last_drill_ns;
             let store = &mut status.store;
-            (store.attempts, store.retries, store.slow_downs, store.lost) = (traffic.attempts, traffic.retries, traffic.slow_downs, traffic.lost);
+            (store.attempts, store.retries, store.slow_downs, store.lost) =
+                (traffic.attempts, traffic.retries, traffic.slow_downs, traffic.lost);
             status.restore_estimate_seconds = match (checkpoint_bytes, &status.last_checkpoint) {
                 (Some(bytes), Some(last)) => stored::restore_seconds(bytes, status.durable_op.saturating_sub(last.op), replay_ops_per_s),
                 _ => 0,

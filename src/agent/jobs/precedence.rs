@@ -61,7 +61,11 @@ mod tests {
                 precedence.leave();
                 std::thread::sleep(Duration::from_millis(20));
                 assert!(!rests.is_finished(), "another one goes first still");
-                if ends { precedence.leave() } else { given_up.store(true, Ordering::Release) }
+                if ends {
+                    precedence.leave()
+                } else {
+                    given_up.store(true, Ordering::Release)
+                }
                 rests.join().unwrap();
             }
         });

@@ -133,7 +133,9 @@ impl Registration {
             && jitter >= *interval
         {
             let most = duration_text(*interval);
-            return Err(job.origin.refuse(format!("jitter_s must be less than the interval of {most}, because the job would be due again before it begins")));
+            return Err(job.origin.refuse(format!(
+                "jitter_s must be less than the interval of {most}, because the job would be due again before it begins"
+            )));
         }
         Ok(Rules {
             name: self.name.to_owned(),

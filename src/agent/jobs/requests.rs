@@ -85,7 +85,10 @@ pub fn prepare(directory: &Path) -> Result<()> {
 pub fn send(directory: &Path, request: &Request) -> Result<()> {
     let folder = directory.join(REQUESTS_FOLDER);
     if !folder.is_dir() && directory.is_dir() {
-        return Err(Error::try_again(format!("{}: no agent has taken requests there yet: `amber agent --config FILE` starts one", directory.display())));
+        return Err(Error::try_again(format!(
+            "{}: no agent has taken requests there yet: `amber agent --config FILE` starts one",
+            directory.display()
+        )));
     }
     let path = folder.join(request.file_name());
     let failed = |error: std::io::Error| Error::input(format!("{}: {error}: ask as the agent's user, or as root", path.display()));
@@ -166,7 +169,11 @@ impl Requests {
         if removed.is_err() && !self.told.insert(path.to_owned()) {
             return;
         }
-        tracing::warn!("{}: {why}; {}", path.display(), removed.map_or_else(|error| format!("it stays ({error})"), |()| "removed".to_owned()));
+        tracing::warn!(
+            "{}: {why}; {}",
+            path.display(),
+            removed.map_or_else(|error| format!("it stays ({error})"), |()| "removed".to_owned())
+        );
     }
 
     /// A request is done, or refused with the reason that whoever asked is told.

@@ -67,10 +67,17 @@ mod tests {
         let whole = Report { backups: 2, backups_whole: 2, files: 1, files_whole: 1, bytes_read: 7, ..Report::default() };
         let found = outcome(&whole, 5);
         assert_eq!((found.completed, found.ended_ns, found.reason.as_str()), (true, 5, ""));
-        assert_eq!((&found.details["backups_whole"], &found.details["bytes_read"], &found.details["problems"]), (&json!(2), &json!(7), &json!(0)));
+        assert_eq!(
+            (&found.details["backups_whole"], &found.details["bytes_read"], &found.details["problems"]),
+            (&json!(2), &json!(7), &json!(0))
+        );
         let problem = |number: usize| Problem { object: format!("pack {number}"), what: "gone".into() };
         let found = outcome(&Report { backups_whole: 1, problems: (0..30).map(problem).collect(), ..whole }, 5);
-        assert!(!found.completed && found.reason.starts_with("damaged: 30 problems; 1 of 2 backups") && found.reason.contains("pack 0: gone"), "{}", found.reason);
+        assert!(
+            !found.completed && found.reason.starts_with("damaged: 30 problems; 1 of 2 backups") && found.reason.contains("pack 0: gone"),
+            "{}",
+            found.reason
+        );
         assert_eq!((&found.details["problems"], found.details["first_problems"].as_array().map(Vec::len)), (&json!(30), Some(20)));
     }
 }

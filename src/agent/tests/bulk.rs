@@ -75,7 +75,11 @@ fn a_checkpoint_that_fails_is_an_alert_and_tried_again_later() {
     assert_eq!((status.last_checkpoint.map(|last| last.op), status.alerts.len(), bench.board.wanted()), (Some(959), 0, None));
     let (name, recorded) = (bench.repository.checkpoints().unwrap()[0], runs(true));
     let outcome = recorded[0].1.outcome.as_ref().unwrap();
-    assert_eq!((recorded.len(), recorded[0].0, &outcome.location), (1, name.run, &name.object()), "the record and the backup have one number");
+    assert_eq!(
+        (recorded.len(), recorded[0].0, &outcome.location),
+        (1, name.run, &name.object()),
+        "the record and the backup have one number"
+    );
     let receipt = bench.repository.receipt(&name).unwrap();
     assert_eq!(outcome.checksum, crate::repository::file_object::digest_text(&receipt.digest));
     bulk.turn(&stop);

@@ -134,7 +134,10 @@ fn hostile_statements_are_refused() {
         // The same reader goes on.
         assert_eq!(reader.query("SELECT count(*) FROM runs").unwrap().rows, [[Some("3".to_owned())]], "after {sql}");
     }
-    let asked = ["SELECT * FROM enable_logging(storage = 'file', storage_config = {'path': 'OUT'})", "SELECT * FROM enable_profiling(format = 'json', save_location = 'OUT.json')"];
+    let asked = [
+        "SELECT * FROM enable_logging(storage = 'file', storage_config = {'path': 'OUT'})",
+        "SELECT * FROM enable_profiling(format = 'json', save_location = 'OUT.json')",
+    ];
     for sql in asked.map(|sql| sql.replace("OUT", &out)) {
         // These turn something on in this one process, whose file access is off.
         let reader = Reader::open(fixture.path()).unwrap();

@@ -31,10 +31,16 @@ fn what_is_wrong_is_refused_with_its_line() {
         ("[jobs.v]\ncron = '30 2 * *'", "amber.toml:6: `cron = '30 2 * *'`: \"30 2 * *\" is no cron expression"),
         ("[jobs.v]\ncron = '0 0 30 2 *'", "never comes"),
         ("[jobs.v]\ncron = '30 2 * * *'\ntime_zone = 'Berlin'", "amber.toml:7: `time_zone = 'Berlin'`: \"Berlin\" is no time zone"),
-        ("[jobs.v]\nintervall_s = 5", "amber.toml:6: `intervall_s = ...`: there is no key intervall_s in [jobs.NAME]: did you mean interval_s?"),
+        (
+            "[jobs.v]\nintervall_s = 5",
+            "amber.toml:6: `intervall_s = ...`: there is no key intervall_s in [jobs.NAME]: did you mean interval_s?",
+        ),
         ("[jobs]\nverification = 5", "a section: write [name]"),
         ("[jobs.checkpoint]\ninterval_s = 59", "interval_s must be 60 to 604800"),
-        ("[checkpoint]\ninterval_s = 60\n[jobs.checkpoint]\ninterval_s = 90", "amber.toml:8: `interval_s = 90`: the interval of checkpoints is written in [checkpoint], too"),
+        (
+            "[checkpoint]\ninterval_s = 60\n[jobs.checkpoint]\ninterval_s = 90",
+            "amber.toml:8: `interval_s = 90`: the interval of checkpoints is written in [checkpoint], too",
+        ),
     ] {
         let message = refused(more);
         assert!(message.contains(wanted), "{more}: {message}");

@@ -62,7 +62,11 @@ fn a_rhythm_follows_real_time() {
     }
     let twice = times("0 2,14 * * *", "Europe/Berlin");
     assert_eq!(next(&twice, "2026-03-28T13:00:00Z", 2), ["2026-03-29T12:00:00Z", "2026-03-30T00:00:00Z"], "what is skipped is left out");
-    assert_eq!(next(&twice, "2026-10-24T12:00:00Z", 2), ["2026-10-25T00:00:00Z", "2026-10-25T01:00:00Z"], "what is repeated is due both times");
+    assert_eq!(
+        next(&twice, "2026-10-24T12:00:00Z", 2),
+        ["2026-10-25T00:00:00Z", "2026-10-25T01:00:00Z"],
+        "what is repeated is due both times"
+    );
 }
 
 #[test]

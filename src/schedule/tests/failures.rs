@@ -24,14 +24,13 @@ fn a_failure_is_tried_again_later_each_time_and_the_cadence_goes_on() {
         assert_eq!(of_cadence.len(), 3);
         assert!(of_cadence.windows(2).all(|pair| pair[1].wall_ns.abs_diff(pair[0].wall_ns + 86_400_000_000_000) < 5_000_000_000));
         assert_eq!(simulation.begun.len(), 3 * 6, "five more each day");
-        let pauses: Vec<u64> = simulation.begun[..6].windows(2).map(|pair| (pair[1].uptime_ns - pair[0].uptime_ns) / 60_000_000_000).collect();
+        let pauses: Vec<u64> =
+            simulation.begun[..6].windows(2).map(|pair| (pair[1].uptime_ns - pair[0].uptime_ns) / 60_000_000_000).collect();
         assert_eq!(pauses, [1, 2, 4, 8, 16]);
         assert_eq!(simulation.state("j").failures_in_a_row, 18);
-        assert!(simulation.schedule.job("j").unwrap().next().reason.starts_with(if matches!(simulation.schedule.job("j").unwrap().rules().cadence, Cadence::Interval(_)) {
-            "every 24 h"
-        } else {
-            "At 03:00"
-        }));
+        assert!(simulation.schedule.job("j").unwrap().next().reason.starts_with(
+            if matches!(simulation.schedule.job("j").unwrap().rules().cadence, Cadence::Interval(_)) { "every 24 h" } else { "At 03:00" }
+        ));
     }
 }
 

@@ -36,7 +36,8 @@ fn cadence() -> impl Strategy<Value = Cadence> {
     prop_oneof![
         (600..200_000_u64).prop_map(|seconds| Cadence::Interval(Duration::from_secs(seconds))),
         prop::sample::select(vec!["*/7 * * * *", "30 2 * * *", "0 2,14 * * 1-5", "15 3 1 * *"])
-            .prop_flat_map(|expression| prop::sample::select(vec!["UTC", "Europe/Berlin", "Australia/Lord_Howe"]).prop_map(move |zone| times(expression, zone))),
+            .prop_flat_map(|expression| prop::sample::select(vec!["UTC", "Europe/Berlin", "Australia/Lord_Howe"])
+                .prop_map(move |zone| times(expression, zone))),
     ]
 }
 

@@ -86,14 +86,16 @@ impl Simulation {
 
     /// Everything that happens at this moment.
     pub fn step(&mut self) {
-        let over: Vec<String> = self.running.iter().filter(|(_, (at, _))| *at <= self.now.uptime_ns).map(|(name, _)| name.clone()).collect();
+        let over: Vec<String> =
+            self.running.iter().filter(|(_, (at, _))| *at <= self.now.uptime_ns).map(|(name, _)| name.clone()).collect();
         for name in over {
             let (_, ended) = self.running.remove(&name).unwrap();
             self.end(&name, ended);
         }
         for lane in [Lane::First, Lane::Rest] {
             let wish = self.wish.clone();
-            let turn = self.schedule.turn(lane, self.now, self.standing, |name| wish.clone().filter(|wish| wish.0 == name).map(|wish| wish.1));
+            let turn =
+                self.schedule.turn(lane, self.now, self.standing, |name| wish.clone().filter(|wish| wish.0 == name).map(|wish| wish.1));
             for name in turn.stop {
                 self.running.remove(&name);
                 self.end(&name, Ended::GivenUp);

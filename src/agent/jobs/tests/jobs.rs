@@ -133,7 +133,11 @@ fn failures_are_told_and_a_panic_is_one() {
     let status = agent.until("failures of both", |status| status.jobs.iter().all(|job| job.failures_in_a_row == 6));
     assert_eq!(status.jobs[0].last.as_ref().map(|last| (last.completed, last.reason.as_str())), Some((false, "the store is away")));
     assert!(status.jobs[1].last.as_ref().is_some_and(|last| last.reason.contains("panicked")));
-    assert!(status.alerts[0].contains("failing has failed 6 times in a row: the store is away; panicking has failed"), "{:?}", status.alerts);
+    assert!(
+        status.alerts[0].contains("failing has failed 6 times in a row: the store is away; panicking has failed"),
+        "{:?}",
+        status.alerts
+    );
     assert_eq!((agent.records().len(), status.recent.len()), (12, 12), "one asked for, and five that try again");
 }
 
@@ -326,7 +330,9 @@ fn damage_is_an_alert_until_everything_is_whole() {
     let digest = crate::pipeline::digest::digest_of(&bytes);
     agent.bench.repository.store().put(&pack, &[bytes], &digest).unwrap();
     agent.jobs.run_now("verification").unwrap();
-    agent.until("everything to be whole", |status| status.alerts.is_empty() && status.verification.as_ref().is_some_and(|found| found.is_whole));
+    agent.until("everything to be whole", |status| {
+        status.alerts.is_empty() && status.verification.as_ref().is_some_and(|found| found.is_whole)
+    });
 }
 
 #[test]
@@ -339,9 +345,14 @@ fn the_configuration_counts_and_what_it_gets_wrong_is_refused() {
         all.iter().find(|registration| registration.name == name).unwrap().rules(&plan, b"s")
     };
     let defaults = rules("", "verification").unwrap();
-    assert_eq!((defaults.cadence, defaults.jitter, defaults.is_enabled), (Cadence::Interval(registry::VERIFICATION_INTERVAL), Duration::ZERO, true));
+    assert_eq!(
+        (defaults.cadence, defaults.jitter, defaults.is_enabled),
+        (Cadence::Interval(registry::VERIFICATION_INTERVAL), Duration::ZERO, true)
+    );
     assert_eq!(rules("[checkpoint]\ninterval_s = 60", "checkpoint").unwrap().cadence, Cadence::Interval(Duration::from_secs(60)));
-    let written = rules("[jobs.verification]\ncron = \"30 2 * * *\"\ntime_zone = \"Europe/Berlin\"\njitter_s = 600\nenabled = false", "verification").unwrap();
+    let written =
+        rules("[jobs.verification]\ncron = \"30 2 * * *\"\ntime_zone = \"Europe/Berlin\"\njitter_s = 600\nenabled = false", "verification")
+            .unwrap();
     assert_eq!(written.cadence, Cadence::times("30 2 * * *", "Europe/Berlin").unwrap());
     assert_eq!((written.jitter, written.is_enabled), (Duration::from_secs(600), false));
     let refused = |more: &str| rules(more, "verification").unwrap_err().message;
