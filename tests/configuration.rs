@@ -2,8 +2,8 @@
 
 use crate::support::program::text;
 use amber::agent::process_lock::ProcessLock;
-use amber::observe::status::AgentStatus;
 use amber::ledger::sample::SampleFile;
+use amber::observe::status::AgentStatus;
 use amber::tier::sample::{folder as sample_folder, write_data_file};
 use amber::units::now_ns;
 use serde_json::Value;

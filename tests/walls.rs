@@ -132,7 +132,10 @@ fn the_documents_name_every_room_and_command() {
         assert!(architecture.contains(&format!("`{room}`")), "ARCHITECTURE.md does not name {room}");
     }
     let readme = std::fs::read_to_string(project.join("README.md")).unwrap();
-    for command in ["init", "backup", "list", "show", "restore", "verify", "inspect", "demo", "agent", "status", "bench", "uploads", "catalog", "history"] {
+    for command in [
+        "init", "backup", "list", "show", "restore", "verify", "inspect", "demo", "agent", "status", "bench", "uploads", "catalog",
+        "history",
+    ] {
         assert!(readme.contains(&format!("amber {command}")), "README.md does not name amber {command}");
     }
     assert!(readme.contains("tools/demo") && readme.contains("tools/test"));

@@ -47,7 +47,11 @@ pub(super) type Texts = BTreeMap<String, Vec<Option<String>>>;
 pub(super) fn texts(database: &Database, table: Table) -> Result<Texts> {
     let mut texts = Texts::new();
     let columns = table.columns();
-    let sql = format!("SELECT {} FROM {}", columns.iter().map(|column| format!("{column}::VARCHAR")).collect::<Vec<_>>().join(", "), table.name());
+    let sql = format!(
+        "SELECT {} FROM {}",
+        columns.iter().map(|column| format!("{column}::VARCHAR")).collect::<Vec<_>>().join(", "),
+        table.name()
+    );
     database.each_row(&sql, &[], columns.len(), |row| {
         if let Some(Some(id)) = row.first() {
             texts.insert(id.clone(), row);

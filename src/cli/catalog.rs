@@ -185,11 +185,14 @@ mod tests {
 
     #[test]
     fn what_differed_is_told_by_field() {
-        let difference = |id: &str, change| Difference { table: "backup_metadata", id: id.to_owned(), run: "00000000000000ab".to_owned(), change };
+        let difference =
+            |id: &str, change| Difference { table: "backup_metadata", id: id.to_owned(), run: "00000000000000ab".to_owned(), change };
         let status = Field { name: "status", was: Some("started".to_owned()), is: Some("completed".to_owned()) };
         let end = Field { name: "end_time", was: None, is: Some("2026-11-21 10:00:00".to_owned()) };
-        let differences = vec![difference("1", Change::Missing), difference("2", Change::Extra), difference("3", Change::Fields(vec![status, end]))];
-        let rebuilt = Rebuilt { rows: [("backup_metadata", 7)].into(), differences: Some(differences), kept: 1, notes: vec!["x is damaged".into()] };
+        let differences =
+            vec![difference("1", Change::Missing), difference("2", Change::Extra), difference("3", Change::Fields(vec![status, end]))];
+        let rebuilt =
+            Rebuilt { rows: [("backup_metadata", 7)].into(), differences: Some(differences), kept: 1, notes: vec!["x is damaged".into()] };
         let report = rebuilt_report("/c/catalog.duckdb", &rebuilt);
         for part in [
             "backup_metadata  7 rows",

@@ -88,7 +88,9 @@ fn since_ns(text: &str, now_ns: u64) -> Result<u64> {
     if let Ok(age) = parse_age(text) {
         return Ok(now_ns.saturating_sub(u64::try_from(age.as_nanos()).unwrap_or(u64::MAX)));
     }
-    parse_time(text).map_err(|_| Error::input(format!("--since {text:?}: write how long ago, for example 24h or 7d, or a time, for example 2026-11-21T10:00:00Z")))
+    parse_time(text).map_err(|_| {
+        Error::input(format!("--since {text:?}: write how long ago, for example 24h or 7d, or a time, for example 2026-11-21T10:00:00Z"))
+    })
 }
 
 fn text(runs: &[Listed]) -> String {
@@ -149,7 +151,8 @@ mod tests {
             stored_bytes: Some(1536),
             ..Listed::default()
         };
-        let failed = Listed { run: "0b".into(), status: "failed".into(), reason: Some("the store was away: try again".into()), ..completed.clone() };
+        let failed =
+            Listed { run: "0b".into(), status: "failed".into(), reason: Some("the store was away: try again".into()), ..completed.clone() };
         let said = text(&[completed, failed]);
         let lines: Vec<&str> = said.lines().collect();
         assert!(lines[0].starts_with("began") && lines[0].ends_with("run"), "{said}");

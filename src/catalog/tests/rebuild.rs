@@ -78,7 +78,18 @@ fn a_backup_without_records_tells_what_its_manifest_says() {
     let refreshed = refresh(&fixture.catalog(), &Silent).unwrap();
     assert_eq!(refreshed.applied.added, 3);
     let sql = "SELECT id, backup_type, backup_scope, status, job, evidence, compression, encryption FROM backup_metadata ORDER BY run";
-    let expected = |run, kind: &str| [fixture.id(run), kind.to_owned(), "full".into(), "completed".into(), UNRECORDED.into(), "backup".into(), "zstd".into(), "aes256".into()];
+    let expected = |run, kind: &str| {
+        [
+            fixture.id(run),
+            kind.to_owned(),
+            "full".into(),
+            "completed".into(),
+            UNRECORDED.into(),
+            "backup".into(),
+            "zstd".into(),
+            "aes256".into(),
+        ]
+    };
     assert_eq!(rows(fixture.path(), sql), [expected(ledger, "tigerbeetle"), expected(archive, "file"), expected(catalog_file, "duckdb")]);
     let stored = rows(fixture.path(), "SELECT backup_location, checksum, backup_size_bytes FROM backup_metadata ORDER BY run");
     for row in &stored {
@@ -86,7 +97,13 @@ fn a_backup_without_records_tells_what_its_manifest_says() {
         let digest: String = digest_of(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(row[1], digest, "{}: the checksum is that of the object's bytes", row[0]);
     }
-    let packs: u64 = fixture.store.names().iter().filter(|name| name.contains("packs/") || name.contains("-logs/") || name.contains("/checkpoints/")).map(|name| fixture.store.bytes(name).unwrap().len() as u64).sum();
+    let packs: u64 = fixture
+        .store
+        .names()
+        .iter()
+        .filter(|name| name.contains("packs/") || name.contains("-logs/") || name.contains("/checkpoints/"))
+        .map(|name| fixture.store.bytes(name).unwrap().len() as u64)
+        .sum();
     assert_eq!(stored[0][2], packs.to_string(), "packs, segments and manifest");
     // Without its receipt the manifest says the same.
     let receipt = fixture.store.names().into_iter().find(|name| name.contains("receipts")).unwrap();
@@ -98,7 +115,10 @@ fn a_backup_without_records_tells_what_its_manifest_says() {
     let record = RunRecord { run: Run { job: "command line".into(), ..run }, outcome: Some(outcome) };
     fixture.repository.record_run(ledger, &record).unwrap();
     assert_eq!(refresh(&fixture.catalog(), &Silent).unwrap().applied.changed, 1);
-    assert_eq!(rows(fixture.path(), "SELECT job, evidence FROM backup_metadata WHERE backup_type = 'tigerbeetle'"), [["command line", "ended"]]);
+    assert_eq!(
+        rows(fixture.path(), "SELECT job, evidence FROM backup_metadata WHERE backup_type = 'tigerbeetle'"),
+        [["command line", "ended"]]
+    );
 }
 
 #[test]
@@ -122,12 +142,15 @@ fn what_differs_is_told_and_made_right() {
     forged.execute_batch("DELETE FROM verification_runs WHERE run = '0000000000000009'").unwrap();
     forged.execute_batch("UPDATE backup_metadata SET backup_size_bytes = 1, reason = 'forged' WHERE run = '0000000000000001'").unwrap();
     forged
-        .execute_batch("INSERT INTO retention_runs SELECT uuid(), * EXCLUDE (id) REPLACE ('00000000000000ff' AS run) FROM retention_runs; CHECKPOINT")
+        .execute_batch(
+            "INSERT INTO retention_runs SELECT uuid(), * EXCLUDE (id) REPLACE ('00000000000000ff' AS run) FROM retention_runs; CHECKPOINT",
+        )
         .unwrap();
     drop(forged);
     let differences = rebuild(&fixture.catalog(), &Silent).unwrap().differences.unwrap();
     let told: Vec<(&str, &str)> = differences.iter().map(|difference| (difference.table, difference.run.as_str())).collect();
-    let expected = [("backup_metadata", "0000000000000001"), ("verification_runs", "0000000000000009"), ("retention_runs", "00000000000000ff")];
+    let expected =
+        [("backup_metadata", "0000000000000001"), ("verification_runs", "0000000000000009"), ("retention_runs", "00000000000000ff")];
     assert_eq!(told, expected);
     let Change::Fields(fields) = &differences[0].change else { panic!("{differences:?}") };
     let fields: Vec<_> = fields.iter().map(|field| (field.name, field.was.as_deref(), field.is.as_deref())).collect();
@@ -181,7 +204,9 @@ fn damaged_records_are_notes_and_the_next_best_counts() {
     assert!(fixture.store.corrupt(&manifest, 100, 1));
     let rebuilt = rebuild(&fixture.catalog(), &Silent).unwrap();
     assert_eq!(rebuilt.notes.len(), 6, "{:?}", rebuilt.notes);
-    for part in ["0000000000000001/ended", "0000000000000002/ended", "0000000000000002/started", &format!("{archive}/ended"), &manifest, "acme"] {
+    for part in
+        ["0000000000000001/ended", "0000000000000002/ended", "0000000000000002/started", &format!("{archive}/ended"), &manifest, "acme"]
+    {
         assert!(rebuilt.notes.iter().any(|note| note.contains(part)), "{part}: {:?}", rebuilt.notes);
     }
     let found = rows(fixture.path(), "SELECT run, evidence FROM backup_metadata WHERE job <> 'unrecorded' ORDER BY run");

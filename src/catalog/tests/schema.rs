@@ -29,7 +29,10 @@ fn a_catalog_of_every_older_version_is_brought_up_and_keeps_its_rows() {
         assert_eq!(Reader::open(fixture.path()).unwrap().about().unwrap().version, older, "a reader reads what there is");
         fixture.catalog().apply(&[Known::recorded(RunId(2), &ended(Work::Verification, verified()))]).unwrap();
         assert_eq!(Reader::open(fixture.path()).unwrap().about().unwrap().version, VERSION);
-        assert_eq!(rows(fixture.path(), "SELECT run, work FROM runs ORDER BY run").concat(), ["0000000000000001", "kms", "0000000000000002", "verification"]);
+        assert_eq!(
+            rows(fixture.path(), "SELECT run, work FROM runs ORDER BY run").concat(),
+            ["0000000000000001", "kms", "0000000000000002", "verification"]
+        );
         assert_eq!(rows(fixture.path(), "SELECT key_id FROM kms_key_backups"), [["k"]]);
         let versions = rows(fixture.path(), "SELECT version FROM schema_version ORDER BY version").concat();
         assert_eq!(versions, (1..=VERSION).map(|version| version.to_string()).collect::<Vec<_>>());
