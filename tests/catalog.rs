@@ -71,12 +71,12 @@ impl Place {
     }
 }
 
-/// Everything of a catalog, without what is only a matter of this machine.
-fn content(place: &Place, source: &[&str]) -> Vec<Value> {
+/// Everything of the catalog in a folder.
+fn content(place: &Place, catalog: &Path) -> Vec<Value> {
     let tables = ["backup_metadata", "kms_key_backups", "verification_runs", "recovery_drills", "retention_runs"];
     let ask = |table: &str| {
         let sql = format!("SELECT * FROM {table} ORDER BY id");
-        place.ok(&[&["catalog", "query", &sql], source].concat())["rows"].clone()
+        place.ok(&["catalog", "query", &sql, "--catalog", text(catalog)])["rows"].clone()
     };
     tables.into_iter().map(ask).collect()
 }
@@ -114,16 +114,20 @@ fn commands_are_recorded_listed_and_rebuilt() {
     );
     assert!(first["name"].as_str().unwrap().ends_with(history[4]["run"].as_str().unwrap()), "a run has the number of its backup");
     assert_eq!(number(&history[4], "stored_bytes"), number(&first, "bytes_stored") + number(&first, "manifest_bytes"));
-    let only = |arguments: &[&str]| place.ok(&[&["history"], arguments].concat())["runs"].as_array().unwrap().len();
+    let cached = cache_of(&place);
+    let only = |arguments: &[&str]| {
+        let asked = place.ok(&[&["history", "--catalog", text(&cached)], arguments].concat());
+        asked["runs"].as_array().unwrap().len()
+    };
     assert_eq!((only(&["--type", "file"]), only(&["--status", "failed"]), only(&["--since", "1h"]), only(&["--limit", "2"])), (2, 1, 5, 2));
     assert_eq!((only(&["--since", "2100-01-01T00:00:00Z"]), only(&["--type", "file", "--status", "completed"])), (0, 1));
 
     // The cache is gone: the same rows come back.
-    let before = content(&place, &[]);
+    let before = content(&place, &cache_of(&place));
     std::fs::remove_dir_all(place.path("cache")).unwrap();
     let rebuilt = place.ok(&["catalog", "rebuild"]);
     assert_eq!((&rebuilt["compared"], number(&rebuilt["rows"], "backup_metadata")), (&json!(false), 4), "{rebuilt}");
-    assert_eq!(content(&place, &[]), before);
+    assert_eq!(content(&place, &cache_of(&place)), before);
     let again = place.ok(&["catalog", "rebuild"]);
     assert_eq!((&again["compared"], &again["same"], &again["notes"]), (&json!(true), &json!(true), &json!([])), "{again}");
     let shown = place.ok(&["catalog", "show"]);
@@ -152,8 +156,8 @@ fn an_agents_catalog_is_found_by_its_configuration() {
     command.args(["catalog", "query", "--json", "SELECT backup_type FROM backup_metadata"]).args(of_agent);
     let output = command.env_remove("AMBER_REPO").env_remove("AMBER_PASSPHRASE").output().unwrap();
     assert_eq!(parse(&output)["rows"], json!([{ "backup_type": "tigerbeetle" }]));
-    let by_folder = ["--catalog", text(&agent.join("state/catalog"))].map(str::to_owned);
-    assert_eq!(content(&place, &of_agent), content(&place, &[&by_folder[0], &by_folder[1]]));
+    let asked = place.ok(&[&["history"], &of_agent[..]].concat());
+    assert_eq!(asked, place.ok(&["history", "--catalog", text(&agent.join("state/catalog"))]));
     let nowhere = std::process::Command::new(env!("CARGO_BIN_EXE_amber")).args(["history"]).env_remove("AMBER_REPO").output().unwrap();
     assert_eq!(nowhere.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&nowhere.stderr).contains("--config"), "{nowhere:?}");
@@ -250,7 +254,7 @@ fn a_rebuild_that_is_killed_leaves_a_whole_catalog() {
         repository.record_run(RunId(number), &record(number, true)).unwrap();
     }
     place.ok(&["catalog", "rebuild"]);
-    let before = content(&place, &[]);
+    let before = content(&place, &cache_of(&place));
     for attempt in 0..6_u64 {
         let mut command = place.program.command(&["catalog", "rebuild"]);
         command.env("XDG_CACHE_HOME", place.path("cache")).stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
@@ -258,8 +262,7 @@ fn a_rebuild_that_is_killed_leaves_a_whole_catalog() {
         std::thread::sleep(std::time::Duration::from_millis(60 + 60 * attempt));
         child.kill().unwrap();
         child.wait().unwrap();
-        let cached = cache_of(&place);
-        assert_eq!(content(&place, &["--catalog", text(&cached)]), before);
+        assert_eq!(content(&place, &cache_of(&place)), before);
     }
     assert_eq!(place.ok(&["catalog", "rebuild"])["same"], true);
     assert_eq!(files(&cache_of(&place)).len(), 2, "leftovers are cleared");

@@ -84,7 +84,7 @@ impl Database {
     /// Does several things, or none of them.
     pub(super) fn in_transaction(&mut self, work: impl FnOnce(&Connection) -> duckdb::Result<()>) -> Result<()> {
         let path = self.path.clone();
-        let mut run = || {
+        let run = || {
             let transaction = self.connection.transaction()?;
             work(&transaction)?;
             transaction.commit()

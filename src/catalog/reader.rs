@@ -20,6 +20,8 @@ use uuid::Uuid;
 pub const ROWS_MAX: usize = 100_000;
 /// DuckDB's number types that JSON holds.
 const INTEGERS: [&str; 8] = ["TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT"];
+/// Table functions, by how their names begin, that change the process or run SQL that no plan shows.
+const FUNCTIONS_THAT_ACT: [&str; 6] = ["ENABLE_", "DISABLE_", "TRUNCATE_", "CHECKPOINT", "FORCE_", "JSON_EXECUTE"];
 /// A HUGEINT, which sums are, is a number in JSON as long as it fits.
 const WIDE_INTEGERS: [&str; 2] = ["HUGEINT", "UHUGEINT"];
 
@@ -151,6 +153,7 @@ impl Reader {
     /// [`Error::input`] for anything else, and for what DuckDB does not understand or may not do; [`Error::damaged`] when the catalog is.
     pub fn query(&self, sql: &str) -> Result<Answer> {
         let quoted = sql.replace('\'', "''");
+        self.check_plan(&quoted)?;
         let described = self.rows_of_user(&format!("DESCRIBE SELECT * FROM query('{quoted}')"), 2, usize::MAX)?.0;
         let columns: Vec<Column> = described
             .into_iter()
@@ -163,6 +166,18 @@ impl Reader {
         let sql = format!("SELECT COLUMNS(*)::VARCHAR FROM query('{quoted}')");
         let (rows, is_cut) = self.rows_of_user(&sql, columns.len(), ROWS_MAX)?;
         Ok(Answer { columns, rows, is_cut })
+    }
+
+    /// Refuses what is no SELECT, and functions that do something beside giving rows: no setting switches them off, and logging into a file that must not be written ends the
+    /// process.
+    fn check_plan(&self, quoted: &str) -> Result<()> {
+        let explained = self.rows_of_user(&format!("EXPLAIN (FORMAT json) SELECT * FROM query('{quoted}')"), 2, usize::MAX)?.0;
+        for plan in explained.iter().filter_map(|row| serde_json::from_str(row.get(1)?.as_deref()?).ok()) {
+            if let Some(function) = function_that_acts(&plan) {
+                return Err(Error::input(format!("the catalog gives no access to the function {}", function.to_lowercase())));
+            }
+        }
+        Ok(())
     }
 
     /// The rows of somebody else's SQL, at most so many; and whether there are more.
@@ -230,6 +245,19 @@ impl Reader {
         let limit = Value::BigInt(filter.limit.and_then(|limit| i64::try_from(limit).ok()).unwrap_or(i64::MAX));
         let rows = self.database.rows(sql, &[text(&filter.work), text(&filter.status), since, limit], 12).map_err(advise)?;
         Ok(rows.into_iter().filter_map(listed).collect())
+    }
+}
+
+/// A function in a plan that does something.
+fn function_that_acts(plan: &serde_json::Value) -> Option<&str> {
+    let acts = |name: &&str| FUNCTIONS_THAT_ACT.iter().any(|acting| name.starts_with(acting));
+    match plan {
+        serde_json::Value::Array(parts) => parts.iter().find_map(function_that_acts),
+        serde_json::Value::Object(fields) => {
+            let own = fields.get("Function").and_then(serde_json::Value::as_str).filter(acts);
+            own.or_else(|| fields.values().find_map(function_that_acts))
+        }
+        _ => None,
     }
 }
 

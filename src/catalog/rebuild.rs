@@ -10,7 +10,7 @@ use super::row::{Evidence, Table};
 use super::schema;
 use super::source::gather;
 use super::writer::{Applied, Catalog, state, write};
-use crate::error::{Kind, Result};
+use crate::error::{Error, Kind, Result};
 use crate::progress::Progress;
 use crate::repository::name::RunId;
 use crate::units::now_ns;
@@ -57,7 +57,7 @@ pub fn refresh(catalog: &Catalog, progress: &dyn Progress) -> Result<Refreshed> 
 fn known_runs(catalog: &Catalog) -> Result<BTreeMap<RunId, Evidence>> {
     let locked = catalog.folder().lock()?;
     let Some(copy) = locked.copy_to_compare()? else { return Ok(BTreeMap::new()) };
-    let read = || {
+    let read = || -> Result<BTreeMap<RunId, Evidence>> {
         let database = open_old(catalog, &copy)?;
         let mut known = BTreeMap::new();
         for table in Table::ALL.into_iter().filter(|table| *table != Table::Keys) {
@@ -119,7 +119,7 @@ impl Old {
     /// `None`, and a note, where there is none or it cannot be used.
     fn read(catalog: &Catalog, locked: &Locked<'_>, began_ns: u64, notes: &mut Vec<String>) -> Result<Option<Old>> {
         let Some(copy) = locked.copy_to_compare()? else { return Ok(None) };
-        let read = || {
+        let read = || -> Result<Old> {
             let database = open_old(catalog, &copy)?;
             let began = Value::Timestamp(TimeUnit::Microsecond, i64::try_from(began_ns / 1000).unwrap_or(i64::MAX));
             let young = database.texts("SELECT id::VARCHAR FROM runs WHERE greatest(start_time, end_time) >= ?", &[began])?;
@@ -130,7 +130,6 @@ impl Old {
             Ok(old) => Ok(Some(old)),
             // Whatever it was, it is only replaced.
             Err(error) if error.kind != Kind::TryAgain => {
-                let error: crate::error::Error = error;
                 notes.push(format!("the old catalog was not compared: {error}"));
                 Ok(None)
             }
@@ -156,7 +155,7 @@ fn open_old(catalog: &Catalog, copy: &Draft<'_>) -> Result<Database> {
     let mut database = Database::open_to_work(copy.path())?;
     schema::migrate(&mut database)?;
     if state(&database)?.repository_id != catalog.repository_id() {
-        return Err(crate::error::Error::damaged("it is the catalog of another repository"));
+        return Err(Error::damaged("it is the catalog of another repository"));
     }
     Ok(database)
 }

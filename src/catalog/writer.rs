@@ -97,15 +97,14 @@ impl Catalog {
 
     /// A copy of the catalog, brought to this program's schema; or an empty one.
     fn open<'a>(&self, locked: &'a Locked<'a>) -> Result<(Draft<'a>, Work)> {
-        let opened = match locked.copy()? {
-            None => Err(None),
-            Some(draft) => match self.open_copy(&draft) {
+        let mut begun_anew = None;
+        if let Some(draft) = locked.copy()? {
+            match self.open_copy(&draft) {
                 Ok(work) => return Ok((draft, work)),
-                Err(error) if error.kind == Kind::Damaged => Err(Some(error.message)),
+                Err(error) if error.kind == Kind::Damaged => begun_anew = Some(error.message),
                 Err(error) => return Err(error),
-            },
-        };
-        let begun_anew = opened.err().flatten();
+            }
+        }
         let draft = locked.empty()?;
         let database = self.create(&draft, false)?;
         Ok((draft, Work { database, is_new: true, is_complete: false, begun_anew }))

@@ -72,7 +72,7 @@ fn every_work_has_its_table() {
     let catalog = fixture.catalog();
     let key = [("key_id", json!("arn:aws:kms:key/1")), ("key_version", json!("7")), ("wrapped_by", json!(5))];
     let drill = [("kind", json!("system")), ("restored_op", json!(u64::MAX)), ("restore_seconds", json!(1.5))];
-    let removed = [("backups_removed", json!(2)), ("objects_removed", json!(-1)), ("bytes_removed", json!(1 << 40))];
+    let removed = [("backups_removed", json!(2)), ("objects_removed", json!(-1)), ("bytes_removed", json!(1_u64 << 40))];
     let works = [
         (Work::Tigerbeetle, stored(&[])),
         (Work::Duckdb, stored(&[])),
