@@ -5,6 +5,9 @@ use crate::support::cluster::Cluster;
 use crate::support::program::{Program, number, text};
 use crate::support::{Seeded, folder, tool, turn};
 use amber::demo::{Load, LoadOptions, Plan};
+use amber::events::event::{Accounts, Event};
+use amber::events::ledger::{Ledger, Place};
+use amber::events::{Delivered, Teller};
 use amber::repository::key::Secret;
 use amber::repository::name::{RunId, RunName};
 use amber::repository::run::{Outcome, Run, RunRecord, Scope, Work};
@@ -15,6 +18,7 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
+use tigerbeetle_unofficial as tb;
 
 const TIMEOUT: Duration = Duration::from_secs(90);
 /// A backup every second: with so small a budget replaying the log always takes too long.
@@ -61,6 +65,20 @@ impl Rig {
         self.program.run(&[&["events", "--config", text(&config), "--last", "100000"], more].concat())
     }
 
+    /// An agent that takes no more checkpoints ends what was killed, and tells everything that is left.
+    fn settle(&self, addresses: &str) {
+        let mut agent = self.agent(&with_events(CALM, addresses));
+        let repository = self.repository();
+        agent.run();
+        agent.wait("every run to have an end", TIMEOUT, |_| {
+            let (begun, ended) = recorded(&repository);
+            begun == ended
+        });
+        let since_ns = amber::units::now_ns();
+        agent.wait("the rest to be told", TIMEOUT, |status| number(status, "written_ns") > since_ns && waiting(status) == Some(0));
+        assert_eq!(agent.stop(), 0, "{}", agent.log());
+    }
+
     fn repository(&self) -> Arc<Repository> {
         let url = StoreUrl::parse(self.program.repository()).unwrap();
         let store = amber::store::open(&url, &S3Options::default()).unwrap();
@@ -71,6 +89,14 @@ impl Rig {
     fn record_file(&self, run: &str, moment: &str) -> std::path::PathBuf {
         Path::new(self.program.repository()).join(format!("catalog/runs/{run}/{moment}"))
     }
+}
+
+/// How many runs are recorded to have begun, and to have ended.
+fn recorded(repository: &Repository) -> (usize, usize) {
+    let listed = repository.list_all("catalog/runs/").unwrap();
+    let names: Vec<RunName> = listed.iter().filter_map(|listed| RunName::parse(&listed.name)).collect();
+    let ended = names.iter().filter(|name| name.has_ended).count();
+    (names.len() - ended, ended)
 }
 
 fn waiting(status: &Value) -> Option<u64> {
@@ -259,10 +285,7 @@ fn a_ledger_that_is_away_is_told_later_once_and_in_order() {
     ledger.start_all().unwrap();
     agent.wait("everything to be told", TIMEOUT, |status| waiting(status) <= Some(2));
     assert_eq!(agent.stop(), 0, "{}", agent.log());
-    let mut agent = rig.agent(&with_events(CALM, &ledger.addresses()));
-    agent.run();
-    agent.wait("the rest to be told", TIMEOUT, |status| waiting(status) == Some(0));
-    assert_eq!(agent.stop(), 0, "{}", agent.log());
+    rig.settle(&ledger.addresses());
     let (code, said) = rig.events(&[]);
     assert_eq!((code, &said["events"]), (0, &said["expected"]), "{said:#}");
     assert_in_order(&told(&said));
@@ -275,22 +298,16 @@ fn an_agent_that_is_killed_at_any_moment_leaves_no_run_open_and_no_event_missing
     let kills: u64 = std::env::var("AMBER_TEST_KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(6);
     let mut random = Seeded(20_261_128);
     let mut agent = rig.agent(&with_events(BUSY, &rig.node.addresses()));
+    let repository = rig.repository();
     for _ in 0..kills {
+        let (before, _) = recorded(&repository);
         agent.run();
-        agent.wait("a run that begins", TIMEOUT, |status| status["last_checkpoint"].is_object());
-        std::thread::sleep(Duration::from_millis(random.next(2500)));
+        agent.wait("a run to begin", TIMEOUT, |_| recorded(&repository).0 > before);
+        // From its first moment to behind its end.
+        std::thread::sleep(Duration::from_millis(random.next(1200)));
         agent.kill();
     }
-    let mut agent = rig.agent(&with_events(CALM, &rig.node.addresses()));
-    agent.run();
-    agent.wait("the rest to be told", TIMEOUT, |status| waiting(status) == Some(0));
-    let repository = rig.repository();
-    let names = || -> Vec<RunName> {
-        repository.list_all("catalog/runs/").unwrap().iter().filter_map(|listed| RunName::parse(&listed.name)).collect()
-    };
-    let begun = names().iter().filter(|name| !name.has_ended).count();
-    agent.wait("every run to have an end", TIMEOUT, |status| waiting(status) == Some(0) && names().len() >= 2 * begun);
-    assert_eq!(agent.stop(), 0, "{}", agent.log());
+    rig.settle(&rig.node.addresses());
     let runs = repository.runs().unwrap();
     assert_eq!((runs.damaged.len(), runs.runs.values().filter(|record| record.outcome.is_none()).count()), (0, 0));
     let killed = runs.runs.values().filter(|record| record.outcome.as_ref().is_some_and(|outcome| !outcome.completed)).count();
@@ -300,6 +317,75 @@ fn an_agent_that_is_killed_at_any_moment_leaves_no_run_open_and_no_event_missing
         assert!(outcome.completed && outcome.location == name.object(), "{name:?}: {outcome:?}");
     }
     let (code, said) = rig.events(&[]);
-    assert_eq!((code, number(&said, "events"), number(&said, "expected")), (0, names().len() as u64, names().len() as u64), "{said:#}");
+    let records = 2 * runs.runs.len() as u64;
+    assert_eq!((code, number(&said, "events"), number(&said, "expected")), (0, records, records), "{said:#}");
     println!("{} runs, {killed} of them killed, {} events after {kills} kills", runs.runs.len(), said["events"]);
+}
+
+/// Runs a request of TigerBeetle's client.
+fn answer<T>(request: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(request)
+}
+
+#[test]
+fn a_ledger_takes_an_event_once_and_refuses_what_it_cannot_book() {
+    let _turn = turn();
+    let cluster = Cluster::new(1);
+    let accounts = Accounts { ledger: LEDGER, system: SYSTEM, all_tenants: ALL_TENANTS };
+    let place = |accounts| Place { cluster: cluster.id(), addresses: cluster.addresses(), accounts, answer_timeout: TIMEOUT };
+    let event = |number: u128, accounts: &Accounts| {
+        Event::of(uuid::Uuid::from_u128(number), &record(40), &Accounts { all_tenants: 42, ..*accounts }).unwrap().unwrap()
+    };
+    let client = tb::Client::new(cluster.id(), cluster.addresses()).unwrap();
+    let mut ledger = Ledger::new(place(accounts));
+    let deliver = |ledger: &mut Ledger, event: &Event| ledger.deliver(event, &|| false);
+    let refusal = |delivered: Delivered| match delivered {
+        Delivered::Refused(reason) => reason,
+        other => panic!("{other:?}"),
+    };
+    let first = event(1, &accounts);
+    assert_eq!([deliver(&mut ledger, &first), deliver(&mut ledger, &first)], [Delivered::Yes, Delivered::Yes]);
+    let reason = refusal(deliver(&mut ledger, &Event { amount: 41, ..first }));
+    assert!(reason.contains("ExistsWithDifferentAmount") && reason.contains("`amber events`"), "{reason}");
+    assert_eq!(ledger.known().unwrap().into_iter().collect::<Vec<_>>(), [first.id]);
+
+    // Accounts that are there already: of another ledger, with a limit, closed; and one that will do.
+    let limit = tb::account::Flags::DEBITS_MUST_NOT_EXCEED_CREDITS;
+    let there = vec![
+        tb::Account::new(501, LEDGER + 1, 12),
+        tb::Account::new(502, LEDGER, 12).with_flags(limit),
+        tb::Account::new(503, LEDGER, 9).with_user_data_32(7),
+    ];
+    answer(client.create_accounts(there)).unwrap();
+    let second = event(2, &accounts);
+    for (system, what) in [(501, "in ledger 701"), (502, "does not take what an event books")] {
+        let reason = refusal(deliver(&mut ledger, &Event { debit_account: system, ..second }));
+        assert!(reason.contains(&format!("account {system} is there already")) && reason.contains(what), "{reason}");
+    }
+    // The id is not lost by that: once the configuration is mended, the ledger takes the event.
+    assert_eq!(deliver(&mut ledger, &Event { debit_account: 503, ..second }), Delivered::Yes);
+    assert_eq!(ledger.known().unwrap().len(), 2);
+
+    // More events than one answer holds.
+    let more = |from: u128, count: u128| -> Vec<tb::Transfer> {
+        let transfer = |id| {
+            tb::Transfer::new(id).with_debit_account_id(SYSTEM).with_credit_account_id(42).with_amount(1).with_ledger(LEDGER).with_code(12)
+        };
+        (from..from + count).map(transfer).collect()
+    };
+    for (from, count) in [(1000, 8189), (20_000, 8189), (40_000, 5)] {
+        answer(client.create_transfers(more(from, count))).unwrap();
+    }
+    let (mut seen, mut last_ns) = (0, 0);
+    ledger
+        .read(&mut |booked| {
+            assert!(booked.timestamp_ns > last_ns, "in the order of their times, and each once");
+            (seen, last_ns) = (seen + 1, booked.timestamp_ns);
+        })
+        .unwrap();
+    assert_eq!(seen, 2 * 8189 + 5 + 2);
+    // A caller that gives up gets its thread back, and a ledger that is away keeps nobody.
+    let mut away = Ledger::new(Place { addresses: "127.0.0.1:1".into(), answer_timeout: Duration::from_millis(100), ..place(accounts) });
+    assert_eq!(away.deliver(&first, &|| true), Delivered::GaveUp);
+    assert!(away.known().unwrap_err().message.contains("did not answer in time"));
 }

@@ -18,6 +18,7 @@ use crate::repository::key::random;
 use crate::repository::name::{self, RunName};
 use crate::repository::run::RunRecord;
 use crate::store::PutOutcome;
+use crate::units::{now_ns, time_text};
 use crossbeam_channel::{Receiver, Sender, bounded, select};
 use std::cell::Cell;
 use std::collections::HashSet;
@@ -153,7 +154,8 @@ impl ToRepository {
     /// # Errors
     /// When it is to be tried again.
     pub(super) fn turn(&mut self, stop: &Stop) -> Result<()> {
-        self.recorder.save_unsaved();
+        // What the disk does not take is told, and holds nothing up that it has.
+        let _ = self.recorder.save();
         let reconciled = self.reconcile();
         let delivered = self.deliver(stop);
         self.recorder.trouble(Trouble::Repository, delivered.as_ref().err().map(|error| error.message.clone()));
@@ -313,12 +315,12 @@ impl ToLedger {
 
     /// Delivers one event, for as long as that takes; once it is late that is told.
     fn tell(&mut self, event: &Event, stop: &Stop) -> Delivered {
-        let (began, told_late, recorder) = (Instant::now(), Cell::new(false), &self.recorder);
+        let (began, asked_ns, told_late, recorder) = (Instant::now(), now_ns(), Cell::new(false), &self.recorder);
         let (late_after, place) = (self.told.late_after, self.told.teller.describe());
         let give_up = || {
             if !told_late.get() && began.elapsed() >= late_after {
                 told_late.set(true);
-                recorder.trouble(Trouble::Ledger, Some(format!("the {place} has not answered for {} s", late_after.as_secs())));
+                recorder.trouble(Trouble::Ledger, Some(format!("the {place} has not answered since {}", time_text(asked_ns))));
                 recorder.tell();
             }
             stop.is_asked()

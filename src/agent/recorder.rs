@@ -6,7 +6,7 @@
 
 use super::board::{Board, Topic};
 use super::shipping::lock;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::events::outbox::{Lane, Outbox};
 use crate::observe::status::EventsStatus;
 use crate::repository::Repository;
@@ -116,20 +116,35 @@ impl Recorder {
         &self.wake.1
     }
 
-    /// Writes what the disk did not take before.
-    pub(super) fn save_unsaved(&self) {
+    /// Writes what waits in memory, in order.
+    ///
+    /// # Errors
+    /// [`Error::try_again`] when the disk does not take all of it now.
+    pub(super) fn save(&self) -> Result<()> {
         let mut state = lock(&self.state);
         let mut saved = Ok(());
         while saved.is_ok()
             && let Some((run, record)) = state.unsaved.front()
         {
-            saved = self.outbox.append(*run, record, now_ns());
+            saved = match self.outbox.append(*run, record, now_ns()) {
+                // It never will be, and must not stand in the way of the others.
+                Err(error) if error.kind == Kind::Bug => {
+                    tracing::error!("{error}");
+                    Ok(())
+                }
+                appended => appended,
+            };
             if saved.is_ok() {
                 state.unsaved.pop_front();
             }
         }
+        if state.unsaved.len() > UNSAVED_MAX {
+            let begun = state.unsaved.iter().position(|(_, record)| record.outcome.is_none()).unwrap_or(0);
+            state.unsaved.remove(begun);
+        }
         drop(state);
-        self.trouble(Trouble::Disk, saved.err().map(|error| error.message));
+        self.trouble(Trouble::Disk, saved.as_ref().err().map(|error| error.message.clone()));
+        saved
     }
 
     /// Whether records wait in memory because the disk takes none.
@@ -176,24 +191,6 @@ impl Recorder {
             self.outbox.read(lane, &first).ok().map(|entry| entry.appended_ns)
         })
     }
-
-    fn append(&self, run: RunId, record: &RunRecord) -> Result<()> {
-        let mut state = lock(&self.state);
-        // Behind what waits, so that the order is kept.
-        let appended = if state.unsaved.is_empty() {
-            self.outbox.append(run, record, now_ns())
-        } else {
-            Err(Error::try_again("records wait that the disk has not taken"))
-        };
-        if appended.is_err() {
-            state.unsaved.push_back((run, record.clone()));
-            if state.unsaved.len() > UNSAVED_MAX {
-                let begun = state.unsaved.iter().position(|(_, record)| record.outcome.is_none()).unwrap_or(0);
-                state.unsaved.remove(begun);
-            }
-        }
-        appended
-    }
 }
 
 impl RunSink for Recorder {
@@ -201,10 +198,9 @@ impl RunSink for Recorder {
         if let (None, Some(known)) = (&record.outcome, &mut lock(&self.state).begun) {
             known.insert(run);
         }
-        let appended = self.append(run, record);
-        if let Err(error) = &appended {
-            self.trouble(Trouble::Disk, Some(error.message.clone()));
-        }
+        // Behind what waits already, so that the order is kept.
+        lock(&self.state).unsaved.push_back((run, record.clone()));
+        let saved = self.save();
         for sink in &self.sinks {
             // A sink that can be made again from the repository does not keep a job from running.
             if let Err(error) = sink.put(run, record) {
@@ -214,7 +210,7 @@ impl RunSink for Recorder {
         self.tell();
         // It is full when somebody has been woken already.
         let _ = self.wake.0.try_send(());
-        appended
+        saved
     }
 }
 

@@ -15,13 +15,19 @@ const ADDRESSES_MAX: usize = 6;
 /// The section as it is written.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct EventsSection {
-    pub(super) addresses: Value<String>,
-    pub(super) cluster: Value<String>,
-    pub(super) ledger: Value<i64>,
-    pub(super) system_account: Value<String>,
-    pub(super) all_tenants_account: Value<String>,
-    pub(super) answer_timeout_ms: Value<i64>,
+pub struct EventsSection {
+    /// The replicas.
+    pub addresses: Value<String>,
+    /// The cluster's id.
+    pub cluster: Value<String>,
+    /// The ledger of the events.
+    pub ledger: Value<i64>,
+    /// The account that is debited.
+    pub system_account: Value<String>,
+    /// The account that is credited where there is no tenant.
+    pub all_tenants_account: Value<String>,
+    /// How long an answer may take.
+    pub answer_timeout_ms: Value<i64>,
 }
 
 /// The ledger that takes events.

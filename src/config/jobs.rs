@@ -19,10 +19,15 @@ pub const CHECKPOINT_JOB: &str = "checkpoint";
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct JobSection {
+    /// The time between two runs.
     pub interval_s: Value<i64>,
+    /// Or the times of day.
     pub cron: Value<String>,
+    /// Whose time of day.
     pub time_zone: Value<String>,
+    /// How much later it may begin.
     pub jitter_s: Value<i64>,
+    /// Whether it runs by itself.
     pub enabled: Value<bool>,
 }
 
