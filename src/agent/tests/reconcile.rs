@@ -40,7 +40,7 @@ fn killed_runs_of_this_agent_end_and_nobody_elses() {
     record(3, &begun("agent"));
     record(3, &ended(&begun("agent")));
     // This one is under way in this very process.
-    bench.recorder.begin(RunId(4), &begun("agent").run);
+    bench.recorder.put(RunId(4), &begun("agent")).unwrap();
     record(4, &begun("agent"));
     // Ended, but the repository has not heard of it yet.
     record(5, &begun("agent"));
@@ -53,7 +53,7 @@ fn killed_runs_of_this_agent_end_and_nobody_elses() {
     assert_eq!(last.outcome.map(|outcome| outcome.reason).as_deref(), Some(KILLED));
     assert_eq!(last.run, begun("agent").run);
     // Once more changes nothing.
-    bench.recorder.begin(RunId(4), &begun("agent").run);
+    bench.recorder.put(RunId(4), &begun("agent")).unwrap();
     let before = added(&bench);
     bench.recorder.outbox.append(RunId(4), &ended(&begun("agent")), 1).unwrap();
     reconcile(&bench.recorder).unwrap();
