@@ -139,7 +139,11 @@ fn readable(site: &Site, headers: &HeaderMap) -> Result<Arc<AgentStatus>, Box<Re
     site.access.check_read(headers).map_err(|refusal| Box::new(refused(refusal)))?;
     let status = site.live.status();
     if status.written_ns == 0 {
-        return Err(Box::new(problem(StatusCode::SERVICE_UNAVAILABLE, "try_again", "the agent has just begun and has not said anything yet")));
+        return Err(Box::new(problem(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "try_again",
+            "the agent has just begun and has not said anything yet",
+        )));
     }
     Ok(status)
 }
