@@ -204,8 +204,8 @@ async function checkJobs(page) {
 
 async function screenshots(browser) {
   const looks = [
-    ["page-light", { viewport: { width: 1240, height: 900 }, colorScheme: "light" }],
-    ["page-dark", { viewport: { width: 1240, height: 900 }, colorScheme: "dark" }],
+    ["page-light", { viewport: { width: 1240, height: 1480 }, colorScheme: "light" }],
+    ["page-dark", { viewport: { width: 1240, height: 1480 }, colorScheme: "dark" }],
     ["page-phone", { viewport: { width: 360, height: 780 }, deviceScaleFactor: 2, isMobile: true, hasTouch: true, colorScheme: "light" }],
   ];
   for (const [name, look] of looks) {
@@ -213,7 +213,7 @@ async function screenshots(browser) {
     const page = await context.newPage();
     await open(page);
     await page.waitForTimeout(1500);
-    await page.screenshot({ path: path.join(options.screenshots, `${name}.png`), fullPage: name !== "page-phone" });
+    await page.screenshot({ path: path.join(options.screenshots, `${name}.png`) });
     await context.close();
   }
 }

@@ -1,13 +1,13 @@
 //! What can be restored, held against what a restore selects: both ends are restorable, and what lies beyond them is not.
 
 use super::*;
-use crate::agent::store_double::{Weather, WeatherStore};
 use crate::ledger::sample::{PrepareSample, SampleFile, headers_of, log_after, sample_timestamp};
 use crate::observe::status::{CheckpointStatus, GapStatus};
 use crate::repository::name::RunId;
-use crate::repository::sample::store_log;
+use crate::repository::sample::{Fault, FaultyStore, create, open, store_log};
 use crate::repository::timeline::{Branch, PrepareRecord};
 use crate::restore::select::{Point, select};
+use crate::store::memory::MemoryStore;
 use crate::tier::sample::{LOG_OPS, backup, folder, next_checkpoint};
 
 fn back_up(repository: &Arc<Repository>, sample: &SampleFile) {
@@ -39,7 +39,7 @@ fn checked(repository: &Arc<Repository>) -> Vec<(u32, u64, u64)> {
 
 #[test]
 fn ranges_begin_with_a_backup_and_end_with_the_log() {
-    let (_, repository) = WeatherStore::with_repository();
+    let repository = create(&MemoryStore::new()).unwrap();
     let whole = SampleFile::new(7, 960);
     assert_eq!(checked(&repository), []);
     ship(&repository, 1, &whole.log[41..541]);
@@ -61,7 +61,7 @@ fn ranges_begin_with_a_backup_and_end_with_the_log() {
 
 #[test]
 fn a_backup_alone_is_a_range() {
-    let (_, repository) = WeatherStore::with_repository();
+    let repository = create(&MemoryStore::new()).unwrap();
     back_up(&repository, &SampleFile::new(7, LOG_OPS));
     let found = checked(&repository);
     assert_eq!((found.len(), found[0].2), (1, 959 + LOG_OPS), "{found:?}");
@@ -69,7 +69,7 @@ fn a_backup_alone_is_a_range() {
 
 #[test]
 fn each_timeline_has_its_own_ops() {
-    let (_, repository) = WeatherStore::with_repository();
+    let repository = create(&MemoryStore::new()).unwrap();
     let log = SampleFile::new(7, 541).log;
     back_up(&repository, &SampleFile::new(7, LOG_OPS));
     ship(&repository, 1, &log[41..]);
@@ -93,7 +93,10 @@ fn each_timeline_has_its_own_ops() {
 
 #[test]
 fn the_board_keeps_what_was_found_while_the_store_is_away() {
-    let (store, repository) = WeatherStore::with_repository();
+    let memory = MemoryStore::new();
+    create(&memory).unwrap();
+    let store = FaultyStore::new(&memory);
+    let repository = open(Arc::new(store.clone())).unwrap();
     back_up(&repository, &SampleFile::new(7, LOG_OPS));
     let board = Arc::new(Board::default());
     let mut window = Window::new(&repository, &board);
@@ -105,11 +108,11 @@ fn the_board_keeps_what_was_found_while_the_store_is_away() {
     assert_eq!(found.len(), 1);
     // A new checkpoint is a reason to look, but the store is away.
     board.checkpoint(CheckpointStatus { op: 5, ..CheckpointStatus::default() });
-    store.set(Weather::Away);
+    store.fail(1, Fault::Gone);
     window.rests_until = Instant::now();
     window.turn();
     assert_eq!((board.status().restorable, window.looked.unwrap().0.1), (found, None));
-    store.set(Weather::Fair);
+    store.fail(u64::MAX, Fault::Gone);
     window.rests_until = Instant::now();
     window.turn();
     assert_eq!(window.looked.unwrap().0.1, Some(5));

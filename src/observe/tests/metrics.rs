@@ -71,7 +71,7 @@ fn figures_are_those_of_the_status_in_base_units() {
         ("amber_recovery_point_lag_alarm_seconds", "", 900.0),
         ("amber_cpu_share_ratio", "", 0.021),
         ("amber_cpu_budget_ratio", "", 0.05),
-        ("amber_log_read_bytes_total", "", (3100 << 20) as f64),
+        ("amber_log_read_bytes_total", "", 3100.0 * 1_048_576.0),
         ("amber_log_compression_ratio", "", 3100.0 / 754.0),
         ("amber_gap_ops", "", 4001.0),
         ("amber_gaps_open", "", 0.0),
