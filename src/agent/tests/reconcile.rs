@@ -4,7 +4,7 @@ use crate::agent::store_double::Weather;
 use crate::events::outbox::Lane;
 use crate::ledger::sample::SampleFile;
 use crate::progress::Silent;
-use crate::repository::run::RunRecord;
+use crate::repository::run::{RunRecord, Work};
 use crate::repository::timeline::Lineage;
 use crate::source::file::ReadOptions;
 use crate::tier::sample::LOG_OPS;
