@@ -21,11 +21,11 @@ pub const CHECKPOINT_JOB: &str = "checkpoint";
 pub struct JobSection {
     /// The time between two runs.
     pub interval_s: Value<i64>,
-    /// Or the times of day.
+    /// Times of day instead.
     pub cron: Value<String>,
-    /// Whose time of day.
+    /// Where these count.
     pub time_zone: Value<String>,
-    /// How much later it may begin.
+    /// By how much later at the most.
     pub jitter_s: Value<i64>,
     /// Whether it runs by itself.
     pub enabled: Value<bool>,

@@ -129,6 +129,8 @@ struct Occurrence {
 #[derive(Debug, Clone)]
 pub struct Job {
     rules: Rules,
+    /// The cadence in words.
+    cadence_text: String,
     state: JobState,
     next: Next,
     /// What follows from the anchor; worked out anew when that moves.
@@ -164,12 +166,18 @@ impl Job {
             (None, Some(failed)) => failed.attempts = failed.attempts.min(1),
             (None, None) => {}
         }
-        Job { rules, state, next: Next::default(), occurrence: None, began_uptime_ns: None }
+        let cadence_text = rules.cadence.text();
+        Job { rules, cadence_text, state, next: Next::default(), occurrence: None, began_uptime_ns: None }
     }
 
     /// What is set for it.
     pub fn rules(&self) -> &Rules {
         &self.rules
+    }
+
+    /// When it is due by itself, in words.
+    pub fn cadence_text(&self) -> &str {
+        &self.cadence_text
     }
 
     /// What is remembered of it.
@@ -239,7 +247,7 @@ impl Job {
     fn why_text(&self, why: &Why) -> String {
         let failures = self.state.failures_in_a_row;
         match why {
-            Why::Cadence => self.rules.cadence.text(),
+            Why::Cadence => self.cadence_text.clone(),
             Why::Asked => "asked for".to_owned(),
             Why::Wish(wish) if failures == 0 => wish.clone(),
             Why::Wish(wish) => format!("again, {failures} have failed: {wish}"),
@@ -372,6 +380,11 @@ impl Job {
             }
         }
         self.settle(now);
+    }
+
+    /// A run that did what it was to do ended then, whoever ran it.
+    pub fn learn_success(&mut self, ended_ns: Option<u64>) {
+        self.state.last_success_ns = self.state.last_success_ns.max(ended_ns);
     }
 
     /// In words, what begins it and when that is.

@@ -216,12 +216,13 @@ impl Jobs {
         for registration in self.registrations.iter().filter(|registration| registration.is_cluster_wide) {
             let name = registration.name;
             let Some((id, record)) = past.newest_of(name) else { continue };
-            if table.learnt.insert(name.to_owned(), id) != Some(id)
-                && let Some(job) = table.schedule.job_mut(name)
-            {
+            let is_new = table.learnt.insert(name.to_owned(), id) != Some(id);
+            let Some(job) = table.schedule.job_mut(name) else { continue };
+            if is_new {
                 let ended = record.outcome.as_ref().map(|outcome| (outcome.ended_ns, outcome.completed));
                 job.learn(now, record.run.started_ns, ended);
             }
+            job.learn_success(past.last_success_ns(name));
         }
         for (id, record) in past.runs() {
             table.ended(id, record);
@@ -285,7 +286,7 @@ impl Table {
         Some(JobStatus {
             name: registration.name.to_owned(),
             title: registration.title.to_owned(),
-            cadence: job.rules().cadence.text(),
+            cadence: job.cadence_text().to_owned(),
             is_paused: job.state().is_paused,
             running,
             next_ns,

@@ -63,6 +63,12 @@ impl Past {
         self.runs().find(|(_, record)| record.run.job == job)
     }
 
+    /// When the newest run of a job that did what it was to do ended.
+    pub fn last_success_ns(&self, job: &str) -> Option<u64> {
+        let mut outcomes = self.runs().filter(|(_, record)| record.run.job == job).filter_map(|(_, record)| record.outcome.as_ref());
+        outcomes.find(|outcome| outcome.completed).map(|outcome| outcome.ended_ns)
+    }
+
     /// When the newest drill that succeeded ended.
     pub fn last_drill_ns(&self) -> Option<u64> {
         let mut drills = self.runs().filter(|(_, record)| record.run.work == Work::Drill);

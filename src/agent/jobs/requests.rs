@@ -260,7 +260,7 @@ mod tests {
         std::fs::create_dir_all(inside.join("run-verification/of")).unwrap();
         let mut requests = Requests::new(folder.path());
         let run = request(Action::Run, "verification");
-        assert_eq!(requests.take(), [run.clone()]);
+        assert_eq!(requests.take(), std::slice::from_ref(&run));
         requests.done(&run, None);
         for _ in 0..2 {
             assert_eq!(requests.take(), [], "what cannot be removed is done once");

@@ -118,6 +118,7 @@ fn a_run_that_is_given_up_counts_as_none() {
     simulation.standing = Standing::default();
     simulation.step();
     assert_eq!(simulation.ended.last().map(|ended| ended.2), Some(Ended::GivenUp), "it is told to end");
+    simulation.step();
     assert_eq!(simulation.schedule.job("j").unwrap().next().at_ns, None);
     simulation.run(HOUR);
     assert_eq!((simulation.begun.len(), simulation.state("j").failures_in_a_row), (1, 0));

@@ -125,7 +125,9 @@ impl Simulation {
             if self.now.uptime_ns >= until_ns {
                 return;
             }
-            let due = self.schedule.jobs().filter_map(|job| job.next().at_ns).map(|at_ns| at_ns.saturating_sub(self.now.wall_ns));
+            // What is due already waits for the end of another.
+            let due =
+                self.schedule.jobs().filter_map(|job| job.next().at_ns?.checked_sub(self.now.wall_ns)).filter(|pause_ns| *pause_ns > 0);
             let ends = self.running.values().map(|(end_ns, _)| end_ns - self.now.uptime_ns);
             let pause_ns = due.chain(ends).min().unwrap_or(u64::MAX).clamp(1_000_000_000, nanoseconds(MINUTE));
             self.pass(Duration::from_nanos(pause_ns.min(until_ns - self.now.uptime_ns)));

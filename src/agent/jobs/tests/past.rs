@@ -14,7 +14,7 @@ fn record(work: Work, job: &str, started_ns: u64, outcome: Option<Outcome>) -> R
 fn the_newest_run_of_each_job_is_found_and_nothing_is_read_twice() {
     let store = MemoryStore::new();
     let repository = create(&store).unwrap();
-    let put = |number: u64, record: &RunRecord| drop(repository.record_run(RunId(number), record).unwrap());
+    let put = |number: u64, record: &RunRecord| assert!(repository.record_run(RunId(number), record).is_ok());
     let mut past = Past::default();
     past.look(&repository, &["checkpoint"]).unwrap();
     assert_eq!(past.runs().count(), 0);
@@ -29,6 +29,7 @@ fn the_newest_run_of_each_job_is_found_and_nothing_is_read_twice() {
     assert_eq!(past.newest_of("checkpoint").map(|(run, record)| (run, record.outcome.is_some())), Some((RunId(79), true)));
     assert_eq!(past.newest_of("verification").map(|(run, record)| (run, record.outcome.is_some())), Some((RunId(80), false)));
     assert_eq!((past.newest_of("drill").map(|(run, _)| run), past.last_drill_ns()), (Some(RunId(2)), None), "no further than it must");
+    assert_eq!((past.last_success_ns("checkpoint"), past.last_success_ns("drill")), (Some(79), None));
     assert_eq!(past.runs().next().map(|(run, _)| run), Some(RunId(80)));
     past.look(&repository, &["checkpoint"]).unwrap();
     assert_eq!(past.runs().count(), RECENT_MAX);
