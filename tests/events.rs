@@ -30,10 +30,13 @@ const LEDGER: u32 = 700;
 const SYSTEM: u128 = 0x7001_0000_0000_0000_0000;
 const ALL_TENANTS: u128 = 7002;
 
-fn with_events(more: &str, addresses: &str) -> String {
+/// For whoever waits for an answer on a busy machine.
+const PATIENT_MS: u64 = 60_000;
+
+fn with_events(more: &str, addresses: &str, answer_timeout_ms: u64) -> String {
     format!(
         "[events]\naddresses = \"{addresses}\"\nledger = {LEDGER}\nsystem_account = \"{SYSTEM}\"\nall_tenants_account = \"{ALL_TENANTS}\"\n\
-         answer_timeout_ms = 2000\n{more}"
+         answer_timeout_ms = {answer_timeout_ms}\n{more}"
     )
 }
 
@@ -67,7 +70,7 @@ impl Rig {
 
     /// An agent that takes no more checkpoints ends what was killed, and tells everything that is left.
     fn settle(&self, addresses: &str) {
-        let mut agent = self.agent(&with_events(CALM, addresses));
+        let mut agent = self.agent(&with_events(CALM, addresses, PATIENT_MS));
         let repository = self.repository();
         agent.run();
         agent.wait("every run to have an end", TIMEOUT, |_| {
@@ -142,7 +145,7 @@ fn kinds(said: &Value) -> Vec<&str> {
 fn backups_are_told_to_the_ledger_and_what_was_altered_shows() {
     let _turn = turn();
     let rig = Rig::new("events");
-    let mut agent = rig.agent(&with_events(BUSY, &rig.node.addresses()));
+    let mut agent = rig.agent(&with_events(BUSY, &rig.node.addresses(), PATIENT_MS));
     agent.run();
     agent.wait("three backups to be told", TIMEOUT, |status| status["events"]["delivered"].as_u64() >= Some(6));
     assert_eq!(agent.stop(), 0, "{}", agent.log());
@@ -266,7 +269,7 @@ fn a_ledger_that_is_away_is_told_later_once_and_in_order() {
     // A ledger of its own, so that the node goes on while it is away.
     let mut ledger = Cluster::new(1);
     ledger.kill_all();
-    let mut agent = rig.agent(&with_events(BUSY, &ledger.addresses()));
+    let mut agent = rig.agent(&with_events(BUSY, &ledger.addresses(), 2000));
     agent.run();
     let status = agent.wait("backups whose events wait", TIMEOUT, |status| waiting(status) >= Some(6));
     assert!(status["events"]["oldest_ns"].is_u64(), "{status}");
@@ -297,14 +300,14 @@ fn an_agent_that_is_killed_at_any_moment_leaves_no_run_open_and_no_event_missing
     let rig = Rig::new("events-kills");
     let kills: u64 = std::env::var("AMBER_TEST_KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(6);
     let mut random = Seeded(20_261_128);
-    let mut agent = rig.agent(&with_events(BUSY, &rig.node.addresses()));
+    let mut agent = rig.agent(&with_events(BUSY, &rig.node.addresses(), PATIENT_MS));
     let repository = rig.repository();
-    for _ in 0..kills {
+    for kill in 0..kills {
         let (before, _) = recorded(&repository);
         agent.run();
         agent.wait("a run to begin", TIMEOUT, |_| recorded(&repository).0 > before);
-        // From its first moment to behind its end.
-        std::thread::sleep(Duration::from_millis(random.next(1200)));
+        // From its first moment to its end, and every other time to behind that.
+        std::thread::sleep(Duration::from_millis(random.next(if kill % 2 == 0 { 100 } else { 1200 })));
         agent.kill();
     }
     rig.settle(&rig.node.addresses());
