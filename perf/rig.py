@@ -82,8 +82,10 @@ def ended(*_):
 class Rig:
     """A scratch folder and the processes in it."""
 
-    def __init__(self, name):
+    def __init__(self, name, store=None):
+        """`store`: where the S3 server keeps its objects, if not in the scratch folder."""
         self.folder = Path(tempfile.mkdtemp(prefix=f"perf-{name}-", dir=ROOT / "target"))
+        self.store_folder = Path(tempfile.mkdtemp(prefix=f"perf-{name}-", dir=store)) if store else self.folder
         self.processes, self.store_ports, self.s3_port = [], [], None
         self.environment = dict(os.environ, AMBER_PASSPHRASE="perf")
         # So that the servers and the folder go then, too.
@@ -101,7 +103,8 @@ class Rig:
         for port in self.store_ports:
             for part in ("master", "volume", "filer", "s3", "admin"):
                 Path(f"/tmp/seaweedfs-{part}-grpc-{port}.sock").unlink(missing_ok=True)
-        shutil.rmtree(self.folder, ignore_errors=True)
+        for folder in (self.folder, self.store_folder):
+            shutil.rmtree(folder, ignore_errors=True)
 
     def tell(self):
         """What a failure may come from: the end of each log, and the status."""
@@ -139,20 +142,20 @@ class Rig:
         self.store_ports = ports + [admin + 10000]
         key, secret = "amber-perf-key", "amber-perf-secret"
         self.environment.update(AWS_ACCESS_KEY_ID=key, AWS_SECRET_ACCESS_KEY=secret, AWS_REGION="us-east-1")
-        shutil.rmtree(self.folder / "weed", ignore_errors=True)
-        (self.folder / "weed").mkdir()
+        shutil.rmtree(self.store_folder / "weed", ignore_errors=True)
+        (self.store_folder / "weed").mkdir()
         (self.folder / "weed.log").unlink(missing_ok=True)
         command = [WEED, "-logdir=.", "mini", "-dir=data", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-master.telemetry=false"]
         command += ["-webdav=false", "-admin.ui=false", "-s3.port.iceberg=0", "-s3.port.lance=0", f"-bucket={BUCKET}"]
         command += ["-filer.localSocket=filer.sock", "-s3.localSocket=s3.sock", f"-metricsPort={self.metrics_port}"]
         command += [f"-{name}={port}" for name, port in zip(names, ports)] + [f"-admin.port={admin}", f"-admin.port.grpc={admin + 10000}"]
-        process = self.spawn(command, "weed.log", cwd=self.folder / "weed", env=self.environment)
+        process = self.spawn(command, "weed.log", cwd=self.store_folder / "weed", env=self.environment)
         wait_until("SeaweedFS", lambda: "All enabled components are running" in (self.folder / "weed.log").read_text())
         return process
 
     def juicefs(self):
         """A JuiceFS gateway with no bucket yet: the S3 server that is cheapest to load, so that the clients are what is measured."""
-        place, log = self.folder / "juicefs", self.folder / "juicefs.log"
+        place, log = self.store_folder / "juicefs", self.folder / "juicefs.log"
         shutil.rmtree(place, ignore_errors=True)
         place.mkdir()
         log.unlink(missing_ok=True)

@@ -29,10 +29,14 @@ pub enum Topic {
     Limits,
     /// Where this agent and the repository join.
     Join,
+    /// Records of runs and their events do not get on.
+    Events,
     /// Jobs fail again and again.
     Jobs,
     /// What the newest verification found.
     Verification,
+    /// The page cannot be served.
+    Page,
 }
 
 #[derive(Default)]

@@ -5,10 +5,11 @@
 //! that runs when the session ends is given up. What fails is an alert and is tried again, later each time.
 
 use super::board::{Board, Topic};
+use super::jobs::Jobs;
 use super::jobs::active::{Active, RunProgress};
-use super::jobs::{Jobs, checkpoint};
 use super::policy::{Situation, wish};
 use super::signals::Stop;
+use crate::catalog::outcome;
 use crate::config::jobs::CHECKPOINT_JOB;
 use crate::config::plan::CheckpointPlan;
 use crate::error::Result;
@@ -159,7 +160,7 @@ impl Bulk {
         let progress = WithGoal { told: active.progress(stop), governor, due, total: AtomicU64::new(0) };
         let wanted = self.board.take_wanted();
         let place = (&self.lineage, active.id());
-        match tigerbeetle::backup_in_run(&self.repository, &self.data_file, ReadOptions::default(), place, &progress) {
+        match tigerbeetle::backup_as(&self.repository, &self.data_file, ReadOptions::default(), place, &progress) {
             Ok(backup) => self.checkpoint_taken(&backup, active),
             Err(error) => {
                 if let Some(wanted) = wanted {
@@ -175,8 +176,8 @@ impl Bulk {
     }
 
     fn checkpoint_taken(&mut self, backup: &Backup, mut active: Active) {
-        active.set_scope(checkpoint::scope(backup));
-        active.end(Ok(checkpoint::outcome(backup)), false);
+        active.set_scope(outcome::scope_of(&backup.summary));
+        active.end(Ok(outcome::of_checkpoint(&backup.name, &backup.summary, &backup.receipt())), false);
         let summary = &backup.summary;
         tracing::info!(
             "checkpoint {} is stored: ops {} to {}, {} blocks new, {} held already",

@@ -3,7 +3,7 @@
 //! Every refusal begins with the line of the configuration that led to it.
 
 use super::jobs::registry;
-use super::process_lock;
+use super::{page, process_lock};
 use crate::config::Plan;
 use crate::config::plan::LogFrom;
 use crate::error::{Error, Result};
@@ -36,7 +36,7 @@ pub struct Checked {
 /// another cluster's repository. [`Error::try_again`] while the store or the node is away.
 pub fn check(plan: &Plan) -> Result<Checked> {
     process_lock::prepare(&plan.state_directory).map_err(|error| error.context(&plan.origins.state_directory))?;
-    registry::check(plan, &registry::registrations(plan, None))?;
+    registry::check(plan, &registry::registrations(plan))?;
     let at_data_file = |error: Error| error.context(&plan.origins.data_file);
     let mut walk = Walk::open(&plan.data_file, ReadOptions::default()).map_err(|error| at_data_file(error.into()))?;
     let superblock = walk.superblock().map_err(|error| at_data_file(error.into()))?;
@@ -49,9 +49,11 @@ pub fn check(plan: &Plan) -> Result<Checked> {
             );
         }
     }
+    page::options(&plan.page)?;
     let repository = plan.open_repository()?;
     plan.check_cluster(&repository, superblock.cluster())?;
     let mut notes = walk.notes();
+    notes.extend(page::notes(&plan.page));
     if !repository.store().capabilities().conditional_put {
         notes.push(format!("{}: the store has no conditional put: let only one agent at a time ship to it", repository.describe()));
     }

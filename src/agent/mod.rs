@@ -3,43 +3,60 @@
 //! Flow: [`check`] opens what the plan names; [`process_lock`] makes sure that there is one agent in a state directory. Then [`session`] after session: the log
 //! is joined to what is stored ([`crate::tier::tigerbeetle::join`]), [`follow`] reads it, [`collector`] makes sealed segments of it, [`shipper`] ([`backlog`],
 //! [`spool`]) makes them durable, [`keeper`] holds the lease, [`bulk`] takes checkpoints when they are due or [`policy`] wishes one, and merges segments. Whatever else runs once in
-//! a while [`jobs`] runs. All of them write on one [`board`], which [`report`] makes the [`status`](crate::observe::status) of. [`signals`] says when to stop, [`notify`] tells systemd how it goes.
+//! a while [`jobs`] runs. What ran is put down by the [`recorder`] and brought to repository and ledger by [`delivery`], after [`reconcile`] has ended what was killed. All of them write on one
+//! [`board`], which [`report`] makes the [`status`](crate::observe::status) of, together with what [`window`] says can be restored; [`page`] shows it.
+//! [`signals`] says when to stop, [`notify`] tells systemd how it goes.
 
 pub mod backlog;
 pub mod board;
 pub mod bulk;
 pub mod check;
 pub mod collector;
+pub mod delivery;
 pub mod follow;
 pub mod jobs;
+pub mod jobs_catalog;
 pub mod keeper;
 pub mod notify;
+pub mod page;
 pub mod policy;
 pub mod process_lock;
+mod reconcile;
+pub mod recorder;
 pub mod report;
 pub mod session;
 pub mod shipper;
 mod shipping;
 pub mod signals;
 pub mod spool;
+pub mod window;
 
+use crate::catalog::folder::STATE_FOLDER;
+use crate::catalog::writer::Catalog;
 use crate::config::Plan;
 use crate::error::{Error, Result};
+use crate::observe::live::Live;
+use crate::observe::status::Control;
+use crate::repository::run::RunSink;
 use crate::units::now_ns;
 use board::Board;
+use check::Checked;
+use delivery::{Delivery, Told};
 use follow::Ended;
 use jobs::clerk::Clerk;
 use jobs::registry::registrations;
-use jobs::{Jobs, Parts, RepositoryRecords};
+use jobs::{Jobs, Parts};
 use keeper::Holder;
 use notify::Notifier;
 use process_lock::ProcessLock;
+use recorder::Recorder;
 use report::Reporter;
 use session::Agent;
 use signals::Stop;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use window::Window;
 
 /// Between two sessions.
 const SESSION_PAUSE: Duration = Duration::from_millis(50);
@@ -57,6 +74,7 @@ pub fn run(plan: Plan) -> Result<()> {
     let stop = Stop::on_signals()?;
     let notifier = Notifier::from_environment();
     let checked = check::check(&plan)?;
+    let told = told(&plan, &checked)?;
     for note in &checked.notes {
         tracing::warn!("{note}");
     }
@@ -70,25 +88,34 @@ pub fn run(plan: Plan) -> Result<()> {
         (status.cluster, status.replica, status.pid) = (checked.cluster.to_string(), checked.replica, std::process::id());
         (status.host, status.began_ns, status.store_reachable) = (Some(host), now_ns(), true);
     });
+    let catalog = Arc::new(Catalog::new(&checked.repository, &plan.state_directory.join(STATE_FOLDER)));
+    let recorder = (holder.token.as_str(), vec![Arc::clone(&catalog) as Arc<dyn RunSink>], told.is_some());
+    let recorder = Arc::new(Recorder::new(&checked.repository, &board, &plan.state_directory, recorder)?);
+    let delivery = Delivery::start(&recorder, told)?;
     let parts = Parts {
         repository: Arc::clone(&checked.repository),
+        catalog,
         board: Arc::clone(&board),
-        sink: Arc::new(RepositoryRecords(Arc::clone(&checked.repository))),
+        sink: recorder,
         by: holder.token.clone(),
-        registrations: registrations(&plan, None),
+        registrations: registrations(&plan),
     };
     let jobs = Jobs::open(&plan, parts)?;
     let mut clerk = Clerk::new(&jobs);
     notifier.ready(&format!("following replica {} of cluster {}", checked.replica, checked.cluster));
-    let mut reporter = Reporter::new(&board, plan.state_directory.clone(), notifier, plan.log.lag_alarm, checked.repository.governor());
+    let live = Arc::new(Live::default());
+    live.set_control(Arc::clone(&jobs) as Arc<dyn Control>);
+    let page = page::serve(page::options(&plan.page)?, &live, &board)?;
+    let mut reporter =
+        Reporter::new(&board, &live, plan.state_directory.clone(), notifier, plan.log.lag_alarm, checked.repository.governor());
+    let mut window = Window::new(&checked.repository, &board);
     let report_stop = Stop::default();
-    let reporting = report_stop.clone();
-    let spawned = std::thread::Builder::new().name("amber-report".to_owned()).spawn(move || reporter.run(&reporting));
-    let reported = spawned.map_err(|error| Error::try_again(format!("the system gives no more threads: {error}")))?;
+    let (reporting, looking) = (report_stop.clone(), report_stop.clone());
+    let reported = session::spawn("amber-report", move || reporter.run(&reporting))?;
+    session::spawn("amber-window", move || window.run(&looking))?;
     let jobs_stop = Stop::default();
     let (stopping, jobs_stopping) = (stop.clone(), jobs_stop.clone());
-    let spawned = std::thread::Builder::new().name("amber-jobs".to_owned()).spawn(move || clerk.run(&stopping, &jobs_stopping));
-    let clerked = spawned.map_err(|error| Error::try_again(format!("the system gives no more threads: {error}")))?;
+    let clerked = session::spawn("amber-jobs", move || clerk.run(&stopping, &jobs_stopping))?;
     let ended = sessions(&Agent { plan, checked, board: Arc::clone(&board), holder, jobs }, &stop);
     notifier.stopping();
     jobs_stop.ask();
@@ -97,9 +124,35 @@ pub fn run(plan: Plan) -> Result<()> {
     while !clerked.is_finished() && began.elapsed() < JOBS_GRACE {
         std::thread::sleep(SESSION_PAUSE);
     }
+    delivery.stop();
     report_stop.ask();
     let _ = reported.join();
+    drop(page);
     ended
+}
+
+/// The ledger that backups are told to, if one is configured.
+#[cfg(feature = "client")]
+fn told(plan: &Plan, checked: &Checked) -> Result<Option<Told>> {
+    use crate::events::ledger::{Ledger, Place};
+    let Some(events) = &plan.events else { return Ok(None) };
+    let place = Place {
+        cluster: events.cluster.unwrap_or(checked.cluster),
+        addresses: events.addresses.clone(),
+        accounts: events.accounts,
+        answer_timeout: events.answer_timeout,
+    };
+    Ok(Some(Told { teller: Box::new(Ledger::new(place)), accounts: events.accounts, late_after: events.answer_timeout }))
+}
+
+#[cfg(not(feature = "client"))]
+fn told(plan: &Plan, _checked: &Checked) -> Result<Option<Told>> {
+    match &plan.events {
+        None => Ok(None),
+        Some(events) => Err(events
+            .origin
+            .refuse("this program was built without TigerBeetle's client: build it with its default features, or remove [events]")),
+    }
 }
 
 fn sessions(agent: &Agent, stop: &Stop) -> Result<()> {

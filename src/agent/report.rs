@@ -1,8 +1,10 @@
-//! The reporter: once a second the board becomes the status document, and systemd hears that the agent lives.
+//! The reporter: once a second the board becomes the status document and what the page shows, and systemd hears that the agent lives.
 
 use super::board::{Board, Topic};
 use super::notify::Notifier;
 use super::signals::Stop;
+use super::window;
+use crate::observe::live::Live;
 use crate::observe::status::{AgentState, AgentStatus};
 use crate::observe::usage::{CpuShare, cpu_seconds, memory_bytes};
 use crate::pipeline::governor::Governor;
@@ -22,6 +24,7 @@ const OUTLOOK_STANDS: Duration = Duration::from_secs(60);
 /// Writes the status.
 pub struct Reporter {
     board: Arc<Board>,
+    live: Arc<Live>,
     directory: PathBuf,
     notifier: Notifier,
     lag_alarm: Duration,
@@ -34,9 +37,16 @@ pub struct Reporter {
 
 impl Reporter {
     /// A reporter for the whole life of the agent.
-    pub fn new(board: &Arc<Board>, directory: PathBuf, notifier: Notifier, lag_alarm: Duration, governor: &Arc<Governor>) -> Reporter {
-        let (board, governor, share) = (Arc::clone(board), Arc::clone(governor), CpuShare::default());
-        Reporter { board, directory, notifier, lag_alarm, governor, outlook: None, share, failed: false, said: String::new() }
+    pub fn new(
+        board: &Arc<Board>,
+        live: &Arc<Live>,
+        directory: PathBuf,
+        notifier: Notifier,
+        lag_alarm: Duration,
+        governor: &Arc<Governor>,
+    ) -> Reporter {
+        let (board, live, governor, share) = (Arc::clone(board), Arc::clone(live), Arc::clone(governor), CpuShare::default());
+        Reporter { board, live, directory, notifier, lag_alarm, governor, outlook: None, share, failed: false, said: String::new() }
     }
 
     /// What the limits come to, on the board and in the status.
@@ -73,7 +83,9 @@ impl Reporter {
         look_ahead(&mut status);
         (status.written_ns, status.cpu_percent) = (now_ns(), self.share.percent());
         (status.cpu_seconds, status.memory_bytes) = (cpu_seconds(), memory_bytes());
+        (status.lag_alarm_ms, status.page) = (self.lag_alarm.as_millis() as u64, self.live.page());
         status.state = state(&status);
+        window::follow(&mut status);
         if let Err(error) = status.write(&self.directory) {
             if !self.failed {
                 tracing::warn!("{error}");
@@ -90,6 +102,7 @@ impl Reporter {
             self.notifier.status(&said);
             self.said = said;
         }
+        self.live.publish(status);
     }
 }
 
@@ -114,8 +127,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let governor = Arc::new(Governor::new(Limits { cpu_budget_percent: Some(7), ..Limits::default() }, 0));
         let board = Arc::new(Board::default());
-        let mut reporter =
-            Reporter::new(&board, folder.path().to_owned(), Notifier::from_environment(), Duration::from_secs(900), &governor);
+        let mut reporter = Reporter::new(
+            &board,
+            &Arc::default(),
+            folder.path().to_owned(),
+            Notifier::from_environment(),
+            Duration::from_secs(900),
+            &governor,
+        );
         let (began, before) = (Instant::now(), cpu_seconds());
         while cpu_seconds() < before + 0.05 {
             std::hint::black_box(began.elapsed());

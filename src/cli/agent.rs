@@ -12,7 +12,8 @@ use std::path::PathBuf;
 const AFTER_HELP: &str = "\
 The agent runs beside a replica, as a user that may read its data file, and only reads there. Ops are durable in the repository within about a
 second; while the store is away they wait in memory and in a bounded spool. SIGTERM sends what is on its way and ends within shutdown_ms;
-a second SIGTERM ends at once. `amber status` shows how it is doing.
+a second SIGTERM ends at once. `amber status` shows how it is doing, and so does a page at http://127.0.0.1:9630/ ([page] in the configuration), with
+/metrics for Prometheus, /healthz and /readyz.
 
 tools/systemd holds an annotated example configuration and a hardened unit. The least that a configuration holds:
 

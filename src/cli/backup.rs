@@ -4,13 +4,16 @@ use super::Manner;
 use super::backup_file::FileArguments;
 use super::limits::{LimitArguments, UploadLimit};
 use super::output::{Report, facts};
+use super::recording::{Ended, Recording};
 use super::repository::RepositoryArguments;
+use crate::catalog::outcome;
 use crate::error::{Error, Result};
 use crate::observe::progress::for_people;
 use crate::observe::usage::{cpu_seconds, peak_memory_bytes};
 use crate::pipeline::compress::{LEVEL_DEFAULT, LEVEL_MAX, LEVEL_MIN};
 use crate::repository::Options;
 use crate::repository::manifest::Summary;
+use crate::repository::run::Work;
 use crate::source::file::ReadOptions;
 use crate::tier::tigerbeetle::{self, Backup};
 use crate::units::{bytes_text, time_text};
@@ -81,11 +84,18 @@ fn run_tigerbeetle(arguments: &TigerbeetleArguments, manner: Manner) -> Result<R
     let repository = arguments.repository.open(options)?;
     let read = ReadOptions { direct: !arguments.no_direct, uring: !arguments.no_io_uring };
     let progress = for_people(manner.quiet);
-    let backup = if arguments.new_timeline {
-        tigerbeetle::backup_any_history(&repository, &arguments.data_file, read, &*progress)?
+    let recording = Recording::begin(Work::Tigerbeetle);
+    let made = if arguments.new_timeline {
+        tigerbeetle::backup_any_history(&repository, &arguments.data_file, read, &*progress)
     } else {
-        tigerbeetle::backup(&repository, &arguments.data_file, read, &*progress)?
+        tigerbeetle::backup(&repository, &arguments.data_file, read, &*progress)
     };
+    let (mut backup, note) = recording.end(&repository, &*progress, made, |backup| Ended {
+        run: Some(backup.name.run),
+        scope: outcome::scope_of(&backup.summary),
+        outcome: outcome::of_checkpoint(&backup.name, &backup.summary, &backup.receipt()),
+    })?;
+    backup.notes.extend(note);
     Ok(report(&backup, began.elapsed().as_secs_f64()))
 }
 

@@ -3,12 +3,16 @@
 use super::Manner;
 use super::limits::{LimitArguments, UploadLimit};
 use super::output::{Report, facts};
+use super::recording::{Ended, Recording};
 use super::repository::RepositoryArguments;
+use super::user_folders;
+use crate::catalog::outcome;
 use crate::error::Result;
 use crate::observe::progress::for_people;
 use crate::observe::usage::{cpu_seconds, peak_memory_bytes};
 use crate::pipeline::compress::{LEVEL_DEFAULT, LEVEL_MAX, LEVEL_MIN};
 use crate::repository::Options;
+use crate::repository::run::{Scope, Work};
 use crate::source::file::ReadOptions;
 use crate::tier::file::{self, Backup, Request};
 use crate::units::{bytes_text, time_text};
@@ -70,19 +74,20 @@ pub fn run(arguments: &FileArguments, manner: Manner) -> Result<Report> {
     let request = Request {
         path: arguments.path.clone(),
         name: arguments.name.clone(),
-        journals: arguments.state_dir.clone().or_else(state_dir),
+        journals: arguments.state_dir.clone().or_else(user_folders::state),
         read: ReadOptions { direct: !arguments.no_direct, uring: !arguments.no_io_uring },
+        run: None,
     };
     let progress = for_people(manner.quiet);
-    let backup = file::backup(&repository, &request, &*progress)?;
+    let recording = Recording::begin(Work::File);
+    let made = file::backup(&repository, &request, &*progress);
+    let (mut backup, note) = recording.end(&repository, &*progress, made, |backup| Ended {
+        run: Some(backup.name.run),
+        scope: Scope::Full,
+        outcome: outcome::of_file(&backup.name, &backup.record, &backup.record_digest),
+    })?;
+    backup.notes.extend(note);
     Ok(report(&backup, began.elapsed().as_secs_f64()))
-}
-
-/// Where programs of this user keep what they must not forget (XDG Base Directory Specification).
-fn state_dir() -> Option<PathBuf> {
-    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let home = || set("HOME").map(|home| home.join(".local/state"));
-    set("XDG_STATE_HOME").filter(|path| path.is_absolute()).or_else(home).map(|state| state.join("amber"))
 }
 
 fn report(backup: &Backup, seconds: f64) -> Report {

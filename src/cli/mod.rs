@@ -9,8 +9,13 @@ pub mod ask;
 pub mod backup;
 pub mod backup_file;
 pub mod bench;
+pub mod catalog;
+pub mod catalog_place;
 #[cfg(feature = "client")]
 pub mod demo;
+#[cfg(feature = "client")]
+pub mod events;
+pub mod history;
 pub mod init;
 pub mod inspect;
 pub mod jobs;
@@ -19,13 +24,16 @@ pub mod list;
 pub mod list_files;
 pub mod output;
 pub mod pause;
+pub mod recording;
 pub mod repository;
 pub mod restore;
 pub mod restore_file;
 pub mod run;
 pub mod show;
 pub mod status;
+mod status_text;
 pub mod uploads;
+pub mod user_folders;
 pub mod verify;
 
 use crate::error::{Error, Kind, Result};
@@ -91,6 +99,14 @@ enum Command {
     Restore(restore::RestoreCommand),
     /// Check that a repository holds what it promises.
     Verify(verify::VerifyArguments),
+    /// List what ran: backups, verifications, drills, retention.
+    History(history::HistoryArguments),
+    /// Ask the catalog of what ran with SQL, or make it again from the repository.
+    #[command(subcommand)]
+    Catalog(catalog::CatalogCommand),
+    /// Read the trail of backups in a TigerBeetle ledger, and hold it against the repository.
+    #[cfg(feature = "client")]
+    Events(events::EventsArguments),
     /// List uploads that were begun and never finished, and give them back.
     Uploads(uploads::UploadsArguments),
     /// Look into a TigerBeetle data file: superblock, log, reachable blocks. Also works while the server runs.
@@ -146,7 +162,7 @@ fn dispatch(command: Command, manner: Manner) -> Result<Report> {
         Command::Init(arguments) => init::run(&arguments),
         Command::Backup(command) => backup::run(&command, manner),
         Command::Agent(arguments) => agent::run(&arguments),
-        Command::Status(arguments) => status::run(&arguments),
+        Command::Status(arguments) => status::run(&arguments, manner),
         Command::Jobs(arguments) => jobs::run(&arguments),
         Command::Run(arguments) => run::run(&arguments, manner),
         Command::Pause(arguments) => pause::run(&arguments, true),
@@ -155,6 +171,10 @@ fn dispatch(command: Command, manner: Manner) -> Result<Report> {
         Command::Show(arguments) => show::run(&arguments),
         Command::Restore(command) => restore::run(&command, manner),
         Command::Verify(arguments) => verify::run(&arguments, manner),
+        Command::History(arguments) => history::run(&arguments, manner),
+        Command::Catalog(command) => catalog::run(&command, manner),
+        #[cfg(feature = "client")]
+        Command::Events(arguments) => events::run(&arguments),
         Command::Uploads(arguments) => uploads::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments, manner),
         Command::Bench(arguments) => bench::run(&arguments, manner),

@@ -131,6 +131,11 @@ impl SecretArguments {
 }
 
 impl RepositoryArguments {
+    /// What the user wrote.
+    pub fn url(&self) -> &str {
+        &self.place.repo
+    }
+
     /// Opens the repository.
     pub fn open(&self, options: Options) -> Result<Arc<Repository>> {
         let secret = self.secret.secret()?;

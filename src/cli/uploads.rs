@@ -117,7 +117,7 @@ fn age_text(age_ns: u64) -> String {
 }
 
 /// Reads `24h`, `3d`, `90m`, `0s`.
-fn parse_age(text: &str) -> std::result::Result<Duration, String> {
+pub(super) fn parse_age(text: &str) -> std::result::Result<Duration, String> {
     let wrong = || "write a number with s, m, h or d, for example 24h".to_owned();
     let unit = text.chars().last().ok_or_else(wrong)?;
     let seconds = match unit {

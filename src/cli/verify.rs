@@ -4,12 +4,14 @@ use super::Manner;
 use super::limits::LimitArguments;
 use super::list::{runs_json, runs_text};
 use super::output::{Report, facts};
+use super::recording::{Ended, Recording};
 use super::repository::RepositoryArguments;
 use crate::error::Result;
 use crate::observe::progress::for_people;
 use crate::observe::usage::{cpu_seconds, peak_memory_bytes};
 use crate::repository::Options;
-use crate::units::bytes_text;
+use crate::repository::run::{Scope, Work};
+use crate::units::{bytes_text, now_ns};
 use crate::verify;
 use clap::Args;
 use serde_json::json;
@@ -19,7 +21,11 @@ const AFTER_HELP: &str = "\
 Without --full every object is fetched and the digest of its stored bytes compared: this finds every byte that changed, every object that is missing,
 cut, swapped or renamed. Segments of the log that an agent shipped are in no manifest: there every frame is decrypted and authenticated. One
 that was removed leaves a hole in the log, which is told as a note. With --full every block and every prepare is decrypted, expanded and checked by TigerBeetle's own checksums too, and
-the tree under every superblock and the chain of prepares of every timeline are walked. Exit code 4 when anything is wrong.";
+the tree under every superblock and the chain of prepares of every timeline are walked. Exit code 4 when anything is wrong.
+
+That it ran, and what it found, is recorded in the repository (`amber history`); --no-record, and rights that only let it read, leave that out.
+
+  amber verify --repo s3://backups/ledger --full";
 
 /// Arguments of `amber verify`.
 #[derive(Debug, Args)]
@@ -30,6 +36,9 @@ pub struct VerifyArguments {
     /// Open every block and every prepare, and walk every checkpoint's tree.
     #[arg(long)]
     full: bool,
+    /// Leave no record of this verification in the repository.
+    #[arg(long)]
+    no_record: bool,
     #[command(flatten)]
     limits: LimitArguments,
 }
@@ -39,7 +48,18 @@ pub fn run(arguments: &VerifyArguments, manner: Manner) -> Result<Report> {
     let began = Instant::now();
     let repository = arguments.repository.open(Options { governor: arguments.limits.governor(None), ..Options::default() })?;
     let progress = for_people(manner.quiet);
-    let found = verify::verify(&repository, arguments.full, &*progress)?;
+    let recording = Recording::begin(Work::Verification);
+    let verified = verify::verify(&repository, arguments.full, &*progress);
+    let found = if arguments.no_record {
+        verified?
+    } else {
+        let scope = if arguments.full { Scope::Full } else { Scope::Incremental };
+        let outcome = |found: &verify::Report| found.outcome(arguments.full, &repository.describe(), now_ns());
+        let (mut found, note) =
+            recording.end(&repository, &*progress, verified, |found| Ended { run: None, scope, outcome: outcome(found) })?;
+        found.notes.extend(note);
+        found
+    };
     let seconds = began.elapsed().as_secs_f64();
     let rows = [
         ("repository", repository.describe()),

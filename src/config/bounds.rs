@@ -164,6 +164,22 @@ pub const BULK_NICE: Bound = bound(
     19,
     "it is added to the priority of the threads that compress, encrypt and send checkpoints as nice(1) counts it; 0 leaves them as they are",
 );
+/// The ledger in which events are booked.
+pub const EVENTS_LEDGER: Bound = Bound {
+    key: "ledger",
+    default: None,
+    least: 1,
+    most: u32::MAX as i64,
+    why: "TigerBeetle has no ledger 0, and numbers of ledgers have 32 bits",
+};
+/// How long the ledger may take to answer before somebody is told.
+pub const ANSWER_TIMEOUT_MS: Bound = bound(
+    "answer_timeout_ms",
+    10_000,
+    1_000,
+    600_000,
+    "an answer takes milliseconds, a view change some seconds, and an alert after more than 10 minutes comes too late; events wait in any case",
+);
 /// The time between two runs of a job, from beginning to beginning.
 pub const JOB_INTERVAL_S: Bound = Bound {
     key: "interval_s",
@@ -200,7 +216,7 @@ pub const LEVEL: Bound = bound(
 );
 
 /// All of them, in the order of the example configuration.
-pub const ALL: [Bound; 22] = [
+pub const ALL: [Bound; 24] = [
     FLUSH_INTERVAL_MS,
     FLUSH_BYTES,
     POLL_IDLE_MS_MAX,
@@ -219,6 +235,8 @@ pub const ALL: [Bound; 22] = [
     UPLOAD_BYTES_PER_S,
     READ_BYTES_PER_S,
     BULK_NICE,
+    EVENTS_LEDGER,
+    ANSWER_TIMEOUT_MS,
     JITTER_S,
     SHUTDOWN_MS,
     WORKERS,

@@ -3,9 +3,11 @@
 //! Flow: [`explain`] sorts the parser's message. An unknown key is held against all keys ([`sections`]); a value of the wrong type against
 //! the unit in its key's name; the rest keeps the parser's words. Values of unknown keys are never repeated.
 
+use super::events::EventsSection;
 use super::file;
 use super::jobs::JobSection;
 use super::origin::Text;
+use super::page::PageSection;
 use crate::error::Error;
 use serde::de::DeserializeOwned;
 use std::ops::Range;
@@ -38,8 +40,10 @@ static SECTIONS: LazyLock<Vec<Section>> = LazyLock::new(|| {
         ("checkpoint", keys_of::<file::CheckpointSection>()),
         ("lease", keys_of::<file::LeaseSection>()),
         ("limits", keys_of::<file::LimitsSection>()),
+        ("events", keys_of::<EventsSection>()),
         ("jobs.NAME", keys_of::<JobSection>()),
         ("process", keys_of::<file::ProcessSection>()),
+        ("page", keys_of::<PageSection>()),
     ]
 });
 

@@ -3,9 +3,11 @@
 //! Every key is optional here, so that [`super::plan`] can say what is missing and why; a key that is not here is refused. Numbers are read
 //! signed, so that a negative one is refused by its bounds and not by its type. `tools/systemd/amber.toml` explains every key.
 
+use super::events::EventsSection;
 use super::explain;
 use super::jobs::JobSections;
 use super::origin::Text;
+use super::page::PageSection;
 use crate::error::{Error, Result};
 use serde::Deserialize;
 use std::path::Path;
@@ -40,12 +42,18 @@ pub struct File {
     /// `[limits]`
     #[serde(default)]
     pub limits: LimitsSection,
+    /// `[events]`
+    #[serde(default)]
+    pub events: EventsSection,
     /// `[jobs.NAME]`
     #[serde(default)]
     pub jobs: JobSections,
     /// `[process]`
     #[serde(default)]
     pub process: ProcessSection,
+    /// `[page]`
+    #[serde(default)]
+    pub page: PageSection,
 }
 
 /// `[repository]`: where it is and what opens it.

@@ -5,10 +5,12 @@
 //! program sees. [`place`] and [`secret`] say where a repository is and what opens it, for the file and for the command line alike.
 
 pub mod bounds;
+pub mod events;
 mod explain;
 mod file;
 pub mod jobs;
 pub mod origin;
+pub mod page;
 pub mod place;
 pub mod plan;
 pub mod secret;

@@ -7,9 +7,11 @@
 //! Paths that are not absolute are taken from the directory that the configuration file is in.
 
 use super::bounds::{self, HEARTBEATS_PER_TIMEOUT};
+use super::events::{self, EventsPlan};
 use super::file::{self, CheckpointSection, File, LeaseSection, LimitsSection, LogSection, ProcessSection, RepositorySection, Value};
 use super::jobs::{self, JobsPlan};
 use super::origin::{Origin, Text};
+use super::page::PagePlan;
 use super::place::{self, Place};
 use super::secret::SecretSource;
 use crate::error::Result;
@@ -43,10 +45,14 @@ pub struct Plan {
     pub lease: LeasePlan,
     /// What the agent may take of the machine.
     pub limits: LimitsPlan,
+    /// The ledger that backups are told to, if any.
+    pub events: Option<EventsPlan>,
     /// When jobs run, where that is not their default.
     pub jobs: JobsPlan,
     /// The agent as a process.
     pub process: ProcessPlan,
+    /// Where the monitoring page is served.
+    pub page: PagePlan,
     /// Where in the file the paths stand.
     pub origins: Origins,
 }
@@ -182,10 +188,12 @@ impl Plan {
         let checkpoint = reader.checkpoint(&file.checkpoint)?;
         let lease = reader.lease(&file.lease)?;
         let limits = reader.limits(&file.limits)?;
+        let events = events::read(&text, &file.events)?;
         let process = reader.process(&file)?;
         let jobs = jobs::read(&text, &file)?;
+        let page = reader.page(&file.page)?;
         let origins = Origins { data_file: data_file_origin, state_directory: state_origin, url, secret, aof_file };
-        Ok(Plan { data_file, state_directory, repository, log, checkpoint, lease, limits, jobs, process, origins })
+        Ok(Plan { data_file, state_directory, repository, log, checkpoint, lease, limits, events, jobs, process, page, origins })
     }
 
     /// How the repository is worked with.
@@ -214,12 +222,12 @@ impl Plan {
 }
 
 /// Reads the sections of one file.
-struct Reader<'a> {
+pub(super) struct Reader<'a> {
     text: Text<'a>,
 }
 
 impl Reader<'_> {
-    fn path(&self, value: &Value<String>) -> Result<Option<PathBuf>> {
+    pub(super) fn path(&self, value: &Value<String>) -> Result<Option<PathBuf>> {
         let Some(value) = value else { return Ok(None) };
         if value.get_ref().is_empty() {
             return Err(self.text.origin(value.span()).refuse("the path is empty: write one, or remove the line"));
@@ -237,7 +245,7 @@ impl Reader<'_> {
         Ok((path, self.origin(value)))
     }
 
-    fn origin<T>(&self, value: &Value<T>) -> Origin {
+    pub(super) fn origin<T>(&self, value: &Value<T>) -> Origin {
         value.as_ref().map_or_else(|| self.text.whole(), |value| self.text.origin(value.span()))
     }
 

@@ -12,8 +12,8 @@
 //! [`check_every_transfer`] then reads them one by one. Whatever does not hold is [`Error::damaged`] and names the client or the account.
 
 use crate::demo::plan::Plan;
-use crate::demo::session::{EVENTS_PER_REQUEST_MAX, Session};
 use crate::error::{Error, Result};
+use crate::events::session::{EVENTS_PER_REQUEST_MAX, Session};
 use std::time::{Duration, Instant};
 use tb::core::query_filter::Flags;
 use tigerbeetle_unofficial as tb;

@@ -8,8 +8,8 @@
 //! a request that stays without an answer is given up and reported.
 
 use crate::demo::plan::Plan;
-use crate::demo::session::{Answer, Session};
 use crate::error::{Error, Result};
+use crate::events::session::{Answer, Session};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};

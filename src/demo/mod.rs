@@ -5,7 +5,7 @@
 //! be remembered but a few numbers (how many requests each client had acknowledged, which op the restore promises), and [`check`] can say
 //! exactly whether every promised transfer is there, and none that should not be.
 //!
-//! [`process`] owns child processes, [`server`] runs TigerBeetle in them, [`session`] talks to it with deadlines, [`plan`] says what is
+//! [`process`] owns child processes, [`server`] runs TigerBeetle in them, [`crate::events::session`] talks to it with deadlines, [`plan`] says what is
 //! written, [`load`] writes it, [`check`] reads it back.
 
 pub mod check;
@@ -13,11 +13,9 @@ pub mod load;
 pub mod plan;
 pub mod process;
 pub mod server;
-pub mod session;
 
 pub use check::{Books, Expected, check_books, check_every_transfer};
 pub use load::{Load, LoadOptions, Report};
 pub use plan::Plan;
 pub use process::{Guarded, free_ports};
 pub use server::{Binary, Server, ServerOptions, wait_serving};
-pub use session::Session;

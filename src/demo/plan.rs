@@ -4,8 +4,8 @@
 //! requests) has the id `number << 96 | c << 64 | s + 1`. Accounts and amount come out of a hash of (c, s), so a ledger in which some
 //! transfer is missing, doubled or swapped has other balances than [`Plan::balances`] computes.
 
-use crate::demo::session::EVENTS_PER_REQUEST_MAX;
 use crate::error::{Error, Result};
+use crate::events::session::EVENTS_PER_REQUEST_MAX;
 use tigerbeetle_unofficial as tb;
 
 /// A TigerBeetle server with default settings holds 32 client connections; this leaves some for whoever looks at the ledger.

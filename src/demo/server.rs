@@ -4,8 +4,8 @@
 //! several replicas. So a cluster is started by [`Server::start`] for each replica and one [`wait_serving`] at the end.
 
 use crate::demo::process::{self, Guarded};
-use crate::demo::session::Session;
 use crate::error::{Error, Result};
+use crate::events::session::Session;
 use crate::units::MIB;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};

@@ -1,6 +1,13 @@
 //! What people see of work that goes on: progress, log lines, what the process used, the status of an agent.
 
+pub mod history;
+pub mod live;
 pub mod log;
+pub mod metrics;
 pub mod progress;
+#[cfg(any(test, feature = "samples"))]
+pub mod sample;
 pub mod status;
 pub mod usage;
+pub mod verdict;
+pub mod web;

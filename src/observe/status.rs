@@ -281,6 +281,8 @@ pub struct AgentStatus {
     pub lag_ms: u64,
     /// Ops that were read and are not durable.
     pub lag_ops: u64,
+    /// The lag from which on there is an alert (`lag_alarm_ms` of the configuration); 0 where it is not known.
+    pub lag_alarm_ms: u64,
     /// Segments on their way, in memory.
     pub backlog_segments: u64,
     /// Their sealed bytes.
@@ -342,6 +344,8 @@ pub struct AgentStatus {
     pub store: StoreStatus,
     /// How long a restore to the newest op would take, in seconds; 0 while that is not known.
     pub restore_estimate_seconds: u64,
+    /// Where the page is, as a URL; empty where there is none.
+    pub page: String,
 }
 
 impl AgentStatus {

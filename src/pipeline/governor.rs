@@ -116,8 +116,9 @@ impl Governor {
     pub fn begin_bulk_thread(&self) {
         self.meter();
         if self.bulk_nice > 0 {
-            // Without a process it is the calling thread: on Linux every thread has a priority of its own.
-            let _ = rustix::process::setpriority_process(None, i32::from(self.bulk_nice));
+            // Without a process it is the calling thread: on Linux every thread has a priority of its own. One that yields more already goes on so.
+            let own = rustix::process::getpriority_process(None).unwrap_or(0);
+            let _ = rustix::process::setpriority_process(None, own.max(i32::from(self.bulk_nice)));
         }
     }
 

@@ -130,13 +130,14 @@ impl Repository {
         Ok(Fingerprinter::new(&self.key.derive(b"amber/1/fingerprint", &[])?))
     }
 
-    /// Promises a stored file: from now on its backup exists.
+    /// Promises a stored file: from now on its backup exists. The SHA-256 of the record's stored bytes.
     ///
     /// # Errors
     /// Whatever the store says.
-    pub fn promise_file(&self, name: &FileName, record: &FileRecord) -> Result<()> {
-        match record::write(self, ObjectKind::FileRecord, name.record(), record)? {
-            PutOutcome::Created => Ok(()),
+    pub fn promise_file(&self, name: &FileName, record: &FileRecord) -> Result<Digest> {
+        let sealed = record::seal(self, ObjectKind::FileRecord, name.record(), record)?;
+        match sealed.put(&*self.store)? {
+            PutOutcome::Created => Ok(sealed.digest),
             PutOutcome::AlreadyExists => Err(Error::damaged(format!("{} exists already, but nobody else draws this name", name.record()))),
         }
     }

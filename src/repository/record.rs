@@ -5,7 +5,7 @@
 use super::Repository;
 use super::frame::ObjectKind;
 use super::object_reader::ObjectReader;
-use super::sealed;
+use super::sealed::{self, SealedObject};
 use crate::error::{Error, Result};
 use crate::store::PutOutcome;
 use serde::Serialize;
@@ -16,8 +16,16 @@ use serde::de::DeserializeOwned;
 /// # Errors
 /// Whatever the store says.
 pub(super) fn write(repository: &Repository, kind: ObjectKind, name: String, record: &impl Serialize) -> Result<PutOutcome> {
+    Ok(seal(repository, kind, name, record)?.put(&*repository.store)?)
+}
+
+/// A record as it will be stored, for whoever wants its digest.
+///
+/// # Errors
+/// [`Error::bug`] for what no JSON can be made of.
+pub(super) fn seal(repository: &Repository, kind: ObjectKind, name: String, record: &impl Serialize) -> Result<SealedObject> {
     let json = serde_json::to_vec(record).map_err(|error| Error::bug(format!("{name}: {error}")))?;
-    Ok(sealed::seal(repository, kind, name, &[json], None, Vec::new())?.put(&*repository.store)?)
+    sealed::seal(repository, kind, name, &[json], None, Vec::new())
 }
 
 /// Reads a record.

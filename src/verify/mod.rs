@@ -15,6 +15,7 @@
 pub mod files;
 pub mod log;
 pub mod object;
+mod outcome;
 pub mod records;
 pub mod tree;
 

@@ -28,8 +28,10 @@ impl Agent {
         let endpoint = program.endpoint().map(|endpoint| format!("endpoint = \"{endpoint}\"\n")).unwrap_or_default();
         // These are not release builds, and the tests wait for checkpoints: the budget has tests of its own.
         let limits = if more.contains("[limits]") { "" } else { "\n[limits]\ncpu_budget_percent = 100\n" };
+        // Several agents on one machine would want the same port.
+        let page = if more.contains("[page]") { "" } else { "\n[page]\nlisten = \"off\"\n" };
         let text = format!(
-            "data_file = \"{}\"\nstate_directory = \"{}\"\n[repository]\nurl = \"{}\"\n{endpoint}{more}{limits}",
+            "data_file = \"{}\"\nstate_directory = \"{}\"\n[repository]\nurl = \"{}\"\n{endpoint}{more}{limits}{page}",
             data_file.display(),
             state.display(),
             program.repository(),

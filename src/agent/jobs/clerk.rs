@@ -150,7 +150,7 @@ impl Clerk {
         let (run, jobs, told) = (active.id(), Arc::clone(&self.jobs), Arc::clone(&progress));
         let work = move || {
             jobs.repository.governor().begin_bulk_thread();
-            task(&Context { run, repository: &jobs.repository, board: &jobs.board, progress: &*told })
+            task(&Context { run, repository: &jobs.repository, catalog: &jobs.catalog, board: &jobs.board, progress: &*told })
         };
         let thread = std::thread::Builder::new().name("amber-job".to_owned()).spawn(work);
         let thread = thread.map_err(|error| Error::try_again(format!("the system gives no more threads: {error}")))?;

@@ -11,7 +11,6 @@
 //! ([`precedence`]). What is remembered over restarts is in [`kept`]; what an agent before this one did, in the repository ([`past`]).
 
 pub mod active;
-pub mod checkpoint;
 pub mod clerk;
 pub mod kept;
 pub mod past;
@@ -23,6 +22,7 @@ pub mod verification;
 
 use super::board::Board;
 use super::shipping::lock;
+use crate::catalog::writer::Catalog;
 use crate::config::Plan;
 use crate::error::{Error, Result};
 use crate::observe::status::{Control, EndedStatus, JobStatus, StorageStatus, VerificationStatus};
@@ -46,6 +46,8 @@ use std::time::Instant;
 pub struct Parts {
     /// The repository.
     pub repository: Arc<Repository>,
+    /// The catalog.
+    pub catalog: Arc<Catalog>,
     /// The board.
     pub board: Arc<Board>,
     /// Where the records of runs go.
@@ -59,6 +61,7 @@ pub struct Parts {
 /// The jobs, shared by everybody who begins, asks for or shows one.
 pub struct Jobs {
     repository: Arc<Repository>,
+    catalog: Arc<Catalog>,
     board: Arc<Board>,
     sink: Arc<dyn RunSink>,
     by: String,
@@ -101,7 +104,7 @@ impl Jobs {
     /// # Errors
     /// [`Error::input`] where the configuration or the state directory does not fit, with the line.
     pub fn open(plan: &Plan, parts: Parts) -> Result<Arc<Jobs>> {
-        let Parts { repository, board, sink, by, registrations } = parts;
+        let Parts { repository, catalog, board, sink, by, registrations } = parts;
         registry::check(plan, &registrations)?;
         requests::prepare(&plan.state_directory).map_err(|error| error.context(&plan.origins.state_directory))?;
         let mut kept = Kept::read(&plan.state_directory).map_err(|error| error.context(&plan.origins.state_directory))?;
@@ -119,6 +122,7 @@ impl Jobs {
         table.strangers = kept.jobs;
         let jobs = Jobs {
             repository,
+            catalog,
             board,
             sink,
             by,
@@ -319,15 +323,6 @@ impl Control for Jobs {
         tracing::info!("{job} is {}", if is_paused { "paused" } else { "no longer paused" });
         self.save(&mut table);
         Ok(())
-    }
-}
-
-/// Records that go straight to the repository.
-pub struct RepositoryRecords(pub Arc<Repository>);
-
-impl RunSink for RepositoryRecords {
-    fn put(&self, run: RunId, record: &RunRecord) -> Result<()> {
-        self.0.record_run(run, record).map(|_| ())
     }
 }
 

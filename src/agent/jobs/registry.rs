@@ -4,6 +4,8 @@
 
 use super::verification;
 use crate::agent::board::Board;
+use crate::agent::jobs_catalog;
+use crate::catalog::writer::Catalog;
 use crate::config::Plan;
 use crate::config::jobs::CHECKPOINT_JOB;
 use crate::error::{Error, Result};
@@ -33,6 +35,8 @@ pub struct Context<'a> {
     pub run: RunId,
     /// The repository, with the agent's governor.
     pub repository: &'a Arc<Repository>,
+    /// The agent's catalog.
+    pub catalog: &'a Catalog,
     /// The agent's board.
     pub board: &'a Board,
     /// To be told how far it is, and asked whether the run is still wanted.
@@ -72,9 +76,9 @@ pub struct Registration {
     pub runner: Runner,
 }
 
-/// All jobs. `catalog` backs the catalog up, where there is one.
-pub fn registrations(plan: &Plan, catalog: Option<Task>) -> Vec<Registration> {
-    let mut all = vec![
+/// All jobs.
+pub fn registrations(plan: &Plan) -> Vec<Registration> {
+    vec![
         Registration {
             name: CHECKPOINT_JOB,
             title: "backs up a checkpoint of the replica, so that a restore need not replay more of the log than its time allows",
@@ -95,18 +99,17 @@ pub fn registrations(plan: &Plan, catalog: Option<Task>) -> Vec<Registration> {
             is_cluster_wide: true,
             runner: Runner::Scheduler(Arc::new(verification::run)),
         },
-    ];
-    all.extend(catalog.map(|task| Registration {
-        name: "catalog",
-        title: "backs up the catalog, so that it need not be made again from every record",
-        work: Work::Duckdb,
-        scope: Scope::Full,
-        cadence: Cadence::Interval(CATALOG_INTERVAL),
-        retry: RETRY,
-        is_cluster_wide: true,
-        runner: Runner::Scheduler(task),
-    }));
-    all
+        Registration {
+            name: "catalog",
+            title: "backs up the catalog, so that it need not be made again from every record",
+            work: Work::Duckdb,
+            scope: Scope::Full,
+            cadence: Cadence::Interval(CATALOG_INTERVAL),
+            retry: RETRY,
+            is_cluster_wide: true,
+            runner: Runner::Scheduler(Arc::new(jobs_catalog::run)),
+        },
+    ]
 }
 
 impl Registration {

@@ -3,13 +3,18 @@
 use super::board::Board;
 use super::collector::Collector;
 use super::jobs::registry::{Registration, registrations};
-use super::jobs::{Jobs, Parts, RepositoryRecords};
+use super::jobs::{Jobs, Parts};
+use super::recorder::Recorder;
 use super::shipper::{Event, Hooks, ShipOptions, Shipper};
 use super::store_double::WeatherStore;
+use crate::catalog::writer::Catalog;
 use crate::config::Plan;
+use crate::error::Result;
+use crate::events::outbox::Lane;
 use crate::ledger::sample::SampleFile;
 use crate::repository::Repository;
 use crate::repository::name::{RunId, SEGMENTS, SegmentName};
+use crate::repository::run::{RunRecord, RunSink};
 use crate::repository::segment::SealedSegment;
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
@@ -25,6 +30,8 @@ pub struct Bench {
     pub repository: Arc<Repository>,
     pub board: Arc<Board>,
     pub shipper: Arc<Shipper>,
+    pub recorder: Arc<Recorder>,
+    pub state: TempDir,
 }
 
 impl Bench {
@@ -33,11 +40,20 @@ impl Bench {
         let (store, repository) = WeatherStore::with_repository();
         let board = Arc::new(Board::default());
         let shipper = shipper(&repository, &board, memory_bytes);
-        Bench { store, repository, board, shipper }
+        let state = tempfile::tempdir().unwrap();
+        let recorder = Arc::new(Recorder::new(&repository, &board, state.path(), ("agent", Vec::new(), false)).unwrap());
+        Bench { store, repository, board, shipper, recorder, state }
     }
 
     pub fn collector(&self, flush_bytes: u64, flush_interval: Duration) -> Collector {
         Collector::new(&self.repository, &self.shipper, &self.board, (1, RunId(9)), (flush_bytes, flush_interval))
+    }
+
+    /// The records that wait in the outbox for the repository, in order.
+    pub fn records(&self) -> Vec<RunRecord> {
+        let outbox = &self.recorder.outbox;
+        let names = outbox.waiting(Lane::Repository).unwrap();
+        names.iter().map(|name| outbox.read(Lane::Repository, name).unwrap().record).collect()
     }
 
     /// First and last op of each segment in the store.
@@ -69,14 +85,24 @@ pub fn plan(folder: &Path, more: &str) -> Plan {
 /// The jobs that every agent has, and what they remember in a folder.
 pub fn jobs(repository: &Arc<Repository>, board: &Arc<Board>, folder: &Path) -> Arc<Jobs> {
     let plan = plan(folder, "");
-    let all = registrations(&plan, None);
+    let all = registrations(&plan);
     jobs_of(repository, board, &plan, all)
+}
+
+/// Records that go straight to the repository.
+pub struct RepositoryRecords(pub Arc<Repository>);
+
+impl RunSink for RepositoryRecords {
+    fn put(&self, run: RunId, record: &RunRecord) -> Result<()> {
+        self.0.record_run(run, record).map(|_| ())
+    }
 }
 
 /// Jobs of a test's own.
 pub fn jobs_of(repository: &Arc<Repository>, board: &Arc<Board>, plan: &Plan, registrations: Vec<Registration>) -> Arc<Jobs> {
     let sink = Arc::new(RepositoryRecords(Arc::clone(repository)));
-    let parts = Parts { repository: Arc::clone(repository), board: Arc::clone(board), sink, by: "a".into(), registrations };
+    let catalog = Arc::new(Catalog::new(repository, &plan.state_directory.join("catalog")));
+    let parts = Parts { repository: Arc::clone(repository), catalog, board: Arc::clone(board), sink, by: "a".into(), registrations };
     Jobs::open(plan, parts).unwrap()
 }
 

@@ -1,5 +1,6 @@
 //! The configuration: what is taken, what is refused and with which words.
 
+mod events;
 mod example;
 mod jobs;
 mod refusals;

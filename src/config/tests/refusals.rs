@@ -168,3 +168,23 @@ fn a_repository_that_is_missing_or_another_clusters_is_refused_with_its_line() {
     std::fs::write(folder.path().join("k"), [8; 32]).unwrap();
     assert!(refused(&plan).message.contains("wrong passphrase or key file"));
 }
+
+#[test]
+fn a_page_for_everybody_is_refused() {
+    for (more, wanted) in [
+        ("[page]\nlisten = \"0.0.0.0:9630\"", "amber.toml:6: `listen = \"0.0.0.0:9630\"`: other machines could read this page"),
+        ("[page]\nlisten = \"[::]:9630\"", "write token_file = \"FILE\" in [page]"),
+        ("[page]\nlisten = \"10.0.0.7:9630\"\ntls_certificate = 'c'\ntls_key = 'k'", "other machines could read"),
+        ("[page]\nlisten = \"9630\"", "write an address and a port"),
+        ("[page]\nlisten = \"localhost:9630\"", "listen = \"127.0.0.1:9630\", or \"off\""),
+        ("[page]\ntls_certificate = 'c'", "write tls_key = \"FILE\" too"),
+        ("[page]\ntls_key = 'k'", "write tls_certificate = \"FILE\" too"),
+        ("[page]\nclient_ca_file = 'a'", "only TLS asks clients for certificates"),
+        ("[page]\nhost_names = [\"amber.example.net:9630\"]", "without port"),
+        ("[page]\nhost_names = \"amber.example.net\"", "it must be"),
+        ("[page]\ntoken = \"0123456789abcdef\"", "did you mean token_file?"),
+    ] {
+        let message = refused(more);
+        assert!(message.contains(wanted) && !message.contains("0123456789"), "{message}");
+    }
+}

@@ -89,7 +89,7 @@ fn every_number_has_its_bounds_on_both_sides() {
         // At the bounds only what must fit together may still be refused.
         for number in [bound.least, bound.most] {
             if let Err(error) = parse(&format!("{LEAST}{}", line(number))) {
-                assert!(["timeout_ms", "heartbeat_ms", "lag_alarm_ms"].contains(&bound.key), "{error}");
+                assert!(["timeout_ms", "heartbeat_ms", "lag_alarm_ms", "ledger"].contains(&bound.key), "{error}");
                 assert!(!error.message.contains("because below"), "{error}");
             }
         }
@@ -123,4 +123,19 @@ fn what_must_fit_together_is_checked() {
     assert!(message.contains("source = \"aof\""), "{message}");
     let message = refused("passphrase_file = \"p\"\nkey_file = \"k\"");
     assert!(message.starts_with("/etc/amber.toml:6: `key_file = \"k\"`") && message.contains("remove the other"), "{message}");
+}
+
+#[test]
+fn the_page_listens_where_it_is_told() {
+    let page = |more: &str| parse(&format!("{LEAST}{more}\n")).unwrap().page;
+    let default = page("");
+    assert_eq!((default.listen.map(|listen| listen.to_string()).as_deref(), default.is_open_to_read()), (Some("127.0.0.1:9630"), true));
+    assert_eq!((page("[page]\nlisten = 'off'").listen, page("[page]\nlisten = '[::1]:0'").is_open_to_read()), (None, true));
+    let wide = page("[page]\nlisten = '0.0.0.0:80'\ntoken_file = 't'\nhost_names = ['A.example']");
+    assert_eq!(
+        (wide.is_open_to_read(), wide.token_file.map(|file| file.path), wide.host_names),
+        (false, Some("/etc/t".into()), vec!["a.example".into()])
+    );
+    let mutual = page("[page]\nlisten = '0.0.0.0:80'\ntls_certificate = 'c'\ntls_key = 'k'\nclient_ca_file = 'a'");
+    assert!(mutual.is_open_to_read() && mutual.tls.is_some());
 }

@@ -6,7 +6,7 @@ use crate::schedule::cadence::Cadence;
 use crate::schedule::job::{Ended, Rules};
 use crate::schedule::plan::{Lane, Standing};
 use crate::schedule::state::Why;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 fn every(name: &str, interval: Duration) -> Rules {
     rules(name, Cadence::Interval(interval))
@@ -34,14 +34,11 @@ fn all() -> Simulation {
 #[test]
 fn a_week_and_ninety_days_run_as_they_should() {
     let mut simulation = all();
-    let began = Instant::now();
     simulation.run(7 * DAY);
     let of_week = |name: &str| simulation.starts(name).len();
     assert_eq!((of_week("checkpoint"), of_week("drill"), of_week("key")), (28, 1, 7));
     assert_eq!((of_week("verification"), of_week("catalog")), (7, 7));
     simulation.run(83 * DAY + 10 * HOUR);
-    println!("90 days in {:?}", began.elapsed());
-    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
     let of = |name: &str| simulation.starts(name).len();
     assert_eq!((of("checkpoint"), of("drill")), (362, 2), "the drill of the ninetieth day is the second");
     assert!((88..=91).contains(&of("verification")) && (90..=91).contains(&of("catalog")), "{} and {}", of("verification"), of("catalog"));

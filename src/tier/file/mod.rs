@@ -13,9 +13,10 @@ use crate::error::{Error, Result};
 use crate::progress::Progress;
 use crate::repository::Repository;
 use crate::repository::file_object::{FileLayout, FileRecord, digest_text};
-use crate::repository::name::FileName;
+use crate::repository::name::{FileName, RunId};
 use crate::source::file::ReadOptions;
 use crate::source::stream::Stream;
+use crate::store::Digest;
 use crate::units::now_ns;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -33,6 +34,8 @@ pub struct Request {
     pub journals: Option<PathBuf>,
     /// How the file is read.
     pub read: ReadOptions,
+    /// The run that it belongs to; one is drawn where there is none. An upload that is carried on keeps the number that it was begun with.
+    pub run: Option<RunId>,
 }
 
 /// What a backup did.
@@ -42,6 +45,8 @@ pub struct Backup {
     pub name: FileName,
     /// What was promised.
     pub record: FileRecord,
+    /// SHA-256 of the stored bytes of that promise.
+    pub record_digest: Digest,
     /// Bytes read from the file; holes were not.
     pub bytes_read: u64,
     /// Stored bytes that an earlier run had sent already.
@@ -83,9 +88,9 @@ pub fn backup(repository: &Arc<Repository>, request: &Request, progress: &dyn Pr
         began_ns,
         ended_ns: now_ns(),
     };
-    repository.promise_file(&name, &record)?;
+    let record_digest = repository.promise_file(&name, &record)?;
     let notes = [stream.notes().to_vec(), notes].concat();
-    Ok(Backup { name, record, bytes_read, bytes_held, notes })
+    Ok(Backup { name, record, record_digest, bytes_read, bytes_held, notes })
 }
 
 fn open(path: &Path, layout: &FileLayout, read: ReadOptions) -> Result<Stream> {

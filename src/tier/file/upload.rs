@@ -87,7 +87,7 @@ fn give_back(repository: &Repository, object: &str, upload_id: &str, reason: &st
 
 /// Begins an upload, or carries on the one that was cut short.
 fn begin(repository: &Arc<Repository>, request: &Request, layout: FileLayout, notes: &mut Vec<String>) -> Result<Upload> {
-    let new_name = || Ok::<_, Error>(FileName { name: request.name.clone(), run: repository.new_run()? });
+    let new_name = || Ok::<_, Error>(FileName { name: request.name.clone(), run: request.run.map_or_else(|| repository.new_run(), Ok)? });
     let Some(path) = journal_path(repository, request) else {
         let name = new_name()?;
         let writer = ObjectWriter::create_for(repository, ObjectKind::File, name.data(), layout.file_bytes)?;

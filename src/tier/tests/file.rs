@@ -52,7 +52,13 @@ impl Fixture {
     }
 
     fn request(&self) -> Request {
-        Request { path: self.path(), name: "archive-1".to_owned(), journals: Some(self.journals()), read: ReadOptions::default() }
+        Request {
+            path: self.path(),
+            name: "archive-1".to_owned(),
+            journals: Some(self.journals()),
+            read: ReadOptions::default(),
+            run: None,
+        }
     }
 
     /// A backup through a store that fails at this call, or never.

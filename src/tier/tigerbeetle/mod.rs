@@ -28,6 +28,7 @@ use crate::progress::Progress;
 use crate::repository::Repository;
 use crate::repository::manifest::{Manifest, Summary};
 use crate::repository::name::{self, CheckpointName, PackName, RunId, SegmentName};
+use crate::repository::promise::Receipt;
 use crate::repository::segment::SegmentEntry;
 use crate::repository::timeline::Lineage;
 use crate::source::checkpoint::Walk;
@@ -72,6 +73,13 @@ pub struct Backup {
     pub notes: Vec<String>,
 }
 
+impl Backup {
+    /// What the receipt says.
+    pub fn receipt(&self) -> Receipt {
+        Receipt { size_bytes: self.manifest_bytes, digest: self.manifest_digest }
+    }
+}
+
 /// Backs up the replica whose data file is `data_file`; its server may be running.
 ///
 /// # Errors
@@ -105,14 +113,14 @@ pub fn backup_on(
     lineage: &Lineage,
     progress: &dyn Progress,
 ) -> Result<Backup> {
-    backup_in_run(repository, data_file, options, (lineage, repository.new_run()?), progress)
+    backup_as(repository, data_file, options, (lineage, repository.new_run()?), progress)
 }
 
-/// The same, in a run that has its number already.
+/// The same under the number of a run that has been drawn before, so that it can be recorded before it begins.
 ///
 /// # Errors
 /// As [`backup`].
-pub fn backup_in_run(
+pub fn backup_as(
     repository: &Arc<Repository>,
     data_file: &Path,
     options: ReadOptions,

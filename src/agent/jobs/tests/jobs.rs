@@ -274,7 +274,7 @@ fn a_checkpoint_goes_before_what_takes_long() {
         Err(Error::try_again("given up"))
     };
     let plan = bench::plan(tempfile::tempdir().unwrap().path(), "");
-    let checkpoint = registry::registrations(&plan, None).remove(0);
+    let checkpoint = registry::registrations(&plan).remove(0);
     let mut agent = Agent::new(vec![checkpoint, registration("long", SOON, Arc::new(task))]);
     agent.lead(1);
     agent.until("a run", |_| steps.load(Ordering::Acquire) > 0);
@@ -300,7 +300,7 @@ fn damage_is_an_alert_until_everything_is_whole() {
     let sample = crate::ledger::sample::SampleFile::new(7, crate::tier::sample::LOG_OPS);
     crate::tier::sample::backup(&bench.repository, &sample, &folder.path().join("d")).unwrap();
     let plan = bench::plan(folder.path(), "");
-    let all = registry::registrations(&plan, None);
+    let all = registry::registrations(&plan);
     let mut agent = Agent::beside(bench, folder, all.clone(), "");
     agent.bench.board.change(|status| (status.timeline, status.durable_op) = (1, 3359));
     agent.bench.board.checkpoint(crate::observe::status::CheckpointStatus { op: 959, timeline: 1, ended_ns: now_ns() });
@@ -340,7 +340,7 @@ fn the_configuration_counts_and_what_it_gets_wrong_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let rules = |more: &str, name: &str| {
         let plan = bench::plan(folder.path(), more);
-        let all = registry::registrations(&plan, None);
+        let all = registry::registrations(&plan);
         registry::check(&plan, &all)?;
         all.iter().find(|registration| registration.name == name).unwrap().rules(&plan, b"s")
     };

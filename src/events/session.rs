@@ -1,8 +1,10 @@
-//! One client session with a running cluster, with a deadline on every request.
+//! One client session with a running cluster, with an end to every request.
 //!
 //! TigerBeetle's client never gives up: a request to a server that is down waits until it comes back, which is right for a ledger and wrong
-//! for a test. So every request here says when to give up. The client's futures are driven by its own thread and need no runtime; this
+//! for whoever waits. So every request here says when to give up. The client's futures are driven by its own thread and need no runtime; this
 //! module parks the calling thread until one is ready.
+//!
+//! A cluster has room for some 64 sessions and forgets the one that has been silent for longest when another begins: keep a session, and do not begin one for every try.
 
 use crate::error::{Error, Result};
 use std::future::Future;
@@ -11,7 +13,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
-use tb::error::{CreateAccountErrorKind, CreateAccountsError, CreateTransfersError, SendError, SendErrorKind};
+use tb::error::{CreateAccountErrorKind, CreateAccountsError, CreateTransferErrorKind, CreateTransfersError, SendError, SendErrorKind};
 use tigerbeetle_unofficial as tb;
 
 /// The most events that one request of TigerBeetle 0.16 holds: a 1 MiB message less its header and the batch trailer, in 128-byte events.
@@ -19,11 +21,14 @@ pub const EVENTS_PER_REQUEST_MAX: usize = 8189;
 
 /// How long a waiting thread sleeps before it looks whether to give up; an answer wakes it at once.
 const LOOK_UP: Duration = Duration::from_millis(20);
+/// The same for whoever may wait for days.
+const LOOK_UP_PATIENT: Duration = Duration::from_millis(200);
 
 /// A client with its own session; requests go out one after the other.
 pub struct Session {
     client: tb::Client,
     address: String,
+    look_up: Duration,
 }
 
 /// What became of a request.
@@ -47,7 +52,15 @@ impl Session {
             }
             _ => Error::try_again(format!("cannot make a client for {address}: {error}")),
         })?;
-        Ok(Session { client, address: address.into() })
+        Ok(Session { client, address: address.into(), look_up: LOOK_UP })
+    }
+
+    /// The same, for requests that may have to wait for long: it looks less often whether to give up.
+    ///
+    /// # Errors
+    /// As [`Session::new`].
+    pub fn patient(cluster: u128, address: &str) -> Result<Session> {
+        Ok(Session { look_up: LOOK_UP_PATIENT, ..Session::new(cluster, address)? })
     }
 
     /// Creates the accounts that are not there yet.
@@ -56,24 +69,50 @@ impl Session {
     /// [`Error::try_again`] without an answer by `deadline`; [`Error::input`] when the ledger refuses an account.
     pub fn create_accounts(&self, accounts: &[tb::Account], deadline: Instant) -> Result<()> {
         for part in accounts.chunks(EVENTS_PER_REQUEST_MAX) {
-            match self.by(deadline, self.client.create_accounts(part.to_vec()))? {
-                Ok(()) => {}
-                Err(CreateAccountsError::Send(error)) => return Err(self.send_error(error)),
-                Err(CreateAccountsError::Api(refused)) => {
-                    let exists = |kind| matches!(kind, CreateAccountErrorKind::Exists);
-                    if let Some(first) = refused.as_slice().iter().find(|one| !exists(one.kind())) {
-                        return Err(Error::input(format!("the ledger at {} refuses accounts: {first}", self.address)));
-                    }
-                }
-                Err(other) => return Err(Error::bug(format!("unknown answer to create_accounts: {other}"))),
+            let answer = self.try_accounts(part.to_vec(), || Instant::now() >= deadline);
+            let Answer::Done(refused) = answer else { return Err(self.late()) };
+            if let Some((account, kind)) = refused?.first() {
+                return Err(Error::input(format!("the ledger at {} refuses account {account}: {kind:?}", self.address)));
             }
         }
         Ok(())
     }
 
+    /// Sends one request of accounts and waits until it is answered or `give_up` holds. Those that are not there afterwards as they were given: their place and why.
+    pub(crate) fn try_accounts(
+        &self,
+        accounts: Vec<tb::Account>,
+        give_up: impl Fn() -> bool,
+    ) -> Answer<Vec<(usize, CreateAccountErrorKind)>> {
+        let Some(answer) = wait(self.client.create_accounts(accounts), self.look_up, give_up) else { return Answer::GaveUp };
+        Answer::Done(match answer {
+            Ok(()) => Ok(Vec::new()),
+            Err(CreateAccountsError::Send(error)) => Err(self.send_error(error)),
+            Err(CreateAccountsError::Api(refused)) => {
+                let refused = refused.as_slice().iter().map(|one| (one.index() as usize, one.kind()));
+                Ok(refused.filter(|(_, kind)| !matches!(kind, CreateAccountErrorKind::Exists)).collect())
+            }
+            Err(other) => Err(Error::bug(format!("unknown answer to create_accounts: {other}"))),
+        })
+    }
+
+    /// Sends one transfer and waits until it is answered or `give_up` holds. Why it is not there afterwards as it was given, if it is not.
+    pub(crate) fn try_transfer(&self, transfer: tb::Transfer, give_up: impl Fn() -> bool) -> Answer<Option<CreateTransferErrorKind>> {
+        let Some(answer) = wait(self.client.create_transfers(vec![transfer]), self.look_up, give_up) else { return Answer::GaveUp };
+        Answer::Done(match answer {
+            Ok(()) => Ok(None),
+            Err(CreateTransfersError::Send(error)) => Err(self.send_error(error)),
+            Err(CreateTransfersError::Api(refused)) => {
+                let kind = refused.as_slice().first().map(|one| one.kind());
+                Ok(kind.filter(|kind| !matches!(kind, CreateTransferErrorKind::Exists)))
+            }
+            Err(other) => Err(Error::bug(format!("unknown answer to create_transfers: {other}"))),
+        })
+    }
+
     /// Sends one request of transfers, all of which the ledger must accept, and waits until it is answered or `give_up` holds.
     pub(crate) fn create_transfers(&self, transfers: Vec<tb::Transfer>, give_up: impl Fn() -> bool) -> Answer<()> {
-        let Some(answer) = wait(self.client.create_transfers(transfers), give_up) else { return Answer::GaveUp };
+        let Some(answer) = wait(self.client.create_transfers(transfers), self.look_up, give_up) else { return Answer::GaveUp };
         Answer::Done(match answer {
             Ok(()) => Ok(()),
             Err(CreateTransfersError::Send(error)) => Err(self.send_error(error)),
@@ -120,8 +159,11 @@ impl Session {
     }
 
     fn by<T>(&self, deadline: Instant, future: impl Future<Output = T>) -> Result<T> {
-        let late = || Error::try_again(format!("the cluster at {} did not answer in time", self.address));
-        wait(future, || Instant::now() >= deadline).ok_or_else(late)
+        wait(future, self.look_up, || Instant::now() >= deadline).ok_or_else(|| self.late())
+    }
+
+    fn late(&self) -> Error {
+        Error::try_again(format!("the cluster at {} did not answer in time", self.address))
     }
 
     fn send_error(&self, error: SendError) -> Error {
@@ -143,7 +185,7 @@ impl Wake for Unpark {
 }
 
 /// Drives a future in this thread until it is ready, or `None` once `give_up` holds.
-fn wait<T>(future: impl Future<Output = T>, give_up: impl Fn() -> bool) -> Option<T> {
+fn wait<T>(future: impl Future<Output = T>, look_up: Duration, give_up: impl Fn() -> bool) -> Option<T> {
     let waker = Waker::from(Arc::new(Unpark(thread::current())));
     let mut context = Context::from_waker(&waker);
     let mut future = pin!(future);
@@ -154,7 +196,7 @@ fn wait<T>(future: impl Future<Output = T>, give_up: impl Fn() -> bool) -> Optio
         if give_up() {
             return None;
         }
-        thread::park_timeout(LOOK_UP);
+        thread::park_timeout(look_up);
     }
 }
 
@@ -175,8 +217,8 @@ mod tests {
             thread::spawn(move || waker.wake());
             Poll::Pending
         });
-        assert_eq!(wait(future, || false), Some(7));
-        assert_eq!(wait(std::future::pending::<()>(), || true), None);
+        assert_eq!(wait(future, LOOK_UP, || false), Some(7));
+        assert_eq!(wait(std::future::pending::<()>(), LOOK_UP, || true), None);
     }
 
     #[test]

@@ -1,0 +1,63 @@
+//! The page of this agent: what `[page]` names is read here and handed to [`crate::observe::web`].
+
+use super::board::{Board, Topic};
+use crate::config::page::PagePlan;
+use crate::error::{Error, Result};
+use crate::observe::live::Live;
+use crate::observe::web::access::{Access, TOKEN_BYTES_MAX, Token};
+use crate::observe::web::{Options, Server, tls};
+use std::path::Path;
+use std::sync::Arc;
+
+/// What the page is served with; `None` where it is off.
+///
+/// # Errors
+/// [`Error::input`] with the line that names a file which is missing or is not what it must be.
+pub fn options(plan: &PagePlan) -> Result<Option<Options>> {
+    let Some(listen) = plan.listen else { return Ok(None) };
+    let token = match &plan.token_file {
+        Some(file) => Some(token(&file.path).map_err(|error| error.context(&file.origin))?),
+        None => None,
+    };
+    let tls = match &plan.tls {
+        Some((certificate, key)) => {
+            let client_authority = plan.client_ca_file.as_ref().map(|file| file.path.clone());
+            let files = tls::Files { certificate: certificate.path.clone(), key: key.path.clone(), client_authority };
+            Some(tls::load(&files).map_err(|error| error.context(&certificate.origin))?)
+        }
+        None => None,
+    };
+    let access = Access { token, open_to_read: plan.is_open_to_read(), host_names: plan.host_names.clone() };
+    Ok(Some(Options { listen, access, tls }))
+}
+
+/// What somebody should know before a page is served so.
+pub fn notes(plan: &PagePlan) -> Vec<String> {
+    let in_the_clear = plan.listen.is_some_and(|listen| !listen.ip().is_loopback()) && plan.tls.is_none();
+    let note = "the page sends its figures and takes its token without TLS: write tls_certificate and tls_key in [page] unless something in front of it does that";
+    in_the_clear.then(|| note.to_owned()).into_iter().collect()
+}
+
+/// Serves it; what keeps it from being served is an alert.
+///
+/// # Errors
+/// Those of [`Server::start`].
+pub fn serve(options: Option<Options>, live: &Arc<Live>, board: &Arc<Board>) -> Result<Option<Server>> {
+    let board = Arc::clone(board);
+    let start = |options| Server::start(options, live, Box::new(move |text| board.alert(Topic::Page, text)));
+    options.map(start).transpose()
+}
+
+fn token(path: &Path) -> Result<Token> {
+    let failed = |what: String| Error::input(format!("{}: {what}", path.display()));
+    let size_bytes = std::fs::metadata(path).map_err(|error| failed(error.to_string()))?.len();
+    if size_bytes > 2 * TOKEN_BYTES_MAX as u64 {
+        return Err(failed(format!("it has {size_bytes} bytes: is it the right file?")));
+    }
+    let content = std::fs::read(path).map(zeroize::Zeroizing::new).map_err(|error| failed(error.to_string()))?;
+    Token::new(&content).map_err(failed)
+}
+
+#[cfg(test)]
+#[path = "tests/page.rs"]
+mod tests;

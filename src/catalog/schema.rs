@@ -1,0 +1,71 @@
+//! The schema by version: `schema_version` has a row for each migration that was made, and what is missing is made in order.
+//!
+//! A catalog of a newer version is refused and not touched. The SQL of a version that was released is never changed; a change is a new version.
+
+use super::database::Database;
+use crate::error::{Error, Result};
+
+/// What a migration is called, and its SQL. Its version is its place, from 1.
+const MIGRATIONS: [(&str, &str); 2] = [
+    ("backups and keys", include_str!("migrations/1-backups.sql")),
+    ("verifications, drills and retention", include_str!("migrations/2-other-runs.sql")),
+];
+/// The version that this program works with.
+pub const VERSION: u32 = MIGRATIONS.len() as u32;
+
+const VERSIONS_TABLE: &str = "CREATE TABLE schema_version (version UINTEGER PRIMARY KEY, what VARCHAR NOT NULL)";
+
+/// The version that a catalog has; 0 for a file without a table.
+///
+/// # Errors
+/// [`Error::damaged`] when there are tables, but not those of a catalog.
+pub(super) fn version(database: &Database) -> Result<u32> {
+    let tables: Vec<String> = database.texts("SELECT table_name FROM duckdb_tables() WHERE NOT internal", &[])?;
+    if tables.is_empty() {
+        return Ok(0);
+    }
+    if !tables.iter().any(|table| table == "schema_version") {
+        return Err(Error::damaged(format!("{}: this is a DuckDB database, but no catalog", database.describe())));
+    }
+    let found: Vec<String> = database.texts("SELECT max(version)::VARCHAR FROM schema_version", &[])?;
+    let version = found.first().and_then(|version| version.parse().ok()).filter(|version| *version > 0);
+    version.ok_or_else(|| Error::damaged(format!("{}: its schema has no version", database.describe())))
+}
+
+/// Refuses a version that a newer program has made.
+///
+/// # Errors
+/// [`Error::input`] with what to do.
+pub(super) fn check(database: &Database, version: u32) -> Result<()> {
+    if version <= VERSION {
+        return Ok(());
+    }
+    Err(Error::input(format!(
+        "{}: the catalog has schema version {version}, this Amber knows {VERSION}: use the Amber that made it, or let `amber catalog rebuild` make it anew as version {VERSION}",
+        database.describe()
+    )))
+}
+
+/// Brings a catalog, or an empty file, to [`VERSION`]. The version that it had.
+///
+/// # Errors
+/// [`Error::input`] for a newer version, [`Error::damaged`] for what is no catalog.
+pub(super) fn migrate(database: &mut Database) -> Result<u32> {
+    migrate_to(database, VERSION)
+}
+
+/// The same up to an older version, for tests of what follows.
+pub(super) fn migrate_to(database: &mut Database, wanted: u32) -> Result<u32> {
+    let found = version(database)?;
+    check(database, found)?;
+    if found == 0 {
+        database.execute(VERSIONS_TABLE)?;
+    }
+    for (number, (what, sql)) in (1..=wanted).zip(MIGRATIONS).skip(found as usize) {
+        database.in_transaction(|connection| {
+            connection.execute_batch(sql)?;
+            connection.execute("INSERT INTO schema_version VALUES (?, ?)", duckdb::params![number, what]).map(|_| ())
+        })?;
+    }
+    Ok(found)
+}

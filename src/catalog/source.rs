@@ -1,0 +1,139 @@
+//! The runs as the repository knows them: records, and backups whose run has no record of its end.
+//!
+//! Flow: the names of records and backups are listed; of every run of which the asker does not know all of that already, what says most is read, a few runs at once. What is
+//! damaged is told, and the next best counts.
+
+use super::outcome::{Stored, stored_backups};
+use super::row::{Evidence, Known};
+use crate::error::{Error, Kind, Result};
+use crate::pipeline::governor::Priority;
+use crate::progress::Progress;
+use crate::repository::Repository;
+use crate::repository::name::{self, RunId, RunName};
+use crate::repository::run::RunRecord;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+/// Runs read at once: each takes a few requests, one after the other.
+const THREADS: usize = 8;
+/// What opening a manifest or a record fetches at most, about.
+const FETCH_BYTES: u64 = 128 * 1024;
+
+/// What was found.
+#[derive(Debug, Default)]
+pub struct Gathered {
+    /// The runs of which the asker did not know all of this.
+    pub runs: Vec<Known>,
+    /// What is damaged, in sentences.
+    pub notes: Vec<String>,
+}
+
+/// What there is of a run.
+#[derive(Debug, Default)]
+struct Traces {
+    started: Option<RunName>,
+    ended: Option<RunName>,
+    backup: Option<Stored>,
+    listed_bytes: u64,
+}
+
+impl Traces {
+    fn best(&self) -> Evidence {
+        match (&self.ended, &self.backup) {
+            (Some(_), _) => Evidence::Ended,
+            (None, Some(_)) => Evidence::Backup,
+            (None, None) => Evidence::Started,
+        }
+    }
+
+    /// What says most of what can be read.
+    fn read(&self, repository: &Repository, run: RunId, notes: &mut Vec<String>) -> Result<Option<Known>> {
+        let record = |name: &Option<RunName>, notes: &mut Vec<String>| -> Result<Option<RunRecord>> {
+            name.as_ref().map_or(Ok(None), |name| unless_damaged(repository.run_record(name), notes))
+        };
+        if let Some(record) = record(&self.ended, notes)? {
+            return Ok(Some(Known { run, record, evidence: Evidence::Ended }));
+        }
+        let begun = record(&self.started, notes)?;
+        let backup = self.backup.as_ref().map_or(Ok(None), |stored| unless_damaged(stored.read(repository), notes))?;
+        Ok(match (begun, backup) {
+            (begun, Some((run_of_backup, outcome))) => {
+                let record = RunRecord { run: begun.map_or(run_of_backup, |begun| begun.run), outcome: Some(outcome) };
+                Some(Known { run, record, evidence: Evidence::Backup })
+            }
+            (Some(record), None) => Some(Known { run, record, evidence: Evidence::Started }),
+            (None, None) => None,
+        })
+    }
+}
+
+fn unless_damaged<T>(result: Result<T>, notes: &mut Vec<String>) -> Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.kind == Kind::Damaged => {
+            notes.push(error.message);
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// All runs of which the repository says more than `known` does.
+///
+/// # Errors
+/// When the store cannot be read; damage is no error here but a note.
+pub fn gather(repository: &Repository, known: impl Fn(RunId) -> Option<Evidence>, progress: &dyn Progress) -> Result<Gathered> {
+    let mut traces: BTreeMap<RunId, Traces> = BTreeMap::new();
+    for listed in repository.list_all(name::RUNS)? {
+        let Some(name) = RunName::parse(&listed.name) else { continue };
+        let traces = traces.entry(name.run).or_default();
+        traces.listed_bytes += listed.size_bytes;
+        *(if name.has_ended { &mut traces.ended } else { &mut traces.started }) = Some(name);
+    }
+    // Listed after the records: a run that ends meanwhile then has a backup, and what is known of it grows later.
+    for (run, stored) in stored_backups(repository)? {
+        traces.entry(run).or_default().backup = Some(stored);
+    }
+    traces.retain(|run, traces| known(*run).is_none_or(|known| known < traces.best()));
+    let work: Vec<(RunId, Traces)> = traces.into_iter().collect();
+    progress.begin("records of runs", Some(work.iter().map(|(_, traces)| traces.listed_bytes).sum()));
+    let gathered = read_all(repository, &work, progress);
+    progress.end();
+    gathered
+}
+
+fn read_all(repository: &Repository, work: &[(RunId, Traces)], progress: &dyn Progress) -> Result<Gathered> {
+    let (next, position) = (AtomicUsize::new(0), AtomicU64::new(0));
+    let all: Mutex<Result<Gathered>> = Mutex::new(Ok(Gathered::default()));
+    std::thread::scope(|scope| {
+        for _ in 0..THREADS.min(work.len()) {
+            scope.spawn(|| {
+                repository.governor().meter();
+                while let Some((run, traces)) = work.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    repository.admit_fetch(Priority::Bulk, traces.listed_bytes.clamp(1, FETCH_BYTES));
+                    let mut notes = Vec::new();
+                    let read = if progress.is_given_up() {
+                        Err(Error::try_again("reading the runs was given up before its end"))
+                    } else {
+                        traces.read(repository, *run, &mut notes)
+                    };
+                    progress.position(position.fetch_add(traces.listed_bytes, Ordering::Relaxed) + traces.listed_bytes);
+                    let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
+                    match (&mut *all, read) {
+                        (Ok(all), Ok(read)) => {
+                            all.runs.extend(read);
+                            all.notes.append(&mut notes);
+                        }
+                        (Ok(_), Err(error)) => *all = Err(error),
+                        (Err(_), _) => return,
+                    }
+                }
+            });
+        }
+    });
+    let mut gathered = all.into_inner().unwrap_or_else(PoisonError::into_inner)?;
+    gathered.runs.sort_by_key(|known| known.run);
+    gathered.notes.sort();
+    Ok(gathered)
+}

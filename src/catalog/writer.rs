@@ -1,0 +1,223 @@
+//! Writes runs into the catalog: applied to a copy, published whole.
+//!
+//! A catalog that is missing, damaged, no catalog at all or another repository's is begun anew, because it is a cache and what runs must be written down; it is marked as not
+//! complete until [`super::rebuild::refresh`] has brought what the repository knows. Only one of a newer schema is refused: it is right, and this program is not.
+
+use super::database::Database;
+use super::folder::{Draft, Folder, Locked};
+use super::row::{Evidence, Known, Row, Table, rows_of};
+use super::schema;
+use crate::error::{Error, Kind, Result};
+use crate::repository::Repository;
+use crate::repository::name::RunId;
+use crate::repository::run::{RunRecord, RunSink};
+use duckdb::types::Value;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// The catalog of a repository, for the process that records what runs.
+#[derive(Debug, Clone)]
+pub struct Catalog {
+    repository: Arc<Repository>,
+    folder: Folder,
+}
+
+/// What came of writing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// Rows that were not there before.
+    pub added: u64,
+    /// Rows of which more is known now.
+    pub changed: u64,
+    /// Why the catalog was begun anew, if it was.
+    pub begun_anew: Option<String>,
+    /// Runs that do not fit into the tables, and why.
+    pub unfit: Vec<String>,
+}
+
+impl Catalog {
+    /// The catalog in this folder.
+    pub fn new(repository: &Arc<Repository>, folder: &Path) -> Catalog {
+        Catalog { repository: Arc::clone(repository), folder: Folder::new(folder) }
+    }
+
+    /// Its folder.
+    pub fn folder(&self) -> &Folder {
+        &self.folder
+    }
+
+    /// Its repository.
+    pub fn repository(&self) -> &Arc<Repository> {
+        &self.repository
+    }
+
+    /// Writes runs down. What is known already changes nothing, and then nothing is written.
+    ///
+    /// # Errors
+    /// [`Error::input`] for a folder that cannot be used or a catalog of a newer schema, [`Error::try_again`] when disk or lock are not free.
+    pub fn apply(&self, runs: &[Known]) -> Result<Applied> {
+        self.apply_to(runs, false)
+    }
+
+    /// The same, and these are all the runs that the catalog did not have.
+    pub(super) fn apply_all(&self, runs: &[Known]) -> Result<Applied> {
+        self.apply_to(runs, true)
+    }
+
+    fn apply_to(&self, runs: &[Known], completes: bool) -> Result<Applied> {
+        let mut applied = Applied::default();
+        let rows = self.rows(runs, &mut applied.unfit);
+        let locked = self.folder.lock()?;
+        let (draft, mut work) = self.open(&locked)?;
+        applied.begun_anew = work.begun_anew.take();
+        (applied.added, applied.changed) = write(&work.database, rows)?;
+        let becomes_complete = completes && !work.is_complete;
+        if becomes_complete {
+            work.database.execute("UPDATE catalog_state SET is_complete = true")?;
+        }
+        if applied.added + applied.changed > 0 || work.is_new || becomes_complete {
+            work.database.close()?;
+            draft.publish()?;
+        }
+        Ok(applied)
+    }
+
+    pub(super) fn rows(&self, runs: &[Known], unfit: &mut Vec<String>) -> Vec<Row> {
+        let mut rows = Vec::with_capacity(runs.len());
+        for known in runs {
+            match rows_of(self.repository.backup_id(known.run), known) {
+                Ok(fit) => rows.extend(fit),
+                Err(reason) => unfit.push(format!("run {}: {reason}", known.run)),
+            }
+        }
+        rows
+    }
+
+    /// A copy of the catalog, brought to this program's schema; or an empty one.
+    fn open<'a>(&self, locked: &'a Locked<'a>) -> Result<(Draft<'a>, Work)> {
+        let mut begun_anew = None;
+        if let Some(draft) = locked.copy()? {
+            match self.open_copy(&draft) {
+                Ok(work) => return Ok((draft, work)),
+                Err(error) if error.kind == Kind::Damaged => begun_anew = Some(error.message),
+                Err(error) => return Err(error),
+            }
+        }
+        let draft = locked.empty()?;
+        let database = self.create(&draft, false)?;
+        Ok((draft, Work { database, is_new: true, is_complete: false, begun_anew }))
+    }
+
+    fn open_copy(&self, draft: &Draft<'_>) -> Result<Work> {
+        let mut database = Database::open_to_work(draft.path())?;
+        let version = schema::migrate(&mut database)?;
+        let state = state(&database)?;
+        if state.repository_id != self.repository_id() {
+            return Err(Error::damaged(format!("{}: it is the catalog of another repository", self.folder.catalog().display())));
+        }
+        Ok(Work { database, is_new: version != schema::VERSION, is_complete: state.is_complete, begun_anew: None })
+    }
+
+    /// An empty catalog.
+    pub(super) fn create(&self, draft: &Draft<'_>, is_complete: bool) -> Result<Database> {
+        let mut database = Database::open_to_work(draft.path())?;
+        schema::migrate(&mut database)?;
+        let id = Value::Text(self.repository_id().to_string());
+        database.execute_all("INSERT INTO catalog_state VALUES (?, ?)", [vec![id, Value::Boolean(is_complete)]])?;
+        Ok(database)
+    }
+
+    pub(super) fn repository_id(&self) -> Uuid {
+        Uuid::from_bytes(self.repository.header().repository_id)
+    }
+}
+
+impl RunSink for Catalog {
+    fn put(&self, run: RunId, record: &RunRecord) -> Result<()> {
+        let applied = self.apply(&[Known::recorded(run, record)])?;
+        match applied.unfit.into_iter().next() {
+            None => Ok(()),
+            Some(unfit) => Err(Error::bug(format!("{}: {unfit}", self.folder.catalog().display()))),
+        }
+    }
+}
+
+/// A draft at work.
+struct Work {
+    database: Database,
+    /// It is worth publishing as it is.
+    is_new: bool,
+    is_complete: bool,
+    begun_anew: Option<String>,
+}
+
+/// What a catalog says of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct State {
+    pub repository_id: Uuid,
+    pub is_complete: bool,
+}
+
+/// Reads it.
+///
+/// # Errors
+/// [`Error::damaged`] where it is not one row.
+pub(super) fn state(database: &Database) -> Result<State> {
+    let rows = database.rows("SELECT repository_id::VARCHAR, is_complete::VARCHAR FROM catalog_state", &[], 2)?;
+    let state = match &rows[..] {
+        [row] => match &row[..] {
+            [Some(id), Some(is_complete)] => {
+                id.parse().ok().map(|repository_id| State { repository_id, is_complete: is_complete == "true" })
+            }
+            _ => None,
+        },
+        _ => None,
+    };
+    state.ok_or_else(|| Error::damaged(format!("{}: it does not say whose catalog it is", database.describe())))
+}
+
+/// Writes rows where they say more than what is there. How many were added, and how many changed.
+pub(super) fn write(database: &Database, rows: Vec<Row>) -> Result<(u64, u64)> {
+    let mut tables: BTreeMap<Table, BTreeMap<Uuid, Row>> = BTreeMap::new();
+    for row in rows {
+        let of_table = tables.entry(row.table).or_default();
+        if of_table.get(&row.id).is_none_or(|other| other.evidence < row.evidence) {
+            of_table.insert(row.id, row);
+        }
+    }
+    let (mut added, mut changed) = (0, 0);
+    for (table, mut rows) in tables {
+        let known = known_of(database, table, &rows)?;
+        rows.retain(|id, row| known.get(id).is_none_or(|evidence| *evidence < row.evidence));
+        let replaced: Vec<Vec<Value>> = rows.keys().filter(|id| known.contains_key(id)).map(|id| vec![id_value(id)]).collect();
+        changed += replaced.len() as u64;
+        added += (rows.len() - replaced.len()) as u64;
+        // Not in one transaction: DuckDB takes a key for taken until the one that removes it has ended. Nobody sees the draft in between.
+        database.execute_all(&format!("DELETE FROM {} WHERE id = ?", table.name()), replaced)?;
+        database.append(table.name(), rows.into_values().map(|row| row.values))?;
+    }
+    Ok((added, changed))
+}
+
+/// What is known already of these rows.
+fn known_of(database: &Database, table: Table, rows: &BTreeMap<Uuid, Row>) -> Result<BTreeMap<Uuid, Evidence>> {
+    let mut known = BTreeMap::new();
+    let name = table.name();
+    if database.texts(&format!("SELECT evidence FROM {name} LIMIT 1"), &[])?.is_empty() {
+        return Ok(known);
+    }
+    let sql = format!("SELECT evidence FROM {name} WHERE id = ?");
+    for id in rows.keys() {
+        let found = database.texts(&sql, &[id_value(id)])?;
+        if let Some(evidence) = found.first().and_then(|text| Evidence::parse(text)) {
+            known.insert(*id, evidence);
+        }
+    }
+    Ok(known)
+}
+
+fn id_value(id: &Uuid) -> Value {
+    Value::Text(id.to_string())
+}

@@ -1,0 +1,89 @@
+//! The arguments that name a catalog: a folder, an agent's, or a repository of which the user's own cache has one.
+
+use super::Manner;
+use super::repository::RepositoryArguments;
+use super::user_folders;
+use crate::catalog::folder::STATE_FOLDER;
+use crate::catalog::reader::Reader;
+use crate::catalog::rebuild::refresh;
+use crate::catalog::writer::Catalog;
+use crate::config::Plan;
+use crate::error::{Error, Result};
+use crate::observe::progress::for_people;
+use crate::repository::{Options, Repository};
+use clap::Args;
+use std::path::{Path, PathBuf};
+use uuid::Uuid;
+
+/// Which catalog.
+#[derive(Debug, Args)]
+// The repository is one of three ways; its other users cannot do without it.
+#[command(mut_arg("repo", |argument| argument.required(false).default_value("").hide_default_value(true)))]
+pub struct CatalogArguments {
+    /// The folder that the catalog is in.
+    #[arg(long, value_name = "DIR")]
+    catalog: Option<PathBuf>,
+    /// The agent's configuration: its own catalog, also while it runs. Goes before --repo and AMBER_REPO.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    repository: RepositoryArguments,
+}
+
+const NO_CATALOG: &str = "name a catalog: --catalog DIR, --config FILE of an agent, or --repo URL (AMBER_REPO) of a repository, of which a copy is kept up to date in \
+                          $XDG_CACHE_HOME/amber or ~/.cache/amber";
+
+impl CatalogArguments {
+    /// Opens the catalog to read. That of a repository is brought up to date first.
+    pub fn reader(&self, manner: Manner) -> Result<Reader> {
+        if let Some(folder) = self.folder()? {
+            return Reader::open(&folder);
+        }
+        let catalog = self.cached(&self.open_repository()?)?;
+        let progress = for_people(manner.quiet);
+        let refreshed = refresh(&catalog, &*progress)?;
+        refreshed.applied.begun_anew.iter().for_each(|reason| progress.note(&format!("the cached catalog was made anew: {reason}")));
+        refreshed.notes.iter().for_each(|note| progress.note(note));
+        Reader::open(catalog.folder().path())
+    }
+
+    /// The catalog, to be made again from its repository.
+    pub fn catalog(&self) -> Result<Catalog> {
+        let repository = match &self.config {
+            Some(config) => Plan::load(config)?.open_repository()?,
+            None => self.open_repository()?,
+        };
+        match self.folder()? {
+            Some(folder) => Ok(Catalog::new(&repository, &folder)),
+            None => self.cached(&repository),
+        }
+    }
+
+    /// The folder, where one is named.
+    fn folder(&self) -> Result<Option<PathBuf>> {
+        let of_agent = |config: &PathBuf| Ok(Plan::load(config)?.state_directory.join(STATE_FOLDER));
+        match (&self.catalog, &self.config) {
+            (Some(folder), _) => Ok(Some(folder.clone())),
+            (None, Some(config)) => of_agent(config).map(Some),
+            (None, None) => Ok(None),
+        }
+    }
+
+    fn open_repository(&self) -> Result<std::sync::Arc<Repository>> {
+        if self.repository.url().is_empty() {
+            return Err(Error::input(NO_CATALOG));
+        }
+        self.repository.open(Options::default())
+    }
+
+    fn cached(&self, repository: &std::sync::Arc<Repository>) -> Result<Catalog> {
+        let none = || Error::input("neither XDG_CACHE_HOME nor HOME says where a cache may be: name a folder with --catalog DIR");
+        let cache = user_folders::cache().ok_or_else(none)?;
+        Ok(Catalog::new(repository, &folder_of(&cache, repository)))
+    }
+}
+
+/// A folder for each repository.
+fn folder_of(cache: &Path, repository: &Repository) -> PathBuf {
+    cache.join(Uuid::from_bytes(repository.header().repository_id).to_string())
+}

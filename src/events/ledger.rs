@@ -1,0 +1,207 @@
+//! The ledger that takes events: a TigerBeetle cluster, often the very one that is backed up.
+//!
+//! Flow: [`Ledger::deliver`] makes sure of the two accounts, every time, for a transfer whose account is missing would make its id unusable for ever; then it
+//! creates the transfer. That the ledger has it already is as good. [`Ledger::read`] gives all events back, page by page.
+//!
+//! One session is kept for as long as the ledger lives: a request that nobody answers stays with TigerBeetle's client, which sends it again by itself until the
+//! cluster is back. Only when the cluster has ended the session is another one begun.
+
+use super::event::{Accounts, CODE, Event};
+use super::session::{Answer, EVENTS_PER_REQUEST_MAX, Session};
+use super::trail::Booked;
+use super::{Delivered, Teller};
+use crate::error::{Error, Result};
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+use tb::account::Flags as AccountFlags;
+use tb::error::CreateAccountErrorKind;
+use tigerbeetle_unofficial as tb;
+
+/// Where the ledger is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The cluster's id.
+    pub cluster: u128,
+    /// Its replicas, as TigerBeetle's clients take them: `127.0.0.1:3000,127.0.0.1:3001`.
+    pub addresses: String,
+    /// Where events are booked in it.
+    pub accounts: Accounts,
+    /// How long an answer may take where somebody waits for it.
+    pub answer_timeout: Duration,
+}
+
+/// A ledger.
+pub struct Ledger {
+    place: Place,
+    session: Option<Session>,
+}
+
+/// Why an event is not delivered.
+enum Not {
+    Refused(String),
+    /// An answer did not come in time; the session still stands.
+    Late(Error),
+    /// The cluster has ended the session, or there is none.
+    Ended(Error),
+    GaveUp,
+}
+
+impl Ledger {
+    /// The ledger at this place; nobody is asked yet.
+    pub fn new(place: Place) -> Ledger {
+        Ledger { place, session: None }
+    }
+
+    /// Where it is.
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// Reads every event in the order of their times, whoever wrote it.
+    ///
+    /// # Errors
+    /// [`Error::try_again`] when an answer does not come in time.
+    pub fn read(&mut self, take: &mut dyn FnMut(Booked)) -> Result<()> {
+        let (timeout, ledger) = (self.place.answer_timeout, self.place.accounts.ledger);
+        let mut next_ns = 0;
+        loop {
+            let mut raw = tb::QueryFilter::new(EVENTS_PER_REQUEST_MAX as u32).with_ledger(ledger).with_code(CODE).into_raw();
+            raw.timestamp_min = next_ns;
+            let deadline = Instant::now() + timeout;
+            let answer = self.session()?.query_transfers(tb::QueryFilter::from_raw(raw), deadline);
+            if answer.is_err() && Instant::now() < deadline {
+                self.session = None;
+            }
+            let page = answer?;
+            let (count, last) = (page.len(), page.last().map(|transfer| transfer.as_raw().timestamp));
+            page.iter().map(booked).for_each(&mut *take);
+            match last {
+                Some(last_ns) if count == EVENTS_PER_REQUEST_MAX => next_ns = last_ns + 1,
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    fn session(&mut self) -> Result<&Session> {
+        let session = match self.session.take() {
+            Some(session) => session,
+            None => Session::patient(self.place.cluster, &self.place.addresses)?,
+        };
+        Ok(self.session.insert(session))
+    }
+
+    fn try_deliver(&mut self, event: &Event, give_up: &dyn Fn() -> bool) -> Result<(), Not> {
+        let timeout = self.place.answer_timeout;
+        let session = self.session().map_err(Not::Ended)?;
+        let wanted = [event.debit_account, event.credit_account];
+        let accounts = wanted.map(|id| tb::Account::new(id, event.ledger, CODE)).to_vec();
+        for (place, kind) in answered(session.try_accounts(accounts, give_up))? {
+            let account = wanted.get(place).copied().unwrap_or_default();
+            check_account(session, account, event, kind, Instant::now() + timeout)?;
+        }
+        match answered(session.try_transfer(transfer(event), give_up))? {
+            None => Ok(()),
+            Some(kind) => Err(Not::Refused(format!("{kind:?}: {}", advice(&format!("{kind:?}"))))),
+        }
+    }
+}
+
+impl Teller for Ledger {
+    fn deliver(&mut self, event: &Event, give_up: &dyn Fn() -> bool) -> Delivered {
+        match self.try_deliver(event, give_up) {
+            Ok(()) => Delivered::Yes,
+            Err(Not::GaveUp) => Delivered::GaveUp,
+            Err(Not::Refused(reason)) => Delivered::Refused(format!("{} refuses event {:032x}: {reason}", self.describe(), event.id)),
+            Err(Not::Late(error)) => Delivered::NotNow(error),
+            Err(Not::Ended(error)) => {
+                // The next try begins another one.
+                self.session = None;
+                Delivered::NotNow(error)
+            }
+        }
+    }
+
+    fn known(&mut self) -> Result<HashSet<u128>> {
+        let mut known = HashSet::new();
+        self.read(&mut |booked| {
+            known.insert(booked.event.id);
+        })?;
+        Ok(known)
+    }
+
+    fn describe(&self) -> String {
+        let Place { cluster, addresses, accounts, .. } = &self.place;
+        format!("ledger {} of cluster {cluster} at {addresses}", accounts.ledger)
+    }
+}
+
+fn answered<T>(answer: Answer<T>) -> Result<T, Not> {
+    match answer {
+        Answer::Done(answer) => answer.map_err(Not::Ended),
+        Answer::GaveUp => Err(Not::GaveUp),
+    }
+}
+
+/// An account that is there, but not as it would be made: it will do where it is of the same ledger and takes what an event books.
+fn check_account(session: &Session, id: u128, event: &Event, kind: CreateAccountErrorKind, deadline: Instant) -> Result<(), Not> {
+    let failed = |error| if Instant::now() < deadline { Not::Ended(error) } else { Not::Late(error) };
+    let found = session.lookup_accounts(&[id], deadline).map_err(failed)?;
+    let Some(account) = found.first() else { return Err(Not::Refused(format!("account {id} cannot be made: {kind:?}"))) };
+    let limit =
+        if id == event.debit_account { AccountFlags::DEBITS_MUST_NOT_EXCEED_CREDITS } else { AccountFlags::CREDITS_MUST_NOT_EXCEED_DEBITS };
+    if account.ledger() != event.ledger {
+        return Err(Not::Refused(format!(
+            "account {id} is there already, in ledger {}: give events accounts of their own",
+            account.ledger()
+        )));
+    }
+    if account.flags().intersects(limit | AccountFlags::CLOSED) {
+        let flags = account.flags();
+        return Err(Not::Refused(format!(
+            "account {id} is there already and does not take what an event books ({flags:?}): give events another one"
+        )));
+    }
+    Ok(())
+}
+
+/// What a refusal means for whoever reads it.
+fn advice(kind: &str) -> &'static str {
+    if kind.starts_with("Exists") {
+        "the ledger has another event under this id, so a record was altered, or the accounts of the configuration; `amber events` shows what differs"
+    } else if kind == "IdAlreadyFailed" {
+        "an earlier try under this id failed for good, when an account was missing or closed; the ledger never takes the id again"
+    } else {
+        "see the configured ledger and accounts"
+    }
+}
+
+fn transfer(event: &Event) -> tb::Transfer {
+    tb::Transfer::new(event.id)
+        .with_debit_account_id(event.debit_account)
+        .with_credit_account_id(event.credit_account)
+        .with_amount(event.amount)
+        .with_user_data_128(event.packed)
+        .with_user_data_64(event.started_s)
+        .with_ledger(event.ledger)
+        .with_code(CODE)
+}
+
+fn booked(transfer: &tb::Transfer) -> Booked {
+    let raw = transfer.as_raw();
+    Booked {
+        event: Event {
+            id: raw.id,
+            debit_account: raw.debit_account_id,
+            credit_account: raw.credit_account_id,
+            amount: raw.amount,
+            packed: raw.user_data_128,
+            started_s: raw.user_data_64,
+            ledger: raw.ledger,
+        },
+        timestamp_ns: raw.timestamp,
+        user_data_32: raw.user_data_32,
+        pending_id: raw.pending_id,
+        timeout_s: raw.timeout,
+        flags: raw.flags,
+    }
+}
