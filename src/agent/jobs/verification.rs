@@ -20,41 +20,19 @@ const PROBLEMS_TOLD_MAX: usize = 20;
 /// # Errors
 /// When the store cannot be read, or the run is given up.
 pub fn run(context: &Context<'_>) -> Result<Outcome> {
-    Ok(outcome(&verify(context.repository, false, context.progress)?, now_ns()))
+    let report = verify(context.repository, false, context.progress)?;
+    Ok(outcome(&report, &context.repository.describe(), now_ns()))
 }
 
-fn outcome(report: &Report, ended_ns: u64) -> Outcome {
+fn outcome(report: &Report, place: &str, ended_ns: u64) -> Outcome {
+    let mut outcome = report.outcome(false, place, ended_ns);
+    if !outcome.completed {
+        outcome.reason = format!("{DAMAGED}{}; `amber verify` lists all", outcome.reason);
+    }
     let told = report.problems.iter().take(PROBLEMS_TOLD_MAX);
     let told: Vec<Value> = told.map(|problem| json!({ "object": problem.object, "what": problem.what })).collect();
-    let details = [
-        ("is_full", json!(false)),
-        ("backups", json!(report.backups)),
-        ("backups_whole", json!(report.backups_whole)),
-        ("files", json!(report.files)),
-        ("files_whole", json!(report.files_whole)),
-        ("objects", json!(report.objects)),
-        ("bytes_read", json!(report.bytes_read)),
-        ("segments", json!(report.segments)),
-        ("problems", json!(report.problems.len())),
-        ("first_problems", json!(told)),
-    ];
-    let outcome = match report.problems.first() {
-        None => Outcome::completed(ended_ns),
-        Some(first) => Outcome::failed(
-            ended_ns,
-            format!(
-                "{DAMAGED}{} problems; {} of {} backups and {} of {} files are whole. The first: {}: {}. `amber verify` lists all",
-                report.problems.len(),
-                report.backups_whole,
-                report.backups,
-                report.files_whole,
-                report.files,
-                first.object,
-                first.what
-            ),
-        ),
-    };
-    Outcome { details: details.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(), ..outcome }
+    outcome.details.insert("first_problems".to_owned(), json!(told));
+    outcome
 }
 
 #[cfg(test)]
@@ -65,16 +43,16 @@ mod tests {
     #[test]
     fn what_was_found_is_in_the_record() {
         let whole = Report { backups: 2, backups_whole: 2, files: 1, files_whole: 1, bytes_read: 7, ..Report::default() };
-        let found = outcome(&whole, 5);
+        let found = outcome(&whole, "here", 5);
         assert_eq!((found.completed, found.ended_ns, found.reason.as_str()), (true, 5, ""));
         assert_eq!(
             (&found.details["backups_whole"], &found.details["bytes_read"], &found.details["problems"]),
             (&json!(2), &json!(7), &json!(0))
         );
         let problem = |number: usize| Problem { object: format!("pack {number}"), what: "gone".into() };
-        let found = outcome(&Report { backups_whole: 1, problems: (0..30).map(problem).collect(), ..whole }, 5);
+        let found = outcome(&Report { backups_whole: 1, problems: (0..30).map(problem).collect(), ..whole }, "here", 5);
         assert!(
-            !found.completed && found.reason.starts_with("damaged: 30 problems; 1 of 2 backups") && found.reason.contains("pack 0: gone"),
+            !found.completed && found.reason.starts_with("damaged: here: 30 problems; 2 of 3 backups") && found.reason.contains("pack 0: gone"),
             "{}",
             found.reason
         );
