@@ -9,7 +9,7 @@ use super::folder::{Draft, Locked};
 use super::row::{Evidence, Table};
 use super::schema;
 use super::source::gather;
-use super::writer::{Applied, Catalog, state, write};
+use super::writer::{Applied, Catalog, Coverage, state, write};
 use crate::error::{Error, Kind, Result};
 use crate::progress::Progress;
 use crate::repository::name::RunId;
@@ -46,11 +46,19 @@ pub struct Rebuilt {
 /// # Errors
 /// When the store cannot be read; those of [`Catalog::apply`].
 pub fn refresh(catalog: &Catalog, progress: &dyn Progress) -> Result<Refreshed> {
-    let known = known_runs(catalog)?;
-    let gathered = gather(catalog.repository(), |run| known.get(&run).copied(), progress)?;
-    let mut applied = catalog.apply_all(&gathered.runs)?;
-    let notes = [gathered.notes, std::mem::take(&mut applied.unfit)].concat();
-    Ok(Refreshed { applied, notes })
+    let mut known = known_runs(catalog)?;
+    loop {
+        let coverage = if known.is_empty() { Coverage::Everything } else { Coverage::Rest };
+        let gathered = gather(catalog.repository(), |run| known.get(&run).copied(), progress)?;
+        let mut applied = catalog.apply_of(&gathered.runs, coverage)?;
+        // What it knew turned out to be damaged when more was to be written.
+        if applied.begun_anew.is_some() && coverage == Coverage::Rest {
+            known.clear();
+            continue;
+        }
+        let notes = [gathered.notes, std::mem::take(&mut applied.unfit)].concat();
+        return Ok(Refreshed { applied, notes });
+    }
 }
 
 /// What the catalog knows of each run; nothing where it cannot be used.
@@ -92,7 +100,7 @@ pub fn rebuild(catalog: &Catalog, progress: &dyn Progress) -> Result<Rebuilt> {
     let old = Old::read(catalog, &locked, began_ns, &mut rebuilt.notes)?;
     let draft = locked.empty()?;
     let database = catalog.create(&draft, true)?;
-    write(&database, rows)?;
+    write(&database, &rows)?;
     for table in Table::ALL {
         if let Some(old) = &old {
             rebuilt.kept += old.keep(&database, table)?;

@@ -37,6 +37,17 @@ pub struct Applied {
     pub unfit: Vec<String>,
 }
 
+/// Which runs are written down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Coverage {
+    /// Some.
+    Some,
+    /// All that the catalog did not have.
+    Rest,
+    /// All that there are.
+    Everything,
+}
+
 impl Catalog {
     /// The catalog in this folder.
     pub fn new(repository: &Arc<Repository>, folder: &Path) -> Catalog {
@@ -58,30 +69,53 @@ impl Catalog {
     /// # Errors
     /// [`Error::input`] for a folder that cannot be used or a catalog of a newer schema, [`Error::try_again`] when disk or lock are not free.
     pub fn apply(&self, runs: &[Known]) -> Result<Applied> {
-        self.apply_to(runs, false)
+        self.apply_of(runs, Coverage::Some)
     }
 
-    /// The same, and these are all the runs that the catalog did not have.
-    pub(super) fn apply_all(&self, runs: &[Known]) -> Result<Applied> {
-        self.apply_to(runs, true)
-    }
-
-    fn apply_to(&self, runs: &[Known], completes: bool) -> Result<Applied> {
-        let mut applied = Applied::default();
-        let rows = self.rows(runs, &mut applied.unfit);
+    /// The same, where it is known which these are of all the runs.
+    pub(super) fn apply_of(&self, runs: &[Known], coverage: Coverage) -> Result<Applied> {
+        let mut unfit = Vec::new();
+        let rows = self.rows(runs, &mut unfit);
         let locked = self.folder.lock()?;
-        let (draft, mut work) = self.open(&locked)?;
-        applied.begun_anew = work.begun_anew.take();
-        (applied.added, applied.changed) = write(&work.database, rows)?;
-        let becomes_complete = completes && !work.is_complete;
-        if becomes_complete {
-            work.database.execute("UPDATE catalog_state SET is_complete = true")?;
+        let applied = match self.change(&locked, &rows, coverage) {
+            Err(error) if error.kind == Kind::Damaged => {
+                let changed = self.begin_anew(&locked, &rows, coverage)?;
+                Applied { begun_anew: Some(error.message), ..changed }
+            }
+            changed => changed?,
+        };
+        Ok(Applied { unfit, ..applied })
+    }
+
+    /// Changes a copy of the catalog, and publishes it if there is anything new in it.
+    fn change(&self, locked: &Locked<'_>, rows: &[Row], coverage: Coverage) -> Result<Applied> {
+        let Some(draft) = locked.copy()? else { return self.begin_anew(locked, rows, coverage) };
+        let mut database = Database::open_to_work(draft.path())?;
+        let version = schema::migrate(&mut database)?;
+        let state = state(&database)?;
+        if state.repository_id != self.repository_id() {
+            return Err(Error::damaged(format!("{}: it is the catalog of another repository", self.folder.catalog().display())));
         }
-        if applied.added + applied.changed > 0 || work.is_new || becomes_complete {
-            work.database.close()?;
+        let (added, changed) = write(&database, rows)?;
+        let becomes_complete = coverage != Coverage::Some && !state.is_complete;
+        if becomes_complete {
+            database.execute("UPDATE catalog_state SET is_complete = true")?;
+        }
+        if added + changed > 0 || version != schema::VERSION || becomes_complete {
+            database.close()?;
             draft.publish()?;
         }
-        Ok(applied)
+        Ok(Applied { added, changed, ..Applied::default() })
+    }
+
+    /// Publishes a catalog of these rows and no others.
+    fn begin_anew(&self, locked: &Locked<'_>, rows: &[Row], coverage: Coverage) -> Result<Applied> {
+        let draft = locked.empty()?;
+        let database = self.create(&draft, coverage == Coverage::Everything)?;
+        let (added, changed) = write(&database, rows)?;
+        database.close()?;
+        draft.publish()?;
+        Ok(Applied { added, changed, ..Applied::default() })
     }
 
     pub(super) fn rows(&self, runs: &[Known], unfit: &mut Vec<String>) -> Vec<Row> {
@@ -93,31 +127,6 @@ impl Catalog {
             }
         }
         rows
-    }
-
-    /// A copy of the catalog, brought to this program's schema; or an empty one.
-    fn open<'a>(&self, locked: &'a Locked<'a>) -> Result<(Draft<'a>, Work)> {
-        let mut begun_anew = None;
-        if let Some(draft) = locked.copy()? {
-            match self.open_copy(&draft) {
-                Ok(work) => return Ok((draft, work)),
-                Err(error) if error.kind == Kind::Damaged => begun_anew = Some(error.message),
-                Err(error) => return Err(error),
-            }
-        }
-        let draft = locked.empty()?;
-        let database = self.create(&draft, false)?;
-        Ok((draft, Work { database, is_new: true, is_complete: false, begun_anew }))
-    }
-
-    fn open_copy(&self, draft: &Draft<'_>) -> Result<Work> {
-        let mut database = Database::open_to_work(draft.path())?;
-        let version = schema::migrate(&mut database)?;
-        let state = state(&database)?;
-        if state.repository_id != self.repository_id() {
-            return Err(Error::damaged(format!("{}: it is the catalog of another repository", self.folder.catalog().display())));
-        }
-        Ok(Work { database, is_new: version != schema::VERSION, is_complete: state.is_complete, begun_anew: None })
     }
 
     /// An empty catalog.
@@ -142,15 +151,6 @@ impl RunSink for Catalog {
             Some(unfit) => Err(Error::bug(format!("{}: {unfit}", self.folder.catalog().display()))),
         }
     }
-}
-
-/// A draft at work.
-struct Work {
-    database: Database,
-    /// It is worth publishing as it is.
-    is_new: bool,
-    is_complete: bool,
-    begun_anew: Option<String>,
 }
 
 /// What a catalog says of itself.
@@ -179,8 +179,8 @@ pub(super) fn state(database: &Database) -> Result<State> {
 }
 
 /// Writes rows where they say more than what is there. How many were added, and how many changed.
-pub(super) fn write(database: &Database, rows: Vec<Row>) -> Result<(u64, u64)> {
-    let mut tables: BTreeMap<Table, BTreeMap<Uuid, Row>> = BTreeMap::new();
+pub(super) fn write(database: &Database, rows: &[Row]) -> Result<(u64, u64)> {
+    let mut tables: BTreeMap<Table, BTreeMap<Uuid, &Row>> = BTreeMap::new();
     for row in rows {
         let of_table = tables.entry(row.table).or_default();
         if of_table.get(&row.id).is_none_or(|other| other.evidence < row.evidence) {
@@ -196,13 +196,13 @@ pub(super) fn write(database: &Database, rows: Vec<Row>) -> Result<(u64, u64)> {
         added += (rows.len() - replaced.len()) as u64;
         // Not in one transaction: DuckDB takes a key for taken until the one that removes it has ended. Nobody sees the draft in between.
         database.execute_all(&format!("DELETE FROM {} WHERE id = ?", table.name()), replaced)?;
-        database.append(table.name(), rows.into_values().map(|row| row.values))?;
+        database.append(table.name(), rows.into_values().map(|row| row.values.clone()))?;
     }
     Ok((added, changed))
 }
 
 /// What is known already of these rows.
-fn known_of(database: &Database, table: Table, rows: &BTreeMap<Uuid, Row>) -> Result<BTreeMap<Uuid, Evidence>> {
+fn known_of(database: &Database, table: Table, rows: &BTreeMap<Uuid, &Row>) -> Result<BTreeMap<Uuid, Evidence>> {
     let mut known = BTreeMap::new();
     let name = table.name();
     if database.texts(&format!("SELECT evidence FROM {name} LIMIT 1"), &[])?.is_empty() {

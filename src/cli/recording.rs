@@ -73,3 +73,51 @@ impl Recording {
         repository.record_run(number, &RunRecord { run, outcome: Some(ended.outcome) }).map(|_| ())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::{Error, Kind};
+    use crate::progress::Silent;
+    use crate::repository::sample::{Fault, FaultyStore, create, open};
+    use crate::store::memory::MemoryStore;
+    use std::sync::Arc;
+
+    fn ended(run: RunId) -> Ended {
+        Ended { run: Some(run), scope: Scope::Incremental, outcome: Outcome::completed(9) }
+    }
+
+    #[test]
+    fn what_a_command_did_is_recorded_under_the_number_of_its_backup() {
+        let repository = create(&MemoryStore::new()).unwrap();
+        let done = Recording::begin(Work::Tigerbeetle).end(&repository, &Silent, Ok(7_u64), |run| ended(RunId(*run)));
+        assert_eq!(done, Ok((7, None)));
+        let runs = repository.runs().unwrap().runs;
+        let record = &runs[&RunId(7)];
+        assert_eq!((record.run.work, record.run.scope, record.run.job.as_str()), (Work::Tigerbeetle, Scope::Incremental, "command line"));
+        assert!(record.run.by.ends_with(&format!("process {}", std::process::id())));
+        assert_eq!(record.outcome, Some(Outcome::completed(9)));
+    }
+
+    #[test]
+    fn a_failure_is_recorded_with_its_reason_and_stays_a_failure() {
+        let repository = create(&MemoryStore::new()).unwrap();
+        let failed: Result<()> = Err(Error::input("no such file"));
+        let error = Recording::begin(Work::File).end(&repository, &Silent, failed, |()| ended(RunId(1))).unwrap_err();
+        assert_eq!((error.kind, error.message.as_str()), (Kind::Input, "no such file"));
+        let runs = repository.runs().unwrap().runs;
+        let outcome = runs.values().next().and_then(|record| record.outcome.clone()).unwrap();
+        assert_eq!((runs.len(), outcome.completed, outcome.reason.as_str()), (1, false, "no such file"));
+    }
+
+    #[test]
+    fn a_repository_that_takes_no_record_is_a_note_and_nothing_else() {
+        let store = MemoryStore::new();
+        create(&store).unwrap();
+        let faulty = FaultyStore::new(&store);
+        let repository = open(Arc::new(faulty.clone())).unwrap();
+        faulty.fail(1, Fault::Gone);
+        let (done, note) = Recording::begin(Work::Verification).end(&repository, &Silent, Ok(5), |_| ended(RunId(1))).unwrap();
+        assert!(done == 5 && note.unwrap().starts_with("this run is not recorded in the repository: "));
+    }
+}

@@ -24,3 +24,25 @@ impl Report {
         Outcome { details: figures.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(), ..ended }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::verify::Problem;
+
+    #[test]
+    fn a_verification_that_finds_anything_has_failed() {
+        let whole = Report { backups: 2, backups_whole: 2, objects: 7, ..Report::default() };
+        let outcome = whole.outcome(true, "s3://x", 5);
+        assert_eq!((outcome.completed, outcome.ended_ns, outcome.reason.as_str()), (true, 5, ""));
+        assert_eq!(
+            (&outcome.details["is_full"], &outcome.details["objects"], &outcome.details["problems"]),
+            (&json!(true), &json!(7), &json!(0))
+        );
+        let problem = Problem { object: "tigerbeetle/packs/1".to_owned(), what: "it is missing".to_owned() };
+        let damaged = Report { backups_whole: 1, problems: vec![problem], ..whole };
+        let outcome = damaged.outcome(false, "s3://x", 6);
+        assert!(!outcome.completed && outcome.reason.contains("tigerbeetle/packs/1: it is missing"), "{outcome:?}");
+        assert_eq!((&outcome.details["problems"], &outcome.details["backups_whole"]), (&json!(1), &json!(1)));
+    }
+}

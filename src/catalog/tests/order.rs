@@ -39,7 +39,7 @@ fn written(fixture: &Fixture, batches: &[Vec<Known>]) -> Vec<Texts> {
     let draft = locked.empty().unwrap();
     let database: Database = fixture.catalog().create(&draft, false).unwrap();
     for batch in batches {
-        write(&database, fixture.catalog().rows(batch, &mut Vec::new())).unwrap();
+        write(&database, &fixture.catalog().rows(batch, &mut Vec::new())).unwrap();
     }
     Table::ALL.into_iter().map(|table| texts(&database, table).unwrap()).collect()
 }
@@ -70,7 +70,7 @@ fn what_has_ended_stays_as_it_ended_first() {
     let catalog = fixture.catalog();
     let first = Known::recorded(RunId(1), &ended(Work::File, Outcome::failed(START_NS, "the first")));
     let second = Known::recorded(RunId(1), &ended(Work::File, stored(&[])));
-    assert_eq!(catalog.apply(&[first.clone()]).unwrap().added, 1);
+    assert_eq!(catalog.apply(std::slice::from_ref(&first)).unwrap().added, 1);
     let applied = catalog.apply(&[second.clone(), first.clone()]).unwrap();
     assert_eq!((applied.added, applied.changed), (0, 0));
     assert_eq!(rows(fixture.path(), "SELECT status, reason FROM runs"), [["failed", "the first"]]);

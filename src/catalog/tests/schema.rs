@@ -17,7 +17,7 @@ fn of_version(fixture: &Fixture, wanted: u32) {
     database.execute_all("INSERT INTO catalog_state VALUES (?, ?)", [vec![id, Value::Boolean(true)]]).unwrap();
     let known = Known::recorded(RunId(1), &ended(Work::Kms, stored(&[("key_id", json!("k"))])));
     let rows = fixture.catalog().rows(&[known], &mut Vec::new());
-    assert_eq!(write(&database, rows).unwrap(), (2, 0));
+    assert_eq!(write(&database, &rows).unwrap(), (2, 0));
     database.close().unwrap();
 }
 

@@ -1,9 +1,9 @@
 use super::*;
 use crate::catalog::folder::{CATALOG, Folder};
+use crate::catalog::writer::Coverage;
 use crate::error::Kind;
 use crate::repository::run::RunSink;
 use crate::repository::sample;
-use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
 #[test]
@@ -145,6 +145,14 @@ fn a_catalog_that_is_damaged_or_no_catalog_is_begun_anew() {
         assert_eq!(rows(fixture.path(), "SELECT run FROM runs"), [[RunId(number).to_string()]], "{what}");
         assert!(!Reader::open(fixture.path()).unwrap().about().unwrap().is_complete, "{what}");
     }
+    // Of all runs there are some in a catalog that turned out to be damaged; of a new one it is known that there are no others.
+    for (coverage, is_complete) in [(Coverage::Rest, false), (Coverage::Rest, true), (Coverage::Some, true)] {
+        if !is_complete {
+            std::fs::write(&file, b"x").unwrap();
+        }
+        catalog.apply_of(&[], coverage).unwrap();
+        assert_eq!(Reader::open(fixture.path()).unwrap().about().unwrap().is_complete, is_complete, "{coverage:?}");
+    }
     // Another repository's.
     let other = sample::create(&MemoryStore::new()).unwrap();
     let applied = Catalog::new(&other, fixture.path()).apply(&[]).unwrap();
@@ -152,24 +160,34 @@ fn a_catalog_that_is_damaged_or_no_catalog_is_begun_anew() {
     assert_eq!(rows(fixture.path(), "SELECT count(*) FROM runs"), [["0"]]);
 }
 
+/// Whatever is damaged, a run is written down, and who asks gets an answer or learns what helps.
 #[test]
-fn damage_inside_a_table_is_told_with_what_helps() {
+fn damage_anywhere_stops_no_writer_and_is_told_to_readers() {
     let fixture = Fixture::new();
     let catalog = fixture.catalog();
     catalog.put(RunId(1), &ended(Work::File, stored(&[("name", json!("x".repeat(20_000)))]))).unwrap();
-    let file = std::fs::OpenOptions::new().write(true).open(fixture.path().join(CATALOG)).unwrap();
-    let length = file.metadata().unwrap().len();
-    // All blocks behind the three headers; each has a checksum, and what opening reads may be fine still.
-    let mut offset = 12_288 + 64;
-    while offset < length {
-        file.write_all_at(&[0x5a; 16], offset).unwrap();
-        offset += 16_384;
+    let path = fixture.path().join(CATALOG);
+    let whole = std::fs::read(&path).unwrap();
+    let ask = || Reader::open(fixture.path()).and_then(|reader| reader.query("SELECT max(concat(*COLUMNS(*))) FROM backup_metadata"));
+    let (mut told, mut begun_anew) = (0, 0);
+    // The blocks behind the three headers; each has a checksum, and some are free.
+    for offset in (12_288 + 64..whole.len()).step_by(16_384) {
+        let mut damaged = whole.clone();
+        damaged[offset..offset + 16].fill(0x5a);
+        std::fs::write(&path, damaged).unwrap();
+        if let Err(error) = ask() {
+            assert!(error.kind == Kind::Damaged && error.message.contains("amber catalog rebuild"), "{offset}: {error}");
+            told += 1;
+        }
+        let applied = catalog.apply(&[crate::catalog::row::Known::recorded(RunId(2), &begun(Work::File))]).unwrap();
+        assert_eq!(applied.added, 1, "{offset}");
+        begun_anew += usize::from(applied.begun_anew.is_some());
+        // What no writer came upon may still be damaged.
+        if let Err(error) = ask() {
+            assert_eq!(error.kind, Kind::Damaged, "{offset}: {error}");
+        }
     }
-    let error = match Reader::open(fixture.path()) {
-        Ok(reader) => reader.query("SELECT * FROM backup_metadata").unwrap_err(),
-        Err(error) => error,
-    };
-    assert!(error.kind == Kind::Damaged && error.message.contains("amber catalog rebuild"), "{error}");
+    assert!(told > 0 && begun_anew > 0, "{told} {begun_anew}");
 }
 
 #[test]
