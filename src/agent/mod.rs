@@ -17,7 +17,7 @@ pub mod keeper;
 pub mod notify;
 pub mod policy;
 pub mod process_lock;
-mod reconcile;
+pub mod reconcile;
 pub mod recorder;
 pub mod report;
 pub mod session;
