@@ -1,6 +1,6 @@
 //! Brings the records that wait in the outbox to the repository, and from there to the ledger, in order.
 //!
-//! Flow: one thread for each, so that neither waits for the other. [`ToRepository`] records what comes, and passes on what the ledger is to be told; [`ToLedger`] delivers the
+//! Flow: one thread for each, so that neither waits for the other. `ToRepository` records what comes, and passes on what the ledger is to be told; `ToLedger` delivers the
 //! events, and, when there is nothing else to do, looks whether the ledger lacks an event of a run that somebody else has recorded: a command, or an agent without a
 //! ledger, or because the ledger was restored to an earlier point. Whoever cannot get on tries again, later each time, and says why on the board.
 //!

@@ -21,7 +21,7 @@ pub mod notify;
 pub mod page;
 pub mod policy;
 pub mod process_lock;
-mod reconcile;
+pub mod reconcile;
 pub mod recorder;
 pub mod report;
 pub mod session;
