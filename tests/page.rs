@@ -30,16 +30,28 @@ const TIMEOUT: Duration = Duration::from_secs(120);
 /// The page may take half a percent of a core.
 const IDLE_SHARE: f64 = 0.005;
 
+/// What the browser is to do.
+#[derive(Clone, Copy)]
+enum Visit {
+    /// All of it; there are jobs to click on.
+    Whole,
+    /// All of it, with what jobs there are.
+    Live,
+    /// Only a look in both themes and on a phone.
+    Brief,
+}
+
 /// Runs the browser over a page; what it found out.
-fn browse(url: &str, jobs: bool, screenshots: bool) -> String {
+fn browse(url: &str, visit: Visit) -> String {
     let project = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let screenshots = std::env::var("AMBER_SCREENSHOTS").ok().filter(|_| screenshots);
+    let screenshots = std::env::var("AMBER_SCREENSHOTS").ok().filter(|_| matches!(visit, Visit::Whole));
     let options = json!({
         "url": url,
         "token": TOKEN,
         "chromium": tool("chromium"),
         "modules": project.join(".tools/page"),
-        "jobs": jobs,
+        "jobs": matches!(visit, Visit::Whole),
+        "brief": matches!(visit, Visit::Brief),
         "screenshots": screenshots,
     });
     let home = folder("browser");
@@ -161,12 +173,12 @@ impl Drop for Made {
 fn a_browser_reads_the_page_and_acts_with_the_token() {
     let _turn = turn();
     let made = Made::start(healthy);
-    let said = browse(&made.url(), true, true);
+    let said = browse(&made.url(), Visit::Whole);
     assert!(said.contains("verdict: Everything is safe (safe)"), "{said}");
     // What the browser clicked with the token, and nothing that was tried without it.
     assert_eq!(*made.jobs.asked.lock().unwrap(), ["run checkpoint", "pause checkpoint", "resume checkpoint"]);
     let trouble = Made::start(troubled);
-    let said = browse(&trouble.url(), true, false);
+    let said = browse(&trouble.url(), Visit::Brief);
     assert!(said.contains("verdict: Not safe (danger)"), "{said}");
 }
 
@@ -215,8 +227,7 @@ fn a_browser_watches_a_live_agent_under_load() {
         status["page"].as_str().is_some_and(|page| !page.is_empty()) && status["restorable"][0]["last_op"].as_u64() > Some(100)
     });
     let (url, pid) = (status["page"].as_str().unwrap().to_owned(), status["pid"].as_u64().unwrap());
-    let jobs = status["jobs"].as_array().is_some_and(|jobs| !jobs.is_empty());
-    let said = browse(&url, jobs, false);
+    let said = browse(&url, Visit::Live);
     assert!(said.contains("(safe)") || said.contains("(attention)"), "{said}");
     check_answers(&url, &program, &agent);
     load.stop().unwrap();
