@@ -119,27 +119,27 @@ impl Made {
     fn start(make: fn(u64) -> AgentStatus) -> Made {
         let (live, jobs, stop) = (Arc::new(Live::default()), Arc::new(Jobs::default()), Arc::new(AtomicBool::new(false)));
         live.set_control(Arc::clone(&jobs) as Arc<dyn Control>);
-        let status = move |jobs: &Jobs, at_ns: u64, second: u64| {
+        let status = move |jobs: &Jobs, at_ns: u64, second: f64| {
             let mut status = make(at_ns);
-            let wave = (second as f64 / 40.0).sin() + (second as f64 / 7.0).sin() * 0.3;
-            let ops = second * 190 + ((wave + 1.5) * 2000.0) as u64;
+            let wave = (second / 40.0).sin() + (second / 7.0).sin() * 0.3;
+            let ops = (second * 190.0 + (wave + 1.5) * 2000.0) as u64;
             (status.durable_op, status.head_op) = (status.durable_op + ops, status.head_op + ops);
             (status.log_bytes_read, status.stored_bytes) = (status.log_bytes_read + ops * 2300, status.stored_bytes + ops * 560);
             status.cpu_share_10s_percent += wave * 0.4;
-            status.lag_ms += ((wave + 1.3) * 90.0) as u64 + if (300..330).contains(&second) { 1900 } else { 0 };
+            status.lag_ms += ((wave + 1.3) * 90.0) as u64 + if (300.0..330.0).contains(&second) { 1900 } else { 0 };
             jobs.show(&mut status.jobs);
             status
         };
         // Ten minutes that were.
         let began_ns = now_ns();
-        for second in 0..600 {
-            live.publish(status(&jobs, began_ns - (600 - second) * 1_000_000_000, second));
+        for second in 0..600_u32 {
+            live.publish(status(&jobs, began_ns - u64::from(600 - second) * 1_000_000_000, f64::from(second)));
         }
         let (writing, writing_jobs, stopped) = (Arc::clone(&live), Arc::clone(&jobs), Arc::clone(&stop));
         let writer = std::thread::spawn(move || {
             while !stopped.load(Ordering::Relaxed) {
                 let now_ns = now_ns();
-                writing.publish(status(&writing_jobs, now_ns, 600 + (now_ns - began_ns) / 1_000_000_000));
+                writing.publish(status(&writing_jobs, now_ns, 600.0 + (now_ns - began_ns) as f64 / 1e9));
                 std::thread::sleep(Duration::from_millis(250));
             }
         });

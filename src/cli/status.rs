@@ -36,7 +36,7 @@ const SCREEN_ENTER: &str = "\x1b[?1049h\x1b[?25l";
 const SCREEN_LEAVE: &str = "\x1b[?25h\x1b[?1049l";
 /// To the corner; and, behind what is written then, the rest of the line and of the screen goes.
 const SCREEN_HOME: &str = "\x1b[H";
-const LINE_END: &str = "\x1b[K\r\n";
+const LINE_END: &str = "\x1b[K\n";
 const SCREEN_REST: &str = "\x1b[J";
 
 /// Arguments of `amber status`.
