@@ -30,16 +30,28 @@ const TIMEOUT: Duration = Duration::from_secs(120);
 /// The page may take half a percent of a core.
 const IDLE_SHARE: f64 = 0.005;
 
+/// What the browser is to do.
+#[derive(Clone, Copy)]
+enum Visit {
+    /// All of it; there are jobs to click on.
+    Whole,
+    /// All of it, with what jobs there are.
+    Live,
+    /// Only a look in both themes and on a phone.
+    Brief,
+}
+
 /// Runs the browser over a page; what it found out.
-fn browse(url: &str, jobs: bool, screenshots: bool) -> String {
+fn browse(url: &str, visit: Visit) -> String {
     let project = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let screenshots = std::env::var("AMBER_SCREENSHOTS").ok().filter(|_| screenshots);
+    let screenshots = std::env::var("AMBER_SCREENSHOTS").ok().filter(|_| matches!(visit, Visit::Whole));
     let options = json!({
         "url": url,
         "token": TOKEN,
         "chromium": tool("chromium"),
         "modules": project.join(".tools/page"),
-        "jobs": jobs,
+        "jobs": matches!(visit, Visit::Whole),
+        "brief": matches!(visit, Visit::Brief),
         "screenshots": screenshots,
     });
     let home = folder("browser");
@@ -107,27 +119,27 @@ impl Made {
     fn start(make: fn(u64) -> AgentStatus) -> Made {
         let (live, jobs, stop) = (Arc::new(Live::default()), Arc::new(Jobs::default()), Arc::new(AtomicBool::new(false)));
         live.set_control(Arc::clone(&jobs) as Arc<dyn Control>);
-        let status = move |jobs: &Jobs, at_ns: u64, second: u64| {
+        let status = move |jobs: &Jobs, at_ns: u64, second: f64| {
             let mut status = make(at_ns);
-            let wave = (second as f64 / 40.0).sin() + (second as f64 / 7.0).sin() * 0.3;
-            let ops = second * 190 + ((wave + 1.5) * 2000.0) as u64;
+            let wave = (second / 40.0).sin() + (second / 7.0).sin() * 0.3;
+            let ops = (second * 190.0 + (wave + 1.5) * 2000.0) as u64;
             (status.durable_op, status.head_op) = (status.durable_op + ops, status.head_op + ops);
             (status.log_bytes_read, status.stored_bytes) = (status.log_bytes_read + ops * 2300, status.stored_bytes + ops * 560);
             status.cpu_share_10s_percent += wave * 0.4;
-            status.lag_ms += ((wave + 1.3) * 90.0) as u64 + if (300..330).contains(&second) { 1900 } else { 0 };
+            status.lag_ms += ((wave + 1.3) * 90.0) as u64 + if (300.0..330.0).contains(&second) { 1900 } else { 0 };
             jobs.show(&mut status.jobs);
             status
         };
         // Ten minutes that were.
         let began_ns = now_ns();
-        for second in 0..600 {
-            live.publish(status(&jobs, began_ns - (600 - second) * 1_000_000_000, second));
+        for second in 0..600_u32 {
+            live.publish(status(&jobs, began_ns - u64::from(600 - second) * 1_000_000_000, f64::from(second)));
         }
         let (writing, writing_jobs, stopped) = (Arc::clone(&live), Arc::clone(&jobs), Arc::clone(&stop));
         let writer = std::thread::spawn(move || {
             while !stopped.load(Ordering::Relaxed) {
                 let now_ns = now_ns();
-                writing.publish(status(&writing_jobs, now_ns, 600 + (now_ns - began_ns) / 1_000_000_000));
+                writing.publish(status(&writing_jobs, now_ns, 600.0 + (now_ns - began_ns) as f64 / 1e9));
                 std::thread::sleep(Duration::from_millis(250));
             }
         });
@@ -161,12 +173,12 @@ impl Drop for Made {
 fn a_browser_reads_the_page_and_acts_with_the_token() {
     let _turn = turn();
     let made = Made::start(healthy);
-    let said = browse(&made.url(), true, true);
+    let said = browse(&made.url(), Visit::Whole);
     assert!(said.contains("verdict: Everything is safe (safe)"), "{said}");
     // What the browser clicked with the token, and nothing that was tried without it.
     assert_eq!(*made.jobs.asked.lock().unwrap(), ["run checkpoint", "pause checkpoint", "resume checkpoint"]);
     let trouble = Made::start(troubled);
-    let said = browse(&trouble.url(), true, false);
+    let said = browse(&trouble.url(), Visit::Brief);
     assert!(said.contains("verdict: Not safe (danger)"), "{said}");
 }
 
@@ -215,8 +227,7 @@ fn a_browser_watches_a_live_agent_under_load() {
         status["page"].as_str().is_some_and(|page| !page.is_empty()) && status["restorable"][0]["last_op"].as_u64() > Some(100)
     });
     let (url, pid) = (status["page"].as_str().unwrap().to_owned(), status["pid"].as_u64().unwrap());
-    let jobs = status["jobs"].as_array().is_some_and(|jobs| !jobs.is_empty());
-    let said = browse(&url, jobs, false);
+    let said = browse(&url, Visit::Live);
     assert!(said.contains("(safe)") || said.contains("(attention)"), "{said}");
     check_answers(&url, &program, &agent);
     load.stop().unwrap();

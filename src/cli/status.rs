@@ -36,28 +36,35 @@ const SCREEN_ENTER: &str = "\x1b[?1049h\x1b[?25l";
 const SCREEN_LEAVE: &str = "\x1b[?25h\x1b[?1049l";
 /// To the corner; and, behind what is written then, the rest of the line and of the screen goes.
 const SCREEN_HOME: &str = "\x1b[H";
-const LINE_END: &str = "\x1b[K\r\n";
+const LINE_END: &str = "\x1b[K\n";
 const SCREEN_REST: &str = "\x1b[J";
 
 /// Arguments of `amber status`.
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
-#[group(id = "agent", required = true, multiple = false)]
 pub struct StatusArguments {
-    /// The agent's configuration.
-    #[arg(long, value_name = "FILE", group = "agent")]
-    config: Option<PathBuf>,
-    /// The agent's state directory.
-    #[arg(long, value_name = "DIR", group = "agent")]
-    state_directory: Option<PathBuf>,
+    #[command(flatten)]
+    agent: AgentPlace,
     /// Look again every second, until Ctrl-C.
     #[arg(long)]
     watch: bool,
 }
 
+/// Which agent: one of these.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct AgentPlace {
+    /// The agent's configuration.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The agent's state directory.
+    #[arg(long, value_name = "DIR")]
+    state_directory: Option<PathBuf>,
+}
+
 /// Reads the status, once or again and again.
 pub fn run(arguments: &StatusArguments, manner: Manner) -> Result<Report> {
-    let directory = match (&arguments.state_directory, &arguments.config) {
+    let directory = match (&arguments.agent.state_directory, &arguments.agent.config) {
         (Some(directory), _) => directory.clone(),
         (None, Some(config)) => Plan::load(config)?.state_directory,
         (None, None) => return Err(Error::bug("neither --config nor --state-directory")),

@@ -1,6 +1,6 @@
 // Real Chromium on the page, driven by Playwright: looks, clicks, types keys, and lets axe look. Called by tests/page.rs.
 //
-//   node browse.mjs '{"url":..., "token":..., "chromium":..., "modules":..., "jobs":true, "screenshots":null}'
+//   node browse.mjs '{"url":..., "token":..., "chromium":..., "modules":..., "jobs":true, "brief":false, "screenshots":null}'
 //
 // Prints what it has found out; ends with 1 and the reason at the first thing that is not as it must be.
 
@@ -202,6 +202,13 @@ async function checkJobs(page) {
   said(`jobs: ${name} was run, paused and resumed with the token`);
 }
 
+async function checkUse(page) {
+  await checkKeyboard(page);
+  const jobs = await page.locator("#jobs > li").count();
+  if (options.jobs) assert.ok(jobs > 0, "there are no jobs to click on");
+  if (jobs > 0) await checkJobs(page);
+}
+
 async function screenshots(browser) {
   const looks = [
     ["page-light", { viewport: { width: 1240, height: 1480 }, colorScheme: "light" }],
@@ -238,20 +245,17 @@ try {
   said(`verdict: ${await page.locator("#verdict-title").textContent()} (${await page.locator("#verdict").getAttribute("data-level")})`);
   await checkLive(page);
   await checkAxe(page, "light");
-  await checkTheme(page);
+  if (!options.brief) await checkTheme(page);
   await page.emulateMedia({ colorScheme: "dark" });
   await page.evaluate(() => localStorage.removeItem("amber-theme"));
   await open(page);
   await checkAxe(page, "dark");
   await page.emulateMedia({ colorScheme: "light" });
-  await checkKeyboard(page);
-  const jobs = await page.locator("#jobs > li").count();
-  if (options.jobs) assert.ok(jobs > 0, "there are no jobs to click on");
-  if (jobs > 0) await checkJobs(page);
+  if (!options.brief) await checkUse(page);
   assertQuiet();
   await phone(browser);
   assertQuiet();
-  await checkStrangers(browser, page);
+  if (!options.brief) await checkStrangers(browser, page);
   await checkLive(page);
   if (options.screenshots) await screenshots(browser);
   said(`quiet: ${asked.length} requests, none to elsewhere, no error on the console`);

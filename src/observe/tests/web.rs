@@ -232,7 +232,8 @@ fn health_is_being_alive_and_readiness_being_safe() {
     let served = served(true, None);
     assert_eq!((served.get("/healthz").status, served.get("/healthz").body.as_str()), (200, "ok\n"));
     assert_eq!(served.get("/readyz").status, 200);
-    let changes: [(fn(&mut AgentStatus), &str); 4] = [
+    type Change = fn(&mut AgentStatus);
+    let changes: [(Change, &str); 4] = [
         (|status| status.state = crate::observe::status::AgentState::Starting, "joined"),
         (|status| status.store_reachable = false, "store"),
         (|status| status.lag_ms = status.lag_alarm_ms + 1, "recovery point"),
