@@ -32,11 +32,13 @@ pub mod spool;
 pub mod window;
 
 use crate::catalog::folder::STATE_FOLDER;
+use crate::catalog::rebuild::refresh;
 use crate::catalog::writer::Catalog;
 use crate::config::Plan;
 use crate::error::{Error, Result};
 use crate::observe::live::Live;
 use crate::observe::status::Control;
+use crate::progress::Silent;
 use crate::repository::run::RunSink;
 use crate::units::now_ns;
 use board::Board;
@@ -94,7 +96,7 @@ pub fn run(plan: Plan) -> Result<()> {
     let delivery = Delivery::start(&recorder, told)?;
     let parts = Parts {
         repository: Arc::clone(&checked.repository),
-        catalog,
+        catalog: Arc::clone(&catalog),
         board: Arc::clone(&board),
         sink: recorder,
         by: holder.token.clone(),
@@ -113,6 +115,7 @@ pub fn run(plan: Plan) -> Result<()> {
     let (reporting, looking) = (report_stop.clone(), report_stop.clone());
     let reported = session::spawn("amber-report", move || reporter.run(&reporting))?;
     session::spawn("amber-window", move || window.run(&looking))?;
+    session::spawn("amber-catalog", move || catch_up(&catalog))?;
     let jobs_stop = Stop::default();
     let (stopping, jobs_stopping) = (stop.clone(), jobs_stop.clone());
     let clerked = session::spawn("amber-jobs", move || clerk.run(&stopping, &jobs_stopping))?;
@@ -129,6 +132,14 @@ pub fn run(plan: Plan) -> Result<()> {
     let _ = reported.join();
     drop(page);
     ended
+}
+
+/// Brings what other agents and commands have recorded into the catalog. The daily job does it again; until then a catalog is as old as this.
+fn catch_up(catalog: &Catalog) {
+    match refresh(catalog, &Silent) {
+        Ok(refreshed) => refreshed.notes.iter().for_each(|note| tracing::info!("catalog: {note}")),
+        Err(error) => tracing::warn!("the catalog is not brought up to date now: {error}"),
+    }
 }
 
 /// The ledger that backups are told to, if one is configured.
