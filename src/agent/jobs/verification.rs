@@ -52,7 +52,9 @@ mod tests {
         let problem = |number: usize| Problem { object: format!("pack {number}"), what: "gone".into() };
         let found = outcome(&Report { backups_whole: 1, problems: (0..30).map(problem).collect(), ..whole }, "here", 5);
         assert!(
-            !found.completed && found.reason.starts_with("damaged: here: 30 problems; 2 of 3 backups") && found.reason.contains("pack 0: gone"),
+            !found.completed
+                && found.reason.starts_with("damaged: here: 30 problems; 2 of 3 backups")
+                && found.reason.contains("pack 0: gone"),
             "{}",
             found.reason
         );
