@@ -1,6 +1,6 @@
 //! `amber status`: how an agent is doing, from what it writes into its state directory.
 //!
-//! Neither the repository nor the agent is asked, so it answers at once, whatever has gone wrong there. What is printed is made in [`super::status_text`];
+//! Neither the repository nor the agent is asked, so it answers at once, whatever has gone wrong there. What is printed is made in `status_text`;
 //! `--watch` looks again every second until it is interrupted.
 
 use super::Manner;

@@ -1,6 +1,6 @@
 //! The status as metrics, for Prometheus and whatever reads the same text.
 //!
-//! Flow: [`Format::of`] looks what the scraper takes, [`exposition`] makes every metric of one status anew ([`families`]) and writes them. So there is no state that could
+//! Flow: [`Format::of`] looks what the scraper takes, [`exposition`] makes every metric of one status anew (`families`) and writes them. So there is no state that could
 //! go stale, and a scrape costs a fraction of a millisecond. Every metric has a help text, and a unit in its name and its metadata where it has one; times are seconds
 //! since the epoch, so that an age is `time() - metric`; shares are ratios, 1 is all; what is 1 or 0 says so.
 //!

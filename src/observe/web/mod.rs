@@ -4,8 +4,8 @@
 //! Live (status, history, control) <- routes <- access (host, token, where a request is from) <- serve (connections, TLS) <- browser, Prometheus
 //! ```
 //!
-//! Flow: [`Server::start`] takes a thread with a small runtime; [`serve`] accepts connections, a bounded number of bounded length; [`access`] refuses what may not
-//! be asked; [`routes`] answers from [`Live`] alone, so that no request ever reaches the repository or waits for the agent; [`stream`] sends the status to viewers
+//! Flow: [`Server::start`] takes a thread with a small runtime; `serve` accepts connections, a bounded number of bounded length; [`access`] refuses what may not
+//! be asked; `routes` answers from [`Live`] alone, so that no request ever reaches the repository or waits for the agent; `stream` sends the status to viewers
 //! when there is a newer one. While nobody is connected nothing runs. What a browser needs is in [`assets`], inside the program.
 
 pub mod access;
