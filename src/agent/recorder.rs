@@ -65,7 +65,7 @@ impl Recorder {
     /// ledger.
     ///
     /// # Errors
-    /// [`Error::input`] where the outbox cannot be used.
+    /// [`crate::error::Error::input`] where the outbox cannot be used.
     pub fn new(
         repository: &Arc<Repository>,
         board: &Arc<Board>,

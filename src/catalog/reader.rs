@@ -2,7 +2,7 @@
 //!
 //! The published file is opened read-only, so several processes read at once while another one publishes the next. Whoever asks may only ask: one SELECT (or SHOW, DESCRIBE,
 //! SUMMARIZE), which DuckDB's `query` checks before anything of it runs. It can change nothing and reach no other file, because the database was opened so
-//! ([`super::database`]); that alone would do, the check is there for a clear answer.
+//! (`database`); that alone would do, the check is there for a clear answer.
 
 use super::database::{Database, message};
 use super::folder::Folder;

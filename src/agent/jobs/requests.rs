@@ -1,6 +1,6 @@
 //! What commands ask of a running agent: files in `requests/` of the state directory, whose names say everything.
 //!
-//! Flow: a command puts `run-JOB`, `pause-JOB` or `resume-JOB` there ([`send`]); the agent takes it within a second ([`take`]), does what it says, and removes the file ([`done`]). What
+//! Flow: a command puts `run-JOB`, `pause-JOB` or `resume-JOB` there ([`send`]); the agent takes it within a second (`take`), does what it says, and removes the file (`done`). What
 //! it may not do it answers with a file `refused-...` that says why. A request counts from the moment at which its file has its name, and is done at least once: a kill
 //! between doing and removing does it again, which changes nothing. Only the agent's user and root can put files there.
 
