@@ -40,7 +40,9 @@ def write(folder, name, document, raw):
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{name}.md").write_text(document)
-    (folder / f"{name}.json").write_text(json.dumps(raw, indent=1) + "\n")
+    # Where the project lies on this machine is nobody's business.
+    project = f"{Path(__file__).resolve().parent.parent}/"
+    (folder / f"{name}.json").write_text(json.dumps(raw, indent=1).replace(project, "") + "\n")
 
 
 def median(values):
