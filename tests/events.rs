@@ -4,6 +4,7 @@ use crate::support::agent::Agent;
 use crate::support::cluster::Cluster;
 use crate::support::program::{Program, number, text};
 use crate::support::{Seeded, folder, tool, turn};
+use amber::catalog::folder::{Folder, STATE_FOLDER};
 use amber::demo::{Load, LoadOptions, Plan};
 use amber::events::event::{Accounts, Event};
 use amber::events::ledger::{Ledger, Place};
@@ -13,8 +14,8 @@ use amber::repository::name::{RunId, RunName};
 use amber::repository::run::{Outcome, Run, RunRecord, Scope, Work};
 use amber::repository::{Options, Repository};
 use amber::store::{S3Options, StoreUrl};
-use serde_json::Value;
-use std::path::Path;
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
@@ -62,9 +63,21 @@ impl Rig {
         Agent::configure(&self.program, &self.place.path().join("agent"), self.node.data_file(0), more)
     }
 
+    /// The configuration of its agent.
+    fn config(&self) -> PathBuf {
+        self.place.path().join("agent/amber.toml")
+    }
+
+    /// Changes the agent's catalog, as somebody could who has its file.
+    fn alter_catalog(&self, change: &str) {
+        let catalog = Folder::new(&self.place.path().join("agent/state").join(STATE_FOLDER)).catalog();
+        let changed = duckdb::Connection::open(catalog).unwrap().execute(change, []).unwrap();
+        assert_eq!(changed, 1, "{change}");
+    }
+
     /// `amber events` with the agent's configuration: exit code and what it says.
     fn events(&self, more: &[&str]) -> (i32, Value) {
-        let config = self.place.path().join("agent/amber.toml");
+        let config = self.config();
         self.program.run(&[&["events", "--config", text(&config), "--last", "100000"], more].concat())
     }
 
@@ -218,6 +231,9 @@ fn alterations(rig: &Rig, repository: &Repository, run: RunId) {
     std::fs::write(&file, &original).unwrap();
     let (code, said) = rig.events(&["--post"]);
     assert_eq!((code, number(&said, "posted")), (0, 0), "{said:#}");
+    // The agent has not seen this run, which is no difference.
+    assert_eq!(said["catalog"]["behind"], json!([run.to_string()]), "{said:#}");
+    rows(rig);
     // The ledger: a transfer that nobody's backup made, and one that says what another does.
     let forged = |id: u32, amount: u32, packed: &str| {
         let accounts = format!("debit_account_id={SYSTEM} credit_account_id={ALL_TENANTS}");
@@ -257,6 +273,22 @@ fn alterations(rig: &Rig, repository: &Repository, run: RunId) {
         .program
         .fails(2, &["events", "--addresses", "localhost:1", "--ledger", "700", "--system-account", "1", "--all-tenants-account", "2"]);
     assert!(refused.contains("is no address"), "{refused}");
+}
+
+/// A row of the catalog is altered, and made again.
+fn rows(rig: &Rig) {
+    let oldest = "WHERE run = (SELECT min(run) FROM backup_metadata WHERE status = 'completed')";
+    rig.alter_catalog(&format!("UPDATE backup_metadata SET backup_size_bytes = 1 {oldest}"));
+    let (code, said) = rig.events(&[]);
+    assert_eq!((code, kinds(&said)), (4, vec!["altered"]), "{said:#}");
+    assert!(said["differences"][0]["what"].as_str().unwrap().contains("the ledger and the catalog differ: amount"), "{said:#}");
+    rig.alter_catalog(&format!("UPDATE backup_metadata SET id = gen_random_uuid(), run = '00000000000000aa' {oldest}"));
+    let (code, said) = rig.events(&[]);
+    assert_eq!((code, kinds(&said)), (4, vec!["missing"]), "{said:#}");
+    let rebuilt = rig.program.ok(&["catalog", "rebuild", "--config", text(&rig.config())]);
+    assert_eq!((&rebuilt["same"], rebuilt["differences"].as_array().map(Vec::len)), (&Value::Bool(false), Some(3)), "{rebuilt:#}");
+    let (code, said) = rig.events(&[]);
+    assert_eq!((code, &said["catalog"]["behind"]), (0, &json!([])), "{said:#}");
 }
 
 #[test]
@@ -319,6 +351,14 @@ fn an_agent_that_is_killed_at_any_moment_leaves_no_run_open_and_no_event_missing
     let (code, said) = rig.events(&[]);
     let records = 2 * runs.runs.len() as u64;
     assert_eq!((code, number(&said, "events"), number(&said, "expected")), (0, records, records), "{said:#}");
+    // The catalog has the same, nothing in it is under way for ever, and made again it is equal.
+    assert_eq!(said["catalog"], json!({ "events": runs.runs.len(), "behind": [] }), "{said:#}");
+    let config = rig.config();
+    let sql = "SELECT count(*) AS runs, count(*) FILTER (status = 'started') AS open FROM backup_metadata";
+    let counted = rig.program.ok(&["catalog", "query", "--config", text(&config), sql]);
+    assert_eq!(counted["rows"], json!([{ "runs": runs.runs.len(), "open": 0 }]));
+    let rebuilt = rig.program.ok(&["catalog", "rebuild", "--config", text(&config)]);
+    assert_eq!(rebuilt["same"], Value::Bool(true), "{rebuilt:#}");
     println!("{} runs, {killed} of them killed, {} events after {kills} kills", runs.runs.len(), said["events"]);
 }
 

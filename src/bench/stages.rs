@@ -1,15 +1,16 @@
 //! Every local stage alone, on one thread: what it takes for the same bytes.
 //!
 //! Flow: a window of blocks is read, then each stage runs over all of it before the next begins, so that a stage is measured in one go and the sample need not
-//! fit into memory. What one stage makes is what the next one takes: compressed frames are sealed, sealed frames digested, opened and expanded again.
+//! fit into memory. What one stage makes is what the next one takes: compressed frames are sealed, sealed frames digested, opened and expanded again. The buffers
+//! for that are kept from window to window, as the pipeline keeps its own, so that no stage pays for pages that a real run gets once.
 
 use super::cost::Cost;
 use super::data::{Data, Piece};
 use crate::error::{Error, Result};
 use crate::ledger::table::record_bytes_of;
-use crate::pipeline::compress::{self, Encoding, Packed};
+use crate::pipeline::compress::{self, Codec, Encoding, Packed};
 use crate::pipeline::digest::digest_of;
-use crate::pipeline::seal::SealingKey;
+use crate::pipeline::seal::{SealingKey, TAG_BYTES};
 use crate::progress::Progress;
 use crate::repository::key;
 use crate::source::writer::{Place, WriteOptions};
@@ -87,6 +88,17 @@ impl Stages {
     }
 }
 
+/// What stages write into.
+#[derive(Default)]
+struct Buffers {
+    /// Frames at the first level, which go on to the next stages.
+    frames: Vec<(Packed, Vec<u8>)>,
+    /// Frames at any other level.
+    others: Vec<(Packed, Vec<u8>)>,
+    /// An expanded piece.
+    expanded: Vec<u8>,
+}
+
 /// Measures all stages over the sample.
 ///
 /// # Errors
@@ -95,6 +107,7 @@ pub fn run(data: &mut Data, levels: &[i32], scratch: Option<&Path>, progress: &d
     let sealing = SealingKey::new(&Zeroizing::new(key::random()?)).ok_or_else(|| Error::bug("the library refused a 32-byte key"))?;
     let mut stages = Stages { levels: levels.iter().map(|level| empty_level(*level)).collect(), ..Stages::default() };
     let (mut read, mut verify) = (Cost::default(), Cost::default());
+    let mut buffers = Buffers::default();
     let mut sink = scratch.map(Sink::create).transpose()?;
     progress.begin("each stage alone", Some(data.total_bytes()));
     loop {
@@ -108,7 +121,7 @@ pub fn run(data: &mut Data, levels: &[i32], scratch: Option<&Path>, progress: &d
             verify.of(bytes, || window.iter_mut().enumerate().try_for_each(|(number, piece)| data.check(number, count, piece)))?;
         }
         stages.plain_bytes += bytes_of(&window);
-        stages.window(&window, &sealing)?;
+        stages.window(&window, &sealing, &mut buffers)?;
         if let Some(sink) = &mut sink {
             sink.write(&window)?;
         }
@@ -131,36 +144,34 @@ fn bytes_of(pieces: &[Piece]) -> u64 {
 
 impl Stages {
     /// The stages between reading and sending, there and back.
-    fn window(&mut self, window: &[Piece], sealing: &SealingKey) -> Result<()> {
+    fn window(&mut self, window: &[Piece], sealing: &SealingKey, buffers: &mut Buffers) -> Result<()> {
         let plain_bytes = bytes_of(window);
-        let mut frames: Vec<(Packed, Vec<u8>)> = Vec::new();
-        for level in &mut self.levels {
-            let made = level.cost.of(plain_bytes, || compress_all(window, level.level))?;
+        let Buffers { frames, others, expanded } = buffers;
+        for (number, level) in self.levels.iter_mut().enumerate() {
+            let made = if number == 0 { &mut *frames } else { &mut *others };
+            level.cost.of(plain_bytes, || compress_all(window, level.level, made))?;
             level.stored_bytes += made.iter().map(|(_, frame)| frame.len() as u64).sum::<u64>();
-            if frames.is_empty() {
-                frames = made;
-            }
         }
         let packed_bytes = frames.iter().map(|(_, frame)| frame.len() as u64).sum();
         let sealed = self
             .seal
-            .of(packed_bytes, || (0..).zip(&mut frames).try_for_each(|(number, (_, frame))| sealing.seal(number, false, frame, 0)));
+            .of(packed_bytes, || (0..).zip(&mut *frames).try_for_each(|(number, (_, frame))| sealing.seal(number, false, frame, 0)));
         sealed.map_err(|_| Error::bug("AES-GCM refused a frame"))?;
         let sealed_bytes = frames.iter().map(|(_, frame)| frame.len() as u64).sum();
         self.stored_bytes += sealed_bytes;
         self.digest.of(sealed_bytes, || {
-            for (_, frame) in &frames {
+            for (_, frame) in &*frames {
                 std::hint::black_box(digest_of(frame));
             }
         });
         let opened = self.open.of(sealed_bytes, || {
-            (0..).zip(&mut frames).try_fold(Vec::new(), |mut opened, (number, (packed, frame))| {
+            (0..).zip(&mut *frames).try_fold(Vec::new(), |mut opened, (number, (packed, frame))| {
                 opened.push((*packed, sealing.open(number, false, frame).map_err(|_| Error::bug("a frame does not open again"))?));
                 Ok::<_, Error>(opened)
             })
         })?;
         let largest = window.iter().map(|piece| piece.as_ref().len()).max().unwrap_or_default();
-        let mut expanded = vec![0; largest];
+        expanded.resize(largest.max(expanded.len()), 0);
         self.expand.of(plain_bytes, || {
             opened
                 .iter()
@@ -170,16 +181,17 @@ impl Stages {
     }
 }
 
-fn compress_all(window: &[Piece], level: i32) -> Result<Vec<(Packed, Vec<u8>)>> {
-    let mut frames = Vec::with_capacity(window.len());
-    for piece in window {
+/// Compresses each piece into the buffer of its number.
+fn compress_all(window: &[Piece], level: i32, frames: &mut Vec<(Packed, Vec<u8>)>) -> Result<()> {
+    frames.resize_with(window.len(), || (Packed { codec: Codec::Raw, record_bytes: 0 }, Vec::new()));
+    for (piece, (packed, frame)) in window.iter().zip(frames) {
         let plain = piece.as_ref();
-        let mut frame = Vec::with_capacity(plain.len() + crate::pipeline::seal::TAG_BYTES);
+        frame.clear();
+        frame.reserve(plain.len() + TAG_BYTES);
         let encoding = Encoding { level, record_bytes: record_bytes_of(plain) };
-        let packed = compress::compress(plain, &encoding, &mut frame).map_err(|error| Error::try_again(format!("zstd: {error}")))?;
-        frames.push((packed, frame));
+        *packed = compress::compress(plain, &encoding, frame).map_err(|error| Error::try_again(format!("zstd: {error}")))?;
     }
-    Ok(frames)
+    Ok(())
 }
 
 fn expand_as(frame: &[u8], packed: Packed, out: &mut [u8]) -> Result<()> {

@@ -14,6 +14,7 @@
 //! Times in the tables are UTC and have no time zone of their own: functions of `TIMESTAMPTZ` need DuckDB's ICU extension, which not every build of DuckDB has, and what they
 //! give depends on the reader's settings.
 
+pub mod backups;
 mod compare;
 mod database;
 pub mod folder;

@@ -4,6 +4,7 @@
 //! SUMMARIZE), which DuckDB's `query` checks before anything of it runs. It can change nothing and reach no other file, because the database was opened so
 //! (`database`); that alone would do, the check is there for a clear answer.
 
+use super::backups::{self, BackupRows};
 use super::database::{Database, message};
 use super::folder::Folder;
 use super::row::Table;
@@ -218,6 +219,15 @@ impl Reader {
             );
         }
         Error::input(format!("the query was not answered: {text}"))
+    }
+
+    /// Its rows of backups, the oldest first.
+    ///
+    /// # Errors
+    /// [`Error::damaged`] when it cannot be read.
+    pub fn backups(&self) -> Result<BackupRows> {
+        let rows = self.database.rows(&backups::sql(), &[], backups::COLUMNS).map_err(advise)?;
+        Ok(rows.into_iter().map(backups::parse).collect())
     }
 
     /// The runs that a filter leaves, the newest first.

@@ -1,17 +1,21 @@
-//! `amber events`: the trail of backups in a ledger, read back and held against the repository.
+//! `amber events`: the trail of backups in a ledger, read back and held against the repository and the agent's catalog.
 //!
-//! Flow: what the repository's records say there must be ([`Side`]), then what waits in the outbox of this machine's agent, then every event of the ledger, in this order, so
-//! that whatever an agent delivers meanwhile is seen on one side or the other. What differs is looked at twice: a difference that stands is one.
+//! Flow: what the catalog's rows and the repository's records say there must be ([`Sides`]), then what waits in the outbox of this machine's agent, then every event of the
+//! ledger, in this order, so that whatever an agent delivers meanwhile is seen on one side or the other. What differs is looked at twice: a difference that stands is one.
 
 use super::output::{Report, facts, table};
 use super::repository::{PlaceArguments, SecretArguments};
 use crate::agent::recorder::OUTBOX;
+use crate::catalog::backups::BackupRows;
+use crate::catalog::folder::{Folder, STATE_FOLDER};
+use crate::catalog::reader::Reader;
 use crate::config::Plan;
 use crate::config::events::check_addresses;
 use crate::error::{Error, Result};
 use crate::events::event::Accounts;
 use crate::events::ledger::{Ledger, Place};
 use crate::events::packing::Packed;
+use crate::events::sides::Sides;
 use crate::events::trail::{Booked, Difference, DifferenceKind, Expected, Side, waits_in};
 use crate::events::{Delivered, Teller, outbox};
 use crate::repository::{Options, Repository};
@@ -19,22 +23,24 @@ use crate::units::{bytes_text, time_text};
 use clap::Args;
 use serde_json::{Value, json};
 use std::collections::{BTreeSet, VecDeque};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use uuid::Uuid;
 
 const AFTER_HELP: &str = "\
 An agent whose configuration has [events] tells a TigerBeetle ledger of every backup: a transfer of code 12 when it begins and one when it has ended. A
-ledger's transfers cannot be changed or removed, so whatever differs was altered in the repository, or booked by somebody else:
+ledger's transfers cannot be changed or removed, so whatever differs was altered in the repository or in the catalog, or booked by somebody else:
 
-  missing     the repository has a record, the ledger no event
-  altered     the event says something else than the record (amount, times, flags and so on)
+  missing     the repository has a record or the catalog a row, the ledger no event
+  altered     the event says something else than the record or the row (amount, times, flags and so on)
   doubled     an event once more, under another id
   unknown     an event that no record leads to: the record was removed, or the event is forged
-  unreadable  a record is damaged, or says what no event can
+  unreadable  a record is damaged, or a record or row says what no event can
 
 Exit code 4 when anything differs. What waits in the outbox of the agent (--config) is not missing; what waits in another agent's is. --post delivers what is missing, from the records: backups
-of the command line, for example, which an agent otherwise delivers within an hour.
+of the command line, for example, which an agent otherwise delivers within an hour. The catalog is that of the agent, or --catalog; runs that it does not have yet are counted, and no difference:
+`amber catalog rebuild` brings them and says what was otherwise.
 
   amber events --config /etc/amber/amber.toml
   amber events --config /etc/amber/amber.toml --post
@@ -47,6 +53,9 @@ pub struct EventsArguments {
     /// The agent's configuration: repository, secret, ledger and outbox.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// The folder of a catalog to compare, too; that of the agent otherwise.
+    #[arg(long, value_name = "DIR")]
+    catalog: Option<PathBuf>,
     /// Deliver the events that are missing.
     #[arg(long)]
     post: bool,
@@ -91,11 +100,13 @@ struct Opened {
     ledger: Ledger,
     /// That of this machine's agent.
     outbox: Option<PathBuf>,
+    /// The folder of the catalog.
+    catalog: Option<PathBuf>,
 }
 
 /// One look at both sides.
 struct Look {
-    side: Side,
+    sides: Sides,
     differences: Vec<Difference>,
     events: u64,
     waiting: u64,
@@ -116,13 +127,13 @@ pub fn run(arguments: &EventsArguments) -> Result<Report> {
 }
 
 fn open(arguments: &EventsArguments) -> Result<Opened> {
-    let (repository, events, outbox) = match (&arguments.config, &arguments.place) {
+    let (repository, events, state_directory) = match (&arguments.config, &arguments.place) {
         (Some(config), _) => {
             let plan = Plan::load(config)?;
             let off = || Error::input(format!("{}: [events] is off: write addresses, ledger and accounts there", config.display()));
             let events = plan.events.clone().ok_or_else(off)?;
             let place = (events.addresses, events.cluster, events.accounts, events.answer_timeout);
-            (plan.open_repository()?, place, Some(plan.state_directory.join(OUTBOX)))
+            (plan.open_repository()?, place, Some(plan.state_directory.clone()))
         }
         (None, Some(place)) => {
             let events = arguments.ledger.place()?;
@@ -138,7 +149,11 @@ fn open(arguments: &EventsArguments) -> Result<Opened> {
         Some(cluster) => cluster,
         None => repository.cluster()?.ok_or_else(unbound)?,
     };
-    Ok(Opened { repository, ledger: Ledger::new(Place { cluster, addresses, accounts, answer_timeout }), outbox })
+    let ledger = Ledger::new(Place { cluster, addresses, accounts, answer_timeout });
+    let outbox = state_directory.as_ref().map(|directory| directory.join(OUTBOX));
+    // An agent that never ran has none yet.
+    let kept = state_directory.map(|directory| directory.join(STATE_FOLDER)).filter(|folder| Folder::new(folder).catalog().exists());
+    Ok(Opened { repository, ledger, outbox, catalog: arguments.catalog.clone().or(kept) })
 }
 
 impl LedgerArguments {
@@ -158,9 +173,10 @@ impl LedgerArguments {
 
 impl Opened {
     fn look(&mut self, last: usize) -> Result<Look> {
-        let side = Side::of_repository(&self.repository, self.ledger.place().accounts)?;
+        let rows = self.catalog.as_deref().map(|folder| self.rows(folder)).transpose()?;
+        let sides = Sides::new(&self.repository, rows, self.ledger.place().accounts)?;
         let waits = self.outbox.as_deref().map(outbox::peek).transpose()?.unwrap_or_default();
-        let (mut check, mut newest) = (side.check(), VecDeque::new());
+        let (mut check, mut newest) = (sides.check(), VecDeque::new());
         self.ledger.read(&mut |booked| {
             check.see(&booked);
             newest.push_back(booked);
@@ -170,13 +186,24 @@ impl Opened {
         })?;
         let events = check.events();
         let (differences, waiting) = check.finish(|expected| waits_in(&waits, expected));
-        Ok(Look { side, differences, events, waiting, newest })
+        Ok(Look { sides, differences, events, waiting, newest })
+    }
+
+    /// What the catalog has of backups.
+    fn rows(&self, folder: &Path) -> Result<BackupRows> {
+        let reader = Reader::open(folder)?;
+        let (its, ours) = (reader.about()?.repository_id, Uuid::from_bytes(self.repository.header().repository_id));
+        if its != ours {
+            let path = reader.path();
+            return Err(Error::input(format!("{}: the catalog of repository {its}, while this one is {ours}", path.display())));
+        }
+        reader.backups()
     }
 
     /// Delivers what is missing, the oldest first. What was delivered is no difference any more.
     fn post(&mut self, look: &mut Look) -> Result<u64> {
         let missing = look.differences.iter().filter(|difference| difference.kind == DifferenceKind::Missing);
-        let mut missing: Vec<Expected> = missing.filter_map(|difference| look.side.expected(difference.id)).cloned().collect();
+        let mut missing: Vec<Expected> = missing.filter_map(|difference| look.sides.repository.expected(difference.id)).cloned().collect();
         missing.sort_by(|one, other| (&one.backup, one.status).cmp(&(&other.backup, other.status)));
         let mut posted = 0;
         for expected in missing {
@@ -208,7 +235,8 @@ fn report(opened: &Opened, look: &Look, posted: u64) -> Report {
     let mut text = facts(&[
         ("ledger", ledger.clone()),
         ("repository", repository.clone()),
-        ("events", format!("{} in the ledger, {} by the records", look.events, look.side.len())),
+        ("events", format!("{} in the ledger, {} by the records", look.events, look.sides.repository.len())),
+        ("catalog", catalog_text(opened, look)),
         ("waiting", format!("{} in the outbox of the agent", look.waiting)),
         ("delivered", format!("{posted} now")),
         ("differences", look.differences.len().to_string()),
@@ -217,17 +245,18 @@ fn report(opened: &Opened, look: &Look, posted: u64) -> Report {
         text.push_str(&format!("  {}: {}: {}\n", difference.kind.text(), difference.subject, difference.what));
     }
     if !look.newest.is_empty() {
-        let rows: Vec<Vec<String>> = look.newest.iter().map(|booked| row(&look.side, booked)).collect();
+        let rows: Vec<Vec<String>> = look.newest.iter().map(|booked| row(&look.sides.repository, booked)).collect();
         text.push_str(&format!("\n{}", table(&["booked", "type", "scope", "status", "amount", "account", "run"], &rows)));
     }
     let differences: Vec<Value> = look.differences.iter().map(difference_json).collect();
-    let newest: Vec<Value> = look.newest.iter().map(|booked| booked_json(&look.side, booked)).collect();
+    let newest: Vec<Value> = look.newest.iter().map(|booked| booked_json(&look.sides.repository, booked)).collect();
     let json = json!({
         "repository": repository,
         "ledger": ledger,
         "ok": differences.is_empty(),
         "events": look.events,
-        "expected": look.side.len(),
+        "expected": look.sides.repository.len(),
+        "catalog": look.sides.catalog.as_ref().map(|side| json!({ "events": side.len(), "behind": look.sides.behind() })),
         "waiting": look.waiting,
         "posted": posted,
         "differences": differences,
@@ -236,6 +265,16 @@ fn report(opened: &Opened, look: &Look, posted: u64) -> Report {
     let count = look.differences.len();
     let failure = (count > 0).then(|| Error::damaged(format!("{count} differences between the {ledger} and {repository}: see above")));
     Report { failure, ..Report::new(text, json) }
+}
+
+fn catalog_text(opened: &Opened, look: &Look) -> String {
+    let (Some(folder), Some(side)) = (&opened.catalog, &look.sides.catalog) else { return "none, so not compared".to_owned() };
+    let behind = look.sides.behind();
+    let mut text = format!("{} events by its rows, in {}", side.len(), folder.display());
+    if let Some(first) = behind.first() {
+        text.push_str(&format!("; {} runs are not in it yet, {first} the first: `amber catalog rebuild` brings them", behind.len()));
+    }
+    text
 }
 
 fn row(side: &Side, booked: &Booked) -> Vec<String> {

@@ -11,6 +11,7 @@ pub mod outbox;
 pub mod packing;
 #[cfg(feature = "client")]
 pub mod session;
+pub mod sides;
 pub mod trail;
 
 #[cfg(test)]

@@ -153,13 +153,19 @@ impl Side {
         self.add(backup, backup_id, record);
     }
 
-    fn unreadable(&mut self, subject: String, what: String) {
+    /// Something that the side has and that cannot be read.
+    pub fn unreadable(&mut self, subject: String, what: String) {
         self.differences.push(Difference { kind: DifferenceKind::Unreadable, id: 0, subject, what });
     }
 
     /// The event of this id, if there must be one.
     pub fn expected(&self, id: u128) -> Option<&Expected> {
         self.expected.get(&id)
+    }
+
+    /// The events that there must be.
+    pub fn all(&self) -> impl Iterator<Item = &Expected> {
+        self.expected.values()
     }
 
     /// How many events there must be.

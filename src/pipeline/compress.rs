@@ -1,8 +1,8 @@
 //! Compression of one frame, and its bounded opposite.
 //!
-//! Flow of [`compress`]: zeros are told first and cost nothing to store; of a frame of some size a few samples are tried, and where none shrinks the
-//! frame stays as it is ([`Codec::Raw`]) without a full try; records of a known size are turned into columns ([`super::transpose`]) in a buffer
-//! that the thread keeps; one zstd frame of the result goes straight into the room behind `out`'s end. [`shrink`] is the same for callers that can
+//! Flow of [`compress`]: zeros are told first and cost nothing to store; of a frame of some size a few samples are tried ([`super::probe`]), and where none
+//! shrinks the frame stays as it is ([`Codec::Raw`]) without a full try, where some do and many do not it gets entropy coding alone; records of a known size are turned
+//! into columns ([`super::transpose`]) in a buffer that the thread keeps; one zstd frame of the result goes straight into the room behind `out`'s end. [`shrink`] is the same for callers that can
 //! seal the plain bytes where they lie. The [`Packed`] that they return goes into the object's index.
 //!
 //! [`expand_into`] writes into a buffer of exactly the size that the (authenticated) index promised, so no stored byte can make it allocate more.
@@ -11,10 +11,12 @@
 //! stored 19 % less, and every tree took less CPU (perf/results/codec.md). The few blocks that come out larger, 5 of 1844 by 5 to 17 %, are not worth
 //! compressing samples of every block both ways.
 
+use super::probe::{self, PROBED_BYTES_MIN, Worth};
 use super::transpose::{self, HEAD_BYTES, RECORD_BYTES_MAX};
 use std::cell::RefCell;
 use std::io::{Cursor, Result as IoResult};
 use zstd::bulk::{Compressor, Decompressor};
+use zstd::zstd_safe::{CParameter, ParamSwitch};
 
 /// How a frame's plain bytes are stored. The numbers are part of the format (FORMAT.md, "Frames").
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,19 +77,22 @@ pub const LEVEL_DEFAULT: i32 = 1;
 
 /// Below this a frame stays as it is: what zstd could save is less than its own header.
 const TRIED_BYTES_MIN: usize = 64;
-/// Frames below this are tried as a whole: samples would cost nearly as much.
-const PROBED_BYTES_MIN: usize = 64 * 1024;
-/// Bytes of a sample.
-const SAMPLE_BYTES: usize = 2048;
-/// There is one sample in so many bytes, and never fewer than [`SAMPLES_MIN`].
-const SAMPLED_BYTES: usize = 64 * 1024;
-/// Odd, because a stride of a ninth has no period in common with powers of two.
-const SAMPLES_MIN: usize = 9;
+/// The level with which zstd hardly looks for what repeats.
+const ENTROPY_ONLY_LEVEL: i32 = -100;
+/// Entropy coding has one table of symbols for so many bytes: in what changes every 64 KiB, twice as many would store 3 % more.
+const ENTROPY_ONLY_BLOCK_BYTES: u32 = 64 * 1024;
+
+/// How zstd is asked to compress.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Effort {
+    Level(i32),
+    EntropyOnly,
+}
 
 thread_local! {
-    static COMPRESSOR: RefCell<Option<(i32, Compressor<'static>)>> = const { RefCell::new(None) };
-    /// One of its own for samples, so that the tables of the other keep their size.
-    static PROBE: RefCell<Option<(i32, Compressor<'static>)>> = const { RefCell::new(None) };
+    static COMPRESSOR: RefCell<Option<(Effort, Compressor<'static>)>> = const { RefCell::new(None) };
+    /// One of its own, because frames of both kinds come in turn.
+    static ENTROPY_ONLY: RefCell<Option<(Effort, Compressor<'static>)>> = const { RefCell::new(None) };
     static DECOMPRESSOR: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
     /// Room for a frame's columns. It only grows, up to the largest frame that the thread met, so it is zeroed once and not for each frame.
     static COLUMNS: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
@@ -115,16 +120,20 @@ pub fn shrink(plain: &[u8], encoding: &Encoding, out: &mut Vec<u8>) -> IoResult<
     }
     let known = |size: &u16| (2..=RECORD_BYTES_MAX).contains(size) && plain.len() >= HEAD_BYTES + 2 * usize::from(*size);
     let record_bytes = encoding.record_bytes.filter(known).unwrap_or(0);
-    if plain.len() >= PROBED_BYTES_MIN && !any_sample_shrinks(plain, encoding.level, usize::from(record_bytes))? {
-        return Ok(None);
-    }
+    let is_probed = plain.len() >= PROBED_BYTES_MIN;
+    let worth = if is_probed { probe::worth(plain, encoding.level, usize::from(record_bytes))? } else { Worth::Level };
+    let effort = match worth {
+        Worth::Nothing => return Ok(None),
+        Worth::EntropyOnly => Effort::EntropyOnly,
+        Worth::Level => Effort::Level(encoding.level),
+    };
     if record_bytes == 0 {
-        let shrunk = shrink_with_zstd(plain, encoding.level, out)?;
+        let shrunk = shrink_with_zstd(plain, effort, out)?;
         return Ok(shrunk.then_some(Packed { codec: Codec::Zstd, record_bytes }));
     }
     let shrunk = with_columns(plain.len(), |columns| {
         transpose::to_columns(plain, usize::from(record_bytes), columns);
-        shrink_with_zstd(columns, encoding.level, out)
+        shrink_with_zstd(columns, effort, out)
     })?;
     Ok(shrunk.then_some(Packed { codec: Codec::Transposed, record_bytes }))
 }
@@ -134,7 +143,7 @@ pub fn shrink(plain: &[u8], encoding: &Encoding, out: &mut Vec<u8>) -> IoResult<
 /// # Errors
 /// Only where zstd cannot get memory.
 pub fn compress_index(plain: &[u8], level: i32, out: &mut Vec<u8>) -> IoResult<Packed> {
-    let shrunk = shrink_with_zstd(plain, level, out)?;
+    let shrunk = shrink_with_zstd(plain, Effort::Level(level), out)?;
     if !shrunk {
         out.extend_from_slice(plain);
     }
@@ -142,7 +151,7 @@ pub fn compress_index(plain: &[u8], level: i32, out: &mut Vec<u8>) -> IoResult<P
 }
 
 /// Appends the zstd form if it is at least a sixteenth smaller. Otherwise `out` is as it was.
-fn shrink_with_zstd(plain: &[u8], level: i32, out: &mut Vec<u8>) -> IoResult<bool> {
+fn shrink_with_zstd(plain: &[u8], effort: Effort, out: &mut Vec<u8>) -> IoResult<bool> {
     if plain.len() < TRIED_BYTES_MIN {
         return Ok(false);
     }
@@ -150,7 +159,7 @@ fn shrink_with_zstd(plain: &[u8], level: i32, out: &mut Vec<u8>) -> IoResult<boo
     let start = out.len();
     // zstd writes behind the vector's end, into room that nobody zeroed. Where that is no more than this, it gives up on what does not shrink.
     out.reserve(worthwhile);
-    let written = with_compressor(&COMPRESSOR, level, |compressor| {
+    let written = with_compressor(effort, |compressor| {
         let mut room = Cursor::new(&mut *out);
         room.set_position(start as u64);
         compressor.compress_to_buffer(plain, &mut room).ok()
@@ -162,19 +171,24 @@ fn shrink_with_zstd(plain: &[u8], level: i32, out: &mut Vec<u8>) -> IoResult<boo
     Ok(shrunk)
 }
 
-type Kept = RefCell<Option<(i32, Compressor<'static>)>>;
-
-fn with_compressor<T>(
-    kept: &'static std::thread::LocalKey<Kept>,
-    level: i32,
-    task: impl FnOnce(&mut Compressor<'static>) -> T,
-) -> IoResult<Option<T>> {
+fn with_compressor<T>(effort: Effort, task: impl FnOnce(&mut Compressor<'static>) -> T) -> IoResult<Option<T>> {
+    let kept = if effort == Effort::EntropyOnly { &ENTROPY_ONLY } else { &COMPRESSOR };
     kept.with_borrow_mut(|slot| {
-        if slot.as_ref().is_none_or(|(ready, _)| *ready != level) {
-            *slot = Some((level, Compressor::new(level)?));
+        if slot.as_ref().is_none_or(|(ready, _)| *ready != effort) {
+            *slot = Some((effort, compressor(effort)?));
         }
         Ok(slot.as_mut().map(|(_, compressor)| task(compressor)))
     })
+}
+
+fn compressor(effort: Effort) -> IoResult<Compressor<'static>> {
+    let Effort::Level(level) = effort else {
+        let mut compressor = Compressor::new(ENTROPY_ONLY_LEVEL)?;
+        compressor.set_parameter(CParameter::LiteralCompressionMode(ParamSwitch::Enable))?;
+        compressor.set_parameter(CParameter::MaxBlockSize(ENTROPY_ONLY_BLOCK_BYTES))?;
+        return Ok(compressor);
+    };
+    Compressor::new(level)
 }
 
 fn with_columns<T>(length: usize, task: impl FnOnce(&mut [u8]) -> T) -> T {
@@ -189,41 +203,6 @@ fn with_columns<T>(length: usize, task: impl FnOnce(&mut [u8]) -> T) -> T {
 fn all_zero(bytes: &[u8]) -> bool {
     // In strides, so that the compiler compares vectors, and most frames are told by the first.
     bytes.chunks(1024).all(|stride| stride.iter().fold(0, |seen, byte| seen | byte) == 0)
-}
-
-/// Where the samples of a frame of `length` bytes begin: one in each of as many equal strata, at a place in it that moves by the golden ratio, so
-/// that they share no period with what the frame may alternate in. `length` is at least [`PROBED_BYTES_MIN`].
-fn sample_offsets(length: usize) -> impl Iterator<Item = usize> {
-    let samples = (length / SAMPLED_BYTES).max(SAMPLES_MIN) | 1;
-    let stratum = length / samples;
-    let room = stratum.saturating_sub(SAMPLE_BYTES);
-    // 40 503 / 65 536 is the golden ratio's fraction.
-    (0..samples).map(move |sample| sample * stratum + ((sample + 1) * 40_503 % 65_536) * room / 65_536)
-}
-
-/// Whether one of the samples shrinks by a sixteenth. Data that compresses is told by the first sample nearly always.
-fn any_sample_shrinks(plain: &[u8], level: i32, record_bytes: usize) -> IoResult<bool> {
-    let mut columns = [0; SAMPLE_BYTES];
-    let mut packed = [0; SAMPLE_BYTES - SAMPLE_BYTES / 16];
-    for offset in sample_offsets(plain.len()) {
-        let mut sample = &plain[offset..offset + SAMPLE_BYTES];
-        if record_bytes != 0 {
-            // From where a record begins, unless the sample would be too short.
-            let begin = offset.saturating_sub(HEAD_BYTES).next_multiple_of(record_bytes) + HEAD_BYTES;
-            let records = SAMPLE_BYTES - SAMPLE_BYTES % record_bytes;
-            if let Some(aligned) = plain.get(begin..begin + records) {
-                transpose::records_to_columns(aligned, record_bytes, &mut columns[..records]);
-                sample = &columns[..records];
-            }
-        }
-        let room = sample.len() - sample.len() / 16;
-        let shrinks =
-            with_compressor(&PROBE, level.min(1), |compressor| compressor.compress_to_buffer(sample, &mut packed[..room]).is_ok())?;
-        if shrinks == Some(true) {
-            return Ok(true);
-        }
-    }
-    Ok(false)
 }
 
 /// Expands `stored` into exactly `plain_bytes` bytes. `record_bytes` is that of the index.
@@ -284,4 +263,4 @@ fn expand_zstd(stored: &[u8], out: &mut [u8]) -> Result<(), String> {
 
 #[cfg(test)]
 #[path = "tests/compress.rs"]
-mod tests;
+pub(super) mod tests;

@@ -14,6 +14,7 @@ pub mod fingerprint;
 pub mod governor;
 pub mod outlook;
 pub mod pacer;
+mod probe;
 pub mod seal;
 pub mod transpose;
 pub mod worker;

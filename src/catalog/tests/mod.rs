@@ -1,5 +1,6 @@
 //! The catalog over a repository in memory: rows and their order, migrations, what is damaged, SQL that wants more than to ask.
 
+mod backups;
 mod order;
 mod query;
 mod rebuild;

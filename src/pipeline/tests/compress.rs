@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 const PLAIN: Encoding = Encoding { level: 1, record_bytes: None };
 
-fn noise(length: usize) -> Vec<u8> {
+pub(in crate::pipeline) fn noise(length: usize) -> Vec<u8> {
     let mut state = 88_172_645_463_325_252_u64;
     (0..length)
         .map(|_| {
@@ -16,7 +16,7 @@ fn noise(length: usize) -> Vec<u8> {
         .collect()
 }
 
-fn text(length: usize) -> Vec<u8> {
+pub(in crate::pipeline) fn text(length: usize) -> Vec<u8> {
     let words = noise(length);
     words
         .iter()
@@ -101,20 +101,6 @@ fn records_become_columns_where_there_are_some() {
     // A single record, or no record size that an index could name.
     assert_eq!(codec_of(&[&[7; 200][..], &[9; 200]].concat(), Some(128)), Codec::Zstd);
     assert_eq!(codec_of(&ledger(128, 10_000), Some(RECORD_BYTES_MAX + 1)), Codec::Zstd);
-}
-
-#[test]
-fn samples_meet_both_sides_of_whatever_alternates() {
-    for length in (PROBED_BYTES_MIN..1 << 20).step_by(20_000).chain((1 << 20..=8 << 20).step_by(512 * 1024)) {
-        let offsets: Vec<usize> = sample_offsets(length).collect();
-        assert!(offsets.iter().all(|offset| offset + SAMPLE_BYTES <= length));
-        assert!(offsets.len() * SAMPLE_BYTES <= length / 2);
-        for period in [64 * 1024, 128 * 1024, 128_000, 256 * 1024, 1 << 20] {
-            let sides: Vec<bool> = offsets.iter().map(|offset| offset % period < period / 2).collect();
-            let both = sides.contains(&true) && sides.contains(&false);
-            assert!(both || length < 2 * period, "{length} bytes, period {period}: {offsets:?}");
-        }
-    }
 }
 
 #[test]

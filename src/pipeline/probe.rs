@@ -1,0 +1,105 @@
+//! Tells from a few samples what compressing a frame is worth, at a fraction of what compressing it costs.
+//!
+//! Flow: samples are taken from all over the frame, its begin, middle and end first, and each is compressed by itself. Where the first few all shrink, the frame is
+//! [`Worth::Level`], and the rest is not looked at. Where none shrinks it is [`Worth::Nothing`]. A frame of which a third or more does not shrink is
+//! [`Worth::EntropyOnly`]: searching for what repeats would take most of the CPU time and save little of the whole. On 64 KiB of text and 64 KiB of random bytes in turn, level 1
+//! takes three times as long as entropy coding to store 12 % less; on machine code, where nearly every sample shrinks, it would store 35 % less (perf/results/codec.md). A user
+//! who asks for more than the default level wants small objects and gets them: then any sample that shrinks is enough. So it is for records, which compress well wherever they are.
+
+use super::compress::LEVEL_DEFAULT;
+use super::transpose::{self, HEAD_BYTES};
+use std::cell::RefCell;
+use std::io::Result as IoResult;
+use zstd::bulk::Compressor;
+
+/// Frames below this are compressed as a whole to see: samples would cost nearly as much.
+pub(super) const PROBED_BYTES_MIN: usize = 64 * 1024;
+/// Frames below this are compressed as asked as soon as one sample shrinks: to look at more of them would cost a noticeable part of that.
+const WEIGHED_BYTES_MIN: usize = 512 * 1024;
+/// Bytes of a sample.
+pub(super) const SAMPLE_BYTES: usize = 2048;
+/// There is one sample in so many bytes, and never fewer than [`SAMPLES_MIN`].
+const SAMPLED_BYTES: usize = 64 * 1024;
+/// Odd, because a stride of a ninth has no period in common with powers of two. So many samples decide as soon as one of them shrinks.
+const SAMPLES_MIN: usize = 9;
+/// Where so many samples shrink and none does not, the frame is not looked at any further.
+const SAMPLES_AGREED: usize = 5;
+
+thread_local! {
+    /// One of its own for samples, so that the tables of the other keep their size.
+    static COMPRESSOR: RefCell<Option<(i32, Compressor<'static>)>> = const { RefCell::new(None) };
+}
+
+/// What compressing a frame is worth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Worth {
+    /// Not even a try.
+    Nothing,
+    /// The cheapest there is.
+    EntropyOnly,
+    /// What the user asks for.
+    Level,
+}
+
+/// Looks at samples of a frame of at least [`PROBED_BYTES_MIN`] bytes. `record_bytes` is 0 for a frame without records.
+///
+/// # Errors
+/// Only where zstd cannot get memory.
+pub(super) fn worth(plain: &[u8], level: i32, record_bytes: usize) -> IoResult<Worth> {
+    let is_weighed = record_bytes == 0 && level <= LEVEL_DEFAULT && plain.len() >= WEIGHED_BYTES_MIN;
+    let (mut shrunk, mut seen) = (0, 0);
+    for offset in sample_offsets(plain.len()) {
+        seen += 1;
+        shrunk += usize::from(sample_shrinks(plain, offset, level, record_bytes)?);
+        let is_decided = if is_weighed { shrunk == seen && seen >= SAMPLES_AGREED || seen >= SAMPLES_MIN } else { true };
+        if shrunk > 0 && is_decided {
+            break;
+        }
+    }
+    Ok(match shrunk {
+        0 => Worth::Nothing,
+        _ if is_weighed && (seen - shrunk) * 3 >= seen => Worth::EntropyOnly,
+        _ => Worth::Level,
+    })
+}
+
+/// Where the samples of a frame of `length` bytes begin: one in each of as many equal strata, at a place in it that moves by the golden ratio, so
+/// that they share no period with what the frame may alternate in. `length` is at least [`PROBED_BYTES_MIN`]. The strata come in strides of just less than
+/// a half: begin, middle and end, and then what lies between.
+pub(super) fn sample_offsets(length: usize) -> impl Iterator<Item = usize> {
+    let samples = (length / SAMPLED_BYTES).max(SAMPLES_MIN) | 1;
+    let stratum = length / samples;
+    let room = stratum.saturating_sub(SAMPLE_BYTES);
+    // An odd number and just less than its half have no factor in common, so every stratum has its turn.
+    let strata = (0..samples).map(move |turn| turn * (samples / 2) % samples);
+    // 40 503 / 65 536 is the golden ratio's fraction.
+    strata.map(move |sample| sample * stratum + ((sample + 1) * 40_503 % 65_536) * room / 65_536)
+}
+
+/// Whether the sample at this offset gets at least a sixteenth smaller.
+fn sample_shrinks(plain: &[u8], offset: usize, level: i32, record_bytes: usize) -> IoResult<bool> {
+    let mut columns = [0; SAMPLE_BYTES];
+    let mut packed = [0; SAMPLE_BYTES - SAMPLE_BYTES / 16];
+    let mut sample = &plain[offset..offset + SAMPLE_BYTES];
+    if record_bytes != 0 {
+        // From where a record begins, unless the sample would be too short.
+        let begin = offset.saturating_sub(HEAD_BYTES).next_multiple_of(record_bytes) + HEAD_BYTES;
+        let records = SAMPLE_BYTES - SAMPLE_BYTES % record_bytes;
+        if let Some(aligned) = plain.get(begin..begin + records) {
+            transpose::records_to_columns(aligned, record_bytes, &mut columns[..records]);
+            sample = &columns[..records];
+        }
+    }
+    let room = sample.len() - sample.len() / 16;
+    COMPRESSOR.with_borrow_mut(|slot| {
+        let level = level.min(1);
+        if slot.as_ref().is_none_or(|(ready, _)| *ready != level) {
+            *slot = Some((level, Compressor::new(level)?));
+        }
+        Ok(slot.as_mut().is_some_and(|(_, compressor)| compressor.compress_to_buffer(sample, &mut packed[..room]).is_ok()))
+    })
+}
+
+#[cfg(test)]
+#[path = "tests/probe.rs"]
+mod tests;

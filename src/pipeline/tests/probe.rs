@@ -1,0 +1,67 @@
+use super::*;
+use crate::pipeline::compress::tests::{noise, text};
+
+#[test]
+fn samples_meet_both_sides_of_whatever_alternates() {
+    for length in (PROBED_BYTES_MIN..1 << 20).step_by(20_000).chain((1 << 20..=8 << 20).step_by(512 * 1024)) {
+        let offsets: Vec<usize> = sample_offsets(length).collect();
+        assert!(offsets.iter().all(|offset| offset + SAMPLE_BYTES <= length));
+        assert!(offsets.len() * SAMPLE_BYTES <= length / 2);
+        for period in [64 * 1024, 128 * 1024, 128_000, 256 * 1024, 1 << 20] {
+            let sides: Vec<bool> = offsets.iter().map(|offset| offset % period < period / 2).collect();
+            let both = sides.contains(&true) && sides.contains(&false);
+            assert!(both || length < 2 * period, "{length} bytes, period {period}: {offsets:?}");
+        }
+    }
+}
+
+/// Text and random bytes in turn, 64 KiB of each, from so far into the first.
+fn alternating(first: usize, length: usize) -> Vec<u8> {
+    let (random, words) = (noise(length), text(length));
+    (0..length).map(|at| if (at + first) >> 16 & 1 == 0 { random[at] } else { words[at] }).collect()
+}
+
+#[test]
+fn every_stratum_has_its_turn() {
+    for length in [PROBED_BYTES_MIN, 512 * 1024, 1 << 20, 8 << 20] {
+        let mut offsets: Vec<usize> = sample_offsets(length).collect();
+        let first = offsets.clone();
+        offsets.sort_unstable();
+        let stratum = length / offsets.len();
+        assert!(offsets.iter().enumerate().all(|(number, offset)| offset / stratum == number), "{length}: {offsets:?}");
+        assert!(first[..3].iter().any(|offset| *offset < length / 3) && first[..3].iter().any(|offset| *offset > length / 3 * 2));
+    }
+}
+
+#[test]
+fn a_frame_is_worth_what_its_samples_say() {
+    for length in [PROBED_BYTES_MIN, 512 * 1024, 1 << 20, 8 << 20] {
+        assert_eq!(worth(&noise(length), 1, 0).unwrap(), Worth::Nothing);
+        assert_eq!(worth(&noise(length), 1, 128).unwrap(), Worth::Nothing);
+        assert_eq!(worth(&text(length), 1, 0).unwrap(), Worth::Level);
+        // A seventh of noise does not change that, wherever it is.
+        for begin in [0, length / 2, length - length / 7] {
+            let mut some = text(length);
+            some[begin..begin + length / 7].copy_from_slice(&noise(length / 7));
+            assert_eq!(worth(&some, 1, 0).unwrap(), Worth::Level, "{length} bytes with noise at {begin}");
+        }
+    }
+}
+
+#[test]
+fn a_mixed_frame_gets_entropy_coding_unless_more_is_asked_for() {
+    let mut misjudged = 0;
+    for first in (0..128 * 1024).step_by(4 * 1024) {
+        for length in [512 * 1024, 1 << 20, 8 << 20] {
+            let frame = alternating(first, length);
+            misjudged += usize::from(worth(&frame, 1, 0).unwrap() != Worth::EntropyOnly);
+            assert_eq!(worth(&frame, 2, 0).unwrap(), Worth::Level);
+            // Most of it is noise, but not all.
+            let mut rare = noise(length);
+            rare[length / 2..length / 2 + length / 4].copy_from_slice(&text(length / 4));
+            assert_eq!(worth(&rare, 1, 0).unwrap(), Worth::EntropyOnly);
+        }
+        assert_eq!(worth(&alternating(first, 256 * 1024), 1, 0).unwrap(), Worth::Level, "too short to be weighed");
+    }
+    assert!(misjudged <= 5, "{misjudged} of 96");
+}
