@@ -46,7 +46,7 @@ pub struct TigerbeetleArguments {
     /// The data file that `tigerbeetle start` was given.
     #[arg(long, value_name = "FILE")]
     data_file: PathBuf,
-    /// zstd level, -7 (fastest) to 15 (smallest).
+    /// zstd level, -7 (fastest) to 15 (smallest). Up to 1, what compresses in part only is entropy coded and no more.
     #[arg(long, default_value_t = LEVEL_DEFAULT, allow_negative_numbers = true, value_parser = clap::value_parser!(i32).range(i64::from(LEVEL_MIN)..=i64::from(LEVEL_MAX)))]
     level: i32,
     /// Threads that compress and encrypt; as many as there are cores otherwise, at most 8.

@@ -45,7 +45,7 @@ pub struct FileArguments {
     /// Where uploads are noted so that they can be carried on; $XDG_STATE_HOME/amber or ~/.local/state/amber otherwise.
     #[arg(long, value_name = "DIR", env = "AMBER_STATE_DIR")]
     state_dir: Option<PathBuf>,
-    /// zstd level, -7 (fastest) to 15 (smallest).
+    /// zstd level, -7 (fastest) to 15 (smallest). Up to 1, what compresses in part only is entropy coded and no more.
     #[arg(long, default_value_t = LEVEL_DEFAULT, allow_negative_numbers = true, value_parser = clap::value_parser!(i32).range(i64::from(LEVEL_MIN)..=i64::from(LEVEL_MAX)))]
     level: i32,
     /// Threads that compress and encrypt; as many as there are cores otherwise, at most 8.
