@@ -44,7 +44,7 @@ enum Visit {
 /// Runs the browser over a page; what it found out.
 fn browse(url: &str, visit: Visit) -> String {
     let project = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let screenshots = std::env::var("AMBER_SCREENSHOTS").ok().filter(|_| matches!(visit, Visit::Whole));
+    let screenshots = std::env::var("AMBER_SCREENSHOTS").ok().filter(|_| matches!(visit, Visit::Live));
     let options = json!({
         "url": url,
         "token": TOKEN,

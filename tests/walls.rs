@@ -94,7 +94,7 @@ fn vendors_stay_in_their_files() {
         ("aegis::", &["ledger/checksum.rs", "pipeline/fingerprint.rs"]),
         ("tigerbeetle_unofficial", &["demo/", "events/"]),
         ("duckdb::", &["catalog/"]),
-        ("zstd::", &["pipeline/compress.rs", "pipeline/tests/compress.rs"]),
+        ("zstd::", &["pipeline/compress.rs", "pipeline/probe.rs", "pipeline/tests/compress.rs"]),
         ("toml::", &["config/"]),
         ("axum::", &["observe/web/", "observe/tests/access.rs", "agent/tests/page.rs"]),
         ("prometheus_client::", &["observe/metrics/"]),

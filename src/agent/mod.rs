@@ -29,6 +29,7 @@ pub mod shipper;
 mod shipping;
 pub mod signals;
 pub mod spool;
+mod telemetry;
 pub mod window;
 
 use crate::catalog::folder::STATE_FOLDER;
@@ -107,6 +108,8 @@ pub fn run(plan: Plan) -> Result<()> {
     notifier.ready(&format!("following replica {} of cluster {}", checked.replica, checked.cluster));
     let live = Arc::new(Live::default());
     live.set_control(Arc::clone(&jobs) as Arc<dyn Control>);
+    let telemetry_stop = Stop::default();
+    telemetry::start(plan.telemetry.as_ref(), &live, &telemetry_stop)?;
     let page = page::serve(page::options(&plan.page)?, &live, &board)?;
     let mut reporter =
         Reporter::new(&board, &live, plan.state_directory.clone(), notifier, plan.log.lag_alarm, checked.repository.governor());
@@ -129,6 +132,7 @@ pub fn run(plan: Plan) -> Result<()> {
     }
     delivery.stop();
     report_stop.ask();
+    telemetry_stop.ask();
     let _ = reported.join();
     drop(page);
     ended

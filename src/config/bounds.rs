@@ -214,9 +214,17 @@ pub const LEVEL: Bound = bound(
     LEVEL_MAX as i64,
     "below -7 nothing is won over no compression, and beyond 15 zstd takes more memory than the agent may",
 );
+/// How often metrics are sent to a collector.
+pub const SEND_INTERVAL_S: Bound = bound(
+    "send_interval_s",
+    60,
+    1,
+    3600,
+    "figures are taken once a second, and whoever looks less than once an hour learns too late that something stands still",
+);
 
 /// All of them, in the order of the example configuration.
-pub const ALL: [Bound; 24] = [
+pub const ALL: [Bound; 25] = [
     FLUSH_INTERVAL_MS,
     FLUSH_BYTES,
     POLL_IDLE_MS_MAX,
@@ -241,6 +249,7 @@ pub const ALL: [Bound; 24] = [
     SHUTDOWN_MS,
     WORKERS,
     LEVEL,
+    SEND_INTERVAL_S,
 ];
 
 impl Bound {

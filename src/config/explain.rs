@@ -8,6 +8,7 @@ use super::file;
 use super::jobs::JobSection;
 use super::origin::Text;
 use super::page::PageSection;
+use super::telemetry::TelemetrySection;
 use crate::error::Error;
 use serde::de::DeserializeOwned;
 use std::ops::Range;
@@ -44,6 +45,7 @@ static SECTIONS: LazyLock<Vec<Section>> = LazyLock::new(|| {
         ("jobs.NAME", keys_of::<JobSection>()),
         ("process", keys_of::<file::ProcessSection>()),
         ("page", keys_of::<PageSection>()),
+        ("telemetry", keys_of::<TelemetrySection>()),
     ]
 });
 

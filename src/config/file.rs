@@ -8,6 +8,7 @@ use super::explain;
 use super::jobs::JobSections;
 use super::origin::Text;
 use super::page::PageSection;
+use super::telemetry::TelemetrySection;
 use crate::error::{Error, Result};
 use serde::Deserialize;
 use std::path::Path;
@@ -54,6 +55,9 @@ pub struct File {
     /// `[page]`
     #[serde(default)]
     pub page: PageSection,
+    /// `[telemetry]`
+    #[serde(default)]
+    pub telemetry: TelemetrySection,
 }
 
 /// `[repository]`: where it is and what opens it.

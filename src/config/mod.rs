@@ -14,6 +14,7 @@ pub mod page;
 pub mod place;
 pub mod plan;
 pub mod secret;
+pub mod telemetry;
 
 pub use explain::nearest;
 pub use plan::Plan;

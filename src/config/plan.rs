@@ -14,6 +14,7 @@ use super::origin::{Origin, Text};
 use super::page::PagePlan;
 use super::place::{self, Place};
 use super::secret::SecretSource;
+use super::telemetry::{self, TelemetryPlan};
 use crate::error::Result;
 use crate::pipeline::governor::{Governor, Limits};
 use crate::repository::{Options, Repository};
@@ -53,6 +54,8 @@ pub struct Plan {
     pub process: ProcessPlan,
     /// Where the monitoring page is served.
     pub page: PagePlan,
+    /// The collector that metrics are sent to, if there is one.
+    pub telemetry: Option<TelemetryPlan>,
     /// Where in the file the paths stand.
     pub origins: Origins,
 }
@@ -192,8 +195,9 @@ impl Plan {
         let process = reader.process(&file)?;
         let jobs = jobs::read(&text, &file)?;
         let page = reader.page(&file.page)?;
+        let telemetry = telemetry::read(&text, &file.telemetry)?;
         let origins = Origins { data_file: data_file_origin, state_directory: state_origin, url, secret, aof_file };
-        Ok(Plan { data_file, state_directory, repository, log, checkpoint, lease, limits, events, jobs, process, page, origins })
+        Ok(Plan { data_file, state_directory, repository, log, checkpoint, lease, limits, events, jobs, process, page, telemetry, origins })
     }
 
     /// How the repository is worked with.

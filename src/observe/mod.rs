@@ -8,6 +8,7 @@ pub mod progress;
 #[cfg(any(test, feature = "samples"))]
 pub mod sample;
 pub mod status;
+pub mod telemetry;
 pub mod usage;
 pub mod verdict;
 pub mod web;

@@ -30,6 +30,7 @@ fn the_example_is_the_defaults() {
     assert_eq!(verification.cadence, Some(crate::schedule::cadence::Cadence::Interval(std::time::Duration::from_secs(86_400))));
     assert_eq!((example.jobs.len(), verification.jitter.as_secs(), verification.is_enabled), (1, 0, true));
     assert_eq!(example.page, least.page);
+    assert_eq!((example.telemetry, least.telemetry), (None, None), "nothing is sent unless somebody writes to whom");
     let s3 = &example.repository.place.s3;
     let time_outs = S3Options { request_timeout: s3.request_timeout, deadline: s3.deadline, ..S3Options::default() };
     assert_eq!(*s3, time_outs, "nothing but the agent's own time-outs differs");

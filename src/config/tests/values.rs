@@ -139,3 +139,22 @@ fn the_page_listens_where_it_is_told() {
     let mutual = page("[page]\nlisten = '0.0.0.0:80'\ntls_certificate = 'c'\ntls_key = 'k'\nclient_ca_file = 'a'");
     assert!(mutual.is_open_to_read() && mutual.tls.is_some());
 }
+
+#[test]
+fn a_collector_is_plain_http_beside_the_agent() {
+    let of = |endpoint: &str| parse(&format!("{LEAST}[telemetry]\notlp_endpoint = \"{endpoint}\"\nsend_interval_s = 5"));
+    for (endpoint, uri) in [
+        ("http://127.0.0.1:4318", "http://127.0.0.1:4318/v1/metrics"),
+        ("http://collector:4318/", "http://collector:4318/v1/metrics"),
+        ("http://[::1]:4318/otlp", "http://[::1]:4318/otlp/v1/metrics"),
+    ] {
+        let telemetry = of(endpoint).unwrap().telemetry.unwrap();
+        assert_eq!((telemetry.uri.to_string().as_str(), telemetry.interval), (uri, Duration::from_secs(5)));
+    }
+    for endpoint in
+        ["https://a:4318", "127.0.0.1:4318", "", "http://", "http://u:p@a:1", "http://a:1/v1/metrics", "http://a:1?x=1", "http://a b"]
+    {
+        let message = of(endpoint).unwrap_err().message;
+        assert!(message.contains("otlp_endpoint = ") && message.contains("write the collector beside the agent"), "{endpoint}: {message}");
+    }
+}

@@ -1,0 +1,37 @@
+//! Sends this agent's metrics to the collector that `[telemetry]` names, on a thread of its own: whatever a collector does, nothing waits for it.
+
+use super::session;
+use super::signals::Stop;
+use crate::config::telemetry::TelemetryPlan;
+use crate::error::Result;
+use crate::observe::live::Live;
+use crate::observe::telemetry::Exporter;
+use std::sync::Arc;
+
+/// Begins to send, where there is a collector.
+///
+/// # Errors
+/// Where the system gives no thread or runtime for it.
+pub(super) fn start(plan: Option<&TelemetryPlan>, live: &Arc<Live>, stop: &Stop) -> Result<()> {
+    let Some(plan) = plan else { return Ok(()) };
+    let (exporter, interval) = (Exporter::new(plan.uri.clone())?, plan.interval);
+    let (live, stop) = (Arc::clone(live), stop.clone());
+    session::spawn("amber-telemetry", move || {
+        let mut is_taken = true;
+        while !stop.wait(interval) {
+            let sent = exporter.send(&live.status());
+            // Said when it changes: a collector that is away for a night must not fill the log.
+            match &sent {
+                Err(error) if is_taken => tracing::warn!("{error}; it is tried again every {} s", interval.as_secs()),
+                Ok(()) if !is_taken => tracing::info!("the collector takes the metrics again"),
+                _ => {}
+            }
+            is_taken = sent.is_ok();
+        }
+    })?;
+    Ok(())
+}
+
+#[cfg(test)]
+#[path = "tests/telemetry.rs"]
+mod tests;
