@@ -53,10 +53,16 @@ impl Exporter {
         let request = request.body(Full::from(body)).map_err(|error| failed(error.to_string()))?;
         let answer = self.runtime.block_on(async { tokio::time::timeout(TIMEOUT, self.client.request(request)).await });
         let answer = answer.map_err(|_| failed(format!("no answer within {} s", TIMEOUT.as_secs())))?;
-        let answer = answer.map_err(|error| {
-            failed(format!("{error}, {}", std::error::Error::source(&error).map_or_else(String::new, ToString::to_string)))
-        })?;
+        let answer = answer.map_err(|error| failed(causes(&error)))?;
         if answer.status().is_success() { Ok(()) } else { Err(failed(format!("it answers {}", answer.status()))) }
+    }
+}
+
+/// An error and what caused it, down to what the system said.
+fn causes(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(cause) => format!("{error}: {}", causes(cause)),
+        None => error.to_string(),
     }
 }
 

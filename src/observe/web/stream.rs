@@ -63,8 +63,9 @@ pub(super) fn body(site: &Arc<Site>, place: OwnedSemaphorePermit) -> Body {
     let viewing =
         Viewing { site: Arc::clone(site), statuses: site.live.watch(), until: Instant::now() + STREAM_LIFE, is_first: true, _place: place };
     Body::from_stream(stream::unfold(viewing, |mut viewing| async move {
-        // The first one at once, the others when they come.
-        if !viewing.is_first && (Instant::now() >= viewing.until || viewing.statuses.changed().await.is_err()) {
+        // What there is at once, the others when they come; before the agent's first status there is nothing.
+        let is_there = viewing.is_first && viewing.statuses.borrow().written_ns > 0;
+        if !is_there && (Instant::now() >= viewing.until || viewing.statuses.changed().await.is_err()) {
             return None;
         }
         viewing.is_first = false;
