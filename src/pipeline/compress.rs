@@ -77,6 +77,10 @@ pub const LEVEL_DEFAULT: i32 = 1;
 
 /// Below this a frame stays as it is: what zstd could save is less than its own header.
 const TRIED_BYTES_MIN: usize = 64;
+/// Counts up with every change after which the same plain bytes may be stored as others: an upload that was begun before is not carried on then, because no nonce may
+/// seal two contents. A test holds what this version makes.
+pub const ENCODER_VERSION: u32 = 2;
+
 /// The level with which zstd hardly looks for what repeats.
 const ENTROPY_ONLY_LEVEL: i32 = -100;
 /// Entropy coding has one table of symbols for so many bytes: in what changes every 64 KiB, twice as many would store 3 % more.

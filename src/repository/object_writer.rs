@@ -15,6 +15,7 @@ pub use super::parts::{PART_BYTES, part_bytes_for};
 use super::upload_journal::{JournalFile, SealedFrame, Subject, Unfinished, UploadJournal, hex};
 use crate::error::{Error, Result};
 use crate::memory::recycle::Recycled;
+use crate::pipeline::compress::ENCODER_VERSION;
 use crate::pipeline::digest;
 use crate::pipeline::fingerprint::Fingerprint;
 use crate::pipeline::governor::Priority;
@@ -27,7 +28,9 @@ use std::sync::Arc;
 /// Frames of one object that may be in work at once.
 const FRAMES_IN_WORK_MAX: usize = 16;
 /// What seals frames in this program: the same content becomes the same sealed bytes only as long as neither changes.
-const PROGRAM: &str = concat!("amber ", env!("CARGO_PKG_VERSION"), ", zstd 1.5.7, object version 2");
+fn program() -> String {
+    format!("amber {}, zstd 1.5.7, encoder {ENCODER_VERSION}, object version 2", env!("CARGO_PKG_VERSION"))
+}
 
 /// A stored object, as its manifest records it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -156,7 +159,7 @@ impl ObjectWriter {
         let (header, sealing) = frame::new_object(&repository.key, kind, &name)?;
         let part_bytes = part_bytes_for(file_bytes);
         let subject = Subject {
-            program: PROGRAM.to_owned(),
+            program: program(),
             repository: hex(&repository.header.repository_id),
             object: name.clone(),
             header: hex(&header),
@@ -171,7 +174,7 @@ impl ObjectWriter {
 
     /// Whether this program, with these settings, can carry an upload of that object on.
     pub fn can_resume(repository: &Repository, subject: &Subject) -> bool {
-        subject.program == PROGRAM
+        subject.program == program()
             && subject.repository == hex(&repository.header.repository_id)
             && subject.level == repository.level
             && subject.part_bytes == part_bytes_for(subject.file_bytes) as u64

@@ -120,6 +120,25 @@ fn half_compressible_frames_and_ledger_blocks_are_not_taken_for_noise() {
     }
 }
 
+/// An upload that is carried on seals its frames again under the nonces that they had: the same plain bytes must become the same stored bytes, or [`ENCODER_VERSION`] another number.
+#[test]
+fn an_encoder_of_one_version_makes_the_same_bytes() {
+    let mixed: Vec<u8> =
+        text(1 << 20).chunks(1 << 16).zip(noise(1 << 20).chunks(1 << 16)).flat_map(|(one, other)| [one, other].concat()).collect();
+    let mut all = Vec::new();
+    for (plain, record_bytes) in
+        [(text(600_000), None), (mixed, None), (ledger(128, 524_256), Some(128)), (ledger(16, 70_000), Some(16)), (noise(4096), None)]
+    {
+        for level in [LEVEL_MIN, LEVEL_DEFAULT, 3] {
+            let (packed, stored) = pack(&plain, &Encoding { level, record_bytes });
+            all.push(packed.codec as u8);
+            all.extend(stored);
+        }
+    }
+    let digest: String = crate::pipeline::digest::digest_of(&all).iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!((ENCODER_VERSION, digest.as_str()), (2, "bb593036c8fbe5c0a914fee3eb4355156758482005da0e7e13274049d2e4f4dd"));
+}
+
 #[test]
 fn a_second_frame_behind_the_first_is_refused() {
     let (packed, stored) = pack(&[5; 10_000], &PLAIN);
