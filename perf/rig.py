@@ -225,7 +225,7 @@ class Rig:
         if code or not found:
             raise SystemExit(f"the benchmark ended with {code}: {said}")
         # Whole milliseconds, as it prints them.
-        self.latencies = {int(share): int(ms) for share, ms in re.findall(r"batch latency p(\d+) = (\d+) ms", said)}
+        self.latencies = {int(share): int(ms) for share, ms in re.findall(r"batch latency p(\d+) *= *(\d+) ms", said)}
         return int(found.group(1))
 
     def amber(self, *arguments, check=True):
