@@ -1,6 +1,6 @@
 //! Compression of one frame, and its bounded opposite.
 //!
-//! Flow of [`compress`]: zeros are told first and cost nothing to store; of a frame of some size a few samples are tried ([`super::probe`]), and where none
+//! Flow of [`compress`]: zeros are told first and cost nothing to store; of a frame of some size a few samples are tried (`probe`), and where none
 //! shrinks the frame stays as it is ([`Codec::Raw`]) without a full try, where some do and many do not it gets entropy coding alone; records of a known size are turned
 //! into columns ([`super::transpose`]) in a buffer that the thread keeps; one zstd frame of the result goes straight into the room behind `out`'s end. [`shrink`] is the same for callers that can
 //! seal the plain bytes where they lie. The [`Packed`] that they return goes into the object's index.
