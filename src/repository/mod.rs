@@ -31,7 +31,7 @@ pub mod timeline;
 pub mod upload_journal;
 pub mod wire;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::memory::recycle::Recycler;
 use crate::pipeline::compress::LEVEL_DEFAULT;
 use crate::pipeline::digest::digest_of;
@@ -132,10 +132,17 @@ impl Repository {
     /// [`Error::input`] where there is none or the secret is wrong, [`Error::damaged`] where header or keys are.
     pub fn open(store: Arc<dyn Store>, secret: &Secret, options: Options) -> Result<Arc<Repository>> {
         let place = store.describe();
-        let (header, key) = fetch::twice(|| {
-            let header_bytes = small_object(&*store, name::HEADER)?.ok_or_else(|| no_repository(&*store))?;
+        let (header, key) = fetch::until_whole(|| {
+            let read = || small_object(&*store, name::HEADER)?.ok_or_else(|| no_repository(&*store));
+            let header_bytes = read()?;
             let unchecked = UncheckedHeader::decode(&header_bytes, &place)?;
-            let key = open_key(&*store, secret, unchecked.repository_id())?;
+            let key = match open_key(&*store, secret, unchecked.repository_id()) {
+                // Keys are bound to an id that only the right key can check: a secret is called wrong where the id was read rightly.
+                Err(error) if error.kind == Kind::Input && read()? != header_bytes => {
+                    return Err(Error::damaged(format!("{place}: the repository's header came out differently when it was read twice")));
+                }
+                opened => opened?,
+            };
             Ok((unchecked.check(&key, &place)?, key))
         })?;
         let governor = options.governor;
@@ -226,9 +233,15 @@ impl Repository {
         list_all(&*self.store, prefix)
     }
 
-    /// The bytes of a key or header object as they are stored, or `None` if it is missing.
-    pub fn small_object(&self, name: &str) -> Result<Option<Vec<u8>>> {
-        small_object(&*self.store, name)
+    /// Whether a key object is whole; needs no secret.
+    ///
+    /// # Errors
+    /// [`Error::damaged`] where it is not.
+    pub fn check_key_object(&self, name: &str) -> Result<()> {
+        fetch::until_whole(|| {
+            let object = small_object(&*self.store, name)?.unwrap_or_default();
+            key::key_object_damage(&object).map_or(Ok(()), |damage| Err(Error::damaged(damage)))
+        })
     }
 }
 
@@ -251,12 +264,19 @@ fn open_key(store: &dyn Store, secret: &Secret, repository_id: &[u8; 16]) -> Res
     let place = store.describe();
     let (mut damage, mut wrong, mut other) = (Vec::new(), 0, 0);
     for listed in list_all(store, name::KEYS)? {
-        let object = small_object(store, &listed.name)?.unwrap_or_default();
-        match RepositoryKey::unwrap(&object, secret, repository_id, &listed.name)? {
-            Ok(key) => return Ok(key),
-            Err(Unwrap::WrongSecret) => wrong += 1,
-            Err(Unwrap::OtherKind) => other += 1,
-            Err(Unwrap::Damaged(reason)) => damage.push(format!("{}: {reason}", listed.name)),
+        let unwrap = || {
+            let object = small_object(store, &listed.name)?.unwrap_or_default();
+            match RepositoryKey::unwrap(&object, secret, repository_id, &listed.name)? {
+                Err(Unwrap::Damaged(reason)) => Err(Error::damaged(format!("{}: {reason}", listed.name))),
+                unwrapped => Ok(unwrapped),
+            }
+        };
+        match fetch::until_whole(unwrap) {
+            Ok(Ok(key)) => return Ok(key),
+            Ok(Err(Unwrap::OtherKind)) => other += 1,
+            Ok(Err(_)) => wrong += 1,
+            Err(error) if error.kind == Kind::Damaged => damage.push(error.message),
+            Err(error) => return Err(error),
         }
     }
     if !damage.is_empty() {

@@ -59,7 +59,7 @@ impl<'a> ObjectReader<'a> {
             let expected = size_bytes.unwrap_or_default();
             return Err(Error::damaged(format!("{name} has {found_bytes} bytes, its manifest says {expected}: it was cut or swapped")));
         }
-        fetch::twice(|| ObjectReader::read(repository, kind, name, (found_bytes, tail_bytes)))
+        fetch::until_whole(|| ObjectReader::read(repository, kind, name, (found_bytes, tail_bytes)))
     }
 
     fn read(repository: &'a Repository, kind: ObjectKind, name: &str, (found_bytes, tail_bytes): (u64, u64)) -> Result<ObjectReader<'a>> {
@@ -165,12 +165,19 @@ impl<'a> ObjectReader<'a> {
     /// # Errors
     /// [`Error::damaged`] when a frame does not authenticate or there are not so many.
     pub fn frames(&self, first: u32, count: u32) -> Result<Vec<Vec<u8>>> {
-        fetch::twice(|| self.frames_once(first, count))
+        let length = self.stored_bytes(first, count).ok_or_else(|| self.no_such_frames(first, count))?;
+        let offset = self.offsets[first as usize];
+        // The tail in hand is tried once only: it may be what was changed on the way, though the index in it was not.
+        let mut from_tail = true;
+        fetch::until_whole(|| {
+            let first_time = std::mem::replace(&mut from_tail, false);
+            let sealed = if first_time { self.fetch(offset, length)? } else { self.store.get_range(&self.name, offset, length)? };
+            self.open_all(first, count, BytesMut::from(sealed))
+        })
     }
 
-    fn frames_once(&self, first: u32, count: u32) -> Result<Vec<Vec<u8>>> {
-        let length = self.stored_bytes(first, count).ok_or_else(|| self.no_such_frames(first, count))?;
-        let mut sealed = BytesMut::from(self.fetch(self.offsets[first as usize], length)?);
+    /// Opens and expands neighbouring frames out of their sealed bytes.
+    fn open_all(&self, first: u32, count: u32, mut sealed: BytesMut) -> Result<Vec<Vec<u8>>> {
         let mut plain = Vec::with_capacity(count as usize);
         for number in first..first + count {
             let row = &self.index.frames[number as usize];

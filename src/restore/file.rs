@@ -185,7 +185,7 @@ impl Work<'_> {
             }
         }
         for run in missing {
-            fetch::twice(|| self.fetch(run.clone(), writer, sealed))?;
+            fetch::until_whole(|| self.fetch(run.clone(), writer, sealed))?;
         }
         self.read_back(frames.clone(), writer)?;
         let plain: u64 = frames.map(|number| self.reader.layout.frame(number).1 as u64).sum();

@@ -266,9 +266,9 @@ impl<'image, 'a> Hands<'image, 'a> {
         Ok(true)
     }
 
-    /// Fetches neighbouring frames and writes those blocks that are wanted; once more where they came damaged.
+    /// Fetches neighbouring frames and writes those blocks that are wanted; again where they came damaged.
     fn fetch(&mut self, pack: &PackReader<'_>, frames: &Range<u32>, stored_bytes: u64, spots: &[(u32, Spot)]) -> Result<()> {
-        fetch::twice(|| self.fetch_once(pack, frames, stored_bytes, spots))
+        fetch::until_whole(|| self.fetch_once(pack, frames, stored_bytes, spots))
     }
 
     fn fetch_once(&mut self, pack: &PackReader<'_>, frames: &Range<u32>, stored_bytes: u64, spots: &[(u32, Spot)]) -> Result<()> {

@@ -23,7 +23,6 @@ use crate::error::{Error, Kind, Result};
 use crate::progress::Progress;
 use crate::repository::Repository;
 use crate::repository::fetch;
-use crate::repository::key::key_object_damage;
 use crate::repository::manifest::{Manifest, Summary};
 use crate::repository::name::{self, CheckpointName, FileName, GapName, LeaseName, PackName, RunName, SegmentName};
 use crate::repository::object_reader::digest_stored;
@@ -129,7 +128,7 @@ fn wanted(progress: &dyn Progress) -> Result<()> {
 /// [`Error::try_again`] when the store cannot be read; damage is not an error here but in the report.
 pub fn verify(repository: &Arc<Repository>, full: bool, progress: &dyn Progress) -> Result<Report> {
     let mut report = Report::default();
-    check_keys(repository, &mut report)?;
+    records::keys(repository, &mut report)?;
     let timelines = records::timelines(repository, &mut report)?;
     let gaps = records::gaps(repository, &mut report)?;
     records::leases(repository, &mut report)?;
@@ -173,22 +172,6 @@ pub fn verify(repository: &Arc<Repository>, full: bool, progress: &dyn Progress)
     Ok(report)
 }
 
-fn check_keys(repository: &Repository, report: &mut Report) -> Result<()> {
-    // The header was checked when the repository was opened.
-    report.objects += 1;
-    for listed in repository.list_all(name::KEYS)? {
-        report.objects += 1;
-        let object = report.judge(&listed.name, repository.small_object(&listed.name))?.flatten();
-        if let Some(damage) = object.as_deref().and_then(key_object_damage) {
-            report.problem(
-                &listed.name,
-                format!("{damage}: this way to open the repository is lost; wrap the key anew while another way opens it"),
-            );
-        }
-    }
-    Ok(())
-}
-
 /// Reads all manifests and holds them against their receipts. `take` gets each that opens; only its summary is kept.
 fn check_manifests(
     repository: &Arc<Repository>,
@@ -221,7 +204,7 @@ fn check_manifests(
         }
         report.objects += 1;
         let promised = receipt.map(|receipt| (receipt.size_bytes, receipt.digest));
-        let read = fetch::expecting(promised, || digest_stored(repository, &name.object()));
+        let read = fetch::until_expected(promised, || digest_stored(repository, &name.object()));
         let Some((size_bytes, digest)) = report.judge(&name.object(), read)? else { continue };
         report.bytes_read += size_bytes;
         if promised.is_some_and(|promised| promised != (size_bytes, digest)) {

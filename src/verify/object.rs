@@ -87,7 +87,7 @@ impl Job {
     fn check_promised(&self, repository: &Repository, promised: Promised, full: bool, progress: &dyn Progress) -> Outcome {
         let Promised { name, size_bytes, digest, part_bytes } = promised;
         let mut bytes_read = 0;
-        let mut check = || {
+        let digest_stored = || {
             let found = digest_stored_in_parts(repository, &name, part_bytes, &|| wanted(progress))?;
             bytes_read = found.0;
             if found.0 != size_bytes {
@@ -98,10 +98,10 @@ impl Job {
                     "its bytes are not those that were stored: the digest differs. Delete it, and the next backup stores anew what it needs of it",
                 ));
             }
-            if full { self.open(repository) } else { Ok(()) }
+            Ok(())
         };
-        // What was changed on the way is right the second time.
-        let result = fetch::twice(&mut check);
+        let stored = fetch::until_whole(digest_stored);
+        let result = stored.and_then(|()| if full { fetch::until_whole(|| self.open(repository)) } else { Ok(()) });
         Outcome { name, bytes_read, result }
     }
 

@@ -1,4 +1,4 @@
-//! Checks the records beside the log: timelines, gaps, runs, and how many leases there are.
+//! Checks the records beside the log: keys, timelines, gaps, runs, and how many leases there are.
 //!
 //! A timeline's record says what belongs together, so every restore reads all of them: one that is damaged, or that is gone while objects of its timeline are
 //! there, keeps the repository from being restored. A gap's record only explains; what is missing shows without it. A run's record is history: no backup needs it.
@@ -11,6 +11,8 @@ use crate::repository::name::{self, CheckpointName, GapName, LeaseName, RunName,
 use crate::repository::timeline::Timelines;
 use std::collections::BTreeSet;
 
+const KEY_LOST: &str = "this way to open the repository is lost; wrap the key anew while another way opens it";
+
 const TIMELINE_LOST: &str = "until it is put back from a copy of the repository, no reader can tell which backups and which log belong together, and nothing is restored";
 
 const GAP_LOST: &str = "why and since when ops are missing is lost, and nothing else";
@@ -20,6 +22,20 @@ const RUN_LOST: &str = "the history of what ran has a hole here; the backups the
 fn and_so(mut error: Error, consequence: &str) -> Error {
     error.message = format!("{}: {consequence}", error.message);
     error
+}
+
+/// Checks header and key objects, as far as that needs no secret: the header was checked when the repository was opened.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn keys(repository: &Repository, report: &mut Report) -> Result<()> {
+    report.objects += 1;
+    for listed in repository.list_all(name::KEYS)? {
+        report.objects += 1;
+        let checked = repository.check_key_object(&listed.name).map_err(|error| and_so(error, KEY_LOST));
+        report.judge(&listed.name, checked)?;
+    }
+    Ok(())
 }
 
 /// Opens the records of timelines.

@@ -272,7 +272,8 @@ fn damage_in_the_spool_is_told_before_what_comes_after_it() {
     flip(1, sealed[1].object.stored_bytes as usize - 40);
     flip(2, 70);
     let case = Case::spooled(&repository, folder.path(), options(0, NEVER));
-    assert_eq!(case.damaged(), [sealed[1].name]);
+    // The spool's thread may have found the other one already.
+    assert_eq!(case.damaged()[0], sealed[1].name);
     eventually("the other is found", || case.damaged().len() == 2);
     store.set(Weather::Fair);
     eventually("the rest is durable", || case.durable().len() == 3);

@@ -6,7 +6,7 @@ use crate::error::{Error, Kind};
 use crate::repository::header::{FORMAT_VERSION, HEADER_BYTES, Header, UncheckedHeader};
 use crate::repository::key::{RepositoryKey, Secret};
 use crate::repository::name::{CHECKPOINTS, HEADER, KEYS};
-use crate::repository::sample::{CREATED_NS, Fault, FaultyStore, create, open, options, secret};
+use crate::repository::sample::{CREATED_NS, Fault, FaultyStore, HookedStore, create, open, options, secret};
 use crate::repository::{Options, Repository};
 use crate::store::memory::MemoryStore;
 use crate::store::{Store, StoreError};
@@ -178,4 +178,23 @@ fn errors_of_the_store_are_sorted_by_what_to_do() {
         let text = error.to_string();
         assert_eq!(Error::from(error), Error { kind, message: text });
     }
+}
+
+#[test]
+fn a_secret_is_not_called_wrong_because_the_header_changed_on_the_way() {
+    let (store, repository) = repository();
+    let whole = store.bytes(HEADER).unwrap();
+    let mut other = whole.to_vec();
+    other[16] ^= 1;
+    let (hooked, memory, mut reads) = (HookedStore::new(&store), store.clone(), 0);
+    let changed = other.clone();
+    hooked.before_reads(move |name, length| {
+        reads += u32::from(name == HEADER && length > 0);
+        memory.replace(HEADER, if reads == 1 { changed.clone() } else { whole.to_vec() });
+        reads < 2
+    });
+    assert_eq!(open(Arc::new(hooked)).unwrap().header(), repository.header());
+    store.replace(HEADER, other);
+    let error = error_of(&store);
+    assert!(error.kind == Kind::Input && error.message.contains("none of its 1 keys opens"), "{error}");
 }

@@ -65,7 +65,7 @@ fn keep_whole<T>(result: Result<T>, name: &CheckpointName, notes: &mut Vec<Strin
 fn make_up_receipts(repository: &Arc<Repository>, notes: &mut Vec<String>) -> Result<()> {
     let receipts: HashSet<CheckpointName> = repository.receipts()?.into_iter().collect();
     for name in repository.checkpoints()?.iter().filter(|name| !receipts.contains(name)) {
-        let digested = fetch::agreed(&name.object(), || digest_stored(repository, &name.object()));
+        let digested = fetch::until_agreed(&name.object(), || digest_stored(repository, &name.object()));
         let read = digested
             .and_then(|(size_bytes, digest)| Manifest::read(repository, name, Some(size_bytes)).map(|_| Receipt { size_bytes, digest }));
         if let Some(receipt) = keep_whole(read, name, notes)? {

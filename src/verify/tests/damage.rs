@@ -3,13 +3,14 @@ use crate::error::{Error, Kind, Result};
 use crate::progress::Silent;
 use crate::repository::key::Secret;
 use crate::repository::name::{CHECKPOINTS, CLUSTER, HEADER, KEYS, PACKS, RECEIPTS, SEGMENTS};
-use crate::repository::sample::{open, options, secret};
+use crate::repository::sample::{HookedStore, open, options, secret};
 use crate::repository::{Repository, key};
 use crate::restore::select::Point;
 use crate::restore::{Request, Restored, Role, restore};
 use crate::store::Store;
 use crate::tier::sample::first_difference;
 use crate::verify::{Report, verify};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use zeroize::Zeroizing;
 
@@ -238,4 +239,36 @@ fn a_wrong_secret_opens_nothing() {
         key::RepositoryKey::generate().unwrap().wrap(&Secret::KeyFile(Zeroizing::new(vec![9; 32])), &header.repository_id, &name).unwrap();
     fixture.store.replace(&name, stranger);
     assert!(Repository::open(store, &secret(), options()).is_ok());
+}
+
+/// Of every five reads of an object one brings another byte at this tenth of it.
+fn changing_on_the_way(fixture: &Fixture, tenth: usize) -> HookedStore {
+    let (store, hooked) = (fixture.store.clone(), HookedStore::new(&fixture.store));
+    let whole: BTreeMap<String, _> = store.names().into_iter().map(|name| (name.clone(), store.bytes(&name).unwrap())).collect();
+    let mut reads: BTreeMap<String, u32> = BTreeMap::new();
+    hooked.before_reads(move |name, length| {
+        if let Some(bytes) = whole.get(name).filter(|_| length > 0) {
+            let reads = reads.entry(name.to_owned()).or_default();
+            let mut arrives = bytes.to_vec();
+            if *reads % 5 == 0 {
+                arrives[bytes.len() * tenth / 10] ^= 8;
+            }
+            *reads += 1;
+            store.replace(name, arrives);
+        }
+        true
+    });
+    hooked
+}
+
+#[test]
+fn what_is_changed_on_the_way_is_no_damage() {
+    let fixture = Fixture::new();
+    for tenth in 0..10 {
+        let repository = open(Arc::new(changing_on_the_way(&fixture, tenth))).unwrap();
+        for full in [false, true] {
+            let report = verify(&repository, full, &Silent).unwrap();
+            assert_eq!((report.problems.as_slice(), report.backups_whole), (&[][..], 1), "tenth {tenth}, full: {full}");
+        }
+    }
 }
