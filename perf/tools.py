@@ -53,6 +53,13 @@ class Tool:
     def restore(self, file, output):
         raise NotImplementedError
 
+    def restores_otherwise(self):
+        """Whether it can also restore with, or without, reading back what it wrote: otherwise than it does by default."""
+        return False
+
+    def restore_otherwise(self, file, output):
+        raise NotImplementedError
+
     def timed(self, command):
         cost, said = measured(command, self.environment, self.folder / f"{self.name}.log")
         return dict(cost, said=self.facts(said))
@@ -82,6 +89,12 @@ class Amber(Tool):
     def restore(self, file, output):
         what = ["tigerbeetle"] if self.kind == "tigerbeetle" else ["file", "file"]
         return self.timed([AMBER, "restore", *what, "--output", output, "--json"])
+
+    def restores_otherwise(self):
+        return self.kind == "file"
+
+    def restore_otherwise(self, file, output):
+        return self.timed([AMBER, "restore", "file", "file", "--output", output, "--no-read-back", "--json"])
 
     def facts(self, said):
         return json.loads(said)
@@ -151,6 +164,12 @@ class Restic(Tool):
     def restore(self, file, output):
         # It restores below a folder, under the file's whole path.
         return self.timed([self.programs[0], "restore", "latest", "--target", f"{output}.d"])
+
+    def restores_otherwise(self):
+        return self.kind == "file"
+
+    def restore_otherwise(self, file, output):
+        return self.timed([self.programs[0], "restore", "latest", "--verify", "--target", f"{output}.d"])
 
     def restored(self, file, output):
         return Path(f"{output}.d") / Path(file).relative_to("/")

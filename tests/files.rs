@@ -5,6 +5,7 @@
 use crate::support::program::{Program, number, text};
 use crate::support::seaweed::{ACCESS_KEY, BUCKET, SECRET_KEY, Seaweed};
 use crate::support::{Seeded, folder, turn};
+use serde_json::Value;
 use std::io::{Read, Write};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -116,7 +117,8 @@ fn a_file_comes_back_with_its_holes_and_a_delta_fetches_little() {
     assert_eq!(runs.len(), 2);
     assert!(second["name"].as_str().unwrap().ends_with(&runs[1]));
     let first = place.path().join("first");
-    program.ok(&["restore", "file", "sparse", "--output", text(&first), "--run", &runs[0]]);
+    let trusting = program.ok(&["restore", "file", "sparse", "--output", text(&first), "--run", &runs[0], "--no-read-back"]);
+    assert_eq!((&trusting["read_back"], &restored["read_back"]), (&Value::Bool(false), &Value::Bool(true)));
     file.write_all_at(
         &{
             let mut before = vec![0; 100];

@@ -38,7 +38,7 @@ pub fn check(plan: &Plan) -> Result<Checked> {
     process_lock::prepare(&plan.state_directory).map_err(|error| error.context(&plan.origins.state_directory))?;
     registry::check(plan, &registry::registrations(plan))?;
     let at_data_file = |error: Error| error.context(&plan.origins.data_file);
-    let mut walk = Walk::open(&plan.data_file, ReadOptions::default()).map_err(|error| at_data_file(error.into()))?;
+    let mut walk = Walk::for_superblock(&plan.data_file, ReadOptions::default()).map_err(|error| at_data_file(error.into()))?;
     let superblock = walk.superblock().map_err(|error| at_data_file(error.into()))?;
     if let (LogFrom::Aof { file }, Some(origin)) = (&plan.log.source, &plan.origins.aof_file) {
         let opened = std::fs::File::open(file).and_then(|file| file.metadata());

@@ -247,7 +247,7 @@ impl Follower {
 
     /// The replica's newest checkpoint. Within the interval that it begins the ring holds everything.
     fn checkpoint(&self) -> Result<PrepareId> {
-        let superblock = Walk::open(&self.data_file, ReadOptions::default())?.superblock()?;
+        let superblock = Walk::for_superblock(&self.data_file, ReadOptions::default())?.superblock()?;
         Ok(checkpoint_end(&superblock))
     }
 

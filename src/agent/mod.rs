@@ -3,13 +3,14 @@
 //! Flow: [`check`] opens what the plan names; [`process_lock`] makes sure that there is one agent in a state directory. Then [`session`] after session: the log
 //! is joined to what is stored ([`crate::tier::tigerbeetle::join`]), [`follow`] reads it, [`collector`] makes sealed segments of it, [`shipper`] ([`backlog`],
 //! [`spool`]) makes them durable, [`keeper`] holds the lease, [`bulk`] takes checkpoints when they are due or [`policy`] wishes one, and merges segments. Whatever else runs once in
-//! a while [`jobs`] runs. What ran is put down by the [`recorder`] and brought to repository and ledger by [`delivery`], after [`reconcile`] has ended what was killed. All of them write on one
+//! a while [`jobs`] runs. What ran is put down by the [`recorder`], brought to the catalog by the [`catalog_keeper`] and to repository and ledger by [`delivery`], after [`reconcile`] has ended what was killed. All of them write on one
 //! [`board`], which [`report`] makes the [`status`](crate::observe::status) of, together with what [`window`] says can be restored; [`page`] shows it.
 //! [`signals`] says when to stop, [`notify`] tells systemd how it goes.
 
 pub mod backlog;
 pub mod board;
 pub mod bulk;
+pub mod catalog_keeper;
 pub mod check;
 pub mod collector;
 pub mod delivery;
@@ -33,16 +34,15 @@ mod telemetry;
 pub mod window;
 
 use crate::catalog::folder::STATE_FOLDER;
-use crate::catalog::rebuild::refresh;
 use crate::catalog::writer::Catalog;
 use crate::config::Plan;
 use crate::error::{Error, Result};
 use crate::observe::live::Live;
 use crate::observe::status::Control;
-use crate::progress::Silent;
 use crate::repository::run::RunSink;
 use crate::units::now_ns;
 use board::Board;
+use catalog_keeper::{CatalogKeeper, CatalogQueue};
 use check::Checked;
 use delivery::{Delivery, Told};
 use follow::Ended;
@@ -58,6 +58,7 @@ use session::Agent;
 use signals::Stop;
 use std::path::Path;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use window::Window;
 
@@ -92,7 +93,8 @@ pub fn run(plan: Plan) -> Result<()> {
         (status.host, status.began_ns, status.store_reachable) = (Some(host), now_ns(), true);
     });
     let catalog = Arc::new(Catalog::new(&checked.repository, &plan.state_directory.join(STATE_FOLDER)));
-    let recorder = (holder.token.as_str(), vec![Arc::clone(&catalog) as Arc<dyn RunSink>], told.is_some());
+    let catalog_queue = Arc::new(CatalogQueue::default());
+    let recorder = (holder.token.as_str(), vec![Arc::clone(&catalog_queue) as Arc<dyn RunSink>], told.is_some());
     let recorder = Arc::new(Recorder::new(&checked.repository, &board, &plan.state_directory, recorder)?);
     let delivery = Delivery::start(&recorder, told)?;
     let parts = Parts {
@@ -118,7 +120,9 @@ pub fn run(plan: Plan) -> Result<()> {
     let (reporting, looking) = (report_stop.clone(), report_stop.clone());
     let reported = session::spawn("amber-report", move || reporter.run(&reporting))?;
     session::spawn("amber-window", move || window.run(&looking))?;
-    session::spawn("amber-catalog", move || catch_up(&catalog))?;
+    let (mut catalog_keeper, catalog_stop) = (CatalogKeeper::new(&catalog, &catalog_queue), Stop::default());
+    let catalog_stopping = catalog_stop.clone();
+    let catalogued = session::spawn("amber-catalog", move || catalog_keeper.run(catalog_keeper::FIRST_AFTER, &catalog_stopping))?;
     let jobs_stop = Stop::default();
     let (stopping, jobs_stopping) = (stop.clone(), jobs_stop.clone());
     let clerked = session::spawn("amber-jobs", move || clerk.run(&stopping, &jobs_stopping))?;
@@ -127,23 +131,20 @@ pub fn run(plan: Plan) -> Result<()> {
     jobs_stop.ask();
     // A store that does not answer must not keep the process.
     let began = Instant::now();
-    while !clerked.is_finished() && began.elapsed() < JOBS_GRACE {
-        std::thread::sleep(SESSION_PAUSE);
-    }
+    let wait_for = |thread: &JoinHandle<()>| {
+        while !thread.is_finished() && began.elapsed() < JOBS_GRACE {
+            std::thread::sleep(SESSION_PAUSE);
+        }
+    };
+    wait_for(&clerked);
+    catalog_stop.ask();
+    wait_for(&catalogued);
     delivery.stop();
     report_stop.ask();
     telemetry_stop.ask();
     let _ = reported.join();
     drop(page);
     ended
-}
-
-/// Brings what other agents and commands have recorded into the catalog. The daily job does it again; until then a catalog is as old as this.
-fn catch_up(catalog: &Catalog) {
-    match refresh(catalog, &Silent) {
-        Ok(refreshed) => refreshed.notes.iter().for_each(|note| tracing::info!("catalog: {note}")),
-        Err(error) => tracing::warn!("the catalog is not brought up to date now: {error}"),
-    }
 }
 
 /// The ledger that backups are told to, if one is configured.

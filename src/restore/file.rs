@@ -2,7 +2,7 @@
 //!
 //! Flow: the record is found, its object's index read; threads take runs of frames: what a base file holds already, by its fingerprint, is taken from there, the
 //! rest is fetched with ranged reads, opened in place and expanded into the buffer that is then written past the page cache. Frames of zeros stay holes. What a thread
-//! has written it reads back from the disk, each frame held against its fingerprint; when all of the file was, it gets its name.
+//! has written it reads back from the disk, unless it is told not to, each frame held against its fingerprint; when all of the file was, it gets its name.
 
 use super::target::{Target, check_space};
 use crate::error::{Error, Result};
@@ -42,6 +42,8 @@ pub struct Request {
     pub overwrite: bool,
     /// A file that may hold much of it already; it is only read.
     pub base: Option<PathBuf>,
+    /// Whether what was written is read back from the disk and checked. Each frame is checked before it is written in any case.
+    pub read_back: bool,
 }
 
 /// What was done.
@@ -80,6 +82,7 @@ pub fn restore_file(repository: &Repository, request: &Request, progress: &dyn P
         base,
         places,
         target: &target,
+        reads_back: request.read_back,
         next: AtomicU32::new(0),
         fetched: AtomicU64::new(0),
         kept: AtomicU64::new(0),
@@ -119,6 +122,7 @@ struct Work<'a> {
     base: Option<Place>,
     places: Arc<[Place]>,
     target: &'a Target,
+    reads_back: bool,
     /// The first frame that nobody has taken.
     next: AtomicU32,
     fetched: AtomicU64,
@@ -187,7 +191,9 @@ impl Work<'_> {
         for run in missing {
             fetch::until_whole(|| self.fetch(run.clone(), writer, sealed))?;
         }
-        self.read_back(frames.clone(), writer)?;
+        if self.reads_back {
+            self.read_back(frames.clone(), writer)?;
+        }
         let plain: u64 = frames.map(|number| self.reader.layout.frame(number).1 as u64).sum();
         self.progress.position(self.done.fetch_add(plain, Ordering::Relaxed) + plain);
         Ok(())

@@ -210,7 +210,7 @@ fn step_text(hop: &Hop, done: usize, count: usize, elapsed_seconds: f64) -> Stri
 /// # Errors
 /// Those of [`Walk::superblock`].
 pub fn superblock_of(image: &Path) -> Result<SuperBlock> {
-    Ok(Walk::open(image, ReadOptions::default())?.superblock()?)
+    Ok(Walk::for_superblock(image, ReadOptions::default())?.superblock()?)
 }
 
 /// Writes the log from `first_op` to `last_op` around a checkpoint into all images, and compares what its prepares say of checkpoints.

@@ -72,6 +72,14 @@ impl Walk {
         Walk::with_buffers(path, options, BUFFERS)
     }
 
+    /// The same for somebody who wants to know the superblock alone: buffers for a whole walk take 32 MiB, which the kernel fills with zeros first.
+    ///
+    /// # Errors
+    /// See [`Reader::open`].
+    pub fn for_superblock(path: &Path, options: ReadOptions) -> Result<Walk, SourceError> {
+        Walk::with_buffers(path, options, 1)
+    }
+
     /// The same for somebody who needs few blocks.
     pub(super) fn with_buffers(path: &Path, options: ReadOptions, buffers: u16) -> Result<Walk, SourceError> {
         Ok(Walk { reader: Reader::open(path, BLOCK_BYTES, buffers, options)?, rounds: 0, damaged_copies: Vec::new() })

@@ -41,7 +41,8 @@ fn the_catalog_is_brought_up_to_date_and_restores_as_it_was() {
 
     let restored = place.path().join("restored");
     std::fs::create_dir(&restored).unwrap();
-    let request = Request { name: CATALOG_FILE.into(), run: None, output: restored.join(CATALOG), overwrite: false, base: None };
+    let request =
+        Request { name: CATALOG_FILE.into(), run: None, output: restored.join(CATALOG), overwrite: false, base: None, read_back: true };
     restore_file(&repository, &request, &Silent).unwrap();
     assert!(std::fs::read(restored.join(CATALOG)).unwrap() == published);
     let runs = Reader::open(&restored).unwrap().history(&Default::default()).unwrap();

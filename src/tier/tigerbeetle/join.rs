@@ -223,7 +223,7 @@ pub fn join_file(
     data_file: &Path,
     options: ReadOptions,
 ) -> Result<(SuperBlock, Joined)> {
-    let superblock = Walk::open(data_file, options)?.superblock()?;
+    let superblock = Walk::for_superblock(data_file, options)?.superblock()?;
     repository.check_cluster(superblock.cluster())?;
     let zone = header_ring(data_file, options)?;
     let ring = HeaderRing::new(&zone).map_err(|error| Error::damaged(format!("{}: log ring: {error}", data_file.display())))?;
