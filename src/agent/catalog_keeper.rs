@@ -6,7 +6,7 @@
 //!
 //! To open the catalog costs more than to write a row, and nothing waits for it: a catalog can be made again from the repository at any time. So it is bulk work that
 //! begins when the agent's start lies a window of the CPU budget back, and rows that come close together share one writing. The end of the agent writes what waits; what
-//! a killed agent did not write, the next one's refresh finds in the repository.
+//! a killed agent did not write, the next one finds in its outbox ([`super::recorder`]) or, with a refresh, in the repository.
 
 use super::signals::Stop;
 use crate::catalog::rebuild::refresh;
@@ -17,7 +17,7 @@ use crate::pipeline::governor::Priority;
 use crate::progress::Silent;
 use crate::repository::name::RunId;
 use crate::repository::run::{RunRecord, RunSink};
-use crossbeam_channel::{Receiver, Sender, bounded, select};
+use crossbeam_channel::{Receiver, Sender, after, bounded, never, select};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -27,8 +27,10 @@ pub const FIRST_AFTER: Duration = Duration::from_secs(10);
 const GATHERED_FOR: Duration = Duration::from_secs(1);
 /// What a writing is admitted as, in plain bytes of bulk work: it costs about 0.05 CPU seconds, as much as a MiB at the dearest level.
 const WRITING_BYTES: u64 = 1 << 20;
-/// Rows that are kept for another try, when catalog or disk are not free. The daily refresh brings those that are more.
-const KEPT_MAX: usize = 1024;
+/// When that is tried again which could not be done: the store was away, or the catalog not free.
+const RETRY_AFTER: Duration = Duration::from_secs(60);
+/// Rows that wait at the most. The daily refresh brings those that are more.
+const WAITING_MAX: usize = 1024;
 
 /// What waits to be written down. Kept in memory only: outbox and repository have it, too, and the catalog can be made again from them.
 #[derive(Debug)]
@@ -51,7 +53,11 @@ impl CatalogQueue {
 
 impl RunSink for CatalogQueue {
     fn put(&self, run: RunId, record: &RunRecord) -> Result<()> {
-        self.lock().push(Known::recorded(run, record));
+        let mut waiting = self.lock();
+        let too_many = (waiting.len() + 1).saturating_sub(WAITING_MAX);
+        waiting.drain(..too_many);
+        waiting.push(Known::recorded(run, record));
+        drop(waiting);
         // It is full when somebody has been woken already.
         let _ = self.wake.0.try_send(());
         Ok(())
@@ -86,15 +92,25 @@ impl CatalogKeeper {
             if is_last {
                 return;
             }
+            let is_done = self.is_refreshed && self.queue.lock().is_empty();
+            let again = if is_done { never() } else { after(RETRY_AFTER) };
             select! {
                 recv(self.queue.wake.1) -> _ => { stop.wait(GATHERED_FOR); }
                 recv(stop.asked()) -> _ => {}
+                recv(again) -> _ => {}
             }
         }
     }
 
-    /// Brings the catalog up to date with the repository, if that was not done yet, and writes what waits.
+    /// Writes what waits, which needs no store; then brings the catalog up to date with the repository, if that was not done yet.
     fn write(&mut self) {
+        let waiting = std::mem::take(&mut *self.queue.lock());
+        if !waiting.is_empty() {
+            match self.catalog.apply(&waiting) {
+                Ok(applied) => applied.unfit.iter().for_each(|unfit| tracing::warn!("catalog: {unfit}")),
+                Err(error) => self.keep(waiting, &error),
+            }
+        }
         if !self.is_refreshed {
             match refresh(&self.catalog, &Silent) {
                 Ok(refreshed) => {
@@ -104,14 +120,6 @@ impl CatalogKeeper {
                 Err(error) => tracing::warn!("the catalog is not brought up to date now: {error}"),
             }
         }
-        let waiting = std::mem::take(&mut *self.queue.lock());
-        if waiting.is_empty() {
-            return;
-        }
-        match self.catalog.apply(&waiting) {
-            Ok(applied) => applied.unfit.iter().for_each(|unfit| tracing::warn!("catalog: {unfit}")),
-            Err(error) => self.keep(waiting, &error),
-        }
     }
 
     /// Keeps what was not written for the next time, where that may go better.
@@ -120,7 +128,7 @@ impl CatalogKeeper {
         if error.kind == Kind::TryAgain {
             let mut waiting = self.queue.lock();
             rows.append(&mut waiting);
-            rows.drain(..rows.len().saturating_sub(KEPT_MAX));
+            rows.drain(..rows.len().saturating_sub(WAITING_MAX));
             *waiting = rows;
         }
     }

@@ -64,7 +64,7 @@ use window::Window;
 
 /// Between two sessions.
 const SESSION_PAUSE: Duration = Duration::from_millis(50);
-/// How long the end of the agent waits for its jobs to end, and for what they did to be written down.
+/// How long the end of the agent waits for its jobs to end, and as long again for the catalog.
 const JOBS_GRACE: Duration = Duration::from_secs(5);
 /// Where an agent keeps what it knows itself by.
 const TOKEN_FILE: &str = "agent-id";
@@ -116,6 +116,7 @@ pub fn run(plan: Plan) -> Result<()> {
     let mut reporter =
         Reporter::new(&board, &live, plan.state_directory.clone(), notifier, plan.log.lag_alarm, checked.repository.governor());
     let mut window = Window::new(&checked.repository, &board);
+    let governor = Arc::clone(checked.repository.governor());
     let report_stop = Stop::default();
     let (reporting, looking) = (report_stop.clone(), report_stop.clone());
     let reported = session::spawn("amber-report", move || reporter.run(&reporting))?;
@@ -128,10 +129,12 @@ pub fn run(plan: Plan) -> Result<()> {
     let clerked = session::spawn("amber-jobs", move || clerk.run(&stopping, &jobs_stopping))?;
     let ended = sessions(&Agent { plan, checked, board: Arc::clone(&board), holder, jobs }, &stop);
     notifier.stopping();
+    // What waits for its turn must see that nobody wants it any more.
+    governor.release();
     jobs_stop.ask();
     // A store that does not answer must not keep the process.
-    let began = Instant::now();
     let wait_for = |thread: &JoinHandle<()>| {
+        let began = Instant::now();
         while !thread.is_finished() && began.elapsed() < JOBS_GRACE {
             std::thread::sleep(SESSION_PAUSE);
         }

@@ -1,4 +1,4 @@
-//! What the agent's jobs did, on its way to everybody who must know: the catalog at once, the repository and the ledger when they can be reached.
+//! What the agent's jobs did, on its way to everybody who must know: the catalog soon, the repository and the ledger when they can be reached.
 //!
 //! Flow: a job ([`super::jobs::active`]) puts the record of its beginning, works, and puts the record of its end. [`Recorder::put`] makes a record durable in the
 //! [`Outbox`] and hands it to the local sinks; [`super::delivery`] brings what waits there further. Nothing here waits for a store or a ledger, so no job does. A job
@@ -82,8 +82,23 @@ impl Recorder {
             state: Mutex::new(State { unsaved: VecDeque::new(), begun: Some(HashSet::new()), trouble: BTreeMap::new(), delivered: 0 }),
             wake: bounded(1),
         };
+        recorder.tell_sinks();
         recorder.tell();
         Ok(recorder)
+    }
+
+    /// Gives sinks what a killed process had put down: they may not have kept it.
+    fn tell_sinks(&self) {
+        let told = self.outbox.each(&mut |entry| {
+            for sink in &self.sinks {
+                if let Err(error) = sink.put(entry.run, &entry.record) {
+                    tracing::warn!("the record of run {} was not taken: {error}", entry.run);
+                }
+            }
+        });
+        if let Err(error) = told {
+            tracing::warn!("the outbox is not read now: {error}");
+        }
     }
 
     /// Where its runs' backups and records go.

@@ -239,7 +239,8 @@ impl Repository {
     /// [`Error::damaged`] where it is not.
     pub fn check_key_object(&self, name: &str) -> Result<()> {
         fetch::until_whole(|| {
-            let object = small_object(&*self.store, name)?.unwrap_or_default();
+            // It may have been removed since it was listed.
+            let Some(object) = small_object(&*self.store, name)? else { return Ok(()) };
             key::key_object_damage(&object).map_or(Ok(()), |damage| Err(Error::damaged(damage)))
         })
     }

@@ -2,7 +2,7 @@
 //!
 //! Flow: the record is found, its object's index read; threads take runs of frames: what a base file holds already, by its fingerprint, is taken from there, the
 //! rest is fetched with ranged reads, opened in place and expanded into the buffer that is then written past the page cache. Frames of zeros stay holes. What a thread
-//! has written it reads back from the disk, unless it is told not to, each frame held against its fingerprint; when all of the file was, it gets its name.
+//! has written it reads back from the disk, unless it is told not to, each frame held against its fingerprint. When all of the file is right, it gets its name.
 
 use super::target::{Target, check_space};
 use crate::error::{Error, Result};
@@ -82,7 +82,7 @@ pub fn restore_file(repository: &Repository, request: &Request, progress: &dyn P
         base,
         places,
         target: &target,
-        reads_back: request.read_back,
+        read_back: request.read_back,
         next: AtomicU32::new(0),
         fetched: AtomicU64::new(0),
         kept: AtomicU64::new(0),
@@ -122,7 +122,7 @@ struct Work<'a> {
     base: Option<Place>,
     places: Arc<[Place]>,
     target: &'a Target,
-    reads_back: bool,
+    read_back: bool,
     /// The first frame that nobody has taken.
     next: AtomicU32,
     fetched: AtomicU64,
@@ -191,7 +191,7 @@ impl Work<'_> {
         for run in missing {
             fetch::until_whole(|| self.fetch(run.clone(), writer, sealed))?;
         }
-        if self.reads_back {
+        if self.read_back {
             self.read_back(frames.clone(), writer)?;
         }
         let plain: u64 = frames.map(|number| self.reader.layout.frame(number).1 as u64).sum();

@@ -9,6 +9,15 @@ use tempfile::TempDir;
 
 const LATE: Duration = Duration::from_secs(3600);
 
+/// Asks at the latest when the test has failed: a scope waits for its threads.
+struct Asks(Stop);
+
+impl Drop for Asks {
+    fn drop(&mut self) {
+        self.0.ask();
+    }
+}
+
 struct Case {
     repository: Arc<Repository>,
     folder: TempDir,
@@ -60,6 +69,7 @@ fn rows_are_written_while_it_runs_and_the_start_is_let_be() {
     let (stopping, queue) = (stop.clone(), Arc::clone(&case.queue));
     let mut keeper = CatalogKeeper::new(&case.keeper.catalog, &queue);
     std::thread::scope(|scope| {
+        let _asks = Asks(stop.clone());
         scope.spawn(move || keeper.run(Duration::ZERO, &stopping));
         eventually("the catalog is made", || Reader::open(case.folder.path()).is_ok());
         for ended in [false, true] {
@@ -73,6 +83,7 @@ fn rows_are_written_while_it_runs_and_the_start_is_let_be() {
     case.queue.put(RunId(6), &record(false)).unwrap();
     let folder = case.folder.path().to_owned();
     std::thread::scope(|scope| {
+        let _asks = Asks(stop.clone());
         scope.spawn(|| case.keeper.run(LATE, &stopping));
         std::thread::sleep(Duration::from_millis(300));
         assert_eq!(Reader::open(&folder).unwrap().history(&Default::default()).unwrap().len(), 1);
@@ -90,9 +101,11 @@ fn rows_wait_for_a_catalog_that_is_not_free_and_not_for_one_that_cannot_be() {
     case.queue.put(RunId(2), &record(false)).unwrap();
     case.keeper.keep(rows(0..2), &Error::try_again("locked"));
     assert_eq!(*case.queue.lock(), rows(0..3), "in order");
-    case.keeper.keep(rows(0..KEPT_MAX as u64), &Error::try_again("locked"));
-    assert_eq!(case.queue.lock().len(), KEPT_MAX);
+    case.keeper.keep(rows(0..WAITING_MAX as u64), &Error::try_again("locked"));
+    assert_eq!(case.queue.lock().len(), WAITING_MAX);
     assert_eq!(case.queue.lock().last().map(|row| row.run), Some(RunId(2)), "the oldest are given up");
+    case.queue.put(RunId(9), &record(false)).unwrap();
+    assert_eq!((case.queue.lock().len(), case.queue.lock().last().map(|row| row.run)), (WAITING_MAX, Some(RunId(9))));
 }
 
 #[test]

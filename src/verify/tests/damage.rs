@@ -250,7 +250,7 @@ fn changing_on_the_way(fixture: &Fixture, tenth: usize) -> HookedStore {
         if let Some(bytes) = whole.get(name).filter(|_| length > 0) {
             let reads = reads.entry(name.to_owned()).or_default();
             let mut arrives = bytes.to_vec();
-            if *reads % 5 == 0 {
+            if reads.is_multiple_of(5) {
                 arrives[bytes.len() * tenth / 10] ^= 8;
             }
             *reads += 1;
