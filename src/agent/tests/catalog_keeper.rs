@@ -105,7 +105,8 @@ fn rows_wait_for_a_catalog_that_is_not_free_and_not_for_one_that_cannot_be() {
     assert_eq!(case.queue.lock().len(), WAITING_MAX);
     assert_eq!(case.queue.lock().last().map(|row| row.run), Some(RunId(2)), "the oldest are given up");
     case.queue.put(RunId(9), &record(false)).unwrap();
-    assert_eq!((case.queue.lock().len(), case.queue.lock().last().map(|row| row.run)), (WAITING_MAX, Some(RunId(9))));
+    let waiting = case.queue.lock();
+    assert_eq!((waiting.len(), waiting.last().map(|row| row.run)), (WAITING_MAX, Some(RunId(9))));
 }
 
 #[test]
