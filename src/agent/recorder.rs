@@ -89,15 +89,18 @@ impl Recorder {
 
     /// Gives sinks what a killed process had put down: they may not have kept it.
     fn tell_sinks(&self) {
-        let told = self.outbox.each(&mut |entry| {
-            for sink in &self.sinks {
-                if let Err(error) = sink.put(entry.run, &entry.record) {
-                    tracing::warn!("the record of run {} was not taken: {error}", entry.run);
-                }
-            }
-        });
+        let told = self.outbox.each(&mut |entry| self.hand_on(entry.run, &entry.record));
         if let Err(error) = told {
             tracing::warn!("the outbox is not read now: {error}");
+        }
+    }
+
+    /// Gives sinks a record. One that can be made again from the repository does not keep a job from running.
+    fn hand_on(&self, run: RunId, record: &RunRecord) {
+        for sink in &self.sinks {
+            if let Err(error) = sink.put(run, record) {
+                tracing::warn!("the record of run {run} was not taken: {error}");
+            }
         }
     }
 
@@ -216,12 +219,7 @@ impl RunSink for Recorder {
         // Behind what waits already, so that the order is kept.
         lock(&self.state).unsaved.push_back((run, record.clone()));
         let saved = self.save();
-        for sink in &self.sinks {
-            // A sink that can be made again from the repository does not keep a job from running.
-            if let Err(error) = sink.put(run, record) {
-                tracing::warn!("the record of run {run} was not taken: {error}");
-            }
-        }
+        self.hand_on(run, record);
         self.tell();
         // It is full when somebody has been woken already.
         let _ = self.wake.0.try_send(());
