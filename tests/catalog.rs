@@ -121,6 +121,7 @@ fn commands_are_recorded_listed_and_rebuilt() {
     };
     assert_eq!((only(&["--type", "file"]), only(&["--status", "failed"]), only(&["--since", "1h"]), only(&["--limit", "2"])), (2, 1, 5, 2));
     assert_eq!((only(&["--since", "2100-01-01T00:00:00Z"]), only(&["--type", "file", "--status", "completed"])), (0, 1));
+    what_is_listed_by_a_catalog_is_what_the_repository_has(&place, &cached);
 
     // The cache is gone: the same rows come back.
     let before = content(&place, &cache_of(&place));
@@ -136,6 +137,41 @@ fn commands_are_recorded_listed_and_rebuilt() {
     let verified = place.ok(&["verify"]);
     assert_eq!((&verified["ok"], number(&verified, "runs")), (&json!(true), 5));
     assert_eq!(verified["notes"], json!([]));
+}
+
+fn what_is_listed_by_a_catalog_is_what_the_repository_has(place: &Place, catalog: &Path) {
+    let of_catalog = ["--catalog", text(catalog)];
+    let listed = place.ok(&[&["list"], &of_catalog[..]].concat());
+    let found = place.ok(&["list"]);
+    let fields = ["checkpoint_op", "first_restorable_op", "recovered_to_op", "replica", "timeline", "blocks"];
+    let by_catalog =
+        |wanted: &str| -> Vec<&Value> { listed["backups"].as_array().unwrap().iter().filter(|backup| backup["type"] == wanted).collect() };
+    let (checkpoints, stored) = (by_catalog("tigerbeetle"), found["backups"].as_array().unwrap());
+    assert_eq!((checkpoints.len(), stored.len()), (2, 2), "{listed}");
+    for (by_catalog, stored) in checkpoints.into_iter().zip(stored) {
+        assert_eq!(by_catalog["location"], stored["name"]);
+        fields.into_iter().for_each(|field| assert_eq!(by_catalog["details"][field], stored[field], "{field}"));
+    }
+    let (archive, stored) = (by_catalog("file"), &found["files"][0]);
+    assert_eq!((archive.len(), &archive[0]["details"]["name"], &archive[0]["run"]), (1, &stored["name"], &stored["run"]), "{listed}");
+
+    let show = |arguments: &[&str]| place.ok(&[&["show"], &of_catalog[..], arguments].concat())["backup"].clone();
+    let backups = &listed["backups"];
+    assert_eq!(
+        (show(&[]), show(&[text_of(&backups[0], "run")])),
+        (backups[1].clone(), backups[0].clone()),
+        "the newest checkpoint, and by its run"
+    );
+    assert_eq!(show(&[text_of(&backups[2], "location")]), backups[2]);
+    let op = backups[0]["details"]["checkpoint_op"].to_string();
+    let many = place.fails(2, &[&["show"], &of_catalog[..], &[&op]].concat());
+    assert!(many.contains("2 backups fit"), "{many}");
+    let none = place.fails(2, &[&["show"], &of_catalog[..], &["never"]].concat());
+    assert!(none.contains("no backup \"never\""), "{none}");
+}
+
+fn text_of<'a>(value: &'a Value, field: &str) -> &'a str {
+    value[field].as_str().unwrap()
 }
 
 #[test]
@@ -158,9 +194,17 @@ fn an_agents_catalog_is_found_by_its_configuration() {
     assert_eq!(parse(&output)["rows"], json!([{ "backup_type": "tigerbeetle" }]));
     let asked = place.ok(&[&["history"], &of_agent[..]].concat());
     assert_eq!(asked, place.ok(&["history", "--catalog", text(&agent.join("state/catalog"))]));
-    let nowhere = std::process::Command::new(env!("CARGO_BIN_EXE_amber")).args(["history"]).env_remove("AMBER_REPO").output().unwrap();
-    assert_eq!(nowhere.status.code(), Some(2));
-    assert!(String::from_utf8_lossy(&nowhere.stderr).contains("--config"), "{nowhere:?}");
+    // Nor to list what is stored, by the same catalog: the repository may be away.
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_amber"));
+    command.args(["list"]).args(of_agent).env_remove("AMBER_REPO").env_remove("AMBER_PASSPHRASE");
+    let output = command.output().unwrap();
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && told.starts_with("1 backups by the catalog ") && told.contains("restorable ops"), "{output:?}");
+    for command in ["history", "list", "show"] {
+        let nowhere = std::process::Command::new(env!("CARGO_BIN_EXE_amber")).args([command]).env_remove("AMBER_REPO").output().unwrap();
+        assert_eq!(nowhere.status.code(), Some(2));
+        assert!(String::from_utf8_lossy(&nowhere.stderr).contains("--config"), "{nowhere:?}");
+    }
 }
 
 #[test]

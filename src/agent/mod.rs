@@ -3,11 +3,12 @@
 //! Flow: [`check`] opens what the plan names; [`process_lock`] makes sure that there is one agent in a state directory. Then [`session`] after session: the log
 //! is joined to what is stored ([`crate::tier::tigerbeetle::join`]), [`follow`] reads it, [`collector`] makes sealed segments of it, [`shipper`] ([`backlog`],
 //! [`spool`]) makes them durable, [`keeper`] holds the lease, [`bulk`] takes checkpoints when they are due or [`policy`] wishes one, and merges segments. Whatever else runs once in
-//! a while [`jobs`] runs. What ran is put down by the [`recorder`], brought to the catalog by the [`catalog_keeper`] and to repository and ledger by [`delivery`], after [`reconcile`] has ended what was killed. All of them write on one
+//! a while [`jobs`] runs, on threads that [`beside`] starts and ends. What ran is put down by the [`recorder`], brought to the catalog by the [`catalog_keeper`] and to repository and ledger by [`delivery`], after [`reconcile`] has ended what was killed. All of them write on one
 //! [`board`], which [`report`] makes the [`status`](crate::observe::status) of, together with what [`window`] says can be restored; [`page`] shows it.
 //! [`signals`] says when to stop, [`notify`] tells systemd how it goes.
 
 pub mod backlog;
+mod beside;
 pub mod board;
 pub mod bulk;
 pub mod catalog_keeper;
@@ -33,39 +34,25 @@ pub mod spool;
 mod telemetry;
 pub mod window;
 
-use crate::catalog::folder::STATE_FOLDER;
-use crate::catalog::writer::Catalog;
 use crate::config::Plan;
 use crate::error::{Error, Result};
-use crate::observe::live::Live;
-use crate::observe::status::Control;
-use crate::repository::run::RunSink;
 use crate::units::now_ns;
+use beside::Beside;
 use board::Board;
-use catalog_keeper::{CatalogKeeper, CatalogQueue};
 use check::Checked;
-use delivery::{Delivery, Told};
+use delivery::Told;
 use follow::Ended;
-use jobs::clerk::Clerk;
-use jobs::registry::registrations;
-use jobs::{Jobs, Parts};
 use keeper::Holder;
 use notify::Notifier;
 use process_lock::ProcessLock;
-use recorder::Recorder;
-use report::Reporter;
 use session::Agent;
 use signals::Stop;
 use std::path::Path;
 use std::sync::Arc;
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
-use window::Window;
+use std::time::Duration;
 
 /// Between two sessions.
 const SESSION_PAUSE: Duration = Duration::from_millis(50);
-/// How long the end of the agent waits for its jobs to end, and as long again for the catalog.
-const JOBS_GRACE: Duration = Duration::from_secs(5);
 /// Where an agent keeps what it knows itself by.
 const TOKEN_FILE: &str = "agent-id";
 
@@ -92,61 +79,11 @@ pub fn run(plan: Plan) -> Result<()> {
         (status.cluster, status.replica, status.pid) = (checked.cluster.to_string(), checked.replica, std::process::id());
         (status.host, status.began_ns, status.store_reachable) = (Some(host), now_ns(), true);
     });
-    let catalog = Arc::new(Catalog::new(&checked.repository, &plan.state_directory.join(STATE_FOLDER)));
-    let catalog_queue = Arc::new(CatalogQueue::default());
-    let recorder = (holder.token.as_str(), vec![Arc::clone(&catalog_queue) as Arc<dyn RunSink>], told.is_some());
-    let recorder = Arc::new(Recorder::new(&checked.repository, &board, &plan.state_directory, recorder)?);
-    let delivery = Delivery::start(&recorder, told)?;
-    let parts = Parts {
-        repository: Arc::clone(&checked.repository),
-        catalog: Arc::clone(&catalog),
-        board: Arc::clone(&board),
-        sink: recorder,
-        by: holder.token.clone(),
-        registrations: registrations(&plan),
-    };
-    let jobs = Jobs::open(&plan, parts)?;
-    let mut clerk = Clerk::new(&jobs);
-    notifier.ready(&format!("following replica {} of cluster {}", checked.replica, checked.cluster));
-    let live = Arc::new(Live::default());
-    live.set_control(Arc::clone(&jobs) as Arc<dyn Control>);
-    let telemetry_stop = Stop::default();
-    telemetry::start(plan.telemetry.as_ref(), &live, &telemetry_stop)?;
-    let page = page::serve(page::options(&plan.page)?, &live, &board)?;
-    let mut reporter =
-        Reporter::new(&board, &live, plan.state_directory.clone(), notifier, plan.log.lag_alarm, checked.repository.governor());
-    let mut window = Window::new(&checked.repository, &board);
-    let governor = Arc::clone(checked.repository.governor());
-    let report_stop = Stop::default();
-    let (reporting, looking) = (report_stop.clone(), report_stop.clone());
-    let reported = session::spawn("amber-report", move || reporter.run(&reporting))?;
-    session::spawn("amber-window", move || window.run(&looking))?;
-    let (mut catalog_keeper, catalog_stop) = (CatalogKeeper::new(&catalog, &catalog_queue), Stop::default());
-    let catalog_stopping = catalog_stop.clone();
-    let catalogued = session::spawn("amber-catalog", move || catalog_keeper.run(catalog_keeper::FIRST_AFTER, &catalog_stopping))?;
-    let jobs_stop = Stop::default();
-    let (stopping, jobs_stopping) = (stop.clone(), jobs_stop.clone());
-    let clerked = session::spawn("amber-jobs", move || clerk.run(&stopping, &jobs_stopping))?;
-    let ended = sessions(&Agent { plan, checked, board: Arc::clone(&board), holder, jobs }, &stop);
+    let beside = Beside { plan: &plan, checked: &checked, board: &board, token: &holder.token, notifier: &notifier, stop: &stop };
+    let (jobs, threads) = beside.start(told)?;
+    let ended = sessions(&Agent { plan, checked, board, holder, jobs }, &stop);
     notifier.stopping();
-    // What waits for its turn must see that nobody wants it any more.
-    governor.release();
-    jobs_stop.ask();
-    // A store that does not answer must not keep the process.
-    let wait_for = |thread: &JoinHandle<()>| {
-        let began = Instant::now();
-        while !thread.is_finished() && began.elapsed() < JOBS_GRACE {
-            std::thread::sleep(SESSION_PAUSE);
-        }
-    };
-    wait_for(&clerked);
-    catalog_stop.ask();
-    wait_for(&catalogued);
-    delivery.stop();
-    report_stop.ask();
-    telemetry_stop.ask();
-    let _ = reported.join();
-    drop(page);
+    threads.end();
     ended
 }
 

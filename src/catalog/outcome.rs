@@ -4,6 +4,7 @@
 
 use crate::error::Result;
 use crate::repository::Repository;
+use crate::repository::fetch;
 use crate::repository::file_object::{FileRecord, digest_text};
 use crate::repository::manifest::{Manifest, Summary};
 use crate::repository::name::{CheckpointName, FileName, RunId};
@@ -56,7 +57,7 @@ impl Stored {
                 let manifest = if repository.store().size_bytes(&name.receipt())?.is_some() {
                     repository.receipt(name)?
                 } else {
-                    let (size_bytes, digest) = digest_stored(repository, &name.object())?;
+                    let (size_bytes, digest) = digest_of(repository, &name.object())?;
                     Receipt { size_bytes, digest }
                 };
                 let run = unrecorded(Work::Tigerbeetle, scope_of(&summary), summary.began_ns);
@@ -64,11 +65,16 @@ impl Stored {
             }
             Stored::File(name) => {
                 let record = repository.file_record(name)?;
-                let (_, digest) = digest_stored(repository, &name.record())?;
+                let (_, digest) = digest_of(repository, &name.record())?;
                 Ok((unrecorded(work_of_file(&name.name), Scope::Full, record.began_ns), of_file(name, &record, &digest)))
             }
         }
     }
+}
+
+/// Size and digest of what no record tells them of.
+fn digest_of(repository: &Repository, object: &str) -> Result<(u64, Digest)> {
+    fetch::until_agreed(object, || digest_stored(repository, object))
 }
 
 /// All backups that exist, by their runs.

@@ -13,6 +13,7 @@ use crate::observe::progress::for_people;
 use crate::repository::{Options, Repository};
 use clap::Args;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use uuid::Uuid;
 
 /// Which catalog.
@@ -33,13 +34,15 @@ pub struct CatalogArguments {
 const NO_CATALOG: &str = "name a catalog: --catalog DIR, --config FILE of an agent, or --repo URL (AMBER_REPO) of a repository, of which a copy is kept up to date in \
                           $XDG_CACHE_HOME/amber or ~/.cache/amber";
 
+const NO_PLACE: &str = "name a repository, --repo URL (AMBER_REPO), or ask a catalog instead: --config FILE of an agent, or --catalog DIR";
+
 impl CatalogArguments {
     /// Opens the catalog to read. That of a repository is brought up to date first.
     pub fn reader(&self, manner: Manner) -> Result<Reader> {
-        if let Some(folder) = self.folder()? {
-            return Reader::open(&folder);
+        if let Some(reader) = self.named()? {
+            return Ok(reader);
         }
-        let catalog = self.cached(&self.open_repository()?)?;
+        let catalog = self.cached(&self.open(NO_CATALOG)?)?;
         let progress = for_people(manner.quiet);
         let refreshed = refresh(&catalog, &*progress)?;
         refreshed.applied.begun_anew.iter().for_each(|reason| progress.note(&format!("the cached catalog was made anew: {reason}")));
@@ -47,11 +50,21 @@ impl CatalogArguments {
         Reader::open(catalog.folder().path())
     }
 
+    /// Opens the catalog to read, where one is named by its folder or its agent.
+    pub fn named(&self) -> Result<Option<Reader>> {
+        self.folder()?.map(|folder| Reader::open(&folder)).transpose()
+    }
+
+    /// Opens the repository itself, for who does without a catalog.
+    pub fn repository(&self) -> Result<Arc<Repository>> {
+        self.open(NO_PLACE)
+    }
+
     /// The catalog, to be made again from its repository.
     pub fn catalog(&self) -> Result<Catalog> {
         let repository = match &self.config {
             Some(config) => Plan::load(config)?.open_repository()?,
-            None => self.open_repository()?,
+            None => self.open(NO_CATALOG)?,
         };
         match self.folder()? {
             Some(folder) => Ok(Catalog::new(&repository, &folder)),
@@ -69,14 +82,14 @@ impl CatalogArguments {
         }
     }
 
-    fn open_repository(&self) -> Result<std::sync::Arc<Repository>> {
+    fn open(&self, none: &str) -> Result<Arc<Repository>> {
         if self.repository.url().is_empty() {
-            return Err(Error::input(NO_CATALOG));
+            return Err(Error::input(none));
         }
         self.repository.open(Options::default())
     }
 
-    fn cached(&self, repository: &std::sync::Arc<Repository>) -> Result<Catalog> {
+    fn cached(&self, repository: &Arc<Repository>) -> Result<Catalog> {
         let none = || Error::input("neither XDG_CACHE_HOME nor HOME says where a cache may be: name a folder with --catalog DIR");
         let cache = user_folders::cache().ok_or_else(none)?;
         Ok(Catalog::new(repository, &folder_of(&cache, repository)))

@@ -4,16 +4,16 @@
 //! besides backups to tell of.
 
 use super::backup::summary_json;
-use super::list_files;
+use super::catalog_place::CatalogArguments;
 use super::output::{Report, table};
-use super::repository::RepositoryArguments;
+use super::{list_catalog, list_files};
 use crate::error::{Error, Kind, Result};
+use crate::repository::Repository;
 use crate::repository::gap::Gap;
 use crate::repository::log::{LogIndex, runs_of};
 use crate::repository::manifest::Manifest;
 use crate::repository::name::{CheckpointName, TIMELINE_FIRST};
 use crate::repository::timeline::{Branch, Lineage};
-use crate::repository::{Options, Repository};
 use crate::units::{bytes_text, time_text};
 use clap::Args;
 use serde_json::{Value, json};
@@ -22,11 +22,19 @@ use serde_json::{Value, json};
 const RUNS_TOLD_MAX: usize = 5;
 const HEADER: [&str; 8] = ["checkpoint", "restorable ops", "recovered to", "replica", "timeline", "blocks", "stored", "run"];
 
+const AFTER_HELP: &str = "\
+With --config or --catalog the catalog is read and the store is not asked: what was stored when the catalog was brought up to date last, also while \
+the agent runs or the store is away. Otherwise the repository itself says what it has.
+
+  amber list --repo s3://backups/ledger
+  amber list --config /etc/amber/amber.toml";
+
 /// Arguments of `amber list`.
 #[derive(Debug, Args)]
+#[command(after_help = AFTER_HELP)]
 pub struct ListArguments {
     #[command(flatten)]
-    repository: RepositoryArguments,
+    place: CatalogArguments,
 }
 
 /// A timeline, and what is stored of it.
@@ -48,7 +56,10 @@ struct Found {
 
 /// Lists the backups, oldest first, and the timelines.
 pub fn run(arguments: &ListArguments) -> Result<Report> {
-    let repository = arguments.repository.open(Options::default())?;
+    if let Some(reader) = arguments.place.named()? {
+        return list_catalog::list(&reader);
+    }
+    let repository = arguments.place.repository()?;
     let mut found = Found::default();
     for name in repository.backups()? {
         found.backup(&repository, &name)?;

@@ -1,29 +1,40 @@
 //! `amber show`: everything about one backup.
 
 use super::backup::{summary_json, summary_rows};
+use super::catalog_place::CatalogArguments;
+use super::list_catalog;
 use super::output::{Report, facts, table};
-use super::repository::RepositoryArguments;
 use crate::error::{Error, Result};
+use crate::repository::Repository;
 use crate::repository::manifest::Manifest;
 use crate::repository::name::CheckpointName;
-use crate::repository::{Options, Repository};
 use crate::restore::select;
 use crate::units::bytes_text;
 use clap::Args;
 use serde_json::{Value, json};
 
+const AFTER_HELP: &str = "\
+With --config or --catalog the catalog says what it knows of the backup, and the store is not asked; then backups of every kind can be named.
+
+  amber show --repo s3://backups/ledger
+  amber show --config /etc/amber/amber.toml 000019a4c1d2e3f4";
+
 /// Arguments of `amber show`.
 #[derive(Debug, Args)]
+#[command(after_help = AFTER_HELP)]
 pub struct ShowArguments {
     #[command(flatten)]
-    repository: RepositoryArguments,
+    place: CatalogArguments,
     /// Which backup: its run (as `amber list` prints it), its checkpoint op or its whole name; the newest otherwise.
     backup: Option<String>,
 }
 
 /// Shows one backup.
 pub fn run(arguments: &ShowArguments) -> Result<Report> {
-    let repository = arguments.repository.open(Options::default())?;
+    if let Some(reader) = arguments.place.named()? {
+        return list_catalog::show(&reader, arguments.backup.as_deref());
+    }
+    let repository = arguments.place.repository()?;
     let name = find(&repository, arguments.backup.as_deref())?;
     let manifest = Manifest::read(&repository, &name, None)?;
     let mut rows = summary_rows(&manifest.summary);

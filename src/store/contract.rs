@@ -150,8 +150,13 @@ fn empty_and_missing(store: &dyn Store, name: &str) {
     assert!(matches!(store.get_range(name, 0, 1), Err(StoreError::Short { size_bytes: 0, .. })));
 }
 
+/// Whether requests had to be repeated: what a lost answer told was done all the same, and then done again.
+pub(super) fn is_lossy(store: &dyn Store) -> bool {
+    store.traffic().retries > 0
+}
+
 /// What a call comes to that is refused in every attempt. On a connection that loses answers the last attempt's may be lost, so that nobody knows what it said.
-fn refusal<T>(call: impl Fn() -> Result<T, StoreError>) -> Result<T, StoreError> {
+pub(super) fn refusal<T>(call: impl Fn() -> Result<T, StoreError>) -> Result<T, StoreError> {
     let told = (0..5).map(|_| call()).find(|outcome| !matches!(outcome, Err(StoreError::Unavailable { .. })));
     told.expect("five calls brought no answer")
 }
