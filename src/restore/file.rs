@@ -1,12 +1,13 @@
 //! Plain files out of a repository.
 //!
 //! Flow: the record is found, its object's index read; threads take runs of frames: what a base file holds already, by its fingerprint, is taken from there, the
-//! rest is fetched with ranged reads, opened in place and expanded into the buffer that is then written past the page cache. Frames of zeros stay holes. What a thread
-//! has written it reads back from the disk, unless it is told not to, each frame held against its fingerprint. When all of the file is right, it gets its name.
+//! rest is fetched with ranged reads, opened in place and expanded into the buffer that is then written past the page cache. Frames of zeros stay holes. What is
+//! written other threads read back from the disk, unless they are told not to, each frame held against its fingerprint: a disk that is read while it is written takes little
+//! longer for that. When all of the file is right, it gets its name.
 
 use super::target::{Target, check_space};
 use crate::error::{Error, Result};
-use crate::memory::arena::Buffer;
+use crate::memory::arena::{Arena, Buffer};
 use crate::pipeline::compress::Codec;
 use crate::pipeline::fingerprint::Fingerprinter;
 use crate::progress::Progress;
@@ -15,12 +16,16 @@ use crate::repository::fetch;
 use crate::repository::file_object::{FileReader, FileRecord};
 use crate::repository::name::{FileName, RunId};
 use crate::source::writer::{Place, WriteOptions, Writer};
+use crossbeam_channel::{Receiver, Sender};
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Threads that fetch, open, expand and write.
 const THREADS: usize = 4;
+/// Threads that read back what was written: a read takes a disk a millisecond, so a few of them keep up with what is written.
+const CHECKERS: usize = 2;
 /// Plain bytes that a thread takes at once. Servers read whole blocks of their own, so many short ranges cost them more; all threads together hold 128 MiB of
 /// what they fetched at the most.
 const RUN_BYTES: usize = 32 * 1024 * 1024;
@@ -76,20 +81,7 @@ pub fn restore_file(repository: &Repository, request: &Request, progress: &dyn P
     };
     let failed = |error| Error::input(format!("{}: {error}", target.temporary().display()));
     let places: Arc<[Place]> = Arc::new([Place::to_write(target.temporary(), WriteOptions::default()).map_err(failed)?]);
-    let work = Work {
-        reader: &reader,
-        fingerprinter: repository.fingerprinter()?,
-        base,
-        places,
-        target: &target,
-        read_back: request.read_back,
-        next: AtomicU32::new(0),
-        fetched: AtomicU64::new(0),
-        kept: AtomicU64::new(0),
-        done: AtomicU64::new(0),
-        failed: Mutex::new(None),
-        progress,
-    };
+    let work = Work::new(&reader, repository.fingerprinter()?, base, places, &target, request.read_back, progress);
     progress.begin("restore", Some(record.file_bytes));
     work.run()?;
     progress.end();
@@ -132,15 +124,56 @@ struct Work<'a> {
     progress: &'a dyn Progress,
 }
 
-impl Work<'_> {
+/// What one of the restoring threads has for itself.
+struct Lane {
+    writer: Writer,
+    /// Fetched bytes, opened in place.
+    sealed: Vec<u8>,
+    /// The run whose writes may be under way yet.
+    behind: Option<Range<u32>>,
+    written: Sender<Range<u32>>,
+}
+
+impl<'a> Work<'a> {
+    fn new(
+        reader: &'a FileReader<'a>,
+        fingerprinter: Fingerprinter,
+        base: Option<Place>,
+        places: Arc<[Place]>,
+        target: &'a Target,
+        read_back: bool,
+        progress: &'a dyn Progress,
+    ) -> Work<'a> {
+        Work {
+            reader,
+            fingerprinter,
+            base,
+            places,
+            target,
+            read_back,
+            next: AtomicU32::new(0),
+            fetched: AtomicU64::new(0),
+            kept: AtomicU64::new(0),
+            done: AtomicU64::new(0),
+            failed: Mutex::new(None),
+            progress,
+        }
+    }
+
     fn run(&self) -> Result<()> {
+        let (written, to_check) = crossbeam_channel::unbounded();
+        let checkers = if self.read_back { CHECKERS } else { 0 };
         std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(|| self.thread())).collect();
-            for thread in threads {
-                let outcome = thread.join().unwrap_or_else(|_| Err(Error::bug("a restoring thread panicked")));
-                if let Err(error) = outcome {
-                    self.failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
-                }
+            let restoring = (0..THREADS).map(|_| {
+                let written = written.clone();
+                scope.spawn(move || self.note_failure(self.restore(written)))
+            });
+            let restoring: Vec<_> = restoring.collect();
+            // The checkers end when nobody is left to write.
+            drop(written);
+            let checking = (0..checkers).map(|_| scope.spawn(|| self.note_failure(self.check(&to_check))));
+            for thread in restoring.into_iter().chain(checking.collect::<Vec<_>>()) {
+                thread.join().unwrap_or_else(|_| self.note_failure(Err(Error::bug("a restoring thread panicked"))));
             }
         });
         match self.failed.lock().unwrap_or_else(PoisonError::into_inner).take() {
@@ -150,37 +183,46 @@ impl Work<'_> {
         }
     }
 
-    fn thread(&self) -> Result<()> {
+    /// The first failure counts; the other threads stop at their next run.
+    fn note_failure(&self, outcome: Result<()>) {
+        if let Err(error) = outcome {
+            self.failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        }
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.progress.is_given_up() || self.failed.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
+    /// Restores runs until there are no more.
+    fn restore(&self, written: Sender<Range<u32>>) -> Result<()> {
         let layout = self.reader.layout;
-        let buffer_bytes = (layout.frame_bytes as usize).next_multiple_of(4096);
+        let buffer_bytes = self.buffer_bytes();
         let buffers = (BUFFERS_BYTES / buffer_bytes).max(BUFFERS_MIN) as u16;
-        let write_failed = |failed: crate::source::writer::Failed| self.write_failed(&failed.error);
-        let mut writer =
+        let writer =
             Writer::new(&self.places, buffer_bytes, buffers, WriteOptions::default()).map_err(|error| self.write_failed(&error))?;
+        let mut lane = Lane { writer, sealed: Vec::new(), behind: None, written };
         let frames_a_run = (RUN_BYTES / layout.frame_bytes as usize).max(1) as u32;
-        let mut sealed = Vec::new();
         loop {
             let first = self.next.fetch_add(frames_a_run, Ordering::Relaxed);
-            let stopped = self.progress.is_given_up() || self.failed.lock().unwrap_or_else(PoisonError::into_inner).is_some();
-            if first >= layout.frames() || stopped {
+            if first >= layout.frames() || self.is_stopped() {
                 break;
             }
-            let end = first.saturating_add(frames_a_run).min(layout.frames());
-            let done = self.restore_run(first..end, &mut writer, &mut sealed);
-            if let Err(error) = done {
-                // The others stop at their next run.
-                self.next.store(layout.frames(), Ordering::Relaxed);
-                return Err(error);
-            }
+            self.restore_run(first..first.saturating_add(frames_a_run).min(layout.frames()), &mut lane)?;
         }
-        writer.finish().map_err(write_failed)
+        self.hand_over(&mut lane)
+    }
+
+    /// A frame's bytes as they are on the disk: to the end of a sector.
+    fn buffer_bytes(&self) -> usize {
+        (self.reader.layout.frame_bytes as usize).next_multiple_of(4096)
     }
 
     /// Restores neighbouring frames.
-    fn restore_run(&self, frames: std::ops::Range<u32>, writer: &mut Writer, sealed: &mut Vec<u8>) -> Result<()> {
-        let mut missing: Vec<std::ops::Range<u32>> = Vec::new();
+    fn restore_run(&self, frames: Range<u32>, lane: &mut Lane) -> Result<()> {
+        let mut missing: Vec<Range<u32>> = Vec::new();
         for frame in frames.clone() {
-            if self.is_zeros(frame) || self.keep(frame, writer)? {
+            if self.is_zeros(frame) || self.keep(frame, &mut lane.writer)? {
                 continue;
             }
             match missing.last_mut() {
@@ -189,14 +231,28 @@ impl Work<'_> {
             }
         }
         for run in missing {
-            fetch::until_whole(|| self.fetch(run.clone(), writer, sealed))?;
+            fetch::until_whole(|| self.fetch(run.clone(), lane))?;
         }
+        self.hand_over(lane)?;
+        lane.behind = Some(frames);
+        Ok(())
+    }
+
+    /// Waits for what is being written, and gives the last run to the checkers. Between two runs that costs nothing: while the second was fetched, the
+    /// first was written.
+    fn hand_over(&self, lane: &mut Lane) -> Result<()> {
+        let Some(frames) = lane.behind.take() else { return Ok(()) };
+        lane.writer.finish().map_err(|failed| self.write_failed(&failed.error))?;
         if self.read_back {
-            self.read_back(frames.clone(), writer)?;
+            return lane.written.send(frames).map_err(|_| Error::bug("nobody is left to read back"));
         }
+        self.advance(frames);
+        Ok(())
+    }
+
+    fn advance(&self, frames: Range<u32>) {
         let plain: u64 = frames.map(|number| self.reader.layout.frame(number).1 as u64).sum();
         self.progress.position(self.done.fetch_add(plain, Ordering::Relaxed) + plain);
-        Ok(())
     }
 
     fn is_zeros(&self, frame: u32) -> bool {
@@ -218,14 +274,16 @@ impl Work<'_> {
         Ok(true)
     }
 
-    fn fetch(&self, frames: std::ops::Range<u32>, writer: &mut Writer, sealed: &mut Vec<u8>) -> Result<()> {
+    fn fetch(&self, frames: Range<u32>, lane: &mut Lane) -> Result<()> {
         let object = self.reader.object();
         let (first, count) = (frames.start, frames.end - frames.start);
         let stored = object.stored_bytes(first, count).ok_or_else(|| Error::bug("frames beyond the object's"))?;
         // Bounded by the rows of the index: a run of frames and their tags.
-        sealed.resize(stored as usize, 0);
-        object.fetch_into(first, count, sealed)?;
+        lane.sealed.resize(stored as usize, 0);
+        object.fetch_into(first, count, &mut lane.sealed)?;
         self.fetched.fetch_add(stored, Ordering::Relaxed);
+        self.hand_over(lane)?;
+        let Lane { writer, sealed, .. } = lane;
         let mut rest = &mut sealed[..];
         for frame in frames {
             let (row, length) = (object.index.frames[frame as usize], self.reader.layout.frame(frame).1);
@@ -248,12 +306,23 @@ impl Work<'_> {
         writer.write(buffer, offset, padded, vec![0]).map_err(|failed| self.write_failed(&failed.error))
     }
 
-    /// Reads back what was written and holds each frame against its fingerprint.
-    fn read_back(&self, frames: std::ops::Range<u32>, writer: &mut Writer) -> Result<()> {
-        writer.finish().map_err(|failed| self.write_failed(&failed.error))?;
-        for frame in frames.filter(|frame| !self.is_zeros(*frame)) {
+    /// Reads back runs that were written, until nobody writes any more.
+    fn check(&self, written: &Receiver<Range<u32>>) -> Result<()> {
+        let arena = Arena::new(self.buffer_bytes(), 1).and_then(|arena| arena.take());
+        let mut buffer = arena.ok_or_else(|| Error::bug("there is no buffer for one frame"))?;
+        for frames in written {
+            if self.is_stopped() {
+                break;
+            }
+            self.check_run(frames, &mut buffer)?;
+        }
+        Ok(())
+    }
+
+    /// Holds each frame as it is on the disk against its fingerprint.
+    fn check_run(&self, frames: Range<u32>, buffer: &mut [u8]) -> Result<()> {
+        for frame in frames.clone().filter(|frame| !self.is_zeros(*frame)) {
             let (offset, length) = self.reader.layout.frame(frame);
-            let mut buffer = writer.take().map_err(|failed| self.write_failed(&failed.error))?;
             let got =
                 self.places[0].read(offset, &mut buffer[..length.next_multiple_of(4096)]).map_err(|error| self.write_failed(&error))?;
             if got < length || self.reader.fingerprints.get(frame as usize) != Some(&self.fingerprinter.of(&buffer[..length])) {
@@ -263,6 +332,7 @@ impl Work<'_> {
                 )));
             }
         }
+        self.advance(frames);
         Ok(())
     }
 
@@ -270,3 +340,7 @@ impl Work<'_> {
         self.target.write_failed(error)
     }
 }
+
+#[cfg(test)]
+#[path = "tests/file.rs"]
+mod tests;
