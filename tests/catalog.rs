@@ -143,27 +143,22 @@ fn what_is_listed_by_a_catalog_is_what_the_repository_has(place: &Place, catalog
     let of_catalog = ["--catalog", text(catalog)];
     let listed = place.ok(&[&["list"], &of_catalog[..]].concat());
     let found = place.ok(&["list"]);
-    let fields = ["checkpoint_op", "first_restorable_op", "recovered_to_op", "replica", "timeline", "blocks"];
-    let by_catalog =
-        |wanted: &str| -> Vec<&Value> { listed["backups"].as_array().unwrap().iter().filter(|backup| backup["type"] == wanted).collect() };
-    let (checkpoints, stored) = (by_catalog("tigerbeetle"), found["backups"].as_array().unwrap());
-    assert_eq!((checkpoints.len(), stored.len()), (2, 2), "{listed}");
-    for (by_catalog, stored) in checkpoints.into_iter().zip(stored) {
-        assert_eq!(by_catalog["location"], stored["name"]);
-        fields.into_iter().for_each(|field| assert_eq!(by_catalog["details"][field], stored[field], "{field}"));
-    }
-    let (archive, stored) = (by_catalog("file"), &found["files"][0]);
-    assert_eq!((archive.len(), &archive[0]["details"]["name"], &archive[0]["run"]), (1, &stored["name"], &stored["run"]), "{listed}");
+    let same = |kind: &str, count: usize, fields: &[&str]| {
+        let (by_catalog, stored) = (listed[kind].as_array().unwrap(), found[kind].as_array().unwrap());
+        assert_eq!((by_catalog.len(), stored.len()), (count, count), "{listed}");
+        for (by_catalog, stored) in by_catalog.iter().zip(stored) {
+            fields.iter().for_each(|field| assert_eq!(by_catalog[field], stored[field], "{field}"));
+        }
+    };
+    same("backups", 2, &["name", "checkpoint_op", "first_restorable_op", "recovered_to_op", "replica", "timeline", "blocks"]);
+    same("files", 1, &["name", "run", "path", "file_bytes"]);
+    assert_eq!(listed["notes"], json!([]));
 
     let show = |arguments: &[&str]| place.ok(&[&["show"], &of_catalog[..], arguments].concat())["backup"].clone();
-    let backups = &listed["backups"];
-    assert_eq!(
-        (show(&[]), show(&[text_of(&backups[0], "run")])),
-        (backups[1].clone(), backups[0].clone()),
-        "the newest checkpoint, and by its run"
-    );
-    assert_eq!(show(&[text_of(&backups[2], "location")]), backups[2]);
-    let op = backups[0]["details"]["checkpoint_op"].to_string();
+    let (backups, archive) = (&listed["backups"], &listed["files"][0]);
+    assert_eq!((&show(&[]), &show(&[text_of(&backups[0], "run")])), (&backups[1], &backups[0]), "the newest checkpoint, and by its run");
+    assert_eq!(&show(&[text_of(archive, "location")]), archive);
+    let op = backups[0]["checkpoint_op"].to_string();
     let many = place.fails(2, &[&["show"], &of_catalog[..], &[&op]].concat());
     assert!(many.contains("2 backups fit"), "{many}");
     let none = place.fails(2, &[&["show"], &of_catalog[..], &["never"]].concat());

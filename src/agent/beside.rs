@@ -1,5 +1,5 @@
 //! The threads that run beside the log for as long as the agent does: each is started once, in an order in which nothing misses what
-//! came before it, and ended in the other one.
+//! came before it. At the end those that do something go first, and then those that put it down and show it.
 //!
 //! Flow: the [`Recorder`] is made first, for all others put down what they do; [`Delivery`] brings that to repository and ledger, the
 //! [`CatalogKeeper`] to the catalog. The [`Jobs`] and their [`Clerk`] run what is due. [`Reporter`] and [`Window`] write on the board,

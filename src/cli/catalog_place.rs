@@ -21,7 +21,7 @@ use uuid::Uuid;
 // The repository is one of three ways; its other users cannot do without it.
 #[command(mut_arg("repo", |argument| argument.required(false).default_value("").hide_default_value(true)))]
 pub struct CatalogArguments {
-    /// The folder that the catalog is in.
+    /// The folder that the catalog is in. Goes before --config, --repo and AMBER_REPO.
     #[arg(long, value_name = "DIR")]
     catalog: Option<PathBuf>,
     /// The agent's configuration: its own catalog, also while it runs. Goes before --repo and AMBER_REPO.

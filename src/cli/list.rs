@@ -20,11 +20,11 @@ use serde_json::{Value, json};
 
 /// Runs that are written out in text; JSON has all.
 const RUNS_TOLD_MAX: usize = 5;
-const HEADER: [&str; 8] = ["checkpoint", "restorable ops", "recovered to", "replica", "timeline", "blocks", "stored", "run"];
+pub(super) const HEADER: [&str; 8] = ["checkpoint", "restorable ops", "recovered to", "replica", "timeline", "blocks", "stored", "run"];
 
 const AFTER_HELP: &str = "\
-With --config or --catalog the catalog is read and the store is not asked: what was stored when the catalog was brought up to date last, also while \
-the agent runs or the store is away. Otherwise the repository itself says what it has.
+With --config or --catalog the catalog is read and the store is not asked: the backups as the catalog knew them when it was brought up to date last, also \
+while the agent runs or the store is away. It says nothing of timelines, gaps and the log. Otherwise the repository itself says what it has.
 
   amber list --repo s3://backups/ledger
   amber list --config /etc/amber/amber.toml";

@@ -2,122 +2,143 @@
 //!
 //! A catalog tells what was stored when it was brought up to date last. Whether that is there still and whole, only the repository says.
 
+use super::list::HEADER;
 use super::output::{Report, facts, table};
 use crate::catalog::reader::Reader;
 use crate::error::{Error, Result};
 use crate::units::{bytes_text, time_text};
 use serde_json::{Value, json};
 
-const CHECKPOINTS: [&str; 8] = ["checkpoint", "restorable ops", "recovered to", "replica", "timeline", "blocks", "stored", "run"];
 const OTHERS: [&str; 6] = ["type", "name", "stored at", "size", "stored", "run"];
 
-/// Backups that exist, the oldest first, or the newest of them where there are more than an answer holds.
+/// Backups that exist, the newest first: of more than an answer holds the oldest are left off.
 const STORED: &str = "SELECT run, backup_type AS type, backup_scope AS scope, tenant_id AS tenant, job, run_by, \
                       epoch_ns(start_time) AS began_ns, epoch_ns(end_time) AS ended_ns, epoch_ns(retention_until) AS retention_until_ns, \
                       backup_size_bytes AS stored_bytes, backup_location AS location, checksum, compression, encryption, evidence, details \
                       FROM backup_metadata WHERE status = 'completed' ORDER BY start_time DESC, run DESC";
 
+/// What a catalog says is stored.
+struct Stored {
+    path: String,
+    /// Why it may be less than there is.
+    notes: Vec<String>,
+    /// The oldest first; figures of the kind of work are members like the others.
+    checkpoints: Vec<Value>,
+    others: Vec<Value>,
+}
+
 /// The backups of a catalog, the oldest first.
 pub fn list(reader: &Reader) -> Result<Report> {
-    let backups = stored(reader)?;
-    let (checkpoints, others): (Vec<&Value>, Vec<&Value>) = backups.iter().partition(|backup| is_checkpoint(backup));
-    let path = reader.path().display().to_string();
-    let mut text = format!("{} backups by the catalog {path}\n", backups.len());
+    let stored = Stored::read(reader)?;
+    let (checkpoints, others) = (&stored.checkpoints, &stored.others);
+    let mut text = format!("{} backups by the catalog {}\n", checkpoints.len() + others.len(), stored.path);
+    stored.notes.iter().for_each(|note| text.push_str(&format!("note: {note}\n")));
     if !checkpoints.is_empty() {
-        let rows: Vec<Vec<String>> = checkpoints.into_iter().map(checkpoint_row).collect();
-        text.push_str(&format!("\n{}", table(&CHECKPOINTS, &rows)));
+        let rows: Vec<Vec<String>> = checkpoints.iter().map(checkpoint_row).collect();
+        text.push_str(&format!("\n{}", table(&HEADER, &rows)));
     }
     if !others.is_empty() {
-        let rows: Vec<Vec<String>> = others.into_iter().map(other_row).collect();
+        let rows: Vec<Vec<String>> = others.iter().map(other_row).collect();
         text.push_str(&format!("\n{}", table(&OTHERS, &rows)));
     }
-    Ok(Report::new(text, json!({ "catalog": path, "backups": backups })))
+    Ok(Report::new(text, json!({ "catalog": stored.path, "notes": stored.notes, "backups": checkpoints, "files": others })))
 }
 
-/// One backup of a catalog: by its run, its checkpoint op or its whole name; the newest checkpoint otherwise.
+/// One backup of a catalog: by its run, its checkpoint op or its whole name; the checkpoint that reaches furthest otherwise.
 pub fn show(reader: &Reader, wanted: Option<&str>) -> Result<Report> {
-    let backups = stored(reader)?;
-    let fits = |backup: &&Value| match wanted {
-        None => is_checkpoint(backup),
-        Some(wanted) => {
-            [&backup["run"], &backup["location"], &backup["details"]["checkpoint_op"]].into_iter().any(|value| plain(value) == wanted)
-        }
-    };
-    let found: Vec<&Value> = backups.iter().filter(fits).collect();
-    let path = reader.path().display().to_string();
-    let backup = match (&found[..], wanted) {
-        ([backup], _) | ([.., backup], None) => *backup,
-        ([], None) => return Err(Error::input(format!("{path}: the catalog has no checkpoint yet"))),
-        ([], Some(wanted)) => {
-            return Err(Error::input(format!("{path}: the catalog has no backup {wanted:?}; `amber list` shows what there is")));
-        }
-        (several, Some(wanted)) => {
-            let fit = format!("{} backups fit {wanted:?}: name one by its run, as `amber list` prints it", several.len());
-            return Err(Error::input(fit));
-        }
-    };
-    Ok(Report::new(shown(&path, backup), json!({ "catalog": path, "backup": backup })))
+    let stored = Stored::read(reader)?;
+    let backup = stored.find(wanted)?;
+    let mut text = shown(&stored.path, backup);
+    stored.notes.iter().for_each(|note| text.push_str(&format!("note: {note}\n")));
+    Ok(Report::new(text, json!({ "catalog": stored.path, "notes": stored.notes, "backup": backup })))
 }
 
-fn stored(reader: &Reader) -> Result<Vec<Value>> {
-    let mut rows = match reader.query(STORED)?.json() {
-        Value::Object(mut answer) => match answer.remove("rows") {
-            Some(Value::Array(rows)) => rows,
-            _ => Vec::new(),
-        },
-        _ => Vec::new(),
-    };
-    for row in &mut rows {
-        let details = row["details"].as_str().and_then(|text| serde_json::from_str(text).ok());
-        row["details"] = details.unwrap_or_else(|| json!({}));
+impl Stored {
+    fn read(reader: &Reader) -> Result<Stored> {
+        let answer = reader.query(STORED)?;
+        let mut stored =
+            Stored { path: reader.path().display().to_string(), notes: Vec::new(), checkpoints: Vec::new(), others: Vec::new() };
+        if answer.is_cut {
+            stored.notes.push(format!("only the newest {} backups: `amber catalog query` reaches the others", answer.rows.len()));
+        }
+        if !reader.about()?.is_complete {
+            stored.notes.push("the catalog was begun anew and does not have all backups yet: `amber list --repo` has".to_owned());
+        }
+        let Some(rows) = answer.json().get_mut("rows").and_then(Value::as_array_mut).map(std::mem::take) else {
+            return Err(Error::bug("the catalog's answer has no rows"));
+        };
+        for row in rows.into_iter().rev() {
+            let backup = flat(row)?;
+            if backup["type"] == "tigerbeetle" { &mut stored.checkpoints } else { &mut stored.others }.push(backup);
+        }
+        Ok(stored)
     }
-    rows.reverse();
-    Ok(rows)
+
+    fn find(&self, wanted: Option<&str>) -> Result<&Value> {
+        let path = &self.path;
+        let Some(wanted) = wanted else {
+            let reach = |backup: &&Value| (backup["timeline"].as_u64(), backup["recovered_to_op"].as_u64());
+            let none = || Error::input(format!("{path}: the catalog has no checkpoint yet"));
+            return self.checkpoints.iter().max_by_key(reach).ok_or_else(none);
+        };
+        let is_wanted = |value: &Value| !value.is_null() && plain(value) == wanted;
+        let fits = |backup: &&Value| ["run", "location", "checkpoint_op"].into_iter().any(|field| is_wanted(&backup[field]));
+        let found: Vec<&Value> = self.checkpoints.iter().chain(&self.others).filter(fits).collect();
+        match found[..] {
+            [backup] => Ok(backup),
+            [] => Err(Error::input(format!(
+                "{path}: the catalog has no backup {wanted:?}; `amber list` with the same catalog shows what it has"
+            ))),
+            _ => Err(Error::input(format!("{} backups fit {wanted:?}: name one by its run, as `amber list` prints it", found.len()))),
+        }
+    }
 }
 
-fn is_checkpoint(backup: &Value) -> bool {
-    backup["type"] == "tigerbeetle"
+/// A row with the figures of its kind of work as members of its own, named as `amber list` names them without a catalog.
+fn flat(mut row: Value) -> Result<Value> {
+    let Value::Object(fields) = &mut row else { return Err(Error::bug("the catalog's row is no object")) };
+    if let Some(text) = fields.remove("details").as_ref().and_then(Value::as_str) {
+        let details: serde_json::Map<String, Value> = serde_json::from_str(text).map_err(|error| {
+            let run = fields.get("run").map(plain).unwrap_or_default();
+            Error::damaged(format!("the catalog's details of run {run} are no JSON ({error}): `amber catalog rebuild` makes it again"))
+        })?;
+        for (name, value) in details {
+            fields.entry(name).or_insert(value);
+        }
+    }
+    let location = fields.get("location").cloned().unwrap_or_default();
+    fields.entry("name").or_insert(location);
+    Ok(row)
 }
 
 fn checkpoint_row(backup: &Value) -> Vec<String> {
-    let of = |name: &str| plain(&backup["details"][name]);
+    let of = |name: &str| plain(&backup[name]);
     vec![
         of("checkpoint_op"),
         format!("{}..{}", of("first_restorable_op"), of("recovered_to_op")),
-        said("recovered_to_timestamp_ns", &backup["details"]["recovered_to_timestamp_ns"]),
+        said("recovered_to_timestamp_ns", &backup["recovered_to_timestamp_ns"]),
         of("replica"),
         of("timeline"),
         of("blocks"),
         said("stored_bytes", &backup["stored_bytes"]),
-        plain(&backup["run"]),
+        of("run"),
     ]
 }
 
 fn other_row(backup: &Value) -> Vec<String> {
-    let details = &backup["details"];
-    vec![
-        plain(&backup["type"]),
-        plain(&details["name"]),
-        said("ended_ns", &backup["ended_ns"]),
-        said("file_bytes", &details["file_bytes"]),
-        said("stored_bytes", &backup["stored_bytes"]),
-        plain(&backup["run"]),
-    ]
+    let of = |name: &str| said(name, &backup[name]);
+    ["type", "name", "ended_ns", "file_bytes", "stored_bytes", "run"].map(of).to_vec()
 }
 
 fn shown(path: &str, backup: &Value) -> String {
-    let fields = |of: &Value| -> Vec<(String, String)> {
-        let fields = of.as_object().into_iter().flatten().filter(|(name, value)| *name != "details" && !value.is_null());
-        fields.map(|(name, value)| (label(name), said(name, value))).collect()
-    };
+    let fields = backup.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null());
     let mut rows = vec![("catalog".to_owned(), path.to_owned())];
-    rows.extend(fields(backup));
-    rows.extend(fields(&backup["details"]));
+    rows.extend(fields.map(|(name, value)| (label(name), said(name, value))));
     let rows: Vec<(&str, String)> = rows.iter().map(|(label, value)| (label.as_str(), value.clone())).collect();
     facts(&rows)
 }
 
-/// A field's name without its unit, which its text has.
+/// A field's name for people: times carry no unit.
 fn label(name: &str) -> String {
     name.strip_suffix("_ns").unwrap_or(name).replace('_', " ")
 }
@@ -186,7 +207,8 @@ mod tests {
         put(&catalog, 9, Work::Verification, true, &json!({}));
         let reader = || Reader::open(folder.path()).unwrap();
         let said = list(&reader()).unwrap().text;
-        assert_eq!(said.lines().count(), 1, "{said}");
+        assert_eq!(said.lines().count(), 2, "{said}");
+        assert!(said.contains("note: the catalog was begun anew"), "{said}");
         let none = show(&reader(), None).map(|report| report.text).unwrap_err();
         assert!(none.message.contains("no checkpoint yet"), "{none}");
 
@@ -198,11 +220,11 @@ mod tests {
         let lines: Vec<Vec<&str>> =
             said.lines().map(|line| line.split("  ").filter(|cell| !cell.is_empty()).map(str::trim).collect()).collect();
         assert!(lines[0][0].starts_with("3 backups by the catalog "), "{said}");
-        assert_eq!(lines[2], CHECKPOINTS);
-        assert_eq!(lines[3], ["959", "960..999", "2023-11-14T22:13:20Z", "2", "1", "7", "4.0 KiB", "0000000000000001"]);
-        assert_eq!(lines[4][0], "1919");
-        assert_eq!(lines[6], OTHERS);
-        assert_eq!(lines[7], ["file", "archive", "2023-11-14T22:14:50Z", "2.0 KiB", "4.0 KiB", "0000000000000003"]);
+        assert_eq!(lines[3], HEADER);
+        assert_eq!(lines[4], ["959", "960..999", "2023-11-14T22:13:20Z", "2", "1", "7", "4.0 KiB", "0000000000000001"]);
+        assert_eq!(lines[5][0], "1919");
+        assert_eq!(lines[7], OTHERS);
+        assert_eq!(lines[8], ["file", "archive", "2023-11-14T22:14:50Z", "2.0 KiB", "4.0 KiB", "0000000000000003"]);
 
         let shown = |wanted| show(&reader(), wanted).unwrap().text;
         let newest = shown(None);
@@ -211,5 +233,22 @@ mod tests {
         assert!(shown(Some("an/object/3")).contains("archive"));
         let none = show(&reader(), Some("4")).map(|report| report.text).unwrap_err();
         assert!(none.message.contains("no backup \"4\""), "{none}");
+        assert!(show(&reader(), Some("-")).is_err(), "what a backup does not have is no name of it");
+    }
+
+    #[test]
+    fn the_newest_reaches_furthest_on_the_newest_timeline() {
+        let backup = |timeline: u64, op: u64| json!({ "timeline": timeline, "recovered_to_op": op });
+        let mut stored = Stored { path: String::new(), notes: Vec::new(), checkpoints: Vec::new(), others: Vec::new() };
+        stored.checkpoints = vec![backup(1, 900), backup(2, 500), backup(2, 700), backup(2, 600)];
+        assert_eq!(stored.find(None).unwrap(), &backup(2, 700));
+    }
+
+    #[test]
+    fn details_that_are_no_json_are_damage() {
+        let error = flat(json!({ "run": "0b", "details": "{" })).unwrap_err();
+        assert!(error.message.contains("details of run 0b"), "{error}");
+        assert_eq!(flat(json!({ "location": "a", "details": null })).unwrap(), json!({ "location": "a", "name": "a" }));
+        assert_eq!(flat(json!({ "location": "a", "details": "{\"name\": 1}" })).unwrap(), json!({ "location": "a", "name": 1 }));
     }
 }

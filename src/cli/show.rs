@@ -14,7 +14,8 @@ use clap::Args;
 use serde_json::{Value, json};
 
 const AFTER_HELP: &str = "\
-With --config or --catalog the catalog says what it knows of the backup, and the store is not asked; then backups of every kind can be named.
+With --config or --catalog the catalog says what it knows of the backup, and the store is not asked; then backups of every kind can be named, by run or \
+whole name, and the newest is the one that reaches furthest on the newest timeline.
 
   amber show --repo s3://backups/ledger
   amber show --config /etc/amber/amber.toml 000019a4c1d2e3f4";

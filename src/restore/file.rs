@@ -81,7 +81,7 @@ pub fn restore_file(repository: &Repository, request: &Request, progress: &dyn P
     };
     let failed = |error| Error::input(format!("{}: {error}", target.temporary().display()));
     let places: Arc<[Place]> = Arc::new([Place::to_write(target.temporary(), WriteOptions::default()).map_err(failed)?]);
-    let work = Work::new(&reader, repository.fingerprinter()?, base, places, &target, request.read_back, progress);
+    let work = Work { base, read_back: request.read_back, ..Work::new(&reader, repository.fingerprinter()?, places, &target, progress) };
     progress.begin("restore", Some(record.file_bytes));
     work.run()?;
     progress.end();
@@ -115,6 +115,9 @@ struct Work<'a> {
     places: Arc<[Place]>,
     target: &'a Target,
     read_back: bool,
+    /// Restoring threads, and the plain bytes that each takes at once.
+    threads: usize,
+    run_bytes: usize,
     /// The first frame that nobody has taken.
     next: AtomicU32,
     fetched: AtomicU64,
@@ -138,19 +141,19 @@ impl<'a> Work<'a> {
     fn new(
         reader: &'a FileReader<'a>,
         fingerprinter: Fingerprinter,
-        base: Option<Place>,
         places: Arc<[Place]>,
         target: &'a Target,
-        read_back: bool,
         progress: &'a dyn Progress,
     ) -> Work<'a> {
         Work {
             reader,
             fingerprinter,
-            base,
+            base: None,
             places,
             target,
-            read_back,
+            read_back: true,
+            threads: THREADS,
+            run_bytes: RUN_BYTES,
             next: AtomicU32::new(0),
             fetched: AtomicU64::new(0),
             kept: AtomicU64::new(0),
@@ -164,7 +167,7 @@ impl<'a> Work<'a> {
         let (written, to_check) = crossbeam_channel::unbounded();
         let checkers = if self.read_back { CHECKERS } else { 0 };
         std::thread::scope(|scope| {
-            let restoring = (0..THREADS).map(|_| {
+            let restoring = (0..self.threads).map(|_| {
                 let written = written.clone();
                 scope.spawn(move || self.note_failure(self.restore(written)))
             });
@@ -179,8 +182,18 @@ impl<'a> Work<'a> {
         match self.failed.lock().unwrap_or_else(PoisonError::into_inner).take() {
             Some(error) => Err(error),
             None if self.progress.is_given_up() => Err(Error::try_again("the restore was given up before its end")),
-            None => Ok(()),
+            None => self.check_done(),
         }
+    }
+
+    /// Nothing gets its name of which a frame was passed over.
+    fn check_done(&self) -> Result<()> {
+        let (done, file_bytes) = (self.done.load(Ordering::Relaxed), self.reader.layout.file_bytes);
+        if done != file_bytes {
+            let path = self.target.path().display();
+            return Err(Error::bug(format!("{path}: {done} of {file_bytes} bytes were restored, and nothing said why")));
+        }
+        Ok(())
     }
 
     /// The first failure counts; the other threads stop at their next run.
@@ -202,7 +215,7 @@ impl<'a> Work<'a> {
         let writer =
             Writer::new(&self.places, buffer_bytes, buffers, WriteOptions::default()).map_err(|error| self.write_failed(&error))?;
         let mut lane = Lane { writer, sealed: Vec::new(), behind: None, written };
-        let frames_a_run = (RUN_BYTES / layout.frame_bytes as usize).max(1) as u32;
+        let frames_a_run = (self.run_bytes / layout.frame_bytes as usize).max(1) as u32;
         loop {
             let first = self.next.fetch_add(frames_a_run, Ordering::Relaxed);
             if first >= layout.frames() || self.is_stopped() {
@@ -308,8 +321,8 @@ impl<'a> Work<'a> {
 
     /// Reads back runs that were written, until nobody writes any more.
     fn check(&self, written: &Receiver<Range<u32>>) -> Result<()> {
-        let arena = Arena::new(self.buffer_bytes(), 1).and_then(|arena| arena.take());
-        let mut buffer = arena.ok_or_else(|| Error::bug("there is no buffer for one frame"))?;
+        let buffer = Arena::new(self.buffer_bytes(), 1).and_then(|arena| arena.take());
+        let mut buffer = buffer.ok_or_else(|| Error::bug("there is no buffer for one frame"))?;
         for frames in written {
             if self.is_stopped() {
                 break;
@@ -323,8 +336,8 @@ impl<'a> Work<'a> {
     fn check_run(&self, frames: Range<u32>, buffer: &mut [u8]) -> Result<()> {
         for frame in frames.clone().filter(|frame| !self.is_zeros(*frame)) {
             let (offset, length) = self.reader.layout.frame(frame);
-            let got =
-                self.places[0].read(offset, &mut buffer[..length.next_multiple_of(4096)]).map_err(|error| self.write_failed(&error))?;
+            let read = self.places[0].read(offset, &mut buffer[..length.next_multiple_of(4096)]);
+            let got = read.map_err(|error| self.target.failed("read back", error))?;
             if got < length || self.reader.fingerprints.get(frame as usize) != Some(&self.fingerprinter.of(&buffer[..length])) {
                 let path = self.target.temporary().display();
                 return Err(Error::damaged(format!(

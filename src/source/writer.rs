@@ -3,6 +3,7 @@
 //! Flow: a [`Place`] is one file, open with O_DIRECT and plainly. A [`Writer`] puts one io_uring on the places: [`Writer::take`] hands a buffer out,
 //! [`Writer::write`] begins to write it to the places that want it, one after the other, and the buffer is free again when the last has it;
 //! [`Writer::finish`] waits for all. What the kernel refuses to write past the page cache, or through io_uring at all, is written plainly.
+//! After a write that failed every call fails: whoever tries something again because of other errors cannot pass over it.
 //! Each thread has a writer of its own; they share the places.
 
 use super::ring::{Completed, Ring};
@@ -131,6 +132,15 @@ pub struct Writer {
     ring: Option<Ring>,
     under_way: Vec<UnderWay>,
     begun: u64,
+    /// The first that failed.
+    failed: Option<Failed>,
+}
+
+impl Failed {
+    fn again(&self) -> Failed {
+        let same = || Error::new(self.error.kind(), self.error.to_string());
+        Failed { place: self.place, error: self.error.raw_os_error().map_or_else(same, Error::from_raw_os_error) }
+    }
 }
 
 impl Writer {
@@ -145,7 +155,7 @@ impl Writer {
         let direct: Option<Vec<&File>> = places.iter().map(|place| place.direct.as_ref()).collect();
         let files = direct.filter(|_| options.uring).and_then(|files| files.into_iter().map(|file| file.try_clone().ok()).collect());
         let ring = files.and_then(|files| Ring::over(files, &arena, buffers).ok());
-        Ok(Writer { places: Arc::clone(places), arena, ring, under_way: Vec::new(), begun: 0 })
+        Ok(Writer { places: Arc::clone(places), arena, ring, under_way: Vec::new(), begun: 0, failed: None })
     }
 
     /// Whether it writes through io_uring.
@@ -156,8 +166,9 @@ impl Writer {
     /// A free buffer; waits for one that is under way.
     ///
     /// # Errors
-    /// [`Failed`] when a write failed meanwhile, or when the caller itself holds all buffers.
+    /// [`Failed`] when a write has failed, or when the caller itself holds all buffers.
     pub fn take(&mut self) -> std::result::Result<Buffer, Failed> {
+        self.check()?;
         loop {
             if let Some(buffer) = self.arena.take() {
                 return Ok(buffer);
@@ -173,6 +184,7 @@ impl Writer {
     /// # Errors
     /// [`Failed`], for this buffer or one before.
     pub fn write(&mut self, buffer: Buffer, offset: u64, length: usize, places: Vec<usize>) -> std::result::Result<(), Failed> {
+        self.check()?;
         self.begun += 1;
         self.go_on(UnderWay { token: self.begun, offset, length, place: 0, rest: places }, buffer)?;
         // The kernel hears of it now, and not only when somebody waits.
@@ -185,8 +197,17 @@ impl Writer {
     /// # Errors
     /// [`Failed`] for the first that failed.
     pub fn finish(&mut self) -> std::result::Result<(), Failed> {
+        self.check()?;
         while self.step(true)? {}
         Ok(())
+    }
+
+    fn check(&self) -> std::result::Result<(), Failed> {
+        self.failed.as_ref().map_or(Ok(()), |failed| Err(failed.again()))
+    }
+
+    fn fail(&mut self, place: usize, error: Error) -> Failed {
+        self.failed.get_or_insert(Failed { place, error }).again()
     }
 
     /// To the next place; when there is none the buffer goes back.
@@ -202,7 +223,7 @@ impl Writer {
                 self.under_way.push(under_way);
                 return Ok(());
             };
-            self.places[place].write(offset, &back[..length]).map_err(|error| Failed { place, error })?;
+            self.places[place].write(offset, &back[..length]).map_err(|error| self.fail(place, error))?;
             buffer = back;
         }
         Ok(())
@@ -211,9 +232,8 @@ impl Writer {
     /// Takes one finished write; `false` if there is none (`wait`: none under way).
     fn step(&mut self, wait: bool) -> std::result::Result<bool, Failed> {
         let Some(ring) = &mut self.ring else { return Ok(false) };
-        let Some(Completed { token, buffer, result }) = ring.completed(wait).map_err(|error| Failed { place: 0, error })? else {
-            return Ok(false);
-        };
+        let completed = ring.completed(wait).map_err(|error| self.fail(0, error))?;
+        let Some(Completed { token, buffer, result }) = completed else { return Ok(false) };
         let Some(position) = self.under_way.iter().position(|candidate| candidate.token == token) else { return Ok(true) };
         let under_way = self.under_way.swap_remove(position);
         let place = under_way.place;
@@ -221,11 +241,11 @@ impl Writer {
             Ok(written) => written,
             // A signal, or a file system that takes no such request: the plain way is tried.
             Err(error) if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock | ErrorKind::InvalidInput) => 0,
-            Err(error) => return Err(Failed { place, error }),
+            Err(error) => return Err(self.fail(place, error)),
         };
         if written < under_way.length {
             let rest = self.places[place].write(under_way.offset + written as u64, &buffer[written..under_way.length]);
-            rest.map_err(|error| Failed { place, error })?;
+            rest.map_err(|error| self.fail(place, error))?;
         }
         self.go_on(under_way, buffer)?;
         Ok(true)

@@ -197,7 +197,7 @@ fn on_disk(fixture: &Fixture, disk: &Path, progress: &dyn Progress, act: impl Fn
     let target = Target::create(&fixture.path("out"), false).unwrap();
     let places: Arc<[Place]> = Arc::new([Place::to_write(disk, WriteOptions::default()).unwrap()]);
     let fingerprinter = repository.fingerprinter().unwrap();
-    act(&Work::new(&reader, fingerprinter, None, places, &target, true, progress))
+    act(&Work { threads: 1, run_bytes: MIB, ..Work::new(&reader, fingerprinter, places, &target, progress) })
 }
 
 #[test]
@@ -218,10 +218,39 @@ fn a_disk_that_does_not_keep_what_it_takes_is_found_out() {
     let error = check(0..70).unwrap_err();
     assert!(error.message.contains("offset 5242880: the disk does not give back"), "{error}");
 
+    // It cannot be read at all.
+    let error = on_disk(&fixture, Path::new("/proc/self/mem"), &Silent, |work| work.check_run(0..1, &mut buffer)).unwrap_err();
+    assert!(error.kind == Kind::Damaged && error.message.contains("read back"), "{error}");
+
     // It is shorter than what was written.
     std::fs::write(fixture.path("disk"), &content[..69 * MIB + 5]).unwrap();
     let mut check = |frames| on_disk(&fixture, &fixture.path("disk"), &Silent, |work| work.check_run(frames, &mut buffer));
     assert!(check(69..70).unwrap_err().message.contains("offset 72351744"));
+}
+
+/// One thread takes run after run, and hands over every one of them; a run that nobody took is noticed.
+#[test]
+fn every_run_is_read_back() {
+    let fixture = Fixture::new(&noise(5 * MIB + 1000, 9));
+    std::fs::write(fixture.path("disk"), "").unwrap();
+    let disk = fixture.path("disk");
+    on_disk(&fixture, &disk, &Silent, |work| {
+        work.run()?;
+        assert_eq!(work.done.load(Ordering::Relaxed), 5 * MIB as u64 + 1000);
+        Ok(())
+    })
+    .unwrap();
+    let source = std::fs::read(fixture.path("source")).unwrap();
+    let disk_bytes = std::fs::read(&disk).unwrap();
+    assert!(disk_bytes[..source.len()] == source, "to the end of a sector");
+
+    // A run that nobody took, though nothing failed.
+    let passed_over = on_disk(&fixture, &disk, &Silent, |work| {
+        work.next.store(1, Ordering::Relaxed);
+        work.run()
+    });
+    let error = passed_over.unwrap_err();
+    assert!(error.message.contains("4195304 of 5243880 bytes"), "{error}");
 }
 
 #[test]

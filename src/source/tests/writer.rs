@@ -1,6 +1,6 @@
 use crate::memory::arena::Arena;
 use crate::source::ring::Ring;
-use crate::source::writer::{Place, WriteOptions, Writer};
+use crate::source::writer::{Failed, Place, WriteOptions, Writer};
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
@@ -83,11 +83,26 @@ fn a_write_that_fails_names_its_place() {
         // No file is so large.
         let failed = writer.write(buffer, 1 << 62, BLOCK, vec![1]).and_then(|()| writer.finish()).unwrap_err();
         assert_eq!(failed.place, 1, "{options:?}: {}", failed.error);
-        // It goes on.
-        let buffer = writer.take().unwrap();
-        writer.write(buffer, 0, BLOCK, vec![0]).unwrap();
-        writer.finish().unwrap();
-        assert_eq!(std::fs::metadata(folder.path().join("0")).unwrap().len(), BLOCK as u64);
+    }
+}
+
+/// A caller that tries again because of something else must meet the failure again.
+#[test]
+fn after_a_write_that_failed_every_call_fails() {
+    for options in ALL_OPTIONS {
+        let folder = TempDir::new_in("/tmp").unwrap();
+        let places = places(folder.path(), 2, options);
+        let mut writer = Writer::new(&places, BLOCK, 3, options).unwrap();
+        let (first, second) = (writer.take().unwrap(), writer.take().unwrap());
+        let failed = writer.write(first, 1 << 62, BLOCK, vec![1]).and_then(|()| writer.finish()).unwrap_err();
+        let same = |again: Failed| {
+            assert_eq!((again.place, again.error.raw_os_error()), (failed.place, failed.error.raw_os_error()), "{options:?}");
+        };
+        assert!(failed.error.raw_os_error().is_some());
+        same(writer.write(second, 0, BLOCK, vec![0]).unwrap_err());
+        same(writer.take().unwrap_err());
+        same(writer.finish().unwrap_err());
+        assert_eq!(std::fs::metadata(folder.path().join("0")).unwrap().len(), 0);
     }
 }
 
