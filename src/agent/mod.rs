@@ -3,7 +3,7 @@
 //! Flow: [`check`] opens what the plan names; [`process_lock`] makes sure that there is one agent in a state directory. Then [`session`] after session: the log
 //! is joined to what is stored ([`crate::tier::tigerbeetle::join`]), [`follow`] reads it, [`collector`] makes sealed segments of it, [`shipper`] ([`backlog`],
 //! [`spool`]) makes them durable, [`keeper`] holds the lease, [`bulk`] takes checkpoints when they are due or [`policy`] wishes one, and merges segments. Whatever else runs once in
-//! a while [`jobs`] runs, on threads that [`beside`] starts and ends. What ran is put down by the [`recorder`], brought to the catalog by the [`catalog_keeper`] and to repository and ledger by [`delivery`], after [`reconcile`] has ended what was killed. All of them write on one
+//! a while [`jobs`] runs, on threads that `beside` starts and ends. What ran is put down by the [`recorder`], brought to the catalog by the [`catalog_keeper`] and to repository and ledger by [`delivery`], after [`reconcile`] has ended what was killed. All of them write on one
 //! [`board`], which [`report`] makes the [`status`](crate::observe::status) of, together with what [`window`] says can be restored; [`page`] shows it.
 //! [`signals`] says when to stop, [`notify`] tells systemd how it goes.
 
