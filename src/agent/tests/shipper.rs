@@ -296,7 +296,9 @@ fn a_store_that_refuses_is_an_alert_and_loses_nothing() {
     // The store sees a put before the shipper tells what came of it.
     eventually("an alert is told", || !case.alerts().is_empty());
     assert!(case.alerts().len() == 1 && case.alerts()[0].contains("Refusing on purpose; the log waits here"), "{:?}", case.alerts());
-    assert_eq!(case.shipper.counters().alerts, case.alerts());
+    // All three are tried: which of them the alert names now is another matter than which it named first.
+    let alerts = case.shipper.counters().alerts;
+    assert!(alerts.len() == 1 && alerts[0].contains("Refusing on purpose; the log waits here"), "{alerts:?}");
     store.set(Weather::Fair);
     case.eventually_durable(&sealed);
     assert!(case.shipper.counters().alerts.is_empty());

@@ -227,8 +227,8 @@ impl AsRef<[u8]> for Bomb {
 fn a_worker_that_panics_ends_the_object_and_nobody_waits_for_ever() {
     let (store, repository) = repository();
     let mut writer = ObjectWriter::create(&repository, ObjectKind::Pack, NAME.to_owned()).unwrap();
-    writer.push(Bomb).unwrap();
-    let error = writer.finish(Vec::new()).map(|_| ()).unwrap_err();
+    // Whoever is slow hears of it while still pushing.
+    let error = writer.push(Bomb).map(|_| ()).and_then(|()| writer.finish(Vec::new()).map(|_| ())).unwrap_err();
     assert!(error.kind == Kind::Bug && error.message.contains("panicked"), "{error}");
     assert_eq!(store.bytes(NAME), None);
     // The only worker is gone by now, or will be before it takes another task.
