@@ -31,3 +31,28 @@ impl Progress for Silent {
     fn note(&self, _text: &str) {}
     fn end(&self) {}
 }
+
+/// Tells nobody, and gives up at the given rest, for tests.
+#[cfg(test)]
+pub(crate) struct Patience {
+    /// Rests until then; 0 has given up already.
+    pub left: std::sync::atomic::AtomicU64,
+}
+
+#[cfg(test)]
+impl Progress for Patience {
+    fn begin(&self, _step: &str, _total_bytes: Option<u64>) {}
+    fn total(&self, _total_bytes: u64) {}
+    fn position(&self, _position_bytes: u64) {}
+    fn note(&self, _text: &str) {}
+    fn end(&self) {}
+
+    fn is_given_up(&self) -> bool {
+        self.left.load(std::sync::atomic::Ordering::Relaxed) == 0
+    }
+
+    fn rest(&self) {
+        use std::sync::atomic::Ordering::Relaxed;
+        let _ = self.left.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1));
+    }
+}

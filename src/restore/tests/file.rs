@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::error::Kind;
-use crate::progress::Silent;
+use crate::progress::{Patience, Silent};
 use crate::repository::sample::{Fault, FaultyStore, create, noise, open};
 use crate::source::file::ReadOptions;
 use crate::store::memory::MemoryStore;
@@ -166,24 +166,15 @@ fn a_damaged_frame_is_named_and_nothing_is_left() {
     fixture.assert_nothing_left();
 }
 
-/// Gives up at once.
-struct GivenUp;
-
-impl Progress for GivenUp {
-    fn begin(&self, _step: &str, _total_bytes: Option<u64>) {}
-    fn total(&self, _total_bytes: u64) {}
-    fn position(&self, _position_bytes: u64) {}
-    fn note(&self, _text: &str) {}
-    fn end(&self) {}
-    fn is_given_up(&self) -> bool {
-        true
-    }
+/// Given up before it began.
+fn given_up() -> Patience {
+    Patience { left: 0.into() }
 }
 
 #[test]
 fn what_nobody_wants_any_more_ends() {
     let fixture = Fixture::new(&noise(3 * MIB, 5));
-    let error = restore_file(&fixture.repository(), &fixture.request(), &GivenUp).unwrap_err();
+    let error = restore_file(&fixture.repository(), &fixture.request(), &given_up()).unwrap_err();
     assert!(error.kind == Kind::TryAgain && error.message.contains("given up"), "{error}");
     fixture.assert_nothing_left();
 }
@@ -261,5 +252,5 @@ fn checkers_end_with_the_others() {
     drop(written);
     // The disk is empty: looking would fail.
     std::fs::write(fixture.path("disk"), "").unwrap();
-    on_disk(&fixture, &fixture.path("disk"), &GivenUp, |work| work.check(&to_check)).unwrap();
+    on_disk(&fixture, &fixture.path("disk"), &given_up(), |work| work.check(&to_check)).unwrap();
 }

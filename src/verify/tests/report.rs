@@ -4,7 +4,7 @@ use super::Fixture;
 use crate::error::Kind;
 use crate::ledger::grid::BlockKind;
 use crate::ledger::sample::{SampleFile, block};
-use crate::progress::{Progress, Silent};
+use crate::progress::{Patience, Silent};
 use crate::repository::manifest::Manifest;
 use crate::repository::name::{CHECKPOINTS, CLUSTER, CheckpointName, KEYS, PACKS, RECEIPTS, RunId};
 use crate::repository::pack::PackWriter;
@@ -13,7 +13,7 @@ use crate::store::Store;
 use crate::tier::sample::{LOG_OPS, as_replica, backup, next_checkpoint};
 use crate::verify::{Report, error_of, verify};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 
 impl Fixture {
     pub(super) fn full(&self) -> Report {
@@ -48,27 +48,6 @@ fn verification_waits_for_its_limits() {
             governor.release();
             assert_eq!(verifying.join().unwrap().problems, []);
         });
-    }
-}
-
-/// Gives up at the given rest.
-struct Patience {
-    left: AtomicU64,
-}
-
-impl Progress for Patience {
-    fn begin(&self, _step: &str, _total_bytes: Option<u64>) {}
-    fn total(&self, _total_bytes: u64) {}
-    fn position(&self, _position_bytes: u64) {}
-    fn note(&self, _text: &str) {}
-    fn end(&self) {}
-
-    fn is_given_up(&self) -> bool {
-        self.left.load(Ordering::Relaxed) == 0
-    }
-
-    fn rest(&self) {
-        let _ = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
     }
 }
 
