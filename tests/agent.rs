@@ -4,7 +4,7 @@ use crate::support::agent::{Agent, QUICK};
 use crate::support::books::check_restored;
 use crate::support::cluster::Cluster;
 use crate::support::program::{Program, number, text};
-use crate::support::{Seeded, folder, tigerbeetle, tool, turn};
+use crate::support::{Seeded, folder, tigerbeetle, tigerbeetle_path, turn, turn_for};
 use amber::demo::{Load, LoadOptions, Plan};
 use serde_json::Value;
 use std::path::Path;
@@ -26,7 +26,7 @@ struct Check<'a> {
 impl Check<'_> {
     fn restore(&self, name: &str, arguments: &[&str]) -> Value {
         let image = self.place.join(format!("{name}.tigerbeetle"));
-        let server = tool("tigerbeetle");
+        let server = tigerbeetle_path();
         let restored = self.program.restore(&image, &[arguments, &["--tigerbeetle", text(&server)]].concat());
         tigerbeetle().inspect_integrity(&image).unwrap();
         let acknowledged = if arguments.contains(&"--latest") { self.acknowledged } else { &[] };
@@ -71,7 +71,7 @@ fn the_log_ships_as_it_grows_and_restores_to_any_op() {
     let target = text(&target);
     for op in [head - 100, head - 1200, head - 2200] {
         let op = op.to_string();
-        let server = tool("tigerbeetle");
+        let server = tigerbeetle_path();
         let arguments = ["restore", "tigerbeetle", "--output", target, "--op", &op, "--dry-run"];
         let plan = program.ok(&[&arguments[..], &["--tigerbeetle", text(&server)]].concat());
         assert!(!Path::new(target).exists(), "{plan}");
@@ -110,7 +110,7 @@ fn a_restored_cluster_goes_on_in_a_timeline_of_its_own() {
     // Restored to an earlier op under a new file; an agent beside it ships to the same repository.
     let branch_op = first_head - 200;
     let restored_file = place.path().join("restored.tigerbeetle");
-    program.restore(&restored_file, &["--op", &branch_op.to_string(), "--tigerbeetle", text(&tool("tigerbeetle"))]);
+    program.restore(&restored_file, &["--op", &branch_op.to_string(), "--tigerbeetle", text(&tigerbeetle_path())]);
     let restored = Cluster::open(node.id(), std::slice::from_ref(&restored_file)).unwrap();
     let mut second_agent = Agent::start(&program, &place.path().join("second"), &restored_file, QUICK);
     let second_plan = write(&restored, 2, 700);
@@ -149,7 +149,7 @@ fn a_restored_cluster_goes_on_in_a_timeline_of_its_own() {
 
 #[test]
 fn another_agent_takes_over_within_seconds() {
-    let _turn = turn();
+    let _turn = turn_for(2);
     let plan = Plan { clients: 3, transfers_per_request: 20, ..Plan::default() };
     let node = Cluster::new(3);
     let place = folder("takeover");
@@ -189,7 +189,7 @@ fn another_agent_takes_over_within_seconds() {
 
 #[test]
 fn a_view_change_leaves_one_unbroken_chain() {
-    let _turn = turn();
+    let _turn = turn_for(2);
     let plan = Plan { clients: 3, transfers_per_request: 20, ..Plan::default() };
     let mut node = Cluster::new(3);
     let place = folder("view-change");

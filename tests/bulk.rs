@@ -4,12 +4,13 @@ use crate::support::books::check_restored;
 use crate::support::cluster::Cluster;
 use crate::support::program::{Program, files, number, text};
 use crate::support::seaweed::{ACCESS_KEY, BUCKET, SECRET_KEY, Seaweed};
+use crate::support::sparse::assert_same;
 use crate::support::{folder, tigerbeetle, turn};
 use amber::demo::{Load, LoadOptions, Plan};
 use serde_json::Value;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 /// What a file takes on the disk.
@@ -56,10 +57,6 @@ fn goes_on(program: &Program, place: &Path, whole: (&Path, &Value)) {
     assert_same(&output, image);
     tigerbeetle().inspect_integrity(&output).unwrap();
     std::fs::remove_dir_all(output.parent().unwrap()).unwrap();
-}
-
-fn assert_same(left: &Path, right: &Path) {
-    assert!(Command::new("cmp").args([left, right]).status().unwrap().success(), "{} differs from {}", left.display(), right.display());
 }
 
 #[test]

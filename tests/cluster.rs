@@ -3,7 +3,7 @@
 use crate::support::books::expected;
 use crate::support::cluster::Cluster;
 use crate::support::program::{Program, number, text};
-use crate::support::{folder, tigerbeetle, turn};
+use crate::support::{folder, tigerbeetle, turn_for};
 use amber::demo::{Load, LoadOptions, Plan, check_books};
 use serde_json::Value;
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ const TIMEOUT: Duration = Duration::from_secs(180);
 
 #[test]
 fn a_cluster_is_rebuilt_from_one_of_its_replicas() {
-    let _turn = turn();
+    let _turn = turn_for(2);
     let plan = Plan { clients: 4, transfers_per_request: 50, ..Plan::default() };
     let mut cluster = Cluster::new(3);
     let place = folder("rebuild");

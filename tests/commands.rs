@@ -31,6 +31,12 @@ fn usage_teaches_and_ends_with_two() {
         assert_eq!(amber(arguments).status.code(), Some(2), "{arguments:?}");
     }
     assert!(String::from_utf8_lossy(&amber(&["completions", "bash"]).stdout).contains("_amber"));
+    let version = String::from_utf8_lossy(&amber(&["--version"]).stdout).into_owned();
+    for part in [env!("CARGO_PKG_VERSION"), "revision: ", "features: client"] {
+        assert!(version.contains(part), "{part} is missing in {version}");
+    }
+    let manual = String::from_utf8_lossy(&amber(&["manual"]).stdout).into_owned();
+    assert!(manual.contains(".TH amber 1") && manual.contains("amber\\-verify(1)"), "{manual}");
     let place = folder("usage");
     let no_passphrase = amber(&["init", "--repo", text(&place.path().join("r"))]);
     assert_eq!(no_passphrase.status.code(), Some(2));

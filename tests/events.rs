@@ -3,11 +3,13 @@
 use crate::support::agent::Agent;
 use crate::support::cluster::Cluster;
 use crate::support::program::{Program, number, text};
-use crate::support::{Seeded, folder, tool, turn};
+use crate::support::{Seeded, folder, tigerbeetle_path, turn};
 use amber::catalog::folder::{Folder, STATE_FOLDER};
 use amber::demo::{Load, LoadOptions, Plan};
 use amber::events::event::{Accounts, Event};
 use amber::events::ledger::{Ledger, Place};
+use amber::events::objects::{Account, Transfer, account_flags};
+use amber::events::session::Session;
 use amber::events::{Delivered, Teller};
 use amber::repository::key::Secret;
 use amber::repository::name::{RunId, RunName};
@@ -18,8 +20,7 @@ use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
-use std::time::Duration;
-use tigerbeetle_unofficial as tb;
+use std::time::{Duration, Instant};
 
 const TIMEOUT: Duration = Duration::from_secs(90);
 /// A backup every second: with so small a budget replaying the log always takes too long.
@@ -137,7 +138,7 @@ fn assert_in_order(told: &[(String, String)]) {
 
 /// What TigerBeetle's own repl says to a command.
 fn repl(cluster: &Cluster, command: &str) -> String {
-    let mut repl = Command::new(tool("tigerbeetle"));
+    let mut repl = Command::new(tigerbeetle_path());
     repl.arg("repl").arg(format!("--cluster={}", cluster.id())).arg(format!("--addresses={}", cluster.addresses()));
     let output = repl.arg(format!("--command={command}")).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -362,11 +363,6 @@ fn an_agent_that_is_killed_at_any_moment_leaves_no_run_open_and_no_event_missing
     println!("{} runs, {killed} of them killed, {} events after {kills} kills", runs.runs.len(), said["events"]);
 }
 
-/// Runs a request of TigerBeetle's client.
-fn answer<T>(request: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(request)
-}
-
 #[test]
 fn a_ledger_takes_an_event_once_and_refuses_what_it_cannot_book() {
     let _turn = turn();
@@ -376,7 +372,7 @@ fn a_ledger_takes_an_event_once_and_refuses_what_it_cannot_book() {
     let event = |number: u128, accounts: &Accounts| {
         Event::of(uuid::Uuid::from_u128(number), &record(40), &Accounts { all_tenants: 42, ..*accounts }).unwrap().unwrap()
     };
-    let client = tb::Client::new(cluster.id(), cluster.addresses()).unwrap();
+    let client = Session::new(cluster.id(), &cluster.addresses()).unwrap();
     let mut ledger = Ledger::new(place(accounts));
     let deliver = |ledger: &mut Ledger, event: &Event| ledger.deliver(event, &|| false);
     let refusal = |delivered: Delivered| match delivered {
@@ -390,13 +386,13 @@ fn a_ledger_takes_an_event_once_and_refuses_what_it_cannot_book() {
     assert_eq!(ledger.known().unwrap().into_iter().collect::<Vec<_>>(), [first.id]);
 
     // Accounts that are there already: of another ledger, with a limit, closed; and one that will do.
-    let limit = tb::account::Flags::DEBITS_MUST_NOT_EXCEED_CREDITS;
-    let there = vec![
-        tb::Account::new(501, LEDGER + 1, 12),
-        tb::Account::new(502, LEDGER, 12).with_flags(limit),
-        tb::Account::new(503, LEDGER, 9).with_user_data_32(7),
+    let account = |id, ledger, code| Account { id, ledger, code, ..Account::default() };
+    let there = [
+        account(501, LEDGER + 1, 12),
+        Account { flags: account_flags::DEBITS_MUST_NOT_EXCEED_CREDITS, ..account(502, LEDGER, 12) },
+        Account { user_data_32: 7, ..account(503, LEDGER, 9) },
     ];
-    answer(client.create_accounts(there)).unwrap();
+    client.create_accounts(&there, Instant::now() + TIMEOUT).unwrap();
     let second = event(2, &accounts);
     for (system, what) in [(501, "in ledger 701"), (502, "does not take what an event books")] {
         let reason = refusal(deliver(&mut ledger, &Event { debit_account: system, ..second }));
@@ -407,14 +403,12 @@ fn a_ledger_takes_an_event_once_and_refuses_what_it_cannot_book() {
     assert_eq!(ledger.known().unwrap().len(), 2);
 
     // More events than one answer holds.
-    let more = |from: u128, count: u128| -> Vec<tb::Transfer> {
-        let transfer = |id| {
-            tb::Transfer::new(id).with_debit_account_id(SYSTEM).with_credit_account_id(42).with_amount(1).with_ledger(LEDGER).with_code(12)
-        };
-        (from..from + count).map(transfer).collect()
+    let more = |from: u128, count: u128| -> Vec<Transfer> {
+        let like = Transfer { debit_account_id: SYSTEM, credit_account_id: 42, amount: 1, ledger: LEDGER, code: 12, ..Transfer::default() };
+        (from..from + count).map(|id| Transfer { id, ..like }).collect()
     };
     for (from, count) in [(1000, 8189), (20_000, 8189), (40_000, 5)] {
-        answer(client.create_transfers(more(from, count))).unwrap();
+        client.create_transfers(&more(from, count), Instant::now() + TIMEOUT).unwrap();
     }
     let (mut seen, mut last_ns) = (0, 0);
     ledger

@@ -4,9 +4,10 @@
 
 use crate::support::program::{Program, number, text};
 use crate::support::seaweed::{ACCESS_KEY, BUCKET, SECRET_KEY, Seaweed};
+use crate::support::sparse::assert_same;
 use crate::support::{Seeded, folder, turn};
 use serde_json::Value;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -23,20 +24,6 @@ fn write_noise(path: &Path, length_mib: u64) {
         file.write_all(&seeded.next(u64::MAX).to_le_bytes()).unwrap();
     }
     file.flush().unwrap();
-}
-
-fn assert_same(left: &Path, right: &Path) {
-    let (mut left, mut right) = (std::fs::File::open(left).unwrap(), std::fs::File::open(right).unwrap());
-    assert_eq!(left.metadata().unwrap().len(), right.metadata().unwrap().len());
-    let (mut a, mut b) = (vec![0; 1 << 20], vec![0; 1 << 20]);
-    loop {
-        let length = left.read(&mut a).unwrap();
-        right.read_exact(&mut b[..length]).unwrap();
-        assert!(a[..length] == b[..length]);
-        if length == 0 {
-            return;
-        }
-    }
 }
 
 fn program(server: &Seaweed) -> Program {

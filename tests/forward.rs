@@ -3,7 +3,7 @@
 use crate::support::books::check_restored;
 use crate::support::cluster::Cluster;
 use crate::support::program::{Program, number, text};
-use crate::support::{folder, tigerbeetle, tool, turn};
+use crate::support::{folder, tigerbeetle, tigerbeetle_path, turn, turn_for};
 use amber::demo::{Load, LoadOptions, Plan};
 use amber::ledger::wal::{Chain, Prepare};
 use amber::repository::key::Secret;
@@ -103,7 +103,7 @@ impl History {
     }
 
     fn restore(&self, arguments: &[&str]) -> Value {
-        let binary = tool("tigerbeetle");
+        let binary = tigerbeetle_path();
         let restored = self.program.ok(&[&["restore", "tigerbeetle", "--tigerbeetle", text(&binary)], arguments].concat());
         let (hops, seconds) = (number(&restored, "hops"), restored["hops_seconds"].as_f64().unwrap());
         println!("{arguments:?}: {hops} hops, {:.2} s each, {} checkpoint ids", seconds / hops as f64, restored["checkpoint_ids_verified"]);
@@ -176,7 +176,7 @@ fn a_fork_rolls_over_several_checkpoints_to_an_exact_op() {
 
 #[test]
 fn a_whole_cluster_is_rolled_forward_once() {
-    let _turn = turn();
+    let _turn = turn_for(2);
     let mut history = History::new(3, Plan { clients: 4, transfers_per_request: 30, ..Plan::default() }, 1100, 1500);
     assert!(number(&history.backup, "checkpoint_op") > 0, "{}", history.backup);
     // Six servers at once are too much for a small machine; the original is then one replica short of its majority, so two of it stay.

@@ -6,7 +6,7 @@ use crate::support::agent::{Agent, QUICK};
 use crate::support::books::check_restored;
 use crate::support::cluster::Cluster;
 use crate::support::program::{Program, number, text};
-use crate::support::{Seeded, folder, tool, turn};
+use crate::support::{Seeded, folder, tigerbeetle_path, turn};
 use amber::demo::{Load, LoadOptions, Plan};
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ fn what_a_killed_agent_declared_durable_restores() {
     let load = Load::start(node.id(), &node.addresses(), &options).unwrap();
     agent.run();
     agent.wait_leading();
-    let (mut random, mut declared, binary) = (Seeded(SEED), 0, tool("tigerbeetle"));
+    let (mut random, mut declared, binary) = (Seeded(SEED), 0, tigerbeetle_path());
     let dry = place.path().join("never.tigerbeetle");
     for kill in 1..=KILLS {
         let after_ms = random.next(1500);

@@ -1,6 +1,6 @@
 //! The integration tests: the program as a user calls it, against real TigerBeetle servers and a real S3 server.
 //!
-//! One binary, so that it is linked once. What starts a TigerBeetle takes turns ([`support::turn`]).
+//! One binary, so that it is linked once. What starts servers takes a turn first ([`support::turn`]).
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -21,8 +21,10 @@ mod forward;
 mod golden;
 mod kills;
 mod outage;
+mod package;
 mod page;
 mod points;
+mod releases;
 mod s3;
 mod schedule;
 mod support;

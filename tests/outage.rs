@@ -5,7 +5,7 @@ use crate::support::books::check_restored;
 use crate::support::cluster::Cluster;
 use crate::support::program::{Program, number, text};
 use crate::support::seaweed::{ACCESS_KEY, BUCKET, SECRET_KEY, Seaweed};
-use crate::support::{folder, tool, turn};
+use crate::support::{folder, tigerbeetle_path, turn};
 use amber::demo::{Load, LoadOptions, Plan};
 use std::time::Duration;
 
@@ -48,7 +48,7 @@ fn an_outage_loses_nothing_that_memory_and_spool_hold() {
     assert_eq!(status["gaps"].as_array().map(Vec::len), Some(0), "{status}");
     assert_eq!(agent.stop(), 0, "{}", agent.log());
     let image = place.path().join("latest.tigerbeetle");
-    let restored = program.restore(&image, &["--latest", "--tigerbeetle", text(&tool("tigerbeetle"))]);
+    let restored = program.restore(&image, &["--latest", "--tigerbeetle", text(&tigerbeetle_path())]);
     assert_eq!(number(&restored, "op"), head);
     let books = check_restored(&[image], &restored, plan, &acknowledged, &node);
     println!("{books:?}");
@@ -99,14 +99,14 @@ fn what_the_spool_cannot_hold_is_a_gap_that_a_checkpoint_closes() {
             "--op",
             &first.midpoint(last).to_string(),
             "--tigerbeetle",
-            text(&tool("tigerbeetle")),
+            text(&tigerbeetle_path()),
         ],
     );
     assert!(refused.contains("nearest"), "{refused}");
     println!("{refused}");
     let image = place.path().join("latest.tigerbeetle");
     // The load may have gone on over another checkpoint.
-    let restored = program.restore(&image, &["--latest", "--tigerbeetle", text(&tool("tigerbeetle"))]);
+    let restored = program.restore(&image, &["--latest", "--tigerbeetle", text(&tigerbeetle_path())]);
     assert_eq!(number(&restored, "op"), head);
     let books = check_restored(&[image], &restored, plan, &acknowledged, &node);
     println!("{books:?}");
@@ -142,7 +142,7 @@ fn an_agent_that_was_away_too_long_leaves_a_gap_in_the_same_history() {
     assert_eq!(agent.stop(), 0, "{}", agent.log());
     let (first, last) = (number(&ended["gaps"][0], "first_op"), number(&ended["gaps"][0], "last_op"));
     assert!(first > stored && last < head, "{ended}");
-    let server = tool("tigerbeetle");
+    let server = tigerbeetle_path();
     let target = place.path().join("never.tigerbeetle");
     let inside = first.midpoint(last).to_string();
     let refused = program.fails(2, &["restore", "tigerbeetle", "--output", text(&target), "--op", &inside, "--tigerbeetle", text(&server)]);

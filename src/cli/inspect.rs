@@ -3,6 +3,7 @@
 //! The same readers as a backup's, on a file that may be in use: nothing is written, nothing is locked.
 
 use super::Manner;
+use super::inspect_books::books;
 use super::output::{Report, facts, table};
 use crate::error::Result;
 use crate::ledger::grid::{Block, BlockReference};
@@ -31,6 +32,9 @@ pub struct InspectArguments {
     /// Do not walk the reachable blocks: quick, however large the file is.
     #[arg(long)]
     no_blocks: bool,
+    /// Count the accounts and transfers and add up their balances, by ledger.
+    #[arg(long)]
+    books: bool,
 }
 
 /// Inspects.
@@ -49,6 +53,15 @@ pub fn run(arguments: &InspectArguments, manner: Manner) -> Result<Report> {
         text.push_str(&tally.text());
         if let Value::Object(fields) = &mut json {
             fields.insert("blocks".into(), tally.json());
+        }
+    }
+    if arguments.books {
+        let progress = for_people(manner.quiet);
+        let books = books(&arguments.file, &mut walk, &*progress)?;
+        progress.end();
+        text.push_str(&books.text());
+        if let Value::Object(fields) = &mut json {
+            fields.insert("books".into(), books.json());
         }
     }
     for note in walk.notes() {

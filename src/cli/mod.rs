@@ -18,11 +18,13 @@ pub mod events;
 pub mod history;
 pub mod init;
 pub mod inspect;
+mod inspect_books;
 pub mod jobs;
 pub mod limits;
 pub mod list;
 pub mod list_catalog;
 mod list_files;
+pub mod manual;
 pub mod output;
 pub mod pause;
 pub mod recording;
@@ -36,6 +38,7 @@ mod status_text;
 pub mod uploads;
 pub mod user_folders;
 pub mod verify;
+pub mod version;
 
 use crate::error::{Error, Kind, Result};
 use clap::{CommandFactory, Parser, Subcommand};
@@ -60,7 +63,7 @@ A first backup:
 
 /// Continuous, verified, encrypted backup and recovery for TigerBeetle ledgers.
 #[derive(Debug, Parser)]
-#[command(name = "amber", version, max_term_width = 120, after_help = AFTER_HELP)]
+#[command(name = "amber", version, long_version = version::LONG, max_term_width = 120, after_help = AFTER_HELP)]
 pub struct Arguments {
     /// Print one JSON object instead of text, also for errors.
     #[arg(long, global = true)]
@@ -117,6 +120,8 @@ enum Command {
     /// See it all happen: a real TigerBeetle under load is backed up, destroyed, restored and checked.
     #[cfg(feature = "client")]
     Demo(demo::DemoArguments),
+    /// Make man pages of this help.
+    Manual(manual::ManualArguments),
     /// Print a completion script for a shell.
     Completions {
         /// The shell.
@@ -181,6 +186,7 @@ fn dispatch(command: Command, manner: Manner) -> Result<Report> {
         Command::Bench(arguments) => bench::run(&arguments, manner),
         #[cfg(feature = "client")]
         Command::Demo(arguments) => demo::run(&arguments, manner),
+        Command::Manual(arguments) => manual::run(&arguments),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "amber", &mut script);

@@ -13,10 +13,9 @@
 
 use crate::demo::plan::Plan;
 use crate::error::{Error, Result};
+use crate::events::objects::{Transfer, TransferQuery};
 use crate::events::session::{EVENTS_PER_REQUEST_MAX, Session};
 use std::time::{Duration, Instant};
-use tb::core::query_filter::Flags;
-use tigerbeetle_unofficial as tb;
 
 /// What a restored ledger must hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,7 +89,7 @@ pub fn check_every_transfer(cluster: u128, addresses: &str, plan: &Plan, request
     let mut next = vec![0_u64; plan.clients];
     let mut timestamp_min = 1;
     loop {
-        let page = reader.page(EVENTS_PER_REQUEST_MAX, timestamp_min, Flags::empty())?;
+        let page = reader.page(EVENTS_PER_REQUEST_MAX, timestamp_min, Order::OldestFirst)?;
         for entry in &page {
             let Some((client, sequence)) = plan.place(entry.id) else {
                 return damaged(format!("transfer {:#x} is nothing that the load wrote", entry.id));
@@ -120,6 +119,13 @@ struct Entry {
     timestamp: u64,
 }
 
+/// In which order transfers are asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Order {
+    OldestFirst,
+    NewestFirst,
+}
+
 /// One ledger, read for one plan, until one deadline.
 struct Reader {
     session: Session,
@@ -136,11 +142,11 @@ impl Reader {
         Ok(self.session.lookup_transfers(ids, self.deadline)?.iter().map(Entry::from).collect())
     }
 
-    fn page(&self, limit: usize, timestamp_min: u64, flags: Flags) -> Result<Vec<Entry>> {
+    fn page(&self, limit: usize, timestamp_min: u64, order: Order) -> Result<Vec<Entry>> {
         let limit = u32::try_from(limit).unwrap_or(u32::MAX);
-        let mut filter = tb::QueryFilter::new(limit).with_ledger(self.plan.ledger).with_flags(flags);
-        filter.as_raw_mut().timestamp_min = timestamp_min;
-        Ok(self.session.query_transfers(filter, self.deadline)?.iter().map(Entry::from).collect())
+        let (ledger, reversed) = (self.plan.ledger, order == Order::NewestFirst);
+        let query = TransferQuery { ledger, code: 0, timestamp_min, limit, reversed };
+        Ok(self.session.query_transfers(query, self.deadline)?.iter().map(Entry::from).collect())
     }
 
     /// How many requests of each client are there, if it is a prefix of them: doubling, then halving, for all clients at once.
@@ -216,7 +222,7 @@ impl Reader {
 
     /// The newest transfer of the ledger is the newest at the end of a prefix, and stamped as the restored op if that made transfers.
     fn check_newest(&self, newest: Option<u64>, expected: &Expected) -> Result<()> {
-        let found = self.page(1, 0, Flags::REVERSED)?.first().map(|entry| entry.timestamp);
+        let found = self.page(1, 0, Order::NewestFirst)?.first().map(|entry| entry.timestamp);
         if found != newest {
             return damaged(format!("the newest transfer is stamped {found:?}, the newest of the clients' last requests {newest:?}"));
         }
@@ -235,9 +241,9 @@ impl Reader {
         }
         let (mut debits, mut credits) = (0, 0);
         for (account, balance) in found.iter().zip(self.plan.balances(requests)) {
-            let (paid, received) = (account.debits_posted(), account.credits_posted());
-            if (paid, received) != (balance.debits, balance.credits) || account.debits_pending() != 0 || account.credits_pending() != 0 {
-                let id = account.id();
+            let (paid, received) = (account.debits_posted, account.credits_posted);
+            if (paid, received) != (balance.debits, balance.credits) || account.debits_pending != 0 || account.credits_pending != 0 {
+                let id = account.id;
                 return damaged(format!("account {id:#x} has paid {paid} and received {received}, its transfers say {balance:?}"));
             }
             debits += paid;
@@ -250,14 +256,14 @@ impl Reader {
     }
 }
 
-impl From<&tb::Transfer> for Entry {
-    fn from(transfer: &tb::Transfer) -> Self {
+impl From<&Transfer> for Entry {
+    fn from(transfer: &Transfer) -> Self {
         Entry {
-            id: transfer.id(),
-            debit_account: transfer.debit_account_id(),
-            credit_account: transfer.credit_account_id(),
-            amount: transfer.amount(),
-            timestamp: transfer.as_raw().timestamp,
+            id: transfer.id,
+            debit_account: transfer.debit_account_id,
+            credit_account: transfer.credit_account_id,
+            amount: transfer.amount,
+            timestamp: transfer.timestamp,
         }
     }
 }

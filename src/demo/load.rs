@@ -224,7 +224,7 @@ impl Shared {
             if self.give_up_at.get().is_some() {
                 return;
             }
-            match session.create_transfers(options.plan.request(number, request), || self.is_over()) {
+            match session.try_transfers(&options.plan.request(number, request), || self.is_over()) {
                 Answer::Done(Ok(())) => client.acknowledged.store(request + 1, Ordering::Release),
                 Answer::Done(Err(error)) => return self.fail(error.context(format!("request {request} of client {number} of the load"))),
                 Answer::GaveUp => return client.unanswered.store(true, Ordering::Release),

@@ -5,8 +5,8 @@
 //! transfer is missing, doubled or swapped has other balances than [`Plan::balances`] computes.
 
 use crate::error::{Error, Result};
+use crate::events::objects::{Account, Transfer};
 use crate::events::session::EVENTS_PER_REQUEST_MAX;
-use tigerbeetle_unofficial as tb;
 
 /// A TigerBeetle server with default settings holds 32 client connections; this leaves some for whoever looks at the ledger.
 pub const CLIENTS_MAX: usize = 28;
@@ -88,8 +88,8 @@ impl Plan {
     }
 
     /// The accounts, as the ledger takes them.
-    pub fn new_accounts(&self) -> Vec<tb::Account> {
-        self.account_ids().into_iter().map(|id| tb::Account::new(id, self.ledger, CODE)).collect()
+    pub fn new_accounts(&self) -> Vec<Account> {
+        self.account_ids().into_iter().map(|id| Account { id, ledger: self.ledger, code: CODE, ..Account::default() }).collect()
     }
 
     /// The id of the transfer at place `sequence` of a client's transfers.
@@ -126,7 +126,7 @@ impl Plan {
     }
 
     /// The transfers of a client's request, as the ledger takes them.
-    pub fn request(&self, client: usize, request: u64) -> Vec<tb::Transfer> {
+    pub fn request(&self, client: usize, request: u64) -> Vec<Transfer> {
         self.sequences(request).map(|sequence| self.transfer(client, sequence)).collect()
     }
 
@@ -143,14 +143,17 @@ impl Plan {
         balances
     }
 
-    fn transfer(&self, client: usize, sequence: u64) -> tb::Transfer {
+    fn transfer(&self, client: usize, sequence: u64) -> Transfer {
         let posting = self.posting(client, sequence);
-        tb::Transfer::new(self.transfer_id(client, sequence))
-            .with_debit_account_id(self.account_id(posting.debit))
-            .with_credit_account_id(self.account_id(posting.credit))
-            .with_amount(u128::from(posting.amount))
-            .with_ledger(self.ledger)
-            .with_code(CODE)
+        Transfer {
+            id: self.transfer_id(client, sequence),
+            debit_account_id: self.account_id(posting.debit),
+            credit_account_id: self.account_id(posting.credit),
+            amount: u128::from(posting.amount),
+            ledger: self.ledger,
+            code: CODE,
+            ..Transfer::default()
+        }
     }
 }
 

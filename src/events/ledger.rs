@@ -7,15 +7,14 @@
 //! cluster is back. Only when the cluster has ended the session is another one begun.
 
 use super::event::{Accounts, CODE, Event};
+use super::objects::{Account, Transfer, TransferQuery, account_flags};
+use super::refusal::{AccountRefusal, TransferRefusal};
 use super::session::{Answer, EVENTS_PER_REQUEST_MAX, Session};
 use super::trail::Booked;
 use super::{Delivered, Teller};
 use crate::error::{Error, Result};
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
-use tb::account::Flags as AccountFlags;
-use tb::error::CreateAccountErrorKind;
-use tigerbeetle_unofficial as tb;
 
 /// Where the ledger is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,15 +64,15 @@ impl Ledger {
         let (timeout, ledger) = (self.place.answer_timeout, self.place.accounts.ledger);
         let mut next_ns = 0;
         loop {
-            let mut raw = tb::QueryFilter::new(EVENTS_PER_REQUEST_MAX as u32).with_ledger(ledger).with_code(CODE).into_raw();
-            raw.timestamp_min = next_ns;
+            let limit = EVENTS_PER_REQUEST_MAX as u32;
+            let query = TransferQuery { ledger, code: CODE, timestamp_min: next_ns, limit, ..TransferQuery::default() };
             let deadline = Instant::now() + timeout;
-            let answer = self.session()?.query_transfers(tb::QueryFilter::from_raw(raw), deadline);
+            let answer = self.session()?.query_transfers(query, deadline);
             if answer.is_err() && Instant::now() < deadline {
                 self.session = None;
             }
             let page = answer?;
-            let (count, last) = (page.len(), page.last().map(|transfer| transfer.as_raw().timestamp));
+            let (count, last) = (page.len(), page.last().map(|transfer| transfer.timestamp));
             page.iter().map(booked).for_each(&mut *take);
             match last {
                 Some(last_ns) if count == EVENTS_PER_REQUEST_MAX => next_ns = last_ns + 1,
@@ -94,14 +93,14 @@ impl Ledger {
         let timeout = self.place.answer_timeout;
         let session = self.session().map_err(Not::Ended)?;
         let wanted = [event.debit_account, event.credit_account];
-        let accounts = wanted.map(|id| tb::Account::new(id, event.ledger, CODE)).to_vec();
-        for (place, kind) in answered(session.try_accounts(accounts, give_up))? {
+        let accounts = wanted.map(|id| Account { id, ledger: event.ledger, code: CODE, ..Account::default() });
+        for (place, kind) in answered(session.try_accounts(&accounts, give_up))? {
             let account = wanted.get(place).copied().unwrap_or_default();
             check_account(session, account, event, kind, Instant::now() + timeout)?;
         }
         match answered(session.try_transfer(transfer(event), give_up))? {
             None => Ok(()),
-            Some(kind) => Err(Not::Refused(format!("{kind:?}: {}", advice(&format!("{kind:?}"))))),
+            Some(refusal) => Err(Not::Refused(format!("{refusal:?}: {}", advice(refusal)))),
         }
     }
 }
@@ -143,65 +142,68 @@ fn answered<T>(answer: Answer<T>) -> Result<T, Not> {
 }
 
 /// An account that is there, but not as it would be made: it will do where it is of the same ledger and takes what an event books.
-fn check_account(session: &Session, id: u128, event: &Event, kind: CreateAccountErrorKind, deadline: Instant) -> Result<(), Not> {
+fn check_account(session: &Session, id: u128, event: &Event, kind: AccountRefusal, deadline: Instant) -> Result<(), Not> {
     let failed = |error| if Instant::now() < deadline { Not::Ended(error) } else { Not::Late(error) };
     let found = session.lookup_accounts(&[id], deadline).map_err(failed)?;
     let Some(account) = found.first() else { return Err(Not::Refused(format!("account {id} cannot be made: {kind:?}"))) };
-    let limit =
-        if id == event.debit_account { AccountFlags::DEBITS_MUST_NOT_EXCEED_CREDITS } else { AccountFlags::CREDITS_MUST_NOT_EXCEED_DEBITS };
-    if account.ledger() != event.ledger {
+    let is_debited = id == event.debit_account;
+    let limit = if is_debited { account_flags::DEBITS_MUST_NOT_EXCEED_CREDITS } else { account_flags::CREDITS_MUST_NOT_EXCEED_DEBITS };
+    if account.ledger != event.ledger {
         return Err(Not::Refused(format!(
             "account {id} is there already, in ledger {}: give events accounts of their own",
-            account.ledger()
+            account.ledger
         )));
     }
-    if account.flags().intersects(limit | AccountFlags::CLOSED) {
-        let flags = account.flags();
+    if account.flags & (limit | account_flags::CLOSED) != 0 {
+        let why = if account.flags & account_flags::CLOSED != 0 { "closed" } else { "with a limit" };
         return Err(Not::Refused(format!(
-            "account {id} is there already and does not take what an event books ({flags:?}): give events another one"
+            "account {id} is there already and does not take what an event books ({why}, flags {:#x}): give events another one",
+            account.flags
         )));
     }
     Ok(())
 }
 
 /// What a refusal means for whoever reads it.
-fn advice(kind: &str) -> &'static str {
-    if kind.starts_with("Exists") {
+fn advice(refusal: TransferRefusal) -> &'static str {
+    if refusal.is_another_under_this_id() {
         "the ledger has another event under this id, so a record was altered, or the accounts of the configuration; `amber events` shows what differs"
-    } else if kind == "IdAlreadyFailed" {
+    } else if refusal == TransferRefusal::ID_ALREADY_FAILED {
         "an earlier try under this id failed for good, when an account was missing or closed; the ledger never takes the id again"
     } else {
         "see the configured ledger and accounts"
     }
 }
 
-fn transfer(event: &Event) -> tb::Transfer {
-    tb::Transfer::new(event.id)
-        .with_debit_account_id(event.debit_account)
-        .with_credit_account_id(event.credit_account)
-        .with_amount(event.amount)
-        .with_user_data_128(event.packed)
-        .with_user_data_64(event.started_s)
-        .with_ledger(event.ledger)
-        .with_code(CODE)
+fn transfer(event: &Event) -> Transfer {
+    Transfer {
+        id: event.id,
+        debit_account_id: event.debit_account,
+        credit_account_id: event.credit_account,
+        amount: event.amount,
+        user_data_128: event.packed,
+        user_data_64: event.started_s,
+        ledger: event.ledger,
+        code: CODE,
+        ..Transfer::default()
+    }
 }
 
-fn booked(transfer: &tb::Transfer) -> Booked {
-    let raw = transfer.as_raw();
+fn booked(transfer: &Transfer) -> Booked {
     Booked {
         event: Event {
-            id: raw.id,
-            debit_account: raw.debit_account_id,
-            credit_account: raw.credit_account_id,
-            amount: raw.amount,
-            packed: raw.user_data_128,
-            started_s: raw.user_data_64,
-            ledger: raw.ledger,
+            id: transfer.id,
+            debit_account: transfer.debit_account_id,
+            credit_account: transfer.credit_account_id,
+            amount: transfer.amount,
+            packed: transfer.user_data_128,
+            started_s: transfer.user_data_64,
+            ledger: transfer.ledger,
         },
-        timestamp_ns: raw.timestamp,
-        user_data_32: raw.user_data_32,
-        pending_id: raw.pending_id,
-        timeout_s: raw.timeout,
-        flags: raw.flags,
+        timestamp_ns: transfer.timestamp,
+        user_data_32: transfer.user_data_32,
+        pending_id: transfer.pending_id,
+        timeout_s: transfer.timeout_s,
+        flags: transfer.flags,
     }
 }

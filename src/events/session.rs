@@ -1,23 +1,24 @@
 //! One client session with a running cluster, with an end to every request.
 //!
 //! TigerBeetle's client never gives up: a request to a server that is down waits until it comes back, which is right for a ledger and wrong
-//! for whoever waits. So every request here says when to give up. The client's futures are driven by its own thread and need no runtime; this
-//! module parks the calling thread until one is ready.
+//! for whoever waits. So every request here says when to give up.
+//!
+//! Flow: [`objects`](super::objects) makes a body of what is asked, [`tb_client`](super::tb_client) sends it and waits, and what comes back is decoded
+//! here: nothing of an answer is relied on before its length has been checked.
 //!
 //! A cluster has room for some 64 sessions and forgets the one that has been silent for longest when another begins: keep a session, and do not begin one for every try.
 
+use super::objects::{Account, Decode, Encode, Refused, Transfer, TransferQuery, decode, encode};
+use super::refusal::{AccountRefusal, TransferRefusal};
+use super::tb_client::{Client, InitFailure, Operation, RequestFailure};
 use crate::error::{Error, Result};
-use std::future::Future;
-use std::pin::pin;
-use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
-use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
-use tb::error::{CreateAccountErrorKind, CreateAccountsError, CreateTransferErrorKind, CreateTransfersError, SendError, SendErrorKind};
-use tigerbeetle_unofficial as tb;
 
 /// The most events that one request of TigerBeetle 0.16 holds: a 1 MiB message less its header and the batch trailer, in 128-byte events.
 pub const EVENTS_PER_REQUEST_MAX: usize = 8189;
+
+/// The release of TigerBeetle's client library that this program is linked with.
+const CLIENT_RELEASE: &str = "0.16.78";
 
 /// How long a waiting thread sleeps before it looks whether to give up; an answer wakes it at once.
 const LOOK_UP: Duration = Duration::from_millis(20);
@@ -26,7 +27,7 @@ const LOOK_UP_PATIENT: Duration = Duration::from_millis(200);
 
 /// A client with its own session; requests go out one after the other.
 pub struct Session {
-    client: tb::Client,
+    client: Client,
     address: String,
     look_up: Duration,
 }
@@ -46,11 +47,11 @@ impl Session {
     /// # Errors
     /// [`Error::input`] when the address cannot be understood, [`Error::try_again`] when the machine has no room for a client.
     pub fn new(cluster: u128, address: &str) -> Result<Session> {
-        let client = tb::Client::new(cluster, address).map_err(|error| match error.kind() {
-            tb::error::NewClientErrorKind::AddressInvalid | tb::error::NewClientErrorKind::AddressLimitExceeded => {
-                Error::input(format!("{address:?} is no list of replica addresses ({error})"))
+        let client = Client::new(cluster, address).map_err(|failure| match failure {
+            InitFailure::Addresses => {
+                Error::input(format!("{address:?} is no list of replica addresses: write them as 127.0.0.1:3000, several with commas"))
             }
-            _ => Error::try_again(format!("cannot make a client for {address}: {error}")),
+            InitFailure::Machine(status) => Error::try_again(format!("cannot make a client for {address}: tb_client status {status}")),
         })?;
         Ok(Session { client, address: address.into(), look_up: LOOK_UP })
     }
@@ -67,136 +68,139 @@ impl Session {
     ///
     /// # Errors
     /// [`Error::try_again`] without an answer by `deadline`; [`Error::input`] when the ledger refuses an account.
-    pub fn create_accounts(&self, accounts: &[tb::Account], deadline: Instant) -> Result<()> {
+    pub fn create_accounts(&self, accounts: &[Account], deadline: Instant) -> Result<()> {
         for part in accounts.chunks(EVENTS_PER_REQUEST_MAX) {
-            let answer = self.try_accounts(part.to_vec(), || Instant::now() >= deadline);
+            let answer = self.try_accounts(part, || Instant::now() >= deadline);
             let Answer::Done(refused) = answer else { return Err(self.late()) };
-            if let Some((account, kind)) = refused?.first() {
-                return Err(Error::input(format!("the ledger at {} refuses account {account}: {kind:?}", self.address)));
+            if let Some((account, refusal)) = refused?.first() {
+                return Err(Error::input(format!("the ledger at {} refuses account {account}: {refusal:?}", self.address)));
             }
         }
         Ok(())
     }
 
     /// Sends one request of accounts and waits until it is answered or `give_up` holds. Those that are not there afterwards as they were given: their place and why.
-    pub(crate) fn try_accounts(
-        &self,
-        accounts: Vec<tb::Account>,
-        give_up: impl Fn() -> bool,
-    ) -> Answer<Vec<(usize, CreateAccountErrorKind)>> {
-        let Some(answer) = wait(self.client.create_accounts(accounts), self.look_up, give_up) else { return Answer::GaveUp };
-        Answer::Done(match answer {
-            Ok(()) => Ok(Vec::new()),
-            Err(CreateAccountsError::Send(error)) => Err(self.send_error(error)),
-            Err(CreateAccountsError::Api(refused)) => {
-                let refused = refused.as_slice().iter().map(|one| (one.index() as usize, one.kind()));
-                Ok(refused.filter(|(_, kind)| !matches!(kind, CreateAccountErrorKind::Exists)).collect())
-            }
-            Err(other) => Err(Error::bug(format!("unknown answer to create_accounts: {other}"))),
+    pub(crate) fn try_accounts(&self, accounts: &[Account], give_up: impl Fn() -> bool) -> Answer<Vec<(usize, AccountRefusal)>> {
+        self.ask::<Refused>(Operation::CreateAccounts, accounts, give_up).map(|refused| {
+            let refused = refused.iter().map(|one| (one.index as usize, AccountRefusal(one.result)));
+            refused.filter(|(_, refusal)| *refusal != AccountRefusal::EXISTS).collect()
         })
     }
 
     /// Sends one transfer and waits until it is answered or `give_up` holds. Why it is not there afterwards as it was given, if it is not.
-    pub(crate) fn try_transfer(&self, transfer: tb::Transfer, give_up: impl Fn() -> bool) -> Answer<Option<CreateTransferErrorKind>> {
-        let Some(answer) = wait(self.client.create_transfers(vec![transfer]), self.look_up, give_up) else { return Answer::GaveUp };
-        Answer::Done(match answer {
-            Ok(()) => Ok(None),
-            Err(CreateTransfersError::Send(error)) => Err(self.send_error(error)),
-            Err(CreateTransfersError::Api(refused)) => {
-                let kind = refused.as_slice().first().map(|one| one.kind());
-                Ok(kind.filter(|kind| !matches!(kind, CreateTransferErrorKind::Exists)))
-            }
-            Err(other) => Err(Error::bug(format!("unknown answer to create_transfers: {other}"))),
+    pub(crate) fn try_transfer(&self, transfer: Transfer, give_up: impl Fn() -> bool) -> Answer<Option<TransferRefusal>> {
+        self.ask::<Refused>(Operation::CreateTransfers, &[transfer], give_up).map(|refused| {
+            let refusal = refused.first().map(|one| TransferRefusal(one.result));
+            refusal.filter(|refusal| *refusal != TransferRefusal::EXISTS)
         })
     }
 
-    /// Sends one request of transfers, all of which the ledger must accept, and waits until it is answered or `give_up` holds.
-    pub(crate) fn create_transfers(&self, transfers: Vec<tb::Transfer>, give_up: impl Fn() -> bool) -> Answer<()> {
-        let Some(answer) = wait(self.client.create_transfers(transfers), self.look_up, give_up) else { return Answer::GaveUp };
-        Answer::Done(match answer {
-            Ok(()) => Ok(()),
-            Err(CreateTransfersError::Send(error)) => Err(self.send_error(error)),
-            Err(CreateTransfersError::Api(refused)) => {
-                let first = refused.as_slice().first().map(ToString::to_string).unwrap_or_default();
-                Err(Error::input(format!("the ledger at {} refuses {} transfers: {first}", self.address, refused.as_slice().len())))
+    /// Sends one request of transfers, all of which the ledger must accept as new, and waits until it is answered or `give_up` holds.
+    pub(crate) fn try_transfers(&self, transfers: &[Transfer], give_up: impl Fn() -> bool) -> Answer<()> {
+        match self.ask::<Refused>(Operation::CreateTransfers, transfers, give_up) {
+            Answer::Done(Ok(refused)) => Answer::Done(match refused.first() {
+                None => Ok(()),
+                Some(first) => {
+                    let (count, at, refusal) = (refused.len(), first.index, TransferRefusal(first.result));
+                    Err(Error::input(format!("the ledger at {} refuses {count} transfers: number {at}: {refusal:?}", self.address)))
+                }
+            }),
+            Answer::Done(Err(error)) => Answer::Done(Err(error)),
+            Answer::GaveUp => Answer::GaveUp,
+        }
+    }
+
+    /// Creates transfers, none of which may be there yet.
+    ///
+    /// # Errors
+    /// [`Error::try_again`] without an answer by `deadline`; [`Error::input`] when the ledger refuses a transfer.
+    pub fn create_transfers(&self, transfers: &[Transfer], deadline: Instant) -> Result<()> {
+        for part in transfers.chunks(EVENTS_PER_REQUEST_MAX) {
+            match self.try_transfers(part, || Instant::now() >= deadline) {
+                Answer::Done(answer) => answer?,
+                Answer::GaveUp => return Err(self.late()),
             }
-            Err(other) => Err(Error::bug(format!("unknown answer to create_transfers: {other}"))),
-        })
+        }
+        Ok(())
     }
 
     /// The accounts of these ids that exist, in the order of the ids.
     ///
     /// # Errors
     /// [`Error::try_again`] without an answer by `deadline`.
-    pub fn lookup_accounts(&self, ids: &[u128], deadline: Instant) -> Result<Vec<tb::Account>> {
-        let mut found = Vec::with_capacity(ids.len());
-        for part in ids.chunks(EVENTS_PER_REQUEST_MAX) {
-            let answer = self.by(deadline, self.client.lookup_accounts(part.to_vec()))?;
-            found.extend(answer.map_err(|error| self.send_error(error))?);
-        }
-        Ok(found)
+    pub fn lookup_accounts(&self, ids: &[u128], deadline: Instant) -> Result<Vec<Account>> {
+        self.lookup(Operation::LookupAccounts, ids, deadline)
     }
 
     /// The transfers of these ids that exist, in the order of the ids.
     ///
     /// # Errors
     /// [`Error::try_again`] without an answer by `deadline`.
-    pub fn lookup_transfers(&self, ids: &[u128], deadline: Instant) -> Result<Vec<tb::Transfer>> {
+    pub fn lookup_transfers(&self, ids: &[u128], deadline: Instant) -> Result<Vec<Transfer>> {
+        self.lookup(Operation::LookupTransfers, ids, deadline)
+    }
+
+    /// The transfers that a query selects.
+    ///
+    /// # Errors
+    /// [`Error::try_again`] without an answer by `deadline`.
+    pub fn query_transfers(&self, query: TransferQuery, deadline: Instant) -> Result<Vec<Transfer>> {
+        self.by(Operation::QueryTransfers, &[query], deadline)
+    }
+
+    fn lookup<T: Decode>(&self, operation: Operation, ids: &[u128], deadline: Instant) -> Result<Vec<T>> {
         let mut found = Vec::with_capacity(ids.len());
         for part in ids.chunks(EVENTS_PER_REQUEST_MAX) {
-            let answer = self.by(deadline, self.client.lookup_transfers(part.to_vec()))?;
-            found.extend(answer.map_err(|error| self.send_error(error))?);
+            found.extend(self.by(operation, part, deadline)?);
         }
         Ok(found)
     }
 
-    /// The transfers that a filter selects.
-    ///
-    /// # Errors
-    /// [`Error::try_again`] without an answer by `deadline`.
-    pub fn query_transfers(&self, filter: tb::QueryFilter, deadline: Instant) -> Result<Vec<tb::Transfer>> {
-        self.by(deadline, self.client.query_transfers(Box::new(filter)))?.map_err(|error| self.send_error(error))
+    fn by<T: Decode>(&self, operation: Operation, items: &[impl Encode], deadline: Instant) -> Result<Vec<T>> {
+        match self.ask(operation, items, || Instant::now() >= deadline) {
+            Answer::Done(answer) => answer,
+            Answer::GaveUp => Err(self.late()),
+        }
     }
 
-    fn by<T>(&self, deadline: Instant, future: impl Future<Output = T>) -> Result<T> {
-        wait(future, self.look_up, || Instant::now() >= deadline).ok_or_else(|| self.late())
+    /// Sends one request and waits until it is answered or `give_up` holds.
+    fn ask<T: Decode>(&self, operation: Operation, items: &[impl Encode], give_up: impl Fn() -> bool) -> Answer<Vec<T>> {
+        let request = self.client.submit(operation, encode(items));
+        let Some(answer) = request.wait(self.look_up, give_up) else { return Answer::GaveUp };
+        let answer = answer.map_err(|failure| self.failed(failure));
+        Answer::Done(answer.and_then(|bytes| {
+            let unknown = || Error::bug(format!("the cluster at {} answers {operation:?} with {} bytes", self.address, bytes.len()));
+            decode(&bytes).ok_or_else(unknown)
+        }))
     }
 
     fn late(&self) -> Error {
         Error::try_again(format!("the cluster at {} did not answer in time", self.address))
     }
 
-    fn send_error(&self, error: SendError) -> Error {
-        let message = format!("request to the cluster at {} failed: {error}", self.address);
-        match error.kind() {
-            SendErrorKind::TooMuchData | SendErrorKind::InvalidOperation | SendErrorKind::InvalidDataSize => Error::bug(message),
-            SendErrorKind::ClientReleaseTooLow | SendErrorKind::ClientReleaseTooHigh => Error::input(message),
-            _ => Error::try_again(message),
+    fn failed(&self, failure: RequestFailure) -> Error {
+        let address = &self.address;
+        match failure {
+            RequestFailure::ReleaseTooLow => Error::input(format!(
+                "the cluster at {address} no longer takes clients as old as this program's (TigerBeetle {CLIENT_RELEASE}): use a newer Amber"
+            )),
+            RequestFailure::ReleaseTooHigh => Error::input(format!(
+                "the cluster at {address} is older than this program's TigerBeetle client ({CLIENT_RELEASE}): upgrade the cluster first"
+            )),
+            RequestFailure::Evicted => Error::try_again(format!("the cluster at {address} has ended the session, as others began")),
+            RequestFailure::Shutdown => Error::try_again(format!("the client of the cluster at {address} has ended")),
+            failure => Error::bug(format!("request to the cluster at {address} failed: {failure:?}")),
         }
     }
 }
 
-struct Unpark(Thread);
-
-impl Wake for Unpark {
-    fn wake(self: Arc<Self>) {
-        self.0.unpark();
-    }
-}
-
-/// Drives a future in this thread until it is ready, or `None` once `give_up` holds.
-fn wait<T>(future: impl Future<Output = T>, look_up: Duration, give_up: impl Fn() -> bool) -> Option<T> {
-    let waker = Waker::from(Arc::new(Unpark(thread::current())));
-    let mut context = Context::from_waker(&waker);
-    let mut future = pin!(future);
-    loop {
-        if let Poll::Ready(value) = future.as_mut().poll(&mut context) {
-            return Some(value);
+impl<T> Answer<T> {
+    /// The same, with what follows from an answer.
+    fn map<U>(self, follow: impl FnOnce(T) -> U) -> Answer<U> {
+        match self {
+            Answer::Done(answer) => Answer::Done(answer.map(follow)),
+            Answer::GaveUp => Answer::GaveUp,
         }
-        if give_up() {
-            return None;
-        }
-        thread::park_timeout(look_up);
     }
 }
 
@@ -204,22 +208,6 @@ fn wait<T>(future: impl Future<Output = T>, look_up: Duration, give_up: impl Fn(
 mod tests {
     use super::*;
     use crate::error::Kind;
-
-    #[test]
-    fn an_answer_from_another_thread_wakes_the_waiter() {
-        let mut polls = 0;
-        let future = std::future::poll_fn(|context| {
-            polls += 1;
-            if polls == 2 {
-                return Poll::Ready(7);
-            }
-            let waker = context.waker().clone();
-            thread::spawn(move || waker.wake());
-            Poll::Pending
-        });
-        assert_eq!(wait(future, LOOK_UP, || false), Some(7));
-        assert_eq!(wait(std::future::pending::<()>(), LOOK_UP, || true), None);
-    }
 
     #[test]
     fn nobody_there_ends_at_the_deadline_and_the_client_goes_at_once() {
@@ -231,5 +219,23 @@ mod tests {
         drop(session);
         assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
         assert_eq!(Session::new(1, "nonsense").err().map(|error| error.kind), Some(Kind::Input));
+    }
+
+    #[test]
+    fn a_failure_says_what_to_do_next() {
+        let port = crate::demo::free_ports(1).unwrap()[0];
+        let session = Session::patient(1, &format!("127.0.0.1:{port}")).unwrap();
+        for (failure, kind, said) in [
+            (RequestFailure::ReleaseTooLow, Kind::Input, "a newer Amber"),
+            (RequestFailure::ReleaseTooHigh, Kind::Input, "upgrade the cluster"),
+            (RequestFailure::Evicted, Kind::TryAgain, "ended the session"),
+            (RequestFailure::Shutdown, Kind::TryAgain, "has ended"),
+            (RequestFailure::TooMuchData, Kind::Bug, "TooMuchData"),
+            (RequestFailure::Unknown(77), Kind::Bug, "77"),
+        ] {
+            let error = session.failed(failure);
+            assert_eq!(error.kind, kind, "{failure:?}");
+            assert!(error.message.contains(said), "{error}");
+        }
     }
 }

@@ -13,6 +13,7 @@ use super::checksum::{Checksum, checksum};
 use super::error::LedgerError;
 use super::frame::{COMMAND_PREPARE, HeaderBytes, check_frame, header_checksum, require, require_zeroed, stored_checksum};
 use super::layout::{HEADER_BYTES, PREPARE_BYTES_MAX, WAL_SLOTS};
+use super::request::{OPERATION_CREATE_ACCOUNTS, OPERATION_CREATE_TRANSFERS};
 
 /// The operation of a slot that never held a prepare.
 pub const OPERATION_RESERVED: u8 = 0;
@@ -212,8 +213,8 @@ pub fn operation_name(operation: u8) -> &'static str {
         135 => "query_accounts (unbatched)",
         136 => "query_transfers (unbatched)",
         137 => "get_change_events",
-        138 => "create_accounts",
-        139 => "create_transfers",
+        138 | OPERATION_CREATE_ACCOUNTS => "create_accounts",
+        139 | OPERATION_CREATE_TRANSFERS => "create_transfers",
         140 => "lookup_accounts",
         141 => "lookup_transfers",
         142 => "get_account_transfers",

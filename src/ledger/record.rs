@@ -36,6 +36,21 @@ pub const ACCOUNT_IMPORTED: u16 = 1 << 4;
 /// `flags` of an account: it takes no more transfers.
 pub const ACCOUNT_CLOSED: u16 = 1 << 5;
 
+/// The key of a value of the accounts or transfers: its timestamp; 0 for what is no record.
+pub fn key_of(record: &[u8]) -> u64 {
+    last_field(record) & !TOMBSTONE
+}
+
+/// Whether a value of the accounts or transfers stands for a deletion.
+pub fn is_deletion(record: &[u8]) -> bool {
+    last_field(record) & TOMBSTONE != 0
+}
+
+/// What both end with: timestamp and the bit for deletions.
+fn last_field(record: &[u8]) -> u64 {
+    record.last_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
+}
+
 fn record<'a>(what: &'static str, bytes: &'a [u8]) -> Result<&'a [u8; RECORD_BYTES], LedgerError> {
     let available = bytes.len() as u64;
     bytes.try_into().map_err(|_| LedgerError::Length { what, needed: RECORD_BYTES as u64, available })

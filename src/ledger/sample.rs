@@ -204,20 +204,36 @@ pub fn index_block(cluster: u128, address: u64, tree_id: u16, values: &[BlockRef
 
 /// An index block for these value blocks (at least one) and their lowest and highest keys, with room for one more.
 pub fn index_block_of(cluster: u128, address: u64, tree_id: u16, values: &[(BlockReference, (u64, u64))]) -> (BlockReference, Vec<u8>) {
+    index_block_with(cluster, address, tree_id, 8, values)
+}
+
+/// The same with keys of `key_bytes`, 8 to 32: behind the number each is padded with zeros.
+pub fn index_block_with(
+    cluster: u128,
+    address: u64,
+    tree_id: u16,
+    key_bytes: usize,
+    values: &[(BlockReference, (u64, u64))],
+) -> (BlockReference, Vec<u8>) {
     let count_max = values.len() + 1;
     let mut metadata = [0; 96];
     put::<0, 4, _>(&mut metadata, (values.len() as u32).to_le_bytes());
     put::<4, 4, _>(&mut metadata, (count_max as u32).to_le_bytes());
-    put::<8, 4, _>(&mut metadata, 8u32.to_le_bytes());
+    put::<8, 4, _>(&mut metadata, (key_bytes as u32).to_le_bytes());
     put::<12, 2, _>(&mut metadata, tree_id.to_le_bytes());
+    let key = |number: u64| {
+        let mut key = number.to_le_bytes().to_vec();
+        key.resize(key_bytes, 0);
+        key
+    };
     let mut body: Vec<u8> = values.iter().flat_map(|(value, _)| [value.checksum.to_bytes(), [0; 16]].concat()).collect();
     body.resize(count_max * 32, 0);
-    body.extend(values.iter().flat_map(|(_, (min, _))| min.to_le_bytes()));
-    body.resize(count_max * (32 + 8), 0);
-    body.extend(values.iter().flat_map(|(_, (_, max))| max.to_le_bytes()));
-    body.resize(count_max * (32 + 2 * 8), 0);
+    body.extend(values.iter().flat_map(|(_, (min, _))| key(*min)));
+    body.resize(count_max * (32 + key_bytes), 0);
+    body.extend(values.iter().flat_map(|(_, (_, max))| key(*max)));
+    body.resize(count_max * (32 + 2 * key_bytes), 0);
     body.extend(values.iter().flat_map(|(value, _)| value.address.to_le_bytes()));
-    body.resize(count_max * (32 + 2 * 8 + 8), 0);
+    body.resize(count_max * (32 + 2 * key_bytes + 8), 0);
     block(cluster, BlockKind::Index, address, metadata, &body)
 }
 

@@ -67,6 +67,11 @@ impl<'a> IndexBlock<'a> {
         self.tree_id
     }
 
+    /// Size of a key, in bytes.
+    pub fn key_bytes(&self) -> usize {
+        self.key_bytes
+    }
+
     /// The value blocks, lowest keys first.
     pub fn value_blocks(&self) -> impl ExactSizeIterator<Item = BlockReference> + use<'a> {
         self.checksums.iter().zip(self.addresses).map(|(checksum, address)| BlockReference {

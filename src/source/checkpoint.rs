@@ -90,6 +90,11 @@ impl Walk {
         [self.reader.notes(), &self.damaged_copies].concat()
     }
 
+    /// The data file.
+    pub fn path(&self) -> &Path {
+        self.reader.path()
+    }
+
     /// Bytes read so far.
     pub fn bytes_read(&self) -> u64 {
         self.reader.bytes_read()

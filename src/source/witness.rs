@@ -8,13 +8,14 @@
 //! block is checked by its parent's checksum, and a mismatch starts another round, as in the walk of a whole checkpoint ([`super::checkpoint`]).
 
 use super::SourceError;
-use super::checkpoint::{CheckpointSink, Round, Walk};
-use super::extent::{BlockSink, CheckedBlock, Mismatch};
+use super::checkpoint::{Round, Walk};
+use super::extent::Mismatch;
 use super::file::ReadOptions;
-use crate::error::Result as SinkResult;
+use super::no_blocks::NoBlocks;
 use crate::ledger::error::LedgerError;
 use crate::ledger::grid::{Block, BlockReference};
-use crate::ledger::record::{ACCOUNT_IMPORTED, Account, RECORD_BYTES, TRANSFER_IMPORTED, TREE_ACCOUNTS, TREE_TRANSFERS, Transfer};
+use crate::ledger::record::{ACCOUNT_IMPORTED, Account, TRANSFER_IMPORTED, TREE_ACCOUNTS, Transfer};
+use crate::ledger::request::Events;
 use crate::ledger::superblock::SuperBlock;
 use crate::ledger::table::{IndexBlock, ValueBlock};
 use crate::ledger::wal::Prepare;
@@ -34,7 +35,7 @@ const VALUE_BLOCKS_MAX: usize = 96;
 pub struct Witness {
     /// The prepare's op.
     pub op: u64,
-    /// The tree that holds what it made: [`TREE_ACCOUNTS`] or [`TREE_TRANSFERS`].
+    /// The tree that holds what it made; see [`Events::tree_id`].
     pub tree_id: u16,
     /// The earliest timestamp that one of them can have; the latest is the prepare's own.
     pub timestamp_min_ns: u64,
@@ -55,18 +56,10 @@ impl Witness {
     /// What a prepare was asked to make; `None` if it is no request for accounts or transfers, or all of them are imported.
     pub fn of(prepare: &Prepare<'_>) -> Option<Witness> {
         let header = prepare.header();
-        let (tree_id, batched) = match header.operation() {
-            129 => (TREE_ACCOUNTS, false),
-            130 => (TREE_TRANSFERS, false),
-            138 => (TREE_ACCOUNTS, true),
-            139 => (TREE_TRANSFERS, true),
-            _ => return None,
-        };
-        let body = prepare.body();
-        let events = if batched { body.get(..body.len().saturating_sub(trailer_bytes(body)))? } else { body };
-        let made = events.chunks_exact(RECORD_BYTES).filter_map(|event| id_of(tree_id, event));
-        let ids: Vec<u128> = made.map(|(id, _)| id).collect();
-        let earlier = (events.len() / RECORD_BYTES).saturating_sub(1) as u64;
+        let events = Events::of(prepare)?;
+        let tree_id = events.tree_id();
+        let ids: Vec<u128> = events.records().filter_map(|event| id_of(tree_id, event)).map(|(id, _)| id).collect();
+        let earlier = events.records().len().saturating_sub(1) as u64;
         let timestamp_min_ns = header.timestamp().saturating_sub(earlier);
         (!ids.is_empty()).then_some(Witness { op: header.op(), tree_id, timestamp_min_ns, timestamp_max_ns: header.timestamp(), ids })
     }
@@ -74,13 +67,6 @@ impl Witness {
     fn meets(&self, first_ns: u64, last_ns: u64) -> bool {
         first_ns <= self.timestamp_max_ns && last_ns >= self.timestamp_min_ns
     }
-}
-
-/// Size of what follows the events in the body of a request of several batches: a number for each batch, and how many batches there are, in
-/// whole events (`vsr/multi_batch.zig`).
-fn trailer_bytes(body: &[u8]) -> usize {
-    let batches = body.last_chunk().map_or(0, |count| usize::from(u16::from_le_bytes(*count)));
-    ((batches + 1) * size_of::<u16>()).next_multiple_of(RECORD_BYTES)
 }
 
 /// Id and timestamp of an account or transfer; `None` if it is imported, or stands for one that was taken back.
@@ -154,7 +140,7 @@ impl Lookup<'_> {
         let witness = self.witness;
         // A table's keys never change, so any of its events tells them.
         let mut meeting: HashSet<BlockReference> = HashSet::new();
-        let tables = walk.tables(&superblock.checkpoint(), &mut Nothing, &mut |block| {
+        let tables = walk.tables(&superblock.checkpoint(), &mut NoBlocks, &mut |block| {
             let meets = block.tables().filter(|table| {
                 table.tree_id == witness.tree_id && table.may_hold_timestamps(witness.timestamp_min_ns, witness.timestamp_max_ns)
             });
@@ -207,35 +193,4 @@ fn look<T>(
         Ok(found) => Round::Complete(found),
         Err(error) => Round::Moved(Mismatch { reference, what, reason: error.to_string() }),
     })
-}
-
-/// Takes no block: only what the manifest log says is wanted.
-struct Nothing;
-
-impl BlockSink for Nothing {
-    fn holds(&mut self, _root: BlockReference) -> bool {
-        true
-    }
-
-    fn begin_extent(&mut self, _root: BlockReference) -> SinkResult<()> {
-        Ok(())
-    }
-
-    fn block(&mut self, _reference: BlockReference, _block: CheckedBlock) -> SinkResult<()> {
-        Ok(())
-    }
-
-    fn end_extent(&mut self) -> SinkResult<()> {
-        Ok(())
-    }
-
-    fn abandon_extent(&mut self) {}
-}
-
-impl CheckpointSink for Nothing {
-    fn begin_round(&mut self, _superblock: &SuperBlock) -> SinkResult<()> {
-        Ok(())
-    }
-
-    fn expect_extents(&mut self, _extents: u64) {}
 }

@@ -1,10 +1,11 @@
 //! TigerBeetle clusters of one or three replicas, new or on restored files.
 
-use super::{folder, tigerbeetle};
+use super::{folder, sparse, tigerbeetle, warm};
 use amber::demo::server::addresses;
 use amber::demo::{Server, ServerOptions, free_ports, wait_serving};
 use amber::error::Result;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -33,9 +34,11 @@ impl Cluster {
         let folder = folder("cluster");
         let files = (0..replica_count).map(|replica| folder.path().join(format!("{replica}.tigerbeetle"))).collect::<Vec<_>>();
         for (replica, file) in (0..).zip(&files) {
-            tigerbeetle().format(file, CLUSTER, replica, replica_count).unwrap();
+            sparse::copy(&formatted(replica, replica_count), file);
         }
-        Cluster { folder: Some(folder), ..Cluster::open(CLUSTER, &files).unwrap() }
+        let mut cluster = Cluster::open(CLUSTER, &files).unwrap();
+        cluster.folder = Some(folder);
+        cluster
     }
 
     /// A cluster on data files that are there, one per replica in their order, for example restored ones; serving.
@@ -80,17 +83,20 @@ impl Cluster {
 
     /// SIGKILL for one replica.
     pub fn kill(&mut self, replica: usize) {
-        self.servers[replica] = None;
+        if self.servers[replica].take().is_some() {
+            warm::hold();
+        }
     }
 
     /// SIGKILL for all.
     pub fn kill_all(&mut self) {
-        self.servers.fill_with(|| None);
+        (0..self.servers.len()).for_each(|replica| self.kill(replica));
     }
 
     /// Starts the replicas that do not run, on the same ports and files as before, and waits until the cluster serves.
     pub fn start_all(&mut self) -> Result<()> {
         for (replica, server) in (0_u8..).zip(&mut self.servers).filter(|(_, server)| server.is_none()) {
+            warm::release();
             *server = Some(Server::spawn(&self.options[usize::from(replica)], &self.ports, replica)?);
         }
         for (server, options) in self.servers.iter_mut().flatten().zip(&self.options) {
@@ -98,4 +104,26 @@ impl Cluster {
         }
         wait_serving(self.id, &self.addresses(), SERVING_TIMEOUT)
     }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.kill_all();
+    }
+}
+
+/// A data file as `tigerbeetle format` makes it for a replica of [`CLUSTER`], made once: it is a gigabyte, nearly all of it zeros, and always the same.
+fn formatted(replica: u8, replica_count: u8) -> PathBuf {
+    static MAKING: Mutex<()> = Mutex::new(());
+    let _one_at_a_time = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
+    let kept = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let kept = kept.join(format!("formatted-{}-{replica}-of-{replica_count}", tigerbeetle().version().unwrap()));
+    if !kept.is_file() {
+        let place = folder("format");
+        let (whole, holes) = (place.path().join("whole"), place.path().join("holes"));
+        tigerbeetle().format(&whole, CLUSTER, replica, replica_count).unwrap();
+        sparse::copy(&whole, &holes);
+        std::fs::rename(holes, &kept).unwrap();
+    }
+    kept
 }

@@ -12,11 +12,15 @@ pub mod fault_proxy;
 pub mod old_tls;
 pub mod program;
 pub mod seaweed;
+pub mod sparse;
+mod turn;
+mod warm;
 
 use amber::demo::Binary;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use tempfile::TempDir;
+
+pub use turn::{turn, turn_for};
 
 /// A tool that `tools/setup` put under `.tools/bin`.
 pub fn tool(name: &str) -> PathBuf {
@@ -25,9 +29,14 @@ pub fn tool(name: &str) -> PathBuf {
     path
 }
 
+/// The executable of the TigerBeetle server: that of `tools/test --tigerbeetle`, or the one that `tools/setup` built.
+pub fn tigerbeetle_path() -> PathBuf {
+    std::env::var_os("AMBER_TEST_TIGERBEETLE").map_or_else(|| tool("tigerbeetle"), PathBuf::from)
+}
+
 /// The TigerBeetle server.
 pub fn tigerbeetle() -> Binary {
-    Binary::new(tool("tigerbeetle")).unwrap()
+    Binary::new(tigerbeetle_path()).unwrap()
 }
 
 /// A new folder on disk (not in memory, as /tmp may be), under the target folder.
@@ -46,11 +55,4 @@ impl Seeded {
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         (mixed ^ (mixed >> 31)) % below
     }
-}
-
-/// Tests with TigerBeetle servers take turns: a server takes 2.2 GiB of memory, and two loads at once measure nothing.
-pub fn turn() -> MutexGuard<'static, ()> {
-    static TURN: Mutex<()> = Mutex::new(());
-    // A test that failed in its turn leaves nothing behind that the next one could trip over.
-    TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }

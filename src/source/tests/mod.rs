@@ -3,7 +3,9 @@
 mod aof;
 mod file;
 mod idle;
+mod objects;
 mod replaced;
+mod tables;
 mod tail;
 mod walk;
 mod witness;

@@ -1,14 +1,11 @@
 //! A transfer is found in the checkpoint where it is, and nothing else is taken for it.
 
 use super::DataFile;
-use crate::ledger::grid::BlockReference;
+use super::tables::{Record, Table, file};
 use crate::ledger::image::superblock_zone;
 use crate::ledger::layout::block_offset;
 use crate::ledger::record::{TREE_ACCOUNTS, TREE_TRANSFERS};
-use crate::ledger::sample::{
-    PrepareSample, Roots, SampleFile, account, index_block_of, manifest_block, root_header, superblock_bytes, table_info_of, transfer,
-    value_block,
-};
+use crate::ledger::sample::{PrepareSample, SampleFile, account, root_header, transfer};
 use crate::ledger::superblock::SuperBlock;
 use crate::ledger::wal::Prepare;
 use crate::source::SourceError;
@@ -17,61 +14,9 @@ use crate::source::file::ReadOptions;
 use crate::source::witness::{Lookup, Witness, find_witness, leaves_no_trace};
 use crate::tier::sample::edited;
 
-type Record = [u8; 128];
-
 /// A record like `transfer` of this id and time.
 fn made(id: u128, timestamp_ns: u64) -> Record {
     transfer(id, 1, 2, 10, timestamp_ns)
-}
-
-/// A table of value blocks, each with its records; its keys are their timestamps.
-struct Table {
-    tree_id: u16,
-    values: Vec<Vec<Record>>,
-    /// It was compacted away since.
-    removed: bool,
-}
-
-impl Table {
-    fn new(values: &[&[Record]]) -> Table {
-        Table { tree_id: TREE_TRANSFERS, values: values.iter().map(|records| records.to_vec()).collect(), removed: false }
-    }
-}
-
-fn keys(records: &[Record]) -> (u64, u64) {
-    let time = |record: &Record| u64::from_le_bytes(record[120..].try_into().unwrap()) & !(1 << 63);
-    (records.iter().map(time).min().unwrap(), records.iter().map(time).max().unwrap())
-}
-
-/// A file whose checkpoint, at op 959, has exactly these tables. Their blocks have addresses from 20 on, value blocks before their index.
-fn file(tables: &[Table]) -> SampleFile {
-    let mut sample = SampleFile::new(7, 0);
-    let (mut events, mut removals, mut address) = (Vec::new(), Vec::new(), 20);
-    for table in tables {
-        let mut values: Vec<(BlockReference, (u64, u64))> = Vec::new();
-        for records in &table.values {
-            let rows: Vec<&[u8]> = records.iter().map(Record::as_slice).collect();
-            let block = value_block(7, address, table.tree_id, &rows);
-            values.push((block.0, keys(records)));
-            sample.blocks.push(block);
-            address += 1;
-        }
-        let index = index_block_of(7, address, table.tree_id, &values);
-        address += 1;
-        let all = keys(&table.values.concat());
-        events.push(table_info_of(index.0, table.tree_id, all, 1));
-        if table.removed {
-            removals.push(table_info_of(index.0, table.tree_id, all, 3));
-        }
-        sample.blocks.push(index);
-    }
-    let older = manifest_block(7, 10, None, &events);
-    let newest = if removals.is_empty() { older.clone() } else { manifest_block(7, 11, Some(older.0), &removals) };
-    let count = if removals.is_empty() { 1 } else { 2 };
-    let roots = Roots { manifest: Some((older.0, newest.0, count)), grid_blocks: address, ..Roots::default() };
-    sample.superblock = superblock_bytes(&sample.checkpoint().header(), &roots, 3);
-    sample.blocks.extend([older, newest]);
-    sample
 }
 
 /// Transfers 5 and 6, made by op 900 at times 100 to 102.
@@ -135,7 +80,7 @@ fn accounts_are_witnesses_too() {
 fn what_no_server_would_need_is_not_read() {
     let tables = |count: u64| -> Vec<Table> {
         let mut tables: Vec<Table> = (0..count).map(|number| Table::new(&[&[made(7, 100), made(number.into(), 101)]])).collect();
-        tables[0].values = vec![vec![made(5, 101)]];
+        tables[0].values = vec![vec![made(5, 101).to_vec()]];
         tables
     };
     assert!(shows(&tables(32)));
@@ -218,6 +163,7 @@ fn a_prepare_is_read_as_its_operation_lays_it_out() {
     assert_eq!(of(130, three.clone()), expected(&[1, 2, 3]));
     assert_eq!(of(139, [three.clone(), trailer(&[3])].concat()), expected(&[1, 2, 3]));
     assert_eq!(of(139, [three.clone(), trailer(&[1, 0, 2])].concat()), expected(&[1, 2, 3]));
+    assert_eq!(of(147, [three.clone(), trailer(&[3])].concat()), expected(&[1, 2, 3]), "as 0.17 numbers it");
     let many = [three, trailer(&[&[3_u16] as &[u16], &[0; 200]].concat())].concat();
     assert_eq!(of(139, many), expected(&[1, 2, 3]), "a trailer of several events");
     let mixed = [made(1, 0), imported, made(3, 0)].concat();
@@ -226,11 +172,12 @@ fn a_prepare_is_read_as_its_operation_lays_it_out() {
     assert_eq!(of(139, trailer(&[0])), None);
     assert_eq!(of(139, vec![0xff; 128]), None, "no such trailer");
     let accounts = of(138, [account(8, 0, 0, 0).to_vec(), trailer(&[1])].concat()).unwrap();
+    assert_eq!(of(146, [account(8, 0, 0, 0).to_vec(), trailer(&[1])].concat()), Some(accounts.clone()), "as 0.17 numbers it");
     assert_eq!((accounts.tree_id, accounts.ids, accounts.timestamp_min_ns), (TREE_ACCOUNTS, vec![8], 1000));
     for operation in [2, 6, 128, 137, 140, 141, 145] {
         assert!(leaves_no_trace(operation) && of(operation, vec![1; 256]).is_none(), "{operation}");
     }
-    for operation in [129, 130, 138, 139, 3, 146, 255] {
+    for operation in [129, 130, 138, 139, 146, 147, 3, 255] {
         assert!(!leaves_no_trace(operation), "{operation}");
     }
 }

@@ -1,0 +1,172 @@
+//! `amber inspect --books`: the accounts and transfers of a data file, counted and added up.
+//!
+//! Flow: the checkpoint's accounts and transfers, each once ([`crate::source::objects`]), are added up by ledger; then what the prepares behind the checkpoint ask
+//! for. Those are counted as they were asked for: which of them the ledger took is known only once a server has executed them.
+
+use super::output::{facts, table};
+use crate::error::Result;
+use crate::ledger::record::{Account, TREE_ACCOUNTS, Transfer};
+use crate::ledger::request::Events;
+use crate::ledger::superblock::SuperBlock;
+use crate::ledger::wal::Prepare;
+use crate::progress::Progress;
+use crate::source::SourceError;
+use crate::source::checkpoint::Walk;
+use crate::source::file::ReadOptions;
+use crate::source::log::{LogSource, Polled};
+use crate::source::objects::{ObjectSink, ObjectTree, read_objects};
+use crate::source::tail::Tail;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// The books of one ledger as of the checkpoint.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+struct LedgerBooks {
+    accounts: u64,
+    transfers: u64,
+    debits_posted: u128,
+    credits_posted: u128,
+    debits_pending: u128,
+    credits_pending: u128,
+}
+
+impl LedgerBooks {
+    fn balance(&self) -> bool {
+        self.debits_posted == self.credits_posted && self.debits_pending == self.credits_pending
+    }
+}
+
+/// What the log behind the checkpoint asks for.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+struct LogBooks {
+    op: u64,
+    accounts: u64,
+    transfers: u64,
+    amount: u128,
+}
+
+/// Everything that is added up.
+pub(super) struct Books<'a> {
+    progress: &'a dyn Progress,
+    checkpoint_op: u64,
+    objects: u64,
+    ledgers: BTreeMap<u32, LedgerBooks>,
+    log: LogBooks,
+}
+
+/// Adds up the books of a data file, whose server may be running.
+///
+/// # Errors
+/// As [`read_objects`], and those of reading the log.
+pub(super) fn books<'a>(path: &Path, walk: &mut Walk, progress: &'a dyn Progress) -> Result<Books<'a>> {
+    let mut books = Books { progress, checkpoint_op: 0, objects: 0, ledgers: BTreeMap::new(), log: LogBooks::default() };
+    let superblock = read_objects(walk, &[ObjectTree::Accounts, ObjectTree::Transfers], &mut books)?;
+    books.add_log(path, &superblock)?;
+    Ok(books)
+}
+
+impl ObjectSink for Books<'_> {
+    fn begin(&mut self, superblock: &SuperBlock) -> Result<()> {
+        (self.checkpoint_op, self.objects) = (superblock.checkpoint().header().op(), 0);
+        self.ledgers.clear();
+        self.progress.begin("accounts and transfers", None);
+        Ok(())
+    }
+
+    fn object(&mut self, tree: ObjectTree, record: &[u8]) -> Result<()> {
+        let unknown = |error: crate::ledger::LedgerError| crate::error::Error::bug(error.to_string());
+        match tree {
+            ObjectTree::Accounts => {
+                let account = Account::from_bytes(record).map_err(unknown)?;
+                let books = self.ledgers.entry(account.ledger()).or_default();
+                books.accounts += 1;
+                for (sum, more) in [
+                    (&mut books.debits_posted, account.debits_posted()),
+                    (&mut books.credits_posted, account.credits_posted()),
+                    (&mut books.debits_pending, account.debits_pending()),
+                    (&mut books.credits_pending, account.credits_pending()),
+                ] {
+                    *sum = sum.saturating_add(more);
+                }
+            }
+            ObjectTree::Transfers => {
+                let transfer = Transfer::from_bytes(record).map_err(unknown)?;
+                self.ledgers.entry(transfer.ledger()).or_default().transfers += 1;
+            }
+        }
+        self.objects += 1;
+        self.progress.position(self.objects);
+        Ok(())
+    }
+}
+
+impl Books<'_> {
+    fn add_log(&mut self, path: &Path, superblock: &SuperBlock) -> Result<(), SourceError> {
+        let header = superblock.checkpoint().header();
+        let mut tail = Tail::open(path, ReadOptions::default(), header.op(), header.checksum())?;
+        while let Polled::Prepares(_) = tail.poll(&mut |prepare| {
+            self.log.add(prepare);
+            Ok(())
+        })? {}
+        self.log.op = tail.op();
+        Ok(())
+    }
+
+    pub(super) fn text(&self) -> String {
+        let rows: Vec<Vec<String>> = self
+            .ledgers
+            .iter()
+            .map(|(ledger, books)| {
+                let sums = [books.debits_posted, books.credits_posted, books.debits_pending, books.credits_pending];
+                let row = [ledger.to_string(), books.accounts.to_string(), books.transfers.to_string()].into_iter();
+                row.chain(sums.map(|sum| sum.to_string())).chain([if books.balance() { "yes" } else { "NO" }.to_owned()]).collect()
+            })
+            .collect();
+        let header = ["ledger", "accounts", "transfers", "debits", "credits", "pending debits", "pending credits", "balanced"];
+        let log = facts(&[(
+            "log behind it",
+            format!(
+                "to op {}: {} transfers of {} in all and {} accounts are asked for (whether each was taken, a server that executes them decides)",
+                self.log.op, self.log.transfers, self.log.amount, self.log.accounts
+            ),
+        )]);
+        format!("\nbooks as of checkpoint {}\n\n{}{log}", self.checkpoint_op, table(&header, &rows))
+    }
+
+    pub(super) fn json(&self) -> Value {
+        let ledgers = self.ledgers.iter().map(|(ledger, books)| {
+            json!({
+                "ledger": ledger,
+                "accounts": books.accounts,
+                "transfers": books.transfers,
+                "debits_posted": books.debits_posted.to_string(),
+                "credits_posted": books.credits_posted.to_string(),
+                "debits_pending": books.debits_pending.to_string(),
+                "credits_pending": books.credits_pending.to_string(),
+                "balanced": books.balance(),
+            })
+        });
+        let log = json!({
+            "op": self.log.op,
+            "accounts_asked_for": self.log.accounts,
+            "transfers_asked_for": self.log.transfers,
+            "amount_asked_for": self.log.amount.to_string(),
+        });
+        json!({ "checkpoint_op": self.checkpoint_op, "ledgers": ledgers.collect::<Vec<_>>(), "log": log })
+    }
+}
+
+impl LogBooks {
+    fn add(&mut self, prepare: &Prepare<'_>) {
+        let Some(events) = Events::of(prepare) else { return };
+        if events.tree_id() == TREE_ACCOUNTS {
+            self.accounts += events.records().len() as u64;
+            return;
+        }
+        for transfer in events.records().filter_map(|record| Transfer::from_bytes(record).ok()) {
+            self.transfers += 1;
+            self.amount = self.amount.saturating_add(transfer.amount());
+        }
+    }
+}

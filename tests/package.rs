@@ -1,0 +1,101 @@
+//! What people install, installed where nothing is: the tarball and the Debian package in an empty Debian root, without Rust, compilers or Python.
+//!
+//! The packages hold the program under test, so that they cost the suite no release build; `tools/package` itself is what makes them. Changing into another root
+//! takes root: without it, or where `tools/setup` could not make that root, the test says that it did not run.
+
+use crate::support::folder;
+use crate::support::program::text;
+use std::path::Path;
+use std::process::{Command, Output};
+
+/// A Debian with nothing but what a package manager needs, unpacked for one test. Removed with its folder.
+struct Root<'a> {
+    path: &'a Path,
+}
+
+impl Root<'_> {
+    fn run(&self, command: &str) -> Output {
+        let mut chroot = Command::new("chroot");
+        chroot.arg(self.path).args(["/bin/sh", "-ec", command]).env_clear().env("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin");
+        chroot.env("AMBER_PASSPHRASE", "only a test").env("AMBER_REPO", "/root/repository").env("HOME", "/root").output().unwrap()
+    }
+
+    fn ok(&self, command: &str) -> String {
+        let output = self.run(command);
+        let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "{command}: {said}");
+        said
+    }
+}
+
+fn unpacked(archive: &Path, place: &Path) {
+    std::fs::create_dir_all(place).unwrap();
+    assert!(Command::new("tar").args(["-xzf", text(archive), "-C", text(place)]).status().unwrap().success());
+}
+
+/// A backup and its restore with nothing but what was installed.
+fn works(root: &Root<'_>) {
+    let said = root.ok("amber --version");
+    assert!(said.contains(env!("CARGO_PKG_VERSION")) && said.contains("revision: "), "{said}");
+    root.ok(
+        "rm -rf /root/repository && amber init && head -c 3000000 /dev/urandom >/root/file && amber backup file /root/file --name file",
+    );
+    root.ok("amber verify --full && amber restore file file --output /root/back --overwrite && cmp /root/file /root/back");
+    let said = root.ok("amber catalog rebuild --catalog /root/catalog && amber catalog query --catalog /root/catalog 'SELECT count(*) FROM backup_metadata'");
+    assert!(said.contains('1'), "DuckDB answers: {said}");
+    // The client library is there: what is missing is only the server.
+    let said = root.run("amber events --json --addresses 127.0.0.1:1 --cluster 1").stderr;
+    assert!(!String::from_utf8_lossy(&said).contains("cannot open shared object"));
+}
+
+#[test]
+fn packages_are_installed_in_an_empty_debian_and_work() {
+    let project = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let empty = project.join(".tools/debian_root.tar.gz");
+    if !rustix::process::geteuid().is_root() || !empty.is_file() {
+        println!("not run: installing packages into another root takes root and .tools/debian_root.tar.gz");
+        return;
+    }
+    let place = folder("package");
+    let dist = place.path().join("dist");
+    let mut package = Command::new(project.join("tools/package"));
+    package.args(["--program", env!("CARGO_BIN_EXE_amber"), "--output", text(&dist)]);
+    let output = package.output().unwrap();
+    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && said.contains("stripped"), "{said}");
+    let name = format!("amber-{}-x86_64-linux", env!("CARGO_PKG_VERSION"));
+
+    let path = place.path().join("root");
+    unpacked(&empty, &path);
+    let root = Root { path: &path };
+    for absent in ["cargo", "rustc", "cc", "gcc", "clang", "python3", "node"] {
+        assert!(!root.run(&format!("command -v {absent}")).status.success(), "{absent} is in the empty root");
+    }
+    assert!(!root.run("amber --version").status.success(), "it is not there yet");
+
+    let package = format!("amber_{}_amd64.deb", env!("CARGO_PKG_VERSION"));
+    std::fs::copy(dist.join(&package), path.join("root").join(&package)).unwrap();
+    root.ok(&format!("dpkg -i /root/{package}"));
+    works(&root);
+    root.ok("test -s /usr/lib/systemd/system/amber-agent.service && grep -q 'ExecStart=/usr/bin/amber agent' /usr/lib/systemd/system/amber-agent.service");
+    root.ok(
+        "test -s /etc/amber/amber.toml && test -s /usr/share/bash-completion/completions/amber && test -s /usr/share/doc/amber/copyright",
+    );
+    let licences = root.ok("cat /usr/share/doc/amber/THIRD-PARTY-LICENCES.txt");
+    for linked in ["aws-sdk-s3 ", "libduckdb.so", "libtb_client.so", "uPlot", "zstd-sys "] {
+        assert!(licences.contains(linked), "{linked}");
+    }
+    for page in ["amber", "amber-agent", "amber-backup-tigerbeetle", "amber-restore-tigerbeetle"] {
+        let page = root.ok(&format!("zcat /usr/share/man/man1/{page}.1.gz"));
+        assert!(page.contains(".SH NAME"), "{page}");
+    }
+    root.ok("dpkg --purge amber && ! command -v amber && test ! -e /etc/amber/amber.toml && test ! -e /usr/lib/amber");
+
+    unpacked(&dist.join(format!("{name}.tar.gz")), &path.join("root"));
+    root.ok(&format!("cp -r /root/{name}/bin /root/{name}/lib /root/{name}/share /usr/local/"));
+    works(&root);
+    let sums = Command::new("sha256sum").args(["--check", "--quiet", "SHA256SUMS"]).current_dir(&dist).status().unwrap();
+    assert!(sums.success());
+    let symbols = Command::new("tar").args(["-tzf", text(&dist.join(format!("{name}-symbols.tar.gz")))]).output().unwrap();
+    assert!(String::from_utf8_lossy(&symbols.stdout).contains("amber.debug"));
+}

@@ -1,0 +1,57 @@
+//! Files of a gigabyte of which a few megabytes are not zero: copied and compared by what is in them.
+
+use rustix::fs::{SeekFrom, seek};
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+const CHUNK_BYTES: usize = 1 << 20;
+
+/// The ranges of a file that are no holes.
+fn data(file: &File) -> Vec<(u64, u64)> {
+    let (mut ranges, mut offset) = (Vec::new(), 0);
+    while let Ok(begin) = seek(file, SeekFrom::Data(offset)) {
+        offset = seek(file, SeekFrom::Hole(begin)).unwrap();
+        ranges.push((begin, offset));
+    }
+    ranges
+}
+
+/// Calls `take` with each chunk of a file that is not all zeros.
+fn chunks(file: &File, mut take: impl FnMut(u64, &[u8])) {
+    let mut chunk = vec![0; CHUNK_BYTES];
+    for (begin, end) in data(file) {
+        let mut offset = begin;
+        while offset < end {
+            let length = CHUNK_BYTES.min((end - offset) as usize);
+            file.read_exact_at(&mut chunk[..length], offset).unwrap();
+            if chunk[..length].iter().any(|byte| *byte != 0) {
+                take(offset, &chunk[..length]);
+            }
+            offset += length as u64;
+        }
+    }
+}
+
+/// Copies a file; zeros become holes.
+pub fn copy(from: &Path, to: &Path) {
+    let (from, to) = (File::open(from).unwrap(), File::create(to).unwrap());
+    to.set_len(from.metadata().unwrap().len()).unwrap();
+    chunks(&from, |offset, bytes| to.write_all_at(bytes, offset).unwrap());
+}
+
+/// Two files have the same length and the same bytes.
+pub fn assert_same(left: &Path, right: &Path) {
+    let (a, b) = (File::open(left).unwrap(), File::open(right).unwrap());
+    assert_eq!(a.metadata().unwrap().len(), b.metadata().unwrap().len(), "{} and {}", left.display(), right.display());
+    let mut other = vec![0; CHUNK_BYTES];
+    let mut compare = |of: &File, with: &File| {
+        chunks(of, |offset, bytes| {
+            with.read_exact_at(&mut other[..bytes.len()], offset).unwrap();
+            assert!(other[..bytes.len()] == *bytes, "{} differs from {} in the MiB at {offset}", left.display(), right.display());
+        });
+    };
+    compare(&a, &b);
+    // What is zero in one need not be in the other.
+    compare(&b, &a);
+}
