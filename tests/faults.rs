@@ -5,6 +5,7 @@ use crate::support::cluster::Cluster;
 use crate::support::fault_proxy::FaultProxy;
 use crate::support::program::{Program, number, text};
 use crate::support::seaweed::{ACCESS_KEY, BUCKET, SECRET_KEY, Seaweed};
+use crate::support::sparse::assert_same;
 use crate::support::{folder, tigerbeetle, turn};
 use amber::demo::{Load, LoadOptions, Plan};
 use amber::store::contract::contract;
@@ -78,7 +79,9 @@ fn a_node_is_backed_up_and_restored_through_faults() {
     let faulty = Program::in_s3(&url, &proxy.endpoint(), ACCESS_KEY, SECRET_KEY);
     let direct = Program::in_s3(&url, &server.endpoint(), ACCESS_KEY, SECRET_KEY);
     faulty.init();
-    let load = Load::start(node.id(), &node.addresses(), &LoadOptions { plan, ..LoadOptions::default() }).unwrap();
+    // At full speed the disk would take most of the time.
+    let pause = Some(Duration::from_millis(10));
+    let load = Load::start(node.id(), &node.addresses(), &LoadOptions { plan, pause, ..LoadOptions::default() }).unwrap();
     load.wait_for(1100, Duration::from_secs(180)).unwrap();
     let mut backups = 0;
     while backups < BACKUPS_MAX && (backups < 4 || number(&proxy.told(), "requests") < REQUESTS_MIN || !proxy.missing().is_empty()) {
@@ -97,7 +100,8 @@ fn a_node_is_backed_up_and_restored_through_faults() {
     faulty.restore(&through, &[]);
     direct.restore(&past, &[]);
     tigerbeetle().inspect_integrity(&through).unwrap();
-    assert!(std::fs::read(&through).unwrap() == std::fs::read(&past).unwrap(), "the same image, with faults and without");
+    // The same image, with faults and without.
+    assert_same(&through, &past);
     faulty.ok(&["verify", "--full"]);
     println!("in all: {}", proxy.told());
 }

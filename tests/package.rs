@@ -94,6 +94,8 @@ fn packages_are_installed_in_an_empty_debian_and_work() {
     unpacked(&dist.join(format!("{name}.tar.gz")), &path.join("root"));
     root.ok(&format!("cp -r /root/{name}/bin /root/{name}/lib /root/{name}/share /usr/local/"));
     works(&root);
+    let container = std::fs::read_to_string(dist.join("Containerfile")).unwrap();
+    assert!(container.contains(&format!("ADD {name}.tar.gz /opt/")) && !container.contains("RUN"), "{container}");
     let sums = Command::new("sha256sum").args(["--check", "--quiet", "SHA256SUMS"]).current_dir(&dist).status().unwrap();
     assert!(sums.success());
     let symbols = Command::new("tar").args(["-tzf", text(&dist.join(format!("{name}-symbols.tar.gz")))]).output().unwrap();

@@ -16,7 +16,7 @@
 
 use std::cell::UnsafeCell;
 use std::ffi::{c_char, c_int, c_void};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, Once, PoisonError};
 use std::time::Duration;
 
 /// `TB_PACKET_OK`.
@@ -95,6 +95,9 @@ const _: () = assert!(size_of::<Handle>() == 32 && size_of::<Packet>() == 88);
 /// `tb_completion_t`.
 type Completion = unsafe extern "C" fn(usize, *mut Packet, u64, *const u8, u32);
 
+/// What takes the library's log lines: level, text, length of the text.
+type Log = unsafe extern "C" fn(c_int, *const u8, u32);
+
 #[link(name = "tb_client")]
 unsafe extern "C" {
     fn tb_client_init(
@@ -114,6 +117,7 @@ unsafe extern "C" {
         completion_context: usize,
         completion: Completion,
     ) -> c_int;
+    fn tb_client_register_log_callback(callback: Option<Log>, debug: bool) -> c_int;
     fn tb_client_submit(client: *mut Handle, packet: *mut Packet) -> c_int;
     fn tb_client_deinit(client: *mut Handle) -> c_int;
 }
@@ -139,6 +143,10 @@ impl Client {
         cluster: u128,
         addresses: &str,
     ) -> Result<Client, InitFailure> {
+        // Without a callback it writes to the standard error by itself, each time that it cannot connect.
+        static LOG: Once = Once::new();
+        // SAFETY: the callback is a function of this program, which is there as long as the library is.
+        LOG.call_once(|| drop(unsafe { tb_client_register_log_callback(Some(log), false) }));
         // An address of this length is none that the library takes.
         let length = u32::try_from(addresses.len()).map_err(|_| InitFailure::Addresses)?;
         let handle = Box::new(UnsafeCell::new(Handle { opaque: [0; 4] }));
@@ -229,6 +237,18 @@ impl Request {
     fn complete(&self, answer: Result<Vec<u8>, RequestFailure>) {
         *self.answer.lock().unwrap_or_else(PoisonError::into_inner) = Some(answer);
         self.answered.notify_all();
+    }
+}
+
+/// Called by the library's threads with their log lines, all of which are of use to its developers only: what matters of them is in the answers.
+///
+/// # Safety
+/// `text` names `length` bytes that are valid during the call.
+unsafe extern "C" fn log(level: c_int, text: *const u8, length: u32) {
+    if !text.is_null() {
+        // SAFETY: the library says so of these bytes, for the duration of this call.
+        let text = unsafe { std::slice::from_raw_parts(text, length as usize) };
+        tracing::debug!(level, "TigerBeetle's client: {}", String::from_utf8_lossy(text).trim_end());
     }
 }
 

@@ -1,6 +1,6 @@
 //! TigerBeetle clusters of one or three replicas, new or on restored files.
 
-use super::{folder, sparse, tigerbeetle, warm};
+use super::{folder, sparse, tigerbeetle};
 use amber::demo::server::addresses;
 use amber::demo::{Server, ServerOptions, free_ports, wait_serving};
 use amber::error::Result;
@@ -36,14 +36,12 @@ impl Cluster {
         for (replica, file) in (0..).zip(&files) {
             sparse::copy(&formatted(replica, replica_count), file);
         }
-        let mut cluster = Cluster::open(CLUSTER, &files).unwrap();
-        cluster.folder = Some(folder);
-        cluster
+        Cluster { folder: Some(folder), ..Cluster::open(CLUSTER, &files).unwrap() }
     }
 
     /// A cluster on data files that are there, one per replica in their order, for example restored ones; serving.
     pub fn open(id: u128, data_files: &[PathBuf]) -> Result<Cluster> {
-        Cluster::open_with(id, data_files.iter().map(|file| ServerOptions::new(&tigerbeetle(), file)).collect())
+        Cluster::open_with(id, data_files.iter().map(|file| server_options(file)).collect())
     }
 
     /// As [`Cluster::open`], with more to say about each server.
@@ -83,20 +81,17 @@ impl Cluster {
 
     /// SIGKILL for one replica.
     pub fn kill(&mut self, replica: usize) {
-        if self.servers[replica].take().is_some() {
-            warm::hold();
-        }
+        self.servers[replica] = None;
     }
 
     /// SIGKILL for all.
     pub fn kill_all(&mut self) {
-        (0..self.servers.len()).for_each(|replica| self.kill(replica));
+        self.servers.fill_with(|| None);
     }
 
     /// Starts the replicas that do not run, on the same ports and files as before, and waits until the cluster serves.
     pub fn start_all(&mut self) -> Result<()> {
         for (replica, server) in (0_u8..).zip(&mut self.servers).filter(|(_, server)| server.is_none()) {
-            warm::release();
             *server = Some(Server::spawn(&self.options[usize::from(replica)], &self.ports, replica)?);
         }
         for (server, options) in self.servers.iter_mut().flatten().zip(&self.options) {
@@ -106,10 +101,10 @@ impl Cluster {
     }
 }
 
-impl Drop for Cluster {
-    fn drop(&mut self) {
-        self.kill_all();
-    }
+/// The least memory that takes every request: what a server touches when it starts costs seconds of CPU time on a virtual machine whose memory is cold.
+fn server_options(data_file: &Path) -> ServerOptions {
+    let small = ["--experimental", "--memory-lsm-manifest=16MiB", "--cache-accounts=16MiB"];
+    ServerOptions { extra: small.map(str::to_owned).to_vec(), ..ServerOptions::new(&tigerbeetle(), data_file) }
 }
 
 /// A data file as `tigerbeetle format` makes it for a replica of [`CLUSTER`], made once: it is a gigabyte, nearly all of it zeros, and always the same.

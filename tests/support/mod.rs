@@ -14,7 +14,6 @@ pub mod program;
 pub mod seaweed;
 pub mod sparse;
 mod turn;
-mod warm;
 
 use amber::demo::Binary;
 use std::path::{Path, PathBuf};

@@ -162,7 +162,7 @@ fn releases_and_operations_have_names() {
     assert_eq!(release_text(SAMPLE_RELEASE), "0.16.78");
     assert_eq!(release_text(u32::MAX), "65535.255.255");
     let named: Vec<&str> = (0..=u8::MAX).map(operation_name).filter(|name| *name != "unknown").collect();
-    assert_eq!(named.len(), 25);
+    assert_eq!(named.len(), 27);
     for (operation, name) in
         [(0, "reserved"), (1, "root"), (2, "register"), (3, "reconfigure"), (4, "pulse"), (5, "upgrade"), (6, "noop"), (128, "pulse")]
     {
