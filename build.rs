@@ -1,8 +1,9 @@
 //! Tells the linker and the program where the prebuilt libraries lie.
 //!
-//! A built program looks for `libduckdb.so` and `libtb_client.so` beside itself, in `../lib/amber` and `../lib` as packages lay it out, and where
-//! `tools/setup` has put them (the variables in `.cargo/config.toml`), so that programs and tests run from the build folder. It also hands the revision
-//! and the features that are built to `amber --version`.
+//! A built program looks for `libduckdb.so` and `libtb_client.so` beside itself, in `../lib/amber`
+//! and `../lib` as packages lay it out, and where `tools/setup` has put them (the variables in
+//! `.cargo/config.toml`), so that programs and tests run from the build folder. It also hands the
+//! revision and the features that are built to `amber --version`.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -40,7 +41,8 @@ fn rpath(variable: &str) -> Option<PathBuf> {
     Some(folder)
 }
 
-/// The commit that is built: `AMBER_REVISION` where it is given, else what git says. A debug build does not ask, or each commit would compile everything again.
+/// The commit that is built: `AMBER_REVISION` where it is given, else what git says. A debug build
+/// does not ask, or each commit would compile everything again.
 fn revision() {
     println!("cargo:rerun-if-env-changed=AMBER_REVISION");
     let given = std::env::var("AMBER_REVISION").ok();

@@ -79,7 +79,8 @@ fn a_killed_restore_goes_on_and_an_older_image_spares_the_rest() {
     let acknowledged = load.acknowledged();
     let later = program.backup(node.data_file(0));
     let op = later["recovered_to_op"].to_string();
-    // The node goes on being written to, but no longer as fast as it can: the gigabytes that would come are nothing that is restored.
+    // The node goes on being written to, but no longer as fast as it can: the gigabytes that would
+    // come are nothing that is restored.
     load.stop().unwrap();
     let trickle = Plan { number: 2, ledger: 2, clients: 2, transfers_per_request: 10, ..Plan::default() };
     let options = LoadOptions { plan: trickle, pause: Some(Duration::from_millis(5)), ..LoadOptions::default() };

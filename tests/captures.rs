@@ -1,4 +1,5 @@
-//! Captures of a live replica under load: every one of them restores, starts, and holds exactly what it promises.
+//! Captures of a live replica under load: every one of them restores, starts, and holds exactly
+//! what it promises.
 
 use crate::support::cluster::Cluster;
 use crate::support::program::{Program, number};
@@ -21,14 +22,15 @@ struct Capture {
 
 /// Brings a new node close to its first checkpoint with requests that cost little.
 fn approach_checkpoint(node: &Cluster) {
-    let plan = Plan { number: 9, ledger: 9, accounts: 10, clients: 4, transfers_per_request: 1 };
+    let plan = Plan { number: 9, ledger: 9, accounts: 10, clients: 4, transfers_per_request: 1, ..Plan::default() };
     let options = LoadOptions { plan, requests_max: Some(190), ..LoadOptions::default() };
     Load::start(node.id(), &node.addresses(), &options).unwrap().finish(TIMEOUT).unwrap();
 }
 
-/// Captures `count` times in a row while `plan` is written, after the first `requests_before`; then starts every image and checks its books.
-/// Each client of the load rests for `pause` behind a request, so that the disk is not all that is tested; between two captures at least `requests_between` requests
-/// come. The checkpoints that were captured.
+/// Captures `count` times in a row while `plan` is written, after the first `requests_before`; then
+/// starts every image and checks its books. Each client of the load rests for `pause` behind a
+/// request, so that the disk is not all that is tested; between two captures at least
+/// `requests_between` requests come. The checkpoints that were captured.
 fn captures(plan: Plan, pause: Option<Duration>, requests_before: u64, requests_between: u64, count: usize) -> Vec<u64> {
     let _turn = turn();
     let mut node = Cluster::new(1);

@@ -1,14 +1,17 @@
-//! What people install, installed where nothing is: the tarball and the Debian package in an empty Debian root, without Rust, compilers or Python.
+//! What people install, installed where nothing is: the tarball and the Debian package in an empty
+//! Debian root, without Rust, compilers or Python.
 //!
-//! The packages hold the program under test, so that they cost the suite no release build; `tools/package` itself is what makes them. Changing into another root
-//! takes root: without it, or where `tools/setup` could not make that root, the test says that it did not run.
+//! The packages hold the program under test, so that they cost the suite no release build;
+//! `tools/package` itself is what makes them. Changing into another root takes root: without it, or
+//! where `tools/setup` could not make that root, the test says that it did not run.
 
 use crate::support::folder;
 use crate::support::program::text;
 use std::path::Path;
 use std::process::{Command, Output};
 
-/// A Debian with nothing but what a package manager needs, unpacked for one test. Removed with its folder.
+/// A Debian with nothing but what a package manager needs, unpacked for one test. Removed with its
+/// folder.
 struct Root<'a> {
     path: &'a Path,
 }

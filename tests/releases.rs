@@ -1,5 +1,6 @@
-//! A data file of TigerBeetle 0.17.9, killed under load: captured, verified, restored, inspected, and its books decoded. Its description is in
-//! `fixtures/README.md`. No registry has a server of 0.17, so nothing here starts one; `tools/test --tigerbeetle` does with whoever has one.
+//! A data file of TigerBeetle 0.17.9, killed under load: captured, verified, restored, inspected,
+//! and its books decoded. Its description is in `fixtures/README.md`. No registry has a server of
+//! 0.17, so nothing here starts one; `tools/test --tigerbeetle` does with whoever has one.
 
 use crate::support::folder;
 use crate::support::program::{Program, number, text};

@@ -135,11 +135,34 @@ fn the_documents_name_every_room_and_command() {
     for room in FLOORS.iter().flat_map(|floor| floor.iter()) {
         assert!(architecture.contains(&format!("`{room}`")), "ARCHITECTURE.md does not name {room}");
     }
-    let readme = std::fs::read_to_string(project.join("README.md")).unwrap();
+    let read = |name: &str| std::fs::read_to_string(project.join(name)).unwrap();
+    let (readme, manual) = (read("README.md"), read("docs/operating.md"));
     for command in [
-        "init", "backup", "list", "show", "restore", "verify", "inspect", "demo", "agent", "status", "bench", "uploads", "catalog",
-        "history", "events", "jobs", "run", "pause", "resume",
+        "init",
+        "backup",
+        "list",
+        "show",
+        "restore",
+        "verify",
+        "inspect",
+        "demo",
+        "agent",
+        "status",
+        "bench",
+        "uploads",
+        "catalog",
+        "history",
+        "events",
+        "jobs",
+        "run",
+        "pause",
+        "resume",
+        "manual",
+        "completions",
     ] {
+        assert!(manual.contains(&format!("amber {command}")), "docs/operating.md does not name amber {command}");
+    }
+    for command in ["init", "agent", "status", "list", "verify", "restore"] {
         assert!(readme.contains(&format!("amber {command}")), "README.md does not name amber {command}");
     }
     assert!(readme.contains("tools/demo") && readme.contains("tools/test"));

@@ -1,7 +1,8 @@
 //! `amber inspect --books`: the accounts and transfers of a data file, counted and added up.
 //!
-//! Flow: the checkpoint's accounts and transfers, each once ([`crate::source::objects`]), are added up by ledger; then what the prepares behind the checkpoint ask
-//! for. Those are counted as they were asked for: which of them the ledger took is known only once a server has executed them.
+//! Flow: the checkpoint's accounts and transfers, each once ([`crate::source::objects`]), are added
+//! up by ledger; then what the prepares behind the checkpoint ask for. Those are counted as they
+//! were asked for: which of them the ledger took is known only once a server has executed them.
 
 use super::output::{facts, table};
 use crate::error::Result;

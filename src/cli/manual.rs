@@ -1,4 +1,5 @@
-//! `amber manual`: man pages, made from the commands' own help so that they never say something else.
+//! `amber manual`: man pages, made from the commands' own help so that they never say something
+//! else.
 
 use super::Arguments;
 use super::output::Report;
@@ -15,7 +16,8 @@ const AFTER_HELP: &str = "\
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub struct ManualArguments {
-    /// Write a page for each command into this folder, instead of that of amber itself to the standard output.
+    /// Write a page for each command into this folder, instead of that of amber itself to the
+    /// standard output.
     #[arg(long, value_name = "DIR")]
     directory: Option<PathBuf>,
 }

@@ -1,6 +1,8 @@
-//! What `amber --version` says: which program this is, down to the commit, and what it was built with.
+//! What `amber --version` says: which program this is, down to the commit, and what it was built
+//! with.
 
-/// Version, revision and features, one fact a line; the first line is that of `-V`. Revision and features come from `build.rs`.
+/// Version, revision and features, one fact a line; the first line is that of `-V`. Revision and
+/// features come from `build.rs`.
 pub const LONG: &str = concat!(env!("CARGO_PKG_VERSION"), "\nrevision: ", env!("AMBER_REVISION"), "\nfeatures: ", env!("AMBER_FEATURES"));
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
 //! Backup events in a TigerBeetle ledger: a trail that nobody can alter of what was backed up, when, and how it went.
 //!
-//! Flow: a run's record waits in the [`outbox`] until repository and ledger have it. For the ledger it becomes an [`event`], a transfer whose facts are
-//! [packed](packing) into its user data, and [`ledger`] delivers that: through a [`session`] of TigerBeetle's client
-//! library, to accounts that are made on first use. [`trail`]
-//! reads all events back and holds them against records, so that an alteration on either side shows.
+//! Flow: a run's record waits in the [`outbox`] until repository and ledger have it. For the ledger
+//! it becomes an [`event`], a transfer whose facts are [packed](packing) into its user data, and
+//! [`ledger`] delivers that: through a [`session`] of TigerBeetle's client library, to accounts that
+//! are made on first use. [`trail`] reads all events back and holds them against records, so that an
+//! alteration on either side shows.
 
 pub mod event;
 #[cfg(feature = "client")]

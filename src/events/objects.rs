@@ -1,7 +1,9 @@
-//! Accounts, transfers, queries and refusals, as requests and answers of TigerBeetle 0.16.78 hold them (`tb_client.h`, `tigerbeetle.zig`).
+//! Accounts, transfers, queries and refusals, as requests and answers of TigerBeetle 0.16.78 hold
+//! them (`tb_client.h`, `tigerbeetle.zig`).
 //!
-//! A request's body is records of a fixed size, one after the other; so is its answer. Both directions are little-endian fields at fixed offsets, the
-//! same that the records have in the ledger's own blocks ([`crate::ledger::record`]).
+//! A request's body is records of a fixed size, one after the other; so is its answer. Both
+//! directions are little-endian fields at fixed offsets, the same that the records have in the
+//! ledger's own blocks ([`crate::ledger::record`]).
 
 use crate::ledger::record::{self, RECORD_BYTES};
 
@@ -218,8 +220,8 @@ impl Decode for Transfer {
     }
 }
 
-/// One event of a request that did not happen as asked: its place in the request, and the result's number (`tb_create_accounts_result_t`,
-/// `tb_create_transfers_result_t`).
+/// One event of a request that did not happen as asked: its place in the request, and the result's
+/// number (`tb_create_accounts_result_t`, `tb_create_transfers_result_t`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Refused {
     pub(super) index: u32,

@@ -1,7 +1,8 @@
-//! Why the ledger does not take an account or a transfer: the result's number in an answer, and its name (`tb_client.h` of 0.16.78,
-//! `TB_CREATE_ACCOUNT_RESULT` and `TB_CREATE_TRANSFER_RESULT`).
+//! Why the ledger does not take an account or a transfer: the result's number in an answer, and its
+//! name (`tb_client.h` of 0.16.78, `TB_CREATE_ACCOUNT_RESULT` and `TB_CREATE_TRANSFER_RESULT`).
 //!
-//! A number that a newer server knows and this table does not is still a refusal, and is shown as that number.
+//! A number that a newer server knows and this table does not is still a refusal, and is shown as
+//! that number.
 
 use std::fmt;
 

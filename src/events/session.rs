@@ -1,12 +1,15 @@
 //! One client session with a running cluster, with an end to every request.
 //!
-//! TigerBeetle's client never gives up: a request to a server that is down waits until it comes back, which is right for a ledger and wrong
-//! for whoever waits. So every request here says when to give up.
+//! TigerBeetle's client never gives up: a request to a server that is down waits until it comes
+//! back, which is right for a ledger and wrong for whoever waits. So every request here says when
+//! to give up.
 //!
-//! Flow: [`objects`](super::objects) makes a body of what is asked, [`tb_client`](super::tb_client) sends it and waits, and what comes back is decoded
-//! here: nothing of an answer is relied on before its length has been checked.
+//! Flow: [`objects`](super::objects) makes a body of what is asked, [`tb_client`](super::tb_client)
+//! sends it and waits, and what comes back is decoded here: nothing of an answer is relied on
+//! before its length has been checked.
 //!
-//! A cluster has room for some 64 sessions and forgets the one that has been silent for longest when another begins: keep a session, and do not begin one for every try.
+//! A cluster has room for some 64 sessions and forgets the one that has been silent for longest
+//! when another begins: keep a session, and do not begin one for every try.
 
 use super::objects::{Account, Decode, Encode, Refused, Transfer, TransferQuery, decode, encode};
 use super::refusal::{AccountRefusal, TransferRefusal};
@@ -14,7 +17,8 @@ use super::tb_client::{Client, InitFailure, Operation, RequestFailure};
 use crate::error::{Error, Result};
 use std::time::{Duration, Instant};
 
-/// The most events that one request of TigerBeetle 0.16 holds: a 1 MiB message less its header and the batch trailer, in 128-byte events.
+/// The most events that one request of TigerBeetle 0.16 holds: a 1 MiB message less its header and
+/// the batch trailer, in 128-byte events.
 pub const EVENTS_PER_REQUEST_MAX: usize = 8189;
 
 /// The release of TigerBeetle's client library that this program is linked with.
@@ -42,10 +46,12 @@ pub(crate) enum Answer<T> {
 }
 
 impl Session {
-    /// A client of the cluster at `address` (`127.0.0.1:3000`, or several with commas). It connects with its first request.
+    /// A client of the cluster at `address` (`127.0.0.1:3000`, or several with commas). It connects
+    /// with its first request.
     ///
     /// # Errors
-    /// [`Error::input`] when the address cannot be understood, [`Error::try_again`] when the machine has no room for a client.
+    /// [`Error::input`] when the address cannot be understood, [`Error::try_again`] when the
+    /// machine has no room for a client.
     pub fn new(cluster: u128, address: &str) -> Result<Session> {
         let client = Client::new(cluster, address).map_err(|failure| match failure {
             InitFailure::Addresses => {
@@ -56,7 +62,8 @@ impl Session {
         Ok(Session { client, address: address.into(), look_up: LOOK_UP })
     }
 
-    /// The same, for requests that may have to wait for long: it looks less often whether to give up.
+    /// The same, for requests that may have to wait for long: it looks less often whether to give
+    /// up.
     ///
     /// # Errors
     /// As [`Session::new`].
@@ -67,7 +74,8 @@ impl Session {
     /// Creates the accounts that are not there yet.
     ///
     /// # Errors
-    /// [`Error::try_again`] without an answer by `deadline`; [`Error::input`] when the ledger refuses an account.
+    /// [`Error::try_again`] without an answer by `deadline`; [`Error::input`] when the ledger
+    /// refuses an account.
     pub fn create_accounts(&self, accounts: &[Account], deadline: Instant) -> Result<()> {
         for part in accounts.chunks(EVENTS_PER_REQUEST_MAX) {
             let answer = self.try_accounts(part, || Instant::now() >= deadline);
@@ -79,7 +87,8 @@ impl Session {
         Ok(())
     }
 
-    /// Sends one request of accounts and waits until it is answered or `give_up` holds. Those that are not there afterwards as they were given: their place and why.
+    /// Sends one request of accounts and waits until it is answered or `give_up` holds. Those that
+    /// are not there afterwards as they were given: their place and why.
     pub(crate) fn try_accounts(&self, accounts: &[Account], give_up: impl Fn() -> bool) -> Answer<Vec<(usize, AccountRefusal)>> {
         self.ask::<Refused>(Operation::CreateAccounts, accounts, give_up).map(|refused| {
             let refused = refused.iter().map(|one| (one.index as usize, AccountRefusal(one.result)));
@@ -87,7 +96,8 @@ impl Session {
         })
     }
 
-    /// Sends one transfer and waits until it is answered or `give_up` holds. Why it is not there afterwards as it was given, if it is not.
+    /// Sends one transfer and waits until it is answered or `give_up` holds. Why it is not there
+    /// afterwards as it was given, if it is not.
     pub(crate) fn try_transfer(&self, transfer: Transfer, give_up: impl Fn() -> bool) -> Answer<Option<TransferRefusal>> {
         self.ask::<Refused>(Operation::CreateTransfers, &[transfer], give_up).map(|refused| {
             let refusal = refused.first().map(|one| TransferRefusal(one.result));
@@ -95,7 +105,8 @@ impl Session {
         })
     }
 
-    /// Sends one request of transfers, all of which the ledger must accept as new, and waits until it is answered or `give_up` holds.
+    /// Sends one request of transfers, all of which the ledger must accept as new, and waits until
+    /// it is answered or `give_up` holds.
     pub(crate) fn try_transfers(&self, transfers: &[Transfer], give_up: impl Fn() -> bool) -> Answer<()> {
         match self.ask::<Refused>(Operation::CreateTransfers, transfers, give_up) {
             Answer::Done(Ok(refused)) => Answer::Done(match refused.first() {
@@ -113,7 +124,8 @@ impl Session {
     /// Creates transfers, none of which may be there yet.
     ///
     /// # Errors
-    /// [`Error::try_again`] without an answer by `deadline`; [`Error::input`] when the ledger refuses a transfer.
+    /// [`Error::try_again`] without an answer by `deadline`; [`Error::input`] when the ledger
+    /// refuses a transfer.
     pub fn create_transfers(&self, transfers: &[Transfer], deadline: Instant) -> Result<()> {
         for part in transfers.chunks(EVENTS_PER_REQUEST_MAX) {
             match self.try_transfers(part, || Instant::now() >= deadline) {

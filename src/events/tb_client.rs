@@ -1,17 +1,24 @@
 //! TigerBeetle's client library, `libtb_client`: the one file that calls it.
 //!
-//! Flow: [`Client::submit`] hands a packet (operation and body) to the library, whose own thread sends it, sends it again until the cluster answers, and calls
-//! [`completed`] with the answer. That copies the answer into the [`Request`] and wakes whoever waits for it. Giving up waiting leaves the packet with
-//! the library: it is freed when the library has completed it, at the latest when the client is dropped.
+//! Flow: [`Client::submit`] hands a packet (operation and body) to the library, whose own thread
+//! sends it, sends it again until the cluster answers, and calls [`completed`] with the answer.
+//! That copies the answer into the [`Request`] and wakes whoever waits for it. Giving up waiting
+//! leaves the packet with the library: it is freed when the library has completed it, at the latest
+//! when the client is dropped.
 //!
-//! The declarations are those of `tb_client.h` of TigerBeetle 0.16.78 (`src/clients/c/tb_client.h`); the prebuilt library is the one of its Python client
-//! of the same release (`tools/setup`).
+//! The declarations are those of `tb_client.h` of TigerBeetle 0.16.78
+//! (`src/clients/c/tb_client.h`); the prebuilt library is the one of its Python client of the same
+//! release (`tools/setup`).
 //!
 //! What `unsafe` relies on here:
-//! - a handle and a packet stay where they are for as long as the library knows them: both live in a heap allocation of their own and are never moved out;
-//! - a packet belongs to the library from its submission to its completion, and nobody here touches it in between;
-//! - the library completes every submitted packet exactly once, with [`STATUS_CLIENT_SHUTDOWN`] when the client ends, and not after `tb_client_deinit` has returned;
-//! - `tb_client_submit` and `tb_client_deinit` may be called from any thread (`ClientInterface` in `context.zig`: "safe to call from multiple threads").
+//! - a handle and a packet stay where they are for as long as the library knows them: both live in
+//!   a heap allocation of their own and are never moved out;
+//! - a packet belongs to the library from its submission to its completion, and nobody here touches
+//!   it in between;
+//! - the library completes every submitted packet exactly once, with [`STATUS_CLIENT_SHUTDOWN`]
+//!   when the client ends, and not after `tb_client_deinit` has returned;
+//! - `tb_client_submit` and `tb_client_deinit` may be called from any thread (`ClientInterface` in
+//!   `context.zig`: "safe to call from multiple threads").
 #![allow(unsafe_code)]
 
 use std::cell::UnsafeCell;
@@ -122,12 +129,14 @@ unsafe extern "C" {
     fn tb_client_deinit(client: *mut Handle) -> c_int;
 }
 
-/// A client with a session of its own and a thread of the library's. Dropping it completes what is under way as [`RequestFailure::Shutdown`].
+/// A client with a session of its own and a thread of the library's. Dropping it completes what is
+/// under way as [`RequestFailure::Shutdown`].
 pub(super) struct Client {
     handle: Box<UnsafeCell<Handle>>,
 }
 
-// SAFETY: the library locks its handle in every call, from whichever thread (see the head of this file).
+// SAFETY: the library locks its handle in every call, from whichever thread (see the head of this
+// file).
 unsafe impl Send for Client {}
 // SAFETY: as above.
 unsafe impl Sync for Client {}
@@ -143,14 +152,19 @@ impl Client {
         cluster: u128,
         addresses: &str,
     ) -> Result<Client, InitFailure> {
-        // Without a callback it writes to the standard error by itself, each time that it cannot connect.
+        // Without a callback it writes to the standard error by itself, each time that it cannot
+        // connect.
         static LOG: Once = Once::new();
-        // SAFETY: the callback is a function of this program, which is there as long as the library is.
-        LOG.call_once(|| drop(unsafe { tb_client_register_log_callback(Some(log), false) }));
+        LOG.call_once(|| {
+            // It is the first and only one, so there is nothing to learn from the answer. SAFETY:
+            // the callback is a function of this program, which is there as long as the library is.
+            let _ = unsafe { tb_client_register_log_callback(Some(log), false) };
+        });
         // An address of this length is none that the library takes.
         let length = u32::try_from(addresses.len()).map_err(|_| InitFailure::Addresses)?;
         let handle = Box::new(UnsafeCell::new(Handle { opaque: [0; 4] }));
-        // SAFETY: the handle lies in its box for as long as the client lives; cluster and addresses are only read during the call.
+        // SAFETY: the handle lies in its box for as long as the client lives; cluster and addresses
+        // are only read during the call.
         let status = unsafe { init(handle.get(), &cluster.to_le_bytes(), addresses.as_ptr().cast(), length, 0, completed) };
         match status {
             0 => Ok(Client { handle }),
@@ -159,7 +173,8 @@ impl Client {
         }
     }
 
-    /// Sends a request. An empty body never leaves: it completes with an empty answer, as the library would refuse it or not depending on the operation.
+    /// Sends a request. An empty body never leaves: it completes with an empty answer, as the
+    /// library would refuse it or not depending on the operation.
     pub(super) fn submit(&self, operation: Operation, body: Vec<u8>) -> Arc<Request> {
         let packet = Packet {
             user_data: std::ptr::null_mut(),
@@ -181,8 +196,9 @@ impl Client {
         };
         let packet = request.packet.get();
         let for_the_library = Arc::into_raw(Arc::clone(&request));
-        // SAFETY: nobody else knows the packet yet, so it may be written here. From the submission on it is the library's until `completed` runs, and this
-        // reference keeps it and the body alive that long. The library reads the body and does not write to it.
+        // SAFETY: nobody else knows the packet yet, so it may be written here. From the submission
+        // on it is the library's until `completed` runs, and this reference keeps it and the body
+        // alive that long. The library reads the body and does not write to it.
         let status = unsafe {
             (*packet).user_data = for_the_library.cast_mut().cast();
             (*packet).data = request.body.as_ptr().cast_mut().cast();
@@ -200,8 +216,9 @@ impl Client {
 
 impl Drop for Client {
     fn drop(&mut self) {
-        // SAFETY: the handle was initialised by `new`, and nobody can use it after this. The library completes what is under way, and has ended its thread
-        // when this returns. A handle that is not valid any more is refused, which changes nothing.
+        // SAFETY: the handle was initialised by `new`, and nobody can use it after this. The
+        // library completes what is under way, and has ended its thread when this returns. A handle
+        // that is not valid any more is refused, which changes nothing.
         unsafe { tb_client_deinit(self.handle.get()) };
     }
 }
@@ -214,13 +231,15 @@ pub(super) struct Request {
     answered: Condvar,
 }
 
-// SAFETY: the packet is written before the submission by its only owner, and then by the library alone; all else is made for sharing.
+// SAFETY: the packet is written before the submission by its only owner, and then by the library
+// alone; all else is made for sharing.
 unsafe impl Send for Request {}
 // SAFETY: as above.
 unsafe impl Sync for Request {}
 
 impl Request {
-    /// Waits for the answer, or until `give_up` holds, which is looked at before the first wait and every `look_up`. `None`: given up, or the answer was taken before.
+    /// Waits for the answer, or until `give_up` holds, which is looked at before the first wait and
+    /// every `look_up`. `None`: given up, or the answer was taken before.
     pub(super) fn wait(&self, look_up: Duration, give_up: impl Fn() -> bool) -> Option<Result<Vec<u8>, RequestFailure>> {
         let mut answer = self.answer.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
@@ -240,7 +259,8 @@ impl Request {
     }
 }
 
-/// Called by the library's threads with their log lines, all of which are of use to its developers only: what matters of them is in the answers.
+/// Called by the library's threads with their log lines, all of which are of use to its developers
+/// only: what matters of them is in the answers.
 ///
 /// # Safety
 /// `text` names `length` bytes that are valid during the call.
@@ -255,7 +275,8 @@ unsafe extern "C" fn log(level: c_int, text: *const u8, length: u32) {
 /// Called by the library's thread with every packet that it is done with.
 ///
 /// # Safety
-/// `packet` is one that [`Client::submit`] handed over, once; `result` is null or names `result_size` bytes that are valid during the call.
+/// `packet` is one that [`Client::submit`] handed over, once; `result` is null or names
+/// `result_size` bytes that are valid during the call.
 unsafe extern "C" fn completed(_context: usize, packet: *mut Packet, _timestamp: u64, result: *const u8, result_size: u32) {
     // SAFETY: the packet came from `submit`, whose reference is taken back here, once.
     let (request, status) = unsafe { (Arc::from_raw((*packet).user_data.cast::<Request>()), (*packet).status) };

@@ -15,8 +15,9 @@
 //! not check again, and nobody can use bytes that were not checked. No input makes this room panic, overflow or allocate more than
 //! a small multiple of what it was handed.
 //!
-//! The formats are those of TigerBeetle 0.16.78 (release configuration; 0.17.9 has the same layout, and `fixtures/tigerbeetle-0.17.9` shows it). Every file names the Zig
-//! source that it was written from.
+//! The formats are those of TigerBeetle 0.16.78 (release configuration; 0.17.9 has the same layout,
+//! and `fixtures/tigerbeetle-0.17.9` shows it). Every file names the Zig source that it was written
+//! from.
 
 pub mod aof;
 mod bytes;

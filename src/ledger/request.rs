@@ -1,9 +1,12 @@
-//! What a prepare was asked to make: the accounts or transfers in its body (`tigerbeetle.zig` `Operation`, `vsr/multi_batch.zig`).
+//! What a prepare was asked to make: the accounts or transfers in its body (`tigerbeetle.zig`
+//! `Operation`, `vsr/multi_batch.zig`).
 //!
-//! A body holds events of 128 bytes. Requests of several batches end with a trailer: a number for each batch and how many batches there are, padded to
-//! whole events. What an event asked for need not have happened: whether the ledger took it is known only once it is executed.
+//! A body holds events of 128 bytes. Requests of several batches end with a trailer: a number for
+//! each batch and how many batches there are, padded to whole events. What an event asked for need
+//! not have happened: whether the ledger took it is known only once it is executed.
 //!
-//! The operations of 0.16 (129, 130 without a trailer; 138, 139) and of 0.17 (146, 147, which differ from 138 and 139 in their answers alone).
+//! The operations of 0.16 (129, 130 without a trailer; 138, 139) and of 0.17 (146, 147, which
+//! differ from 138 and 139 in their answers alone).
 
 use super::record::{RECORD_BYTES, TREE_ACCOUNTS, TREE_TRANSFERS};
 use super::wal::Prepare;
@@ -21,7 +24,8 @@ pub struct Events<'a> {
 }
 
 impl<'a> Events<'a> {
-    /// The events of a prepare; `None` if it makes neither accounts nor transfers, or its body is not of whole events.
+    /// The events of a prepare; `None` if it makes neither accounts nor transfers, or its body is
+    /// not of whole events.
     pub fn of(prepare: &Prepare<'a>) -> Option<Events<'a>> {
         let (tree_id, is_batched) = match prepare.header().operation() {
             129 => (TREE_ACCOUNTS, false),

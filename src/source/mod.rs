@@ -2,8 +2,8 @@
 //!
 //! [`file::Reader`] reads through io_uring with O_DIRECT where the system allows it, and says what it fell back to where not.
 //! [`checkpoint`] walks the blocks reachable from the newest checkpoint while the server goes on writing. [`log`] is what every source of prepares can do;
-//! [`tail`] follows them in the data file, [`aof`] in a server's append-only file, at the [`pace`] of the load. [`objects`] decodes accounts and transfers. All hand checked bytes on; none knows
-//! where they go.
+//! [`tail`] follows them in the data file, [`aof`] in a server's append-only file, at the [`pace`] of the load. [`objects`] decodes accounts
+//! and transfers. All hand checked bytes on; none knows where they go.
 
 pub mod aof;
 pub mod checkpoint;

@@ -1,13 +1,17 @@
-//! The accounts and transfers of a checkpoint, each once, in its newest version and in the order of their timestamps.
+//! The accounts and transfers of a checkpoint, each once, in its newest version and in the order of
+//! their timestamps.
 //!
-//! Flow: superblock -> manifest log -> the visible tables of the wanted tree, by their lowest key. A table is opened when the merge has come to its lowest
-//! key: its index block says which value blocks it has, of which one is in memory at a time. Of equal keys the table of the lowest level has the
-//! newest version (`lsm/tree.zig`); the others are passed over, and so are deletions.
+//! Flow: superblock -> manifest log -> the visible tables of the wanted tree, by their lowest key.
+//! A table is opened when the merge has come to its lowest key: its index block says which value
+//! blocks it has, of which one is in memory at a time. Of equal keys the table of the lowest level
+//! has the newest version (`lsm/tree.zig`); the others are passed over, and so are deletions.
 //!
-//! Only the wanted tree is looked at, by its number: a data file may have any other trees, with keys and values of any size. A wanted tree whose keys or
-//! values are not those that this room can decode is refused, with what was found ([`Unreadable`]).
+//! Only the wanted tree is looked at, by its number: a data file may have any other trees, with
+//! keys and values of any size. A wanted tree whose keys or values are not those that this room can
+//! decode is refused, with what was found ([`Unreadable`]).
 //!
-//! Memory: one block for each table whose keys overlap where the merge stands, seven levels and a few more, at most [`CURSORS_MAX`].
+//! Memory: one block for each table whose keys overlap where the merge stands, seven levels and a
+//! few more, at most [`CURSORS_MAX`].
 
 use super::SourceError;
 use super::checkpoint::{Round, Walk};
@@ -22,7 +26,8 @@ use crate::ledger::table::{IndexBlock, ValueBlock};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 
-/// Tables open at once: more overlap in no server's trees, whose levels are disjoint but for the newest.
+/// Tables open at once: more overlap in no server's trees, whose levels are disjoint but for the
+/// newest.
 pub const CURSORS_MAX: usize = 64;
 /// Size of the keys of both trees: a timestamp.
 const KEY_BYTES: usize = size_of::<u64>();
@@ -54,16 +59,19 @@ impl ObjectTree {
 
 /// Who takes the records.
 pub trait ObjectSink {
-    /// The reading begins, or begins again at another checkpoint: what was given before counts for nothing.
+    /// The reading begins, or begins again at another checkpoint: what was given before counts for
+    /// nothing.
     fn begin(&mut self, superblock: &SuperBlock) -> SinkResult<()>;
     /// A record, 128 bytes; see [`crate::ledger::record`].
     fn object(&mut self, tree: ObjectTree, record: &[u8]) -> SinkResult<()>;
 }
 
-/// Reads the objects of these trees, one tree after the other, all at one checkpoint: its superblock.
+/// Reads the objects of these trees, one tree after the other, all at one checkpoint: its
+/// superblock.
 ///
 /// # Errors
-/// As [`Walk::run`]; [`SourceError::NotADataFile`] when a tree is of a form that this release of Amber does not know.
+/// As [`Walk::run`]; [`SourceError::NotADataFile`] when a tree is of a form that this release of
+/// Amber does not know.
 pub fn read_objects(walk: &mut Walk, trees: &[ObjectTree], sink: &mut dyn ObjectSink) -> Result<SuperBlock, SourceError> {
     let (superblock, ()) = walk.rounds_of(&mut |walk, superblock| {
         sink.begin(superblock)?;
@@ -91,9 +99,11 @@ struct Table {
     key_max: u64,
 }
 
-/// The tables that present reads see, by their lowest key, the highest first: they are taken from the end.
+/// The tables that present reads see, by their lowest key, the highest first: they are taken from
+/// the end.
 fn tables_of(walk: &mut Walk, superblock: &SuperBlock, tree: ObjectTree) -> Result<Round<Vec<Table>>, SourceError> {
-    // A table's keys never change, so any of its events tells them; its level and whether it is visible, the newest does.
+    // A table's keys never change, so any of its events tells them; its level and whether it is
+    // visible, the newest does.
     let mut infos: HashMap<BlockReference, TableInfo> = HashMap::new();
     let found = walk.tables(&superblock.checkpoint(), &mut NoBlocks, &mut |block| {
         for info in block.tables().rev().filter(|info| info.tree_id == tree.tree_id()) {
@@ -221,7 +231,8 @@ impl Merge {
         Ok(Step::Done(()))
     }
 
-    /// Queues the cursor's next record, from the next block where this one is used up, or closes it at its end. Its key must be at least `lowest`: keys only grow.
+    /// Queues the cursor's next record, from the next block where this one is used up, or closes it
+    /// at its end. Its key must be at least `lowest`: keys only grow.
     fn advance(&mut self, walk: &mut Walk, place: usize, lowest: u64) -> Result<Step<()>, SourceError> {
         let Some(mut cursor) = self.cursors.get_mut(place).and_then(Option::take) else { return Ok(Step::Done(())) };
         while cursor.record().is_none() {

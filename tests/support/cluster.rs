@@ -18,7 +18,8 @@ const SERVING_TIMEOUT: Duration = Duration::from_secs(120);
 /// The cluster id of new clusters: larger than 64 bits, as real ones are.
 pub const CLUSTER: u128 = 0xa3be_0000_0000_0000_0000_0007;
 
-/// Replicas and the ports they share. Dropping it kills them, then removes their files if they were made here.
+/// Replicas and the ports they share. Dropping it kills them, then removes their files if they were
+/// made here.
 pub struct Cluster {
     id: u128,
     ports: Vec<u16>,
@@ -39,7 +40,8 @@ impl Cluster {
         Cluster { folder: Some(folder), ..Cluster::open(CLUSTER, &files).unwrap() }
     }
 
-    /// A cluster on data files that are there, one per replica in their order, for example restored ones; serving.
+    /// A cluster on data files that are there, one per replica in their order, for example restored
+    /// ones; serving.
     pub fn open(id: u128, data_files: &[PathBuf]) -> Result<Cluster> {
         Cluster::open_with(id, data_files.iter().map(|file| server_options(file)).collect())
     }
@@ -89,7 +91,8 @@ impl Cluster {
         self.servers.fill_with(|| None);
     }
 
-    /// Starts the replicas that do not run, on the same ports and files as before, and waits until the cluster serves.
+    /// Starts the replicas that do not run, on the same ports and files as before, and waits until
+    /// the cluster serves.
     pub fn start_all(&mut self) -> Result<()> {
         for (replica, server) in (0_u8..).zip(&mut self.servers).filter(|(_, server)| server.is_none()) {
             *server = Some(Server::spawn(&self.options[usize::from(replica)], &self.ports, replica)?);
@@ -101,13 +104,15 @@ impl Cluster {
     }
 }
 
-/// The least memory that takes every request: what a server touches when it starts costs seconds of CPU time on a virtual machine whose memory is cold.
+/// The least memory that takes every request: what a server touches when it starts costs seconds of
+/// CPU time on a virtual machine whose memory is cold.
 fn server_options(data_file: &Path) -> ServerOptions {
     let small = ["--experimental", "--memory-lsm-manifest=16MiB", "--cache-accounts=16MiB"];
     ServerOptions { extra: small.map(str::to_owned).to_vec(), ..ServerOptions::new(&tigerbeetle(), data_file) }
 }
 
-/// A data file as `tigerbeetle format` makes it for a replica of [`CLUSTER`], made once: it is a gigabyte, nearly all of it zeros, and always the same.
+/// A data file as `tigerbeetle format` makes it for a replica of [`CLUSTER`], made once: it is a
+/// gigabyte, nearly all of it zeros, and always the same.
 fn formatted(replica: u8, replica_count: u8) -> PathBuf {
     static MAKING: Mutex<()> = Mutex::new(());
     let _one_at_a_time = MAKING.lock().unwrap_or_else(PoisonError::into_inner);

@@ -28,7 +28,8 @@ pub fn tool(name: &str) -> PathBuf {
     path
 }
 
-/// The executable of the TigerBeetle server: that of `tools/test --tigerbeetle`, or the one that `tools/setup` built.
+/// The executable of the TigerBeetle server: that of `tools/test --tigerbeetle`, or the one that
+/// `tools/setup` built.
 pub fn tigerbeetle_path() -> PathBuf {
     std::env::var_os("AMBER_TEST_TIGERBEETLE").map_or_else(|| tool("tigerbeetle"), PathBuf::from)
 }

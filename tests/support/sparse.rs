@@ -1,4 +1,5 @@
-//! Files of a gigabyte of which a few megabytes are not zero: copied and compared by what is in them.
+//! Files of a gigabyte of which a few megabytes are not zero: copied and compared by what is in
+//! them.
 
 use rustix::fs::{SeekFrom, seek};
 use std::fs::File;

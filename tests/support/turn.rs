@@ -1,12 +1,15 @@
-//! How many servers run at once: tests that start some take places first, and give them back when they end, also by a panic.
+//! How many servers run at once: tests that start some take places first, and give them back when
+//! they end, also by a panic.
 //!
-//! A place is room for one TigerBeetle (2 GiB of memory and most of a core while it is loaded). There are as many as cores, but not more than memory has
-//! room for; `AMBER_TEST_PLACES` says another number. Places are given in the order in which they were asked for, so
-//! that a test with three replicas is not passed over for ever by smaller ones.
+//! A place is room for one TigerBeetle (2 GiB of memory and most of a core while it is loaded).
+//! There are as many as cores, but not more than memory has room for; `AMBER_TEST_PLACES` says
+//! another number. Places are given in the order in which they were asked for, so that a test with
+//! three replicas is not passed over for ever by smaller ones.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-/// Memory for one place: a server, its load, the program under test and what the system caches of their files.
+/// Memory for one place: a server, its load, the program under test and what the system caches of
+/// their files.
 const PLACE_BYTES: u64 = 4 << 30;
 
 /// Places that a test holds.

@@ -59,8 +59,8 @@ fn every_op_of_the_window_gives_the_image_that_ends_there() {
     assert_eq!(fixture.restore(Point::Op(999)).unwrap_err().kind, Kind::Input);
 }
 
-/// A data file as a later release may write it: a tree that is not known, with keys and values of its own sizes, and a table of the accounts with longer keys
-/// and values.
+/// A data file as a later release may write it: a tree that is not known, with keys and values of
+/// its own sizes, and a table of the accounts with longer keys and values.
 fn with_unknown_trees() -> SampleFile {
     let plain = SampleFile::new(7, LOG_OPS);
     let unknown_values = value_block(7, 10, 99, &[&[1; 40], &[2; 40]]);

@@ -1,4 +1,5 @@
-//! Accounts and transfers are decoded by their trees: newest version, order, and a clear refusal of what is not known. Nothing else depends on which trees there are.
+//! Accounts and transfers are decoded by their trees: newest version, order, and a clear refusal of
+//! what is not known. Nothing else depends on which trees there are.
 
 use super::DataFile;
 use super::tables::{Record, Table, file};
@@ -96,7 +97,8 @@ fn in_one_level_the_younger_table_has_the_newest_version() {
     let older = accounts(0, &[account(1, 1, 1, 5)]);
     let younger = accounts(0, &[account(1, 2, 2, 5)]);
     let mut sample = file(&[older, younger]);
-    // The second table's insertion is of a later snapshot; the tables come in one block of the manifest log, which is sealed again.
+    // The second table's insertion is of a later snapshot; the tables come in one block of the
+    // manifest log, which is sealed again.
     let (place, manifest) = sample.blocks.iter().enumerate().find(|(_, block)| block.0.address == 10).unwrap();
     let mut events: Vec<[u8; 128]> = manifest.1[256..512].as_chunks().0.to_vec();
     events[1][104..112].copy_from_slice(&500_u64.to_le_bytes());

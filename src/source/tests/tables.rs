@@ -33,7 +33,8 @@ fn keys(records: &[Vec<u8>]) -> (u64, u64) {
     (records.iter().map(time).min().unwrap(), records.iter().map(time).max().unwrap())
 }
 
-/// A file whose checkpoint, at op 959, has exactly these tables. Their blocks have addresses from 20 on, value blocks before their index.
+/// A file whose checkpoint, at op 959, has exactly these tables. Their blocks have addresses from
+/// 20 on, value blocks before their index.
 pub(super) fn file(tables: &[Table]) -> SampleFile {
     let mut sample = SampleFile::new(7, 0);
     let (mut events, mut removals, mut address) = (Vec::new(), Vec::new(), 20);
