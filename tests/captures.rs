@@ -31,14 +31,14 @@ fn approach_checkpoint(node: &Cluster) {
 /// starts every image and checks its books. Each client of the load rests for `pause` behind a
 /// request, so that the disk is not all that is tested; between two captures at least
 /// `requests_between` requests come. The checkpoints that were captured.
-fn captures(plan: Plan, pause: Option<Duration>, requests_before: u64, requests_between: u64, count: usize) -> Vec<u64> {
+fn captures(plan: Plan, pause: Duration, requests_before: u64, requests_between: u64, count: usize) -> Vec<u64> {
     let _turn = turn();
     let mut node = Cluster::new(1);
     let place = folder("captures");
     let program = Program::in_folder(&place.path().join("repository"));
     program.init();
     approach_checkpoint(&node);
-    let load = Load::start(node.id(), &node.addresses(), &LoadOptions { plan, pause, ..LoadOptions::default() }).unwrap();
+    let load = Load::start(node.id(), &node.addresses(), &LoadOptions { plan, pause: Some(pause), ..LoadOptions::default() }).unwrap();
     load.wait_for(requests_before, TIMEOUT).unwrap();
     let mut captured = Vec::new();
     for attempt in 0..count {
@@ -94,20 +94,18 @@ fn expected(plan: Plan, capture: &Capture, original: Option<String>) -> Expected
 
 #[test]
 fn twenty_captures_in_a_row_all_restore() {
-    let checkpoints =
-        captures(Plan { clients: 4, transfers_per_request: 60, ..Plan::default() }, Some(Duration::from_millis(3)), 100, 20, 20);
+    let checkpoints = captures(Plan { clients: 4, transfers_per_request: 60, ..Plan::default() }, Duration::from_millis(3), 100, 20, 20);
     assert!(checkpoints.windows(2).any(|pair| pair[0] != pair[1]), "the load passed no checkpoint: {checkpoints:?}");
 }
 
 #[test]
 fn captures_under_tiny_requests_all_restore() {
-    let checkpoints = captures(Plan { clients: 24, transfers_per_request: 1, ..Plan::default() }, None, 100, 700, 6);
+    let checkpoints = captures(Plan { clients: 24, transfers_per_request: 1, ..Plan::default() }, Duration::from_millis(15), 100, 700, 6);
     assert!(checkpoints.windows(2).filter(|pair| pair[0] != pair[1]).count() > 1, "the ring did not wrap: {checkpoints:?}");
 }
 
 #[test]
 fn captures_under_full_batches_all_restore() {
-    let checkpoints =
-        captures(Plan { clients: 4, transfers_per_request: 8189, ..Plan::default() }, Some(Duration::from_millis(150)), 280, 0, 3);
+    let checkpoints = captures(Plan { clients: 4, transfers_per_request: 8189, ..Plan::default() }, Duration::from_millis(150), 280, 0, 3);
     assert!(checkpoints.iter().all(|checkpoint| *checkpoint > 0), "{checkpoints:?}");
 }
