@@ -6,7 +6,8 @@
 
 use super::output::{facts, table};
 use crate::error::Result;
-use crate::ledger::record::{Account, TREE_ACCOUNTS, Transfer};
+use crate::ledger::layout::WAL_SLOTS;
+use crate::ledger::record::{Account, TRANSFER_AMOUNT_IS_DERIVED, TREE_ACCOUNTS, Transfer};
 use crate::ledger::request::Events;
 use crate::ledger::superblock::SuperBlock;
 use crate::ledger::wal::Prepare;
@@ -44,7 +45,12 @@ struct LogBooks {
     op: u64,
     accounts: u64,
     transfers: u64,
+    /// Of those that say it: what posts or voids a pending transfer, or balances, has an amount that
+    /// only a server can tell.
     amount: u128,
+    of_other_amounts: u64,
+    /// Why it cannot be followed any further, where there is more of it.
+    lost: Option<String>,
 }
 
 /// Everything that is added up.
@@ -105,13 +111,24 @@ impl ObjectSink for Books<'_> {
 impl Books<'_> {
     fn add_log(&mut self, path: &Path, superblock: &SuperBlock) -> Result<(), SourceError> {
         let header = superblock.checkpoint().header();
+        // A server under load may go on for ever; one ring behind this checkpoint there is a newer one.
+        let last_op = header.op() + u64::from(WAL_SLOTS);
         let mut tail = Tail::open(path, ReadOptions::default(), header.op(), header.checksum())?;
-        while let Polled::Prepares(_) = tail.poll(&mut |prepare| {
-            self.log.add(prepare);
-            Ok(())
-        })? {}
-        self.log.op = tail.op();
-        Ok(())
+        loop {
+            let polled = tail.poll(&mut |prepare| {
+                self.log.add(prepare);
+                Ok(())
+            })?;
+            self.log.op = tail.op();
+            match polled {
+                Polled::Prepares(_) if tail.op() < last_op => {}
+                Polled::Prepares(_) | Polled::Idle => return Ok(()),
+                Polled::Lost { reason, .. } => {
+                    self.log.lost = Some(reason);
+                    return Ok(());
+                }
+            }
+        }
     }
 
     pub(super) fn text(&self) -> String {
@@ -128,11 +145,16 @@ impl Books<'_> {
         let log = facts(&[(
             "log behind it",
             format!(
-                "to op {}: {} transfers of {} in all and {} accounts are asked for (whether each was taken, a server that executes them decides)",
-                self.log.op, self.log.transfers, self.log.amount, self.log.accounts
+                "to op {}: {} transfers of {} in all, {} that post, void or balance, and {} accounts are asked for (whether each was taken, a server that executes them decides)",
+                self.log.op,
+                self.log.transfers - self.log.of_other_amounts,
+                self.log.amount,
+                self.log.of_other_amounts,
+                self.log.accounts
             ),
         )]);
-        format!("\nbooks as of checkpoint {}\n\n{}{log}", self.checkpoint_op, table(&header, &rows))
+        let lost = self.log.lost.as_ref().map_or_else(String::new, |reason| format!("note: the log goes on, but not here: {reason}\n"));
+        format!("\nbooks as of checkpoint {}\n\n{}{log}{lost}", self.checkpoint_op, table(&header, &rows))
     }
 
     pub(super) fn json(&self) -> Value {
@@ -153,6 +175,8 @@ impl Books<'_> {
             "accounts_asked_for": self.log.accounts,
             "transfers_asked_for": self.log.transfers,
             "amount_asked_for": self.log.amount.to_string(),
+            "transfers_of_other_amounts": self.log.of_other_amounts,
+            "lost": self.log.lost,
         });
         json!({ "checkpoint_op": self.checkpoint_op, "ledgers": ledgers.collect::<Vec<_>>(), "log": log })
     }
@@ -167,7 +191,11 @@ impl LogBooks {
         }
         for transfer in events.records().filter_map(|record| Transfer::from_bytes(record).ok()) {
             self.transfers += 1;
-            self.amount = self.amount.saturating_add(transfer.amount());
+            if transfer.flags() & TRANSFER_AMOUNT_IS_DERIVED == 0 {
+                self.amount = self.amount.saturating_add(transfer.amount());
+            } else {
+                self.of_other_amounts += 1;
+            }
         }
     }
 }

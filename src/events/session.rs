@@ -4,7 +4,7 @@
 //! back, which is right for a ledger and wrong for whoever waits. So every request here says when
 //! to give up.
 //!
-//! Flow: [`objects`](super::objects) makes a body of what is asked, [`tb_client`](super::tb_client)
+//! Flow: [`objects`](super::objects) makes a body of what is asked, `tb_client`
 //! sends it and waits, and what comes back is decoded here: nothing of an answer is relied on
 //! before its length has been checked.
 //!

@@ -12,17 +12,21 @@
 //!
 //! What `unsafe` relies on here:
 //! - a handle and a packet stay where they are for as long as the library knows them: both live in
-//!   a heap allocation of their own and are never moved out;
+//!   a heap allocation of their own, which the handle's owner holds by a raw pointer, since the
+//!   library's thread uses it, too;
 //! - a packet belongs to the library from its submission to its completion, and nobody here touches
 //!   it in between;
 //! - the library completes every submitted packet exactly once, with [`STATUS_CLIENT_SHUTDOWN`]
-//!   when the client ends, and not after `tb_client_deinit` has returned;
+//!   when the client ends. After `tb_client_deinit` has returned it completes nothing, except that a
+//!   client whose session the cluster has ended may still be doing so: `completed` therefore uses
+//!   nothing but its own reference to the request;
 //! - `tb_client_submit` and `tb_client_deinit` may be called from any thread (`ClientInterface` in
 //!   `context.zig`: "safe to call from multiple threads").
 #![allow(unsafe_code)]
 
 use std::cell::UnsafeCell;
 use std::ffi::{c_char, c_int, c_void};
+use std::ptr::NonNull;
 use std::sync::{Arc, Condvar, Mutex, Once, PoisonError};
 use std::time::Duration;
 
@@ -132,7 +136,7 @@ unsafe extern "C" {
 /// A client with a session of its own and a thread of the library's. Dropping it completes what is
 /// under way as [`RequestFailure::Shutdown`].
 pub(super) struct Client {
-    handle: Box<UnsafeCell<Handle>>,
+    handle: NonNull<Handle>,
 }
 
 // SAFETY: the library locks its handle in every call, from whichever thread (see the head of this
@@ -162,15 +166,16 @@ impl Client {
         });
         // An address of this length is none that the library takes.
         let length = u32::try_from(addresses.len()).map_err(|_| InitFailure::Addresses)?;
-        let handle = Box::new(UnsafeCell::new(Handle { opaque: [0; 4] }));
-        // SAFETY: the handle lies in its box for as long as the client lives; cluster and addresses
-        // are only read during the call.
-        let status = unsafe { init(handle.get(), &cluster.to_le_bytes(), addresses.as_ptr().cast(), length, 0, completed) };
+        let handle = NonNull::from(Box::leak(Box::new(Handle { opaque: [0; 4] })));
+        // SAFETY: the handle is ours until `release`; cluster and addresses are only read during the
+        // call.
+        let status = unsafe { init(handle.as_ptr(), &cluster.to_le_bytes(), addresses.as_ptr().cast(), length, 0, completed) };
         match status {
-            0 => Ok(Client { handle }),
-            3 | 4 => Err(InitFailure::Addresses),
-            other => Err(InitFailure::Machine(other)),
+            0 => return Ok(Client { handle }),
+            // SAFETY: what was not initialised the library does not know.
+            _ => unsafe { release(handle) },
         }
+        Err(if matches!(status, 3 | 4) { InitFailure::Addresses } else { InitFailure::Machine(status) })
     }
 
     /// Sends a request. An empty body never leaves: it completes with an empty answer, as the
@@ -203,7 +208,7 @@ impl Client {
             (*packet).user_data = for_the_library.cast_mut().cast();
             (*packet).data = request.body.as_ptr().cast_mut().cast();
             (*packet).data_size = data_size;
-            tb_client_submit(self.handle.get(), packet)
+            tb_client_submit(self.handle.as_ptr(), packet)
         };
         if status != 0 {
             // SAFETY: what was not taken is never completed, so the reference is still ours.
@@ -216,11 +221,25 @@ impl Client {
 
 impl Drop for Client {
     fn drop(&mut self) {
-        // SAFETY: the handle was initialised by `new`, and nobody can use it after this. The
-        // library completes what is under way, and has ended its thread when this returns. A handle
-        // that is not valid any more is refused, which changes nothing.
-        unsafe { tb_client_deinit(self.handle.get()) };
+        // SAFETY: the handle was initialised by `new`, and nobody can use it after this. The library
+        // completes what is under way before this returns, and forgets the handle.
+        let status = unsafe { tb_client_deinit(self.handle.as_ptr()) };
+        if status == 0 {
+            // SAFETY: as above.
+            unsafe { release(self.handle) };
+        }
+        // Else the cluster has ended the session, and the library's thread may be on its way out with
+        // the handle: 32 bytes are left to it.
     }
+}
+
+/// Gives a handle's memory back.
+///
+/// # Safety
+/// The handle came from `Client::made_by`, and the library does not know it, or no longer.
+unsafe fn release(handle: NonNull<Handle>) {
+    // SAFETY: the caller says so.
+    drop(unsafe { Box::from_raw(handle.as_ptr()) });
 }
 
 /// A request under way, or its answer.

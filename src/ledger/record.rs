@@ -29,6 +29,9 @@ pub const TRANSFER_PENDING: u16 = 1 << 1;
 pub const TRANSFER_POST_PENDING: u16 = 1 << 2;
 /// `flags` of a transfer: it voids a pending one.
 pub const TRANSFER_VOID_PENDING: u16 = 1 << 3;
+/// `flags` of a transfer: its amount is not what it moves, but a limit or a sign for all that is
+/// pending or available (it posts, voids, or balances debits or credits).
+pub const TRANSFER_AMOUNT_IS_DERIVED: u16 = TRANSFER_POST_PENDING | TRANSFER_VOID_PENDING | 1 << 4 | 1 << 5;
 /// `flags` of a transfer: it was imported, with a timestamp of the application's choice.
 pub const TRANSFER_IMPORTED: u16 = 1 << 8;
 /// `flags` of an account: it was imported, with a timestamp of the application's choice.

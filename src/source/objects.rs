@@ -8,10 +8,10 @@
 //!
 //! Only the wanted tree is looked at, by its number: a data file may have any other trees, with
 //! keys and values of any size. A wanted tree whose keys or values are not those that this room can
-//! decode is refused, with what was found ([`Unreadable`]).
+//! decode is refused, with what was found (`Unreadable`).
 //!
-//! Memory: one block for each table whose keys overlap where the merge stands, seven levels and a
-//! few more, at most [`CURSORS_MAX`].
+//! Memory: one block for each table whose keys overlap where the merge stands, seven levels and a few
+//! more, at most [`CURSORS_MAX`]; and the manifest log's entries of the tree.
 
 use super::SourceError;
 use super::checkpoint::{Round, Walk};
@@ -29,6 +29,9 @@ use std::collections::{BinaryHeap, HashMap};
 /// Tables open at once: more overlap in no server's trees, whose levels are disjoint but for the
 /// newest.
 pub const CURSORS_MAX: usize = 64;
+/// How often the reading begins again at a newer checkpoint. It reads everything each time, unlike a
+/// backup, so a node that is faster than this is not worth the reading.
+const ROUNDS_MAX: u32 = 10;
 /// Size of the keys of both trees: a timestamp.
 const KEY_BYTES: usize = size_of::<u64>();
 
@@ -73,7 +76,17 @@ pub trait ObjectSink {
 /// As [`Walk::run`]; [`SourceError::NotADataFile`] when a tree is of a form that this release of
 /// Amber does not know.
 pub fn read_objects(walk: &mut Walk, trees: &[ObjectTree], sink: &mut dyn ObjectSink) -> Result<SuperBlock, SourceError> {
+    let mut rounds = 0;
     let (superblock, ()) = walk.rounds_of(&mut |walk, superblock| {
+        rounds += 1;
+        if rounds > ROUNDS_MAX {
+            return Err(SourceError::NotNow {
+                path: walk.path().to_owned(),
+                reason: format!(
+                    "{ROUNDS_MAX} times the node moved on while its accounts and transfers were read: read a restored file, or try again under less load"
+                ),
+            });
+        }
         sink.begin(superblock)?;
         for tree in trees {
             let tables = match tables_of(walk, superblock, *tree)? {

@@ -117,7 +117,7 @@ fn formatted(replica: u8, replica_count: u8) -> PathBuf {
     static MAKING: Mutex<()> = Mutex::new(());
     let _one_at_a_time = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
     let kept = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let kept = kept.join(format!("formatted-{}-{replica}-of-{replica_count}", tigerbeetle().version().unwrap()));
+    let kept = kept.join(format!("formatted-{}-{CLUSTER:x}-{replica}-of-{replica_count}", tigerbeetle().version().unwrap()));
     if !kept.is_file() {
         let place = folder("format");
         let (whole, holes) = (place.path().join("whole"), place.path().join("holes"));

@@ -2,6 +2,7 @@
 //! them.
 
 use rustix::fs::{SeekFrom, seek};
+use rustix::io::Errno;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -11,11 +12,16 @@ const CHUNK_BYTES: usize = 1 << 20;
 /// The ranges of a file that are no holes.
 fn data(file: &File) -> Vec<(u64, u64)> {
     let (mut ranges, mut offset) = (Vec::new(), 0);
-    while let Ok(begin) = seek(file, SeekFrom::Data(offset)) {
+    loop {
+        let begin = match seek(file, SeekFrom::Data(offset)) {
+            Ok(begin) => begin,
+            // No more data.
+            Err(Errno::NXIO) => return ranges,
+            Err(error) => panic!("data behind {offset}: {error}"),
+        };
         offset = seek(file, SeekFrom::Hole(begin)).unwrap();
         ranges.push((begin, offset));
     }
-    ranges
 }
 
 /// Calls `take` with each chunk of a file that is not all zeros.
