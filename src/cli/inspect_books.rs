@@ -199,3 +199,58 @@ impl LogBooks {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::record::{TRANSFER_POST_PENDING, TRANSFER_VOID_PENDING};
+    use crate::ledger::sample::{PrepareSample, account, root_header, transfer};
+    use crate::source::objects::ObjectSink;
+
+    /// What the log asks for, by operations without a trailer.
+    fn log_of(requests: &[(u8, &[[u8; 128]])]) -> LogBooks {
+        let mut books = LogBooks::default();
+        for (operation, events) in requests {
+            let sample = PrepareSample::after(&root_header(7));
+            let bytes = PrepareSample { operation: *operation, body: events.concat(), ..sample }.bytes();
+            books.add(&Prepare::check(&bytes).unwrap());
+        }
+        books
+    }
+
+    #[test]
+    fn amounts_that_only_a_server_can_tell_are_not_added_up() {
+        let of_flags = |flags: u16, amount| {
+            let mut record = transfer(9, 1, 2, amount, 0);
+            record[118..120].copy_from_slice(&flags.to_le_bytes());
+            record
+        };
+        let mut transfers = vec![of_flags(0, 10), of_flags(1 << 1, 30)];
+        for flags in [TRANSFER_POST_PENDING, TRANSFER_VOID_PENDING, 1 << 4, 1 << 5] {
+            transfers.push(of_flags(flags, u128::MAX));
+        }
+        let books = log_of(&[(130, &transfers), (129, &[account(1, 0, 0, 0)]), (140, &[[0; 128]])]);
+        let expected = LogBooks { accounts: 1, transfers: 6, amount: 40, of_other_amounts: 4, ..LogBooks::default() };
+        assert_eq!(books, expected);
+    }
+
+    #[test]
+    fn each_ledger_has_its_books_and_says_whether_they_balance() {
+        let progress = crate::progress::Silent;
+        let (ledgers, log) = (BTreeMap::new(), LogBooks::default());
+        let mut books = Books { progress: &progress, checkpoint_op: 0, objects: 0, ledgers, log };
+        let of_ledger = |mut record: [u8; 128], ledger: u32| {
+            record[112..116].copy_from_slice(&ledger.to_le_bytes());
+            record
+        };
+        for record in [account(1, 30, 0, 1), account(2, 0, 30, 2), of_ledger(account(3, 5, 4, 3), 2)] {
+            books.object(ObjectTree::Accounts, &record).unwrap();
+        }
+        books.object(ObjectTree::Transfers, &transfer(9, 1, 2, 30, 4)).unwrap();
+        let json = books.json();
+        let balanced: Vec<&Value> = json["ledgers"].as_array().unwrap().iter().map(|ledger| &ledger["balanced"]).collect();
+        assert_eq!(balanced, [&json!(true), &json!(false)], "{json:#}");
+        assert_eq!((&json["ledgers"][0]["accounts"], &json["ledgers"][0]["transfers"]), (&json!(2), &json!(1)));
+        assert!(books.text().contains("NO"), "{}", books.text());
+    }
+}
