@@ -68,7 +68,9 @@ fn what_the_spool_cannot_hold_is_a_gap_that_a_checkpoint_closes() {
     let more = format!("[log]\nmemory_bytes = 16777216\nspool_bytes = 0\n{QUICK}");
     let mut agent = Agent::start(&program, &place.path().join("agent"), node.data_file(0), &more);
     agent.wait_leading();
-    let load = Load::start(node.id(), &node.addresses(), &LoadOptions { plan, ..LoadOptions::default() }).unwrap();
+    // At full speed the checkpoint that closes the gap would be of gigabytes.
+    let options = LoadOptions { plan, pause: Some(Duration::from_millis(20)), ..LoadOptions::default() };
+    let load = Load::start(node.id(), &node.addresses(), &options).unwrap();
     load.wait_for(20, TIMEOUT).unwrap();
     let before = agent.wait("something durable", TIMEOUT, |status| number(status, "durable_op") > 10);
     seaweed.kill();
