@@ -30,9 +30,6 @@ pub struct Plan {
     pub clients: usize,
     /// How many transfers are in a request; at most [`EVENTS_PER_REQUEST_MAX`].
     pub transfers_per_request: usize,
-    /// Whether the transfers carry user data that does not shrink: 28 of their 128 bytes. Without, a
-    /// log of them takes a sixtieth of its size.
-    pub has_noise: bool,
 }
 
 /// One transfer of a plan, with accounts by their number in the plan.
@@ -58,7 +55,7 @@ pub struct Balance {
 impl Default for Plan {
     /// Two clients that write full requests to 1000 accounts.
     fn default() -> Self {
-        Plan { number: 1, ledger: 1, accounts: 1000, clients: 2, transfers_per_request: EVENTS_PER_REQUEST_MAX, has_noise: false }
+        Plan { number: 1, ledger: 1, accounts: 1000, clients: 2, transfers_per_request: EVENTS_PER_REQUEST_MAX }
     }
 }
 
@@ -148,15 +145,11 @@ impl Plan {
 
     fn transfer(&self, client: usize, sequence: u64) -> Transfer {
         let posting = self.posting(client, sequence);
-        let noise = |place: u64| if self.has_noise { mix(mix(client as u64 ^ place << 32) ^ sequence) } else { 0 };
         Transfer {
             id: self.transfer_id(client, sequence),
             debit_account_id: self.account_id(posting.debit),
             credit_account_id: self.account_id(posting.credit),
             amount: u128::from(posting.amount),
-            user_data_128: u128::from(noise(1)) << 64 | u128::from(noise(2)),
-            user_data_64: noise(3),
-            user_data_32: noise(4) as u32,
             ledger: self.ledger,
             code: CODE,
             ..Transfer::default()
@@ -199,16 +192,6 @@ mod tests {
             let amounts: u64 = [300, 500].into_iter().flat_map(|count| (0..count).map(|sequence| 1 + sequence % AMOUNT_MAX)).sum();
             assert_eq!((paid, received), (u128::from(amounts), u128::from(amounts)));
         }
-    }
-
-    #[test]
-    fn noise_is_user_data_and_nothing_else() {
-        let plan = Plan { transfers_per_request: 50, ..Plan::default() };
-        let noisy = Plan { has_noise: true, ..plan }.request(0, 3);
-        let data: std::collections::BTreeSet<u128> = noisy.iter().map(|transfer| transfer.user_data_128).collect();
-        assert_eq!(data.len(), 50, "no two are alike");
-        let quiet = noisy.iter().map(|transfer| Transfer { user_data_128: 0, user_data_64: 0, user_data_32: 0, ..*transfer });
-        assert!(quiet.eq(plan.request(0, 3)));
     }
 
     #[test]

@@ -2,8 +2,8 @@
 //! they end, also by a panic.
 //!
 //! A place is room for one TigerBeetle (2 GiB of memory and most of a core while it is loaded).
-//! There are as many as cores and one more, since tests also wait, but not more than memory has
-//! room for; `AMBER_TEST_PLACES` says another number. Places are given in the order in which they
+//! There are as many as cores, but not more than memory has room for (with more the disk is what
+//! they wait for); `AMBER_TEST_PLACES` says another number. Places are given in the order in which they
 //! were asked for, so that a test with three replicas is not passed over for ever by smaller ones.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -36,7 +36,7 @@ fn all_places() -> usize {
     let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let kib = memory.lines().find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
     let room = kib.map_or(1, |kib| kib * 1024 / PLACE_BYTES);
-    (cores + 1).min(usize::try_from(room).unwrap_or(1)).max(1)
+    cores.min(usize::try_from(room).unwrap_or(1)).max(1)
 }
 
 fn locked() -> MutexGuard<'static, Option<Places>> {
