@@ -94,7 +94,7 @@ fn a_restored_cluster_goes_on_in_a_timeline_of_its_own() {
     program.init();
     let mut node = Cluster::new(1);
     let write = |at: &Cluster, number: u32, requests: u64| {
-        let plan = Plan { number, ledger: number, accounts: 10, clients: 2, transfers_per_request: 5, ..Plan::default() };
+        let plan = Plan { number, ledger: number, accounts: 10, clients: 2, transfers_per_request: 5 };
         let options = LoadOptions { plan, requests_max: Some(requests / 2), ..LoadOptions::default() };
         Load::start(at.id(), &at.addresses(), &options).unwrap().finish(TIMEOUT).unwrap();
         plan

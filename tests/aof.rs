@@ -42,7 +42,7 @@ fn follow(mut source: impl LogSource + 'static, load_ended: &Arc<AtomicBool>) ->
 
 /// Eight clients, with so many requests each.
 fn load(cluster: &Cluster, number: u32, requests: u64) {
-    let plan = Plan { number, ledger: number, accounts: 10, clients: 8, transfers_per_request: 3, ..Plan::default() };
+    let plan = Plan { number, ledger: number, accounts: 10, clients: 8, transfers_per_request: 3 };
     let options = LoadOptions { plan, requests_max: Some(requests), ..LoadOptions::default() };
     Load::start(cluster.id(), &cluster.addresses(), &options).unwrap().finish(TIMEOUT).unwrap();
 }

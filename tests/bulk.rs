@@ -107,7 +107,7 @@ fn a_killed_restore_goes_on_and_an_older_image_spares_the_rest() {
     assert_same(&old, &image);
     load.stop().unwrap();
     tigerbeetle().inspect_integrity(&delta).unwrap();
-    check_restored(&[delta.clone()], &all, later_plan, &acknowledged, &node);
+    check_restored(std::slice::from_ref(&delta), &all, later_plan, &acknowledged, &node);
     // What was written first is there, too; it is not what the restored op made.
     let mut earlier = all;
     earlier["operation"] = Value::from("none of these");

@@ -22,7 +22,7 @@ struct Capture {
 
 /// Brings a new node close to its first checkpoint with requests that cost little.
 fn approach_checkpoint(node: &Cluster) {
-    let plan = Plan { number: 9, ledger: 9, accounts: 10, clients: 4, transfers_per_request: 1, ..Plan::default() };
+    let plan = Plan { number: 9, ledger: 9, accounts: 10, clients: 4, transfers_per_request: 1 };
     let options = LoadOptions { plan, requests_max: Some(190), ..LoadOptions::default() };
     Load::start(node.id(), &node.addresses(), &options).unwrap().finish(TIMEOUT).unwrap();
 }

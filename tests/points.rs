@@ -70,7 +70,7 @@ fn a_node_that_rests_right_behind_a_checkpoint_restores() {
     let mut write = |requests: u64| {
         loads += 1;
         let number = loads;
-        let plan = Plan { number, ledger: number, accounts: 10, clients: 1, transfers_per_request: 3, ..Plan::default() };
+        let plan = Plan { number, ledger: number, accounts: 10, clients: 1, transfers_per_request: 3 };
         let load = Load::start(node.id(), &node.addresses(), &LoadOptions { plan, requests_max: Some(requests), ..LoadOptions::default() })
             .unwrap();
         let report = load.finish(TIMEOUT).unwrap();
@@ -114,7 +114,7 @@ fn a_fork_is_not_taken_for_the_history() {
     let program = Program::in_folder(&place.path().join("repository"));
     program.init();
     let write = |at: &Cluster, number: u32, requests: u64| {
-        let plan = Plan { number, ledger: number, accounts: 10, clients: 2, transfers_per_request: 3, ..Plan::default() };
+        let plan = Plan { number, ledger: number, accounts: 10, clients: 2, transfers_per_request: 3 };
         let options = LoadOptions { plan, requests_max: Some(requests / 2), ..LoadOptions::default() };
         Load::start(at.id(), &at.addresses(), &options).unwrap().finish(TIMEOUT).unwrap();
     };

@@ -18,7 +18,7 @@ const TIMEOUT: Duration = Duration::from_secs(180);
 
 /// A load of its own accounts that ends after so many requests.
 fn write(at: &Cluster, number: u32, transfers_per_request: usize, requests: u64) -> Plan {
-    let plan = Plan { number, ledger: number, accounts: 10, clients: 2, transfers_per_request, ..Plan::default() };
+    let plan = Plan { number, ledger: number, accounts: 10, clients: 2, transfers_per_request };
     let options = LoadOptions { plan, requests_max: Some(requests / 2), ..LoadOptions::default() };
     Load::start(at.id(), &at.addresses(), &options).unwrap().finish(TIMEOUT).unwrap();
     plan
@@ -54,7 +54,7 @@ fn a_transfer_is_found_in_its_own_history_only() {
     program.backup(&data_file);
 
     // While the server writes, too.
-    let plan = Plan { number: 2, ledger: 2, accounts: 10, clients: 2, transfers_per_request: 300, ..Plan::default() };
+    let plan = Plan { number: 2, ledger: 2, accounts: 10, clients: 2, transfers_per_request: 300 };
     let load = Load::start(node.id(), &node.addresses(), &LoadOptions { plan, ..LoadOptions::default() }).unwrap();
     load.wait_for(600, TIMEOUT).unwrap();
     for _ in 0..10 {
