@@ -1,11 +1,11 @@
 //! The walk of a checkpoint: superblock, manifest, every block read and checked. The file lies in memory where the system has such a place, so that this is its CPU.
 
+use amber::disk::file::ReadOptions;
 use amber::error::Result;
-use amber::ledger::grid::BlockReference;
-use amber::ledger::superblock::SuperBlock;
-use amber::source::checkpoint::{CheckpointSink, Walk};
-use amber::source::extent::{BlockSink, CheckedBlock};
-use amber::source::file::ReadOptions;
+use amber::replica::checkpoint::{CheckpointSink, Walk};
+use amber::replica::extent::{BlockSink, CheckedBlock};
+use amber::tb_format::grid::BlockReference;
+use amber::tb_format::superblock::SuperBlock;
 use amber::tier::sample::folder;
 use amber::tier::sample_large::{LargeFile, Shape};
 use criterion::{Criterion, Throughput};

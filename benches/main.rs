@@ -9,7 +9,7 @@ mod restore;
 
 use amber::bench::cost::Cost;
 use amber::bench::data::Data;
-use amber::source::file::ReadOptions;
+use amber::disk::file::ReadOptions;
 use criterion::{Criterion, criterion_group, criterion_main};
 use std::error::Error;
 use std::time::Duration;

@@ -1,10 +1,10 @@
 //! Each stage alone, over 16 MiB of made transfers.
 
-use amber::ledger::checksum::checksum;
-use amber::ledger::table::record_bytes_of;
 use amber::pipeline::compress::{Encoding, Packed, compress, expand};
 use amber::pipeline::digest::digest_of;
 use amber::pipeline::seal::SealingKey;
+use amber::tb_format::checksum::checksum;
+use amber::tb_format::table::record_bytes_of;
 use criterion::{BatchSize, Criterion, Throughput};
 use std::hint::black_box;
 use zeroize::Zeroizing;

@@ -1,13 +1,13 @@
 //! The object writer with its workers into memory, and log segments there and back.
 
-use amber::ledger::sample::{log_after, root_header};
-use amber::ledger::wal::Prepare;
 use amber::repository::frame::ObjectKind;
 use amber::repository::name::RunId;
 use amber::repository::object_writer::ObjectWriter;
 use amber::repository::sample::{create, store_log};
-use amber::repository::segment::{SegmentBuilder, SegmentReader};
 use amber::store::memory::MemoryStore;
+use amber::tb_format::sample::{log_after, root_header};
+use amber::tb_format::wal::Prepare;
+use amber::tier::tigerbeetle::format::segment::{SegmentBuilder, SegmentReader};
 use criterion::{BatchSize, Criterion, Throughput};
 use std::hint::black_box;
 use std::sync::Arc;

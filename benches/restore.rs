@@ -1,14 +1,14 @@
 //! The restore of a whole image out of a repository in memory, with the check of what was written.
 
+use amber::disk::file::ReadOptions;
 use amber::progress::Silent;
 use amber::repository::sample::create;
-use amber::restore::select::Point;
-use amber::restore::{Request, Role, restore};
-use amber::source::file::ReadOptions;
 use amber::store::memory::MemoryStore;
 use amber::tier::sample::folder;
 use amber::tier::sample_large::LargeFile;
-use amber::tier::tigerbeetle::backup;
+use amber::tier::tigerbeetle::capture::backup;
+use amber::tier::tigerbeetle::restore::select::Point;
+use amber::tier::tigerbeetle::restore::{Request, Role, restore};
 use criterion::{Criterion, Throughput};
 
 /// Restores 64 MiB of blocks.

@@ -3,14 +3,14 @@
 //! `cargo run --release --example make_fixture --features samples -- fixtures/version-N` was run once for each version N, when it was fixed. The files are
 //! never written again: `tests/golden.rs` restores them for ever. A new version gets a new folder.
 
-use amber::ledger::sample::SampleFile;
+use amber::disk::file::ReadOptions;
 use amber::progress::Silent;
 use amber::repository::key::Secret;
 use amber::repository::{Options, Repository};
-use amber::source::file::ReadOptions;
 use amber::store::Store;
 use amber::store::folder::FolderStore;
-use amber::tier::tigerbeetle;
+use amber::tb_format::sample::SampleFile;
+use amber::tier::tigerbeetle::capture;
 use std::error::Error;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -40,7 +40,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let secret = Secret::KeyFile(Zeroizing::new(KEY.to_vec()));
     Repository::init(&store, &secret, 0)?;
     let repository = Repository::open(store, &secret, Options::default())?;
-    let backup = tigerbeetle::backup(&repository, &data_file, ReadOptions::default(), &Silent)?;
+    let backup = capture::backup(&repository, &data_file, ReadOptions::default(), &Silent)?;
     println!("backed up to op {}; now restore it and write expected.json", backup.summary.recovered_to_op);
     std::fs::remove_file(&data_file)?;
     Ok(())

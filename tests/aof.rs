@@ -3,12 +3,12 @@
 use crate::support::cluster::{CLUSTER, Cluster};
 use crate::support::{folder, tigerbeetle, turn};
 use amber::demo::{Load, LoadOptions, Plan, ServerOptions};
-use amber::ledger::header::{PrepareHeader, root_prepare};
-use amber::source::aof::AofTail;
-use amber::source::file::ReadOptions;
-use amber::source::log::{LogSource, Polled};
-use amber::source::pace::Pace;
-use amber::source::tail::Tail;
+use amber::disk::file::ReadOptions;
+use amber::replica::aof::AofTail;
+use amber::replica::log::{LogSource, Polled};
+use amber::replica::pace::Pace;
+use amber::replica::tail::Tail;
+use amber::tb_format::header::{PrepareHeader, root_prepare};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;

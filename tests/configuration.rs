@@ -1,9 +1,9 @@
 //! `amber agent --check` and `amber status` as scripts call them: wrong configurations end with 2, the line and what to write instead.
 
 use crate::support::program::text;
-use amber::agent::process_lock::ProcessLock;
-use amber::ledger::sample::SampleFile;
-use amber::observe::status::AgentStatus;
+use amber::disk::process_lock::ProcessLock;
+use amber::monitor::status::AgentStatus;
+use amber::tb_format::sample::SampleFile;
 use amber::tier::sample::{folder as sample_folder, write_data_file};
 use amber::units::now_ns;
 use serde_json::Value;

@@ -5,12 +5,12 @@ use crate::support::cluster::Cluster;
 use crate::support::program::{Program, number, text};
 use crate::support::{folder, turn};
 use amber::demo::{Load, LoadOptions, Plan};
-use amber::ledger::header::PrepareHeader;
-use amber::ledger::wal::root_prepare;
-use amber::source::file::ReadOptions;
-use amber::source::log::{LogSource, Polled};
-use amber::source::tail::Tail;
-use amber::source::witness::{Witness, find_witness};
+use amber::disk::file::ReadOptions;
+use amber::replica::log::{LogSource, Polled};
+use amber::replica::tail::Tail;
+use amber::replica::witness::{Witness, find_witness};
+use amber::tb_format::header::PrepareHeader;
+use amber::tb_format::wal::root_prepare;
 use std::path::Path;
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ fn witnesses(cluster: u128, data_file: &Path) -> Vec<Witness> {
     let root = PrepareHeader::check(&root_prepare(cluster)).unwrap();
     let mut tail = Tail::open(data_file, ReadOptions::default(), 0, root.checksum()).unwrap();
     let mut found = Vec::new();
-    let mut take = |prepare: &amber::ledger::wal::Prepare<'_>| {
+    let mut take = |prepare: &amber::tb_format::wal::Prepare<'_>| {
         found.extend(Witness::of(prepare));
         Ok(())
     };

@@ -2,14 +2,15 @@
 //!
 //! Every refusal begins with the line of the configuration that led to it.
 
-use super::jobs::registry;
-use super::{page, process_lock};
+use super::page;
 use crate::config::Plan;
 use crate::config::plan::LogFrom;
+use crate::disk::file::ReadOptions;
+use crate::disk::process_lock;
 use crate::error::{Error, Result};
+use crate::jobs::registry;
+use crate::replica::checkpoint::Walk;
 use crate::repository::Repository;
-use crate::source::checkpoint::Walk;
-use crate::source::file::ReadOptions;
 use std::sync::Arc;
 
 /// What was found.
@@ -66,3 +67,6 @@ pub fn check(plan: &Plan) -> Result<Checked> {
         notes,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,55 +1,33 @@
 //! The agent: one process beside one replica, which ships its log for as long as it runs.
 //!
 //! Flow: [`check`] opens what the plan names; [`process_lock`] makes sure that there is one agent in a state directory. Then [`session`] after session: the log
-//! is joined to what is stored ([`crate::tier::tigerbeetle::join`]), [`follow`] reads it, [`collector`] makes sealed segments of it, [`shipper`] ([`backlog`],
+//! is joined to what is stored ([`crate::tier::tigerbeetle::capture::join`]), [`follow`] reads it, [`collector`] makes sealed segments of it, [`shipper`] ([`backlog`],
 //! [`spool`]) makes them durable, [`keeper`] holds the lease, [`bulk`] takes checkpoints when they are due or [`policy`] wishes one, and merges segments. Whatever else runs once in
 //! a while [`jobs`] runs, on threads that `beside` starts and ends. What ran is put down by the [`recorder`], brought to the catalog by the [`catalog_keeper`] and to repository and ledger by [`delivery`], after [`reconcile`] has ended what was killed. All of them write on one
-//! [`board`], which [`report`] makes the [`status`](crate::observe::status) of, together with what [`window`] says can be restored; [`page`] shows it.
+//! [`board`], which [`report`] makes the [`status`](crate::monitor::status) of, together with what [`window`] says can be restored; [`page`] shows it.
 //! [`signals`] says when to stop, [`notify`] tells systemd how it goes.
 
-pub mod backlog;
-mod beside;
-pub mod board;
-pub mod bulk;
-pub mod catalog_keeper;
 pub mod check;
-pub mod collector;
-pub mod delivery;
-pub mod follow;
-pub mod jobs;
-pub mod jobs_catalog;
-pub mod keeper;
-pub mod notify;
 pub mod page;
-pub mod policy;
-pub mod process_lock;
-pub mod reconcile;
-pub mod recorder;
-pub mod report;
-pub mod session;
-pub mod shipper;
-mod shipping;
-pub mod signals;
-pub mod spool;
 mod telemetry;
-pub mod window;
+mod threads;
 
 use crate::config::Plan;
+use crate::disk::process_lock::ProcessLock;
 use crate::error::{Error, Result};
+use crate::log_shipping::follower::Ended;
+use crate::log_shipping::lease_holder::Holder;
+use crate::log_shipping::session::Agent;
+use crate::monitor::status_board::Board;
+use crate::monitor::systemd::Notifier;
+use crate::runs::delivery::Told;
+use crate::stop::Stop;
 use crate::units::now_ns;
-use beside::Beside;
-use board::Board;
 use check::Checked;
-use delivery::Told;
-use follow::Ended;
-use keeper::Holder;
-use notify::Notifier;
-use process_lock::ProcessLock;
-use session::Agent;
-use signals::Stop;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+use threads::Beside;
 
 /// Between two sessions.
 const SESSION_PAUSE: Duration = Duration::from_millis(50);
@@ -90,7 +68,7 @@ pub fn run(plan: Plan) -> Result<()> {
 /// The ledger that backups are told to, if one is configured.
 #[cfg(feature = "client")]
 fn told(plan: &Plan, checked: &Checked) -> Result<Option<Told>> {
-    use crate::events::ledger::{Ledger, Place};
+    use crate::ledger_events::client::{Ledger, Place};
     let Some(events) = &plan.events else { return Ok(None) };
     let place = Place {
         cluster: events.cluster.unwrap_or(checked.cluster),
@@ -117,7 +95,7 @@ fn sessions(agent: &Agent, stop: &Stop) -> Result<()> {
             Ended::Stopped => return Ok(()),
             Ended::Rejoin(reason) => tracing::warn!("{reason}: looking anew where the log joins"),
         }
-        agent.board.change(|status| status.state = crate::observe::status::AgentState::Starting);
+        agent.board.change(|status| status.state = crate::monitor::status::AgentState::Starting);
         // Never one session after the other without a rest.
         if stop.wait(SESSION_PAUSE) {
             return Ok(());
@@ -138,11 +116,5 @@ fn token(directory: &Path) -> Result<String> {
     Ok(token)
 }
 
-#[cfg(test)]
-#[path = "tests/bench.rs"]
-mod bench;
-#[cfg(test)]
-#[path = "tests/store_double.rs"]
-mod store_double;
 #[cfg(test)]
 mod tests;

@@ -1,11 +1,11 @@
-//! The page of this agent: what `[page]` names is read here and handed to [`crate::observe::web`].
+//! The page of this agent: what `[page]` names is read here and handed to [`crate::monitor::web`].
 
-use super::board::{Board, Topic};
 use crate::config::page::PagePlan;
 use crate::error::{Error, Result};
-use crate::observe::live::Live;
-use crate::observe::web::access::{Access, TOKEN_BYTES_MAX, Token};
-use crate::observe::web::{Options, Server, tls};
+use crate::monitor::live::Live;
+use crate::monitor::status_board::{Board, Topic};
+use crate::monitor::web::access::{Access, TOKEN_BYTES_MAX, Token};
+use crate::monitor::web::{Options, Server, tls};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -59,5 +59,4 @@ fn token(path: &Path) -> Result<Token> {
 }
 
 #[cfg(test)]
-#[path = "tests/page.rs"]
 mod tests;

@@ -1,11 +1,11 @@
 //! Sends this agent's metrics to the collector that `[telemetry]` names, on a thread of its own: whatever a collector does, nothing waits for it.
 
-use super::session;
-use super::signals::Stop;
 use crate::config::telemetry::TelemetryPlan;
 use crate::error::Result;
-use crate::observe::live::Live;
-use crate::observe::telemetry::Exporter;
+use crate::log_shipping::session;
+use crate::monitor::live::Live;
+use crate::monitor::telemetry::Exporter;
+use crate::stop::Stop;
 use std::sync::Arc;
 
 /// Begins to send, where there is a collector.
@@ -33,5 +33,4 @@ pub(super) fn start(plan: Option<&TelemetryPlan>, live: &Arc<Live>, stop: &Stop)
 }
 
 #[cfg(test)]
-#[path = "tests/telemetry.rs"]
 mod tests;

@@ -85,3 +85,6 @@ fn best_shape(sends: &[Send]) -> Option<Shape> {
     let good = sends.iter().filter(|send| send.cost.bytes_per_second() * AS_GOOD >= fastest);
     good.map(|send| send.shape).min_by_key(|shape| (shape.part_bytes * u64::from(shape.in_flight), shape.in_flight))
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,6 @@
 //! What some work took: bytes, CPU time of this process, time on the clock.
 
-use crate::observe::usage::cpu_seconds;
+use crate::monitor::usage::cpu_seconds;
 use crate::units::GIB;
 use std::time::Instant;
 

@@ -6,16 +6,16 @@
 //! measurement with a request to try again.
 
 use super::cost::Cost;
+use crate::disk::file::{Read, ReadOptions, Reader};
 use crate::error::{Error, Result};
-use crate::ledger::checksum::checksum;
-use crate::ledger::grid::{Block, BlockReference};
-use crate::ledger::layout::{BLOCK_BYTES, GRID_OFFSET, HEADER_BYTES, block_offset};
-use crate::ledger::record::RECORD_BYTES;
-use crate::ledger::superblock::SuperBlock;
-use crate::source::SourceError;
-use crate::source::checkpoint::{CheckpointSink, Walk};
-use crate::source::extent::{BlockSink, CheckedBlock};
-use crate::source::file::{Read, ReadOptions, Reader};
+use crate::replica::SourceError;
+use crate::replica::checkpoint::{CheckpointSink, Walk};
+use crate::replica::extent::{BlockSink, CheckedBlock};
+use crate::tb_format::checksum::checksum;
+use crate::tb_format::grid::{Block, BlockReference};
+use crate::tb_format::layout::{BLOCK_BYTES, GRID_OFFSET, HEADER_BYTES, block_offset};
+use crate::tb_format::record::RECORD_BYTES;
+use crate::tb_format::superblock::SuperBlock;
 use std::path::Path;
 
 /// Blocks of a window: 32 MiB, as many as the walk of a backup holds.

@@ -19,10 +19,10 @@ pub mod joined;
 pub mod sends;
 pub mod stages;
 
+use crate::disk::file::ReadOptions;
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 use crate::repository::Options;
-use crate::source::file::ReadOptions;
 use crate::store::Store;
 use advice::{Advice, Wish};
 use data::Data;

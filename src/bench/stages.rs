@@ -6,14 +6,14 @@
 
 use super::cost::Cost;
 use super::data::{Data, Piece};
+use crate::disk::writer::{Place, WriteOptions};
 use crate::error::{Error, Result};
-use crate::ledger::table::record_bytes_of;
 use crate::pipeline::compress::{self, Codec, Encoding, Packed};
 use crate::pipeline::digest::digest_of;
 use crate::pipeline::seal::{SealingKey, TAG_BYTES};
 use crate::progress::Progress;
 use crate::repository::key;
-use crate::source::writer::{Place, WriteOptions};
+use crate::tb_format::table::record_bytes_of;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;

@@ -4,7 +4,7 @@
 //! one that somebody has altered, is told with what is wrong with it.
 
 use super::row::{DAY_US, Evidence, Table};
-use crate::repository::run::{Outcome, Run, RunRecord, Scope, Work};
+use crate::repository::run_record::{Outcome, Run, RunRecord, Scope, Work};
 use std::collections::BTreeMap;
 use uuid::Uuid;
 

@@ -18,12 +18,13 @@ pub mod backups;
 mod compare;
 mod database;
 pub mod folder;
-pub mod outcome;
+pub mod ledger_check;
 pub mod reader;
 pub mod rebuild;
 pub mod row;
 pub mod schema;
 pub mod source;
+pub mod updates;
 pub mod writer;
 
 #[cfg(test)]

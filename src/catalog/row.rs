@@ -4,7 +4,7 @@
 //! the order in which records come does not matter.
 
 use crate::repository::name::RunId;
-use crate::repository::run::{Outcome, RunRecord, Work};
+use crate::repository::run_record::{Outcome, RunRecord, Work};
 use duckdb::types::{TimeUnit, Value};
 use std::collections::BTreeMap;
 use uuid::Uuid;

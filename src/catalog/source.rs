@@ -3,14 +3,14 @@
 //! Flow: the names of records and backups are listed; of every run of which the asker does not know all of that already, what says most is read, a few runs at once. What is
 //! damaged is told, and the next best counts.
 
-use super::outcome::{Stored, stored_backups};
 use super::row::{Evidence, Known};
 use crate::error::{Error, Kind, Result};
-use crate::pipeline::governor::Priority;
+use crate::limits::governor::Priority;
 use crate::progress::Progress;
 use crate::repository::Repository;
 use crate::repository::name::{self, RunId, RunName};
-use crate::repository::run::RunRecord;
+use crate::repository::run_record::RunRecord;
+use crate::tier::outcome::{Stored, stored_backups};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};

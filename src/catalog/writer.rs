@@ -10,7 +10,7 @@ use super::schema;
 use crate::error::{Error, Kind, Result};
 use crate::repository::Repository;
 use crate::repository::name::RunId;
-use crate::repository::run::{RunRecord, RunSink};
+use crate::repository::run_record::{RunRecord, RunSink};
 use duckdb::types::Value;
 use std::collections::BTreeMap;
 use std::path::Path;

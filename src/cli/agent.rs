@@ -4,7 +4,7 @@ use super::output::{Report, facts};
 use crate::agent;
 use crate::config::Plan;
 use crate::error::Result;
-use crate::observe::log::{Format, start};
+use crate::monitor::log::{Format, start};
 use clap::Args;
 use serde_json::json;
 use std::path::PathBuf;

@@ -1,11 +1,11 @@
 //! Asking a running agent: where it keeps its state, whether it runs, and what it answers.
 
-use crate::agent::jobs::registry::unknown_job;
-use crate::agent::jobs::requests::{Request, answer, send, withdraw};
-use crate::agent::process_lock::{Running, running};
 use crate::config::Plan;
+use crate::disk::process_lock::{Running, running};
 use crate::error::{Error, Result};
-use crate::observe::status::AgentStatus;
+use crate::jobs::registry::unknown_job;
+use crate::jobs::requests::{Request, answer, send, withdraw};
+use crate::monitor::status::AgentStatus;
 use crate::units::now_ns;
 use clap::Args;
 use std::path::{Path, PathBuf};

@@ -6,16 +6,16 @@ use super::limits::{LimitArguments, UploadLimit};
 use super::output::{Report, facts};
 use super::recording::{Ended, Recording};
 use super::repository::RepositoryArguments;
-use crate::catalog::outcome;
+use crate::disk::file::ReadOptions;
 use crate::error::{Error, Result};
-use crate::observe::progress::for_people;
-use crate::observe::usage::{cpu_seconds, peak_memory_bytes};
+use crate::monitor::progress::for_people;
+use crate::monitor::usage::{cpu_seconds, peak_memory_bytes};
 use crate::pipeline::compress::{LEVEL_DEFAULT, LEVEL_MAX, LEVEL_MIN};
 use crate::repository::Options;
-use crate::repository::manifest::Summary;
-use crate::repository::run::Work;
-use crate::source::file::ReadOptions;
-use crate::tier::tigerbeetle::{self, Backup};
+use crate::repository::run_record::Work;
+use crate::tier::outcome;
+use crate::tier::tigerbeetle::capture::{self, Backup};
+use crate::tier::tigerbeetle::format::manifest::Summary;
 use crate::units::{bytes_text, time_text};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -86,9 +86,9 @@ fn run_tigerbeetle(arguments: &TigerbeetleArguments, manner: Manner) -> Result<R
     let progress = for_people(manner.quiet);
     let recording = Recording::begin(Work::Tigerbeetle);
     let made = if arguments.new_timeline {
-        tigerbeetle::backup_any_history(&repository, &arguments.data_file, read, &*progress)
+        capture::backup_any_history(&repository, &arguments.data_file, read, &*progress)
     } else {
-        tigerbeetle::backup(&repository, &arguments.data_file, read, &*progress)
+        capture::backup(&repository, &arguments.data_file, read, &*progress)
     };
     let (mut backup, note) = recording.end(&repository, &*progress, made, |backup| Ended {
         run: Some(backup.name.run),

@@ -1,20 +1,19 @@
 //! `amber backup file`: one plain file, as it stands.
 
-use super::Manner;
 use super::limits::{LimitArguments, UploadLimit};
 use super::output::{Report, facts};
 use super::recording::{Ended, Recording};
 use super::repository::RepositoryArguments;
-use super::user_folders;
-use crate::catalog::outcome;
+use super::{Manner, user_folders};
+use crate::disk::file::ReadOptions;
 use crate::error::Result;
-use crate::observe::progress::for_people;
-use crate::observe::usage::{cpu_seconds, peak_memory_bytes};
+use crate::monitor::progress::for_people;
+use crate::monitor::usage::{cpu_seconds, peak_memory_bytes};
 use crate::pipeline::compress::{LEVEL_DEFAULT, LEVEL_MAX, LEVEL_MIN};
 use crate::repository::Options;
-use crate::repository::run::{Scope, Work};
-use crate::source::file::ReadOptions;
-use crate::tier::file::{self, Backup, Request};
+use crate::repository::run_record::{Scope, Work};
+use crate::tier::file::capture::{self, Backup, Request};
+use crate::tier::outcome;
 use crate::units::{bytes_text, time_text};
 use clap::Args;
 use serde_json::json;
@@ -66,7 +65,7 @@ pub struct FileArguments {
 /// Makes the backup.
 pub fn run(arguments: &FileArguments, manner: Manner) -> Result<Report> {
     let began = Instant::now();
-    file::check_file_name(&arguments.name)?;
+    capture::check_file_name(&arguments.name)?;
     let defaults = Options::default();
     let (workers, governor) = (arguments.workers.map_or(defaults.workers, usize::from), arguments.limits.governor(Some(&arguments.upload)));
     let options = Options { level: arguments.level, workers, governor, ..defaults };
@@ -80,7 +79,7 @@ pub fn run(arguments: &FileArguments, manner: Manner) -> Result<Report> {
     };
     let progress = for_people(manner.quiet);
     let recording = Recording::begin(Work::File);
-    let made = file::backup(&repository, &request, &*progress);
+    let made = capture::backup(&repository, &request, &*progress);
     let (mut backup, note) = recording.end(&repository, &*progress, made, |backup| Ended {
         run: Some(backup.name.run),
         scope: Scope::Full,

@@ -7,7 +7,7 @@ use crate::catalog::reader::{Answer, ROWS_MAX};
 use crate::catalog::rebuild::{Change, Difference, Rebuilt, rebuild};
 use crate::catalog::schema;
 use crate::error::Result;
-use crate::observe::progress::for_people;
+use crate::monitor::progress::for_people;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 

@@ -1,15 +1,14 @@
 //! The arguments that name a catalog: a folder, an agent's, or a repository of which the user's own cache has one.
 
-use super::Manner;
 use super::repository::RepositoryArguments;
-use super::user_folders;
+use super::{Manner, user_folders};
 use crate::catalog::folder::STATE_FOLDER;
 use crate::catalog::reader::Reader;
 use crate::catalog::rebuild::refresh;
 use crate::catalog::writer::Catalog;
 use crate::config::Plan;
 use crate::error::{Error, Result};
-use crate::observe::progress::for_people;
+use crate::monitor::progress::for_people;
 use crate::repository::{Options, Repository};
 use clap::Args;
 use std::path::{Path, PathBuf};

@@ -5,20 +5,21 @@
 
 use super::output::{Report, facts, table};
 use super::repository::{PlaceArguments, SecretArguments};
-use crate::agent::recorder::OUTBOX;
 use crate::catalog::backups::BackupRows;
 use crate::catalog::folder::{Folder, STATE_FOLDER};
+use crate::catalog::ledger_check::Sides;
 use crate::catalog::reader::Reader;
 use crate::config::Plan;
 use crate::config::events::check_addresses;
 use crate::error::{Error, Result};
-use crate::events::event::Accounts;
-use crate::events::ledger::{Ledger, Place};
-use crate::events::packing::Packed;
-use crate::events::sides::Sides;
-use crate::events::trail::{Booked, Difference, DifferenceKind, Expected, Side, waits_in};
-use crate::events::{Delivered, Teller, outbox};
+use crate::ledger_events::client::{Ledger, Place};
+use crate::ledger_events::event::Accounts;
+use crate::ledger_events::packing::Packed;
+use crate::ledger_events::trail::{Booked, Difference, DifferenceKind, Expected, Side, waits_in};
+use crate::ledger_events::{Delivered, Teller};
 use crate::repository::{Options, Repository};
+use crate::runs::outbox;
+use crate::runs::recorder::OUTBOX;
 use crate::units::{bytes_text, time_text};
 use clap::Args;
 use serde_json::{Value, json};

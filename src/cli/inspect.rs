@@ -5,19 +5,19 @@
 use super::Manner;
 use super::inspect_books::books;
 use super::output::{Report, facts, table};
+use crate::disk::file::ReadOptions;
 use crate::error::Result;
-use crate::ledger::grid::{Block, BlockReference};
-use crate::ledger::header::{operation_name, release_text};
-use crate::ledger::layout::{CHECKPOINT_OPS, WAL_SLOTS, prepare_max_for_checkpoint};
-use crate::ledger::quorum::Quorum;
-use crate::ledger::superblock::SuperBlock;
-use crate::ledger::wal::{HeaderRing, SlotHeader};
-use crate::observe::progress::for_people;
+use crate::monitor::progress::for_people;
 use crate::progress::Progress;
-use crate::source::checkpoint::{CheckpointSink, Walk};
-use crate::source::extent::{BlockSink, CheckedBlock};
-use crate::source::file::ReadOptions;
-use crate::source::tail::header_ring;
+use crate::replica::checkpoint::{CheckpointSink, Walk};
+use crate::replica::extent::{BlockSink, CheckedBlock};
+use crate::replica::tail::header_ring;
+use crate::tb_format::grid::{Block, BlockReference};
+use crate::tb_format::header::{operation_name, release_text};
+use crate::tb_format::layout::{CHECKPOINT_OPS, WAL_SLOTS, prepare_max_for_checkpoint};
+use crate::tb_format::quorum::Quorum;
+use crate::tb_format::superblock::SuperBlock;
+use crate::tb_format::wal::{HeaderRing, SlotHeader};
 use crate::units::{bytes_text, time_text};
 use clap::Args;
 use serde_json::{Value, json};
@@ -218,7 +218,7 @@ impl BlockSink for Tally<'_> {
 }
 
 fn tree_of(block: Block<'_>) -> String {
-    use crate::ledger::table::{IndexBlock, ValueBlock};
+    use crate::tb_format::table::{IndexBlock, ValueBlock};
     let index = IndexBlock::from_block(block).map(|index| index.tree_id());
     let tree = index.or_else(|_| ValueBlock::from_block(block).map(|values| values.tree_id()));
     tree.map_or_else(|_| "-".to_owned(), |tree_id| tree_id.to_string())

@@ -1,23 +1,23 @@
 //! `amber inspect --books`: the accounts and transfers of a data file, counted and added up.
 //!
-//! Flow: the checkpoint's accounts and transfers, each once ([`crate::source::objects`]), are added
+//! Flow: the checkpoint's accounts and transfers, each once ([`crate::replica::objects`]), are added
 //! up by ledger; then what the prepares behind the checkpoint ask for. Those are counted as they
 //! were asked for: which of them the ledger took is known only once a server has executed them.
 
 use super::output::{facts, table};
+use crate::disk::file::ReadOptions;
 use crate::error::Result;
-use crate::ledger::layout::WAL_SLOTS;
-use crate::ledger::record::{Account, TRANSFER_AMOUNT_IS_DERIVED, TREE_ACCOUNTS, Transfer};
-use crate::ledger::request::Events;
-use crate::ledger::superblock::SuperBlock;
-use crate::ledger::wal::Prepare;
 use crate::progress::Progress;
-use crate::source::SourceError;
-use crate::source::checkpoint::Walk;
-use crate::source::file::ReadOptions;
-use crate::source::log::{LogSource, Polled};
-use crate::source::objects::{ObjectSink, ObjectTree, read_objects};
-use crate::source::tail::Tail;
+use crate::replica::SourceError;
+use crate::replica::checkpoint::Walk;
+use crate::replica::log::{LogSource, Polled};
+use crate::replica::objects::{ObjectSink, ObjectTree, read_objects};
+use crate::replica::tail::Tail;
+use crate::tb_format::layout::WAL_SLOTS;
+use crate::tb_format::record::{Account, TRANSFER_AMOUNT_IS_DERIVED, TREE_ACCOUNTS, Transfer};
+use crate::tb_format::request::Events;
+use crate::tb_format::superblock::SuperBlock;
+use crate::tb_format::wal::Prepare;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -82,7 +82,7 @@ impl ObjectSink for Books<'_> {
     }
 
     fn object(&mut self, tree: ObjectTree, record: &[u8]) -> Result<()> {
-        let unknown = |error: crate::ledger::LedgerError| crate::error::Error::bug(error.to_string());
+        let unknown = |error: crate::tb_format::LedgerError| crate::error::Error::bug(error.to_string());
         match tree {
             ObjectTree::Accounts => {
                 let account = Account::from_bytes(record).map_err(unknown)?;
@@ -203,9 +203,9 @@ impl LogBooks {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::record::{TRANSFER_POST_PENDING, TRANSFER_VOID_PENDING};
-    use crate::ledger::sample::{PrepareSample, account, root_header, transfer};
-    use crate::source::objects::ObjectSink;
+    use crate::replica::objects::ObjectSink;
+    use crate::tb_format::record::{TRANSFER_POST_PENDING, TRANSFER_VOID_PENDING};
+    use crate::tb_format::sample::{PrepareSample, account, root_header, transfer};
 
     /// What the log asks for, by operations without a trailer.
     fn log_of(requests: &[(u8, &[[u8; 128]])]) -> LogBooks {

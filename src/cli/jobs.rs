@@ -2,9 +2,9 @@
 
 use super::ask::{StateArguments, no_agent};
 use super::output::{Report, table};
-use crate::agent::process_lock::{Running, running};
+use crate::disk::process_lock::{Running, running};
 use crate::error::Result;
-use crate::observe::status::{AgentStatus, JobStatus};
+use crate::monitor::status::{AgentStatus, JobStatus};
 use crate::units::{bytes_text, now_ns, time_text};
 use clap::Args;
 use serde_json::json;
@@ -91,7 +91,7 @@ fn second_text(timestamp_ns: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::observe::status::{EndedStatus, RunningStatus};
+    use crate::monitor::status::{EndedStatus, RunningStatus};
 
     #[test]
     fn people_see_when_it_ran_and_when_it_runs() {

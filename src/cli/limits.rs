@@ -1,6 +1,6 @@
 //! The arguments that limit what a command takes of the machine, alike for every command that works in bulk.
 
-use crate::pipeline::governor::{Governor, Limits};
+use crate::limits::governor::{Governor, Limits};
 use clap::Args;
 use std::sync::Arc;
 

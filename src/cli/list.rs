@@ -9,11 +9,11 @@ use super::output::{Report, table};
 use super::{list_catalog, list_files};
 use crate::error::{Error, Kind, Result};
 use crate::repository::Repository;
-use crate::repository::gap::Gap;
-use crate::repository::log::{LogIndex, runs_of};
-use crate::repository::manifest::Manifest;
 use crate::repository::name::{CheckpointName, TIMELINE_FIRST};
-use crate::repository::timeline::{Branch, Lineage};
+use crate::tier::tigerbeetle::format::gap::Gap;
+use crate::tier::tigerbeetle::format::log::{LogIndex, runs_of};
+use crate::tier::tigerbeetle::format::manifest::Manifest;
+use crate::tier::tigerbeetle::format::timeline::{Branch, Lineage};
 use crate::units::{bytes_text, time_text};
 use clap::Args;
 use serde_json::{Value, json};
@@ -235,7 +235,7 @@ pub fn runs_json(runs: &[(u64, u64)]) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::repository::timeline::PrepareRecord;
+    use crate::tier::tigerbeetle::format::timeline::PrepareRecord;
 
     fn timeline(number: u32, parent: Option<u32>, runs: &[(u64, u64)]) -> Timeline {
         let branch = parent.map(|parent| Branch {

@@ -165,7 +165,7 @@ mod tests {
     use super::*;
     use crate::catalog::writer::Catalog;
     use crate::repository::name::RunId;
-    use crate::repository::run::{Outcome, Run, RunRecord, RunSink, Scope, Work};
+    use crate::repository::run_record::{Outcome, Run, RunRecord, RunSink, Scope, Work};
     use crate::repository::sample::create;
     use crate::store::memory::MemoryStore;
 

@@ -2,8 +2,8 @@
 
 use super::ask::{StateArguments, ask};
 use super::output::Report;
-use crate::agent::jobs::requests::{Action, Request};
 use crate::error::Result;
+use crate::jobs::requests::{Action, Request};
 use clap::Args;
 use serde_json::json;
 

@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::progress::Progress;
 use crate::repository::Repository;
 use crate::repository::name::RunId;
-use crate::repository::run::{Outcome, Run, RunRecord, Scope, Work};
+use crate::repository::run_record::{Outcome, Run, RunRecord, Scope, Work};
 use crate::units::now_ns;
 
 /// The job that runs of the command line belong to.

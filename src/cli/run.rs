@@ -3,11 +3,11 @@
 use super::Manner;
 use super::ask::{StateArguments, ask, live_status};
 use super::output::{Report, facts};
-use crate::agent::jobs::requests::{Action, Request};
-use crate::agent::jobs::verification::DAMAGED;
 use crate::error::{Error, Result};
-use crate::observe::progress::for_people;
-use crate::observe::status::{AgentStatus, EndedStatus, JobStatus};
+use crate::jobs::requests::{Action, Request};
+use crate::jobs::verification::DAMAGED;
+use crate::monitor::progress::for_people;
+use crate::monitor::status::{AgentStatus, EndedStatus, JobStatus};
 use crate::progress::Progress;
 use crate::schedule::job::ELSEWHERE;
 use crate::units::{bytes_text, now_ns, time_text};

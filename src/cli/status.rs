@@ -6,12 +6,12 @@
 use super::Manner;
 use super::output::Report;
 use super::status_text::text;
-use crate::agent::process_lock::{Running, running};
-use crate::agent::signals::Stop;
 use crate::config::Plan;
+use crate::disk::process_lock::{Running, running};
 use crate::error::{Error, Kind, Result};
-use crate::observe::status::AgentStatus;
-use crate::observe::verdict::{Level, Reason, verdict};
+use crate::monitor::status::AgentStatus;
+use crate::monitor::verdict::{Level, Reason, verdict};
+use crate::stop::Stop;
 use crate::units::{now_ns, time_text};
 use clap::Args;
 use serde_json::{Value, json};
@@ -173,5 +173,4 @@ fn report(directory: &Path, status: &AgentStatus, running: Running, now_ns: u64)
 }
 
 #[cfg(test)]
-#[path = "tests/status.rs"]
 mod tests;

@@ -1,8 +1,8 @@
 //! An agent's status as text for people: the verdict and its reasons, the figures, jobs, what can be restored, gaps.
 
 use super::output::{facts, table};
-use crate::observe::status::{AgentStatus, GapStatus, JobStatus, RangeStatus};
-use crate::observe::verdict::{Level, Verdict, duration_text};
+use crate::monitor::status::{AgentStatus, GapStatus, JobStatus, RangeStatus};
+use crate::monitor::verdict::{Level, Verdict, duration_text};
 use crate::units::{bytes_text, time_text};
 
 /// All of it, at the time `now_ns`; `runs` is whether the agent does.

@@ -4,7 +4,7 @@ use super::bounds;
 use super::file::Value;
 use super::origin::{Origin, Text};
 use crate::error::Result;
-use crate::events::event::Accounts;
+use crate::ledger_events::event::Accounts;
 use serde::Deserialize;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -116,3 +116,6 @@ fn number(text: &Text<'_>, value: &toml::Spanned<String>) -> Result<u128> {
     let advice = "it must be a number of at most 128 bits, in decimal and in double quotes";
     value.get_ref().parse().map_err(|_| text.origin(value.span()).refuse(advice))
 }
+
+#[cfg(test)]
+mod tests;

@@ -95,3 +95,6 @@ fn read_one(text: &Text<'_>, name: &str, section: &JobSection, origin: Origin) -
     let jitter = Duration::from_secs(bounds::JITTER_S.check(text, &section.jitter_s)?);
     Ok(JobPlan { cadence, jitter, is_enabled: section.enabled.as_ref().is_none_or(|value| *value.get_ref()), origin })
 }
+
+#[cfg(test)]
+mod tests;

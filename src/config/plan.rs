@@ -16,7 +16,7 @@ use super::place::{self, Place};
 use super::secret::SecretSource;
 use super::telemetry::{self, TelemetryPlan};
 use crate::error::Result;
-use crate::pipeline::governor::{Governor, Limits};
+use crate::limits::governor::{Governor, Limits};
 use crate::repository::{Options, Repository};
 use crate::store::{S3Options, ServerSideEncryption, StoreUrl, TlsMinimum};
 use std::path::{Path, PathBuf};

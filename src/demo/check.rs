@@ -11,10 +11,10 @@
 //!
 //! [`check_every_transfer`] then reads them one by one. Whatever does not hold is [`Error::damaged`] and names the client or the account.
 
-use crate::demo::plan::Plan;
+use super::plan::Plan;
 use crate::error::{Error, Result};
-use crate::events::objects::{Transfer, TransferQuery};
-use crate::events::session::{EVENTS_PER_REQUEST_MAX, Session};
+use crate::ledger_events::objects::{Transfer, TransferQuery};
+use crate::ledger_events::session::{EVENTS_PER_REQUEST_MAX, Session};
 use std::time::{Duration, Instant};
 
 /// What a restored ledger must hold.

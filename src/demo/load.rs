@@ -7,9 +7,9 @@
 //! A server that goes away makes the clients wait until it is back, which is how TigerBeetle's clients behave. Stopping never waits long:
 //! a request that stays without an answer is given up and reported.
 
-use crate::demo::plan::Plan;
+use super::plan::Plan;
 use crate::error::{Error, Result};
-use crate::events::session::{Answer, Session};
+use crate::ledger_events::session::{Answer, Session};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};

@@ -5,7 +5,7 @@
 //! be remembered but a few numbers (how many requests each client had acknowledged, which op the restore promises), and [`check`] can say
 //! exactly whether every promised transfer is there, and none that should not be.
 //!
-//! [`process`] owns child processes, [`server`] runs TigerBeetle in them, [`crate::events::session`] talks to it with deadlines, [`plan`] says what is
+//! [`process`] owns child processes, [`server`] runs TigerBeetle in them, [`crate::ledger_events::session`] talks to it with deadlines, [`plan`] says what is
 //! written, [`load`] writes it, [`check`] reads it back.
 
 pub mod check;

@@ -5,8 +5,8 @@
 //! transfer is missing, doubled or swapped has other balances than [`Plan::balances`] computes.
 
 use crate::error::{Error, Result};
-use crate::events::objects::{Account, Transfer};
-use crate::events::session::EVENTS_PER_REQUEST_MAX;
+use crate::ledger_events::objects::{Account, Transfer};
+use crate::ledger_events::session::EVENTS_PER_REQUEST_MAX;
 
 /// A TigerBeetle server with default settings holds 32 client connections; this leaves some for whoever looks at the ledger.
 pub const CLIENTS_MAX: usize = 28;

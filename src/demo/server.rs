@@ -3,9 +3,9 @@
 //! A server counts as started when its log says that it listens; it serves when a client's request is answered, which in a cluster takes
 //! several replicas. So a cluster is started by [`Server::start`] for each replica and one [`wait_serving`] at the end.
 
-use crate::demo::process::{self, Guarded};
+use super::process::{self, Guarded};
 use crate::error::{Error, Result};
-use crate::events::session::Session;
+use crate::ledger_events::session::Session;
 use crate::units::MIB;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};

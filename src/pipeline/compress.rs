@@ -266,5 +266,4 @@ fn expand_zstd(stored: &[u8], out: &mut [u8]) -> Result<(), String> {
 }
 
 #[cfg(test)]
-#[path = "tests/compress.rs"]
 pub(super) mod tests;

@@ -6,14 +6,9 @@
 //!
 //! The [`governor`] keeps the process within its limits: [`pacer`] decides by the CPU [`budget`] and [`bucket`]s of bytes, and tells the [`outlook`].
 
-pub mod bucket;
-pub mod budget;
 pub mod compress;
 pub mod digest;
 pub mod fingerprint;
-pub mod governor;
-pub mod outlook;
-pub mod pacer;
 mod probe;
 pub mod seal;
 pub mod transpose;

@@ -105,5 +105,4 @@ fn sample_shrinks(plain: &[u8], offset: usize, level: i32, record_bytes: usize) 
 }
 
 #[cfg(test)]
-#[path = "tests/probe.rs"]
 mod tests;

@@ -4,7 +4,7 @@
 //! sends its result to whoever waits for it. Tasks start in the order of submission. Dropping the pool runs what is queued and joins. What a task
 //! used is counted as bulk work: the log's own path has threads of its own.
 
-use super::governor::Governor;
+use crate::limits::governor::Governor;
 use crossbeam_channel::Sender;
 use std::sync::Arc;
 use std::thread::JoinHandle;

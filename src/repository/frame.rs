@@ -303,3 +303,6 @@ impl Trailer {
         (ends && bounded && index_end == object_bytes).then_some(trailer)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -200,3 +200,6 @@ pub fn random<const N: usize>() -> Result<[u8; N]> {
     let mut bytes = [0; N];
     aws_lc_rs::rand::fill(&mut bytes).map(|()| bytes).map_err(|_| Error::try_again("the system gives no random bytes"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,10 +7,9 @@
 //! The lease saves work and requests; it is not what keeps the log right. Two agents that ship at once write the same prepares under different names. So where the
 //! store does not honour create-only puts, and two may believe to hold one number, nothing is corrupted.
 
-use super::Repository;
 use super::frame::ObjectKind;
 use super::name::{LeaseName, lease_prefix};
-use super::record;
+use super::{Repository, record};
 use crate::error::{Kind, Result};
 use crate::store::PutOutcome;
 use serde::{Deserialize, Serialize};

@@ -1,41 +1,31 @@
 //! The repository: the only room that knows the format (FORMAT.md), so that writer, restorer and verifier cannot drift.
 //!
-//! Flow of a backup: [`Repository::open`] finds the header and opens the key; [`pack::PackWriter`] and [`segment::SegmentBuilder`] write data;
+//! Flow of a backup: [`Repository::open`] finds the header and opens the key; [`crate::tier::tigerbeetle::format::pack::PackWriter`] and [`crate::tier::tigerbeetle::format::segment::SegmentBuilder`] write data;
 //! [`Repository::promise`] writes the manifest, and then its receipt. A backup exists when its manifest does; the receipt lets verification
 //! notice a manifest that has gone missing since. Everything is written once, under a name that nobody else draws.
 
 pub mod fetch;
-pub mod file_object;
 pub mod frame;
-pub mod gap;
 pub mod header;
 pub mod key;
 pub mod lease;
-pub mod log;
-pub mod manifest;
-pub mod merge;
 pub mod name;
-pub mod newest;
 pub mod object_reader;
 pub mod object_writer;
-pub mod pack;
 mod parts;
-pub mod promise;
-mod record;
-pub mod run;
+pub mod record;
+pub mod run_record;
 #[cfg(any(test, feature = "samples"))]
 pub mod sample;
 pub mod sealed;
-pub mod segment;
-pub mod timeline;
 pub mod upload_journal;
 pub mod wire;
 
+use crate::disk::recycle::Recycler;
 use crate::error::{Error, Kind, Result};
-use crate::memory::recycle::Recycler;
+use crate::limits::governor::{Governor, Priority};
 use crate::pipeline::compress::LEVEL_DEFAULT;
 use crate::pipeline::digest::digest_of;
-use crate::pipeline::governor::{Governor, Priority};
 use crate::pipeline::worker::Pool;
 use crate::store::{Listed, PutOutcome, Store, StoreError};
 use crate::units::now_ns;
@@ -319,4 +309,4 @@ fn put(store: &dyn Store, name: &str, bytes: Vec<u8>) -> Result<PutOutcome> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

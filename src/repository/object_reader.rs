@@ -3,14 +3,13 @@
 //! Flow: [`ObjectReader::open`] fetches the object's tail, checks trailer, header and index, and that frames, index and trailer fill the
 //! object to the byte; [`ObjectReader::frames`] fetches neighbouring frames at once, opens and expands them.
 
-use super::Repository;
-use super::fetch;
 use super::frame::{self, Index, OBJECT_BYTES_MIN, OBJECT_HEADER_BYTES, ObjectKey, ObjectKind, TRAILER_BYTES, Trailer};
 use super::object_writer::object_digest;
 use super::parts::{PART_BYTES, PART_BYTES_MAX};
+use super::{Repository, fetch};
 use crate::error::{Error, Result};
+use crate::limits::governor::Priority;
 use crate::pipeline::digest::Digester;
-use crate::pipeline::governor::Priority;
 use crate::pipeline::seal::SealingKey;
 use crate::store::{Digest, Store};
 use bytes::{Bytes, BytesMut};

@@ -13,12 +13,12 @@ use super::frame::{self, Encoding, FrameRow, Index, OBJECT_HEADER_BYTES, ObjectK
 use super::parts::PartSender;
 pub use super::parts::{PART_BYTES, part_bytes_for};
 use super::upload_journal::{JournalFile, SealedFrame, Subject, Unfinished, UploadJournal, hex};
+use crate::disk::recycle::Recycled;
 use crate::error::{Error, Result};
-use crate::memory::recycle::Recycled;
+use crate::limits::governor::Priority;
 use crate::pipeline::compress::ENCODER_VERSION;
 use crate::pipeline::digest;
 use crate::pipeline::fingerprint::Fingerprint;
-use crate::pipeline::governor::Priority;
 use crate::pipeline::seal::{SealingKey, TAG_BYTES};
 use crate::store::{Digest, Part, Resumed};
 use crossbeam_channel::{Receiver, Sender};

@@ -10,10 +10,10 @@
 use super::Repository;
 use super::object_writer::{Answer, StoredObject, object_digest};
 use super::upload_journal::UploadJournal;
+use crate::disk::recycle::Recycled;
 use crate::error::{Error, Result};
-use crate::memory::recycle::Recycled;
+use crate::limits::governor::Priority;
 use crate::pipeline::digest;
-use crate::pipeline::governor::Priority;
 use crate::store::{Digest, Multipart, PARTS_MAX, Part, PutOutcome};
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender};

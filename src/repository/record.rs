@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 ///
 /// # Errors
 /// Whatever the store says.
-pub(super) fn write(repository: &Repository, kind: ObjectKind, name: String, record: &impl Serialize) -> Result<PutOutcome> {
+pub(crate) fn write(repository: &Repository, kind: ObjectKind, name: String, record: &impl Serialize) -> Result<PutOutcome> {
     Ok(seal(repository, kind, name, record)?.put(&*repository.store)?)
 }
 
@@ -23,7 +23,7 @@ pub(super) fn write(repository: &Repository, kind: ObjectKind, name: String, rec
 ///
 /// # Errors
 /// [`Error::bug`] for what no JSON can be made of.
-pub(super) fn seal(repository: &Repository, kind: ObjectKind, name: String, record: &impl Serialize) -> Result<SealedObject> {
+pub(crate) fn seal(repository: &Repository, kind: ObjectKind, name: String, record: &impl Serialize) -> Result<SealedObject> {
     let json = serde_json::to_vec(record).map_err(|error| Error::bug(format!("{name}: {error}")))?;
     sealed::seal(repository, kind, name, &[json], None, Vec::new())
 }
@@ -32,7 +32,7 @@ pub(super) fn seal(repository: &Repository, kind: ObjectKind, name: String, reco
 ///
 /// # Errors
 /// [`Error::damaged`] when it is missing or not what was written.
-pub(super) fn read<T: DeserializeOwned>(repository: &Repository, kind: ObjectKind, name: &str) -> Result<T> {
+pub(crate) fn read<T: DeserializeOwned>(repository: &Repository, kind: ObjectKind, name: &str) -> Result<T> {
     let object = ObjectReader::open(repository, kind, name, None)?;
     let frame = object.frames(0, 1)?.pop().unwrap_or_default();
     serde_json::from_slice(&frame).map_err(|error| Error::damaged(format!("{name}: it is not the record that it should be: {error}")))

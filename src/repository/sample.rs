@@ -6,13 +6,13 @@
 
 use super::key::Secret;
 use super::name::{RunId, SegmentName};
-use super::segment::SegmentBuilder;
 use super::{Options, Repository};
 use crate::error::{Error, Result};
-use crate::ledger::wal::Prepare;
-use crate::pipeline::governor::{Governor, Limits, Priority};
+use crate::limits::governor::{Governor, Limits, Priority};
 use crate::store::memory::MemoryStore;
 use crate::store::{Capabilities, Digest, KnownPart, Listed, Multipart, Part, PutOutcome, Resumed, Store, StoreError, Unfinished};
+use crate::tb_format::wal::Prepare;
+use crate::tier::tigerbeetle::format::segment::SegmentBuilder;
 use bytes::Bytes;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};

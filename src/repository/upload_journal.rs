@@ -259,11 +259,11 @@ fn failed(path: &Path, error: &std::io::Error) -> Error {
 }
 
 /// Lower-case hexadecimal.
-pub(super) fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     crate::store::hex(bytes)
 }
 
-pub(super) fn bytes_of<const N: usize>(text: &str) -> Option<[u8; N]> {
+pub(crate) fn bytes_of<const N: usize>(text: &str) -> Option<[u8; N]> {
     if text.len() != 2 * N || !text.is_ascii() {
         return None;
     }

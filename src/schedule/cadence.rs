@@ -131,3 +131,6 @@ pub fn duration_text(duration: Duration) -> String {
 pub(super) fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests;

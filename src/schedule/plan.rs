@@ -124,3 +124,6 @@ fn hold(entry: &Entry, standing: Standing) -> Option<Hold> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

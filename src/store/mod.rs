@@ -15,21 +15,11 @@ pub mod contract;
 #[cfg(any(test, feature = "samples"))]
 mod contract_resume;
 pub mod folder;
-mod folder_files;
-mod folder_multipart;
-mod folder_uploads;
 mod limiter;
 pub mod memory;
 mod multipart;
 mod name;
 pub mod s3;
-mod s3_attempts;
-mod s3_client;
-mod s3_error;
-mod s3_http;
-mod s3_list;
-mod s3_multipart;
-mod s3_uploads;
 mod url;
 
 use bytes::Bytes;

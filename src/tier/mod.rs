@@ -1,11 +1,10 @@
 //! What is backed up: each tier joins a source, the pipeline and the repository.
 
 pub mod file;
+pub mod object_check;
+pub mod outcome;
 #[cfg(any(test, feature = "samples"))]
 pub mod sample;
 #[cfg(any(test, feature = "samples"))]
 pub mod sample_large;
 pub mod tigerbeetle;
-
-#[cfg(test)]
-mod tests;

@@ -1,22 +1,24 @@
 //! Backups for tests: a synthetic data file on the disk, and the real backup of it.
 //!
 //! Flow: [`write_data_file`] lays a [`SampleFile`] out as the server would (its zeros stay holes); [`backup`] does that and runs the real
-//! [`tigerbeetle::backup`] over the file. [`next_checkpoint`] is the same ledger one checkpoint later; [`edited`] and [`as_replica`]
+//! [`capture::backup`] over the file. [`next_checkpoint`] is the same ledger one checkpoint later; [`edited`] and [`as_replica`]
 //! change a superblock. Only for tests: the feature `samples` opens it to others.
 
-use super::tigerbeetle::{self, Backup};
+use super::tigerbeetle::capture::{self, Backup};
+use crate::disk::file::ReadOptions;
 use crate::error::{Error, Result};
-use crate::ledger::image::SuperBlockEdit;
-use crate::ledger::layout::{CHECKPOINT_OPS, HEADER_BYTES, SECTOR_BYTES, SUPERBLOCK_HEADER_BYTES, block_offset, durable_op_for_checkpoint};
-use crate::ledger::record::TREE_TRANSFERS;
-use crate::ledger::sample::{
+use crate::progress::Silent;
+use crate::repository::Repository;
+use crate::tb_format::image::SuperBlockEdit;
+use crate::tb_format::layout::{
+    CHECKPOINT_OPS, HEADER_BYTES, SECTOR_BYTES, SUPERBLOCK_HEADER_BYTES, block_offset, durable_op_for_checkpoint,
+};
+use crate::tb_format::record::TREE_TRANSFERS;
+use crate::tb_format::sample::{
     Roots, SampleFile, headers_of, index_block, log_after, manifest_block, sample_timestamp, seal_superblock, superblock_bytes, table_info,
     transfer, value_block,
 };
-use crate::ledger::superblock::SuperBlock;
-use crate::progress::Silent;
-use crate::repository::Repository;
-use crate::source::file::ReadOptions;
+use crate::tb_format::superblock::SuperBlock;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -47,10 +49,10 @@ pub fn write_data_file(sample: &SampleFile, path: &Path) -> std::io::Result<()> 
 /// Writes `sample` to `path` and backs it up.
 ///
 /// # Errors
-/// Those of [`tigerbeetle::backup`].
+/// Those of [`capture::backup`].
 pub fn backup(repository: &Arc<Repository>, sample: &SampleFile, path: &Path) -> Result<Backup> {
     write_data_file(sample, path).map_err(|error| Error::input(error.to_string()))?;
-    tigerbeetle::backup(repository, path, ReadOptions::default(), &Silent)
+    capture::backup(repository, path, ReadOptions::default(), &Silent)
 }
 
 /// The first place where the file is not what `sample` makes of it, block 9 left out, which nothing refers to; `None` if it is the very same.
@@ -103,7 +105,7 @@ pub fn edited(sample: &SampleFile, edit: impl FnOnce(&mut [u8; SUPERBLOCK_HEADER
 /// # Errors
 /// When the cluster has no such replica.
 pub fn as_replica(sample: &SampleFile, index: u8) -> Result<SampleFile> {
-    let refused = |error: crate::ledger::LedgerError| Error::bug(error.to_string());
+    let refused = |error: crate::tb_format::LedgerError| Error::bug(error.to_string());
     let superblock = SuperBlock::check(&sample.superblock).map_err(refused)?;
     let other = SuperBlockEdit::new(&superblock).replica(index).and_then(SuperBlockEdit::finish).map_err(refused)?;
     Ok(SampleFile { superblock: *other.bytes(), ..sample.clone() })

@@ -5,20 +5,20 @@
 //! and writes the superblock. Blocks are written one at a time, so that the size of the file does not matter. Where value blocks are sparse, each holds a single
 //! record and the rest of it is a hole: as many blocks and tables as in a large file, without its bytes. Only for measurements: the feature `samples`.
 
-use crate::ledger::checkpoint_state::CheckpointState;
-use crate::ledger::checksum::Checksum;
-use crate::ledger::grid::{BlockKind, BlockReference};
-use crate::ledger::header::PrepareHeader;
-use crate::ledger::image::superblock_zone;
-use crate::ledger::layout::{
+use crate::tb_format::checkpoint_state::CheckpointState;
+use crate::tb_format::checksum::Checksum;
+use crate::tb_format::grid::{BlockKind, BlockReference};
+use crate::tb_format::header::PrepareHeader;
+use crate::tb_format::image::superblock_zone;
+use crate::tb_format::layout::{
     BLOCK_BYTES, CHECKPOINT_OPS, HEADER_BYTES, SUPERBLOCK_HEADER_BYTES, WAL_SLOTS, block_offset, prepare_offset, slot_of, wal_header_offset,
 };
-use crate::ledger::record::{RECORD_BYTES, TREE_TRANSFERS};
-use crate::ledger::sample::{
+use crate::tb_format::record::{RECORD_BYTES, TREE_TRANSFERS};
+use crate::tb_format::sample::{
     Roots, block, client_sessions_block, headers_of, index_block, link, log_after, manifest_block, root_header, sample_timestamp,
     seal_superblock, superblock_bytes, table_info, transfer, value_block,
 };
-use crate::ledger::superblock::SuperBlock;
+use crate::tb_format::superblock::SuperBlock;
 use std::fs::File;
 use std::io::{Error, Result};
 use std::os::unix::fs::FileExt;
@@ -220,14 +220,14 @@ impl LargeFile {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::disk::file::ReadOptions;
     use crate::progress::Silent;
     use crate::repository::sample::create;
-    use crate::restore::select::Point;
-    use crate::restore::{Request, Role, restore};
-    use crate::source::file::ReadOptions;
     use crate::store::memory::MemoryStore;
     use crate::tier::sample::folder;
-    use crate::tier::tigerbeetle::backup;
+    use crate::tier::tigerbeetle::capture::backup;
+    use crate::tier::tigerbeetle::restore::select::Point;
+    use crate::tier::tigerbeetle::restore::{Request, Role, restore};
     use crate::verify::verify;
 
     #[test]

@@ -12,22 +12,17 @@
 //! Verification goes on after the first problem and lists them all. Of the manifests it keeps what they name, and of that each object once: so it may run for hours
 //! beside an agent that ships the log. It waits where other work goes first, and ends early when nobody wants it any more.
 
-pub mod files;
-pub mod log;
-pub mod object;
 mod outcome;
 pub mod records;
-pub mod tree;
 
 use crate::error::{Error, Kind, Result};
 use crate::progress::Progress;
-use crate::repository::Repository;
-use crate::repository::fetch;
-use crate::repository::manifest::{Manifest, Summary};
 use crate::repository::name::{self, CheckpointName, FileName, GapName, LeaseName, PackName, RunName, SegmentName};
 use crate::repository::object_reader::digest_stored;
-use crate::repository::pack::PackEntry;
-use crate::repository::segment::SegmentEntry;
+use crate::repository::{Repository, fetch};
+use crate::tier::tigerbeetle::format::manifest::{Manifest, Summary};
+use crate::tier::tigerbeetle::format::pack::PackEntry;
+use crate::tier::tigerbeetle::format::segment::SegmentEntry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -78,7 +73,7 @@ pub struct Report {
     /// Records of runs.
     pub runs: u64,
     /// The log of every timeline.
-    pub log_runs: Vec<log::LogRuns>,
+    pub log_runs: Vec<crate::tier::tigerbeetle::check::log::LogRuns>,
     /// Stored files.
     pub files: u64,
     /// Of these, those whose record and object are whole.
@@ -90,12 +85,12 @@ pub struct Report {
 }
 
 impl Report {
-    fn problem(&mut self, object: impl Into<String>, what: impl ToString) {
+    pub(crate) fn problem(&mut self, object: impl Into<String>, what: impl ToString) {
         self.problems.push(Problem { object: object.into(), what: what.to_string() });
     }
 
     /// Notes a result: damage becomes a problem, everything else (the store is away) ends the verification, because then nothing is known.
-    fn judge<T>(&mut self, object: &str, result: Result<T>) -> Result<Option<T>> {
+    pub(crate) fn judge<T>(&mut self, object: &str, result: Result<T>) -> Result<Option<T>> {
         match result {
             Ok(value) => Ok(Some(value)),
             Err(error) if error.kind == Kind::Damaged => {
@@ -112,12 +107,12 @@ impl Report {
 pub struct Named {
     /// The backups whose manifests open; the objects name them by their positions.
     backups: Vec<CheckpointName>,
-    packs: BTreeMap<PackName, (PackEntry, object::Users)>,
-    segments: BTreeMap<SegmentName, (SegmentEntry, object::Users)>,
+    packs: BTreeMap<PackName, (PackEntry, crate::tier::object_check::Users)>,
+    pub(crate) segments: BTreeMap<SegmentName, (SegmentEntry, crate::tier::object_check::Users)>,
 }
 
 /// A place at which the work may wait, or end because nobody wants it any more.
-fn wanted(progress: &dyn Progress) -> Result<()> {
+pub(crate) fn wanted(progress: &dyn Progress) -> Result<()> {
     progress.rest();
     if progress.is_given_up() { Err(Error::try_again("the verification was given up before its end")) } else { Ok(()) }
 }
@@ -144,8 +139,8 @@ pub fn verify(repository: &Arc<Repository>, full: bool, progress: &dyn Progress)
     let total_bytes = named.packs.values().map(|(entry, _)| entry.stored_bytes).sum::<u64>()
         + named.segments.values().map(|(entry, _)| entry.stored_bytes).sum::<u64>();
     progress.begin(if full { "verify (full)" } else { "verify" }, Some(total_bytes));
-    let (jobs, users) = object::jobs(&named.packs, &named.segments);
-    for (outcome, users) in object::check_all(repository, &jobs, full, progress).into_iter().zip(users) {
+    let (jobs, users) = crate::tier::object_check::jobs(&named.packs, &named.segments);
+    for (outcome, users) in crate::tier::object_check::check_all(repository, &jobs, full, progress).into_iter().zip(users) {
         report.objects += 1;
         report.bytes_read += outcome.bytes_read;
         if report.judge(&outcome.name, outcome.result)?.is_none() {
@@ -153,21 +148,21 @@ pub fn verify(repository: &Arc<Repository>, full: bool, progress: &dyn Progress)
         }
     }
     progress.end();
-    let with_segments = log::check_segments(repository, &named, full, progress, &mut report)?;
+    let with_segments = crate::tier::tigerbeetle::check::log::check_segments(repository, &named, full, progress, &mut report)?;
     records::timelines_in_use(repository, &with_segments, &timelines, &mut report)?;
-    let known = log::Known { timelines: &timelines, gaps: &gaps, manifests: &manifests, named: &named };
-    log::check_timelines(repository, &known, &with_segments, full, &mut report)?;
+    let known = crate::tier::tigerbeetle::check::log::Known { timelines: &timelines, gaps: &gaps, manifests: &manifests, named: &named };
+    crate::tier::tigerbeetle::check::log::check_timelines(repository, &known, &with_segments, full, &mut report)?;
     if full {
         for name in manifests.keys() {
             wanted(progress)?;
-            let check = || tree::check(repository, &Manifest::read(repository, name, None)?);
+            let check = || crate::tier::tigerbeetle::check::tree::check(repository, &Manifest::read(repository, name, None)?);
             if !broken.contains(name) && report.judge(&name.object(), check())?.is_none() {
                 broken.insert(*name);
             }
         }
     }
     report.backups_whole = manifests.keys().filter(|name| !broken.contains(*name)).count() as u64;
-    files::check_files(repository, full, progress, &mut report)?;
+    crate::tier::file::check::check_files(repository, full, progress, &mut report)?;
     note_leftovers(repository, &named, &mut report)?;
     Ok(report)
 }
@@ -262,7 +257,7 @@ impl Named {
 
 /// Counts what no manifest names.
 fn note_leftovers(repository: &Repository, named: &Named, report: &mut Report) -> Result<()> {
-    let (mut leftovers, mut leftover_bytes) = files::leftovers(repository)?;
+    let (mut leftovers, mut leftover_bytes) = crate::tier::file::check::leftovers(repository)?;
     let mut strangers = Vec::new();
     for prefix in PREFIXES {
         for listed in repository.list_all(prefix)? {
@@ -311,4 +306,4 @@ pub fn error_of(report: &Report, place: &str) -> Option<Error> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

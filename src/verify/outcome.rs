@@ -1,7 +1,7 @@
 //! What a verification found, as the record of its run has it.
 
 use super::{Report, error_of};
-use crate::repository::run::Outcome;
+use crate::repository::run_record::Outcome;
 use serde_json::json;
 
 impl Report {

@@ -6,9 +6,9 @@
 use super::Report;
 use crate::error::{Error, Result};
 use crate::repository::Repository;
-use crate::repository::gap::Gap;
 use crate::repository::name::{self, CheckpointName, GapName, LeaseName, RunName, TIMELINE_FIRST};
-use crate::repository::timeline::Timelines;
+use crate::tier::tigerbeetle::format::gap::Gap;
+use crate::tier::tigerbeetle::format::timeline::Timelines;
 use std::collections::BTreeSet;
 
 const KEY_LOST: &str = "this way to open the repository is lost; wrap the key anew while another way opens it";

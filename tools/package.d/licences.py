@@ -50,7 +50,7 @@ def main():
     for label, path in [
         ("DuckDB, libduckdb.so (MIT)", ROOT / ".tools/duckdb/LICENSE"),
         ("TigerBeetle's client, libtb_client.so (Apache-2.0)", ROOT / "LICENSE"),
-        ("uPlot, part of the page (MIT)", next(ROOT.glob("src/observe/web/assets/vendor/uplot-*.LICENSE.txt"))),
+        ("uPlot, part of the page (MIT)", next(ROOT.glob("src/monitor/web/assets/vendor/uplot-*.LICENSE.txt"))),
     ]:
         owners.setdefault(path.read_text().strip(), []).append(label)
     if len(owners) < 20:

@@ -1,4 +1,3 @@
 //! The parts of the agent that make it a process.
 
-mod check;
 mod process;

@@ -1,10 +1,10 @@
 //! Lock, signals and systemd. What concerns a whole process (its signals, its environment, its end) is tried on a child: this test program
 //! once more, with one of the tests that are ignored otherwise.
 
-use crate::agent::notify::Notifier;
-use crate::agent::process_lock::{LOCK_FILE, ProcessLock, Running, prepare, running};
-use crate::agent::signals::Stop;
+use crate::disk::process_lock::{LOCK_FILE, ProcessLock, Running, prepare, running};
 use crate::error::Kind;
+use crate::monitor::systemd::Notifier;
+use crate::stop::Stop;
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::{BufRead, BufReader};
 use std::os::unix::net::UnixDatagram;

@@ -3,12 +3,12 @@
 use crate::bench::advice::Wish;
 use crate::bench::data::Kind;
 use crate::bench::{Findings, Request, run};
+use crate::disk::file::ReadOptions;
 use crate::error::Kind as ErrorKind;
-use crate::ledger::layout::BLOCK_BYTES;
-use crate::ledger::sample::SampleFile;
 use crate::progress::Silent;
-use crate::source::file::ReadOptions;
 use crate::store::memory::MemoryStore;
+use crate::tb_format::layout::BLOCK_BYTES;
+use crate::tb_format::sample::SampleFile;
 use crate::tier::sample::{LOG_OPS, folder, write_data_file};
 use std::path::PathBuf;
 use std::sync::Arc;

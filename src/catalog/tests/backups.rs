@@ -3,7 +3,7 @@ use crate::catalog::backups::{COLUMNS, parse};
 use crate::catalog::database::Database;
 use crate::catalog::folder::Folder;
 use crate::catalog::row::Evidence;
-use crate::repository::run::RunSink;
+use crate::repository::run_record::RunSink;
 use proptest::prelude::*;
 
 /// What a row keeps of a record.

@@ -11,7 +11,7 @@ use super::reader::{Answer, Reader};
 use super::writer::Catalog;
 use crate::repository::Repository;
 use crate::repository::name::RunId;
-use crate::repository::run::{Outcome, Run, RunRecord, Scope, Work};
+use crate::repository::run_record::{Outcome, Run, RunRecord, Scope, Work};
 use crate::repository::sample::create;
 use crate::store::memory::MemoryStore;
 use serde_json::{Value, json};
@@ -24,8 +24,8 @@ const START_NS: u64 = 1_700_000_000_000_000_000;
 const SECOND_NS: u64 = 1_000_000_000;
 
 struct Fixture {
-    store: MemoryStore,
-    repository: Arc<Repository>,
+    pub(crate) store: MemoryStore,
+    pub(crate) repository: Arc<Repository>,
     folder: TempDir,
 }
 

@@ -1,7 +1,7 @@
 use super::*;
 use crate::catalog::reader::{Filter, ROWS_MAX};
 use crate::error::Kind;
-use crate::repository::run::RunSink;
+use crate::repository::run_record::RunSink;
 
 fn filled() -> Fixture {
     let fixture = Fixture::new();

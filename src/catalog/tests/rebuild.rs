@@ -1,16 +1,16 @@
 use super::*;
-use crate::catalog::outcome::{UNRECORDED, of_checkpoint, scope_of, stored_backups};
 use crate::catalog::rebuild::{Change, rebuild, refresh};
+use crate::disk::file::ReadOptions;
 use crate::error::Kind;
-use crate::ledger::sample::SampleFile;
 use crate::pipeline::digest::digest_of;
 use crate::progress::Silent;
 use crate::repository::name::RunName;
-use crate::repository::run::RunSink;
+use crate::repository::run_record::RunSink;
 use crate::repository::sample::{Fault, FaultyStore, open};
-use crate::source::file::ReadOptions;
 use crate::store::Store;
-use crate::tier::file;
+use crate::tb_format::sample::SampleFile;
+use crate::tier::file::capture;
+use crate::tier::outcome::{UNRECORDED, of_checkpoint, scope_of, stored_backups};
 use crate::tier::sample::{LOG_OPS, backup, folder};
 use crate::units::now_ns;
 
@@ -21,8 +21,8 @@ fn back_up(fixture: &Fixture) -> (RunId, RunId, RunId) {
     let file = |name: &str| {
         let path = place.path().join("file");
         std::fs::write(&path, name).unwrap();
-        let request = file::Request { path, name: name.to_owned(), journals: None, read: ReadOptions::default(), run: None };
-        file::backup(&fixture.repository, &request, &Silent).unwrap().name.run
+        let request = capture::Request { path, name: name.to_owned(), journals: None, read: ReadOptions::default(), run: None };
+        capture::backup(&fixture.repository, &request, &Silent).unwrap().name.run
     };
     (ledger.name.run, file("archive"), file("amber-catalog"))
 }

@@ -2,7 +2,7 @@ use super::*;
 use crate::catalog::folder::{CATALOG, Folder};
 use crate::catalog::writer::Coverage;
 use crate::error::Kind;
-use crate::repository::run::RunSink;
+use crate::repository::run_record::RunSink;
 use crate::repository::sample;
 use std::time::Duration;
 

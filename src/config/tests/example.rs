@@ -1,10 +1,9 @@
 //! The example configuration stays true: it parses, gives the defaults, names every key, and its prices are what they come to.
 
 use super::parse;
-use crate::config::Plan;
-use crate::config::bounds;
 use crate::config::explain::sections;
 use crate::config::secret::SecretSource;
+use crate::config::{Plan, bounds};
 use crate::repository::Options;
 use crate::store::S3Options;
 use std::path::Path;

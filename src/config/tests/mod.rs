@@ -1,8 +1,6 @@
 //! The configuration: what is taken, what is refused and with which words.
 
-mod events;
 mod example;
-mod jobs;
 mod refusals;
 mod values;
 
@@ -10,14 +8,14 @@ use super::Plan;
 use std::path::Path;
 
 /// What every configuration needs.
-const LEAST: &str = "data_file = \"/d\"\nstate_directory = \"/s\"\n[repository]\nurl = \"/r\"\n";
+pub(crate) const LEAST: &str = "data_file = \"/d\"\nstate_directory = \"/s\"\n[repository]\nurl = \"/r\"\n";
 
-fn parse(text: &str) -> crate::error::Result<Plan> {
+pub(crate) fn parse(text: &str) -> crate::error::Result<Plan> {
     Plan::parse(Path::new("/etc/amber.toml"), text)
 }
 
 /// The message that refuses `more`, which begins on line 5.
-fn refused(more: &str) -> String {
+pub(crate) fn refused(more: &str) -> String {
     let error = parse(&format!("{LEAST}{more}\n")).unwrap_err();
     assert_eq!(error.kind, crate::error::Kind::Input, "{error}");
     error.message

@@ -5,7 +5,7 @@ use crate::config::bounds::{self, Bound};
 use crate::config::explain::sections;
 use crate::config::plan::LogFrom;
 use crate::config::secret::SecretSource;
-use crate::pipeline::governor::Limits;
+use crate::limits::governor::Limits;
 use crate::repository::Options;
 use crate::store::{ServerSideEncryption, StoreUrl, TlsMinimum};
 use std::path::{Path, PathBuf};

@@ -6,14 +6,14 @@ use bytes::Bytes;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 #[derive(Debug)]
-pub(super) struct HidingStore {
+pub(crate) struct HidingStore {
     inner: MemoryStore,
     name: &'static str,
     seen: AtomicBool,
 }
 
 impl HidingStore {
-    pub(super) fn new(inner: &MemoryStore, name: &'static str) -> HidingStore {
+    pub(crate) fn new(inner: &MemoryStore, name: &'static str) -> HidingStore {
         HidingStore { inner: inner.clone(), name, seen: AtomicBool::new(false) }
     }
 }

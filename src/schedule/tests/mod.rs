@@ -1,15 +1,13 @@
 //! The scheduler on simulated clocks: months pass in milliseconds.
 
-mod cadence;
 mod clocks;
 mod cluster;
 mod failures;
-mod plan;
 mod properties;
-mod simulation;
+pub(crate) mod simulation;
 
-use crate::schedule::cadence::Cadence;
-use crate::schedule::job::{Retry, Rules};
+use super::cadence::Cadence;
+use super::job::{Retry, Rules};
 use jiff::Timestamp;
 use std::time::Duration;
 

@@ -4,18 +4,18 @@
 //! beginning, and only what the store does not hold is compressed, sealed and sent. Where anything does not fit (another file, another program, an upload that is gone), the
 //! old upload is given back and a new one begins.
 
-use super::Request;
+use super::capture::Request;
+use super::format::FileLayout;
+use crate::disk::stream::{Content, Stream};
 use crate::error::{Error, Result};
+use crate::limits::governor::Priority;
 use crate::pipeline::fingerprint::{Fingerprint, Fingerprinter};
-use crate::pipeline::governor::Priority;
 use crate::progress::Progress;
 use crate::repository::Repository;
-use crate::repository::file_object::FileLayout;
 use crate::repository::frame::ObjectKind;
 use crate::repository::name::FileName;
 use crate::repository::object_writer::{ObjectWriter, Pushed, StoredObject};
 use crate::repository::upload_journal::{JournalFile, Unfinished};
-use crate::source::stream::{Content, Stream};
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -59,7 +59,7 @@ pub(super) fn upload(
                 give_back(repository, &name.data(), &id, "the file was changed since", &mut notes);
                 discard(repository, request);
                 bytes_read += stream.bytes_read();
-                *stream = super::open(&request.path, &layout, request.read)?;
+                *stream = super::capture::open(&request.path, &layout, request.read)?;
             }
         }
     }

@@ -1,14 +1,14 @@
 use super::Fixture;
 use crate::error::{Error, Kind, Result};
 use crate::progress::Silent;
-use crate::repository::key::Secret;
+use crate::repository::Repository;
+use crate::repository::key::{self, Secret};
 use crate::repository::name::{CHECKPOINTS, CLUSTER, HEADER, KEYS, PACKS, RECEIPTS, SEGMENTS};
 use crate::repository::sample::{HookedStore, open, options, secret};
-use crate::repository::{Repository, key};
-use crate::restore::select::Point;
-use crate::restore::{Request, Restored, Role, restore};
 use crate::store::Store;
 use crate::tier::sample::first_difference;
+use crate::tier::tigerbeetle::restore::select::Point;
+use crate::tier::tigerbeetle::restore::{Request, Restored, Role, restore};
 use crate::verify::{Report, verify};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ impl Fixture {
         open(Arc::new(self.store.clone()))
     }
 
-    pub(super) fn verify(&self) -> Result<Report> {
+    pub(crate) fn verify(&self) -> Result<Report> {
         self.open().and_then(|repository| verify(&repository, false, &Silent))
     }
 
@@ -37,7 +37,7 @@ impl Fixture {
     }
 
     /// What must be true of the repository whatever was done to `objects`.
-    pub(super) fn assert_detected(&self, objects: &[&str], what: &str) {
+    pub(crate) fn assert_detected(&self, objects: &[&str], what: &str) {
         match self.verify() {
             Ok(report) => {
                 let named = |object: &str| report.problems.iter().any(|problem| problem.object == object || problem.what.contains(object));
@@ -188,7 +188,7 @@ fn every_pair_of_swapped_objects_is_detected() {
 }
 
 /// A name of the same kind that the object does not have.
-pub(super) fn sibling(object: &str) -> String {
+pub(crate) fn sibling(object: &str) -> String {
     let last = object.chars().last().unwrap();
     format!("{}{}", &object[..object.len() - 1], if last == '1' { '2' } else { '1' })
 }

@@ -1,28 +1,27 @@
 //! Whether damage of any kind is found: in the property tests by doing it to every byte of a small repository.
 
-mod damage;
-mod log;
+pub(crate) mod damage;
 mod report;
 
-use crate::ledger::sample::SampleFile;
 use crate::repository::Repository;
 use crate::repository::sample::create;
 use crate::store::memory::MemoryStore;
+use crate::tb_format::sample::SampleFile;
 use crate::tier::sample::{LOG_OPS, backup, folder};
 use std::path::PathBuf;
 use std::sync::Arc;
 use tempfile::TempDir;
 
 /// A repository with one backup.
-pub(super) struct Fixture {
-    pub(super) store: MemoryStore,
-    pub(super) repository: Arc<Repository>,
+pub(crate) struct Fixture {
+    pub(crate) store: MemoryStore,
+    pub(crate) repository: Arc<Repository>,
     pub(super) sample: SampleFile,
     folder: TempDir,
 }
 
 impl Fixture {
-    pub(super) fn new() -> Fixture {
+    pub(crate) fn new() -> Fixture {
         let store = MemoryStore::new();
         let (repository, sample) = (create(&store).unwrap(), SampleFile::new(7, LOG_OPS));
         let fixture = Fixture { store, repository, sample, folder: tempfile::tempdir_in(folder()).unwrap() };
@@ -35,7 +34,7 @@ impl Fixture {
     }
 
     /// The one object under a prefix.
-    pub(super) fn object(&self, prefix: &str) -> String {
+    pub(crate) fn object(&self, prefix: &str) -> String {
         let names = self.store.names();
         let mut under = names.iter().filter(|name| name.starts_with(prefix));
         let only = under.next().unwrap().clone();

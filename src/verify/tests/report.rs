@@ -2,21 +2,21 @@
 
 use super::Fixture;
 use crate::error::Kind;
-use crate::ledger::grid::BlockKind;
-use crate::ledger::sample::{SampleFile, block};
 use crate::progress::{Patience, Silent};
-use crate::repository::manifest::Manifest;
 use crate::repository::name::{CHECKPOINTS, CLUSTER, CheckpointName, KEYS, PACKS, RECEIPTS, RunId};
-use crate::repository::pack::PackWriter;
 use crate::repository::sample::{Fault, FaultyStore, open, open_exhausted};
 use crate::store::Store;
+use crate::tb_format::grid::BlockKind;
+use crate::tb_format::sample::{SampleFile, block};
 use crate::tier::sample::{LOG_OPS, as_replica, backup, next_checkpoint};
+use crate::tier::tigerbeetle::format::manifest::Manifest;
+use crate::tier::tigerbeetle::format::pack::PackWriter;
 use crate::verify::{Report, error_of, verify};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 impl Fixture {
-    pub(super) fn full(&self) -> Report {
+    pub(crate) fn full(&self) -> Report {
         verify(&self.repository, true, &Silent).unwrap()
     }
 

@@ -1,0 +1,164 @@
+//! The threads that run beside the log for as long as the agent does: each is started once, in an order in which nothing misses what
+//! came before it. At the end those that do something go first, and then those that put it down and show it.
+//!
+//! Flow: the [`Recorder`] is made first, for all others put down what they do; [`Delivery`] brings that to repository and ledger, the
+//! [`CatalogKeeper`] to the catalog. The [`Jobs`] and their [`Clerk`] run what is due. [`Reporter`] and [`Window`] write on the board,
+//! which page and telemetry read.
+
+use super::check::Checked;
+use super::{page, telemetry};
+use crate::catalog::folder::STATE_FOLDER;
+use crate::catalog::updates::{self, CatalogKeeper, CatalogQueue};
+use crate::catalog::writer::Catalog;
+use crate::config::Plan;
+use crate::error::Result;
+use crate::jobs::registry::registrations;
+use crate::jobs::runner::Clerk;
+use crate::jobs::{Jobs, Parts};
+use crate::limits::governor::Governor;
+use crate::log_shipping::restorable::Window;
+use crate::log_shipping::session;
+use crate::monitor::live::Live;
+use crate::monitor::reporter::Reporter;
+use crate::monitor::status::Control;
+use crate::monitor::status_board::Board;
+use crate::monitor::systemd::Notifier;
+use crate::monitor::web::Server;
+use crate::repository::run_record::RunSink;
+use crate::runs::delivery::{Delivery, Told};
+use crate::runs::recorder::Recorder;
+use crate::stop::Stop;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// How long the end of the agent waits for its jobs to end, and as long again for the catalog.
+const GRACE: Duration = Duration::from_secs(5);
+/// Between two looks whether a thread ended.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// What the threads are started with.
+pub(super) struct Beside<'agent> {
+    pub plan: &'agent Plan,
+    pub checked: &'agent Checked,
+    pub board: &'agent Arc<Board>,
+    /// What the agent knows itself by.
+    pub token: &'agent str,
+    pub notifier: &'agent Notifier,
+    /// Asks the whole agent to stop.
+    pub stop: &'agent Stop,
+}
+
+/// A thread, and what asks it to end.
+struct Running {
+    thread: JoinHandle<()>,
+    stop: Stop,
+}
+
+/// What runs, until [`Threads::end`].
+pub(super) struct Threads {
+    governor: Arc<Governor>,
+    delivery: Delivery,
+    page: Option<Server>,
+    telemetry: Stop,
+    clerk: Running,
+    catalog: Running,
+    report: Running,
+}
+
+impl Beside<'_> {
+    /// Starts them all, and tells the service manager when the jobs are open.
+    ///
+    /// # Errors
+    /// What is on the disk and cannot be read, a port that is taken, a thread that cannot be had.
+    pub(super) fn start(&self, told: Option<Told>) -> Result<(Arc<Jobs>, Threads)> {
+        let repository = &self.checked.repository;
+        let catalog = Arc::new(Catalog::new(repository, &self.plan.state_directory.join(STATE_FOLDER)));
+        let queue = Arc::new(CatalogQueue::default());
+        let recorder = (self.token, vec![Arc::clone(&queue) as Arc<dyn RunSink>], told.is_some());
+        let recorder = Arc::new(Recorder::new(repository, self.board, &self.plan.state_directory, recorder)?);
+        let delivery = Delivery::start(&recorder, told)?;
+        let jobs = self.jobs(&catalog, recorder)?;
+        let clerk = Clerk::new(&jobs);
+        self.notifier.ready(&format!("following replica {} of cluster {}", self.checked.replica, self.checked.cluster));
+        let live = Arc::new(Live::default());
+        live.set_control(Arc::clone(&jobs) as Arc<dyn Control>);
+        let telemetry = Stop::default();
+        telemetry::start(self.plan.telemetry.as_ref(), &live, &telemetry)?;
+        let page = page::serve(page::options(&self.plan.page)?, &live, self.board)?;
+        let threads = Threads {
+            governor: Arc::clone(repository.governor()),
+            delivery,
+            page,
+            telemetry,
+            report: self.report(&live)?,
+            catalog: catalogue(CatalogKeeper::new(&catalog, &queue))?,
+            clerk: self.clerk(clerk)?,
+        };
+        Ok((jobs, threads))
+    }
+
+    fn jobs(&self, catalog: &Arc<Catalog>, sink: Arc<Recorder>) -> Result<Arc<Jobs>> {
+        let parts = Parts {
+            repository: Arc::clone(&self.checked.repository),
+            catalog: Arc::clone(catalog),
+            board: Arc::clone(self.board),
+            sink,
+            by: self.token.to_owned(),
+            registrations: registrations(self.plan),
+        };
+        Jobs::open(self.plan, parts)
+    }
+
+    /// What writes on the board.
+    fn report(&self, live: &Arc<Live>) -> Result<Running> {
+        let (plan, governor) = (self.plan, self.checked.repository.governor());
+        let mut reporter = Reporter::new(self.board, live, plan.state_directory.clone(), *self.notifier, plan.log.lag_alarm, governor);
+        let mut window = Window::new(&self.checked.repository, self.board);
+        let stop = Stop::default();
+        let (reporting, looking) = (stop.clone(), stop.clone());
+        let thread = session::spawn("amber-report", move || reporter.run(&reporting))?;
+        session::spawn("amber-window", move || window.run(&looking))?;
+        Ok(Running { thread, stop })
+    }
+
+    fn clerk(&self, mut clerk: Clerk) -> Result<Running> {
+        let stop = Stop::default();
+        let (agent_stop, stopping) = (self.stop.clone(), stop.clone());
+        let thread = session::spawn("amber-jobs", move || clerk.run(&agent_stop, &stopping))?;
+        Ok(Running { thread, stop })
+    }
+}
+
+fn catalogue(mut keeper: CatalogKeeper) -> Result<Running> {
+    let stop = Stop::default();
+    let stopping = stop.clone();
+    let thread = session::spawn("amber-catalog", move || keeper.run(updates::FIRST_AFTER, &stopping))?;
+    Ok(Running { thread, stop })
+}
+
+impl Threads {
+    /// Ends them: jobs first, then what puts down and shows how they ended.
+    pub(super) fn end(self) {
+        // What waits for its turn must see that nobody wants it any more.
+        self.governor.release();
+        self.clerk.end_within(GRACE);
+        self.catalog.end_within(GRACE);
+        self.delivery.stop();
+        self.report.stop.ask();
+        self.telemetry.ask();
+        let _ = self.report.thread.join();
+        drop(self.page);
+    }
+}
+
+impl Running {
+    /// Asks the thread to end, and waits for it no longer than this: a store that does not answer must not keep the process.
+    fn end_within(&self, grace: Duration) {
+        self.stop.ask();
+        let began = Instant::now();
+        while !self.thread.is_finished() && began.elapsed() < grace {
+            std::thread::sleep(LOOK_AGAIN);
+        }
+    }
+}

@@ -1,0 +1,329 @@
+//! A file that appears under its name only when it is whole.
+//!
+//! [`Target::create`] opens a temporary file beside the target and locks it; [`Target::commit`] renames it, without replacing anything unless told to. Dropped
+//! before that, or killed, it leaves nothing under the target's name. [`Target::resume`] takes over the temporary file that a killed run for the same target
+//! left, with whatever stands in it; [`Target::create`] removes it and begins anew.
+//!
+//! A server that is to work on the file wants the lock for itself: [`Target::lend`] gives it up, and locks a file beside it instead.
+
+use super::leftover::{Leftover, SUFFIX, leftovers, lent_path};
+use crate::error::{Error, Result};
+use crate::units::bytes_text;
+use rustix::fs::{CWD, FallocateFlags, FlockOperation, RenameFlags, SeekFrom};
+use std::ffi::OsString;
+use std::fs::File;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// How long a lock may be missing after the one who had it has ended: the kernel first finishes what it still had to write.
+const TAKE_BACK_PATIENCE: Duration = Duration::from_secs(60);
+/// How often that is tried.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+
+/// A data file on its way.
+#[derive(Debug)]
+pub struct Target {
+    path: PathBuf,
+    temporary: PathBuf,
+    file: File,
+    overwrite: bool,
+    /// Whether the temporary file was taken over from a run that is no longer.
+    adopted: bool,
+    /// Whether the temporary file stays when this is dropped.
+    stays: bool,
+    /// Locked since the file was lent for the first time.
+    lent: Option<File>,
+}
+
+impl Target {
+    /// Opens a new temporary file for `path`; what killed runs left is removed.
+    ///
+    /// # Errors
+    /// [`Error::input`] when the name is taken (and must not be overwritten), or the folder is missing or may not be written.
+    pub fn create(path: &Path, overwrite: bool) -> Result<Target> {
+        let folder = check_name(path, overwrite)?;
+        leftovers(&folder, path).iter().for_each(Leftover::remove);
+        Target::begin(path, &folder, overwrite)
+    }
+
+    /// The same, but the temporary file of a killed run is taken over, of several the one that holds most. What stands in it may be anything.
+    ///
+    /// # Errors
+    /// Those of [`Target::create`].
+    pub fn resume(path: &Path, overwrite: bool) -> Result<Target> {
+        let folder = check_name(path, overwrite)?;
+        let mut left = leftovers(&folder, path);
+        left.sort_by_key(Leftover::allocated_bytes);
+        let largest = left.pop();
+        left.iter().for_each(Leftover::remove);
+        match largest.map(Leftover::adopt) {
+            Some((temporary, file)) => {
+                Ok(Target { path: path.to_owned(), temporary, file, overwrite, adopted: true, stays: false, lent: None })
+            }
+            None => Target::begin(path, &folder, overwrite),
+        }
+    }
+
+    fn begin(path: &Path, folder: &Path, overwrite: bool) -> Result<Target> {
+        let mut hidden = OsString::from(".");
+        hidden.push(path.file_name().unwrap_or_default());
+        hidden.push(format!(".{}{SUFFIX}", std::process::id()));
+        let temporary = folder.join(hidden);
+        let opened = std::fs::OpenOptions::new().read(true).write(true).create_new(true).open(&temporary);
+        let file = opened.map_err(|error| Error::input(format!("{}: cannot write there: {error}", temporary.display())))?;
+        let target = Target { path: path.to_owned(), temporary, file, overwrite, adopted: false, stays: false, lent: None };
+        rustix::fs::flock(&target.file, FlockOperation::NonBlockingLockExclusive).map_err(|error| target.failed("lock", error.into()))?;
+        Ok(target)
+    }
+
+    /// Where the file will stand.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where it stands until then.
+    pub fn temporary(&self) -> &Path {
+        &self.temporary
+    }
+
+    /// Whether the temporary file is that of a killed run.
+    pub fn is_adopted(&self) -> bool {
+        self.adopted
+    }
+
+    /// What the temporary file takes on the disk, in bytes.
+    pub fn allocated_bytes(&self) -> u64 {
+        self.file.metadata().map_or(0, |metadata| metadata.blocks() * 512)
+    }
+
+    /// Leaves the temporary file where it is when this is dropped, for [`Target::resume`].
+    pub fn keep(&mut self) {
+        self.stays = true;
+    }
+
+    /// Makes it a copy of another file that shares its blocks on the disk until they are written to, where the file system can; whether it did.
+    pub fn copy_at_once(&self, original: &Path) -> bool {
+        File::open(original).is_ok_and(|original| rustix::fs::ioctl_ficlone(&self.file, original).is_ok())
+    }
+
+    /// Sets the length; what is not written stays a hole.
+    pub fn set_length(&self, length_bytes: u64) -> Result<()> {
+        self.file.set_len(length_bytes).map_err(|error| self.failed("set the length", error))
+    }
+
+    /// Writes at an offset; several threads may do so at once.
+    pub fn write(&self, offset: u64, bytes: &[u8]) -> Result<()> {
+        self.file.write_all_at(bytes, offset).map_err(|error| self.failed("write", error))
+    }
+
+    /// Sets permission bits and the time of the last change, as far as the file system keeps them.
+    pub fn set_mode(&self, mode: u32, modified_ns: u64) -> Result<()> {
+        use std::os::unix::fs::PermissionsExt;
+        let modified = std::time::SystemTime::UNIX_EPOCH + Duration::from_nanos(modified_ns);
+        let set = self.file.set_permissions(std::fs::Permissions::from_mode(mode & 0o777)).and_then(|()| self.file.set_modified(modified));
+        set.map_err(|error| self.failed("set mode and time", error))
+    }
+
+    /// The error that a write by other means becomes.
+    pub fn write_failed(&self, error: &std::io::Error) -> Error {
+        let copy = error.raw_os_error().map_or_else(|| std::io::Error::other(error.to_string()), std::io::Error::from_raw_os_error);
+        self.failed("write", copy)
+    }
+
+    /// Frees a range, which reads as zeros then, where the file system can; elsewhere nothing happens.
+    pub fn punch_hole(&self, offset: u64, length_bytes: u64) {
+        // It saves space and nothing else.
+        let _ = rustix::fs::fallocate(&self.file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, offset, length_bytes);
+    }
+
+    /// Frees a range that holds data, which reads as zeros then.
+    ///
+    /// # Errors
+    /// Where the file system cannot.
+    pub fn clear(&self, offset: u64, end: u64) -> Result<()> {
+        if self.data_after(offset, end)?.is_none_or(|(start, _)| start >= end) {
+            return Ok(());
+        }
+        let punched = rustix::fs::fallocate(&self.file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, offset, end - offset);
+        punched.map_err(|error| self.failed("free what an earlier run left (--fresh starts anew)", error.into()))
+    }
+
+    /// Its length in bytes.
+    pub fn length(&self) -> Result<u64> {
+        self.file.metadata().map(|metadata| metadata.len()).map_err(|error| self.failed("size", error))
+    }
+
+    /// Reads at an offset.
+    pub fn read(&self, offset: u64, bytes: &mut [u8]) -> Result<()> {
+        self.file.read_exact_at(bytes, offset).map_err(|error| self.failed("read", error))
+    }
+
+    /// Where the next data at or behind `offset` begins and ends, in a file of this length; `None` if only a hole follows. Where the file system does
+    /// not tell, all of it is data.
+    pub fn data_after(&self, offset: u64, length_bytes: u64) -> Result<Option<(u64, u64)>> {
+        use rustix::io::Errno;
+        if offset >= length_bytes {
+            return Ok(None);
+        }
+        let start = match rustix::fs::seek(&self.file, SeekFrom::Data(offset)) {
+            Ok(start) => start,
+            Err(Errno::NXIO) => return Ok(None),
+            Err(Errno::INVAL | Errno::OPNOTSUPP) => return Ok(Some((offset, length_bytes))),
+            Err(error) => return Err(self.failed("look for data", error.into())),
+        };
+        let end = rustix::fs::seek(&self.file, SeekFrom::Hole(start)).map_err(|error| self.failed("look for a hole", error.into()))?;
+        Ok(Some((start, end.min(length_bytes))))
+    }
+
+    /// Gives up the lock, so that a server can work on the temporary file, until [`Target::take_back`]. Another restore to the same name still sees
+    /// that the file is in use.
+    ///
+    /// # Errors
+    /// [`Error::input`] when the mark cannot be made.
+    pub fn lend(&mut self) -> Result<()> {
+        if self.lent.is_none() {
+            // Until it is locked, the temporary file is: nobody takes either of them for left behind.
+            let path = lent_path(&self.temporary);
+            let opened = std::fs::OpenOptions::new().write(true).create(true).truncate(false).open(&path);
+            let file = opened.map_err(|error| Error::input(format!("{}: cannot write there: {error}", path.display())))?;
+            rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|error| self.failed("lock", error.into()))?;
+            self.lent = Some(file);
+        }
+        rustix::fs::flock(&self.file, FlockOperation::Unlock).map_err(|error| self.failed("unlock", error.into()))
+    }
+
+    /// Takes the lock again from a process that has ended. When this returns nothing of what that process wrote is still on its way: as long as the
+    /// kernel writes for it, the kernel holds its lock.
+    ///
+    /// # Errors
+    /// [`Error::try_again`] when somebody else holds it.
+    pub fn take_back(&mut self) -> Result<()> {
+        let deadline = Instant::now() + TAKE_BACK_PATIENCE;
+        loop {
+            match rustix::fs::flock(&self.file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(()),
+                Err(rustix::io::Errno::WOULDBLOCK) if Instant::now() < deadline => std::thread::sleep(LOOK_AGAIN),
+                Err(rustix::io::Errno::WOULDBLOCK) => {
+                    return Err(Error::try_again(format!("{}: another process still holds its lock", self.temporary.display())));
+                }
+                Err(error) => return Err(self.failed("lock", error.into())),
+            }
+        }
+    }
+
+    fn end_lending(&mut self) {
+        if self.lent.take().is_some() {
+            // Should that fail, the next restore to this name removes it.
+            let _ = std::fs::remove_file(lent_path(&self.temporary));
+        }
+    }
+
+    /// Waits until everything is on the disk.
+    pub fn sync(&self) -> Result<()> {
+        self.file.sync_all().map_err(|error| self.failed("sync", error))
+    }
+
+    /// Gives the file its name. Durable when this returns.
+    pub fn commit(mut self) -> Result<()> {
+        if self.overwrite {
+            refuse_in_use(&self.path)?;
+        }
+        self.end_lending();
+        self.rename().map_err(|error| self.failed(&format!("rename to {}", self.path.display()), error.into()))?;
+        self.stays = true;
+        let synced = File::open(folder_of(&self.path)).and_then(|folder| folder.sync_all());
+        synced.map_err(|error| self.failed("sync the folder", error))
+    }
+
+    fn rename(&self) -> rustix::io::Result<()> {
+        if self.overwrite {
+            return rustix::fs::renameat(CWD, &self.temporary, CWD, &self.path);
+        }
+        match rustix::fs::renameat_with(CWD, &self.temporary, CWD, &self.path, RenameFlags::NOREPLACE) {
+            // Network file systems: a hard link does not replace anything either.
+            Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS | rustix::io::Errno::OPNOTSUPP) => {
+                rustix::fs::linkat(CWD, &self.temporary, CWD, &self.path, rustix::fs::AtFlags::empty())?;
+                rustix::fs::unlinkat(CWD, &self.temporary, rustix::fs::AtFlags::empty())
+            }
+            renamed => renamed,
+        }
+    }
+
+    pub(crate) fn failed(&self, action: &str, error: std::io::Error) -> Error {
+        let hint = if error.kind() == std::io::ErrorKind::StorageFull { ": make room, or restore to another disk" } else { "" };
+        let message = format!("{}: {action}: {error}{hint}", self.temporary.display());
+        // EIO: the disk, not the command, is at fault.
+        if error.raw_os_error() == Some(5) { Error::damaged(message) } else { Error::input(message) }
+    }
+}
+
+impl Drop for Target {
+    fn drop(&mut self) {
+        if !self.stays {
+            // Should that fail, the next restore to this name removes it.
+            let _ = std::fs::remove_file(&self.temporary);
+        }
+        self.end_lending();
+    }
+}
+
+/// The folder of a target whose name may be used.
+fn check_name(path: &Path, overwrite: bool) -> Result<PathBuf> {
+    if path.file_name().is_none() {
+        return Err(Error::input(format!("{}: give the name of a file", path.display())));
+    }
+    match std::fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_dir() => {
+            return Err(Error::input(format!("{}: it is a directory; give the name of a file", path.display())));
+        }
+        Ok(_) if overwrite => refuse_in_use(path)?,
+        Ok(_) => {
+            return Err(Error::input(format!(
+                "{}: the file exists, and nothing is overwritten unseen: choose another name, or give --overwrite",
+                path.display()
+            )));
+        }
+        _ => {}
+    }
+    Ok(folder_of(path))
+}
+
+/// A file that a running server has locked must not be replaced: the server would go on in a file that has no name any more.
+fn refuse_in_use(path: &Path) -> Result<()> {
+    let Ok(file) = File::open(path) else { return Ok(()) };
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            Err(Error::input(format!("{}: a running server has this file open: stop it, or choose another name", path.display())))
+        }
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn folder_of(path: &Path) -> PathBuf {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+        _ => PathBuf::from("."),
+    }
+}
+
+/// Refuses early what cannot fit.
+///
+/// # Errors
+/// [`Error::input`] with what is needed and what is there.
+pub fn check_space(targets: &[Target], bytes_each: u64) -> Result<()> {
+    let Some(first) = targets.first() else { return Ok(()) };
+    let folder = folder_of(&first.path);
+    let Ok(space) = rustix::fs::statvfs(&folder) else { return Ok(()) };
+    // What a killed run left has its place already.
+    let needed = targets.iter().map(|target| bytes_each.saturating_sub(target.allocated_bytes())).fold(0, u64::saturating_add);
+    let free = space.f_bavail.saturating_mul(space.f_frsize);
+    if free >= needed {
+        return Ok(());
+    }
+    let (free, needed) = (bytes_text(free), bytes_text(needed));
+    Err(Error::input(format!("{}: the restore needs {needed}, {free} are free: make room, or restore to another disk", folder.display())))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,256 @@
+//! Files that are written alike out of an arena's buffers, past the page cache.
+//!
+//! Flow: a [`Place`] is one file, open with O_DIRECT and plainly. A [`Writer`] puts one io_uring on the places: [`Writer::take`] hands a buffer out,
+//! [`Writer::write`] begins to write it to the places that want it, one after the other, and the buffer is free again when the last has it;
+//! [`Writer::finish`] waits for all. What the kernel refuses to write past the page cache, or through io_uring at all, is written plainly.
+//! After a write that failed every call fails: whoever tries something again because of other errors cannot pass over it.
+//! Each thread has a writer of its own; they share the places.
+
+use super::arena::{Arena, Buffer};
+use super::uring::{Completed, Ring};
+use rustix::fs::OFlags;
+use std::fs::File;
+use std::io::{Error, ErrorKind, Result};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::Arc;
+
+/// Which of the system's faster ways to write may be used; all of them, unless a test says otherwise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WriteOptions {
+    /// Past the page cache.
+    pub direct: bool,
+    /// Through io_uring.
+    pub uring: bool,
+}
+
+impl Default for WriteOptions {
+    fn default() -> Self {
+        WriteOptions { direct: true, uring: true }
+    }
+}
+
+/// A file with two ways to it: past the page cache, and through it for whatever the first refuses.
+#[derive(Debug)]
+pub struct Place {
+    plain: File,
+    direct: Option<File>,
+}
+
+impl Place {
+    /// Opens a file that is there for reading only.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn to_read(path: &Path) -> Result<Place> {
+        Place::open(path, false, true)
+    }
+
+    /// Opens a file that is there for reading and writing.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn to_write(path: &Path, options: WriteOptions) -> Result<Place> {
+        Place::open(path, true, options.direct)
+    }
+
+    fn open(path: &Path, write: bool, direct: bool) -> Result<Place> {
+        let open = |flags: OFlags| std::fs::OpenOptions::new().read(true).write(write).custom_flags(flags.bits() as i32).open(path);
+        let plain = open(OFlags::CLOEXEC)?;
+        let direct = if direct { open(OFlags::DIRECT | OFlags::CLOEXEC).ok() } else { None };
+        Ok(Place { plain, direct })
+    }
+
+    /// Whether it can be reached past the page cache.
+    pub fn is_direct(&self) -> bool {
+        self.direct.is_some()
+    }
+
+    /// Reads into the whole buffer, which begins at a multiple of 4096 in memory, as `offset` does in the file. How many bytes there were: fewer only at the
+    /// end of the file.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn read(&self, offset: u64, buffer: &mut [u8]) -> Result<usize> {
+        let mut got = 0;
+        while got < buffer.len() {
+            let place = offset + got as u64;
+            match either(self, |file| file.read_at(&mut buffer[got..], place)) {
+                Ok(0) => break,
+                Ok(length) => got += length,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(got)
+    }
+
+    /// Writes all of `bytes`.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn write(&self, offset: u64, bytes: &[u8]) -> Result<()> {
+        either(self, |file| file.write_all_at(bytes, offset))
+    }
+}
+
+/// Tries the way past the page cache, and the other where that takes no such request.
+fn either<T>(place: &Place, mut action: impl FnMut(&File) -> Result<T>) -> Result<T> {
+    match place.direct.as_ref().map(&mut action) {
+        None => action(&place.plain),
+        Some(Err(error)) if error.kind() == ErrorKind::InvalidInput => action(&place.plain),
+        Some(done) => done,
+    }
+}
+
+/// A write that failed.
+#[derive(Debug)]
+pub struct Failed {
+    /// The number of its place.
+    pub place: usize,
+    /// What the system says.
+    pub error: Error,
+}
+
+/// A buffer on its way.
+#[derive(Debug)]
+struct UnderWay {
+    token: u64,
+    offset: u64,
+    length: usize,
+    /// Where it is being written.
+    place: usize,
+    /// Where it goes then, the next one last.
+    rest: Vec<usize>,
+}
+
+/// Writes buffers of its own arena to its places.
+#[derive(Debug)]
+pub struct Writer {
+    places: Arc<[Place]>,
+    arena: Arena,
+    ring: Option<Ring>,
+    under_way: Vec<UnderWay>,
+    begun: u64,
+    /// The first that failed.
+    failed: Option<Failed>,
+}
+
+impl Failed {
+    fn again(&self) -> Failed {
+        let same = || Error::new(self.error.kind(), self.error.to_string());
+        Failed { place: self.place, error: self.error.raw_os_error().map_or_else(same, Error::from_raw_os_error) }
+    }
+}
+
+impl Writer {
+    /// A writer with `buffers` buffers of `buffer_bytes` each, all of which may be under way at once.
+    ///
+    /// # Errors
+    /// Where there is no such arena ([`Arena::new`]).
+    pub fn new(places: &Arc<[Place]>, buffer_bytes: usize, buffers: u16, options: WriteOptions) -> Result<Writer> {
+        let arena = Arena::new(buffer_bytes, buffers)
+            .ok_or_else(|| Error::other(format!("{buffers} buffers of {buffer_bytes} bytes are no arena")))?;
+        // Without O_DIRECT the kernel would hand each write to a thread of its own: nothing is gained.
+        let direct: Option<Vec<&File>> = places.iter().map(|place| place.direct.as_ref()).collect();
+        let files = direct.filter(|_| options.uring).and_then(|files| files.into_iter().map(|file| file.try_clone().ok()).collect());
+        let ring = files.and_then(|files| Ring::over(files, &arena, buffers).ok());
+        Ok(Writer { places: Arc::clone(places), arena, ring, under_way: Vec::new(), begun: 0, failed: None })
+    }
+
+    /// Whether it writes through io_uring.
+    pub fn has_ring(&self) -> bool {
+        self.ring.is_some()
+    }
+
+    /// A free buffer; waits for one that is under way.
+    ///
+    /// # Errors
+    /// [`Failed`] when a write has failed, or when the caller itself holds all buffers.
+    pub fn take(&mut self) -> std::result::Result<Buffer, Failed> {
+        self.check()?;
+        loop {
+            if let Some(buffer) = self.arena.take() {
+                return Ok(buffer);
+            }
+            if !self.step(true)? {
+                return Err(Failed { place: 0, error: Error::other("no buffer is free") });
+            }
+        }
+    }
+
+    /// Begins to write the buffer's first `length` bytes (a multiple of 4096, as is `offset`) to these places.
+    ///
+    /// # Errors
+    /// [`Failed`], for this buffer or one before.
+    pub fn write(&mut self, buffer: Buffer, offset: u64, length: usize, places: Vec<usize>) -> std::result::Result<(), Failed> {
+        self.check()?;
+        self.begun += 1;
+        self.go_on(UnderWay { token: self.begun, offset, length, place: 0, rest: places }, buffer)?;
+        // The kernel hears of it now, and not only when somebody waits.
+        while self.step(false)? {}
+        Ok(())
+    }
+
+    /// Waits for everything under way.
+    ///
+    /// # Errors
+    /// [`Failed`] for the first that failed.
+    pub fn finish(&mut self) -> std::result::Result<(), Failed> {
+        self.check()?;
+        while self.step(true)? {}
+        Ok(())
+    }
+
+    fn check(&self) -> std::result::Result<(), Failed> {
+        self.failed.as_ref().map_or(Ok(()), |failed| Err(failed.again()))
+    }
+
+    fn fail(&mut self, place: usize, error: Error) -> Failed {
+        self.failed.get_or_insert(Failed { place, error }).again()
+    }
+
+    /// To the next place; when there is none the buffer goes back.
+    fn go_on(&mut self, mut under_way: UnderWay, mut buffer: Buffer) -> std::result::Result<(), Failed> {
+        while let Some(place) = under_way.rest.pop() {
+            under_way.place = place;
+            let (offset, length, token) = (under_way.offset, under_way.length, under_way.token);
+            let unwritten = match &mut self.ring {
+                Some(ring) => ring.write(place, buffer, offset, length, token).err(),
+                None => Some(buffer),
+            };
+            let Some(back) = unwritten else {
+                self.under_way.push(under_way);
+                return Ok(());
+            };
+            self.places[place].write(offset, &back[..length]).map_err(|error| self.fail(place, error))?;
+            buffer = back;
+        }
+        Ok(())
+    }
+
+    /// Takes one finished write; `false` if there is none (`wait`: none under way).
+    fn step(&mut self, wait: bool) -> std::result::Result<bool, Failed> {
+        let Some(ring) = &mut self.ring else { return Ok(false) };
+        let completed = ring.completed(wait).map_err(|error| self.fail(0, error))?;
+        let Some(Completed { token, buffer, result }) = completed else { return Ok(false) };
+        let Some(position) = self.under_way.iter().position(|candidate| candidate.token == token) else { return Ok(true) };
+        let under_way = self.under_way.swap_remove(position);
+        let place = under_way.place;
+        let written = match result {
+            Ok(written) => written,
+            // A signal, or a file system that takes no such request: the plain way is tried.
+            Err(error) if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock | ErrorKind::InvalidInput) => 0,
+            Err(error) => return Err(self.fail(place, error)),
+        };
+        if written < under_way.length {
+            let rest = self.places[place].write(under_way.offset + written as u64, &buffer[written..under_way.length]);
+            rest.map_err(|error| self.fail(place, error))?;
+        }
+        self.go_on(under_way, buffer)?;
+        Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,213 @@
+//! One run, from its beginning to its end: its number, its records, and how far it is.
+//!
+//! Flow: [`Jobs::begin`] draws the number, remembers that the run is under way and records its beginning. The work tells [`RunProgress`] how far it is and asks it whether it is still
+//! wanted. [`Active::end`] records how it went, and then remembers it; a kill in between runs the job once more, which harms nothing. Records that cannot be kept
+//! are said and keep nobody from working.
+
+use super::verification::DAMAGED;
+use super::{Jobs, run_history};
+use crate::error::{Error, Kind, Result};
+use crate::log_shipping::uploads::lock;
+use crate::monitor::log::LoggedProgress;
+use crate::monitor::status::RunningStatus;
+use crate::progress::Progress;
+use crate::repository::name::RunId;
+use crate::repository::run_record::{Outcome, Run, RunRecord, Scope};
+use crate::schedule::job::Ended;
+use crate::schedule::plan::Lane;
+use crate::schedule::state::Why;
+use crate::stop::Stop;
+use crate::units::now_ns;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+
+/// How far a run is, for the status; and whether it is to end.
+#[derive(Debug, Default)]
+pub struct Shown {
+    started_ns: u64,
+    step: Mutex<String>,
+    position_bytes: AtomicU64,
+    /// 0 while that is not known.
+    total_bytes: AtomicU64,
+    /// Why it is to end.
+    told: OnceLock<&'static str>,
+}
+
+impl Shown {
+    /// It is to end, because of this.
+    pub fn tell(&self, why: &'static str) {
+        let _ = self.told.set(why);
+    }
+
+    /// As the status has it.
+    pub fn status(&self) -> RunningStatus {
+        RunningStatus {
+            started_ns: self.started_ns,
+            step: lock(&self.step).clone(),
+            position_bytes: self.position_bytes.load(Ordering::Relaxed),
+            total_bytes: self.total_bytes.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// A run that is under way. Whoever lets go of it without an end has failed.
+pub struct Active {
+    jobs: Arc<Jobs>,
+    lane: Lane,
+    id: RunId,
+    run: Run,
+    shown: Arc<Shown>,
+    has_ended: bool,
+}
+
+impl Jobs {
+    /// Begins a run of a job.
+    ///
+    /// # Errors
+    /// [`Error::input`] where there is no such job, [`Error::try_again`] where the system gives no random number.
+    pub fn begin(self: &Arc<Self>, name: &str, why: Why) -> Result<Active> {
+        let registration = self.registration(name)?;
+        let (id, lane) = (self.repository.new_run()?, registration.lane());
+        let run = Run {
+            work: registration.work,
+            scope: registration.scope,
+            tenant: None,
+            job: name.to_owned(),
+            by: self.by.clone(),
+            started_ns: now_ns(),
+            retention_days: 0,
+        };
+        let shown = Arc::new(Shown { started_ns: run.started_ns, ..Shown::default() });
+        {
+            let mut table = lock(&self.table);
+            table.schedule.begin(name, self.moment(), why);
+            table.active.insert(name.to_owned(), Arc::clone(&shown));
+            self.save(&mut table);
+        }
+        if lane == Lane::First {
+            self.precedence.enter();
+        }
+        self.record(id, &RunRecord { run: run.clone(), outcome: None });
+        Ok(Active { jobs: Arc::clone(self), lane, id, run, shown, has_ended: false })
+    }
+
+    fn record(&self, id: RunId, record: &RunRecord) {
+        if let Err(error) = self.sink.put(id, record) {
+            tracing::warn!("{}: the record of run {id} cannot be kept: {error}", record.run.job);
+        }
+    }
+}
+
+impl Active {
+    /// Its number.
+    pub fn id(&self) -> RunId {
+        self.id
+    }
+
+    /// What it tells how far it is. It is given up when `stop` is asked.
+    pub fn progress(&self, stop: &Stop) -> RunProgress {
+        let (jobs, shown) = (Arc::clone(&self.jobs), Arc::clone(&self.shown));
+        RunProgress { logged: LoggedProgress::default(), jobs, shown, rests: self.lane == Lane::Rest, stop: stop.clone() }
+    }
+
+    /// How much its backup holds by itself, where that is known only now.
+    pub fn set_scope(&mut self, scope: Scope) {
+        self.run.scope = scope;
+    }
+
+    /// It has ended. An error of a run that nobody wants any more is no failure.
+    pub fn end(mut self, result: Result<Outcome>, is_given_up: bool) {
+        self.conclude(result, is_given_up);
+    }
+
+    fn conclude(&mut self, result: Result<Outcome>, is_given_up: bool) {
+        self.has_ended = true;
+        let (outcome, ended) = match result {
+            Ok(outcome) if outcome.completed => (outcome, Ended::Completed),
+            Ok(outcome) => (outcome, Ended::Failed { is_final: true }),
+            Err(_) if is_given_up => {
+                let usual = if self.lane == Lane::First { "the agent stops following this history" } else { "the agent ends" };
+                let why = self.shown.told.get().copied().unwrap_or(usual);
+                (Outcome::failed(now_ns(), format!("given up: {why}")), Ended::GivenUp)
+            }
+            Err(error) if error.kind == Kind::Damaged => {
+                (Outcome::failed(now_ns(), format!("{DAMAGED}{error}")), Ended::Failed { is_final: false })
+            }
+            Err(error) => (Outcome::failed(now_ns(), error.message), Ended::Failed { is_final: false }),
+        };
+        let record = RunRecord { run: self.run.clone(), outcome: Some(outcome) };
+        self.jobs.record(self.id, &record);
+        if self.lane == Lane::First {
+            self.jobs.precedence.leave();
+        }
+        let mut table = lock(&self.jobs.table);
+        table.schedule.end(&record.run.job, self.jobs.moment(), ended);
+        table.active.remove(&record.run.job);
+        table.ended(self.id, &record);
+        self.jobs.save(&mut table);
+        tell(&record, run_history::ended(self.id, &record).is_some_and(|ended| ended.completed));
+    }
+}
+
+fn tell(record: &RunRecord, completed: bool) {
+    let job = &record.run.job;
+    match &record.outcome {
+        _ if completed => tracing::info!("{job} is done"),
+        Some(outcome) => tracing::warn!("{job}: {}", outcome.reason),
+        None => {}
+    }
+}
+
+impl Drop for Active {
+    fn drop(&mut self) {
+        if !self.has_ended {
+            self.conclude(Err(Error::bug("it ended without a result")), false);
+        }
+    }
+}
+
+/// Tells the log and the status how a run goes, and the run whether it is still wanted.
+pub struct RunProgress {
+    logged: LoggedProgress,
+    jobs: Arc<Jobs>,
+    shown: Arc<Shown>,
+    rests: bool,
+    stop: Stop,
+}
+
+impl Progress for RunProgress {
+    fn begin(&self, step: &str, total_bytes: Option<u64>) {
+        step.clone_into(&mut lock(&self.shown.step));
+        self.shown.position_bytes.store(0, Ordering::Relaxed);
+        self.shown.total_bytes.store(total_bytes.unwrap_or(0), Ordering::Relaxed);
+        self.logged.begin(step, total_bytes);
+    }
+
+    fn total(&self, total_bytes: u64) {
+        self.shown.total_bytes.store(total_bytes, Ordering::Relaxed);
+        self.logged.total(total_bytes);
+    }
+
+    fn position(&self, position_bytes: u64) {
+        self.shown.position_bytes.store(position_bytes, Ordering::Relaxed);
+        self.logged.position(position_bytes);
+    }
+
+    fn note(&self, text: &str) {
+        self.logged.note(text);
+    }
+
+    fn end(&self) {
+        self.logged.end();
+    }
+
+    fn is_given_up(&self) -> bool {
+        self.shown.told.get().is_some() || self.stop.is_asked()
+    }
+
+    fn rest(&self) {
+        if self.rests {
+            self.jobs.precedence.rest(|| self.is_given_up());
+        }
+    }
+}

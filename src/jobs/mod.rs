@@ -1,0 +1,333 @@
+//! The jobs of the agent: when they run is [`crate::schedule`]'s, what they do is in the [`registry`], and here the two meet.
+//!
+//! ```text
+//! registry (name, cadence, what it does) ─> schedule ─ due ─> active: begin, work, end ─> records (RunSink), jobs.json
+//!    configuration [jobs.NAME]                 ^                                      └> status: jobs, recent, verification
+//!    requests/, Control: run, pause, resume ───┘<── past: what other agents ran
+//! ```
+//!
+//! Flow: the [`clerk`], one thread for the whole life of the agent, takes requests, begins what is due on a thread of its own, one job at a time, and writes on the board.
+//! Checkpoints are begun by the session's own thread ([`crate::log_shipping::checkpoints`]), because they belong to the history that it follows; while one is taken the other job rests
+//! ([`precedence`]). What is remembered over restarts is in [`kept`]; what an agent before this one did, in the repository ([`past`]).
+
+pub mod active;
+pub mod catalog;
+pub mod precedence;
+pub mod registry;
+pub mod requests;
+pub mod run_history;
+pub mod runner;
+pub mod state;
+pub mod storage_totals;
+pub mod verification;
+
+use crate::catalog::writer::Catalog;
+use crate::config::Plan;
+use crate::error::{Error, Result};
+use crate::log_shipping::uploads::lock;
+use crate::monitor::status::{Control, EndedStatus, JobStatus, StorageStatus, VerificationStatus};
+use crate::monitor::status_board::Board;
+use crate::repository::Repository;
+use crate::repository::name::RunId;
+use crate::repository::run_record::{RunRecord, RunSink, Work};
+use crate::schedule::job::Moment;
+use crate::schedule::plan::{Lane, Schedule, Standing, Turn};
+use crate::units::now_ns;
+use active::Shown;
+use precedence::Precedence;
+use registry::{Registration, unknown_job};
+use run_history::{Past, RECENT_MAX};
+use state::{Kept, KeptJob};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+/// What the jobs work with.
+pub struct Parts {
+    /// The repository.
+    pub repository: Arc<Repository>,
+    /// The catalog.
+    pub catalog: Arc<Catalog>,
+    /// The board.
+    pub board: Arc<Board>,
+    /// Where the records of runs go.
+    pub sink: Arc<dyn RunSink>,
+    /// Who runs them, in the records.
+    pub by: String,
+    /// The jobs.
+    pub registrations: Vec<Registration>,
+}
+
+/// The jobs, shared by everybody who begins, asks for or shows one.
+pub struct Jobs {
+    repository: Arc<Repository>,
+    catalog: Arc<Catalog>,
+    board: Arc<Board>,
+    sink: Arc<dyn RunSink>,
+    by: String,
+    registrations: Vec<Registration>,
+    directory: PathBuf,
+    replay_ops_per_s: u64,
+    began: Instant,
+    precedence: Precedence,
+    table: Mutex<Table>,
+}
+
+/// What changes.
+#[derive(Default)]
+struct Table {
+    schedule: Schedule,
+    /// What is remembered of jobs that this release does not know.
+    strangers: BTreeMap<String, KeptJob>,
+    /// Runs that are under way, by job.
+    active: BTreeMap<String, Arc<Shown>>,
+    last: BTreeMap<String, EndedStatus>,
+    /// The newest first.
+    recent: Vec<EndedStatus>,
+    /// The newest run of each job that was learnt of.
+    learnt: BTreeMap<String, RunId>,
+    /// What ran before this agent led is known.
+    knows: bool,
+    verification: Option<VerificationStatus>,
+    last_drill_ns: Option<u64>,
+    storage: Vec<StorageStatus>,
+    /// Stored bytes of the newest checkpoint.
+    checkpoint_bytes: Option<u64>,
+    /// `jobs.json` as it stands.
+    written: Vec<u8>,
+    write_failed: bool,
+}
+
+impl Jobs {
+    /// Takes the jobs up as they were left.
+    ///
+    /// # Errors
+    /// [`Error::input`] where the configuration or the state directory does not fit, with the line.
+    pub fn open(plan: &Plan, parts: Parts) -> Result<Arc<Jobs>> {
+        let Parts { repository, catalog, board, sink, by, registrations } = parts;
+        registry::check(plan, &registrations)?;
+        requests::prepare(&plan.state_directory).map_err(|error| error.context(&plan.origins.state_directory))?;
+        let mut kept = Kept::read(&plan.state_directory).map_err(|error| error.context(&plan.origins.state_directory))?;
+        let mut table = Table::default();
+        let now = Moment { wall_ns: now_ns(), uptime_ns: 0 };
+        for registration in &registrations {
+            let KeptJob { state, last } = kept.jobs.remove(registration.name).unwrap_or_default();
+            if state.running.is_some() {
+                tracing::warn!("{}: the agent ended before its run did: it is made up for", registration.name);
+            }
+            let rules = registration.rules(plan, &repository.header().repository_id)?;
+            table.schedule.add(rules, (registration.lane(), registration.is_cluster_wide), state, now);
+            table.last.extend(last.map(|last| (registration.name.to_owned(), last)));
+        }
+        table.strangers = kept.jobs;
+        let jobs = Jobs {
+            repository,
+            catalog,
+            board,
+            sink,
+            by,
+            registrations,
+            directory: plan.state_directory.clone(),
+            replay_ops_per_s: plan.checkpoint.replay_ops_per_s,
+            began: Instant::now(),
+            precedence: Precedence::default(),
+            table: Mutex::new(table),
+        };
+        jobs.save(&mut lock(&jobs.table));
+        Ok(Arc::new(jobs))
+    }
+
+    fn moment(&self) -> Moment {
+        Moment { wall_ns: now_ns(), uptime_ns: u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(u64::MAX) }
+    }
+
+    fn registration(&self, name: &str) -> Result<&Registration> {
+        let found = self.registrations.iter().find(|registration| registration.name == name);
+        found.ok_or_else(|| unknown_job(name, &self.registrations.iter().map(|registration| registration.name).collect::<Vec<_>>()))
+    }
+
+    /// Decides for the jobs of a lane, and tells those to end that must. `wish` is why a job is wanted now beside its cadence.
+    pub fn turn(&self, lane: Lane, wish: impl Fn(&str) -> Option<String>) -> Turn {
+        let mut table = lock(&self.table);
+        let standing = Standing { leads: self.board.is_leading(), knows: table.knows || lane == Lane::First };
+        let turn = table.schedule.turn(lane, self.moment(), standing, wish);
+        for name in &turn.stop {
+            if let Some(shown) = table.active.get(name) {
+                shown.tell("another agent leads now");
+            }
+        }
+        self.save(&mut table);
+        turn
+    }
+
+    /// When a job runs next, in words.
+    pub fn next_text(&self, name: &str) -> String {
+        lock(&self.table).schedule.job(name).map_or_else(String::new, |job| job.next_text(now_ns()))
+    }
+
+    /// Whether somebody keeps a job from running by itself.
+    pub fn is_held_back(&self, name: &str) -> bool {
+        lock(&self.table).schedule.job(name).is_some_and(|job| job.state().is_paused || !job.rules().is_enabled)
+    }
+
+    /// A job was run by somebody else, or before this agent knew.
+    pub fn learn(&self, name: &str, started_ns: u64, ended: Option<(u64, bool)>) {
+        let mut table = lock(&self.table);
+        let now = self.moment();
+        if let Some(job) = table.schedule.job_mut(name) {
+            job.learn(now, started_ns, ended);
+        }
+        self.save(&mut table);
+    }
+
+    /// Everything that runs is to end.
+    fn tell_all(&self, why: &'static str) {
+        lock(&self.table).active.values().for_each(|shown| shown.tell(why));
+    }
+
+    /// Writes down what is remembered, if that has changed.
+    fn save(&self, table: &mut Table) {
+        let mut kept = Kept { jobs: table.strangers.clone() };
+        for (name, state) in table.schedule.states() {
+            let last = table.last.get(&name).cloned();
+            kept.jobs.insert(name, KeptJob { state, last });
+        }
+        let written = kept.text().and_then(|text| {
+            if text != table.written {
+                state::write(&self.directory, &text)?;
+                table.written = text;
+            }
+            Ok(())
+        });
+        match written {
+            Ok(()) => table.write_failed = false,
+            Err(error) if !table.write_failed => {
+                tracing::warn!("{error}");
+                table.write_failed = true;
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// What the repository's records say of before.
+    fn learn_past(&self, past: &Past) {
+        let mut table = lock(&self.table);
+        let now = self.moment();
+        for registration in self.registrations.iter().filter(|registration| registration.is_cluster_wide) {
+            let name = registration.name;
+            let Some((id, record)) = past.newest_of(name) else { continue };
+            let is_new = table.learnt.insert(name.to_owned(), id) != Some(id);
+            let Some(job) = table.schedule.job_mut(name) else { continue };
+            if is_new {
+                let ended = record.outcome.as_ref().map(|outcome| (outcome.ended_ns, outcome.completed));
+                job.learn(now, record.run.started_ns, ended);
+            }
+            job.learn_success(past.last_success_ns(name));
+        }
+        for (id, record) in past.runs() {
+            table.ended(id, record);
+        }
+        table.last_drill_ns = table.last_drill_ns.max(past.last_drill_ns());
+        self.save(&mut table);
+    }
+
+    /// Puts on the board what the status shows of the jobs.
+    fn publish(&self) {
+        let table = lock(&self.table);
+        let jobs = self.registrations.iter().filter_map(|registration| table.job_status(registration)).collect();
+        let (recent, verification, storage) = (table.recent.clone(), table.verification.clone(), table.storage.clone());
+        let (last_drill_ns, checkpoint_bytes) = (table.last_drill_ns, table.checkpoint_bytes);
+        drop(table);
+        let traffic = self.repository.store().traffic();
+        let replay_ops_per_s = self.replay_ops_per_s;
+        self.board.change(|status| {
+            (status.jobs, status.recent, status.verification, status.storage) = (jobs, recent, verification, storage);
+            status.last_drill_ns = last_drill_ns;
+            let store = &mut status.store;
+            (store.attempts, store.retries, store.slow_downs, store.lost) =
+                (traffic.attempts, traffic.retries, traffic.slow_downs, traffic.lost);
+            status.restore_estimate_seconds = match (checkpoint_bytes, &status.last_checkpoint) {
+                (Some(bytes), Some(last)) => {
+                    storage_totals::restore_seconds(bytes, status.durable_op.saturating_sub(last.op), replay_ops_per_s)
+                }
+                _ => 0,
+            };
+        });
+    }
+}
+
+impl Table {
+    /// A run is over, or was before: the newest ones are remembered.
+    fn ended(&mut self, id: RunId, record: &RunRecord) {
+        let Some(ended) = run_history::ended(id, record) else { return };
+        let last = self.last.get(&ended.job);
+        if last.is_none_or(|last| last.started_ns <= ended.started_ns) {
+            self.last.insert(ended.job.clone(), ended.clone());
+        }
+        if let Some(found) = run_history::verification_of(record)
+            && self.verification.as_ref().is_none_or(|known| known.ended_ns <= found.ended_ns)
+        {
+            self.verification = Some(found);
+        }
+        if record.run.work == Work::Drill && ended.completed {
+            self.last_drill_ns = self.last_drill_ns.max(Some(ended.ended_ns));
+        }
+        self.recent.retain(|recent| recent.run != ended.run);
+        let place = self.recent.partition_point(|recent| (recent.ended_ns, &recent.run) > (ended.ended_ns, &ended.run));
+        self.recent.insert(place, ended);
+        self.recent.truncate(RECENT_MAX);
+    }
+
+    fn job_status(&self, registration: &Registration) -> Option<JobStatus> {
+        let job = self.schedule.job(registration.name)?;
+        let running = self.active.get(registration.name).map(|shown| shown.status());
+        let (next_ns, next_reason) = match &running {
+            Some(_) => (None, "it runs".to_owned()),
+            None => (job.next().at_ns, job.next().reason.clone()),
+        };
+        Some(JobStatus {
+            name: registration.name.to_owned(),
+            title: registration.title.to_owned(),
+            cadence: job.cadence_text().to_owned(),
+            is_paused: job.state().is_paused,
+            running,
+            next_ns,
+            next_reason,
+            last: self.last.get(registration.name).cloned(),
+            last_success_ns: job.state().last_success_ns,
+            failures_in_a_row: job.state().failures_in_a_row,
+        })
+    }
+}
+
+impl Control for Jobs {
+    fn run_now(&self, job: &str) -> Result<()> {
+        let is_cluster_wide = self.registration(job)?.is_cluster_wide;
+        if is_cluster_wide && !self.board.is_leading() {
+            return Err(Error::try_again(format!("{job} runs on the agent that leads, and this one does not: ask there")));
+        }
+        let mut table = lock(&self.table);
+        let now = self.moment();
+        if let Some(job) = table.schedule.job_mut(job) {
+            job.ask(now);
+        }
+        self.save(&mut table);
+        Ok(())
+    }
+
+    fn pause(&self, job: &str, is_paused: bool) -> Result<()> {
+        self.registration(job)?;
+        let mut table = lock(&self.table);
+        let now = self.moment();
+        if let Some(job) = table.schedule.job_mut(job) {
+            job.pause(now, is_paused);
+        }
+        tracing::info!("{job} is {}", if is_paused { "paused" } else { "no longer paused" });
+        self.save(&mut table);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

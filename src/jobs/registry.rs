@@ -1,0 +1,166 @@
+//! The jobs that there are. Each is one [`Registration`]: schedule, records, status, page, metrics and commands follow from it, and know no job by its name.
+//!
+//! A job that is added here is in the configuration as `[jobs.NAME]`, is listed by `amber jobs`, and can be run, paused and resumed.
+
+use super::{catalog, verification};
+use crate::catalog::writer::Catalog;
+use crate::config::Plan;
+use crate::config::jobs::CHECKPOINT_JOB;
+use crate::error::{Error, Result};
+use crate::monitor::status_board::Board;
+use crate::progress::Progress;
+use crate::repository::Repository;
+use crate::repository::name::RunId;
+use crate::repository::run_record::{Outcome, Scope, Work};
+use crate::schedule::cadence::{Cadence, duration_text};
+use crate::schedule::job::{Retry, Rules};
+use crate::schedule::plan::Lane;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How often the repository is verified.
+pub const VERIFICATION_INTERVAL: Duration = Duration::from_secs(86_400);
+/// How often the catalog is backed up.
+pub const CATALOG_INTERVAL: Duration = Duration::from_secs(86_400);
+
+/// A checkpoint that fails is tried again until one succeeds: without it the log to replay only grows.
+const CHECKPOINT_RETRY: Retry = Retry { first: Duration::from_secs(2), most: Duration::from_secs(900), times: None };
+/// Everything else is tried again within the next hours, and then waits until it is due.
+const RETRY: Retry = Retry { first: Duration::from_secs(60), most: Duration::from_secs(3600), times: Some(5) };
+
+/// What a run works with.
+pub struct Context<'a> {
+    /// Its number. A backup that it makes has the same.
+    pub run: RunId,
+    /// The repository, with the agent's governor.
+    pub repository: &'a Arc<Repository>,
+    /// The agent's catalog.
+    pub catalog: &'a Catalog,
+    /// The agent's board.
+    pub board: &'a Board,
+    /// To be told how far it is, and asked whether the run is still wanted.
+    pub progress: &'a dyn Progress,
+}
+
+/// What a job does. An outcome that is not completed is its result, and stands; an error is a failure, and is tried again.
+pub type Task = Arc<dyn Fn(&Context<'_>) -> Result<Outcome> + Send + Sync>;
+
+/// Who runs a job.
+#[derive(Clone)]
+pub enum Runner {
+    /// The session, because it needs to know the history that is shipped.
+    Session,
+    /// The scheduler.
+    Scheduler(Task),
+}
+
+/// A job.
+#[derive(Clone)]
+pub struct Registration {
+    /// What it is called in configuration, commands and records.
+    pub name: &'static str,
+    /// What it does, in a sentence for people.
+    pub title: &'static str,
+    /// What its records say that it does.
+    pub work: Work,
+    /// How much its backups hold by themselves.
+    pub scope: Scope,
+    /// When it is due, unless the configuration says otherwise.
+    pub cadence: Cadence,
+    /// How failures are tried again.
+    pub retry: Retry,
+    /// It runs once in a cluster, on the agent that leads, and not once on every agent.
+    pub is_cluster_wide: bool,
+    /// What it does.
+    pub runner: Runner,
+}
+
+/// All jobs.
+pub fn registrations(plan: &Plan) -> Vec<Registration> {
+    vec![
+        Registration {
+            name: CHECKPOINT_JOB,
+            title: "backs up a checkpoint of the replica, so that a restore need not replay more of the log than its time allows",
+            work: Work::Tigerbeetle,
+            scope: Scope::Incremental,
+            cadence: Cadence::Interval(plan.checkpoint.interval),
+            retry: CHECKPOINT_RETRY,
+            is_cluster_wide: true,
+            runner: Runner::Session,
+        },
+        Registration {
+            name: "verification",
+            title: "reads everything that the repository holds, and checks that it is what was stored",
+            work: Work::Verification,
+            scope: Scope::Full,
+            cadence: Cadence::Interval(VERIFICATION_INTERVAL),
+            retry: RETRY,
+            is_cluster_wide: true,
+            runner: Runner::Scheduler(Arc::new(verification::run)),
+        },
+        Registration {
+            name: "catalog",
+            title: "backs up the catalog, so that it need not be made again from every record",
+            work: Work::Duckdb,
+            scope: Scope::Full,
+            cadence: Cadence::Interval(CATALOG_INTERVAL),
+            retry: RETRY,
+            is_cluster_wide: true,
+            runner: Runner::Scheduler(Arc::new(catalog::run)),
+        },
+    ]
+}
+
+impl Registration {
+    /// Which jobs it waits for.
+    pub fn lane(&self) -> Lane {
+        match self.runner {
+            Runner::Session => Lane::First,
+            Runner::Scheduler(_) => Lane::Rest,
+        }
+    }
+
+    /// What the configuration makes of it. `salt` tells repositories apart.
+    ///
+    /// # Errors
+    /// [`Error::input`] with the line, where jitter and cadence do not fit together.
+    pub fn rules(&self, plan: &Plan, salt: &[u8]) -> Result<Rules> {
+        let written = plan.jobs.get(self.name);
+        let cadence = written.and_then(|job| job.cadence.clone()).unwrap_or_else(|| self.cadence.clone());
+        let jitter = written.map_or(Duration::ZERO, |job| job.jitter);
+        if let (Cadence::Interval(interval), Some(job)) = (&cadence, written)
+            && jitter >= *interval
+        {
+            let most = duration_text(*interval);
+            return Err(job.origin.refuse(format!(
+                "jitter_s must be less than the interval of {most}, because the job would be due again before it begins"
+            )));
+        }
+        Ok(Rules {
+            name: self.name.to_owned(),
+            cadence,
+            jitter,
+            salt: salt.to_vec(),
+            retry: self.retry,
+            is_enabled: written.is_none_or(|job| job.is_enabled),
+        })
+    }
+}
+
+/// Checks what the configuration says of the jobs.
+///
+/// # Errors
+/// [`Error::input`] with the line: with the nearest job, where there is none of a name.
+pub fn check(plan: &Plan, registrations: &[Registration]) -> Result<()> {
+    let names: Vec<&str> = registrations.iter().map(|registration| registration.name).collect();
+    if let Some((name, job)) = plan.jobs.iter().find(|(name, _)| !names.contains(&name.as_str())) {
+        return Err(job.origin.refuse(unknown_job(name, &names)));
+    }
+    registrations.iter().try_for_each(|registration| registration.rules(plan, &[]).map(|_| ()))
+}
+
+/// There is no such job.
+pub fn unknown_job(name: &str, names: &[&str]) -> Error {
+    let meant = crate::config::nearest(name, names.iter().copied()).map_or_else(String::new, |near| format!("did you mean {near}? "));
+    Error::input(format!("there is no job {name:?}: {meant}The jobs are {}", names.join(", ")))
+}

@@ -1,0 +1,277 @@
+//! The scheduler's thread: takes requests, begins what is due, looks at what ran before, and writes on the board, twice a second.
+//!
+//! Work and looks have threads of their own, one of each at a time, so that nothing keeps a request waiting. They are given up when the agent ends; what does not end within
+//! the grace is remembered as given up, not as killed.
+
+use super::active::{Active, RunProgress};
+use super::registry::{Context, Runner};
+use super::requests::{Action, Requests};
+use super::run_history::Past;
+use super::{Jobs, storage_totals};
+use crate::error::{Error, Result};
+use crate::log_shipping::uploads::lock;
+use crate::monitor::status::Control;
+use crate::monitor::status_board::Topic;
+use crate::progress::Progress;
+use crate::repository::run_record::Outcome;
+use crate::schedule::job::Ended;
+use crate::schedule::plan::Lane;
+use crate::schedule::state::Why;
+use crate::stop::Stop;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// Time between two turns: a request is taken within a second.
+const TURN: Duration = Duration::from_millis(500);
+/// How long the end of the agent waits for runs to end.
+const GRACE: Duration = Duration::from_secs(3);
+/// How often what ran before is looked at, for the status of an agent that stands by.
+const LOOK_INTERVAL: Duration = Duration::from_secs(3600);
+/// The pause after a look that failed.
+const LOOK_RETRY: Duration = Duration::from_secs(10);
+/// What the repository holds is counted so often at the most: it lists every object.
+const STORAGE_INTERVAL: Duration = Duration::from_secs(3600);
+/// From so many failures in a row on there is an alert.
+const FAILURES_ALERT: u32 = 3;
+
+/// A run on its thread.
+struct OnThread {
+    active: Active,
+    progress: Arc<RunProgress>,
+    thread: JoinHandle<Result<Outcome>>,
+}
+
+/// What looks have found so far.
+#[derive(Default)]
+struct Looks {
+    past: Past,
+}
+
+/// Why it is looked: whose term it is, and which checkpoint is the newest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Cause {
+    fence: Option<u64>,
+    timeline: u32,
+    checkpoint_op: Option<u64>,
+}
+
+/// The thread's own.
+pub struct Clerk {
+    jobs: Arc<Jobs>,
+    requests: Requests,
+    running: Option<OnThread>,
+    looks: Option<Looks>,
+    looking: Option<JoinHandle<(Looks, Result<()>)>>,
+    looked: Option<(Cause, Instant)>,
+    /// The cause of the look that is under way.
+    cause: Option<Cause>,
+    rests_until: Option<Instant>,
+    /// Storage is to be counted, because the agent has begun to lead or a run has ended; and when it was counted last.
+    counts: bool,
+    counted: Option<Instant>,
+}
+
+impl Clerk {
+    /// For the whole life of the agent.
+    pub fn new(jobs: &Arc<Jobs>) -> Clerk {
+        Clerk {
+            jobs: Arc::clone(jobs),
+            requests: Requests::new(&jobs.directory),
+            running: None,
+            looks: Some(Looks::default()),
+            looking: None,
+            looked: None,
+            cause: None,
+            rests_until: None,
+            counts: false,
+            counted: None,
+        }
+    }
+
+    /// Works until `ended` is asked. What runs is given up already when `stop` is.
+    pub fn run(&mut self, stop: &Stop, ended: &Stop) {
+        while !ended.wait(TURN) {
+            self.turn(stop);
+        }
+        self.jobs.tell_all("the agent ends");
+        let began = Instant::now();
+        while began.elapsed() < GRACE && !lock(&self.jobs.table).active.is_empty() {
+            self.finish();
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        if let Some(OnThread { active, .. }) = self.running.take() {
+            active.end(Err(Error::try_again("it did not end in time")), true);
+        }
+        self.jobs.abandon();
+        self.jobs.publish();
+    }
+
+    /// One turn.
+    pub fn turn(&mut self, stop: &Stop) {
+        self.take_requests();
+        if stop.is_asked() {
+            self.jobs.tell_all("the agent ends");
+        }
+        self.finish();
+        let turn = self.jobs.turn(Lane::Rest, |_| None);
+        if let Some((name, why)) = turn.begin
+            && self.running.is_none()
+            && !stop.is_asked()
+            && let Err(error) = self.begin(&name, why, stop)
+        {
+            tracing::warn!("{name} cannot begin: {error}");
+        }
+        if !self.jobs.board.is_leading() {
+            // Nobody else asks then.
+            self.jobs.turn(Lane::First, |_| None);
+        }
+        self.look();
+        self.jobs.publish();
+        self.alert();
+    }
+
+    fn take_requests(&mut self) {
+        for request in self.requests.take() {
+            let done = match request.action {
+                Action::Run => self.jobs.run_now(&request.job),
+                Action::Pause => self.jobs.pause(&request.job, true),
+                Action::Resume => self.jobs.pause(&request.job, false),
+            };
+            self.requests.done(&request, done.as_ref().err());
+        }
+    }
+
+    fn begin(&mut self, name: &str, why: Why, stop: &Stop) -> Result<()> {
+        let Runner::Scheduler(task) = self.jobs.registration(name)?.runner.clone() else { return Ok(()) };
+        tracing::info!("{name} begins");
+        let active = self.jobs.begin(name, why)?;
+        let progress = Arc::new(active.progress(stop));
+        let (run, jobs, told) = (active.id(), Arc::clone(&self.jobs), Arc::clone(&progress));
+        let work = move || {
+            jobs.repository.governor().begin_bulk_thread();
+            task(&Context { run, repository: &jobs.repository, catalog: &jobs.catalog, board: &jobs.board, progress: &*told })
+        };
+        let thread = std::thread::Builder::new().name("amber-job".to_owned()).spawn(work);
+        let thread = thread.map_err(|error| Error::try_again(format!("the system gives no more threads: {error}")))?;
+        self.running = Some(OnThread { active, progress, thread });
+        Ok(())
+    }
+
+    /// Takes the result of a run that has ended.
+    fn finish(&mut self) {
+        let Some(OnThread { active, progress, thread }) = self.running.take_if(|running| running.thread.is_finished()) else { return };
+        progress.end();
+        let result = thread.join().unwrap_or_else(|_| Err(Error::bug("it panicked; the log says where")));
+        active.end(result, progress.is_given_up());
+        self.counts = true;
+    }
+
+    /// Looks at what ran before and at what is stored, if there is a reason to, and takes what a look has found.
+    fn look(&mut self) {
+        if let Some(looking) = self.looking.take_if(|looking| looking.is_finished()) {
+            let (looks, result) = looking.join().unwrap_or_else(|_| (Looks::default(), Err(Error::bug("it panicked; the log says where"))));
+            self.looks = Some(looks);
+            match result {
+                Ok(()) => {
+                    self.looked = self.cause.map(|cause| (cause, Instant::now()));
+                    // Nobody else has led in between.
+                    let fence = self.cause.and_then(|cause| cause.fence);
+                    lock(&self.jobs.table).knows = fence.is_some() && fence == self.jobs.board.fence();
+                }
+                Err(error) => {
+                    tracing::warn!("what ran before and what is stored is not known: {error}");
+                    (self.counts, self.counted) = (true, None);
+                    self.rests_until = Some(Instant::now() + LOOK_RETRY);
+                }
+            }
+        }
+        if self.looks.is_none() {
+            return;
+        }
+        let status = self.jobs.board.status();
+        let checkpoint_op = status.last_checkpoint.map(|checkpoint| checkpoint.op);
+        let cause = Cause { fence: self.jobs.board.fence(), timeline: status.timeline, checkpoint_op };
+        if cause.fence.is_none() {
+            lock(&self.jobs.table).knows = false;
+        }
+        let begins_to_lead = cause.fence.is_some() && self.looked.is_none_or(|(looked, _)| looked.fence != cause.fence);
+        self.counts |= begins_to_lead;
+        // A repository without a checkpoint is being filled just now.
+        let may_count = cause.fence.is_some() && checkpoint_op.is_some() && self.counted.is_none_or(|at| at.elapsed() >= STORAGE_INTERVAL);
+        let counts = self.counts && may_count;
+        let stands = self.looked.is_some_and(|(looked, at)| looked == cause && at.elapsed() < LOOK_INTERVAL && !counts);
+        let rests = self.rests_until.is_some_and(|until| Instant::now() < until);
+        if stands || rests {
+            return;
+        }
+        let Some(looks) = self.looks.take() else { return };
+        if counts {
+            (self.counts, self.counted) = (false, Some(Instant::now()));
+        }
+        let jobs = Arc::clone(&self.jobs);
+        let work = move || looks.look(&jobs, cause, counts);
+        match std::thread::Builder::new().name("amber-look".to_owned()).spawn(work) {
+            Ok(thread) => (self.looking, self.cause) = (Some(thread), Some(cause)),
+            Err(error) => {
+                tracing::warn!("the system gives no more threads: {error}");
+                (self.looks, self.rests_until) = (Some(Looks::default()), Some(Instant::now() + LOOK_RETRY));
+            }
+        }
+    }
+
+    fn alert(&self) {
+        let table = lock(&self.jobs.table);
+        let failing = self.jobs.registrations.iter().filter(|registration| registration.lane() == Lane::Rest).filter_map(|registration| {
+            let failures = table.schedule.job(registration.name)?.state().failures_in_a_row;
+            let reason = table.last.get(registration.name).map_or("", |last| last.reason.as_str());
+            (failures >= FAILURES_ALERT).then(|| format!("{} has failed {failures} times in a row: {reason}", registration.name))
+        });
+        let failing: Vec<String> = failing.collect();
+        let damage = table.verification.as_ref().filter(|found| !found.is_whole).map(|found| {
+            format!(
+                "verification found {} objects that are not what was stored; {} of {} backups are whole: `amber verify` names them all, and what to do",
+                found.problems, found.backups_whole, found.backups
+            )
+        });
+        drop(table);
+        self.jobs.board.alert(Topic::Jobs, (!failing.is_empty()).then(|| failing.join("; ")));
+        self.jobs.board.alert(Topic::Verification, damage);
+    }
+}
+
+impl Looks {
+    fn look(mut self, jobs: &Jobs, cause: Cause, counts: bool) -> (Looks, Result<()>) {
+        jobs.repository.governor().begin_bulk_thread();
+        let result = self.look_at(jobs, cause, counts);
+        (self, result)
+    }
+
+    fn look_at(&mut self, jobs: &Jobs, cause: Cause, counts: bool) -> Result<()> {
+        let names: Vec<&str> = jobs.registrations.iter().filter(|job| job.is_cluster_wide).map(|job| job.name).collect();
+        self.past.look(&jobs.repository, &names)?;
+        jobs.learn_past(&self.past);
+        if cause.timeline > 0 {
+            let bytes = storage_totals::checkpoint_bytes(&jobs.repository, cause.timeline)?;
+            lock(&jobs.table).checkpoint_bytes = bytes;
+        }
+        if counts {
+            let storage = storage_totals::storage(&jobs.repository)?;
+            lock(&jobs.table).storage = storage;
+        }
+        Ok(())
+    }
+}
+
+impl Jobs {
+    /// What still runs ends with the process: it was given up.
+    fn abandon(&self) {
+        let mut table = lock(&self.table);
+        let names: Vec<String> = table.active.keys().cloned().collect();
+        for name in names {
+            tracing::warn!("{name} did not end in time; it ends with the agent");
+            table.schedule.end(&name, self.moment(), Ended::GivenUp);
+        }
+        self.save(&mut table);
+    }
+}

@@ -1,0 +1,120 @@
+//! What the scheduler remembers over restarts: `jobs.json` in the state directory, replaced whole.
+//!
+//! A kill at any moment leaves the file before or the file after. One that cannot be read is set aside and said; the jobs then begin as if they were new, and nothing is paused.
+
+use crate::error::{Error, Result};
+use crate::monitor::status::EndedStatus;
+use crate::schedule::state::JobState;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+/// The file's name in the state directory.
+pub const JOBS_FILE: &str = "jobs.json";
+const JOBS_FILE_NEW: &str = "jobs.json.new";
+const JOBS_FILE_DAMAGED: &str = "jobs.json.damaged";
+
+/// What is remembered of a job.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct KeptJob {
+    /// For the schedule.
+    #[serde(flatten)]
+    pub state: JobState,
+    /// The newest run that is over.
+    pub last: Option<EndedStatus>,
+}
+
+/// What is remembered. Jobs of another release stay in it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Kept {
+    /// By name.
+    pub jobs: BTreeMap<String, KeptJob>,
+}
+
+impl Kept {
+    /// Reads the file; nothing is remembered where there is none.
+    ///
+    /// # Errors
+    /// [`Error::input`] where it may not be read.
+    pub fn read(directory: &Path) -> Result<Kept> {
+        let path = directory.join(JOBS_FILE);
+        let text = match std::fs::read(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Kept::default()),
+            Err(error) => return Err(Error::input(format!("{}: {error}: let it belong to the agent's user", path.display()))),
+        };
+        serde_json::from_slice(&text).or_else(|error| {
+            let aside = directory.join(JOBS_FILE_DAMAGED);
+            tracing::warn!(
+                "{}: what was remembered of the jobs is damaged ({error}): none is paused now, and each runs as if it were new; the file is kept as {}",
+                path.display(),
+                aside.display()
+            );
+            std::fs::rename(&path, &aside).map_err(|error| Error::input(format!("{}: {error}", path.display())))?;
+            Ok(Kept::default())
+        })
+    }
+
+    /// As it is written.
+    ///
+    /// # Errors
+    /// [`Error::bug`] where no JSON can be made of it.
+    pub fn text(&self) -> Result<Vec<u8>> {
+        serde_json::to_vec_pretty(self).map_err(|error| Error::bug(format!("{JOBS_FILE}: {error}")))
+    }
+}
+
+/// Replaces the file; it is on the disk when this returns.
+///
+/// # Errors
+/// [`Error::try_again`] where the directory takes no file.
+pub fn write(directory: &Path, text: &[u8]) -> Result<()> {
+    let (new, path) = (directory.join(JOBS_FILE_NEW), directory.join(JOBS_FILE));
+    let write = || -> std::io::Result<()> {
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o640).open(&new)?;
+        file.write_all(text)?;
+        file.sync_all()?;
+        std::fs::rename(&new, &path)?;
+        File::open(directory)?.sync_all()
+    };
+    write().map_err(|error| Error::try_again(format!("{}: what is remembered of the jobs cannot be written: {error}", path.display())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schedule::state::{Running, Why};
+
+    #[test]
+    fn it_goes_there_and_back_and_keeps_what_it_does_not_know() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(Kept::read(folder.path()).unwrap(), Kept::default());
+        let running = Running { started_ns: 5, why: Why::Wish("a gap".into()), anchor_before_ns: None };
+        let state = JobState { anchor_ns: Some(7), is_paused: true, running: Some(running), ..JobState::default() };
+        let job = KeptJob { state, last: Some(EndedStatus { run: "00".into(), completed: true, ..EndedStatus::default() }) };
+        let kept = Kept { jobs: [("verification".to_owned(), job.clone()), ("of a later release".to_owned(), job)].into() };
+        for _ in 0..2 {
+            write(folder.path(), &kept.text().unwrap()).unwrap();
+            assert_eq!(Kept::read(folder.path()).unwrap(), kept);
+        }
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+        let error = write(&folder.path().join("nowhere"), b"{}").unwrap_err();
+        assert!(error.message.contains("jobs.json"), "{error}");
+    }
+
+    #[test]
+    fn a_damaged_one_is_set_aside() {
+        let folder = tempfile::tempdir().unwrap();
+        for damaged in ["{", "5", "{\"jobs\": {\"verification\": {\"anchor_ns\": -5}}}"] {
+            std::fs::write(folder.path().join(JOBS_FILE), damaged).unwrap();
+            assert_eq!(Kept::read(folder.path()).unwrap(), Kept::default());
+            assert_eq!(std::fs::read_to_string(folder.path().join(JOBS_FILE_DAMAGED)).unwrap(), damaged);
+            assert!(!folder.path().join(JOBS_FILE).exists());
+        }
+    }
+}

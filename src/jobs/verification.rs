@@ -1,0 +1,63 @@
+//! The job that verifies: everything that the repository holds is read and held against what was promised, as `amber verify` does.
+//!
+//! What it finds is its result. Damage is no failure that another try would mend: the run is recorded as failed, with what was found, and an alert stands until a
+//! verification finds everything whole again.
+
+use super::registry::Context;
+use crate::error::Result;
+use crate::repository::run_record::Outcome;
+use crate::units::now_ns;
+use crate::verify::{Report, verify};
+use serde_json::{Value, json};
+
+/// Begins the reason of a run that found bytes which are not what was stored.
+pub const DAMAGED: &str = "damaged: ";
+/// Problems that are recorded one by one.
+const PROBLEMS_TOLD_MAX: usize = 20;
+
+/// Verifies.
+///
+/// # Errors
+/// When the store cannot be read, or the run is given up.
+pub fn run(context: &Context<'_>) -> Result<Outcome> {
+    let report = verify(context.repository, false, context.progress)?;
+    Ok(outcome(&report, &context.repository.describe(), now_ns()))
+}
+
+fn outcome(report: &Report, place: &str, ended_ns: u64) -> Outcome {
+    let mut outcome = report.outcome(false, place, ended_ns);
+    if !outcome.completed {
+        outcome.reason = format!("{DAMAGED}{}; `amber verify` lists all", outcome.reason);
+    }
+    let told = report.problems.iter().take(PROBLEMS_TOLD_MAX);
+    let told: Vec<Value> = told.map(|problem| json!({ "object": problem.object, "what": problem.what })).collect();
+    outcome.details.insert("first_problems".to_owned(), json!(told));
+    outcome
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::verify::Problem;
+
+    #[test]
+    fn what_was_found_is_in_the_record() {
+        let whole = Report { backups: 2, backups_whole: 2, files: 1, files_whole: 1, bytes_read: 7, ..Report::default() };
+        let found = outcome(&whole, "here", 5);
+        assert_eq!((found.completed, found.ended_ns, found.reason.as_str()), (true, 5, ""));
+        assert_eq!(
+            (&found.details["backups_whole"], &found.details["bytes_read"], &found.details["problems"]),
+            (&json!(2), &json!(7), &json!(0))
+        );
+        let problem = |number: usize| Problem { object: format!("pack {number}"), what: "gone".into() };
+        let found = outcome(&Report { backups_whole: 1, problems: (0..30).map(problem).collect(), ..whole }, "here", 5);
+        assert!(
+            !found.completed
+                && found.reason.starts_with("damaged: here: 30 problems; 2 of 3 backups")
+                && found.reason.contains("pack 0: gone"),
+            "{}",
+            found.reason
+        );
+        assert_eq!((&found.details["problems"], found.details["first_problems"].as_array().map(Vec::len)), (&json!(30), Some(20)));
+    }
+}

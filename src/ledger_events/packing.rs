@@ -1,0 +1,210 @@
+//! What an event says in TigerBeetle's `user_data_128`: fields of fixed width, packed from the top.
+//!
+//! | field | bits | values |
+//! |---|---|---|
+//! | backup type | 8, from bit 120 | 1 tigerbeetle, 2 duckdb, 3 parquet, 4 kms |
+//! | scope | 8, from bit 112 | 1 full, 2 incremental |
+//! | compression | 8, from bit 104 | 1 none, 2 gzip, 3 zstd |
+//! | encryption | 8, from bit 96 | 1 none, 2 aes256 |
+//! | status | 8, from bit 88 | 1 started, 2 completed, 3 failed |
+//! | retention in days | 16, from bit 72 | 0 is for ever |
+//! | zero | 72, from bit 0 | |
+//!
+//! A value that is not listed is refused, and so is anything in the zeros: whoever reads an event that a later release has written must not take it for another.
+
+use crate::error::{Error, Result};
+use crate::repository::run_record::{Scope, Work};
+
+const TYPE_SHIFT: u32 = 120;
+const SCOPE_SHIFT: u32 = 112;
+const COMPRESSION_SHIFT: u32 = 104;
+const ENCRYPTION_SHIFT: u32 = 96;
+const STATUS_SHIFT: u32 = 88;
+const RETENTION_SHIFT: u32 = 72;
+
+/// What was backed up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BackupType {
+    /// A replica.
+    Tigerbeetle,
+    /// A DuckDB database.
+    Duckdb,
+    /// Parquet archives.
+    Parquet,
+    /// A key.
+    Kms,
+}
+
+/// How stored bytes are compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compression {
+    /// Not at all, or nothing is stored.
+    None,
+    /// gzip.
+    Gzip,
+    /// zstd.
+    Zstd,
+}
+
+/// How stored bytes are encrypted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Encryption {
+    /// Not at all, or nothing is stored.
+    None,
+    /// AES with 256 bits.
+    Aes256,
+}
+
+/// The moment of a backup that an event tells of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Status {
+    /// It begins.
+    Started,
+    /// It is stored.
+    Completed,
+    /// It came to nothing.
+    Failed,
+}
+
+/// The values of each field; the first has the number 1.
+const TYPES: [BackupType; 4] = [BackupType::Tigerbeetle, BackupType::Duckdb, BackupType::Parquet, BackupType::Kms];
+const SCOPES: [Scope; 2] = [Scope::Full, Scope::Incremental];
+const COMPRESSIONS: [Compression; 3] = [Compression::None, Compression::Gzip, Compression::Zstd];
+const ENCRYPTIONS: [Encryption; 2] = [Encryption::None, Encryption::Aes256];
+const STATUSES: [Status; 3] = [Status::Started, Status::Completed, Status::Failed];
+
+/// What is packed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Packed {
+    /// What was backed up.
+    pub backup_type: BackupType,
+    /// How much of it the backup holds by itself.
+    pub scope: Scope,
+    /// How it is compressed.
+    pub compression: Compression,
+    /// How it is encrypted.
+    pub encryption: Encryption,
+    /// The moment.
+    pub status: Status,
+    /// For how many days it is kept; 0 is for ever.
+    pub retention_days: u16,
+}
+
+impl Packed {
+    /// As `user_data_128`.
+    pub fn pack(&self) -> u128 {
+        number(&TYPES, &self.backup_type) << TYPE_SHIFT
+            | number(&SCOPES, &self.scope) << SCOPE_SHIFT
+            | number(&COMPRESSIONS, &self.compression) << COMPRESSION_SHIFT
+            | number(&ENCRYPTIONS, &self.encryption) << ENCRYPTION_SHIFT
+            | number(&STATUSES, &self.status) << STATUS_SHIFT
+            | u128::from(self.retention_days) << RETENTION_SHIFT
+    }
+
+    /// Reads `user_data_128`.
+    ///
+    /// # Errors
+    /// [`Error::damaged`] with the field whose value does not exist, or the zeros that are none.
+    pub fn unpack(bits: u128) -> Result<Packed> {
+        let zeros = bits & ((1 << RETENTION_SHIFT) - 1);
+        if zeros != 0 {
+            return Err(Error::damaged(format!("user_data_128 {bits:#034x}: its lowest {RETENTION_SHIFT} bits are not zero")));
+        }
+        Ok(Packed {
+            backup_type: value(&TYPES, bits, TYPE_SHIFT, "backup type")?,
+            scope: value(&SCOPES, bits, SCOPE_SHIFT, "scope")?,
+            compression: value(&COMPRESSIONS, bits, COMPRESSION_SHIFT, "compression")?,
+            encryption: value(&ENCRYPTIONS, bits, ENCRYPTION_SHIFT, "encryption")?,
+            status: value(&STATUSES, bits, STATUS_SHIFT, "status")?,
+            retention_days: (bits >> RETENTION_SHIFT) as u16,
+        })
+    }
+}
+
+fn number<T: PartialEq>(values: &[T], one: &T) -> u128 {
+    values.iter().position(|value| value == one).map_or(0, |position| position as u128 + 1)
+}
+
+fn value<T: Copy>(values: &[T], bits: u128, shift: u32, field: &str) -> Result<T> {
+    let number = (bits >> shift) as u8;
+    let known = usize::from(number).checked_sub(1).and_then(|position| values.get(position)).copied();
+    known.ok_or_else(|| Error::damaged(format!("user_data_128 {bits:#034x}: there is no {field} {number}")))
+}
+
+impl BackupType {
+    /// That of a run; `None` for work that has no events.
+    pub fn of(work: Work) -> Option<BackupType> {
+        match work {
+            Work::Tigerbeetle => Some(BackupType::Tigerbeetle),
+            Work::Duckdb => Some(BackupType::Duckdb),
+            Work::Parquet => Some(BackupType::Parquet),
+            Work::Kms => Some(BackupType::Kms),
+            Work::File | Work::Verification | Work::Drill | Work::Retention => None,
+        }
+    }
+
+    /// Its name, as records and catalog have it.
+    pub fn text(self) -> &'static str {
+        match self {
+            BackupType::Tigerbeetle => "tigerbeetle",
+            BackupType::Duckdb => "duckdb",
+            BackupType::Parquet => "parquet",
+            BackupType::Kms => "kms",
+        }
+    }
+}
+
+impl Compression {
+    /// Its name, as records and catalog have it.
+    pub fn text(self) -> &'static str {
+        match self {
+            Compression::None => "none",
+            Compression::Gzip => "gzip",
+            Compression::Zstd => "zstd",
+        }
+    }
+
+    /// Reads its name.
+    pub fn of(text: &str) -> Option<Compression> {
+        COMPRESSIONS.into_iter().find(|one| one.text() == text)
+    }
+}
+
+impl Encryption {
+    /// Its name, as records and catalog have it.
+    pub fn text(self) -> &'static str {
+        match self {
+            Encryption::None => "none",
+            Encryption::Aes256 => "aes256",
+        }
+    }
+
+    /// Reads its name.
+    pub fn of(text: &str) -> Option<Encryption> {
+        ENCRYPTIONS.into_iter().find(|one| one.text() == text)
+    }
+}
+
+impl Status {
+    /// Its number in an event.
+    pub fn number(self) -> u8 {
+        number(&STATUSES, &self) as u8
+    }
+
+    /// Its name, as the catalog has it.
+    pub fn text(self) -> &'static str {
+        match self {
+            Status::Started => "started",
+            Status::Completed => "completed",
+            Status::Failed => "failed",
+        }
+    }
+
+    /// Reads its name.
+    pub fn of(text: &str) -> Option<Status> {
+        STATUSES.into_iter().find(|one| one.text() == text)
+    }
+}
+
+#[cfg(test)]
+mod tests;

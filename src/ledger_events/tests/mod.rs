@@ -1,0 +1,32 @@
+//! What the tests of this room share.
+
+use super::event::Accounts;
+use crate::repository::run_record::{Outcome, Run, RunRecord, Scope, Work};
+
+pub const ACCOUNTS: Accounts = Accounts { ledger: 700, system: 1, all_tenants: 2 };
+
+pub fn run(work: Work) -> Run {
+    Run {
+        work,
+        scope: Scope::Full,
+        tenant: None,
+        job: "checkpoint".into(),
+        by: "agent".into(),
+        started_ns: 1_700_000_000_999_999_999,
+        retention_days: 30,
+    }
+}
+
+pub fn begun(work: Work) -> RunRecord {
+    RunRecord { run: run(work), outcome: None }
+}
+
+pub fn completed(work: Work, stored_bytes: u64) -> RunRecord {
+    let outcome =
+        Outcome { stored_bytes, compression: "zstd".into(), encryption: "aes256".into(), ..Outcome::completed(1_700_000_009_000_000_000) };
+    RunRecord { run: run(work), outcome: Some(outcome) }
+}
+
+pub fn failed(work: Work) -> RunRecord {
+    RunRecord { run: run(work), outcome: Some(Outcome::failed(1_700_000_009_000_000_000, "no")) }
+}

@@ -1,0 +1,173 @@
+//! Keeps the process within its limits: CPU time, upload and read bandwidth. The thin shell around [`super::pacer`]: the clocks, the lock and the waiting.
+//!
+//! Flow: work asks before it begins ([`Governor::admit`], [`Governor::admit_upload`], [`Governor::admit_read`]). The log is counted and goes on; bulk work waits until there
+//! is room. Nobody holds the governor's lock while it waits, and callers hold none of theirs. Threads that do bulk work say what they have used
+//! ([`Governor::meter`]), so that the log's share is known from the bulk's; what a thread uses between two admissions of bulk work counts as bulk, too.
+//!
+//! A process without limits pays one comparison for each question. [`Governor::release`] lets everybody pass, so that who waits sees that its work is given up.
+
+use super::forecast::Outlook;
+use super::pacer::{Clocks, Pacer};
+pub use super::pacer::{Limit, Limits, Priority};
+use rustix::time::{ClockId, clock_gettime};
+use std::cell::Cell;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+thread_local! {
+    /// CPU time of this thread that is counted already, in nanoseconds.
+    static METERED: Cell<Option<u64>> = const { Cell::new(None) };
+}
+
+/// The governor; see the head of this module.
+#[derive(Debug)]
+pub struct Governor {
+    /// Whether there is a limit at all.
+    limited: bool,
+    /// Whether bulk work is asked to wait just now.
+    paces: AtomicBool,
+    /// Below the priority of other threads, for threads that do bulk work.
+    bulk_nice: u8,
+    began: Instant,
+    /// CPU time of bulk threads, in nanoseconds.
+    bulk_ns: AtomicU64,
+    pacer: Mutex<Pacer>,
+    changed: Condvar,
+}
+
+impl Default for Governor {
+    fn default() -> Governor {
+        Governor::new(Limits::default(), 0)
+    }
+}
+
+impl Governor {
+    /// A governor for this process. `bulk_nice` is how much bulk threads yield to all others when cores are short: 0 (not) to 19.
+    pub fn new(limits: Limits, bulk_nice: u8) -> Governor {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from) as f64;
+        let clocks = Clocks { at_s: 0.0, cpu_s: clock_ns(ClockId::ProcessCPUTime) as f64 / 1e9, bulk_s: 0.0 };
+        let pacer = Pacer::new(limits, cores, clocks);
+        let limited = pacer.is_limited();
+        Governor {
+            limited,
+            paces: AtomicBool::new(limited),
+            bulk_nice,
+            began: Instant::now(),
+            bulk_ns: AtomicU64::new(0),
+            pacer: Mutex::new(pacer),
+            changed: Condvar::new(),
+        }
+    }
+
+    /// One without limits.
+    pub fn unlimited() -> Arc<Governor> {
+        Arc::new(Governor::default())
+    }
+
+    /// Before work on so many plain bytes. Bulk work waits until the CPU budget has room for it.
+    pub fn admit(&self, priority: Priority, plain_bytes: u64) {
+        self.wait_for(priority, Limit::Cpu, plain_bytes);
+    }
+
+    /// Before so many bytes are sent to the store.
+    pub fn admit_upload(&self, priority: Priority, stored_bytes: u64) {
+        self.wait_for(priority, Limit::Upload, stored_bytes);
+    }
+
+    /// Before, or right after, so many bytes are read: from the node's disk, or by verification from the store.
+    pub fn admit_read(&self, priority: Priority, bytes: u64) {
+        self.wait_for(priority, Limit::Read, bytes);
+    }
+
+    fn wait_for(&self, priority: Priority, limit: Limit, bytes: u64) {
+        if !self.limited {
+            return;
+        }
+        if priority == Priority::Bulk {
+            self.meter();
+        }
+        let mut pacer = self.lock();
+        loop {
+            let Err(seconds) = pacer.admit(self.clocks(), priority, limit, bytes) else { return };
+            if !self.paces.load(Ordering::Acquire) {
+                return;
+            }
+            let began = Instant::now();
+            pacer = self
+                .changed
+                .wait_timeout(pacer, Duration::from_secs_f64(seconds.clamp(0.001, 1.0)))
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+            pacer.waited(limit, began.elapsed().as_secs_f64());
+        }
+    }
+
+    /// Counts what this thread has used since the last time as bulk work; the first time nothing, for what came before is not known to be.
+    pub fn meter(&self) {
+        if self.limited {
+            let used_ns = clock_ns(ClockId::ThreadCPUTime);
+            let before_ns = METERED.replace(Some(used_ns)).unwrap_or(used_ns);
+            self.bulk_ns.fetch_add(used_ns.saturating_sub(before_ns), Ordering::Relaxed);
+        }
+    }
+
+    /// A thread begins that does bulk work and nothing else: it yields to all others. Where the system refuses that, the budget still holds.
+    pub fn begin_bulk_thread(&self) {
+        self.meter();
+        if self.bulk_nice > 0 {
+            // Without a process it is the calling thread: on Linux every thread has a priority of its own. One that yields more already goes on so.
+            let own = rustix::process::getpriority_process(None).unwrap_or(0);
+            let _ = rustix::process::setpriority_process(None, own.max(i32::from(self.bulk_nice)));
+        }
+    }
+
+    /// Nobody waits from now on, until [`Governor::resume`]: what waits is given up.
+    pub fn release(&self) {
+        self.paces.store(false, Ordering::Release);
+        // Who has just decided to wait holds the lock until it does.
+        drop(self.lock());
+        self.changed.notify_all();
+    }
+
+    /// Bulk work is asked to wait again.
+    pub fn resume(&self) {
+        self.paces.store(self.limited, Ordering::Release);
+    }
+
+    /// Bulk work with a deadline is so far. `due` counts from now.
+    pub fn goal(&self, done_bytes: u64, total_bytes: Option<u64>, due: Duration) {
+        if self.limited {
+            self.lock().goal(done_bytes, total_bytes, due.as_secs_f64());
+        }
+    }
+
+    /// It is over.
+    pub fn no_goal(&self) {
+        self.lock().no_goal();
+    }
+
+    /// How it stands, and what will not fit.
+    pub fn outlook(&self) -> Outlook {
+        let mut pacer = self.lock();
+        pacer.outlook(self.clocks())
+    }
+
+    fn clocks(&self) -> Clocks {
+        // The bulk threads' time first: what is counted in it is in the process's time, too.
+        let bulk_s = self.bulk_ns.load(Ordering::Relaxed) as f64 / 1e9;
+        Clocks { at_s: self.began.elapsed().as_secs_f64(), cpu_s: clock_ns(ClockId::ProcessCPUTime) as f64 / 1e9, bulk_s }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Pacer> {
+        self.pacer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn clock_ns(clock: ClockId) -> u64 {
+    let time = clock_gettime(clock);
+    u64::try_from(time.tv_sec).unwrap_or(0).saturating_mul(1_000_000_000).saturating_add(u64::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests;

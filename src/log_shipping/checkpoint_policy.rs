@@ -1,0 +1,83 @@
+//! Why a checkpoint is wanted now, whatever its interval says.
+//!
+//! A checkpoint bounds how long a restore takes: the log behind it must be replayed. So one is due at an interval ([`crate::schedule`]), and earlier when replaying the log since
+//! the last would take longer than the recovery-time budget allows; at once where the log alone does not join (a new repository, a gap, a new timeline).
+
+use crate::config::plan::CheckpointPlan;
+use crate::monitor::status::CheckpointStatus;
+
+/// What the decision is made from.
+#[derive(Debug, Clone, Default)]
+pub struct Situation {
+    /// The timeline that is shipped.
+    pub timeline: u32,
+    /// Everything up to here is durable.
+    pub durable_op: u64,
+    /// The newest checkpoint of the history.
+    pub last: Option<CheckpointStatus>,
+    /// Something else wants one.
+    pub wanted: Option<String>,
+    /// This agent has taken one since it leads.
+    pub taken: bool,
+}
+
+/// Why one is wanted now; `Err` with how many more ops there may be before it is.
+///
+/// # Errors
+/// None is wanted.
+pub fn wish(plan: &CheckpointPlan, situation: &Situation) -> Result<String, u64> {
+    if let Some(wanted) = &situation.wanted {
+        return Ok(wanted.clone());
+    }
+    let Some(last) = situation.last.as_ref().filter(|last| last.timeline == situation.timeline) else {
+        return Ok(format!("timeline {} has no checkpoint of its own yet", situation.timeline));
+    };
+    if plan.on_start && !situation.taken {
+        return Ok("the agent has begun to ship".into());
+    }
+    let replay_ops = situation.durable_op.saturating_sub(last.op);
+    let budget_ops = plan.replay_ops_per_s.saturating_mul(plan.replay_budget.as_secs());
+    match budget_ops.checked_sub(replay_ops) {
+        None => Ok(format!("replaying the {replay_ops} ops since the last one would take longer than {:?}", plan.replay_budget)),
+        Some(left_ops) => Err(left_ops),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn plan() -> CheckpointPlan {
+        CheckpointPlan {
+            interval: Duration::from_secs(3600),
+            replay_budget: Duration::from_secs(100),
+            replay_ops_per_s: 10,
+            on_start: false,
+        }
+    }
+
+    fn situation() -> Situation {
+        let last = CheckpointStatus { op: 1000, timeline: 1, ended_ns: 5_000_000_000 };
+        Situation { timeline: 1, durable_op: 1000, last: Some(last), wanted: None, taken: false }
+    }
+
+    #[test]
+    fn the_replay_budget_makes_one_due() {
+        assert_eq!(wish(&plan(), &situation()), Err(1000));
+        assert_eq!(wish(&plan(), &Situation { durable_op: 2000, ..situation() }), Err(0));
+        assert!(wish(&plan(), &Situation { durable_op: 2001, ..situation() }).is_ok_and(|reason| reason.contains("1001 ops")));
+        assert_eq!(wish(&plan(), &Situation { durable_op: 1, ..situation() }), Err(1000), "a checkpoint that is ahead of the log");
+    }
+
+    #[test]
+    fn a_history_without_a_checkpoint_a_wish_and_a_start_make_one_due() {
+        assert!(wish(&plan(), &Situation { last: None, ..situation() }).is_ok());
+        assert!(wish(&plan(), &Situation { timeline: 2, ..situation() }).is_ok_and(|reason| reason.contains("timeline 2")));
+        let wanted = Situation { wanted: Some("a gap at op 7".into()), ..situation() };
+        assert_eq!(wish(&plan(), &wanted).as_deref(), Ok("a gap at op 7"));
+        let on_start = CheckpointPlan { on_start: true, ..plan() };
+        assert!(wish(&on_start, &situation()).is_ok());
+        assert!(wish(&on_start, &Situation { taken: true, ..situation() }).is_err());
+    }
+}

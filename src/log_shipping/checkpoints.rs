@@ -1,0 +1,339 @@
+//! The work beside the log: checkpoints when recovery needs them, and small segments merged into larger ones.
+//!
+//! Flow: once a second [`Bulk::turn`] records gaps that are new, asks the schedule whether a checkpoint is due, with what the policy wishes, and otherwise merges if enough small
+//! segments have come. One thing at a time, and only while this agent leads; a checkpoint
+//! that runs when the session ends is given up. What fails is an alert and is tried again, later each time.
+
+use super::checkpoint_policy::{Situation, wish};
+use crate::config::jobs::CHECKPOINT_JOB;
+use crate::config::plan::CheckpointPlan;
+use crate::disk::file::ReadOptions;
+use crate::error::Result;
+use crate::jobs::Jobs;
+use crate::jobs::active::{Active, RunProgress};
+use crate::limits::governor::Governor;
+use crate::monitor::status::CheckpointStatus;
+use crate::monitor::status_board::{Board, Topic};
+use crate::progress::Progress;
+use crate::repository::Repository;
+use crate::repository::name::{CheckpointName, SegmentName};
+use crate::schedule::plan::Lane;
+use crate::schedule::state::Why;
+use crate::stop::Stop;
+use crate::tier::outcome;
+use crate::tier::tigerbeetle::capture::{self, Backup};
+use crate::tier::tigerbeetle::format::gap::Gap;
+use crate::tier::tigerbeetle::format::log::{LogIndex, Piece};
+use crate::tier::tigerbeetle::format::manifest::Manifest;
+use crate::tier::tigerbeetle::format::merge::{covered, merge, plan_merges};
+use crate::tier::tigerbeetle::format::timeline::Lineage;
+use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// How often it looks whether there is something to do.
+const TURN: Duration = Duration::from_secs(1);
+/// How often merging is thought of, at the most.
+const MERGE_INTERVAL: Duration = Duration::from_secs(10);
+/// Segments that end so close behind what is durable may still be replaced, and are left alone.
+const UNSETTLED_OPS: u64 = 64;
+
+/// Does it.
+pub struct Bulk {
+    repository: Arc<Repository>,
+    board: Arc<Board>,
+    jobs: Arc<Jobs>,
+    data_file: PathBuf,
+    lineage: Lineage,
+    plan: CheckpointPlan,
+    merge_after_segments: u64,
+    taken: bool,
+    led: bool,
+    merged: Option<(Instant, u64)>,
+    promised: Promised,
+}
+
+/// The segments that each backup promises; a manifest never changes, so each is read once.
+pub type Promised = HashMap<CheckpointName, Vec<SegmentName>>;
+
+impl Bulk {
+    /// For one session.
+    pub fn new(
+        repository: &Arc<Repository>,
+        (board, jobs): (&Arc<Board>, &Arc<Jobs>),
+        (data_file, lineage): (PathBuf, Lineage),
+        (plan, merge_after_segments): (CheckpointPlan, u64),
+    ) -> Bulk {
+        Bulk {
+            repository: Arc::clone(repository),
+            board: Arc::clone(board),
+            jobs: Arc::clone(jobs),
+            data_file,
+            lineage,
+            plan,
+            merge_after_segments,
+            taken: false,
+            led: false,
+            merged: None,
+            promised: Promised::new(),
+        }
+    }
+
+    /// Works until it is asked to stop.
+    pub fn run(&mut self, stop: &Stop) {
+        self.repository.governor().meter();
+        while !stop.wait(TURN) {
+            self.turn(stop);
+        }
+    }
+
+    /// One look at what there is to do. A checkpoint that runs is given up when `stop` is asked.
+    pub fn turn(&mut self, stop: &Stop) {
+        if !self.board.is_leading() {
+            (self.taken, self.led) = (false, false);
+            return;
+        }
+        if !self.led {
+            // While another agent led it took checkpoints that the board knows nothing of.
+            self.led = self.look_for_checkpoint().is_ok();
+        }
+        record_gaps(&self.repository, &self.board);
+        let status = self.board.status();
+        self.checkpoint_if_due(
+            Situation {
+                timeline: self.lineage.timeline(),
+                durable_op: status.durable_op,
+                last: status.last_checkpoint,
+                wanted: self.board.wanted(),
+                taken: self.taken,
+            },
+            stop,
+        );
+        if let Some(merged) = self.merge_if_due(status.durable_op, status.segments_shipped) {
+            self.board.alert(Topic::Merge, merged.err().map(|error| format!("small segments are not merged: {error}")));
+        }
+    }
+
+    fn look_for_checkpoint(&self) -> Result<()> {
+        let newest = self.repository.newest_checkpoint_of(&self.lineage)?.best;
+        if let Some((_, summary)) = newest {
+            self.board.checkpoint(CheckpointStatus::of(&summary));
+            // Whoever took it: the interval counts from it.
+            self.jobs.learn(CHECKPOINT_JOB, summary.began_ns, Some((summary.ended_ns, true)));
+        }
+        Ok(())
+    }
+
+    fn checkpoint_if_due(&mut self, situation: Situation, stop: &Stop) {
+        let wish = wish(&self.plan, &situation);
+        let turn = self.jobs.turn(Lane::First, |_| wish.clone().ok());
+        let next = self.jobs.next_text(CHECKPOINT_JOB);
+        let next = match &wish {
+            Err(left_ops) if turn.begin.is_none() => format!("{next}, or after {left_ops} more ops"),
+            _ => next,
+        };
+        self.board.change(|status| status.next_checkpoint_reason = next);
+        match (turn.begin, wish) {
+            (Some((_, why)), wish) => self.checkpoint(why, wish.ok(), stop),
+            (None, Ok(reason)) if self.jobs.is_held_back(CHECKPOINT_JOB) => {
+                let text = format!("no checkpoint is taken, though one is due ({reason}): somebody has paused or switched off checkpoints");
+                self.board.alert(Topic::Checkpoint, Some(text));
+            }
+            (None, _) => {}
+        }
+    }
+
+    fn checkpoint(&mut self, why: Why, wish: Option<String>, stop: &Stop) {
+        let reason = wish.unwrap_or_else(|| match why {
+            Why::Asked => "asked for".to_owned(),
+            _ => "it is due".to_owned(),
+        });
+        tracing::info!("checkpoint: {reason}");
+        let active = match self.jobs.begin(CHECKPOINT_JOB, why) {
+            Ok(active) => active,
+            Err(error) => return self.board.alert(Topic::Checkpoint, Some(format!("no checkpoint could be taken ({reason}): {error}"))),
+        };
+        let governor = Arc::clone(self.repository.governor());
+        let due = Instant::now() + self.plan.interval;
+        let progress = WithGoal { told: active.progress(stop), governor, due, total: AtomicU64::new(0) };
+        let wanted = self.board.take_wanted();
+        let place = (&self.lineage, active.id());
+        match capture::backup_as(&self.repository, &self.data_file, ReadOptions::default(), place, &progress) {
+            Ok(backup) => self.checkpoint_taken(&backup, active),
+            Err(error) => {
+                if let Some(wanted) = wanted {
+                    self.board.want_checkpoint(wanted);
+                }
+                let is_given_up = progress.is_given_up();
+                if !is_given_up {
+                    self.board.alert(Topic::Checkpoint, Some(format!("no checkpoint could be taken ({reason}): {error}")));
+                }
+                active.end(Err(error), is_given_up);
+            }
+        }
+    }
+
+    fn checkpoint_taken(&mut self, backup: &Backup, mut active: Active) {
+        active.set_scope(outcome::scope_of(&backup.summary));
+        active.end(Ok(outcome::of_checkpoint(&backup.name, &backup.summary, &backup.receipt())), false);
+        let summary = &backup.summary;
+        tracing::info!(
+            "checkpoint {} is stored: ops {} to {}, {} blocks new, {} held already",
+            summary.checkpoint_op,
+            summary.first_restorable_op,
+            summary.recovered_to_op,
+            summary.blocks_stored,
+            summary.blocks_reused
+        );
+        self.board.checkpoint(CheckpointStatus::of(summary));
+        self.board.alert(Topic::Checkpoint, None);
+        // A gap that was noticed since wants a checkpoint of its own.
+        if self.board.wanted().is_none() {
+            self.board.alert(Topic::Gap, None);
+        }
+        self.taken = true;
+    }
+
+    /// `None` when it is not the time for it.
+    fn merge_if_due(&mut self, durable_op: u64, shipped: u64) -> Option<Result<()>> {
+        let due = match self.merged {
+            None => true,
+            Some((at, then)) => at.elapsed() >= MERGE_INTERVAL && shipped.saturating_sub(then) >= self.merge_after_segments,
+        };
+        if !due {
+            return None;
+        }
+        let merges = merge_once(&self.repository, &mut self.promised, self.lineage.timeline(), durable_op, self.merge_after_segments);
+        // After a failure, and where there may be more to do in the tiers above, it is due again however little is shipped.
+        let again = if matches!(merges, Ok(0)) { 0 } else { self.merge_after_segments };
+        self.merged = Some((Instant::now(), shipped.saturating_sub(again)));
+        Some(merges.map(|merges| {
+            if merges > 0 {
+                tracing::info!("{merges} runs of small segments were merged");
+            }
+        }))
+    }
+}
+
+/// Tells the governor how a checkpoint goes, too.
+struct WithGoal {
+    told: RunProgress,
+    governor: Arc<Governor>,
+    /// When the next checkpoint is due.
+    due: Instant,
+    /// Bytes in all; 0 while that is not known.
+    total: AtomicU64,
+}
+
+impl Drop for WithGoal {
+    fn drop(&mut self) {
+        self.governor.no_goal();
+    }
+}
+
+impl Progress for WithGoal {
+    fn begin(&self, step: &str, total_bytes: Option<u64>) {
+        self.total.store(total_bytes.unwrap_or(0), Ordering::Relaxed);
+        self.told.begin(step, total_bytes);
+    }
+
+    fn total(&self, total_bytes: u64) {
+        self.total.store(total_bytes, Ordering::Relaxed);
+        self.told.total(total_bytes);
+    }
+
+    fn position(&self, position_bytes: u64) {
+        let total = Some(self.total.load(Ordering::Relaxed)).filter(|total| *total > 0);
+        self.governor.goal(position_bytes, total, self.due.saturating_duration_since(Instant::now()));
+        self.told.position(position_bytes);
+    }
+
+    fn note(&self, text: &str) {
+        self.told.note(text);
+    }
+
+    fn end(&self) {
+        self.told.end();
+    }
+
+    fn is_given_up(&self) -> bool {
+        self.told.is_given_up()
+    }
+}
+
+/// Records the gaps that the repository does not know of. What another agent has stored meanwhile is no gap.
+pub fn record_gaps(repository: &Repository, board: &Board) {
+    let mut left: Vec<Gap> = board.take_unrecorded();
+    while let Some(gap) = left.first() {
+        match record_gap(repository, gap) {
+            Ok(true) => {}
+            Ok(false) => board.no_gap(gap),
+            Err(_) => break,
+        }
+        left.remove(0);
+    }
+    board.give_back(left);
+}
+
+/// `false` if there is no gap.
+fn record_gap(repository: &Repository, gap: &Gap) -> Result<bool> {
+    let before_op = gap.first_op.saturating_sub(1);
+    let stored_op = LogIndex::list(repository, &Lineage::only(gap.timeline), before_op)?.reach(before_op);
+    if stored_op >= gap.last_op {
+        return Ok(false);
+    }
+    repository.record_gap(gap, repository.new_run()?).map(|()| true)
+}
+
+/// Merges what can be merged of a timeline's log, and removes what is held twice. How many segments were written.
+///
+/// # Errors
+/// When the store fails, or a segment is damaged: that one is told, and stays.
+pub fn merge_once(repository: &Arc<Repository>, promised: &mut Promised, timeline: u32, durable_op: u64, least: u64) -> Result<usize> {
+    let lineage = Lineage::only(timeline);
+    let named = named_by_manifests(repository, promised)?;
+    let list = || -> Result<Vec<Piece>> {
+        let settled_op = durable_op.saturating_sub(UNSETTLED_OPS);
+        let index = LogIndex::list(repository, &lineage, 0)?;
+        // Those of backups stay out of it altogether: one that fails takes its segments back, so they may stand for nothing.
+        Ok(index.pieces().iter().filter(|piece| piece.last_op <= settled_op && piece.name.run.ships()).copied().collect())
+    };
+    remove_covered(repository, &list()?, &named)?;
+    let free: Vec<Piece> = list()?.into_iter().filter(|piece| !named.contains(&piece.name)).collect();
+    let merges = plan_merges(&free, usize::try_from(least).unwrap_or(usize::MAX));
+    for pieces in &merges {
+        merge(repository, repository.new_shipping_run()?, pieces)?;
+    }
+    if !merges.is_empty() {
+        remove_covered(repository, &list()?, &named)?;
+    }
+    Ok(merges.len())
+}
+
+/// Segments that a backup promises stay under their names for as long as it does.
+fn named_by_manifests(repository: &Repository, promised: &mut Promised) -> Result<HashSet<SegmentName>> {
+    let names = repository.checkpoints()?;
+    promised.retain(|name, _| names.contains(name));
+    for name in names {
+        if promised.contains_key(&name) {
+            continue;
+        }
+        // What a damaged manifest names cannot be known, so nothing is removed at all.
+        let manifest = Manifest::read(repository, &name, None).map_err(|error| error.context("while a manifest cannot be read"))?;
+        promised.insert(name, manifest.segments.iter().map(|segment| segment.name).collect());
+    }
+    Ok(promised.values().flatten().copied().collect())
+}
+
+fn remove_covered(repository: &Repository, pieces: &[Piece], named: &HashSet<SegmentName>) -> Result<()> {
+    for piece in covered(repository, pieces)?.iter().filter(|piece| !named.contains(&piece.name)) {
+        // Under Object Lock it stays, and harms nobody.
+        let _ = repository.store().delete(&piece.name.object());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,189 @@
+//! Prepares become sealed segments: by size, by age, at the end.
+//!
+//! Flow: the follower hands each prepare to [`Collector::take`], which seals and offers the segment when the next prepare would not fit, and calls
+//! [`Collector::flush_if_due`] after each poll. Where the shipper has no room left the prepares are let go, and counted ([`Collector::dropped`]): the follower
+//! then records a gap. What an earlier agent or another one has stored already ([`Collector::skip_to`]) is only compared.
+
+use super::shipper::{Offer, Shipper};
+use crate::error::{Error, Result};
+use crate::limits::governor::Priority;
+use crate::monitor::status_board::Board;
+use crate::repository::Repository;
+use crate::repository::name::RunId;
+use crate::tb_format::wal::Prepare;
+use crate::tier::tigerbeetle::format::log::PrepareId;
+use crate::tier::tigerbeetle::format::segment::SegmentBuilder;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Turns prepares into segments.
+pub struct Collector {
+    repository: Arc<Repository>,
+    shipper: Arc<Shipper>,
+    board: Arc<Board>,
+    timeline: u32,
+    run: RunId,
+    flush_bytes: usize,
+    flush_interval: Duration,
+    builder: SegmentBuilder,
+    oldest: Option<Instant>,
+    /// Stored already, up to and with this prepare.
+    stored: Option<PrepareId>,
+    /// The end of what was taken last.
+    taken: Option<PrepareId>,
+    /// The first op that found no room.
+    dropped: Option<u64>,
+    last: (u64, u64),
+}
+
+/// What was known of the stored log turned out to be otherwise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OtherHistory;
+
+impl Collector {
+    /// A collector for one session.
+    pub fn new(
+        repository: &Arc<Repository>,
+        shipper: &Arc<Shipper>,
+        board: &Arc<Board>,
+        (timeline, run): (u32, RunId),
+        (flush_bytes, flush_interval): (u64, Duration),
+    ) -> Collector {
+        Collector {
+            repository: Arc::clone(repository),
+            shipper: Arc::clone(shipper),
+            board: Arc::clone(board),
+            timeline,
+            run,
+            flush_bytes: usize::try_from(flush_bytes).unwrap_or(usize::MAX),
+            flush_interval,
+            builder: SegmentBuilder::default(),
+            oldest: None,
+            stored: None,
+            taken: None,
+            dropped: None,
+            last: (0, 0),
+        }
+    }
+
+    /// What comes up to this prepare is stored already: it is not stored again, and must be the same.
+    pub fn skip_to(&mut self, stored: PrepareId) {
+        self.stored = Some(stored);
+    }
+
+    /// Whether everything that is stored has been found to be of this history.
+    pub fn has_joined(&self) -> bool {
+        self.stored.is_none()
+    }
+
+    /// Takes the next prepare. The inner error: it is not the one that is stored.
+    ///
+    /// # Errors
+    /// When a segment cannot be sealed.
+    pub fn take(&mut self, prepare: &Prepare<'_>) -> Result<Result<(), OtherHistory>> {
+        let header = prepare.header();
+        self.last = (header.op(), header.timestamp());
+        if let Some((op, checksum)) = self.stored {
+            if header.op() == op {
+                self.stored = None;
+                return Ok(if header.checksum() == checksum { Ok(()) } else { Err(OtherHistory) });
+            }
+            if header.op() < op {
+                return Ok(Ok(()));
+            }
+        }
+        if self.dropped.is_some() {
+            return Ok(Ok(()));
+        }
+        if self.builder.plain_bytes() > 0 && self.builder.plain_bytes() + prepare.bytes().len() > self.flush_bytes {
+            self.flush()?;
+            if self.dropped.is_some() {
+                return Ok(Ok(()));
+            }
+        }
+        self.oldest.get_or_insert_with(Instant::now);
+        self.builder.push(prepare);
+        Ok(Ok(()))
+    }
+
+    /// The last prepare that was taken: op and timestamp.
+    pub fn last(&self) -> (u64, u64) {
+        self.last
+    }
+
+    /// When the oldest prepare was read that is not offered yet.
+    pub fn oldest(&self) -> Option<Instant> {
+        self.oldest
+    }
+
+    /// Seals and offers what has waited long enough.
+    ///
+    /// # Errors
+    /// When it cannot be sealed.
+    pub fn flush_if_due(&mut self) -> Result<()> {
+        if self.oldest.is_some_and(|oldest| oldest.elapsed() >= self.flush_interval) { self.flush() } else { Ok(()) }
+    }
+
+    /// In how long the next segment is due; `None` when nothing waits.
+    pub fn due_in(&self) -> Option<Duration> {
+        self.oldest.map(|oldest| self.flush_interval.saturating_sub(oldest.elapsed()))
+    }
+
+    /// Seals and offers whatever there is.
+    ///
+    /// # Errors
+    /// When it cannot be sealed.
+    pub fn flush(&mut self) -> Result<()> {
+        let oldest = self.oldest.take().unwrap_or_else(Instant::now);
+        let builder = std::mem::take(&mut self.builder);
+        self.repository.governor().admit(Priority::Log, builder.plain_bytes() as u64);
+        let Some(segment) = builder.seal(&self.repository, self.timeline, self.run)? else { return Ok(()) };
+        let (first_op, end) = (segment.name.first_op, (segment.last.op, segment.last.checksum));
+        // Said before it is offered: it may be durable before the offer returns.
+        self.board.offered(end.0, oldest);
+        match self.shipper.offer(segment) {
+            Offer::Taken => {
+                self.taken = Some(end);
+                Ok(())
+            }
+            Offer::Full => {
+                self.dropped.get_or_insert(first_op);
+                Ok(())
+            }
+            Offer::Stopped => Err(Error::try_again("the shipper is ending")),
+        }
+    }
+
+    /// So many bytes of the log were read: they count, whatever the limits.
+    pub fn count_read(&self, bytes: u64) {
+        self.repository.governor().admit_read(Priority::Log, bytes);
+    }
+
+    /// The first op that found no room, if there was one.
+    pub fn dropped(&self) -> Option<u64> {
+        self.dropped
+    }
+
+    /// Lets go of what comes from this op on, as if there were no room for it; gives the first op that was let go.
+    pub fn drop_from(&mut self, op: u64) -> u64 {
+        *self.dropped.get_or_insert(op)
+    }
+
+    /// The prepare before the first that found no room, if that was taken in this session.
+    pub fn taken_before(&self, dropped_op: u64) -> Option<PrepareId> {
+        self.taken.filter(|(op, _)| op.checked_add(1) == Some(dropped_op))
+    }
+
+    /// Begins anew, under a new run: another segment of the same ops must not meet an older one under its name.
+    ///
+    /// # Errors
+    /// When the system gives no random bytes.
+    pub fn begin_anew(&mut self) -> Result<()> {
+        (self.taken, self.dropped, self.oldest, self.builder) = (None, None, None, SegmentBuilder::default());
+        self.run = self.repository.new_shipping_run()?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,273 @@
+//! The follower: reads the log as it grows and hands it to the collector, for as long as the log goes on.
+//!
+//! Flow: poll, flush what is due, pause as long as the log is idle. What can happen to the log is met here: a view change replaced the last prepares (read them
+//! again, from the last that stands); the ring has wrapped, or memory and spool are full (a gap: recorded, and the log taken up again behind the replica's
+//! newest checkpoint); the data file is another one than before, or the log goes on otherwise than what is stored (the session ends, and the next one
+//! looks anew where the log joins).
+
+use super::collector::Collector;
+use super::shipper::Shipper;
+use crate::config::plan::{LogFrom, LogPlan};
+use crate::disk::file::ReadOptions;
+use crate::error::{Error, Kind, Result};
+use crate::monitor::status_board::Board;
+use crate::replica::aof::AofTail;
+use crate::replica::checkpoint::Walk;
+use crate::replica::log::{LogSource, Loss, Polled};
+use crate::replica::pace::Pace;
+use crate::replica::tail::Tail;
+use crate::stop::Stop;
+use crate::tier::tigerbeetle::capture::join::checkpoint_end;
+use crate::tier::tigerbeetle::format::gap::Gap;
+use crate::tier::tigerbeetle::format::log::PrepareId;
+use crate::units::now_ns;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// How often the last prepares are looked at again, while nothing follows them.
+const REPLACED_INTERVAL: Duration = Duration::from_millis(200);
+/// How soon a log that has gone on within what is stored is joined again: a replica that catches up is asked a few times a second.
+const BEHIND_PAUSE: Duration = Duration::from_millis(if cfg!(test) { 1 } else { 200 });
+/// How often the data file's identity is looked at.
+const IDENTITY_INTERVAL: Duration = Duration::from_secs(1);
+/// Pause after a read that failed: the disk may be back.
+const FAILED_PAUSE: Duration = Duration::from_millis(500);
+/// How long reading may fail before the agent gives up; whoever supervises it starts it again.
+const FAILED_MAX: Duration = Duration::from_secs(60);
+
+/// Why following ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ended {
+    /// It was asked to.
+    Stopped,
+    /// What the log joins must be looked at anew, for this reason.
+    Rejoin(String),
+}
+
+/// Follows one log.
+pub struct Follower {
+    /// The replica's data file.
+    pub data_file: PathBuf,
+    /// How the log is followed.
+    pub plan: LogPlan,
+    /// Turns prepares into segments.
+    pub collector: Collector,
+    /// Takes segments.
+    pub shipper: Arc<Shipper>,
+    /// Where facts go.
+    pub board: Arc<Board>,
+    /// The timeline, for gaps.
+    pub timeline: u32,
+    /// Set when the log has joined what is stored.
+    pub ready: Arc<AtomicBool>,
+    /// The cluster has only this replica, so nobody else can have read what this agent has not.
+    pub alone: bool,
+    /// The file that was joined.
+    pub file: Option<FileIdentity>,
+}
+
+/// Which file it is, whatever its name: device and inode.
+pub type FileIdentity = (u64, u64);
+
+/// Which file has this name now; `None` if none has, or nobody can tell.
+pub fn identity(path: &Path) -> Option<FileIdentity> {
+    std::fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()))
+}
+
+impl Follower {
+    fn open(&self, (op, checksum): PrepareId) -> Result<Box<dyn LogSource>> {
+        Ok(match &self.plan.source {
+            LogFrom::Ring => Box::new(Tail::open(&self.data_file, ReadOptions::default(), op, checksum)?),
+            LogFrom::Aof { file } => Box::new(AofTail::open(file, op, checksum)?),
+        })
+    }
+
+    /// Follows the log behind a prepare until something ends that. What was collected is offered.
+    ///
+    /// # Errors
+    /// When the data file cannot be read for longer than a moment, or is damaged.
+    pub fn run(&mut self, after: PrepareId, stop: &Stop) -> Result<Ended> {
+        let mut source = self.open(after)?;
+        for note in source.notes() {
+            tracing::info!("{note}");
+        }
+        let (mut pace, mut failing): (Pace, Option<Instant>) = (Pace::new(self.plan.poll_idle_max), None);
+        let (mut looked, mut identified) = (Instant::now(), None);
+        loop {
+            if identified.is_none_or(|at: Instant| at.elapsed() >= IDENTITY_INTERVAL) {
+                identified = Some(Instant::now());
+                if self.is_another_file() {
+                    return self.end(Ended::Rejoin("the data file is another one than before".into()));
+                }
+            }
+            let looks = looked.elapsed() >= REPLACED_INTERVAL;
+            if looks {
+                looked = Instant::now();
+            }
+            let pause = match self.turn(&mut *source, &mut pace, looks) {
+                Ok(Ok(pause)) => {
+                    failing = None;
+                    pause
+                }
+                Ok(Err(ended)) => {
+                    if !self.collector.has_joined() {
+                        stop.wait(BEHIND_PAUSE);
+                    }
+                    return self.end(ended);
+                }
+                Err(error) if error.kind == Kind::Bug || failing.is_some_and(|since| since.elapsed() > FAILED_MAX) => {
+                    // What was read is good.
+                    let _ = self.collector.flush();
+                    return Err(error);
+                }
+                Err(error) => {
+                    if failing.is_none() {
+                        tracing::warn!("{error}; trying again");
+                    }
+                    failing.get_or_insert_with(Instant::now);
+                    self.board.turned();
+                    FAILED_PAUSE
+                }
+            };
+            let pause = self.collector.due_in().map_or(pause, |due| due.min(pause));
+            if stop.wait(pause) {
+                return self.end(Ended::Stopped);
+            }
+        }
+    }
+
+    /// Whether another file has the data file's name now. A name that nothing has says nothing: the replica may still write to the file that had it.
+    fn is_another_file(&self) -> bool {
+        identity(&self.data_file).is_some_and(|now| self.file != Some(now))
+    }
+
+    fn end(&mut self, ended: Ended) -> Result<Ended> {
+        self.collector.flush()?;
+        Ok(ended)
+    }
+
+    /// One poll and what follows from it, and with `looks` a look at the last prepares; how long to pause then, or why it is over.
+    fn turn(&mut self, source: &mut dyn LogSource, pace: &mut Pace, looks: bool) -> Result<std::result::Result<Duration, Ended>> {
+        let (collector, mut other, read_before) = (&mut self.collector, false, source.bytes_read());
+        let polled = source.poll(&mut |prepare| {
+            if collector.take(prepare)?.is_err() {
+                other = true;
+                return Err(Error::try_again("the log is not the one that is stored"));
+            }
+            Ok(())
+        });
+        if other {
+            return Ok(Err(Ended::Rejoin("the log goes on otherwise than what is stored".into())));
+        }
+        // What has been read is due whether there is more or not.
+        self.collector.flush_if_due()?;
+        let polled = polled?;
+        if self.collector.has_joined() {
+            self.ready.store(true, Ordering::Release);
+        }
+        let any = matches!(polled, Polled::Prepares(1..));
+        if any {
+            self.collector.count_read(source.bytes_read().saturating_sub(read_before));
+            self.board.read(self.collector.last(), source.commit_known_op(), source.bytes_read(), self.collector.oldest());
+        } else {
+            self.board.turned();
+        }
+        if any && !self.collector.has_joined() {
+            // Within what is stored: the op that has come may already be another one than the stored one, and then none of it must be passed over.
+            return Ok(Err(Ended::Rejoin("the log has gone on within what is stored".into())));
+        }
+        if let Polled::Lost { loss, reason, .. } = polled
+            && let Some(ended) = self.meet(loss, &reason, source)?
+        {
+            return Ok(Err(ended));
+        }
+        if looks
+            && let Some(loss) = source.replaced()?
+            && let Some(ended) = self.meet(loss, "a view change replaced the last prepares", source)?
+        {
+            return Ok(Err(ended));
+        }
+        if let Some(first_op) = self.collector.dropped()
+            && (looks || self.board.is_leading())
+            && self.may_take_up()?
+            && let Some(ended) =
+                self.take_up_again(first_op, "the store was away for longer than memory and spool could hold the log", source)?
+        {
+            return Ok(Err(ended));
+        }
+        Ok(Ok(pace.after(any)))
+    }
+
+    /// What to do about a log that does not go on; `Some` if the session is over.
+    fn meet(&mut self, loss: Loss, reason: &str, source: &mut dyn LogSource) -> Result<Option<Ended>> {
+        match loss {
+            Loss::Replaced { restart: Some((op, checksum)) } if op >= source.commit_known_op() && self.collector.has_joined() => {
+                tracing::info!("the log is read again behind op {op}: {reason}");
+                self.collector.flush()?;
+                // What found no room before that stays lost until there is room again.
+                if self.collector.dropped().is_none_or(|first_op| first_op > op) {
+                    self.collector.begin_anew()?;
+                }
+                source.restart(op, checksum);
+                Ok(None)
+            }
+            Loss::Replaced { .. } => Ok(Some(Ended::Rejoin(reason.to_owned()))),
+            Loss::Wrapped { .. } if !self.collector.has_joined() => Ok(Some(Ended::Rejoin(reason.to_owned()))),
+            Loss::Wrapped { .. } => {
+                self.collector.flush()?;
+                // One gap, which ends when there is room again, and not one for each time that the ring wraps until then.
+                let at_once = self.collector.dropped().is_none() && self.board.is_leading() && self.alone;
+                if self.board.is_leading() && !self.alone {
+                    self.board.yield_lease();
+                }
+                let first_op = self.collector.drop_from(source.op().saturating_add(1));
+                if at_once || self.may_take_up()? {
+                    return self.take_up_again(first_op, reason, source);
+                }
+                let (op, checksum) = self.checkpoint()?;
+                source.restart(op, checksum);
+                Ok(None)
+            }
+        }
+    }
+
+    /// Whether the log may be taken up again: the shipper has half of its memory free, and the store answers or, while another agent leads, that one has stored
+    /// what would be missing.
+    fn may_take_up(&self) -> Result<bool> {
+        let counters = self.shipper.counters();
+        let memory_free = counters.waiting.memory_bytes < self.plan.memory_bytes / 2;
+        if self.board.is_leading() {
+            return Ok(counters.unreachable_for.is_none() && memory_free && counters.waiting.spool_bytes == 0);
+        }
+        Ok(memory_free && self.checkpoint()?.0 <= self.board.status().durable_op)
+    }
+
+    /// The replica's newest checkpoint. Within the interval that it begins the ring holds everything.
+    fn checkpoint(&self) -> Result<PrepareId> {
+        let superblock = Walk::for_superblock(&self.data_file, ReadOptions::default())?.superblock()?;
+        Ok(checkpoint_end(&superblock))
+    }
+
+    /// Takes the log up again where nothing need be lost, or behind the replica's newest checkpoint; what lies before that, from `first_op` on, is a gap, unless
+    /// another agent has stored it.
+    fn take_up_again(&mut self, first_op: u64, reason: &str, source: &mut dyn LogSource) -> Result<Option<Ended>> {
+        let (op, checksum) = self.checkpoint()?;
+        if self.is_another_file() {
+            return Ok(Some(Ended::Rejoin("the data file is another one than before".into())));
+        }
+        let after = self.collector.taken_before(first_op).filter(|taken| taken.0 >= op).unwrap_or((op, checksum));
+        let first_op = first_op.max(self.board.status().durable_op.saturating_add(1));
+        if first_op <= op {
+            self.board.gap(Gap { timeline: self.timeline, first_op, last_op: op, noticed_ns: now_ns(), reason: reason.to_owned() });
+        }
+        self.collector.begin_anew()?;
+        source.restart(after.0, after.1);
+        Ok(None)
+    }
+}
+
+#[cfg(test)]
+mod tests;

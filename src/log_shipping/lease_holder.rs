@@ -1,0 +1,191 @@
+//! The lease: who of several agents ships.
+//!
+//! Flow: [`Keeper::run`] beats while this agent leads, and otherwise watches the beats of the one that does; when it sees no new one for the time-out, by
+//! its own monotonic clock, it takes the lease. While it stands by it also learns how far the leader has come, so that what this agent has collected is let go; what
+//! is left when it takes over is what the leader did not get to, and is shipped at once.
+//!
+//! A leader may beat and yet not get on, because its replica is down while the cluster goes on: an agent that has held log for the time-out while nothing
+//! more was stored takes the lease, too. And a leader whose replica's ring was overwritten before it was read lays the lease down, because another agent may have
+//! read what it has not; if nobody takes it, it does so again.
+
+use super::shipper::Shipper;
+use crate::config::plan::LeasePlan;
+use crate::error::Result;
+use crate::monitor::status::LeaseStatus;
+use crate::monitor::status_board::{Board, Topic};
+use crate::repository::Repository;
+use crate::repository::lease::{Lease, Seen};
+use crate::stop::Stop;
+use crate::tier::tigerbeetle::format::log::LogIndex;
+use crate::tier::tigerbeetle::format::timeline::Lineage;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// The longest pause between two looks until the log has joined: at a start every moment counts.
+const START_PAUSE: Duration = Duration::from_millis(250);
+/// So many ops before the end of what the leader has stored are kept: a view change may still replace them, and names do not tell whether the leader has got to
+/// store what they were replaced by.
+const UNSETTLED_OPS: u64 = 64;
+
+/// Looks at the lease, and holds it when it can.
+pub struct Keeper {
+    repository: Arc<Repository>,
+    shipper: Arc<Shipper>,
+    board: Arc<Board>,
+    plan: LeasePlan,
+    timeline: u32,
+    holder: Holder,
+    /// Set by the follower once its log is known to join what is stored; before that this agent must not lead.
+    ready: Arc<AtomicBool>,
+    lease: Option<Lease>,
+    watched: Option<(Seen, Instant)>,
+    /// What was stored when this agent last saw that change, or had nothing more to store.
+    stalled: (u64, Instant),
+    /// Until then the lease is left to others.
+    rests_until: Option<Instant>,
+}
+
+/// How this agent calls itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holder {
+    /// For people.
+    pub text: String,
+    /// The same at every start with one state directory, and nobody else's.
+    pub token: String,
+}
+
+impl Keeper {
+    /// A keeper for one session.
+    pub fn new(
+        repository: &Arc<Repository>,
+        shipper: &Arc<Shipper>,
+        board: &Arc<Board>,
+        (plan, timeline, holder): (LeasePlan, u32, Holder),
+        ready: &Arc<AtomicBool>,
+    ) -> Keeper {
+        Keeper {
+            repository: Arc::clone(repository),
+            shipper: Arc::clone(shipper),
+            board: Arc::clone(board),
+            plan,
+            timeline,
+            holder,
+            ready: Arc::clone(ready),
+            lease: None,
+            watched: None,
+            stalled: (0, Instant::now()),
+            rests_until: None,
+        }
+    }
+
+    /// Keeps or watches the lease until it is asked to stop; gives it up then.
+    pub fn run(&mut self, stop: &Stop) {
+        loop {
+            let turned = self.turn();
+            let trouble = turned.err().map(|error| format!("the lease cannot be looked at: {error}"));
+            self.board.alert(Topic::Lease, trouble);
+            let pause = if self.ready.load(Ordering::Acquire) { self.plan.heartbeat } else { START_PAUSE.min(self.plan.heartbeat / 8) };
+            if stop.wait(pause) {
+                return self.release();
+            }
+        }
+    }
+
+    /// Gives the lease up, if it is held.
+    pub fn release(&mut self) {
+        self.board.lead(false, None);
+        if let Some(lease) = self.lease.take()
+            && let Err(error) = lease.release()
+        {
+            tracing::warn!("the lease could not be given up, others wait for its time-out: {error}");
+        }
+    }
+
+    /// One look.
+    ///
+    /// # Errors
+    /// When the store cannot be asked. Whoever leads goes on: nobody else can take the lease either.
+    pub fn turn(&mut self) -> Result<()> {
+        if self.board.take_yield() && self.lease.is_some() {
+            tracing::warn!("the lease is laid down: another agent may have read what this one has not");
+            self.rests_until = Some(Instant::now() + 2 * self.plan.timeout);
+            self.release();
+        }
+        if let Some(lease) = &mut self.lease {
+            if lease.beat()? {
+                return Ok(());
+            }
+            tracing::warn!("another agent has taken the lease (fencing number {} is over): standing by", lease.fence());
+            self.lease = None;
+            self.board.lead(false, None);
+        }
+        let seen = self.repository.lease(self.timeline)?;
+        let stood_still = self.stood_still(seen.as_ref());
+        let rests = self.rests_until.is_some_and(|until| Instant::now() < until);
+        if self.ready.load(Ordering::Acquire) && !rests {
+            match &seen {
+                None => self.take(0)?,
+                // Our own, from before this process began: that one is dead, because two cannot share a state directory.
+                Some(seen) if seen.released || seen.token == self.holder.token => self.take(seen.fence)?,
+                Some(seen) if stood_still >= self.plan.timeout => self.take(seen.fence)?,
+                Some(seen) if self.leader_stalls() => {
+                    tracing::warn!("{} leads, but stores nothing of what this agent has read", seen.holder);
+                    self.take(seen.fence)?;
+                }
+                Some(_) => {}
+            }
+        }
+        if self.lease.is_none() {
+            let lease = seen.map(|seen| LeaseStatus { holder: seen.holder, fence: seen.fence, is_ours: false });
+            self.board.lead(false, lease);
+            self.follow_leader()?;
+        }
+        Ok(())
+    }
+
+    /// For how long no new beat has been seen.
+    fn stood_still(&mut self, seen: Option<&Seen>) -> Duration {
+        match (seen, &self.watched) {
+            (Some(seen), Some((watched, since))) if seen == watched => since.elapsed(),
+            _ => {
+                self.watched = seen.cloned().map(|seen| (seen, Instant::now()));
+                Duration::ZERO
+            }
+        }
+    }
+
+    /// Whether nothing more has been stored for the time-out, though there is more.
+    fn leader_stalls(&mut self) -> bool {
+        let status = self.board.status();
+        if status.durable_op != self.stalled.0 || status.head_op <= status.durable_op {
+            self.stalled = (status.durable_op, Instant::now());
+        }
+        self.stalled.1.elapsed() >= self.plan.timeout
+    }
+
+    fn take(&mut self, after: u64) -> Result<()> {
+        let Some(lease) = self.repository.take_lease(self.timeline, after, &self.holder.text, &self.holder.token)? else { return Ok(()) };
+        tracing::info!("leading: this agent ships timeline {} under fencing number {}", self.timeline, lease.fence());
+        // What the leader before has stored need not be stored again.
+        self.follow_leader()?;
+        let status = LeaseStatus { holder: self.holder.text.clone(), fence: lease.fence(), is_ours: true };
+        self.lease = Some(lease);
+        self.board.lead(true, Some(status));
+        Ok(())
+    }
+
+    /// Lets go of what the leader has stored. What lies behind a hole in that is not counted.
+    fn follow_leader(&self) -> Result<()> {
+        let durable_op = self.board.status().durable_op;
+        let reach = LogIndex::list(&self.repository, &Lineage::only(self.timeline), durable_op)?.reach(durable_op);
+        self.shipper.forget_through(self.timeline, reach.saturating_sub(UNSETTLED_OPS));
+        if reach > durable_op {
+            self.board.durable(reach, 0);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

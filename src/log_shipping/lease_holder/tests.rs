@@ -1,0 +1,147 @@
+use super::*;
+use crate::log_shipping::store_double::{segments, segments_after};
+use crate::log_shipping::test_bench::{self, Bench, shipper};
+use crate::tb_format::sample::root_header;
+use crate::tier::tigerbeetle::format::segment::SealedSegment;
+
+const TIMEOUT: Duration = Duration::from_millis(30);
+
+/// A keeper with a board and a shipper of its own, for the repository of a bench.
+fn keeper(bench: &Bench, token: &str) -> (Keeper, Arc<Board>) {
+    let board = Arc::new(Board::default());
+    let plan = LeasePlan { heartbeat: Duration::from_millis(10), timeout: TIMEOUT };
+    let holder = Holder { text: format!("agent {token}"), token: token.to_owned() };
+    let ready = Arc::new(AtomicBool::new(true));
+    let shipper = shipper(&bench.repository, &board, 1 << 30);
+    (Keeper::new(&bench.repository, &shipper, &board, (plan, 1, holder), &ready), board)
+}
+
+fn fence(board: &Board) -> (u64, bool) {
+    let lease = board.status().lease.unwrap();
+    assert_eq!(lease.is_ours, board.is_leading());
+    (lease.fence, lease.is_ours)
+}
+
+#[test]
+fn a_free_lease_is_taken_when_the_log_has_joined() {
+    let bench = Bench::new(1 << 20);
+    let (mut keeper, board) = keeper(&bench, "a");
+    keeper.ready.store(false, Ordering::Release);
+    keeper.turn().unwrap();
+    assert!(!board.is_leading() && board.status().lease.is_none());
+    keeper.ready.store(true, Ordering::Release);
+    keeper.turn().unwrap();
+    assert_eq!(fence(&board), (1, true));
+    keeper.turn().unwrap();
+    assert_eq!(bench.repository.lease(1).unwrap().unwrap().beat, 1);
+}
+
+#[test]
+fn a_silent_leader_is_followed_by_one_that_watched_and_stands_by_then() {
+    let bench = Bench::new(1 << 20);
+    let ((mut first, first_board), (mut second, second_board)) = (keeper(&bench, "a"), keeper(&bench, "b"));
+    first.turn().unwrap();
+    second.turn().unwrap();
+    assert_eq!((fence(&second_board), second_board.status().lease.unwrap().holder.as_str()), ((1, false), "agent a"));
+    // It lives: its beats are not one long silence.
+    for _ in 0..4 {
+        std::thread::sleep(TIMEOUT / 2);
+        first.turn().unwrap();
+        second.turn().unwrap();
+        assert!(!second_board.is_leading());
+    }
+    std::thread::sleep(TIMEOUT + Duration::from_millis(5));
+    second.turn().unwrap();
+    assert_eq!(fence(&second_board), (2, true));
+    first.turn().unwrap();
+    assert_eq!(fence(&first_board), (2, false));
+    first.turn().unwrap();
+    assert!(!first_board.is_leading() && second_board.is_leading());
+}
+
+#[test]
+fn ones_own_lease_of_before_and_one_that_was_given_up_are_taken_at_once() {
+    let bench = Bench::new(1 << 20);
+    keeper(&bench, "a").0.turn().unwrap();
+    let (mut again, again_board) = keeper(&bench, "a");
+    again.turn().unwrap();
+    assert_eq!(fence(&again_board), (2, true));
+    let (mut other, other_board) = keeper(&bench, "b");
+    other.turn().unwrap();
+    assert!(!other_board.is_leading());
+    again.release();
+    assert!(!again_board.is_leading());
+    other.turn().unwrap();
+    assert_eq!(fence(&other_board), (3, true));
+}
+
+#[test]
+fn a_keeper_that_is_stopped_gives_the_lease_up() {
+    let bench = Bench::new(1 << 20);
+    let (mut keeper, board) = keeper(&bench, "a");
+    let stop = Stop::default();
+    stop.ask();
+    keeper.run(&stop);
+    assert!(bench.repository.lease(1).unwrap().unwrap().released && !board.is_leading());
+}
+
+#[test]
+fn what_the_leader_stored_is_let_go_but_not_its_end_nor_what_is_behind_a_hole() {
+    let bench = Bench::new(1 << 20);
+    keeper(&bench, "a").0.turn().unwrap();
+    let (mut standby, board) = keeper(&bench, "b");
+    // What an earlier session left of another history is nobody else's.
+    let other = segments_after(&bench.repository, &root_header(7), 2, 1);
+    let ours = segments(&bench.repository, 40);
+    for segment in other.iter().chain(&ours) {
+        standby.shipper.offer(segment.clone());
+    }
+    let put = |segments: &[SealedSegment]| test_bench::put(&bench.repository, segments);
+    let waiting = |keeper: &Keeper| keeper.shipper.counters().waiting.memory_segments;
+    put(&ours[..10]);
+    put(&ours[11..30]);
+    standby.turn().unwrap();
+    assert_eq!((board.status().durable_op, waiting(&standby)), (50, 41), "op 51 is not stored");
+    put(&ours[10..11]);
+    standby.turn().unwrap();
+    // Ops 1 to 85: 86 is the last that is 64 ops before the end.
+    assert_eq!((board.status().durable_op, waiting(&standby)), (150, 41 - 17));
+    standby.turn().unwrap();
+    assert_eq!(waiting(&standby), 24);
+}
+
+#[test]
+fn a_leader_that_beats_but_stores_nothing_gives_way_to_one_that_has_more() {
+    let bench = Bench::new(1 << 20);
+    let ((mut first, _), (mut second, board)) = (keeper(&bench, "a"), keeper(&bench, "b"));
+    first.turn().unwrap();
+    let wait = |first: &mut Keeper, second: &mut Keeper| {
+        for _ in 0..3 {
+            second.turn().unwrap();
+            std::thread::sleep(TIMEOUT / 2);
+            first.turn().unwrap();
+        }
+        second.turn().unwrap();
+    };
+    wait(&mut first, &mut second);
+    assert!(!board.is_leading(), "there is nothing more to store");
+    board.read((7, 7), 6, 0, None);
+    wait(&mut first, &mut second);
+    assert_eq!(fence(&board), (2, true));
+}
+
+#[test]
+fn a_lease_that_is_laid_down_is_left_to_others_for_a_while() {
+    let bench = Bench::new(1 << 20);
+    let (mut keeper, board) = keeper(&bench, "a");
+    keeper.turn().unwrap();
+    board.yield_lease();
+    assert!(!board.is_leading(), "nothing more is stored at once");
+    keeper.turn().unwrap();
+    assert!(bench.repository.lease(1).unwrap().unwrap().released && !board.is_leading());
+    keeper.turn().unwrap();
+    assert!(!board.is_leading());
+    std::thread::sleep(2 * TIMEOUT + Duration::from_millis(5));
+    keeper.turn().unwrap();
+    assert_eq!(fence(&board), (2, true), "nobody else has taken it");
+}

@@ -1,0 +1,18 @@
+//! The log of a replica on its way into the repository.
+
+pub mod checkpoint_policy;
+pub mod checkpoints;
+pub mod collector;
+pub mod follower;
+pub mod lease_holder;
+pub mod queue;
+pub mod restorable;
+pub mod session;
+pub mod shipper;
+pub mod spool;
+pub mod uploads;
+
+#[cfg(test)]
+pub(crate) mod store_double;
+#[cfg(test)]
+pub(crate) mod test_bench;

@@ -1,0 +1,235 @@
+//! What can be restored: ranges of ops without a hole, for each history, as `amber restore` would find them.
+//!
+//! Flow: [`Window::run`] looks when a session begins, after each new checkpoint and each gap, and now and then, because other agents and retention change the repository
+//! too; what it finds stands on the board. In between, [`follow`] lets the newest range go on with what becomes durable, so that nobody lists anything for
+//! that. The ranges follow from the names of backups and segments; of each range only the first and the last object are opened.
+
+use crate::error::{Kind, Result};
+use crate::monitor::status::{AgentStatus, RangeStatus};
+use crate::monitor::status_board::Board;
+use crate::repository::Repository;
+use crate::repository::name::CheckpointName;
+use crate::stop::Stop;
+use crate::tier::tigerbeetle::format::log::LogIndex;
+use crate::tier::tigerbeetle::format::manifest::{Manifest, Summary};
+use crate::tier::tigerbeetle::format::timeline::{Lineage, Timelines};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How often it is looked whether there is a reason to look.
+const TURN: Duration = Duration::from_secs(1);
+/// How long what was found stands without a reason.
+const STANDS: Duration = Duration::from_secs(3600);
+/// The shortest time between two looks, and after one that failed.
+const PAUSE: Duration = Duration::from_secs(10);
+const RETRY_PAUSE: Duration = Duration::from_secs(60);
+/// The newest ranges; more tell nobody anything.
+const RANGES_MAX: usize = 64;
+
+/// What makes it look again: timeline, newest checkpoint, number of gaps.
+type Cause = (u32, Option<u64>, usize);
+
+/// Looks.
+pub struct Window {
+    repository: Arc<Repository>,
+    board: Arc<Board>,
+    looked: Option<(Cause, Instant)>,
+    rests_until: Instant,
+}
+
+impl Window {
+    /// For the whole life of the agent.
+    pub fn new(repository: &Arc<Repository>, board: &Arc<Board>) -> Window {
+        Window { repository: Arc::clone(repository), board: Arc::clone(board), looked: None, rests_until: Instant::now() }
+    }
+
+    /// Looks until it is asked to stop.
+    pub fn run(&mut self, stop: &Stop) {
+        self.repository.governor().meter();
+        while !stop.wait(TURN) {
+            self.turn();
+            self.repository.governor().meter();
+        }
+    }
+
+    /// Looks if there is a reason to. A store that does not answer leaves what was found before.
+    pub fn turn(&mut self) {
+        let status = self.board.status();
+        let cause = (status.timeline, status.last_checkpoint.map(|checkpoint| checkpoint.op), status.gaps.len());
+        let stands = self.looked.is_some_and(|(looked, at)| looked == cause && at.elapsed() < STANDS);
+        if status.timeline == 0 || stands || Instant::now() < self.rests_until {
+            return;
+        }
+        match ranges(&self.repository) {
+            Ok(ranges) => {
+                self.board.change(|status| status.restorable = ranges);
+                self.looked = Some((cause, Instant::now()));
+                self.rests_until = Instant::now() + PAUSE;
+            }
+            Err(error) => {
+                tracing::debug!("what can be restored is not known: {error}");
+                self.rests_until = Instant::now() + RETRY_PAUSE;
+            }
+        }
+    }
+}
+
+/// The ranges of all histories, each in its own ops: what a timeline shares with its parent is the parent's.
+///
+/// # Errors
+/// When the store cannot be read. Backups that are damaged count as if they were not there.
+pub fn ranges(repository: &Repository) -> Result<Vec<RangeStatus>> {
+    let timelines = repository.timelines()?;
+    let mut found = Vec::new();
+    for number in timelines.numbers() {
+        found.extend(ranges_of(repository, &timelines, number)?);
+    }
+    let surplus = found.len().saturating_sub(RANGES_MAX);
+    Ok(found.split_off(surplus))
+}
+
+fn ranges_of(repository: &Repository, timelines: &Timelines, timeline: u32) -> Result<Vec<RangeStatus>> {
+    let lineage = Lineage::of(timelines, timeline)?;
+    let own_first_op = lineage.eras().last().map_or(0, |era| era.first_op);
+    let log = LogIndex::list(repository, &lineage, 0)?;
+    let runs = log.runs();
+    let history = History { repository, names: repository.backups_of(&lineage)?, log, lineage: &lineage };
+    let mut spans: Vec<Span> = Vec::new();
+    for run in &runs {
+        spans.extend(history.span_of_run(*run)?);
+    }
+    let is_in_a_run = |name: &CheckpointName| runs.iter().any(|run| continues(name, *run));
+    for name in history.names.iter().filter(|name| !is_in_a_run(name)) {
+        spans.extend(history.span_of_backup(name)?);
+    }
+    spans.sort_unstable_by_key(|span| span.first_op);
+    let mut ranges = Vec::new();
+    for span in joined(spans) {
+        if span.last_op >= own_first_op {
+            let first_op = span.first_op.max(own_first_op);
+            let first_timestamp_ns = match history.timestamp(first_op)?.or(span.first_timestamp_ns.filter(|_| first_op == span.first_op)) {
+                // A ledger's history begins with its first request.
+                None | Some(0) => history.timestamp(first_op.saturating_add(1))?,
+                known => known,
+            };
+            let last_timestamp_ns = history.timestamp(span.last_op)?.or(span.last_timestamp_ns);
+            ranges.push(RangeStatus {
+                timeline,
+                first_op,
+                first_timestamp_ns: first_timestamp_ns.unwrap_or(0),
+                last_op: span.last_op,
+                last_timestamp_ns: last_timestamp_ns.unwrap_or(0),
+            });
+        }
+    }
+    Ok(ranges)
+}
+
+/// Ops that can be restored, and their times where a backup tells them.
+#[derive(Debug, Clone, Copy)]
+struct Span {
+    first_op: u64,
+    first_timestamp_ns: Option<u64>,
+    last_op: u64,
+    last_timestamp_ns: Option<u64>,
+}
+
+/// Spans that touch are one. They are sorted by their first op.
+fn joined(spans: Vec<Span>) -> Vec<Span> {
+    let mut joined: Vec<Span> = Vec::new();
+    for span in spans {
+        match joined.last_mut() {
+            Some(last) if span.first_op <= last.last_op.saturating_add(1) => {
+                if span.last_op > last.last_op {
+                    (last.last_op, last.last_timestamp_ns) = (span.last_op, span.last_timestamp_ns);
+                }
+            }
+            _ => joined.push(span),
+        }
+    }
+    joined
+}
+
+/// Whether this run of the log goes on behind a backup's checkpoint.
+fn continues(name: &CheckpointName, (first_op, last_op): (u64, u64)) -> bool {
+    (first_op..=last_op).contains(&name.checkpoint_op.saturating_add(1))
+}
+
+/// What a history holds.
+struct History<'a> {
+    repository: &'a Repository,
+    lineage: &'a Lineage,
+    /// By the op of their checkpoint.
+    names: Vec<CheckpointName>,
+    log: LogIndex<'a>,
+}
+
+impl History<'_> {
+    /// From the first backup that a run of the log continues to the end of the run.
+    fn span_of_run(&self, run: (u64, u64)) -> Result<Option<Span>> {
+        for name in self.names.iter().filter(|name| continues(name, run)) {
+            let Some(summary) = self.summary(name)? else { continue };
+            let last_op = self.end_of_run(run)?;
+            let first_timestamp_ns = Some(summary.checkpoint_timestamp_ns);
+            let span = Span { first_op: summary.first_restorable_op, first_timestamp_ns, last_op, last_timestamp_ns: None };
+            return Ok((span.first_op <= span.last_op).then_some(span));
+        }
+        Ok(None)
+    }
+
+    /// A backup's own segments may hold more than it promises; that counts only where others go on behind it.
+    fn end_of_run(&self, (first_op, last_op): (u64, u64)) -> Result<u64> {
+        let within = self.log.pieces().iter().filter(|piece| (first_op..=last_op).contains(&piece.first_op));
+        let shipped_op = within.clone().filter(|piece| piece.name.run.ships()).map(|piece| piece.last_op).max().unwrap_or(0);
+        if shipped_op == last_op {
+            return Ok(last_op);
+        }
+        let Some(last) = within.max_by_key(|piece| piece.last_op) else { return Ok(last_op) };
+        let Some(owner) = self.names.iter().find(|name| name.run == last.name.run) else { return Ok(last_op) };
+        let promised_op = self.summary(owner)?.map_or(last_op, |summary| summary.recovered_to_op);
+        Ok(last_op.min(promised_op.max(shipped_op)))
+    }
+
+    fn span_of_backup(&self, name: &CheckpointName) -> Result<Option<Span>> {
+        let span = self.summary(name)?.map(|summary| Span {
+            first_op: summary.first_restorable_op,
+            first_timestamp_ns: Some(summary.checkpoint_timestamp_ns),
+            last_op: summary.recovered_to_op.min(self.lineage.last_op_of(name.timeline)),
+            last_timestamp_ns: Some(summary.recovered_to_timestamp_ns),
+        });
+        Ok(span.filter(|span| span.first_op <= span.last_op))
+    }
+
+    /// `None` where it is damaged or gone: `amber verify` tells of that.
+    fn summary(&self, name: &CheckpointName) -> Result<Option<Summary>> {
+        match Manifest::read_summary(self.repository, name) {
+            Err(error) if error.kind == Kind::Damaged => Ok(None),
+            summary => summary.map(Some),
+        }
+    }
+
+    fn timestamp(&self, op: u64) -> Result<Option<u64>> {
+        match self.log.row(op) {
+            Err(error) if error.kind == Kind::Damaged => Ok(None),
+            row => Ok(row?.map(|row| row.timestamp_ns)),
+        }
+    }
+}
+
+/// Lets the range that is shipped go on to what is durable, up to a gap.
+pub fn follow(status: &mut AgentStatus) {
+    let (timeline, durable_op) = (status.timeline, status.durable_op);
+    let Some(range) = status.restorable.iter_mut().rev().find(|range| range.timeline == timeline) else { return };
+    let behind = status.gaps.iter().filter(|gap| gap.last_op > range.last_op && gap.first_op <= durable_op).map(|gap| gap.first_op).min();
+    let end_op = behind.map_or(durable_op, |first_op| first_op.saturating_sub(1));
+    if end_op > range.last_op {
+        range.last_op = end_op;
+        // The time of an op before a gap is known when somebody looks again.
+        range.last_timestamp_ns = if end_op == durable_op { status.durable_timestamp_ns } else { 0 };
+    } else if end_op == range.last_op && status.durable_timestamp_ns > 0 {
+        range.last_timestamp_ns = status.durable_timestamp_ns;
+    }
+}
+
+#[cfg(test)]
+mod tests;

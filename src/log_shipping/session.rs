@@ -1,0 +1,348 @@
+//! One session: from joining the log to what is stored until something ends that.
+//!
+//! ```text
+//! join -> follower (this thread) -> collector -> shipper -> durable
+//!         keeper: the lease       bulk: checkpoints, merging       reporter: status
+//! ```
+//!
+//! A session knows one timeline and one data file. When the file is replaced, or the log turns out to be another history, the session ends and the next one
+//! joins anew; what waits to be shipped goes to the spool in between.
+
+use super::checkpoints::{Bulk, record_gaps};
+use super::collector::Collector;
+use super::follower::{Ended, FileIdentity, Follower, identity};
+use super::lease_holder::{Holder, Keeper};
+use super::queue::Durable;
+use super::shipper::{Event, Hooks, ShipOptions, Shipper};
+use super::spool::Spool;
+use crate::agent::check::Checked;
+use crate::config::Plan;
+use crate::disk::file::ReadOptions;
+use crate::error::{Error, Kind, Result};
+use crate::jobs::Jobs;
+use crate::monitor::status::{AgentState, CheckpointStatus};
+use crate::monitor::status_board::{Board, Topic};
+use crate::repository::Repository;
+use crate::repository::name::{SegmentName, TIMELINE_FIRST};
+use crate::stop::Stop;
+use crate::tb_format::superblock::SuperBlock;
+use crate::tier::tigerbeetle::capture::join::{Joined, checkpoint_end, join_file};
+use crate::tier::tigerbeetle::format::gap::Gap;
+use crate::tier::tigerbeetle::format::log::{LogIndex, PrepareId};
+use crate::tier::tigerbeetle::format::timeline::Lineage;
+use crate::units::now_ns;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// Pause before what could not be joined is tried again.
+const JOIN_PAUSE: Duration = Duration::from_millis(500);
+/// How long draining may take where another session follows.
+const REJOIN_DRAIN: Duration = Duration::from_secs(5);
+/// How long the end of the agent waits for the lease to be given up.
+const RELEASE_GRACE: Duration = Duration::from_secs(3);
+
+/// What a session is made of, and outlives it.
+pub struct Agent {
+    /// The configuration.
+    pub plan: Plan,
+    /// What the start found.
+    pub checked: Checked,
+    /// The board.
+    pub board: Arc<Board>,
+    /// How this agent calls itself.
+    pub holder: Holder,
+    /// The jobs; the checkpoint among them is the session's.
+    pub jobs: Arc<Jobs>,
+}
+
+/// Where the log is taken up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Start {
+    lineage: Lineage,
+    /// Read from behind this prepare.
+    after: PrepareId,
+    /// Up to here it is stored already, and must be the same.
+    stored: Option<PrepareId>,
+    /// What is durable.
+    durable_op: u64,
+    gap: Option<Gap>,
+    /// Why a checkpoint is wanted at once.
+    wanted: Option<String>,
+    /// What the repository knows of this history.
+    known: Known,
+}
+
+/// What the repository knows of a history.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Known {
+    gaps: Vec<Gap>,
+    checkpoint: Option<CheckpointStatus>,
+}
+
+impl Agent {
+    /// Runs one session.
+    ///
+    /// # Errors
+    /// What no further session would mend: the data file or the repository is not what it must be.
+    pub fn session(&self, stop: &Stop) -> Result<Ended> {
+        let file = identity(&self.plan.data_file);
+        let folder = self.plan.state_directory.join("spool");
+        let spool = Spool::open(&self.checked.repository, &folder, self.plan.log.spool_bytes)?;
+        let Some(start) = self.join(&spool, stop)? else { return Ok(Ended::Stopped) };
+        self.begin(&start, &spool);
+        let shipper = Arc::new(self.shipper(spool, &start)?);
+        self.board.watch(&shipper);
+        let ready = Arc::new(AtomicBool::new(false));
+        let session_stop = Stop::default();
+        let keeper = self.start_keeper(&shipper, start.lineage.timeline(), &ready, &session_stop)?;
+        self.checked.repository.governor().resume();
+        self.start_bulk(&start, &session_stop)?;
+        let followed = self.follow((&start, file), &shipper, ready, stop);
+        self.board.rests();
+        self.board.change(|status| status.state = AgentState::Stopping);
+        let ends = !matches!(followed, Ok(Ended::Rejoin(_)));
+        // The log goes on meanwhile, and what is in the spool then is shipped by the next session.
+        let drained = shipper.drain(if ends { self.plan.process.shutdown } else { self.plan.process.shutdown.min(REJOIN_DRAIN) });
+        tracing::info!("{} segments wait in the spool, {} threads are still in a request", drained.spool_segments, drained.threads_left);
+        if !drained.lost.is_empty() {
+            tracing::warn!("{} segments could be kept nowhere; the next start reads them again", drained.lost.len());
+        }
+        self.board.unwatch(&shipper);
+        if self.board.is_leading() && shipper.counters().unreachable_for.is_none() {
+            record_gaps(&self.checked.repository, &self.board);
+        }
+        // A checkpoint that runs is given up: it promises nothing any more.
+        session_stop.ask();
+        self.checked.repository.governor().release();
+        let began = Instant::now();
+        // The next session takes the lease itself, so that of this one must be over; the end of the process ends it, too.
+        while !(keeper.is_finished() || ends && began.elapsed() >= RELEASE_GRACE) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        followed
+    }
+
+    /// Looks where the log joins what is stored, until that is clear; `None` when it is asked to stop meanwhile.
+    fn join(&self, spool: &Spool, stop: &Stop) -> Result<Option<Start>> {
+        loop {
+            match self.try_join(spool) {
+                Ok(start) => {
+                    self.board.alert(Topic::Join, None);
+                    return Ok(Some(start));
+                }
+                Err(error) if error.kind == Kind::TryAgain => self.board.alert(Topic::Join, Some(error.message)),
+                Err(error) => return Err(error),
+            }
+            if stop.wait(JOIN_PAUSE) {
+                return Ok(None);
+            }
+        }
+    }
+
+    fn try_join(&self, spool: &Spool) -> Result<Start> {
+        let repository = &self.checked.repository;
+        let (superblock, joined) = join_file(repository, Some(spool.repository()), &self.plan.data_file, ReadOptions::default())?;
+        self.check_replicas(&superblock)?;
+        let timelines = repository.timelines()?;
+        let start = |timeline: u32, after: PrepareId| -> Result<Start> {
+            let lineage = Lineage::of(&timelines, timeline)?;
+            let known = self.known(&lineage)?;
+            Ok(Start { lineage, after, stored: None, durable_op: after.0, gap: None, wanted: None, known })
+        };
+        let behind_checkpoint = checkpoint_end(&superblock);
+        let mut start = match joined {
+            Joined::Empty => Start { wanted: Some("nothing is stored yet".to_owned()), ..start(TIMELINE_FIRST, behind_checkpoint)? },
+            Joined::Continues { timeline, after } => start(timeline, after)?,
+            Joined::Behind { timeline, after, stored } => {
+                check_whole(&[repository, spool.repository()], timeline, after.0, stored.0)?;
+                Start { stored: Some(stored), durable_op: stored.0, ..start(timeline, after)? }
+            }
+            Joined::Gap { timeline, stored_op } => {
+                let gap = Gap {
+                    timeline,
+                    first_op: stored_op.saturating_add(1),
+                    last_op: behind_checkpoint.0,
+                    noticed_ns: now_ns(),
+                    reason: "the ring was overwritten before an agent read it".into(),
+                };
+                let wanted = Some("a gap".to_owned());
+                Start { durable_op: stored_op, gap: Some(gap), wanted, ..start(timeline, behind_checkpoint)? }
+            }
+            Joined::Branches(branch) => {
+                if !repository.begin_timeline(&branch)? {
+                    return Err(Error::try_again("another agent has begun a timeline just now: joining that"));
+                }
+                tracing::warn!("timeline {} begins: {}", branch.timeline, branch.reason);
+                return Err(Error::try_again(format!("timeline {} has begun: joining it", branch.timeline)));
+            }
+        };
+        repository.bind_cluster(self.checked.cluster)?;
+        // What is in the spool is durable when the store has it.
+        let timeline = start.lineage.timeline();
+        if let Some(first) = spool.found().iter().find(|found| found.name.timeline == timeline) {
+            start.durable_op = start.durable_op.min(first.name.first_op.saturating_sub(1));
+        }
+        Ok(start)
+    }
+
+    fn known(&self, lineage: &Lineage) -> Result<Known> {
+        let repository = &self.checked.repository;
+        let (mut gaps, damaged) = repository.gaps()?;
+        for name in damaged {
+            tracing::warn!("{name}: the record of a gap is damaged; `amber verify` says more");
+        }
+        gaps.retain(|gap| lineage.holds(gap.timeline, gap.first_op));
+        let newest = repository.newest_checkpoint_of(lineage)?.best;
+        Ok(Known { gaps, checkpoint: newest.map(|(_, summary)| CheckpointStatus::of(&summary)) })
+    }
+
+    /// A fork of another size would be taken for the cluster.
+    fn check_replicas(&self, superblock: &SuperBlock) -> Result<()> {
+        let Some((name, summary)) = self.checked.repository.newest_checkpoint()?.best else { return Ok(()) };
+        if summary.replica_count == superblock.replica_count() {
+            return Ok(());
+        }
+        Err(Error::input(format!(
+            "{}: it is of a cluster of {} replicas, {} of one of {}: a fork to look into (--solo) needs a repository of its own",
+            self.plan.data_file.display(),
+            superblock.replica_count(),
+            name.object(),
+            summary.replica_count
+        )))
+    }
+
+    /// Puts on the board what the session begins with.
+    fn begin(&self, start: &Start, spool: &Spool) {
+        let timeline = start.lineage.timeline();
+        self.board.begin(timeline, start.durable_op, start.after.0);
+        for found in spool.found().iter().filter(|found| found.name.timeline == timeline) {
+            self.board.offered(found.name.last_op, Instant::now());
+        }
+        self.board.known_gaps(&start.known.gaps);
+        self.board.change(|status| status.last_checkpoint = start.known.checkpoint.clone());
+        if let Some(gap) = start.gap.clone() {
+            self.board.gap(gap);
+        }
+        if let Some(wanted) = &start.wanted {
+            self.board.want_checkpoint(wanted.clone());
+        }
+        tracing::info!("following timeline {timeline} behind op {}; durable up to op {}", start.after.0, start.durable_op);
+    }
+
+    fn shipper(&self, spool: Spool, start: &Start) -> Result<Shipper> {
+        let (log, timeline) = (&self.plan.log, start.lineage.timeline());
+        // What was found damaged before the log was joined is read again as far as it lies behind the place where it joins.
+        let (after_op, started) = (start.after.0, Arc::new(AtomicBool::new(false)));
+        let is_started = Arc::clone(&started);
+        let options =
+            ShipOptions { memory_bytes: log.memory_bytes, spool_after: log.spool_after, uploads: log.uploads, ..ShipOptions::default() };
+        let (board, leading) = (Arc::clone(&self.board), Arc::clone(&self.board));
+        let observe = move |event: Event| match event {
+            Event::Durable(durable) => {
+                // What an earlier session left of another history is stored too, and says nothing of this one.
+                if durable.entry.name.timeline == timeline {
+                    let read = board.durable(durable.last.op, durable.last.timestamp_ns);
+                    log_durable(&durable, read);
+                }
+            }
+            Event::Damaged(damaged) => {
+                let SegmentName { first_op, mut last_op, .. } = damaged.name;
+                tracing::error!("{}: {}", damaged.name.object(), damaged.reason);
+                if !is_started.load(Ordering::Acquire) {
+                    last_op = last_op.min(after_op);
+                }
+                if damaged.name.timeline == timeline && first_op <= last_op {
+                    board.gap(Gap { timeline, first_op, last_op, noticed_ns: now_ns(), reason: damaged.reason });
+                }
+            }
+            Event::Alert(text) => tracing::warn!("{text}"),
+        };
+        let hooks = Hooks { may_ship: Box::new(move || leading.is_leading()), observe: Box::new(observe) };
+        let shipper = Shipper::start(Arc::clone(&self.checked.repository), Some(spool), options, hooks)?;
+        started.store(true, Ordering::Release);
+        Ok(shipper)
+    }
+
+    fn start_keeper(&self, shipper: &Arc<Shipper>, timeline: u32, ready: &Arc<AtomicBool>, stop: &Stop) -> Result<JoinHandle<()>> {
+        let stop = stop.clone();
+        let parts = (self.plan.lease.clone(), timeline, self.holder.clone());
+        let mut keeper = Keeper::new(&self.checked.repository, shipper, &self.board, parts, ready);
+        spawn("amber-lease", move || keeper.run(&stop))
+    }
+
+    fn start_bulk(&self, start: &Start, stop: &Stop) -> Result<()> {
+        let stop = stop.clone();
+        let place = (self.plan.data_file.clone(), start.lineage.clone());
+        let plan = (self.plan.checkpoint.clone(), self.plan.log.merge_after_segments);
+        let mut bulk = Bulk::new(&self.checked.repository, (&self.board, &self.jobs), place, plan);
+        spawn("amber-bulk", move || bulk.run(&stop)).map(|_| ())
+    }
+
+    fn follow(
+        &self,
+        (start, file): (&Start, Option<FileIdentity>),
+        shipper: &Arc<Shipper>,
+        ready: Arc<AtomicBool>,
+        stop: &Stop,
+    ) -> Result<Ended> {
+        let log = &self.plan.log;
+        let timeline = start.lineage.timeline();
+        let run = self.checked.repository.new_shipping_run()?;
+        let flush = (log.flush_bytes, log.flush_interval);
+        let mut collector = Collector::new(&self.checked.repository, shipper, &self.board, (timeline, run), flush);
+        if let Some(stored) = start.stored {
+            collector.skip_to(stored);
+        }
+        let mut follower = Follower {
+            data_file: self.plan.data_file.clone(),
+            plan: log.clone(),
+            collector,
+            shipper: Arc::clone(shipper),
+            board: Arc::clone(&self.board),
+            timeline,
+            ready,
+            alone: self.checked.replica_count == 1,
+            file,
+        };
+        follower.run(start.after, stop)
+    }
+}
+
+/// A replica that is behind what is stored does not read what is there already. So it must be there: segments behind a hole may be what an agent that was killed
+/// left.
+fn check_whole(repositories: &[&Repository], timeline: u32, after_op: u64, stored_op: u64) -> Result<()> {
+    let mut reach_op = after_op;
+    loop {
+        let before_op = reach_op;
+        for repository in repositories {
+            reach_op = reach_op.max(LogIndex::list(repository, &Lineage::only(timeline), reach_op)?.reach(reach_op));
+        }
+        if reach_op >= stored_op {
+            return Ok(());
+        }
+        if reach_op == before_op {
+            return Err(Error::try_again(format!(
+                "op {} is not stored, what comes after it is, and the replica has not come so far yet: waiting for it",
+                reach_op.saturating_add(1)
+            )));
+        }
+    }
+}
+
+/// What `perf/lag` measures by: `waited_ms` since the segment's oldest prepare was read, `shipping_ms` of them since it was sealed.
+fn log_durable(durable: &Durable, read: Option<Duration>) {
+    let shipping = durable.offered.elapsed();
+    let (waited_ms, shipping_ms) = (read.unwrap_or(shipping).as_millis() as u64, shipping.as_millis() as u64);
+    let (first_op, last_op) = (durable.entry.name.first_op, durable.entry.name.last_op);
+    tracing::debug!(first_op, last_op, stored_bytes = durable.entry.stored_bytes, waited_ms, shipping_ms, "durable");
+}
+
+pub(crate) fn spawn<T: Send + 'static>(name: &str, work: impl FnOnce() -> T + Send + 'static) -> Result<JoinHandle<T>> {
+    let spawned = std::thread::Builder::new().name(name.to_owned()).spawn(work);
+    spawned.map_err(|error| Error::try_again(format!("the system gives no more threads: {error}")))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,279 @@
+//! Ships segments: what is offered becomes durable in the store, in order, through outages of the store and restarts of the agent.
+//!
+//! Flow: [`Shipper::start`] queues what the spool holds; [`Shipper::offer`] adds a segment to the backlog, and writes to the spool itself
+//! what memory has no room for; the threads (in `shipping`) do the rest. [`Event::Durable`] tells each segment in order once the store has
+//! it and everything before it. [`Shipper::drain`] ends in good order; a shipper that is dropped leaves what a killed agent would leave.
+
+use super::queue::{Admit, Backlog, Durable, Limits, Waiting};
+use super::spool::{Damaged, Spool};
+use super::uploads::{Phase, STANDBY_PAUSE, Shared, State, Uploader, lock, wait_while};
+use crate::error::{Error, Result};
+use crate::repository::Repository;
+use crate::repository::name::SegmentName;
+use crate::tier::tigerbeetle::format::segment::{PrepareRow, SealedSegment};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// How long [`Shipper::drain`] waits, after its deadline, for threads that are in a request.
+const JOIN_GRACE: Duration = Duration::from_secs(1);
+
+/// How to ship.
+#[derive(Debug, Clone, Copy)]
+pub struct ShipOptions {
+    /// Most stored bytes that wait in memory. Uploads hold one segment each beyond that; a segment larger than this goes through the spool.
+    pub memory_bytes: u64,
+    /// How long a segment may wait in memory alone before it is written to the spool.
+    pub spool_after: Duration,
+    /// Uploads at once.
+    pub uploads: usize,
+    /// Pause after an upload that failed; it doubles with each further one.
+    pub retry_first: Duration,
+    /// The longest pause.
+    pub retry_max: Duration,
+}
+
+impl Default for ShipOptions {
+    fn default() -> Self {
+        ShipOptions {
+            memory_bytes: 256 << 20,
+            spool_after: Duration::from_secs(5),
+            uploads: 4,
+            retry_first: Duration::from_millis(250),
+            retry_max: Duration::from_secs(5),
+        }
+    }
+}
+
+/// What the shipper tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// The store has this segment and everything before it.
+    Durable(Durable),
+    /// A segment was damaged in the spool and is lost; what comes after it becomes durable all the same.
+    Damaged(Damaged),
+    /// Something that a person should do something about. Said once, and again only after it had gone.
+    Alert(String),
+}
+
+/// What the shipper asks and tells. Both are called from its threads and from the caller's, and must be quick and not call
+/// the shipper's [`Shipper::offer`] or [`Shipper::drain`].
+pub struct Hooks {
+    /// Whether this agent may put segments (it holds the lease); asked before each put.
+    pub may_ship: Box<dyn Fn() -> bool + Send + Sync>,
+    /// Told of each event; [`Event::Durable`] in order.
+    pub observe: Box<dyn Fn(Event) + Send + Sync>,
+}
+
+/// What became of an offer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Offer {
+    /// It will be shipped.
+    Taken,
+    /// Memory and spool (or the disk) are full: the segment was dropped, and the caller records a gap.
+    Full,
+    /// The shipper is being drained: the segment was dropped, the next agent reads its ops once more.
+    Stopped,
+}
+
+/// How it goes.
+#[derive(Debug, Clone, Default)]
+pub struct Counters {
+    /// What waits in memory and spool.
+    pub waiting: Waiting,
+    /// Since when the oldest segment that is not durable waits.
+    pub oldest_age: Option<Duration>,
+    /// The largest segment that the spool takes now, in bytes.
+    pub spool_free_bytes: u64,
+    /// Segments stored since the start.
+    pub shipped_segments: u64,
+    /// Their stored bytes.
+    pub shipped_bytes: u64,
+    /// For how long every put has failed, if the last one did; `None` while the store takes what it is given.
+    pub unreachable_for: Option<Duration>,
+    /// The last error, also when it is over.
+    pub last_error: Option<String>,
+    /// Alerts that stand: a store that refuses, a spool that cannot be written.
+    pub alerts: Vec<String>,
+}
+
+/// How a drain ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Drained {
+    /// The last segment that is durable with everything before it, and the last prepare in it.
+    pub durable: Option<(SegmentName, PrepareRow)>,
+    /// Segments in the spool, for the next agent.
+    pub spool_segments: u64,
+    /// Segments that neither store nor spool could take, in order.
+    pub lost: Vec<SegmentName>,
+    /// Threads that were still in a request; they end with the process or with their request.
+    pub threads_left: usize,
+    /// The last error.
+    pub last_error: Option<String>,
+}
+
+/// The shipper; see the head of this module.
+pub struct Shipper {
+    shared: Arc<Shared>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Shipper {
+    /// Starts to ship: first what the spool holds, in order, then what is offered. What was found damaged in the spool is told here.
+    ///
+    /// # Errors
+    /// [`Error::try_again`] when the system gives no thread.
+    pub fn start(repository: Arc<Repository>, spool: Option<Spool>, options: ShipOptions, hooks: Hooks) -> Result<Shipper> {
+        let uploads = options.uploads.max(1);
+        let mut backlog = Backlog::new(Limits { memory_bytes: options.memory_bytes, uploads });
+        for found in spool.iter().flat_map(Spool::found) {
+            backlog.push_spooled(found.name, found.stored_bytes, None, found.last, Instant::now());
+        }
+        let shared = Arc::new(Shared::new(repository, spool, options, hooks, backlog));
+        tell_findings(&shared);
+        let shipper = Shipper { shared, threads: Mutex::default() };
+        for _ in 0..uploads {
+            let mut uploader = Uploader::default();
+            shipper.spawn("amber-ship", move |shared| shared.upload_turn(&mut uploader))?;
+        }
+        if shipper.shared.spool().is_some() {
+            shipper.spawn("amber-spool", Shared::spool_turn)?;
+        }
+        Ok(shipper)
+    }
+
+    /// A thread that takes steps until one says that it was the last.
+    fn spawn(&self, name: &str, mut step: impl FnMut(&Shared) -> bool + Send + 'static) -> Result<()> {
+        let shared = Arc::clone(&self.shared);
+        lock(&shared.state).threads += 1;
+        let spawned = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+            while step(&shared) {}
+            lock(&shared.state).threads -= 1;
+            shared.changed.notify_all();
+        });
+        lock(&self.threads).push(spawned.map_err(|error| Error::try_again(format!("the system gives no more threads: {error}")))?);
+        Ok(())
+    }
+
+    /// Takes the next segment. Waits for nothing but writes to the spool: never for the store, because the log would be overwritten meanwhile.
+    pub fn offer(&self, segment: SealedSegment) -> Offer {
+        let shared = &*self.shared;
+        let _turn = lock(&shared.offering);
+        let mut spooling = None;
+        loop {
+            let mut state = lock(&shared.state);
+            if state.phase != Phase::Taking {
+                return Offer::Stopped;
+            }
+            let admit = state.backlog.admit(segment.object.stored_bytes, shared.spool_free_bytes());
+            if matches!(admit, Admit::Take) {
+                state.backlog.push(segment, Instant::now());
+                drop(state);
+                shared.changed.notify_all();
+                return Offer::Taken;
+            }
+            drop(state);
+            match admit {
+                Admit::Full => return Offer::Full,
+                // Decided once more with the spool in hand: its thread may just have made room.
+                _ if spooling.is_none() => spooling = Some(lock(&shared.spooling)),
+                Admit::SpoolFirst(ticket, object) if shared.move_to_spool(ticket, &object) => {}
+                Admit::SpoolThis if shared.write(&segment.object) => {
+                    let SealedSegment { name, object, last } = segment;
+                    let digest = Some(object.digest);
+                    lock(&shared.state).backlog.push_spooled(name, object.stored_bytes, digest, last, Instant::now());
+                    shared.changed.notify_all();
+                    return Offer::Taken;
+                }
+                Admit::SpoolFirst(..) | Admit::SpoolThis | Admit::Take => return Offer::Full,
+            }
+        }
+    }
+
+    /// Lets go of what waits of a timeline and ends at or before `op`: another agent has stored it.
+    pub fn forget_through(&self, timeline: u32, op: u64) {
+        self.shared.forget_through(timeline, op);
+    }
+
+    /// The last segment that is durable with everything before it since the start, and the last prepare in it.
+    pub fn durable(&self) -> Option<(SegmentName, PrepareRow)> {
+        lock(&self.shared.state).durable
+    }
+
+    /// How it goes.
+    pub fn counters(&self) -> Counters {
+        let spool_free_bytes = self.shared.spool_free_bytes();
+        let state = lock(&self.shared.state);
+        Counters {
+            waiting: state.backlog.waiting(),
+            oldest_age: state.backlog.oldest().map(|offered| offered.elapsed()),
+            spool_free_bytes,
+            shipped_segments: state.shipped_segments,
+            shipped_bytes: state.shipped_bytes,
+            // Where nothing waits, nothing is tried: nobody knows.
+            unreachable_for: state.failing_since.filter(|_| !state.backlog.is_empty()).map(|since| since.elapsed()),
+            last_error: state.last_error.clone(),
+            alerts: state.alerts.iter().flatten().cloned().collect(),
+        }
+    }
+
+    /// Takes nothing more, ships until nothing waits or the deadline has passed (or another agent ships), writes the rest to the spool and ends
+    /// the threads. While the store fails, what waits is in the spool first.
+    pub fn drain(&self, deadline: Duration) -> Drained {
+        let shared = &*self.shared;
+        let began = Instant::now();
+        shared.enter(Phase::Draining);
+        if lock(&shared.state).failing_since.is_some() {
+            shared.spool_all();
+        }
+        while (shared.hooks.may_ship)() {
+            let left = deadline.saturating_sub(began.elapsed());
+            let waits = |state: &State| !state.backlog.is_empty();
+            let state = wait_while(&shared.changed, lock(&shared.state), left.min(STANDBY_PAUSE), waits);
+            if state.backlog.is_empty() || left.is_zero() {
+                break;
+            }
+        }
+        shared.enter(Phase::Ending);
+        shared.spool_all();
+        drop(wait_while(&shared.changed, lock(&shared.state), JOIN_GRACE, |state| state.threads > 0));
+        shared.enter(Phase::Closed);
+        let threads_left = lock(&shared.state).threads;
+        for thread in std::mem::take(&mut *lock(&self.threads)) {
+            if threads_left == 0 || thread.is_finished() {
+                // Its panics were told when they happened.
+                let _ = thread.join();
+            }
+        }
+        let state = lock(&shared.state);
+        Drained {
+            durable: state.durable,
+            spool_segments: state.backlog.waiting().spool_segments,
+            lost: state.backlog.in_memory(),
+            threads_left,
+            last_error: state.last_error.clone(),
+        }
+    }
+}
+
+/// Tells what is wrong in the spool.
+fn tell_findings(shared: &Shared) {
+    let Some(spool) = shared.spool() else { return };
+    for damaged in spool.damaged() {
+        shared.tell(Event::Damaged(damaged.clone()));
+    }
+    if let Some(first) = spool.foreign().first() {
+        let count = spool.foreign().len();
+        shared.tell(Event::Alert(format!("the spool holds {count} files that are not Amber's, first {first}: move them elsewhere")));
+    }
+}
+
+impl Drop for Shipper {
+    fn drop(&mut self) {
+        // The threads end by themselves; one may be in a request that takes minutes.
+        self.shared.enter(Phase::Closed);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,17 @@
+//! What people see of work that goes on: progress, log lines, what the process used, the status of an agent.
+
+pub mod history;
+pub mod live;
+pub mod log;
+pub mod metrics;
+pub mod progress;
+pub mod reporter;
+#[cfg(any(test, feature = "samples"))]
+pub mod sample;
+pub mod status;
+pub mod status_board;
+pub mod systemd;
+pub mod telemetry;
+pub mod usage;
+pub mod verdict;
+pub mod web;

@@ -1,0 +1,391 @@
+//! What the agent says of itself: a small document that it writes every second, for `amber status`, scripts and exporters.
+//!
+//! Flow: [`AgentStatus::write`] puts `status.json` into the state directory, whole or not at all; [`AgentStatus::read`] reads it without any
+//! other contact to the agent. Readers take what they know: a key that is missing gets its zero, one that is unknown is passed over, so
+//! that programs of two releases understand each other.
+
+use crate::error::{Error, Result};
+use crate::tier::tigerbeetle::format::manifest::Summary;
+use serde::{Deserialize, Serialize};
+use std::fs::{File, Permissions};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+/// The document's name in the state directory.
+pub const STATUS_FILE: &str = "status.json";
+/// It is written under this name first.
+const STATUS_FILE_NEW: &str = "status.json.new";
+/// A status older than this says nothing about now. It is written every second, and a loaded machine may be late.
+pub const STALE_AFTER_NS: u64 = 10_000_000_000;
+
+/// What the agent is doing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AgentState {
+    /// Opening the repository, joining the ring to what it holds.
+    #[default]
+    Starting,
+    /// It ships the log.
+    Leading,
+    /// Another agent ships the log; this one takes over when that falls silent.
+    StandingBy,
+    /// It leads, but not as it should: see the alerts.
+    Degraded,
+    /// It drains and ends.
+    Stopping,
+    /// A state of a newer release.
+    #[serde(other)]
+    Unknown,
+}
+
+impl AgentState {
+    /// The state in words.
+    pub fn text(self) -> &'static str {
+        match self {
+            AgentState::Starting => "starting",
+            AgentState::Leading => "leading",
+            AgentState::StandingBy => "standing by",
+            AgentState::Degraded => "degraded",
+            AgentState::Stopping => "stopping",
+            AgentState::Unknown => "unknown",
+        }
+    }
+}
+
+/// Ops that the repository does not hold and will not get.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct GapStatus {
+    /// The first missing op.
+    pub first_op: u64,
+    /// The last missing op.
+    pub last_op: u64,
+    /// When it was noticed, in nanoseconds since the epoch.
+    pub noticed_ns: u64,
+    /// Why the ops are missing.
+    pub reason: String,
+}
+
+/// Who ships the log.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LeaseStatus {
+    /// The holder, as it calls itself.
+    pub holder: String,
+    /// The fencing number: a higher one has taken over from a lower one.
+    pub fence: u64,
+    /// This agent is the holder.
+    pub is_ours: bool,
+}
+
+/// A checkpoint in the repository.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CheckpointStatus {
+    /// Its op.
+    pub op: u64,
+    /// Its timeline.
+    pub timeline: u32,
+    /// When it was whole, in nanoseconds since the epoch.
+    pub ended_ns: u64,
+}
+
+/// A run that is under way.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RunningStatus {
+    /// When it began.
+    pub started_ns: u64,
+    /// What it is doing, in a few words.
+    pub step: String,
+    /// How far the step is.
+    pub position_bytes: u64,
+    /// How much the step has; 0 while that is not known.
+    pub total_bytes: u64,
+}
+
+/// A run that is over.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct EndedStatus {
+    /// Its number, 16 hexadecimal digits.
+    pub run: String,
+    /// The job that it belongs to.
+    pub job: String,
+    /// When it began.
+    pub started_ns: u64,
+    /// When it ended.
+    pub ended_ns: u64,
+    /// Whether it did what it was to do.
+    pub completed: bool,
+    /// What it stored.
+    pub stored_bytes: u64,
+    /// Why it failed, and what to do.
+    pub reason: String,
+}
+
+/// A job of the schedule.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct JobStatus {
+    /// What it is called: `checkpoint`, `verification` and so on.
+    pub name: String,
+    /// What it does, in a sentence for people.
+    pub title: String,
+    /// When it runs, in words.
+    pub cadence: String,
+    /// Somebody has paused it.
+    pub is_paused: bool,
+    /// The run that is under way.
+    pub running: Option<RunningStatus>,
+    /// When it is due next; none while it is paused or another agent leads.
+    pub next_ns: Option<u64>,
+    /// Why then, in words.
+    pub next_reason: String,
+    /// The newest run that is over.
+    pub last: Option<EndedStatus>,
+    /// When the newest run that did what it was to do ended.
+    pub last_success_ns: Option<u64>,
+    /// Runs that failed since then.
+    pub failures_in_a_row: u32,
+}
+
+/// What the newest verification found.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct VerificationStatus {
+    /// When it ended.
+    pub ended_ns: u64,
+    /// Nothing was wrong.
+    pub is_whole: bool,
+    /// Every block was opened, not only digested.
+    pub is_full: bool,
+    /// Backups, and how many of them are whole.
+    pub backups: u64,
+    /// Of these, those that are whole.
+    pub backups_whole: u64,
+    /// Objects that are not what was promised.
+    pub problems: u64,
+}
+
+/// The events that go to a ledger.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct EventsStatus {
+    /// Records that wait in the outbox, for the repository or the ledger.
+    pub waiting: u64,
+    /// Since when the oldest of them waits.
+    pub oldest_ns: Option<u64>,
+    /// Events delivered since the agent began.
+    pub delivered: u64,
+    /// Why they wait; empty while they do not.
+    pub reason: String,
+}
+
+/// Ops that can be restored, from the first to the last without a hole.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RangeStatus {
+    /// In which history.
+    pub timeline: u32,
+    /// The first op.
+    pub first_op: u64,
+    /// Its time by the cluster's clock; 0 where it is not known.
+    pub first_timestamp_ns: u64,
+    /// The last op.
+    pub last_op: u64,
+    /// Its time by the cluster's clock; 0 where it is not known.
+    pub last_timestamp_ns: u64,
+}
+
+/// What the repository holds of one kind.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct StorageStatus {
+    /// The kind: `checkpoints`, `log`, `files` and so on.
+    pub class: String,
+    /// Objects.
+    pub objects: u64,
+    /// Their stored bytes.
+    pub bytes: u64,
+}
+
+/// What the store has answered since the agent began.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct StoreStatus {
+    /// Attempts of requests.
+    pub attempts: u64,
+    /// Of these, those that were made again.
+    pub retries: u64,
+    /// Answers that asked to slow down.
+    pub slow_downs: u64,
+    /// Attempts that got no whole answer.
+    pub lost: u64,
+}
+
+/// Whoever can start and pause jobs: the scheduler, for the page and for commands.
+pub trait Control: Send + Sync {
+    /// Runs a job as soon as it can, whatever its schedule says.
+    ///
+    /// # Errors
+    /// [`Error::input`] where there is no such job, [`Error::try_again`] where this agent may not run it now.
+    fn run_now(&self, job: &str) -> Result<()>;
+
+    /// Pauses a job, or lets it go on.
+    ///
+    /// # Errors
+    /// As [`Control::run_now`].
+    fn pause(&self, job: &str, is_paused: bool) -> Result<()>;
+}
+
+impl CheckpointStatus {
+    /// That of a backup.
+    pub fn of(summary: &Summary) -> CheckpointStatus {
+        CheckpointStatus { op: summary.checkpoint_op, timeline: summary.timeline, ended_ns: summary.ended_ns }
+    }
+}
+
+/// The agent's status. Times are nanoseconds since the epoch, by the agent's clock unless they belong to an op.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AgentStatus {
+    /// What it is doing.
+    pub state: AgentState,
+    /// The cluster's id in decimal, as text, for it has 128 bits; empty until it is known.
+    pub cluster: String,
+    /// The replica's index.
+    pub replica: u8,
+    /// The timeline that is shipped.
+    pub timeline: u32,
+    /// The agent's process.
+    pub pid: u32,
+    /// The machine's name, if it has one.
+    pub host: Option<String>,
+    /// When the agent began.
+    pub began_ns: u64,
+    /// When this was written.
+    pub written_ns: u64,
+    /// Every op up to this one is durable in the repository, gaps aside.
+    pub durable_op: u64,
+    /// Its time, by the cluster's clock.
+    pub durable_timestamp_ns: u64,
+    /// The newest op that was read.
+    pub head_op: u64,
+    /// Its time, by the cluster's clock.
+    pub head_timestamp_ns: u64,
+    /// The newest op that is known to be committed.
+    pub commit_known_op: u64,
+    /// How long the oldest op that is not durable has been waiting, in milliseconds; 0 when all are.
+    pub lag_ms: u64,
+    /// Ops that were read and are not durable.
+    pub lag_ops: u64,
+    /// The lag from which on there is an alert (`lag_alarm_ms` of the configuration); 0 where it is not known.
+    pub lag_alarm_ms: u64,
+    /// Segments on their way, in memory.
+    pub backlog_segments: u64,
+    /// Their sealed bytes.
+    pub backlog_bytes: u64,
+    /// Segments on their way, on disk.
+    pub spool_segments: u64,
+    /// Their sealed bytes.
+    pub spool_bytes: u64,
+    /// Gaps of this timeline, the oldest first.
+    pub gaps: Vec<GapStatus>,
+    /// Who ships; `None` until that is known.
+    pub lease: Option<LeaseStatus>,
+    /// CPU time of the agent since the status before this one, in percent of what all cores that it may use had together
+    /// ([`super::usage::CpuShare`]): 100 is every core kept busy, and on four cores 0.5 % of one core is 0.125.
+    pub cpu_percent: f64,
+    /// The same over the last ten seconds: what the budget is held against.
+    pub cpu_share_10s_percent: f64,
+    /// Of the last minute, what the log and everything else but bulk work took, in percent of the machine.
+    pub cpu_log_percent: f64,
+    /// `cpu_budget_percent` of the configuration; 0 where there is none.
+    pub cpu_budget_percent: u32,
+    /// How long bulk work (checkpoints, merging) has waited for the limits since the agent began; threads that wait at once count each.
+    pub bulk_waited_seconds: f64,
+    /// What will not fit into the limits, and which number to write instead; empty where all fits.
+    pub outlook: String,
+    /// CPU time of the agent since it began.
+    pub cpu_seconds: f64,
+    /// Memory that the agent has resident.
+    pub memory_bytes: u64,
+    /// The newest checkpoint in the repository.
+    pub last_checkpoint: Option<CheckpointStatus>,
+    /// When and why the next checkpoint comes, in words.
+    pub next_checkpoint_reason: String,
+    /// What somebody should look at, in sentences.
+    pub alerts: Vec<String>,
+    /// Segments shipped since the agent began.
+    pub segments_shipped: u64,
+    /// Bytes of log read since the agent began.
+    pub log_bytes_read: u64,
+    /// Bytes stored since the agent began.
+    pub stored_bytes: u64,
+    /// The store answered the last request.
+    pub store_reachable: bool,
+    /// The jobs of the schedule.
+    pub jobs: Vec<JobStatus>,
+    /// The newest runs of all jobs, the newest first.
+    pub recent: Vec<EndedStatus>,
+    /// What the newest verification found.
+    pub verification: Option<VerificationStatus>,
+    /// When the newest drill that succeeded ended.
+    pub last_drill_ns: Option<u64>,
+    /// Events on their way to a ledger; none where no ledger is configured.
+    pub events: Option<EventsStatus>,
+    /// What can be restored.
+    pub restorable: Vec<RangeStatus>,
+    /// What the repository holds, by kind.
+    pub storage: Vec<StorageStatus>,
+    /// How the store answers.
+    pub store: StoreStatus,
+    /// How long a restore to the newest op would take, in seconds; 0 while that is not known.
+    pub restore_estimate_seconds: u64,
+    /// Where the page is, as a URL; empty where there is none.
+    pub page: String,
+}
+
+impl AgentStatus {
+    /// Replaces the document in the state directory. Readable for everybody who may enter the directory: it holds no secret.
+    ///
+    /// # Errors
+    /// [`Error::try_again`] where the directory takes no file.
+    pub fn write(&self, directory: &Path) -> Result<()> {
+        let (new, path) = (directory.join(STATUS_FILE_NEW), directory.join(STATUS_FILE));
+        let failed = |error: std::io::Error| Error::try_again(format!("{}: the status cannot be written: {error}", path.display()));
+        let text = serde_json::to_vec(self).map_err(|error| Error::bug(format!("the status is no JSON: {error}")))?;
+        let mut file = File::create(&new).map_err(failed)?;
+        file.set_permissions(Permissions::from_mode(0o644)).map_err(failed)?;
+        file.write_all(&text).map_err(failed)?;
+        std::fs::rename(&new, &path).map_err(failed)
+    }
+
+    /// Reads the document of a state directory.
+    ///
+    /// # Errors
+    /// [`Error::try_again`] where there is none (yet), [`Error::input`] where the directory is missing or may not be read.
+    pub fn read(directory: &Path) -> Result<AgentStatus> {
+        let path = directory.join(STATUS_FILE);
+        let text = std::fs::read(&path).map_err(|error| match error.kind() {
+            ErrorKind::NotFound if directory.is_dir() => Error::try_again(format!(
+                "{}: there is no status: no agent has run with this state directory; `amber agent --config FILE` starts one",
+                path.display()
+            )),
+            _ => Error::input(format!("{}: {error}: name the state_directory of the agent's configuration", path.display())),
+        })?;
+        serde_json::from_slice(&text).map_err(|error| {
+            Error::try_again(format!("{}: this is no status ({error}): a running agent replaces it within a second", path.display()))
+        })
+    }
+
+    /// Whether it says nothing about now: written more than [`STALE_AFTER_NS`] before (or, where a clock was set back, after) `now_ns`.
+    pub fn is_stale(&self, now_ns: u64) -> bool {
+        self.written_ns.abs_diff(now_ns) > STALE_AFTER_NS
+    }
+}
+
+#[cfg(test)]
+mod tests;

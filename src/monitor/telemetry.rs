@@ -1,0 +1,70 @@
+//! Sends the metrics to a collector of OpenTelemetry, for whoever collects by pushing: OTLP over HTTP, as JSON.
+//!
+//! Flow: the agent calls [`Exporter::send`] once in a while; the status becomes one request (`metrics::request`), which is POSTed to the collector. Nothing is kept
+//! for later: counters count from the agent's beginning, so the next request holds what a lost one did. There is no TLS, because a collector runs beside what it collects from
+//! and has TLS for the way from there.
+
+use super::metrics;
+use super::status::AgentStatus;
+use crate::error::{Error, Result};
+use bytes::Bytes;
+use http::{Method, Request, Uri};
+use http_body_util::Full;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use std::time::Duration;
+use tokio::runtime::{Builder, Runtime};
+
+/// A collector answers at once, or not at all.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Sends to one collector.
+#[derive(Debug)]
+pub struct Exporter {
+    uri: Uri,
+    runtime: Runtime,
+    client: Client<HttpConnector, Full<Bytes>>,
+}
+
+impl Exporter {
+    /// An exporter to this place.
+    ///
+    /// # Errors
+    /// [`Error::try_again`] where the system gives it no runtime.
+    pub fn new(uri: Uri) -> Result<Exporter> {
+        let runtime = Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| Error::try_again(format!("the metrics cannot be sent: {error}")))?;
+        let mut connector = HttpConnector::new();
+        connector.set_connect_timeout(Some(TIMEOUT));
+        // Connections are not kept: between two requests lies a minute.
+        let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector);
+        Ok(Exporter { uri, runtime, client })
+    }
+
+    /// Sends a status; waits for the answer.
+    ///
+    /// # Errors
+    /// [`Error::try_again`] with the place and what it said, where it did not take them.
+    pub fn send(&self, status: &AgentStatus) -> Result<()> {
+        let failed = |what: String| Error::try_again(format!("{} does not take the metrics: {what}", self.uri));
+        let body = metrics::request(status).to_string();
+        let request = Request::builder().method(Method::POST).uri(&self.uri).header("content-type", "application/json");
+        let request = request.body(Full::from(body)).map_err(|error| failed(error.to_string()))?;
+        let answer = self.runtime.block_on(async { tokio::time::timeout(TIMEOUT, self.client.request(request)).await });
+        let answer = answer.map_err(|_| failed(format!("no answer within {} s", TIMEOUT.as_secs())))?;
+        let answer = answer.map_err(|error| failed(causes(&error)))?;
+        if answer.status().is_success() { Ok(()) } else { Err(failed(format!("it answers {}", answer.status()))) }
+    }
+}
+
+/// An error and what caused it, down to what the system said.
+fn causes(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(cause) => format!("{error}: {}", causes(cause)),
+        None => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

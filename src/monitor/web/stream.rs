@@ -1,0 +1,76 @@
+//! The live stream: the status to every viewer when there is a newer one, as server-sent events.
+//!
+//! The text of a status is made once, however many look. A viewer that does not read is not waited for: it gets the newest status when it can take one. A stream ends
+//! by itself after a while, and the page asks for another, so that none is kept for ever by somebody who has gone.
+
+use super::Site;
+use crate::monitor::status::AgentStatus;
+use axum::body::{Body, Bytes};
+use futures_util::stream;
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+
+/// Viewers at once.
+pub(super) const VIEWERS_MAX: usize = 16;
+/// How long a stream goes on.
+const STREAM_LIFE: Duration = Duration::from_secs(1800);
+
+/// Who looks, and what they see.
+#[derive(Debug)]
+pub(super) struct Viewers {
+    places: Arc<Semaphore>,
+    newest: Mutex<Option<(Arc<AgentStatus>, Bytes)>>,
+}
+
+impl Default for Viewers {
+    fn default() -> Self {
+        Viewers { places: Arc::new(Semaphore::new(VIEWERS_MAX)), newest: Mutex::default() }
+    }
+}
+
+impl Viewers {
+    /// A place, if one is free.
+    pub(super) fn place(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.places).try_acquire_owned().ok()
+    }
+
+    /// A status as an event; its text is made by `text` unless it was made before.
+    fn event(&self, status: &Arc<AgentStatus>, text: impl FnOnce() -> String) -> Bytes {
+        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((made, event)) = newest.as_ref()
+            && Arc::ptr_eq(made, status)
+        {
+            return event.clone();
+        }
+        let event = Bytes::from(format!("event: status\ndata: {}\n\n", text()));
+        *newest = Some((Arc::clone(status), event.clone()));
+        event
+    }
+}
+
+struct Viewing {
+    site: Arc<Site>,
+    statuses: watch::Receiver<Arc<AgentStatus>>,
+    until: Instant,
+    is_first: bool,
+    _place: OwnedSemaphorePermit,
+}
+
+/// The body of a stream.
+pub(super) fn body(site: &Arc<Site>, place: OwnedSemaphorePermit) -> Body {
+    let viewing =
+        Viewing { site: Arc::clone(site), statuses: site.live.watch(), until: Instant::now() + STREAM_LIFE, is_first: true, _place: place };
+    Body::from_stream(stream::unfold(viewing, |mut viewing| async move {
+        // What there is at once, the others when they come; before the agent's first status there is nothing.
+        let is_there = viewing.is_first && viewing.statuses.borrow().written_ns > 0;
+        if !is_there && (Instant::now() >= viewing.until || viewing.statuses.changed().await.is_err()) {
+            return None;
+        }
+        viewing.is_first = false;
+        let status = Arc::clone(&viewing.statuses.borrow_and_update());
+        let event = viewing.site.viewers.event(&status, || viewing.site.view(&status));
+        Some((Ok::<_, Infallible>(event), viewing))
+    }))
+}

@@ -1,0 +1,329 @@
+//! The pre-copy walk: a whole checkpoint out of a file that its server goes on writing.
+//!
+//! Flow: read the superblock, walk every block reachable from it, check each against the checksum that its parent gives. Blocks of checkpoint C are
+//! not overwritten before checkpoint C+1 is durable, so a mismatch means that the node has moved on: read the superblock and walk again;
+//! extents in hand need no second read, so each round is smaller and the copy converges, as in a live migration. A mismatch while the
+//! superblock stands still is damage, and is reported as such. A round is complete only when every reachable block was checked.
+
+use super::SourceError;
+use super::extent::{BlockSink, CheckedBlock, ExtentPass, Mismatch, Pass, Root, check_block, offset_of};
+use crate::disk::file::{ReadOptions, Reader};
+use crate::error::Result;
+use crate::tb_format::checkpoint_state::CheckpointState;
+use crate::tb_format::checksum::Checksum;
+use crate::tb_format::error::LedgerError;
+use crate::tb_format::grid::{Block, BlockReference};
+use crate::tb_format::layout::{BLOCK_BYTES, GRID_OFFSET, SUPERBLOCK_ZONE_BYTES};
+use crate::tb_format::manifest_log::{LiveTable, LiveTables, ManifestBlock};
+use crate::tb_format::quorum::{CopyState, Quorum, read_quorum};
+use crate::tb_format::superblock::SuperBlock;
+use std::path::Path;
+use std::time::Duration;
+
+/// Block buffers: 32 MiB, enough for depth on the disk and for what the workers hold.
+const BUFFERS: u16 = 64;
+/// Rounds without end would be a capture that never says that it cannot: at this many the node is too fast for this machine.
+const ROUNDS_MAX: u32 = if cfg!(test) { 20 } else { 1000 };
+/// Rounds that fail at the same checkpoint before it is called damage. Between them the node has time to finish what it was writing.
+const ROUNDS_AT_REST_MAX: u32 = 4;
+/// Pause before a round at the same checkpoint.
+const PAUSE_AT_REST: Duration = Duration::from_millis(if cfg!(test) { 1 } else { 100 });
+/// Attempts at a superblock whose copies are being written right now, and the pause between them.
+const SUPERBLOCK_TRIES: u32 = 20;
+const SUPERBLOCK_PAUSE: Duration = Duration::from_millis(if cfg!(test) { 1 } else { 25 });
+
+/// What takes a checkpoint.
+pub trait CheckpointSink: BlockSink {
+    /// A round begins with this superblock. What the last round left incomplete is not part of it.
+    fn begin_round(&mut self, superblock: &SuperBlock) -> Result<()>;
+    /// How many extents the round has in all, once the manifest is read.
+    fn expect_extents(&mut self, extents: u64);
+}
+
+/// A round's end.
+#[derive(Debug)]
+pub(super) enum Round<T> {
+    /// Every block was as its parent says, and this is what the round found.
+    Complete(T),
+    /// A block was not.
+    Moved(Mismatch),
+}
+
+/// What is done at one superblock.
+pub(super) type RoundWork<'a, T> = dyn FnMut(&mut Walk, &SuperBlock) -> Result<Round<T>, SourceError> + 'a;
+
+/// Which block a block of a linked list names as the one before it.
+type Previous<'a> = dyn FnMut(Block<'_>) -> Result<Option<BlockReference>, LedgerError> + 'a;
+
+/// A data file being walked.
+#[derive(Debug)]
+pub struct Walk {
+    reader: Reader,
+    rounds: u32,
+    damaged_copies: Vec<String>,
+}
+
+impl Walk {
+    /// Opens a data file.
+    ///
+    /// # Errors
+    /// See [`Reader::open`].
+    pub fn open(path: &Path, options: ReadOptions) -> Result<Walk, SourceError> {
+        Walk::with_buffers(path, options, BUFFERS)
+    }
+
+    /// The same for somebody who wants to know the superblock alone: buffers for a whole walk take 32 MiB, which the kernel fills with zeros first.
+    ///
+    /// # Errors
+    /// See [`Reader::open`].
+    pub fn for_superblock(path: &Path, options: ReadOptions) -> Result<Walk, SourceError> {
+        Walk::with_buffers(path, options, 1)
+    }
+
+    /// The same for somebody who needs few blocks.
+    pub(super) fn with_buffers(path: &Path, options: ReadOptions, buffers: u16) -> Result<Walk, SourceError> {
+        Ok(Walk { reader: Reader::open(path, BLOCK_BYTES, buffers, options)?, rounds: 0, damaged_copies: Vec::new() })
+    }
+
+    /// What was fallen back to, and superblock copies that are damaged, in sentences for the user.
+    pub fn notes(&self) -> Vec<String> {
+        [self.reader.notes(), &self.damaged_copies].concat()
+    }
+
+    /// The data file.
+    pub fn path(&self) -> &Path {
+        self.reader.path()
+    }
+
+    /// Bytes read so far.
+    pub fn bytes_read(&self) -> u64 {
+        self.reader.bytes_read()
+    }
+
+    /// Rounds begun so far.
+    pub fn rounds(&self) -> u32 {
+        self.rounds
+    }
+
+    /// The newest durable superblock.
+    ///
+    /// # Errors
+    /// See [`Walk::quorum`].
+    pub fn superblock(&mut self) -> Result<SuperBlock, SourceError> {
+        self.quorum().map(|quorum| quorum.superblock)
+    }
+
+    /// The newest durable superblock and what became of its copies.
+    ///
+    /// # Errors
+    /// [`SourceError::NotADataFile`] where there is none of TigerBeetle's; [`SourceError::Damaged`] where too few of its copies are good.
+    pub fn quorum(&mut self) -> Result<Quorum, SourceError> {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let read = self.reader.read_now(0, SUPERBLOCK_ZONE_BYTES)?;
+            match read_quorum(&read.buffer[..read.length]) {
+                Ok(quorum) => {
+                    self.damaged_copies = torn_copies(&quorum.copies);
+                    return Ok(quorum);
+                }
+                Err(error) if tries >= SUPERBLOCK_TRIES || read.length < SUPERBLOCK_ZONE_BYTES => return Err(self.no_superblock(&error)),
+                Err(_) => std::thread::sleep(SUPERBLOCK_PAUSE),
+            }
+        }
+    }
+
+    fn no_superblock(&self, error: &LedgerError) -> SourceError {
+        let path = self.reader.path().to_owned();
+        match error {
+            LedgerError::Quorum { valid_copies: 1.., .. } => SourceError::Damaged {
+                path,
+                offset: 0,
+                what: "superblock".into(),
+                reason: format!("{error}. Use another replica of the cluster, or restore this one from a backup"),
+            },
+            _ => SourceError::NotADataFile { path, reason: format!("{error}: give the data file that `tigerbeetle start` was given") },
+        }
+    }
+
+    /// Walks until a round is complete: the superblock of the checkpoint that is now in hand.
+    ///
+    /// # Errors
+    /// [`SourceError::Damaged`] for a block that is not what its parent says though the node stands still; [`SourceError::NotNow`] when the node
+    /// is faster than this machine, or is still fetching its state from its peers.
+    pub fn run(&mut self, sink: &mut dyn CheckpointSink) -> Result<SuperBlock, SourceError> {
+        let (superblock, ()) = self.rounds_of(&mut |walk, superblock| {
+            sink.begin_round(superblock)?;
+            walk.round(superblock, sink)
+        })?;
+        Ok(superblock)
+    }
+
+    /// Does `round` at the newest superblock until it is complete: that superblock, and what the round found.
+    pub(super) fn rounds_of<T>(&mut self, round: &mut RoundWork<'_, T>) -> Result<(SuperBlock, T), SourceError> {
+        let mut at_rest = 0;
+        let mut superblock = self.superblock()?;
+        loop {
+            self.rounds += 1;
+            self.check_state(&superblock)?;
+            let mismatch = match round(self, &superblock)? {
+                Round::Complete(found) => return Ok((superblock, found)),
+                Round::Moved(mismatch) => mismatch,
+            };
+            let newer = self.superblock()?;
+            if newer.checkpoint().checkpoint_id() == superblock.checkpoint().checkpoint_id() {
+                at_rest += 1;
+                if at_rest >= ROUNDS_AT_REST_MAX {
+                    return Err(self.damaged(&superblock, &mismatch));
+                }
+                std::thread::sleep(PAUSE_AT_REST);
+            } else {
+                at_rest = 0;
+            }
+            if self.rounds >= ROUNDS_MAX {
+                return Err(SourceError::NotNow {
+                    path: self.reader.path().to_owned(),
+                    reason: format!(
+                        "after {ROUNDS_MAX} rounds the node still rewrites blocks faster than they can be copied: try again under less load"
+                    ),
+                });
+            }
+            superblock = newer;
+        }
+    }
+
+    /// Whether this superblock can be captured at all.
+    fn check_state(&self, superblock: &SuperBlock) -> Result<(), SourceError> {
+        let path = self.reader.path();
+        if superblock.sync_op_max() != 0 {
+            return Err(SourceError::NotNow {
+                path: path.to_owned(),
+                reason: format!(
+                    "the replica is still fetching its state from its peers (sync up to op {}): wait, or back up another replica",
+                    superblock.sync_op_max()
+                ),
+            });
+        }
+        // A file ends where the content of its last block does, so only what no file of any content could be is refused here.
+        let (file_bytes, storage_bytes) = (self.reader.file_bytes()?, superblock.checkpoint().storage_size());
+        if file_bytes < GRID_OFFSET || file_bytes.saturating_add(BLOCK_BYTES as u64) <= storage_bytes {
+            return Err(SourceError::Damaged {
+                path: path.to_owned(),
+                offset: file_bytes,
+                what: "end of the file".into(),
+                reason: format!("the superblock says that the file has {storage_bytes} bytes: it was cut. Use another replica"),
+            });
+        }
+        Ok(())
+    }
+
+    fn damaged(&self, superblock: &SuperBlock, mismatch: &Mismatch) -> SourceError {
+        SourceError::Damaged {
+            path: self.reader.path().to_owned(),
+            offset: offset_of(mismatch.reference),
+            what: format!("{} at address {}", mismatch.what, mismatch.reference.address),
+            reason: format!(
+                "{} (replica {}, checkpoint op {}, which has not moved). Back up another replica, and let this one repair itself",
+                mismatch.reason,
+                superblock.replica_index(),
+                superblock.checkpoint().header().op(),
+            ),
+        }
+    }
+
+    fn round(&mut self, superblock: &SuperBlock, sink: &mut dyn CheckpointSink) -> Result<Round<()>, SourceError> {
+        let checkpoint = superblock.checkpoint();
+        let mut singles = 0;
+        for (what, trailer) in [
+            ("free set block", checkpoint.free_set_acquired()),
+            ("released free set block", checkpoint.free_set_released()),
+            ("client sessions block", checkpoint.client_sessions()),
+        ] {
+            match self.chain(trailer.last, u64::MAX, what, sink, &mut |block| block.trailer_previous())? {
+                Ok(blocks) => singles += blocks,
+                Err(mismatch) => return Ok(Round::Moved(mismatch)),
+            }
+        }
+        let tables = match self.tables(&checkpoint, sink, &mut |_| {})? {
+            Round::Complete(tables) => tables,
+            Round::Moved(mismatch) => return Ok(Round::Moved(mismatch)),
+        };
+        singles += u64::from(checkpoint.manifest_block_count());
+        sink.expect_extents(singles + tables.len() as u64);
+        let mut roots = tables.into_iter().map(|table| Root { reference: table.reference, tree_id: table.tree_id });
+        match ExtentPass::new(&mut self.reader).run(&mut roots, sink)? {
+            Pass::Complete => Ok(Round::Complete(())),
+            Pass::Mismatched(mismatch) => Ok(Round::Moved(mismatch)),
+        }
+    }
+
+    /// The tables of the checkpoint; `see` gets every block of the manifest log, the newest first.
+    pub(super) fn tables(
+        &mut self,
+        checkpoint: &CheckpointState<'_>,
+        sink: &mut dyn CheckpointSink,
+        see: &mut dyn FnMut(&ManifestBlock<'_>),
+    ) -> Result<Round<Vec<LiveTable>>, SourceError> {
+        let mut live = LiveTables::new();
+        let count = u64::from(checkpoint.manifest_block_count());
+        let mut previous = |block: Block<'_>| {
+            let manifest = ManifestBlock::from_block(block)?;
+            see(&manifest);
+            live.absorb(&manifest)?;
+            Ok(manifest.previous())
+        };
+        match self.chain(checkpoint.manifest_newest(), count, "manifest log block", sink, &mut previous)? {
+            Ok(blocks) if blocks == count => Ok(Round::Complete(live.into_tables())),
+            Ok(blocks) => {
+                let reference = checkpoint.manifest_oldest().unwrap_or(BlockReference { address: 0, checksum: Checksum(0) });
+                let reason = format!("the manifest log ends after {blocks} of {count} blocks");
+                Ok(Round::Moved(Mismatch { reference, what: "manifest log block".into(), reason }))
+            }
+            Err(mismatch) => Ok(Round::Moved(mismatch)),
+        }
+    }
+
+    /// Reads one block and checks it.
+    pub(super) fn block(&mut self, reference: BlockReference, what: &str) -> Result<Result<CheckedBlock, Mismatch>, SourceError> {
+        let read = self.reader.read_now(offset_of(reference), BLOCK_BYTES)?;
+        Ok(check_block(read, reference, what))
+    }
+
+    /// Follows a linked list of blocks from its last to its first, at most `count` of them; each is an extent of its own. How many there were.
+    fn chain(
+        &mut self,
+        last: Option<BlockReference>,
+        count: u64,
+        what: &str,
+        sink: &mut dyn CheckpointSink,
+        previous: &mut Previous<'_>,
+    ) -> Result<Result<u64, Mismatch>, SourceError> {
+        // A list longer than the file has blocks runs in a circle.
+        let count = count.min(self.reader.file_bytes()? / BLOCK_BYTES as u64);
+        let (mut next, mut blocks) = (last, 0);
+        while let Some(reference) = next.filter(|_| blocks < count) {
+            blocks += 1;
+            let checked = match self.block(reference, what)? {
+                Ok(checked) => checked,
+                Err(mismatch) => return Ok(Err(mismatch)),
+            };
+            let link = Block::check(checked.as_ref(), reference).and_then(&mut *previous);
+            next = match link {
+                Ok(next) => next,
+                Err(error) => return Ok(Err(Mismatch { reference, what: what.to_owned(), reason: error.to_string() })),
+            };
+            if !sink.holds(reference) {
+                sink.begin_extent(reference)?;
+                sink.block(reference, checked)?;
+                sink.end_extent()?;
+            }
+        }
+        Ok(Ok(blocks))
+    }
+}
+
+/// Copies that are damaged though the others suffice, in sentences for the user.
+fn torn_copies(copies: &[CopyState]) -> Vec<String> {
+    let torn = copies.iter().enumerate().filter(|(_, state)| **state == CopyState::Torn);
+    torn.map(|(copy, _)| format!("superblock copy {copy} of 4 is damaged or was being written; the others suffice")).collect()
+}

@@ -1,0 +1,225 @@
+//! What ran: a record when a run begins and one when it has ended, so that what the catalog shows can be made again from the repository alone.
+//!
+//! A run is a backup, a verification, or any other job. Its number is drawn before it begins ([`Repository::new_run`]) and is that of the backup that it makes, so
+//! a manifest and the records of its run find one another without naming one another: a run that was killed behind its manifest has a backup all the same. What
+//! began and has no end was killed; whoever may say so (its own agent, at its next start) records the end. Both records are written once. A run that
+//! nobody needs to see begin, one of the command line, has the end alone, which says everything that the beginning does.
+
+use super::frame::ObjectKind;
+use super::name::{self, RunId, RunName};
+use super::{Repository, record};
+use crate::error::{Error, Kind, Result};
+use crate::pipeline::digest::digest_of;
+use crate::store::PutOutcome;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use uuid::Uuid;
+
+/// What a run does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Work {
+    /// Backs up a TigerBeetle replica.
+    Tigerbeetle,
+    /// Backs up a DuckDB database, the catalog among them.
+    Duckdb,
+    /// Backs up Parquet archives.
+    Parquet,
+    /// Backs up a key.
+    Kms,
+    /// Backs up a plain file.
+    File,
+    /// Checks what the repository holds.
+    Verification,
+    /// Restores, to see that it can be done.
+    Drill,
+    /// Removes what has outlived its time.
+    Retention,
+}
+
+impl Work {
+    /// Its name, as records and catalog have it.
+    pub fn text(self) -> &'static str {
+        match self {
+            Work::Tigerbeetle => "tigerbeetle",
+            Work::Duckdb => "duckdb",
+            Work::Parquet => "parquet",
+            Work::Kms => "kms",
+            Work::File => "file",
+            Work::Verification => "verification",
+            Work::Drill => "drill",
+            Work::Retention => "retention",
+        }
+    }
+
+    /// Whether it makes a backup.
+    pub fn is_backup(self) -> bool {
+        !matches!(self, Work::Verification | Work::Drill | Work::Retention)
+    }
+}
+
+/// How much of its source a backup holds by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scope {
+    /// All of it.
+    Full,
+    /// What an earlier one does not hold; it needs that one.
+    Incremental,
+}
+
+impl Scope {
+    /// Its name, as records and catalog have it.
+    pub fn text(self) -> &'static str {
+        match self {
+            Scope::Full => "full",
+            Scope::Incremental => "incremental",
+        }
+    }
+}
+
+/// A run as it begins.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Run {
+    /// What it does.
+    pub work: Work,
+    /// How much a backup holds by itself.
+    pub scope: Scope,
+    /// Whose data it is, in decimal; everybody's where there is none.
+    pub tenant: Option<String>,
+    /// The job of the schedule that it belongs to, or `command line`.
+    pub job: String,
+    /// Who runs it: the agent's token, or host and process of a command.
+    pub by: String,
+    /// When it began, in nanoseconds since the epoch by its machine's clock.
+    pub started_ns: u64,
+    /// For how many days a backup is to be kept; 0 is for ever.
+    pub retention_days: u16,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// Whether it did what it was to do.
+    pub completed: bool,
+    /// When it ended, in nanoseconds since the epoch.
+    pub ended_ns: u64,
+    /// What a backup stored.
+    pub stored_bytes: u64,
+    /// The object by which a backup exists; empty where there is none.
+    pub location: String,
+    /// SHA-256 of that object's stored bytes, which authenticates all that it names: 64 hexadecimal digits; empty where there is none.
+    pub checksum: String,
+    /// How stored bytes are compressed: `none`, `gzip` or `zstd`.
+    pub compression: String,
+    /// How they are encrypted: `none` or `aes256`.
+    pub encryption: String,
+    /// Why it failed, and what to do; empty where it did not.
+    pub reason: String,
+    /// Figures that belong to its kind of work.
+    pub details: BTreeMap<String, serde_json::Value>,
+}
+
+impl Outcome {
+    /// A run that failed.
+    pub fn failed(ended_ns: u64, reason: impl Into<String>) -> Outcome {
+        Outcome { completed: false, ended_ns, reason: reason.into(), ..Outcome::completed(ended_ns) }
+    }
+
+    /// A run that made no backup and went well.
+    pub fn completed(ended_ns: u64) -> Outcome {
+        let (compression, encryption) = ("none".to_owned(), "none".to_owned());
+        let (location, checksum, reason) = (String::new(), String::new(), String::new());
+        Outcome {
+            completed: true,
+            ended_ns,
+            stored_bytes: 0,
+            location,
+            checksum,
+            compression,
+            encryption,
+            reason,
+            details: BTreeMap::new(),
+        }
+    }
+}
+
+/// The record of a run's end; that of its beginning has no outcome.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunRecord {
+    /// What began.
+    #[serde(flatten)]
+    pub run: Run,
+    /// How it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<Outcome>,
+}
+
+/// Where the records of runs go: a repository, a catalog, an outbox before both. Putting the same record again changes nothing.
+pub trait RunSink: Send + Sync {
+    /// Puts a record; it is kept when this returns.
+    ///
+    /// # Errors
+    /// [`Error::try_again`] when it could not be kept now.
+    fn put(&self, run: RunId, record: &RunRecord) -> Result<()>;
+}
+
+/// All runs that the repository knows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Runs {
+    /// By their numbers, so the oldest comes first.
+    pub runs: BTreeMap<RunId, RunRecord>,
+    /// Objects that are damaged.
+    pub damaged: Vec<String>,
+}
+
+impl Repository {
+    /// The identity that a run's backup has in the catalog, the same whoever works it out: a custom UUID (version 8) of the repository's id and the run's number.
+    pub fn backup_id(&self, run: RunId) -> Uuid {
+        let digest = digest_of(&[b"amber/1/backup-id", &self.header().repository_id[..], &run.0.to_le_bytes()].concat());
+        let mut bytes = [0; 16];
+        bytes.copy_from_slice(&digest[..16]);
+        uuid::Builder::from_custom_bytes(bytes).into_uuid()
+    }
+
+    /// Records that a run begins, or has ended. What was recorded before under the same name stays.
+    ///
+    /// # Errors
+    /// Whatever the store says.
+    pub fn record_run(&self, run: RunId, record: &RunRecord) -> Result<PutOutcome> {
+        let name = RunName { run, has_ended: record.outcome.is_some() };
+        record::write(self, ObjectKind::Run, name.object(), record)
+    }
+
+    /// One record of a run.
+    ///
+    /// # Errors
+    /// [`Error::damaged`] when it is missing or not what was written.
+    pub fn run_record(&self, name: &RunName) -> Result<RunRecord> {
+        let record: RunRecord = record::read(self, ObjectKind::Run, &name.object())?;
+        if record.outcome.is_some() != name.has_ended {
+            return Err(Error::damaged(format!("{}: it tells of another moment of the run", name.object())));
+        }
+        Ok(record)
+    }
+
+    /// All runs, each as far as it is recorded.
+    ///
+    /// # Errors
+    /// When the store cannot be read; damage is no error here but part of the answer.
+    pub fn runs(&self) -> Result<Runs> {
+        let mut found = Runs::default();
+        for name in self.list_all(name::RUNS)?.iter().filter_map(|listed| RunName::parse(&listed.name)) {
+            match self.run_record(&name) {
+                // The end comes first in the listing, and says everything that the beginning does.
+                Ok(record) => drop(found.runs.entry(name.run).or_insert(record)),
+                Err(error) if error.kind == Kind::Damaged => found.damaged.push(name.object()),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(found)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,436 @@
+//! The outbox: records of runs that wait on this machine's disk until repository and ledger have them, in the order in which they were put.
+//!
+//! ```text
+//! append -> repository/ -> the repository has it -> ledger/ -> the ledger has it -> gone
+//!               |                                      |
+//!               v unreadable                           v refused for good
+//!            damaged/                               refused/   (tried again at the next start)
+//! ```
+//!
+//! One file is one entry: JSON with the run's number and its record, under a name that orders by sequence and ends with a digest of the content. It is written to
+//! a temporary name, synced, renamed, and the folder is synced: an entry is whole or not there. What is killed between two of these steps leaves a temporary name,
+//! which the next start removes. What cannot be read is moved aside and never thrown away. Delivering an entry twice changes nothing, so an entry is removed
+//! after it was delivered, without any care for a kill in between. Nothing of the entries is held in memory.
+//!
+//! One process at a time writes to an outbox (its owner holds a lock); others may look into it with [`peek`].
+
+use crate::error::{Error, Result};
+use crate::pipeline::digest::digest_of;
+use crate::repository::name::RunId;
+use crate::repository::run_record::RunRecord;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::fmt;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+/// An entry larger than this is none.
+pub const ENTRY_BYTES_MAX: u64 = 1024 * 1024;
+/// So many names at the most are held at once.
+pub const BATCH: usize = 256;
+/// What ends the name of a file that is being written.
+const TEMPORARY: &str = ".tmp";
+const ENDING: &str = ".json";
+const DAMAGED: &str = "damaged";
+const REFUSED: &str = "refused";
+/// Hexadecimal digits of the digest in a name.
+const DIGEST_DIGITS: usize = 16;
+
+/// Whom an entry waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lane {
+    /// The repository.
+    Repository,
+    /// The ledger; the repository has it.
+    Ledger,
+}
+
+const LANES: [Lane; 2] = [Lane::Repository, Lane::Ledger];
+
+/// The name of an entry. Orders by sequence.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct EntryName {
+    sequence: u64,
+    digest: String,
+}
+
+/// An entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The run.
+    pub run: RunId,
+    /// Since when it waits, in nanoseconds since the epoch.
+    pub appended_ns: u64,
+    /// Its record.
+    pub record: RunRecord,
+}
+
+/// As it is written.
+#[derive(Serialize, Deserialize)]
+struct Written<R> {
+    /// 16 hexadecimal digits, for JSON numbers do not hold 64 bits everywhere.
+    run: String,
+    appended_ns: u64,
+    record: R,
+}
+
+/// An outbox in a folder.
+#[derive(Debug)]
+pub struct Outbox {
+    folder: PathBuf,
+    /// The sequence of the next entry. Held while one is written, so that names come in order.
+    next: Mutex<u64>,
+    #[cfg(test)]
+    fault: Mutex<Option<tests::Fault>>,
+}
+
+/// The steps of writing an entry, for tests that end at one of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Create,
+    Write,
+    Sync,
+    Rename,
+    SyncFolder,
+}
+
+impl Lane {
+    fn folder(self) -> &'static str {
+        match self {
+            Lane::Repository => "repository",
+            Lane::Ledger => "ledger",
+        }
+    }
+}
+
+impl fmt::Display for EntryName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{:020}-{}{ENDING}", self.sequence, self.digest)
+    }
+}
+
+impl EntryName {
+    fn of(sequence: u64, content: &[u8]) -> EntryName {
+        EntryName { sequence, digest: digest_text(content) }
+    }
+
+    fn parse(name: &str) -> Option<EntryName> {
+        let (sequence, digest) = name.strip_suffix(ENDING)?.split_once('-')?;
+        let parsed = EntryName { sequence: sequence.parse().ok()?, digest: digest.to_owned() };
+        let hexadecimal = digest.len() == DIGEST_DIGITS && digest.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'));
+        (hexadecimal && parsed.to_string() == name).then_some(parsed)
+    }
+}
+
+fn digest_text(content: &[u8]) -> String {
+    digest_of(content)[..DIGEST_DIGITS / 2].iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+impl Outbox {
+    /// Opens the outbox in `folder`, which is made if only its last part is missing. What the ledger refused is taken up again; what is no entry is moved aside.
+    ///
+    /// # Errors
+    /// [`Error::input`] where the folder cannot be made, read or written.
+    pub fn open(folder: &Path) -> Result<Outbox> {
+        let failed = |error: io::Error| Error::input(format!("outbox {}: {error}", folder.display()));
+        for path in [folder.to_owned()].into_iter().chain(FOLDERS.map(|name| folder.join(name))) {
+            make_folder(&path).map_err(failed)?;
+        }
+        let outbox = Outbox {
+            folder: folder.to_owned(),
+            next: Mutex::new(1),
+            #[cfg(test)]
+            fault: Mutex::new(None),
+        };
+        outbox.take_up().map_err(failed)?;
+        Ok(outbox)
+    }
+
+    /// Puts the folder in order, and finds the sequence to go on with.
+    fn take_up(&self) -> io::Result<()> {
+        let refused = self.folder.join(REFUSED);
+        each_name(&refused, &mut |name| match EntryName::parse(name) {
+            Some(_) => move_between(&refused, &self.lane(Lane::Ledger), name),
+            None => Ok(()),
+        })?;
+        let mut last = 0;
+        for lane in LANES {
+            let folder = self.lane(lane);
+            each_name(&folder, &mut |name| {
+                match EntryName::parse(name) {
+                    Some(entry) => last = last.max(entry.sequence),
+                    None if name.ends_with(TEMPORARY) => fs::remove_file(folder.join(name))?,
+                    None => move_between(&folder, &self.folder.join(DAMAGED), name)?,
+                }
+                Ok(())
+            })?;
+        }
+        *self.next.lock().unwrap_or_else(PoisonError::into_inner) = last.saturating_add(1);
+        Ok(())
+    }
+
+    /// Adds a record behind all others; durable when this returns.
+    ///
+    /// # Errors
+    /// [`Error::try_again`] when the disk does not take it now.
+    pub fn append(&self, run: RunId, record: &RunRecord, now_ns: u64) -> Result<()> {
+        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        self.write(Lane::Repository, *next, &encode(run, record, now_ns)?)?;
+        *next += 1;
+        Ok(())
+    }
+
+    /// Writes an entry.
+    fn write(&self, lane: Lane, sequence: u64, content: &[u8]) -> Result<()> {
+        let (name, folder) = (EntryName::of(sequence, content), self.lane(lane));
+        let (temporary, path) = (folder.join(format!("{name}{TEMPORARY}")), folder.join(name.to_string()));
+        let failed = |error: io::Error| Error::try_again(format!("{}: the entry cannot be written: {error}", path.display()));
+        let renamed = self.write_temporary(&temporary, content).and_then(|()| {
+            self.step(Step::Rename)?;
+            fs::rename(&temporary, &path)
+        });
+        renamed.map_err(|error| {
+            // What is left of it is removed at the next start at the latest.
+            let _ = fs::remove_file(&temporary);
+            failed(error)
+        })?;
+        self.step(Step::SyncFolder).and_then(|()| sync_folder(&folder)).map_err(failed)
+    }
+
+    fn write_temporary(&self, path: &Path, content: &[u8]) -> io::Result<()> {
+        self.step(Step::Create)?;
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o640).open(path)?;
+        let (first, rest) = content.split_at(content.len() / 2);
+        file.write_all(first)?;
+        self.step(Step::Write)?;
+        file.write_all(rest)?;
+        self.step(Step::Sync)?;
+        file.sync_all()
+    }
+
+    /// The first [`BATCH`] entries of a lane, in order.
+    ///
+    /// # Errors
+    /// [`Error::try_again`] when the folder cannot be read.
+    pub fn waiting(&self, lane: Lane) -> Result<Vec<EntryName>> {
+        first(&self.lane(lane), BATCH)
+    }
+
+    /// How many entries wait in a lane.
+    ///
+    /// # Errors
+    /// As [`Outbox::waiting`].
+    pub fn count(&self, lane: Lane) -> Result<u64> {
+        let (folder, mut count) = (self.lane(lane), 0);
+        let counted = each_name(&folder, &mut |name| {
+            count += u64::from(EntryName::parse(name).is_some());
+            Ok(())
+        });
+        counted.map(|()| count).map_err(|error| unreadable(&folder, &error))
+    }
+
+    /// Every entry that waits, of both lanes; what cannot be read is left out.
+    ///
+    /// # Errors
+    /// [`Error::input`] where the folder cannot be read.
+    pub fn each(&self, take: &mut dyn FnMut(Entry)) -> Result<()> {
+        each_entry(&self.folder, take)
+    }
+
+    /// Reads an entry.
+    ///
+    /// # Errors
+    /// [`Error::damaged`] when it is not what was written: [`Outbox::set_aside`] it then. [`Error::try_again`] when it cannot be read now.
+    pub fn read(&self, lane: Lane, name: &EntryName) -> Result<Entry> {
+        let path = self.lane(lane).join(name.to_string());
+        read(&path, name)?.ok_or_else(|| Error::try_again(format!("{}: it is gone", path.display())))
+    }
+
+    /// The repository has the entry, as it is or, where something else was recorded there before, as `record`: from now on it waits for the ledger.
+    ///
+    /// # Errors
+    /// [`Error::try_again`] when the folder cannot be written: it waits for the repository once more.
+    pub fn pass_on(&self, name: &EntryName, entry: &Entry, record: &RunRecord) -> Result<()> {
+        let repository = self.lane(Lane::Repository);
+        if entry.record == *record {
+            let moved = move_between(&repository, &self.lane(Lane::Ledger), &name.to_string());
+            return moved.map_err(|error| Error::try_again(format!("{}: {name} cannot be moved: {error}", repository.display())));
+        }
+        self.write(Lane::Ledger, name.sequence, &encode(entry.run, record, entry.appended_ns)?)?;
+        self.remove(Lane::Repository, name)
+    }
+
+    /// Removes an entry that has come to its end.
+    ///
+    /// # Errors
+    /// [`Error::try_again`] when the folder cannot be written: it is delivered once more.
+    pub fn remove(&self, lane: Lane, name: &EntryName) -> Result<()> {
+        let path = self.lane(lane).join(name.to_string());
+        fs::remove_file(&path).map_err(|error| Error::try_again(format!("{}: the entry cannot be removed: {error}", path.display())))
+    }
+
+    /// Moves an entry that cannot be read out of the way; where it is then.
+    ///
+    /// # Errors
+    /// [`Error::try_again`] when it cannot be moved.
+    pub fn set_aside(&self, lane: Lane, name: &EntryName) -> Result<PathBuf> {
+        self.aside(lane, name, DAMAGED)
+    }
+
+    /// Moves an entry that the ledger will not take out of the way; where it is then. It is tried again at the next start.
+    ///
+    /// # Errors
+    /// As [`Outbox::set_aside`].
+    pub fn refuse(&self, name: &EntryName) -> Result<PathBuf> {
+        self.aside(Lane::Ledger, name, REFUSED)
+    }
+
+    fn aside(&self, lane: Lane, name: &EntryName, place: &str) -> Result<PathBuf> {
+        let (from, to) = (self.lane(lane), self.folder.join(place));
+        let failed = |error: io::Error| Error::try_again(format!("{}: {name} cannot be moved to {place}: {error}", from.display()));
+        move_between(&from, &to, &name.to_string()).map_err(failed)?;
+        Ok(to.join(name.to_string()))
+    }
+
+    /// What lies aside, in a sentence for whoever must look after it.
+    pub fn trouble(&self) -> Option<String> {
+        let told = |place: &str, what: &str| {
+            let (folder, mut count) = (self.folder.join(place), 0_u64);
+            // A folder that cannot be read is told by whatever needs it.
+            let _ = each_name(&folder, &mut |_| {
+                count += 1;
+                Ok(())
+            });
+            (count > 0).then(|| format!("{count} {what} in {}", folder.display()))
+        };
+        let damaged = told(DAMAGED, "records of runs that cannot be read lie");
+        let refused = told(REFUSED, "events that the ledger refused lie");
+        let all: Vec<String> = damaged.into_iter().chain(refused).collect();
+        (!all.is_empty()).then(|| all.join("; "))
+    }
+
+    fn lane(&self, lane: Lane) -> PathBuf {
+        self.folder.join(lane.folder())
+    }
+
+    #[cfg(not(test))]
+    fn step(&self, _step: Step) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+const FOLDERS: [&str; 4] = ["repository", "ledger", DAMAGED, REFUSED];
+
+/// The runs of which a record waits in an agent's outbox, and whether it tells of their end. Nothing is changed, and the agent may be at work. An outbox that is not there
+/// is empty.
+///
+/// # Errors
+/// [`Error::input`] where it may not be read.
+pub fn peek(folder: &Path) -> Result<BTreeSet<(RunId, bool)>> {
+    let mut found = BTreeSet::new();
+    each_entry(folder, &mut |entry| {
+        found.insert((entry.run, entry.record.outcome.is_some()));
+    })?;
+    Ok(found)
+}
+
+fn each_entry(folder: &Path, take: &mut dyn FnMut(Entry)) -> Result<()> {
+    // In this order: what moves on meanwhile is seen in one or the other.
+    for lane in LANES {
+        let folder = folder.join(lane.folder());
+        let listed = each_name(&folder, &mut |name| {
+            // What will be found damaged waits for nothing.
+            if let Some(name) = EntryName::parse(name)
+                && let Ok(Some(entry)) = read(&folder.join(name.to_string()), &name)
+            {
+                take(entry);
+            }
+            Ok(())
+        });
+        match listed {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(Error::input(format!("{}: {error}", folder.display()))),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn encode(run: RunId, record: &RunRecord, appended_ns: u64) -> Result<Vec<u8>> {
+    let written = Written { run: run.to_string(), appended_ns, record };
+    let content = serde_json::to_vec(&written).map_err(|error| Error::bug(format!("the record of run {run} does not encode: {error}")))?;
+    if content.len() as u64 > ENTRY_BYTES_MAX {
+        return Err(Error::bug(format!("the record of run {run} has {} bytes, more than an entry of the outbox may have", content.len())));
+    }
+    Ok(content)
+}
+
+/// An entry, or `None` if it is not there.
+fn read(path: &Path, name: &EntryName) -> Result<Option<Entry>> {
+    let damaged = |what: &str| Error::damaged(format!("{}: {what}", path.display()));
+    let mut content = Vec::new();
+    let opened = File::open(path).and_then(|file| file.take(ENTRY_BYTES_MAX + 1).read_to_end(&mut content));
+    match opened {
+        Ok(_) => {}
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(unreadable(path, &error)),
+    }
+    if content.len() as u64 > ENTRY_BYTES_MAX {
+        return Err(damaged("it is larger than any entry"));
+    }
+    if digest_text(&content) != name.digest {
+        return Err(damaged("its bytes are not those that its name is a digest of"));
+    }
+    let written: Written<RunRecord> = serde_json::from_slice(&content).map_err(|error| damaged(&format!("it is no entry ({error})")))?;
+    let run = u64::from_str_radix(&written.run, 16).map(RunId).map_err(|_| damaged("it names no run"))?;
+    Ok(Some(Entry { run, appended_ns: written.appended_ns, record: written.record }))
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> Error {
+    Error::try_again(format!("{}: {error}", path.display()))
+}
+
+/// The first names of entries in a folder, in order.
+fn first(folder: &Path, limit: usize) -> Result<Vec<EntryName>> {
+    let mut names = BTreeSet::new();
+    let listed = each_name(folder, &mut |name| {
+        names.extend(EntryName::parse(name));
+        if names.len() > limit {
+            names.pop_last();
+        }
+        Ok(())
+    });
+    listed.map(|()| names.into_iter().collect()).map_err(|error| unreadable(folder, &error))
+}
+
+/// All names in a folder, in no order. One that is no text is none of ours, and is left alone.
+fn each_name(folder: &Path, take: &mut dyn FnMut(&str) -> io::Result<()>) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        entry?.file_name().to_str().map_or(Ok(()), &mut *take)?;
+    }
+    Ok(())
+}
+
+fn make_folder(path: &Path) -> io::Result<()> {
+    match DirBuilder::new().mode(0o750).create(path) {
+        Ok(()) => path.parent().map_or(Ok(()), sync_folder),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Moves a file from one folder to the other; durable when this returns. The new place is synced first: a file must not be in neither.
+fn move_between(from: &Path, to: &Path, name: &str) -> io::Result<()> {
+    fs::rename(from.join(name), to.join(name))?;
+    sync_folder(to)?;
+    sync_folder(from)
+}
+
+fn sync_folder(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests;

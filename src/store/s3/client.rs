@@ -1,0 +1,399 @@
+//! The client of one bucket: options, runtime, time-outs, and what every request has in common.
+//!
+//! The calls of a store block, the SDK is asynchronous: a [`Client`] owns a small tokio runtime, and every call runs on it under one
+//! deadline ([`Client::run`]). Attempts and their pauses are the SDK's standard retries; [`Call`] hangs on to each request, hands the
+//! caller's digest to the signature (so the SDK reads no body for it) and counts the attempts, because only a first attempt's answer
+//! is certain. How all attempts end decides how many transfers run at once (`limiter`).
+//!
+//! Three times bound a request. One that makes no progress ends after [`STALL_TIMEOUT`], so that several stalls in a row fit into the
+//! deadline; an attempt that goes on has time for its bytes at [`LEAST_RATE`]; the deadline is over everything.
+
+use super::attempts::{Changed, Observer};
+use super::http::{http_client, tls_config};
+use crate::store::limiter::Limiter;
+use crate::store::{Digest, StoreError, hex, random};
+use aws_config::profile::ProfileFileCredentialsProvider;
+use aws_config::provider_config::ProviderConfig;
+use aws_config::{BehaviorVersion, Region};
+use aws_runtime::auth::PayloadSigningOverride;
+use aws_sdk_s3::config::interceptors::{BeforeTransmitInterceptorContextMut, BeforeTransmitInterceptorContextRef};
+use aws_sdk_s3::config::retry::RetryConfig;
+use aws_sdk_s3::config::timeout::TimeoutConfig;
+use aws_sdk_s3::config::{
+    AppName, ConfigBag, Credentials, Intercept, RequestChecksumCalculation, ResponseChecksumValidation, RuntimeComponents,
+    StalledStreamProtectionConfig,
+};
+use aws_sdk_s3::error::BoxError;
+use aws_smithy_runtime_api::client::interceptors::dyn_dispatch_hint;
+use std::fmt;
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+use tokio::runtime::{Handle, Runtime};
+
+/// How long TCP may take to connect; a server that is there answers at once.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The same for where credentials come from: instance metadata is next door or not there at all.
+const CREDENTIALS_CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Longest time without progress: no byte of the request taken, none of the answer received.
+const STALL_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// The slowest transfer that is waited for, in bytes per second: 16 at once fill a link of 16 Mbit/s.
+const LEAST_RATE: u64 = 128 * 1024;
+
+/// The calls that move an object's bytes.
+const TRANSFERS: [&str; 3] = ["put", "put part", "get"];
+
+/// First and longest pause between attempts; the SDK doubles it and multiplies with a random number.
+const BACKOFF_FIRST: Duration = Duration::from_millis(200);
+const BACKOFF_MAX: Duration = Duration::from_secs(10);
+
+/// Threads of the runtime: they only move bytes between sockets and buffers, and two keep a 10 Gbit/s link busy.
+const RUNTIME_THREADS: usize = 2;
+
+/// The Region for servers that have none: what they expect in a signature unless they are told otherwise.
+const REGION_OF_OTHER_SERVERS: &str = "us-east-1";
+
+/// The least TLS version taken.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum TlsMinimum {
+    /// TLS 1.2 or 1.3.
+    Tls12,
+    /// TLS 1.3 only.
+    #[default]
+    Tls13,
+}
+
+/// Encryption by the server, beneath Amber's own.
+/// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/serv-side-encryption.html>
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum ServerSideEncryption {
+    /// Whatever the bucket is set to.
+    #[default]
+    BucketDefault,
+    /// SSE-S3, with keys of S3.
+    S3,
+    /// SSE-KMS.
+    Kms {
+        /// The key's id or ARN; the account's key for S3 if `None`.
+        key_id: Option<String>,
+    },
+}
+
+/// An access key given by the program instead of found by the AWS credential chain. It never shows its secret.
+#[derive(Clone, PartialEq, Eq)]
+pub struct AccessKey {
+    /// The key's id.
+    pub access_key_id: String,
+    /// The secret.
+    pub secret_access_key: String,
+    /// The session's token, for temporary credentials.
+    pub session_token: Option<String>,
+}
+
+impl fmt::Debug for AccessKey {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("AccessKey").field("access_key_id", &self.access_key_id).finish_non_exhaustive()
+    }
+}
+
+/// How to reach an S3 server. The default is AWS itself, with the Region and credentials that the AWS tools would use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct S3Options {
+    /// URL of another server than AWS (`https://host:port`), or of a private endpoint.
+    pub endpoint: Option<String>,
+    /// Region; found as the AWS tools do if `None` (and `us-east-1` with `endpoint`).
+    pub region: Option<String>,
+    /// The bucket goes into the path and not into the host's name; if `None`, only where `endpoint` is given.
+    pub path_style: Option<bool>,
+    /// PEM file of the only certificate authorities taken, instead of this machine's.
+    pub ca_file: Option<PathBuf>,
+    /// The least TLS version taken.
+    pub tls_minimum: TlsMinimum,
+    /// Encryption by the server.
+    pub server_side_encryption: ServerSideEncryption,
+    /// Storage class of new objects (`STANDARD_IA`, ...); the bucket's default if `None`.
+    /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/storage-class-intro.html>
+    pub storage_class: Option<String>,
+    /// Profile in the AWS configuration files, whose credentials then win over the environment's; `AWS_PROFILE` or the default one if
+    /// `None`.
+    pub profile: Option<String>,
+    /// Access key to use instead of the credential chain.
+    pub access_key: Option<AccessKey>,
+    /// Most time for one attempt of a request, apart from the time that its bytes take on a slow connection.
+    pub request_timeout: Duration,
+    /// Most time for one call of the store, with all attempts and pauses.
+    pub deadline: Duration,
+    /// Most attempts of one request.
+    pub attempts: u32,
+    /// Most transfers (puts, parts and reads) at once; fewer while the server is in trouble.
+    pub transfers_max: u32,
+}
+
+impl Default for S3Options {
+    fn default() -> Self {
+        S3Options {
+            endpoint: None,
+            region: None,
+            path_style: None,
+            ca_file: None,
+            tls_minimum: TlsMinimum::default(),
+            server_side_encryption: ServerSideEncryption::default(),
+            storage_class: None,
+            profile: None,
+            access_key: None,
+            request_timeout: Duration::from_secs(60),
+            deadline: Duration::from_secs(300),
+            attempts: 5,
+            transfers_max: 16,
+        }
+    }
+}
+
+/// The SDK's client with the runtime that it runs on, and the bucket.
+pub(super) struct Client {
+    pub(super) s3: aws_sdk_s3::Client,
+    pub(super) bucket: String,
+    prefix: String,
+    pub(super) options: S3Options,
+    pub(super) limiter: Arc<Limiter>,
+    handle: Handle,
+    /// Only for its end.
+    runtime: Option<Runtime>,
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Client").field("store", &self.describe()).field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            // A look-up of a name that hangs must not hold up whoever drops the store.
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Client {
+    /// Reads the AWS configuration and sets everything up; asks no S3 server. The error is only the reason.
+    pub(super) fn open(bucket: &str, prefix: &str, options: &S3Options) -> Result<Client, String> {
+        check_options(options)?;
+        check_thread()?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(RUNTIME_THREADS)
+            .thread_name("amber-s3")
+            .enable_all()
+            .build()
+            .map_err(|error| format!("no threads for network requests: {error}"))?;
+        let handle = runtime.handle().clone();
+        let limiter = Arc::new(Limiter::new(options.transfers_max));
+        let s3 = block_on(&handle, configure(bucket, options, &limiter))??;
+        let (bucket, prefix, options) = (bucket.to_owned(), prefix.to_owned(), options.clone());
+        Ok(Client { s3, bucket, prefix, options, limiter, handle, runtime: Some(runtime) })
+    }
+
+    /// The store as the user named it.
+    pub(super) fn describe(&self) -> String {
+        crate::store::StoreUrl::S3 { bucket: self.bucket.clone(), prefix: self.prefix.clone() }.to_string()
+    }
+
+    /// The key of an object, or the beginning of keys.
+    pub(super) fn key(&self, name: &str) -> String {
+        if self.prefix.is_empty() { name.to_owned() } else { format!("{}/{name}", self.prefix) }
+    }
+
+    /// The name of the object that has this key.
+    pub(super) fn name<'a>(&self, key: &'a str) -> Option<&'a str> {
+        if self.prefix.is_empty() { Some(key) } else { key.strip_prefix(&self.prefix)?.strip_prefix('/') }
+    }
+
+    /// Runs one call of the store to its end, within the deadline; a transfer waits for its turn before.
+    pub(super) fn run<T>(
+        &self,
+        action: &'static str,
+        name: &str,
+        call: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let _permit = TRANSFERS.contains(&action).then(|| self.limiter.permit());
+        self.run_within(self.options.deadline, action, name, call)
+    }
+
+    pub(super) fn run_within<T>(
+        &self,
+        deadline: Duration,
+        action: &'static str,
+        name: &str,
+        call: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let within = async move { tokio::time::timeout(deadline, call).await };
+        match block_on(&self.handle, within) {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) => {
+                let reason = format!("not done within {} s", deadline.as_secs());
+                Err(StoreError::Unavailable { store: self.describe(), action, name: name.to_owned(), reason })
+            }
+            Err(reason) => Err(StoreError::Refused { store: self.describe(), action, name: name.to_owned(), reason }),
+        }
+    }
+
+    /// Most time for one attempt that moves this many bytes.
+    pub(super) fn attempt_timeout(&self, size_bytes: u64) -> Duration {
+        (self.options.request_timeout + Duration::from_secs(size_bytes / LEAST_RATE)).min(self.options.deadline)
+    }
+
+    /// What differs for a request that moves this many bytes.
+    pub(super) fn sized(&self, size_bytes: u64) -> aws_sdk_s3::config::Builder {
+        let timeouts = time_outs(STALL_TIMEOUT.min(self.options.request_timeout), self.attempt_timeout(size_bytes));
+        aws_sdk_s3::config::Builder::default().timeout_config(timeouts)
+    }
+
+    /// What differs for a request on which the server works for long before it answers.
+    pub(super) fn patient(&self) -> aws_sdk_s3::config::Builder {
+        let timeouts = time_outs(self.options.request_timeout, self.options.request_timeout);
+        aws_sdk_s3::config::Builder::default().timeout_config(timeouts)
+    }
+
+    /// A random pause before attempt `attempt` (from 1) of what the SDK does not repeat itself.
+    pub(super) async fn pause(&self, attempt: u32) {
+        let longest = BACKOFF_FIRST.saturating_mul(1 << attempt.min(10)).min(BACKOFF_MAX);
+        tokio::time::sleep(longest.mul_f64(f64::from(random::<1>()[0]) / 255.0)).await;
+    }
+}
+
+fn time_outs(stall: Duration, attempt: Duration) -> TimeoutConfig {
+    let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT);
+    timeouts.read_timeout(stall).operation_attempt_timeout(attempt).build()
+}
+
+/// Runs a future on the runtime.
+fn block_on<T>(handle: &Handle, future: impl Future<Output = T>) -> Result<T, String> {
+    check_thread()?;
+    Ok(handle.block_on(future))
+}
+
+/// An async task of anyone must not wait for a store: tokio would panic.
+fn check_thread() -> Result<(), String> {
+    match Handle::try_current() {
+        Ok(_) => Err("a store was called from an async task, which it would block: report this".to_owned()),
+        Err(_) => Ok(()),
+    }
+}
+
+fn check_options(options: &S3Options) -> Result<(), String> {
+    if let Some(endpoint) = &options.endpoint {
+        if endpoint.contains('@') {
+            return Err("credentials do not belong in the endpoint: use the environment, a profile or a role of AWS".to_owned());
+        }
+        if !endpoint.starts_with("http://") && !endpoint.starts_with("https://") {
+            return Err(format!("the endpoint {endpoint} is no URL: write https://host:port"));
+        }
+    }
+    if options.attempts == 0 || options.transfers_max == 0 || options.request_timeout.is_zero() || options.deadline.is_zero() {
+        return Err("attempts, transfers, request time-out and deadline must be more than 0".to_owned());
+    }
+    Ok(())
+}
+
+async fn configure(bucket: &str, options: &S3Options, limiter: &Arc<Limiter>) -> Result<aws_sdk_s3::Client, String> {
+    // The file names the authority of the S3 server; roles and single sign-on are asked of AWS, which this machine's authorities know.
+    let http = http_client(tls_config(options.ca_file.as_deref(), options.tls_minimum)?, CONNECT_TIMEOUT);
+    let credentials_http = http_client(tls_config(None, options.tls_minimum)?, CREDENTIALS_CONNECT_TIMEOUT);
+    let behavior = BehaviorVersion::v2026_01_12();
+    let mut loader = aws_config::defaults(behavior).http_client(credentials_http.clone());
+    if let Some(profile) = &options.profile {
+        // A profile that is named outright wins over keys in the environment, which the chain would try first.
+        let region = options.region.clone().map(Region::new);
+        let provider = ProviderConfig::without_region().with_http_client(credentials_http).with_region(region);
+        let credentials = ProfileFileCredentialsProvider::builder().configure(&provider).profile_name(profile).build();
+        loader = loader.profile_name(profile).credentials_provider(credentials);
+    }
+    if let Some(key) = &options.access_key {
+        let token = key.session_token.clone();
+        loader = loader.credentials_provider(Credentials::new(&key.access_key_id, &key.secret_access_key, token, None, "amber"));
+    }
+    match (&options.region, &options.endpoint) {
+        (Some(region), _) => loader = loader.region(Region::new(region.clone())),
+        (None, Some(_)) => loader = loader.region(Region::new(REGION_OF_OTHER_SERVERS)),
+        (None, None) => {}
+    }
+    if let Some(endpoint) = &options.endpoint {
+        loader = loader.endpoint_url(endpoint);
+    }
+    let shared = loader.load().await;
+    if shared.region().is_none() {
+        return Err("no Region: set it in the configuration, in AWS_REGION or in the AWS profile".to_owned());
+    }
+    let path_style = options.path_style.unwrap_or(shared.endpoint_url().is_some());
+    let timeouts = time_outs(STALL_TIMEOUT.min(options.request_timeout), options.request_timeout);
+    let retries =
+        RetryConfig::standard().with_max_attempts(options.attempts).with_initial_backoff(BACKOFF_FIRST).with_max_backoff(BACKOFF_MAX);
+    let mut config = aws_sdk_s3::config::Builder::from(&shared)
+        .http_client(http)
+        .force_path_style(path_style)
+        .timeout_config(timeouts)
+        .retry_config(retries)
+        .interceptor(Observer(Arc::clone(limiter)))
+        .retry_classifier(Changed)
+        // Our own connections see a stalled transfer, and a slow one is none.
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+        .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
+        .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
+        .retry_partition(aws_sdk_s3::config::retry::RetryPartition::new(format!("amber-{bucket}")));
+    config.set_app_name(AppName::new("amber").ok());
+    Ok(aws_sdk_s3::Client::from_conf(config.build()))
+}
+
+/// What goes with every request of one call.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Call {
+    payload_sha256: Option<String>,
+    attempts: Arc<AtomicU32>,
+}
+
+impl Call {
+    /// For a request whose body has this digest.
+    pub(super) fn with_digest(digest: &Digest) -> Self {
+        Call { payload_sha256: Some(hex(digest)), attempts: Arc::default() }
+    }
+
+    /// Whether more than one attempt was sent: then an earlier one may have done its work although it brought no answer.
+    pub(super) fn repeated(&self) -> bool {
+        self.attempts.load(Ordering::Relaxed) > 1
+    }
+}
+
+#[dyn_dispatch_hint]
+impl Intercept for Call {
+    fn name(&self) -> &'static str {
+        "AmberCall"
+    }
+
+    fn modify_before_signing(
+        &self,
+        _: &mut BeforeTransmitInterceptorContextMut<'_>,
+        _: &RuntimeComponents,
+        state: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        if let Some(digest) = &self.payload_sha256 {
+            state.interceptor_state().store_put(PayloadSigningOverride::Precomputed(digest.clone()));
+        }
+        Ok(())
+    }
+
+    fn read_before_transmit(
+        &self,
+        _: &BeforeTransmitInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        self.attempts.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+}

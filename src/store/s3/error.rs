@@ -1,0 +1,291 @@
+//! What an S3 server, the network or the SDK said, sorted by what the caller does next.
+//!
+//! The flow: [`Failure::of`] takes the SDK's error apart (the server's code, the HTTP status, or the cause of a failed connection) and
+//! decides the [`FailureKind`] and a sentence on what to do. Some kinds (a name that is taken, a conflict) are answers for the calling
+//! code; the others become a [`StoreError`]. Codes: <https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>.
+//! No text of a request goes into a message, only what the server or the network said, so credentials cannot.
+
+use super::attempts::is_cut;
+use super::http::find_in_chain;
+use crate::store::StoreError;
+use aws_credential_types::provider::error::CredentialsError;
+use aws_sdk_s3::config::http::HttpResponse;
+use aws_sdk_s3::error::{ConnectorError, ProvideErrorMetadata, SdkError};
+use std::error::Error;
+
+/// What servers say when the bytes that arrived are not those that were sent.
+pub(super) const CHANGED_CODES: [&str; 6] = [
+    "BadDigest",
+    "XAmzContentSHA256Mismatch",
+    "XAmzContentChecksumMismatch",
+    "ContentSHA256Mismatch",
+    "ChecksumMismatch",
+    "IncompleteBody",
+];
+
+/// What a failed request means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum FailureKind {
+    /// No such object (or, for a HEAD, perhaps no such bucket).
+    NotFound,
+    /// The upload in parts is not known (any more).
+    NoUpload,
+    /// The condition of a create-only put does not hold: the name is taken.
+    Taken,
+    /// Another request for this name is under way.
+    Conflict,
+    /// The range lies beyond the object's end.
+    BeyondEnd,
+    /// The server does not know what was asked of it.
+    NotImplemented,
+    Refused,
+    Unavailable,
+    Corrupted,
+}
+
+/// A failed request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Failure {
+    pub(super) kind: FailureKind,
+    pub(super) reason: String,
+}
+
+impl Failure {
+    pub(super) fn new(kind: FailureKind, reason: impl Into<String>) -> Self {
+        Failure { kind, reason: reason.into() }
+    }
+
+    /// Takes an error of the SDK apart.
+    pub(super) fn of<E>(error: &SdkError<E, HttpResponse>) -> Self
+    where
+        E: ProvideErrorMetadata + Error + 'static,
+    {
+        match error {
+            SdkError::ServiceError(answer) => {
+                let status = answer.raw().status().as_u16();
+                Failure::of_answer(status, answer.err().code().unwrap_or_default(), answer.err().message().unwrap_or_default())
+            }
+            SdkError::ResponseError(answer) if is_cut(answer.raw()) => {
+                Failure::new(FailureKind::Unavailable, format!("a refusal that stopped half-way: {}", chain_text(error)))
+            }
+            SdkError::ResponseError(answer) => {
+                let status = answer.raw().status().as_u16();
+                Failure::of_answer(status, "", &format!("an answer that cannot be read: {}", chain_text(error)))
+            }
+            SdkError::TimeoutError(_) => Failure::new(FailureKind::Unavailable, "no answer within the time-out"),
+            SdkError::DispatchFailure(failure) => Failure::of_connection(failure.as_connector_error(), error),
+            other => match credentials_failure(other) {
+                Some(failure) => failure,
+                None => Failure::new(FailureKind::Refused, format!("the request cannot be made: {}", chain_text(other))),
+            },
+        }
+    }
+
+    fn of_connection(connector: Option<&ConnectorError>, error: &(dyn Error + 'static)) -> Self {
+        if let Some(failure) = credentials_failure(error) {
+            return failure;
+        }
+        if let Some(tls) = find_in_chain::<rustls::Error>(error) {
+            return Failure::new(FailureKind::Refused, tls_advice(tls));
+        }
+        if connector.is_some_and(ConnectorError::is_timeout) {
+            return Failure::new(FailureKind::Unavailable, "no connection or no answer within the time-out");
+        }
+        if connector.is_some_and(ConnectorError::is_user) {
+            return Failure::new(
+                FailureKind::Refused,
+                format!("the request cannot be made: check the endpoint's URL ({})", chain_text(error)),
+            );
+        }
+        Failure::new(FailureKind::Unavailable, format!("the server cannot be reached: {}", chain_text(error)))
+    }
+
+    /// From the status and the code of a server's answer; servers other than AWS do not always have both.
+    fn of_answer(status: u16, code: &str, message: &str) -> Self {
+        let kind = match (code, status) {
+            ("NoSuchKey" | "NotFound" | "NoSuchVersion", _) => FailureKind::NotFound,
+            ("NoSuchUpload", _) => FailureKind::NoUpload,
+            ("PreconditionFailed", _) | (_, 412) => FailureKind::Taken,
+            ("ConditionalRequestConflict" | "OperationAborted", _) => FailureKind::Conflict,
+            ("InvalidRange", _) | (_, 416) => FailureKind::BeyondEnd,
+            ("NotImplemented", _) | (_, 501) => FailureKind::NotImplemented,
+            _ if CHANGED_CODES.contains(&code) => FailureKind::Corrupted,
+            ("InvalidDigest", _) => FailureKind::Corrupted,
+            ("RequestTimeout" | "SlowDown" | "ServiceUnavailable" | "InternalError" | "Throttling" | "RequestLimitExceeded", _) => {
+                FailureKind::Unavailable
+            }
+            // Not a failure by its status, but nothing that the SDK could read: the server is no S3 in this.
+            ("", 200..=299) => FailureKind::Refused,
+            ("", 404) => FailureKind::NotFound,
+            ("", 409) => FailureKind::Conflict,
+            (_, 400..=407 | 409..=428 | 430..=499 | 300..=399) => FailureKind::Refused,
+            _ => FailureKind::Unavailable,
+        };
+        let mut reason = match (code, message) {
+            ("", "") => format!("the server answered with HTTP status {status}"),
+            ("", _) => format!("{message} (HTTP status {status})"),
+            (_, "") => format!("{code} (HTTP status {status})"),
+            _ => format!("{code}: {message}"),
+        };
+        if let Some(advice) = advice(code, status) {
+            reason = format!("{reason}; {advice}");
+        }
+        Failure { kind, reason }
+    }
+
+    /// The error for the caller, where this failure is no answer that the calling code expects.
+    pub(super) fn into_error(self, store: &str, action: &'static str, name: &str) -> StoreError {
+        let (store, name, reason) = (store.to_owned(), name.to_owned(), self.reason);
+        match self.kind {
+            FailureKind::NotFound => StoreError::NotFound { store, name },
+            FailureKind::Corrupted => StoreError::Corrupted { store, action, name, reason },
+            FailureKind::Conflict | FailureKind::Unavailable => StoreError::Unavailable { store, action, name, reason },
+            FailureKind::NoUpload | FailureKind::Taken | FailureKind::BeyondEnd | FailureKind::NotImplemented | FailureKind::Refused => {
+                StoreError::Refused { store, action, name, reason }
+            }
+        }
+    }
+}
+
+/// What to do about a code.
+fn advice(code: &str, status: u16) -> Option<&'static str> {
+    Some(match (code, status) {
+        ("NoSuchBucket", _) => "make the bucket, or correct its name or the endpoint",
+        ("AccessDenied" | "AllAccessDisabled" | "AccountProblem", _) | ("", 403) => {
+            "allow these credentials to s3:GetObject, s3:PutObject, s3:ListBucket and s3:AbortMultipartUpload on the bucket and prefix"
+        }
+        ("InvalidAccessKeyId", _) => "the server does not know the access key: check which credentials are in use",
+        ("SignatureDoesNotMatch", _) => "check the secret access key, the Region and the endpoint",
+        ("ExpiredToken" | "InvalidToken" | "TokenRefreshRequired", _) => "renew the session's credentials",
+        ("RequestTimeTooSkewed", _) => "set this machine's clock",
+        ("AuthorizationHeaderMalformed" | "PermanentRedirect" | "IllegalLocationConstraintException", _) | ("", 300..=399) => {
+            "set the Region in which the bucket is"
+        }
+        ("", 200..=299) => "its answer is not the one that S3 gives: this server does not do what this request asks",
+        ("NoSuchUpload", _) => "the upload was aborted meanwhile, perhaps by a lifecycle rule: send the object again",
+        ("InvalidStorageClass", _) => "this server has no such storage class",
+        ("SlowDown" | "RequestLimitExceeded" | "Throttling", _) => "the server asks for fewer requests",
+        _ => return None,
+    })
+}
+
+fn credentials_failure(error: &(dyn Error + 'static)) -> Option<Failure> {
+    let failure = match find_in_chain::<CredentialsError>(error)? {
+        CredentialsError::CredentialsNotLoaded(_) => Failure::new(
+            FailureKind::Refused,
+            "no AWS credentials found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, or give this machine a role",
+        ),
+        CredentialsError::ProviderTimedOut(_) => Failure::new(FailureKind::Unavailable, "the credentials' provider did not answer in time"),
+        CredentialsError::InvalidConfiguration(_) => {
+            Failure::new(FailureKind::Refused, "the AWS configuration of credentials is wrong: check ~/.aws/config and the environment")
+        }
+        other => {
+            let said = chain_text(other);
+            let advice = "if this machine has no role, set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile";
+            Failure::new(FailureKind::Unavailable, format!("no AWS credentials could be loaded ({said}); {advice}"))
+        }
+    };
+    Some(failure)
+}
+
+fn tls_advice(error: &rustls::Error) -> String {
+    let advice = match error {
+        rustls::Error::InvalidCertificate(reason) => {
+            return format!(
+                "the server's certificate is not valid ({reason}): if a private authority signed it, name its certificate as CA file"
+            );
+        }
+        rustls::Error::AlertReceived(rustls::AlertDescription::ProtocolVersion) | rustls::Error::PeerIncompatible(_) => {
+            "the server does not offer the least TLS version asked for: update it, or allow TLS 1.2"
+        }
+        rustls::Error::InvalidMessage(_) => "the server does not speak TLS here: check the port, or write http:// for a server without TLS",
+        _ => "TLS failed",
+    };
+    format!("{advice} ({error})")
+}
+
+/// An error with its causes, each once.
+pub(super) fn chain_text(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        next = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kind(status: u16, code: &str) -> FailureKind {
+        Failure::of_answer(status, code, "").kind
+    }
+
+    #[test]
+    fn answers_are_sorted() {
+        assert_eq!(kind(404, "NoSuchKey"), FailureKind::NotFound);
+        assert_eq!(kind(404, ""), FailureKind::NotFound);
+        assert_eq!(kind(404, "NoSuchBucket"), FailureKind::Refused);
+        assert_eq!(kind(404, "NoSuchUpload"), FailureKind::NoUpload);
+        assert_eq!(kind(412, "PreconditionFailed"), FailureKind::Taken);
+        assert_eq!(kind(412, ""), FailureKind::Taken);
+        assert_eq!(kind(409, "ConditionalRequestConflict"), FailureKind::Conflict);
+        assert_eq!(kind(409, "BucketNotEmpty"), FailureKind::Refused);
+        assert_eq!(kind(416, ""), FailureKind::BeyondEnd);
+        assert_eq!(kind(501, "NotImplemented"), FailureKind::NotImplemented);
+        for code in ["AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken"] {
+            let failure = Failure::of_answer(403, code, "said");
+            assert_eq!(failure.kind, FailureKind::Refused);
+            assert!(failure.reason.starts_with(&format!("{code}: said; ")), "{}", failure.reason);
+        }
+        assert_eq!(kind(400, "BadDigest"), FailureKind::Corrupted);
+        assert_eq!(kind(400, "RequestTimeout"), FailureKind::Unavailable);
+        assert_eq!(kind(429, ""), FailureKind::Unavailable);
+        assert_eq!(kind(503, "SlowDown"), FailureKind::Unavailable);
+        assert_eq!(kind(500, "Whatever"), FailureKind::Unavailable);
+        assert_eq!(kind(301, ""), FailureKind::Refused);
+        assert_eq!(Failure::of_answer(500, "", "").reason, "the server answered with HTTP status 500");
+        assert_eq!(Failure::of_answer(500, "", "odd").reason, "odd (HTTP status 500)");
+        assert_eq!(Failure::of_answer(500, "Odd", "").reason, "Odd (HTTP status 500)");
+    }
+
+    #[test]
+    fn failures_become_errors() {
+        let error = |kind| Failure::new(kind, "why").into_error("s3://b", "put", "a");
+        assert!(matches!(error(FailureKind::NotFound), StoreError::NotFound { .. }));
+        assert!(matches!(error(FailureKind::Corrupted), StoreError::Corrupted { .. }));
+        assert!(matches!(error(FailureKind::Conflict), StoreError::Unavailable { .. }));
+        assert!(matches!(error(FailureKind::Taken), StoreError::Refused { .. }));
+        assert_eq!(error(FailureKind::Unavailable).to_string(), "s3://b: put a: why");
+    }
+
+    #[test]
+    fn tls_failures_say_what_to_do() {
+        let text = tls_advice(&rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer));
+        assert!(text.contains("CA file"), "{text}");
+        let text = tls_advice(&rustls::Error::AlertReceived(rustls::AlertDescription::ProtocolVersion));
+        assert!(text.contains("TLS 1.2"), "{text}");
+        let text = tls_advice(&rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType));
+        assert!(text.contains("http://"), "{text}");
+        assert!(tls_advice(&rustls::Error::DecryptError).starts_with("TLS failed"));
+    }
+
+    #[test]
+    fn credentials_failures_are_found_in_the_chain() {
+        let failure = credentials_failure(&std::io::Error::other(CredentialsError::not_loaded("no"))).unwrap();
+        assert_eq!(failure.kind, FailureKind::Refused);
+        assert_eq!(
+            credentials_failure(&CredentialsError::provider_timed_out(std::time::Duration::ZERO)).unwrap().kind,
+            FailureKind::Unavailable
+        );
+        assert_eq!(credentials_failure(&CredentialsError::invalid_configuration("no")).unwrap().kind, FailureKind::Refused);
+        assert_eq!(credentials_failure(&CredentialsError::provider_error("no")).unwrap().kind, FailureKind::Unavailable);
+        assert_eq!(credentials_failure(&std::io::Error::other("else")), None);
+        assert_eq!(chain_text(&std::io::Error::other("else")), "else");
+    }
+}

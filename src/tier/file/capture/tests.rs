@@ -1,0 +1,342 @@
+//! Plain files: what is stored of them, and uploads that are carried on.
+
+use super::{Backup, Request, backup, check_file_name};
+use crate::disk::file::ReadOptions;
+use crate::error::{Kind, Result};
+use crate::progress::Silent;
+use crate::repository::Repository;
+use crate::repository::name::{FILES, FileName};
+use crate::repository::sample::{Fault, FaultyStore, create, noise, open};
+use crate::store::Store;
+use crate::store::memory::MemoryStore;
+use crate::tier::file::format::FileReader;
+use crate::tier::sample::folder;
+use crate::verify::verify;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tempfile::TempDir;
+
+const MIB: usize = 1024 * 1024;
+/// Does not shrink, so that it fills three parts and a piece of a fourth.
+const FILE_BYTES: usize = 27 * MIB + 12_345;
+
+struct Fixture {
+    pub(crate) store: MemoryStore,
+    folder: TempDir,
+}
+
+impl Fixture {
+    fn new(content: &[u8]) -> Fixture {
+        let store = MemoryStore::new();
+        create(&store).unwrap();
+        let fixture = Fixture { store, folder: tempfile::tempdir_in(folder()).unwrap() };
+        fixture.write(content);
+        fixture
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.path().join("archive")
+    }
+
+    fn write(&self, content: &[u8]) {
+        std::fs::write(self.path(), content).unwrap();
+    }
+
+    fn journals(&self) -> PathBuf {
+        self.folder.path().join("state/uploads")
+    }
+
+    /// The journal that is there, if any.
+    fn journal(&self) -> Option<PathBuf> {
+        std::fs::read_dir(self.journals()).ok()?.flatten().map(|entry| entry.path()).next()
+    }
+
+    fn request(&self) -> Request {
+        Request {
+            path: self.path(),
+            name: "archive-1".to_owned(),
+            journals: Some(self.journals()),
+            read: ReadOptions::default(),
+            run: None,
+        }
+    }
+
+    /// A backup through a store that fails at this call, or never.
+    fn backup(&self, fault: Option<(u64, Fault)>) -> (Result<Backup>, FaultyStore) {
+        let faulty = FaultyStore::new(&self.store);
+        let repository = open(Arc::new(faulty.clone())).unwrap();
+        let (at_call, fault) = fault.unwrap_or((u64::MAX, Fault::Gone));
+        faulty.fail(at_call, fault);
+        (backup(&repository, &self.request(), &Silent), faulty)
+    }
+
+    fn repository(&self) -> Arc<Repository> {
+        open(Arc::new(self.store.clone())).unwrap()
+    }
+
+    /// The stored bytes of the newest backup.
+    fn stored(&self) -> Vec<u8> {
+        let repository = self.repository();
+        let name = repository.files(Some("archive-1")).unwrap().pop().unwrap();
+        let record = repository.file_record(&name).unwrap();
+        let file = FileReader::open(&repository, &name, &record).unwrap();
+        let fingerprinter = repository.fingerprinter().unwrap();
+        (0..file.layout.frames()).flat_map(|number| file.frame(number, &fingerprinter).unwrap()).collect()
+    }
+
+    fn assert_stored(&self, content: &[u8]) {
+        assert!(self.stored() == content, "the stored bytes are others");
+        let report = verify(&self.repository(), true, &Silent).unwrap();
+        assert_eq!((report.problems, report.files, report.files_whole), (vec![], 1, 1));
+        assert_eq!(self.store.unfinished("").unwrap(), []);
+        assert_eq!(self.journal(), None);
+    }
+}
+
+#[test]
+fn files_of_all_sizes_are_stored_as_they_are() {
+    for length in [0, 1, 4095, 4096, MIB - 1, MIB, MIB + 1, 9 * MIB] {
+        let content = noise(length, 7);
+        let fixture = Fixture::new(&content);
+        let backup = fixture.backup(None).0.unwrap();
+        assert_eq!((backup.record.file_bytes, backup.bytes_held), (length as u64, 0));
+        fixture.assert_stored(&content);
+    }
+}
+
+#[test]
+fn holes_are_neither_read_nor_stored() {
+    let fixture = Fixture::new(&[]);
+    let file = std::fs::File::create(fixture.path()).unwrap();
+    file.set_len(64 * MIB as u64).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, &noise(3 * MIB, 3), 20 * MIB as u64).unwrap();
+    let backup = fixture.backup(None).0.unwrap();
+    assert_eq!(backup.bytes_read, 3 * MIB as u64);
+    assert!(backup.record.stored_bytes < 3 * MIB as u64 + 10_000, "{}", backup.record.stored_bytes);
+    fixture.assert_stored(&std::fs::read(fixture.path()).unwrap());
+}
+
+#[test]
+fn an_upload_that_was_cut_short_anywhere_is_carried_on() {
+    let content = noise(FILE_BYTES, 11);
+    let fixture = Fixture::new(&content);
+    let (whole, calls) = fixture.backup(None);
+    whole.unwrap();
+    let calls = calls.calls();
+    let mut held = Vec::new();
+    for (at_call, fault) in (1..=calls).flat_map(|call| [(call, Fault::Gone), (call, Fault::AnswerLost)]) {
+        let fixture = Fixture::new(&content);
+        let (cut, _) = fixture.backup(Some((at_call, fault)));
+        let promised = fixture.repository().files(None).unwrap().len();
+        assert_eq!(cut.unwrap_err().kind, Kind::TryAgain, "call {at_call} {fault:?}");
+        // The last call writes the record, and takes effect though its answer is lost.
+        assert_eq!(promised, usize::from((at_call, fault) == (calls, Fault::AnswerLost)), "call {at_call} {fault:?}");
+        if promised > 0 {
+            continue;
+        }
+        let (backup, _) = fixture.backup(None);
+        held.push(backup.unwrap().bytes_held);
+        fixture.assert_stored(&content);
+        let left = verify(&fixture.repository(), false, &Silent).unwrap().notes;
+        // An object that was joined just before is taken back, but for one whose record alone is missing.
+        assert!(at_call == calls || left.is_empty(), "call {at_call} {fault:?}: {left:?}");
+    }
+    // The later it is cut, the more is held; at the end all but the last frames, which lie in the last part too.
+    assert_eq!(held[0], 0);
+    assert!(held.iter().any(|held| *held >= 23 * MIB as u64), "{held:?}");
+}
+
+#[test]
+fn only_what_is_missing_is_sent() {
+    let content = noise(FILE_BYTES, 13);
+    let fixture = Fixture::new(&content);
+    let mut at_call = 1;
+    let missing = loop {
+        // Through begin, part 1 and part 2.
+        let (cut, _) = fixture.backup(Some((at_call, Fault::Gone)));
+        assert!(cut.is_err());
+        let journal = fixture.journal().map(|path| std::fs::read_to_string(path).unwrap()).unwrap_or_default();
+        let noted = journal.lines().filter(|line| line.contains("\"part\"")).count();
+        if noted == 2 {
+            break 2;
+        }
+        at_call += 1;
+        std::fs::remove_dir_all(fixture.journals()).unwrap();
+        fixture
+            .store
+            .unfinished("")
+            .unwrap()
+            .iter()
+            .for_each(|upload| fixture.store.abort_upload(&upload.name, &upload.upload_id).unwrap());
+    };
+    let (backup, store) = fixture.backup(None);
+    let backup = backup.unwrap();
+    // List, two parts, join, and the record; a few that ask.
+    assert!(store.calls() <= missing + 6, "{} calls", store.calls());
+    assert_eq!(backup.bytes_held, 15 * MIB as u64);
+    fixture.assert_stored(&content);
+}
+
+/// Cuts an upload short when parts were sent; the name of the object that it was for.
+fn cut_short(fixture: &Fixture) -> FileName {
+    for at_call in 4.. {
+        let (cut, _) = fixture.backup(Some((at_call, Fault::Gone)));
+        assert!(cut.is_err());
+        if fixture.journal().is_some_and(|path| std::fs::read_to_string(path).unwrap().contains("\"part\"")) {
+            break;
+        }
+    }
+    FileName::parse_data(&fixture.store.unfinished(FILES).unwrap().last().unwrap().name).unwrap()
+}
+
+#[test]
+fn another_content_never_goes_under_the_same_object() {
+    let content = noise(FILE_BYTES, 17);
+    for (change, what) in [(0, "first byte"), (5 * MIB, "middle")] {
+        let fixture = Fixture::new(&content);
+        let before = cut_short(&fixture);
+        let mut changed = content.clone();
+        changed[change] ^= 1;
+        fixture.write(&changed);
+        let backup = fixture.backup(None).0.unwrap();
+        assert_ne!(backup.name, before, "{what}");
+        assert!(backup.notes.iter().any(|note| note.contains("the file was changed since")), "{:?}", backup.notes);
+        fixture.assert_stored(&changed);
+    }
+    let fixture = Fixture::new(&content);
+    let before = cut_short(&fixture);
+    fixture.write(&content[..FILE_BYTES - 1]);
+    let backup = fixture.backup(None).0.unwrap();
+    assert_ne!(backup.name, before);
+    fixture.assert_stored(&content[..FILE_BYTES - 1]);
+}
+
+#[test]
+fn frames_that_were_never_sent_may_change() {
+    // So long that frames are left when the failure is noticed: four parts in flight, and what the workers have.
+    let content = noise(90 * MIB, 19);
+    let fixture = Fixture::new(&content);
+    let before = cut_short(&fixture);
+    let mut changed = content.clone();
+    *changed.last_mut().unwrap() ^= 1;
+    fixture.write(&changed);
+    let backup = fixture.backup(None).0.unwrap();
+    assert_eq!(backup.name, before);
+    fixture.assert_stored(&changed);
+}
+
+#[test]
+fn a_journal_that_cannot_be_relied_on_begins_anew() {
+    let content = noise(FILE_BYTES, 23);
+    type Spoil = fn(String) -> String;
+    let spoils: [(Spoil, bool); 5] = [
+        (|text| text + "{\"part\":{\"numb", true),
+        (|text| text.replacen("\"frame\"", "\"fram\"", 1), false),
+        (|text| text.replacen("zstd", "lz4", 1), false),
+        (|text| text.lines().skip(1).map(|line| format!("{line}\n")).collect(), false),
+        (|_| String::new(), false),
+    ];
+    for (spoil, carried_on) in spoils {
+        let fixture = Fixture::new(&content);
+        let before = cut_short(&fixture);
+        let path = fixture.journal().unwrap();
+        let journal = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, spoil(journal)).unwrap();
+        let backup = fixture.backup(None).0.unwrap();
+        assert_eq!(backup.name == before, carried_on);
+        assert!(fixture.stored() == content);
+    }
+}
+
+#[test]
+fn a_frame_that_is_sealed_into_other_bytes_is_never_sent() {
+    let content = noise(FILE_BYTES, 41);
+    let fixture = Fixture::new(&content);
+    cut_short(&fixture);
+    let path = fixture.journal().unwrap();
+    let journal = std::fs::read_to_string(&path).unwrap();
+    // The last frame's tag, which no held part holds whole.
+    let last = journal.lines().rfind(|line| line.contains("\"frame\"")).unwrap();
+    let tag = &last[last.len() - 35..last.len() - 3];
+    std::fs::write(&path, journal.replace(tag, &"0".repeat(32))).unwrap();
+    let error = fixture.backup(None).0.unwrap_err();
+    assert!(error.message.contains("sealed into other bytes"), "{}", error.message);
+    assert_eq!(fixture.repository().files(None).unwrap(), []);
+}
+
+#[test]
+fn an_upload_that_the_store_does_not_know_any_more_begins_anew() {
+    let content = noise(FILE_BYTES, 29);
+    let fixture = Fixture::new(&content);
+    let before = cut_short(&fixture);
+    let upload = fixture.store.unfinished(FILES).unwrap().pop().unwrap();
+    fixture.store.abort_upload(&upload.name, &upload.upload_id).unwrap();
+    let backup = fixture.backup(None).0.unwrap();
+    assert_ne!(backup.name, before);
+    fixture.assert_stored(&content);
+}
+
+#[test]
+fn one_process_at_a_time_uploads_under_a_name() {
+    let fixture = Fixture::new(&noise(100, 1));
+    let path = {
+        cut_short_dir(&fixture);
+        fixture.journals().join(format!("{}-archive-1.journal", crate::store::hex(&fixture.repository().header().repository_id)))
+    };
+    let held = crate::repository::upload_journal::JournalFile::open(&path).unwrap();
+    let error = fixture.backup(None).0.unwrap_err();
+    assert_eq!(error.kind, Kind::TryAgain);
+    assert!(error.message.contains("another process"), "{}", error.message);
+    drop(held);
+    fixture.backup(None).0.unwrap();
+}
+
+fn cut_short_dir(fixture: &Fixture) {
+    std::fs::create_dir_all(fixture.journals()).unwrap();
+}
+
+#[test]
+fn without_a_journal_nothing_is_kept() {
+    let content = noise(FILE_BYTES, 31);
+    let fixture = Fixture::new(&content);
+    let faulty = FaultyStore::new(&fixture.store);
+    let repository = open(Arc::new(faulty.clone())).unwrap();
+    let request = Request { journals: None, ..fixture.request() };
+    faulty.fail(4, Fault::Refused);
+    assert!(backup(&repository, &request, &Silent).is_err());
+    assert_eq!(fixture.store.unfinished("").unwrap(), []);
+    backup(&repository, &request, &Silent).unwrap();
+    fixture.assert_stored(&content);
+}
+
+#[test]
+fn damage_in_a_stored_file_is_found() {
+    let fixture = Fixture::new(&noise(3 * MIB, 37));
+    let name = fixture.backup(None).0.unwrap().name;
+    for (object, full) in [(name.data(), false), (name.data(), true), (name.record(), false)] {
+        let whole = fixture.store.bytes(&object).unwrap();
+        fixture.store.corrupt(&object, whole.len() / 2, 1);
+        let report = verify(&fixture.repository(), full, &Silent).unwrap();
+        assert_eq!((report.problems.len(), report.files_whole), (1, 0), "{object}");
+        assert_eq!(report.problems[0].object, object);
+        fixture.store.corrupt(&object, whole.len() / 2, 1);
+    }
+    fixture.store.delete(&name.record()).unwrap();
+    let report = verify(&fixture.repository(), true, &Silent).unwrap();
+    assert!(report.problems.is_empty() && report.notes.iter().any(|note| note.contains("belong to no backup")), "{:?}", report.notes);
+}
+
+#[test]
+fn what_is_no_file_or_name_is_refused() {
+    for name in ["", ".", "..", "A", "a/b", "a b", "ä", &"a".repeat(129)] {
+        assert_eq!(check_file_name(name).unwrap_err().kind, Kind::Input, "{name:?}");
+    }
+    for name in ["a", "0", "a.parquet", "2026-10_x", &"a".repeat(128)] {
+        check_file_name(name).unwrap();
+    }
+    let fixture = Fixture::new(&[]);
+    std::fs::remove_file(fixture.path()).unwrap();
+    assert_eq!(fixture.backup(None).0.unwrap_err().kind, Kind::Input);
+    std::fs::create_dir(fixture.path()).unwrap();
+    assert_eq!(fixture.backup(None).0.unwrap_err().kind, Kind::Input);
+}

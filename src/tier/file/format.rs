@@ -1,0 +1,213 @@
+//! Plain files: one object of frames of equal size, and a record that promises it.
+//!
+//! Flow: whoever writes a file pushes its frames in order and finishes the object with [`FileLayout::entries`], then writes the record
+//! ([`Repository::promise_file`]); a file's backup exists when its record does. [`FileReader`] gives frames back, by number, each with the fingerprint by which a
+//! file that is there already is compared without fetching anything.
+//!
+//! Layout: FORMAT.md, "Files".
+
+use crate::error::{Error, Result};
+use crate::pipeline::fingerprint::{FINGERPRINT_BYTES, Fingerprint, Fingerprinter};
+use crate::repository::frame::{FRAME_PLAIN_BYTES_MAX, FRAMES_MAX, ObjectKind};
+use crate::repository::name::{FileName, RECORDS_OF_FILES};
+use crate::repository::object_reader::ObjectReader;
+use crate::repository::upload_journal::hex;
+use crate::repository::wire::Fields;
+use crate::repository::{Repository, record};
+use crate::store::{Digest, PutOutcome};
+use serde::{Deserialize, Serialize};
+
+/// Size of a frame of a file that has not too many of them.
+const FRAME_BYTES_FIRST: u32 = 1024 * 1024;
+/// Size of the entries before the fingerprints.
+const FIXED_BYTES: usize = 16;
+
+/// How a file is cut into frames.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileLayout {
+    /// The file's size.
+    pub file_bytes: u64,
+    /// Size of each frame but the last.
+    pub frame_bytes: u32,
+}
+
+/// What is promised of a stored file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileRecord {
+    /// Where the file was.
+    pub path: String,
+    /// Its size.
+    pub file_bytes: u64,
+    /// Its permission bits.
+    pub mode: u32,
+    /// When it was last changed, in nanoseconds since 1970.
+    pub modified_ns: u64,
+    /// Size of the object that holds it.
+    pub stored_bytes: u64,
+    /// Digest of that object, in hexadecimal.
+    pub digest: String,
+    /// Size of the parts that the digest is over.
+    pub part_bytes: u64,
+    /// By the writer's clock.
+    pub began_ns: u64,
+    /// By the writer's clock.
+    pub ended_ns: u64,
+}
+
+impl FileLayout {
+    /// The layout of a file of this size.
+    ///
+    /// # Errors
+    /// [`Error::input`] for a file beyond the 512 GiB that an object holds.
+    pub fn of(file_bytes: u64) -> Result<FileLayout> {
+        let mut frame_bytes = FRAME_BYTES_FIRST;
+        while u64::from(frame_bytes) * u64::from(FRAMES_MAX) < file_bytes {
+            frame_bytes *= 2;
+        }
+        if frame_bytes as usize > FRAME_PLAIN_BYTES_MAX {
+            let most = crate::units::bytes_text(u64::from(FRAMES_MAX) * FRAME_PLAIN_BYTES_MAX as u64);
+            return Err(Error::input(format!("a file of {file_bytes} bytes is larger than the {most} that one object holds: split it")));
+        }
+        Ok(FileLayout { file_bytes, frame_bytes })
+    }
+
+    /// How many frames it has.
+    pub fn frames(&self) -> u32 {
+        // Bounded by FRAMES_MAX where the layout was made or read.
+        self.file_bytes.div_ceil(u64::from(self.frame_bytes)) as u32
+    }
+
+    /// Where a frame begins, and its size.
+    pub fn frame(&self, number: u32) -> (u64, usize) {
+        let offset = u64::from(number) * u64::from(self.frame_bytes);
+        (offset, self.file_bytes.saturating_sub(offset).min(u64::from(self.frame_bytes)) as usize)
+    }
+
+    /// What the object's index says besides its frames.
+    pub fn entries(&self, fingerprints: &[Fingerprint]) -> Vec<u8> {
+        let mut entries = Vec::with_capacity(FIXED_BYTES + fingerprints.len() * FINGERPRINT_BYTES);
+        entries.extend_from_slice(&self.file_bytes.to_le_bytes());
+        entries.extend_from_slice(&self.frame_bytes.to_le_bytes());
+        entries.extend_from_slice(&[0; 4]);
+        fingerprints.iter().for_each(|fingerprint| entries.extend_from_slice(fingerprint));
+        entries
+    }
+
+    fn decode(entries: &[u8], frames: u32) -> Option<(FileLayout, Vec<Fingerprint>)> {
+        let mut fields = Fields::new(entries);
+        let layout = FileLayout { file_bytes: fields.u64()?, frame_bytes: fields.u32()? };
+        fields.zeros::<4>()?;
+        let in_bounds = layout.frame_bytes > 0 && layout.frame_bytes as usize <= FRAME_PLAIN_BYTES_MAX;
+        if !in_bounds || layout.file_bytes.div_ceil(u64::from(layout.frame_bytes)) != u64::from(frames) {
+            return None;
+        }
+        let mut fingerprints = Vec::with_capacity(frames as usize);
+        while fields.end().is_none() {
+            fingerprints.push(fields.array()?);
+        }
+        (fingerprints.len() == frames as usize).then_some((layout, fingerprints))
+    }
+}
+
+impl FileRecord {
+    /// The object's digest; of a record that says none, which no digest is.
+    pub fn digest_bytes(&self) -> Digest {
+        self.try_digest().unwrap_or_default()
+    }
+
+    fn try_digest(&self) -> Option<Digest> {
+        crate::repository::upload_journal::bytes_of(&self.digest)
+    }
+}
+
+impl Repository {
+    /// What takes the fingerprints of this repository's plain bytes.
+    ///
+    /// # Errors
+    /// [`Error::bug`] when the library refuses the key.
+    pub fn fingerprinter(&self) -> Result<Fingerprinter> {
+        Ok(Fingerprinter::new(&self.key.derive(b"amber/1/fingerprint", &[])?))
+    }
+
+    /// Promises a stored file: from now on its backup exists. The SHA-256 of the record's stored bytes.
+    ///
+    /// # Errors
+    /// Whatever the store says.
+    pub fn promise_file(&self, name: &FileName, record: &FileRecord) -> Result<Digest> {
+        let sealed = record::seal(self, ObjectKind::FileRecord, name.record(), record)?;
+        match sealed.put(&*self.store)? {
+            PutOutcome::Created => Ok(sealed.digest),
+            PutOutcome::AlreadyExists => Err(Error::damaged(format!("{} exists already, but nobody else draws this name", name.record()))),
+        }
+    }
+
+    /// The record of a stored file.
+    ///
+    /// # Errors
+    /// [`Error::damaged`] when it is missing or not what was written.
+    pub fn file_record(&self, name: &FileName) -> Result<FileRecord> {
+        let record: FileRecord = record::read(self, ObjectKind::FileRecord, &name.record())?;
+        match record.try_digest() {
+            Some(_) if record.part_bytes > 0 => Ok(record),
+            _ => Err(Error::damaged(format!("{}: its digest or part size is none", name.record()))),
+        }
+    }
+
+    /// All stored files of this name, or of every name, oldest first.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn files(&self, name: Option<&str>) -> Result<Vec<FileName>> {
+        let prefix = name.map_or_else(|| RECORDS_OF_FILES.to_owned(), |name| format!("{RECORDS_OF_FILES}{name}/"));
+        Ok(self.list_all(&prefix)?.iter().filter_map(|listed| FileName::parse_record(&listed.name)).collect())
+    }
+}
+
+/// Reads frames of a stored file.
+pub struct FileReader<'a> {
+    object: ObjectReader<'a>,
+    /// How the file is cut.
+    pub layout: FileLayout,
+    /// The fingerprint of each frame.
+    pub fingerprints: Vec<Fingerprint>,
+}
+
+impl<'a> FileReader<'a> {
+    /// Opens a file that a record promises.
+    ///
+    /// # Errors
+    /// [`Error::damaged`] when it is not the object that the record means.
+    pub fn open(repository: &'a Repository, name: &FileName, record: &FileRecord) -> Result<FileReader<'a>> {
+        let object = ObjectReader::open(repository, ObjectKind::File, &name.data(), Some(record.stored_bytes))?;
+        let damaged = || Error::damaged(format!("{}: its index does not describe a file of {} bytes", name.data(), record.file_bytes));
+        let decoded = FileLayout::decode(&object.index.entries, object.frame_count());
+        let (layout, fingerprints) = decoded.filter(|(layout, _)| layout.file_bytes == record.file_bytes).ok_or_else(damaged)?;
+        let fits = |(number, row): (u32, &crate::repository::frame::FrameRow)| layout.frame(number).1 == row.plain_bytes as usize;
+        if !(0..).zip(&object.index.frames).all(fits) {
+            return Err(damaged());
+        }
+        Ok(FileReader { object, layout, fingerprints })
+    }
+
+    /// The object that holds it.
+    pub fn object(&self) -> &ObjectReader<'a> {
+        &self.object
+    }
+
+    /// One frame's bytes, checked against its fingerprint.
+    ///
+    /// # Errors
+    /// [`Error::damaged`] when it is not what was stored.
+    pub fn frame(&self, number: u32, fingerprinter: &Fingerprinter) -> Result<Vec<u8>> {
+        let plain = self.object.frames(number, 1)?.pop().unwrap_or_default();
+        if self.fingerprints.get(number as usize) != Some(&fingerprinter.of(&plain)) {
+            return Err(Error::damaged(format!("{}: frame {number} does not have its fingerprint", self.object.name())));
+        }
+        Ok(plain)
+    }
+}
+
+/// Digest and size as a record writes them.
+pub fn digest_text(digest: &Digest) -> String {
+    hex(digest)
+}

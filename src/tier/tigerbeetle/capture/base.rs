@@ -1,0 +1,115 @@
+//! The backup that the next one builds on.
+//!
+//! Flow: receipts that a killed run did not write are made up for; the backup that reaches furthest is read; what it promises but the repository
+//! no longer has (a lifecycle rule, a hand that slipped) is left out, so that it is stored anew. A damaged backup is not built on, and does not keep
+//! new ones from being made: it is told in a note, and `amber verify` says the rest.
+
+use crate::error::{Error, Kind, Result};
+use crate::repository::name::{self, CheckpointName};
+use crate::repository::object_reader::digest_stored;
+use crate::repository::{Repository, fetch};
+use crate::tb_format::layout::checkpoint_after;
+use crate::tb_format::superblock::SuperBlock;
+use crate::tier::tigerbeetle::format::manifest::Manifest;
+use crate::tier::tigerbeetle::format::promise::Receipt;
+use crate::tier::tigerbeetle::format::timeline::Lineage;
+use std::collections::HashSet;
+use std::sync::Arc;
+
+/// The backup to build on, if there is one, and what the user should know of those that are damaged.
+#[derive(Debug, Default)]
+pub struct Base {
+    /// Its manifest, without the extents that the repository does not hold any more.
+    pub manifest: Option<Manifest>,
+    /// In sentences for the user.
+    pub notes: Vec<String>,
+}
+
+impl Base {
+    /// Looks for it in this history.
+    ///
+    /// # Errors
+    /// When the store cannot be asked.
+    pub fn find(repository: &Arc<Repository>, lineage: &Lineage) -> Result<Base> {
+        let mut base = Base::default();
+        make_up_receipts(repository, &mut base.notes)?;
+        let newest = repository.newest_checkpoint_of(lineage)?;
+        for (name, error) in &newest.damaged {
+            base.notes
+                .push(format!("{} is damaged, and this backup does not build on it; `amber verify` says more ({error})", name.object()));
+        }
+        if let Some((name, _)) = newest.best {
+            base.manifest = keep_whole(Manifest::read(repository, &name, None), &name, &mut base.notes)?;
+        }
+        if let Some(manifest) = &mut base.manifest {
+            leave_out_missing(repository, manifest, &mut base.notes)?;
+        }
+        Ok(base)
+    }
+}
+
+/// Damage becomes a note.
+fn keep_whole<T>(result: Result<T>, name: &CheckpointName, notes: &mut Vec<String>) -> Result<Option<T>> {
+    match result {
+        Ok(whole) => Ok(Some(whole)),
+        Err(error) if error.kind == Kind::Damaged => {
+            notes.push(format!("{} is damaged, and this backup does not build on it; `amber verify` says more ({error})", name.object()));
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// A run that was killed between its manifest and its receipt left a backup without one.
+fn make_up_receipts(repository: &Arc<Repository>, notes: &mut Vec<String>) -> Result<()> {
+    let receipts: HashSet<CheckpointName> = repository.receipts()?.into_iter().collect();
+    for name in repository.checkpoints()?.iter().filter(|name| !receipts.contains(name)) {
+        let digested = fetch::until_agreed(&name.object(), || digest_stored(repository, &name.object()));
+        let read = digested
+            .and_then(|(size_bytes, digest)| Manifest::read(repository, name, Some(size_bytes)).map(|_| Receipt { size_bytes, digest }));
+        if let Some(receipt) = keep_whole(read, name, notes)? {
+            repository.write_receipt(name, &receipt)?;
+        }
+    }
+    Ok(())
+}
+
+/// Takes the extents out whose pack is not there with its promised size.
+fn leave_out_missing(repository: &Repository, manifest: &mut Manifest, notes: &mut Vec<String>) -> Result<()> {
+    let listed: HashSet<(String, u64)> =
+        repository.list_all(name::PACKS)?.into_iter().map(|object| (object.name, object.size_bytes)).collect();
+    let there: Vec<bool> = manifest.packs.iter().map(|pack| listed.contains(&(pack.name.object(), pack.stored_bytes))).collect();
+    for (pack, _) in manifest.packs.iter().zip(&there).filter(|(_, there)| !**there) {
+        notes.push(format!(
+            "{} is missing or was cut: its blocks are stored again, but older backups that need it are lost; `amber verify` lists them",
+            pack.name.object()
+        ));
+    }
+    manifest.extents.retain(|extent| there.get(extent.location.pack as usize) == Some(&true));
+    Ok(())
+}
+
+/// Two histories under one cluster id must not meet in one timeline: where checkpoints of the two can be compared, another id is proof of a fork.
+///
+/// # Errors
+/// [`Error::input`] if so.
+pub fn refuse_other_history(base: &Manifest, superblock: &SuperBlock) -> Result<()> {
+    let (ours, theirs) = (superblock.checkpoint(), base.superblock.checkpoint());
+    let (our_op, their_op) = (ours.header().op(), theirs.header().op());
+    let (here, there, op) = if our_op == their_op {
+        (ours.checkpoint_id(), theirs.checkpoint_id(), our_op)
+    } else if our_op == checkpoint_after(their_op) {
+        (ours.parent_checkpoint_id(), theirs.checkpoint_id(), their_op)
+    } else if their_op == checkpoint_after(our_op) {
+        (ours.checkpoint_id(), theirs.parent_checkpoint_id(), our_op)
+    } else {
+        return Ok(());
+    };
+    if here == there || op == 0 {
+        return Ok(());
+    }
+    Err(Error::input(format!(
+        "the data file continues another history than the repository: checkpoint op {op} has id {here} here and {there} there. If the \
+         cluster was restored to an earlier op and went on from there, --new-timeline stores it beside the old history"
+    )))
+}

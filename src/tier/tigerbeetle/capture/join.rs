@@ -1,0 +1,311 @@
+//! Where the log of a data file joins what the repository holds: which timeline it continues, and behind which op.
+//!
+//! In: the replica's superblock and ring of headers. Each timeline's stored log is held against them (`compare`), and the one that shares the most
+//! with the replica counts:
+//!
+//! - the ring holds the last stored prepare, or what stands there was replaced in a view change: the log goes on ([`Joined::Continues`]);
+//! - both hold an op that was committed, and it is not the same prepare: another history ([`Joined::Branches`]), with the last prepare that both have in
+//!   common;
+//! - the ring ends before the stored log does: nothing can be told yet ([`Joined::Behind`]);
+//! - the ring begins after the stored log ends: ops are lost. It is the same history if the replica's checkpoint holds the last thing that the stored log made
+//!   ([`Joined::Gap`], `last_trace`). If nothing shows that, it counts as another history: unknown is worse than wrong.
+
+use super::compare::{Comparison, Shown, Verdict, compare};
+use super::witness_search::last_trace;
+use crate::disk::file::ReadOptions;
+use crate::error::{Error, Kind, Result};
+use crate::replica::checkpoint::Walk;
+use crate::replica::tail::header_ring;
+use crate::replica::witness::{Witness, find_witness};
+use crate::repository::Repository;
+use crate::repository::name::TIMELINE_FIRST;
+use crate::tb_format::superblock::SuperBlock;
+use crate::tb_format::wal::HeaderRing;
+use crate::tier::tigerbeetle::format::log::PrepareId;
+use crate::tier::tigerbeetle::format::manifest::Manifest;
+use crate::tier::tigerbeetle::format::timeline::{Branch, Lineage, PrepareRecord, Timelines};
+use crate::units::now_ns;
+use std::cmp::Reverse;
+use std::path::Path;
+
+/// How often a timeline's number may be taken by somebody else before its beginning is given up.
+const BEGIN_TRIES_MAX: u32 = 5;
+
+/// How a data file's log and the repository join.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Joined {
+    /// No log is stored yet.
+    Empty,
+    /// The log goes on behind this prepare, the last that both hold.
+    Continues {
+        /// The timeline.
+        timeline: u32,
+        /// Op and checksum.
+        after: PrepareId,
+    },
+    /// The data file ends within what is stored of this timeline; what comes next will tell whether it is the same history.
+    Behind {
+        /// The timeline.
+        timeline: u32,
+        /// The last prepare that both hold.
+        after: PrepareId,
+        /// The last prepare that is stored: the data file is of this history if it comes to hold the same one.
+        stored: PrepareId,
+    },
+    /// The same history, but ops behind the stored log are lost.
+    Gap {
+        /// The timeline.
+        timeline: u32,
+        /// The last op that is stored, and was not replaced.
+        stored_op: u64,
+    },
+    /// Another history: a timeline of its own, if it is wanted.
+    Branches(Branch),
+}
+
+/// A replica's log as its data file shows it now.
+#[derive(Debug)]
+pub struct Replica<'a> {
+    /// Its superblock.
+    pub superblock: &'a SuperBlock,
+    /// Its ring of headers.
+    pub ring: HeaderRing<'a>,
+}
+
+/// Compares. What waits to be stored elsewhere (`also`, a spool) counts as stored.
+///
+/// # Errors
+/// [`Error::damaged`] when a stored segment that must be compared is; [`Error::try_again`] when the next ops of the replica must tell;
+/// [`Error::input`] for a file so old that nothing stored can be compared with it.
+pub fn join(
+    repository: &Repository,
+    also: Option<&Repository>,
+    replica: &Replica<'_>,
+    find: &dyn Fn(&Witness) -> Result<bool>,
+) -> Result<Joined> {
+    let repositories: Vec<&Repository> = std::iter::once(repository).chain(also).collect();
+    let (timelines, shown) = (repository.timelines()?, Shown::of(replica));
+    let mut compared = Vec::new();
+    for timeline in timelines.numbers() {
+        compared.extend(compare(&repositories, &shown, timeline, timelines.branches.get(&timeline))?);
+    }
+    if compared.is_empty() {
+        return Ok(Joined::Empty);
+    }
+    let nearest = nearest(&compared);
+    if let Some(joined) = nearest.map(same_history).transpose()?.flatten() {
+        return Ok(joined);
+    }
+    // A timeline that shares an op with the replica says more than one that ended before its log begins.
+    if nearest.is_none_or(|nearest| nearest.same_op.is_none()) {
+        for Comparison { timeline, stored_op, commit_op, .. } in before(&compared) {
+            if let Some(witness) = last_trace(&repositories, *timeline, *commit_op.min(stored_op))?
+                && find(&witness)?
+            {
+                return Ok(Joined::Gap { timeline: *timeline, stored_op: *stored_op });
+            }
+        }
+    }
+    let branch = Branching { replica, shown: &shown, timelines: &timelines };
+    let unproven = before(&compared).next();
+    match (nearest.map(|nearest| (nearest, nearest.verdict)), unproven) {
+        (Some((fork, Verdict::Fork(op))), _) => Ok(Joined::Branches(branch.at_fork(fork, op))),
+        (Some((_, Verdict::Undecided(op))), _) => Err(undecided(op)),
+        (_, Some(parent)) => Ok(Joined::Branches(branch.unproven(parent))),
+        _ => Err(Error::input(format!(
+            "the data file holds ops {} to {}, and nothing stored shows that they are of one history: an old file, or a replica far behind",
+            shown.first_op(),
+            shown.last_op()
+        ))),
+    }
+}
+
+/// The timeline that shares the most with the replica.
+fn nearest(compared: &[Comparison]) -> Option<&Comparison> {
+    let told = compared.iter().filter(|comparison| !matches!(comparison.verdict, Verdict::Apart | Verdict::Before));
+    told.max_by_key(|comparison| {
+        let (rank, is_fork) = match comparison.verdict {
+            Verdict::Continues => (3, false),
+            Verdict::Behind => (2, false),
+            Verdict::Undecided(_) => (1, false),
+            Verdict::Fork(_) | Verdict::Apart | Verdict::Before => (0, true),
+        };
+        // Of several that a fork leaves at the same op, that op belongs to the oldest.
+        let (oldest, newest) = if is_fork { (comparison.timeline, 0) } else { (0, comparison.timeline) };
+        (comparison.same_op, rank, Reverse(oldest), newest)
+    })
+}
+
+/// What to say of the timeline that the replica is a part of; `None` if it is not.
+fn same_history(nearest: &Comparison) -> Result<Option<Joined>> {
+    let timeline = nearest.timeline;
+    Ok(match (nearest.verdict, nearest.resume, nearest.stored) {
+        (Verdict::Continues, Some(after), _) => Some(Joined::Continues { timeline, after }),
+        // What comes up to the last stored prepare would be passed over, and with it what is missing there.
+        (Verdict::Behind, resume, _) if resume != nearest.common => return Err(hole(nearest)),
+        (Verdict::Behind, Some(after), Some(stored)) => Some(Joined::Behind { timeline, after, stored }),
+        _ => None,
+    })
+}
+
+fn hole(nearest: &Comparison) -> Error {
+    Error::try_again(format!(
+        "timeline {} is stored up to op {}, with a hole that the replica still holds, but the replica's own log ends before that op: it is catching up, or was restored \
+         and has not gone on yet. Wait for the next ops",
+        nearest.timeline, nearest.stored_op
+    ))
+}
+
+/// The timelines that end before the replica's log begins, the newest first.
+fn before(compared: &[Comparison]) -> impl Iterator<Item = &Comparison> {
+    compared.iter().rev().filter(|comparison| comparison.verdict == Verdict::Before)
+}
+
+fn undecided(op: u64) -> Error {
+    Error::try_again(format!(
+        "op {op} of the replica's log is not the one that is stored, and nothing shows yet which of the two is committed: a leftover that the cluster will \
+         replace, or the first op of another history. Wait for the next ops"
+    ))
+}
+
+/// What a new timeline's record is made of.
+struct Branching<'a> {
+    replica: &'a Replica<'a>,
+    shown: &'a Shown,
+    timelines: &'a Timelines,
+}
+
+impl Branching<'_> {
+    fn at_fork(&self, fork: &Comparison, op: u64) -> Branch {
+        let record = |(op, checksum): PrepareId| PrepareRecord { op, checksum: checksum.to_string() };
+        let at = fork.common.map_or("before all that can be compared".to_owned(), |(op, _)| format!("behind op {op}"));
+        Branch {
+            branch: fork.common.map(record),
+            first: self.shown.at(op).map(|header| record((header.op(), header.checksum()))),
+            ..self.record(fork.timeline, format!("the data file goes on otherwise than timeline {} {at}", fork.timeline))
+        }
+    }
+
+    fn unproven(&self, parent: &Comparison) -> Branch {
+        // The checkpoint stays in sight longest, and its log is what a first backup stores.
+        let checkpoint = self.replica.superblock.checkpoint().header();
+        let first = Some(checkpoint).filter(|checkpoint| checkpoint.op() > 0).or(self.shown.at(self.shown.first_op()).copied());
+        let reason = format!(
+            "the log ring begins at op {}, timeline {} ends at op {}, and nothing shows that both are of one history",
+            self.shown.first_op(),
+            parent.timeline,
+            parent.stored_op
+        );
+        let first = first.map(|header| PrepareRecord { op: header.op(), checksum: header.checksum().to_string() });
+        Branch { first, ..self.record(parent.timeline, reason) }
+    }
+
+    fn record(&self, parent: u32, reason: String) -> Branch {
+        Branch {
+            timeline: self.timelines.newest().saturating_add(1),
+            parent,
+            branch: None,
+            first: None,
+            replica: self.replica.superblock.replica_index(),
+            began_ns: now_ns(),
+            reason,
+        }
+    }
+}
+
+/// Reads a replica and compares it.
+///
+/// # Errors
+/// As [`join`], when the data file cannot be read, and [`Error::input`] when it is of another cluster.
+pub fn join_file(
+    repository: &Repository,
+    also: Option<&Repository>,
+    data_file: &Path,
+    options: ReadOptions,
+) -> Result<(SuperBlock, Joined)> {
+    let superblock = Walk::for_superblock(data_file, options)?.superblock()?;
+    repository.check_cluster(superblock.cluster())?;
+    let zone = header_ring(data_file, options)?;
+    let ring = HeaderRing::new(&zone).map_err(|error| Error::damaged(format!("{}: log ring: {error}", data_file.display())))?;
+    let find = |witness: &Witness| Ok(find_witness(data_file, options, witness)?);
+    let joined = join(repository, also, &Replica { superblock: &superblock, ring }, &find)?;
+    Ok((superblock, joined))
+}
+
+/// The history that a data file is a part of.
+///
+/// # Errors
+/// [`Error::input`] when it is none that the repository knows.
+pub fn lineage_of(repository: &Repository, data_file: &Path, options: ReadOptions) -> Result<Lineage> {
+    if repository.timelines()?.newest() == TIMELINE_FIRST {
+        // There is nothing to choose from; whether the file is of this history is checked against what it shares with it.
+        return Ok(Lineage::first());
+    }
+    match join_file(repository, None, data_file, options)?.1 {
+        Joined::Branches(branch) => Err(Error::input(format!(
+            "the data file continues another history than the repository: {}. --new-timeline stores it as timeline {}",
+            branch.reason, branch.timeline
+        ))),
+        joined => lineage_for(repository, &joined),
+    }
+}
+
+/// The history that a data file is a part of; a new timeline is begun if it is none that the repository knows.
+///
+/// # Errors
+/// As [`join_file`]; [`Error::input`] for a cluster of another size; [`Error::try_again`] when others keep taking the timeline's number.
+pub fn lineage_or_new(repository: &Repository, data_file: &Path, options: ReadOptions) -> Result<(Lineage, Option<Branch>)> {
+    for _ in 0..BEGIN_TRIES_MAX {
+        let (superblock, joined) = join_file(repository, None, data_file, options)?;
+        let Joined::Branches(branch) = joined else { return Ok((lineage_for(repository, &joined)?, None)) };
+        refuse_other_size(repository, &superblock)?;
+        if repository.begin_timeline(&branch)? {
+            return Ok((Lineage::of(&repository.timelines()?, branch.timeline)?, Some(branch)));
+        }
+    }
+    Err(Error::try_again("others keep beginning timelines in this repository: try again"))
+}
+
+/// Refuses a fork that runs with another number of replicas, as one that was restored with --solo does. Its history would be of a cluster of one size up to the
+/// branch and of another behind it, and a restore would have to know which replicas a point has.
+///
+/// # Errors
+/// [`Error::input`] if so.
+pub fn refuse_other_size(repository: &Repository, superblock: &SuperBlock) -> Result<()> {
+    for name in repository.backups()?.iter().rev() {
+        let stored = match Manifest::read_head(repository, name) {
+            Ok((_, stored)) => stored,
+            Err(error) if error.kind == Kind::Damaged => continue,
+            Err(error) => return Err(error),
+        };
+        if stored.replica_count() == superblock.replica_count() {
+            return Ok(());
+        }
+        return Err(Error::input(format!(
+            "the data file continues another history than the repository, and as a cluster of {} replicas, where the repository is of one of {}: a fork of \
+             another size needs a repository of its own, also with --new-timeline",
+            superblock.replica_count(),
+            stored.replica_count()
+        )));
+    }
+    Ok(())
+}
+
+fn lineage_for(repository: &Repository, joined: &Joined) -> Result<Lineage> {
+    match joined {
+        Joined::Empty => Ok(Lineage::first()),
+        Joined::Continues { timeline, .. } | Joined::Behind { timeline, .. } | Joined::Gap { timeline, .. } => {
+            Lineage::of(&repository.timelines()?, *timeline)
+        }
+        Joined::Branches(branch) => Err(Error::bug(format!("timeline {} has not begun", branch.timeline))),
+    }
+}
+
+/// The prepare behind which everything that the ring still holds of the current checkpoint interval begins.
+pub fn checkpoint_end(superblock: &SuperBlock) -> PrepareId {
+    let header = superblock.checkpoint().header();
+    (header.op(), header.checksum())
+}
+
+#[cfg(test)]
+mod tests;

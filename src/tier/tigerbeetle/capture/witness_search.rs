@@ -1,0 +1,70 @@
+//! The last thing that a stored log made, by which a replica that has lost the log behind it shows that it came through there.
+//!
+//! Only the very last counts: a cluster that was restored to the op before it has everything earlier, too. So the stored log is read backwards from the
+//! last op that is known to be committed, over whatever leaves nothing behind, to the first prepare that does. If that one cannot be a witness (all
+//! its events are imported, or it is of an unknown operation), or the log has a hole there, there is none. If it made nothing because every event of
+//! it failed, it will not be found: then the histories count as different, which loses nothing.
+
+use crate::error::Result;
+use crate::replica::witness::{Witness, leaves_no_trace};
+use crate::repository::Repository;
+use crate::tb_format::wal::Prepare;
+use crate::tier::tigerbeetle::format::log::LogIndex;
+use crate::tier::tigerbeetle::format::timeline::Lineage;
+use std::collections::BTreeMap;
+
+/// Ops read at once.
+const WINDOW_OPS: u64 = 32;
+/// How many ops that leave nothing behind are passed over.
+const OPS_MAX: u64 = 4096;
+
+/// What is known of one op.
+struct Known {
+    view: u32,
+    /// `None` if it leaves nothing behind; else what could be found of it, if anything.
+    trace: Option<Option<Witness>>,
+}
+
+/// The last prepare of a timeline's own log, up to op `commit_op`, that made something; `None` when there is no certain one.
+///
+/// # Errors
+/// When the store cannot be read, or a segment is damaged.
+pub(super) fn last_trace(repositories: &[&Repository], timeline: u32, commit_op: u64) -> Result<Option<Witness>> {
+    let least_op = commit_op.saturating_sub(OPS_MAX).max(1);
+    let lineage = Lineage::only(timeline);
+    let indexes = repositories.iter().map(|repository| Ok((*repository, LogIndex::list(repository, &lineage, least_op)?)));
+    let indexes: Vec<(&Repository, LogIndex<'_>)> = indexes.collect::<Result<_>>()?;
+    let mut last_op = commit_op;
+    while last_op >= least_op {
+        let first_op = last_op.saturating_sub(WINDOW_OPS - 1).max(least_op);
+        let mut known = window(&indexes, first_op, last_op)?;
+        for op in (first_op..=last_op).rev() {
+            match known.remove(&op) {
+                None => return Ok(None),
+                Some(Known { trace: Some(trace), .. }) => return Ok(trace),
+                Some(Known { trace: None, .. }) => {}
+            }
+        }
+        last_op = first_op.saturating_sub(1);
+    }
+    Ok(None)
+}
+
+/// What the segments say of these ops. Where they disagree the later view counts: the op is committed, and no view replaces it after that.
+fn window(indexes: &[(&Repository, LogIndex<'_>)], first_op: u64, last_op: u64) -> Result<BTreeMap<u64, Known>> {
+    let mut known: BTreeMap<u64, Known> = BTreeMap::new();
+    let mut take = |prepare: &Prepare<'_>| {
+        let header = prepare.header();
+        if known.get(&header.op()).is_none_or(|known| known.view < header.view()) {
+            let trace = (!leaves_no_trace(header.operation())).then(|| Witness::of(prepare));
+            known.insert(header.op(), Known { view: header.view(), trace });
+        }
+        Ok(())
+    };
+    for (repository, index) in indexes {
+        for piece in index.pieces().iter().filter(|piece| piece.first_op <= last_op && piece.last_op >= first_op) {
+            piece.open(repository)?.prepares(first_op, last_op, &mut take)?;
+        }
+    }
+    Ok(known)
+}

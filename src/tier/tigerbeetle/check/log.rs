@@ -1,0 +1,202 @@
+//! Checks the log that agents ship: every segment that is listed, whether a manifest names it or not, and that they are one chain.
+//!
+//! Flow: [`check_segments`] opens what no manifest names (the others are held against their manifests' digests); [`check_timelines`] looks at the runs of ops that
+//! the names promise, follows the chain of prepares through each of them (`--full`), and tells of the holes between them.
+//!
+//! A segment that vanishes while it is read was merged into a larger one, which is then listed and checked in its place. A hole is no damage by itself: a log
+//! that was never stored looks the same as one that was removed. Where a manifest promises the ops it names the
+//! segments that hold them, and one of these that is missing is a problem of its own.
+
+use crate::error::{Kind, Result};
+use crate::progress::Progress;
+use crate::repository::Repository;
+use crate::repository::name::{self, CheckpointName, SegmentName};
+use crate::tier::object_check::{self, Job};
+use crate::tier::tigerbeetle::format::gap::Gap;
+use crate::tier::tigerbeetle::format::log::{LogIndex, Piece, runs_of};
+use crate::tier::tigerbeetle::format::manifest::Summary;
+use crate::tier::tigerbeetle::format::timeline::{Lineage, Timelines};
+use crate::units::time_text;
+use crate::verify::{Named, Report};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// So often the log is listed anew because segments of it were merged meanwhile.
+const RELISTS_MAX: usize = 5;
+/// Segments checked before their outcomes are looked at.
+const BATCH: usize = 4096;
+/// Holes of one timeline that are told one by one.
+const HOLES_TOLD_MAX: usize = 20;
+
+/// A timeline's log, by the names of its segments.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogRuns {
+    /// The timeline.
+    pub timeline: u32,
+    /// Runs of ops without a gap: first and last.
+    pub runs: Vec<(u64, u64)>,
+}
+
+/// Opens every segment that no manifest names. Returns the timelines that have segments.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn check_segments(
+    repository: &Repository,
+    named: &Named,
+    full: bool,
+    progress: &dyn Progress,
+    report: &mut Report,
+) -> Result<Vec<u32>> {
+    let mut known: BTreeSet<SegmentName> = named.segments.keys().copied().collect();
+    let mut listed = list(repository)?;
+    for _ in 0..=RELISTS_MAX {
+        let new: Vec<(SegmentName, u64)> =
+            listed.iter().filter(|(name, _)| !known.contains(name)).map(|(name, size)| (*name, *size)).collect();
+        progress.begin("verify the log", Some(new.iter().map(|(_, stored_bytes)| stored_bytes).sum()));
+        let mut vanished = false;
+        for batch in new.chunks(BATCH) {
+            let jobs: Vec<Job> = batch.iter().map(|(name, stored_bytes)| Job::Shipped(*name, *stored_bytes)).collect();
+            for outcome in object_check::check_all(repository, &jobs, full, progress) {
+                let is_damaged = outcome.result.as_ref().is_err_and(|error| error.kind == Kind::Damaged);
+                if is_damaged && repository.store().size_bytes(&outcome.name)?.is_none() {
+                    vanished = true;
+                    continue;
+                }
+                report.objects += 1;
+                report.bytes_read += outcome.bytes_read;
+                report.judge(&outcome.name, outcome.result)?;
+            }
+        }
+        progress.end();
+        if !vanished {
+            break;
+        }
+        known.extend(new.iter().map(|(name, _)| *name));
+        listed = list(repository)?;
+    }
+    (report.segments, report.log_bytes) = (listed.len() as u64, listed.values().sum());
+    Ok(listed.keys().map(|name| name.timeline).collect::<BTreeSet<u32>>().into_iter().collect())
+}
+
+fn list(repository: &Repository) -> Result<BTreeMap<SegmentName, u64>> {
+    let listed = repository.list_all(name::SEGMENTS)?;
+    Ok(listed.iter().filter_map(|object| Some((SegmentName::parse(&object.name)?, object.size_bytes))).collect())
+}
+
+/// What is known of the repository when the chain of the log is looked at.
+pub struct Known<'a> {
+    /// The timelines whose records open.
+    pub timelines: &'a Timelines,
+    /// The gaps whose records open.
+    pub gaps: &'a [Gap],
+    /// The backups whose manifests open.
+    pub manifests: &'a BTreeMap<CheckpointName, Summary>,
+    /// What they name.
+    pub named: &'a Named,
+}
+
+/// Looks at the log of every timeline.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn check_timelines(repository: &Repository, known: &Known<'_>, with_segments: &[u32], full: bool, report: &mut Report) -> Result<()> {
+    let numbers: BTreeSet<u32> = known.timelines.numbers().into_iter().chain(with_segments.iter().copied()).collect();
+    report.timelines = numbers.len() as u64;
+    for timeline in numbers {
+        // Without its record, or an ancestor's, it is looked at alone.
+        let lineage = Lineage::of(known.timelines, timeline).unwrap_or_else(|_| Lineage::only(timeline));
+        let branch_op = known.timelines.branches.get(&timeline).and_then(|branch| branch.branch.as_ref()).map(|common| common.op);
+        // From the branch on: the segment that holds the last prepare in common shows whether the one continues the other.
+        let index = LogIndex::list(repository, &lineage, branch_op.unwrap_or(0))?;
+        let own: Vec<Piece> = index.pieces().iter().filter(|piece| piece.name.timeline == timeline).copied().collect();
+        if full {
+            for run in index.runs() {
+                check_run(&index, timeline, run, report)?;
+            }
+        }
+        if !own.is_empty() {
+            holes(known, timeline, branch_op, &index, report);
+        }
+        report.log_runs.push(LogRuns { timeline, runs: runs_of(&own) });
+    }
+    Ok(())
+}
+
+/// Follows the chain of prepares through a run of ops.
+fn check_run(index: &LogIndex<'_>, timeline: u32, run: (u64, u64), report: &mut Report) -> Result<()> {
+    let Err(error) = index.resolve_run(run) else { return Ok(()) };
+    let prefix = name::segment_prefix(timeline);
+    let is_told = report.problems.iter().any(|problem| problem.object.starts_with(name::SEGMENTS));
+    match error.kind {
+        Kind::TryAgain => Err(error),
+        // The segment that does not open has been told.
+        Kind::Damaged if is_told => Ok(()),
+        _ => {
+            let (first_op, last_op) = run;
+            report.problem(
+                &prefix,
+                format!("ops {first_op} to {last_op} are listed without a gap, but their prepares are not one chain ({error}): restores end there"),
+            );
+            Ok(())
+        }
+    }
+}
+
+/// Tells of the ops between the runs that no segment holds.
+fn holes(known: &Known<'_>, timeline: u32, branch_op: Option<u64>, index: &LogIndex<'_>, report: &mut Report) {
+    let mut holes = Vec::new();
+    let mut last_op = branch_op;
+    for (first, last) in index.runs() {
+        if let Some(last_op) = last_op.filter(|last_op| last_op.saturating_add(1) < first) {
+            holes.push((last_op + 1, first - 1));
+        }
+        last_op = Some(last.max(last_op.unwrap_or(0)));
+    }
+    let named = |piece: &Piece| known.named.segments.contains_key(&piece.name);
+    let shipped = index.pieces().iter().any(|piece| piece.name.timeline == timeline && !named(piece));
+    let mut told = 0;
+    for hole in &holes {
+        // Where no agent ships the log it has a hole behind every backup.
+        let gaps: Vec<&Gap> = known.gaps.iter().filter(|gap| gap.timeline == timeline && explains(gap, *hole)).collect();
+        if (shipped || !gaps.is_empty()) && told < HOLES_TOLD_MAX {
+            report.notes.push(hole_text(known, timeline, *hole, &gaps));
+            told += 1;
+        }
+    }
+    let rest = holes.len() - told;
+    if let (true, Some(first), Some(last)) = (rest > 0, holes.first(), holes.last()) {
+        let why = if shipped { "these are more than are told one by one" } else { "no agent ships it" };
+        report.notes.push(format!(
+            "timeline {timeline}: the log has {rest} holes between op {} and op {}: {why}; points in them are restorable only where a backup holds them",
+            first.0, last.1
+        ));
+    }
+}
+
+fn explains(gap: &Gap, (first_op, last_op): (u64, u64)) -> bool {
+    gap.first_op <= last_op && gap.last_op >= first_op
+}
+
+fn hole_text(known: &Known<'_>, timeline: u32, hole: (u64, u64), gaps: &[&Gap]) -> String {
+    let (first_op, last_op) = hole;
+    let missing = format!("timeline {timeline}: ops {first_op} to {last_op} are in no segment");
+    let first_backup = known.manifests.values().map(|summary| summary.log_first_op).min();
+    if !gaps.is_empty() {
+        let reasons: Vec<String> = gaps
+            .iter()
+            .map(|gap| format!("ops {} to {}, noticed at {}: {}", gap.first_op, gap.last_op, time_text(gap.noticed_ns), gap.reason))
+            .collect();
+        // The hole may be larger than what was known when it was recorded, because the log went on later; the record says so.
+        return format!("{missing}; a gap is recorded ({})", reasons.join("; "));
+    }
+    if first_backup.is_none_or(|first_backup| last_op < first_backup) {
+        return format!("{missing}: they lie before the first backup's log, so nothing was ever restorable through them");
+    }
+    format!(
+        "{missing}, and no record says why: they were never stored, or were removed; the points behind op {} are restorable again from the next backup on",
+        first_op.saturating_sub(1)
+    )
+}
+
+#[cfg(test)]
+mod tests;

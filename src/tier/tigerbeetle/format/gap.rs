@@ -1,0 +1,64 @@
+//! Gaps: ops of the log that no agent could read before the ring overwrote them, or that nothing had room for.
+//!
+//! What can be restored follows from the segments alone; a gap's record says since when it is known and why, so that it is told and not found.
+
+use crate::error::{Error, Kind, Result};
+use crate::repository::frame::ObjectKind;
+use crate::repository::name::{self, GapName, RunId};
+use crate::repository::{Repository, record};
+use serde::{Deserialize, Serialize};
+
+/// Ops that are missing in the log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gap {
+    /// In which history.
+    pub timeline: u32,
+    /// The first op that is missing.
+    pub first_op: u64,
+    /// The last op that is missing, as far as it was known then. The points up to the next checkpoint's first are not restorable either.
+    pub last_op: u64,
+    /// When it was noticed, by the writer's clock.
+    pub noticed_ns: u64,
+    /// Why, in a sentence.
+    pub reason: String,
+}
+
+impl Repository {
+    /// Records a gap.
+    ///
+    /// # Errors
+    /// Whatever the store says.
+    pub fn record_gap(&self, gap: &Gap, run: RunId) -> Result<()> {
+        let name = GapName { timeline: gap.timeline, first_op: gap.first_op, run };
+        record::write(self, ObjectKind::Gap, name.object(), gap).map(|_| ())
+    }
+
+    /// The record of a gap.
+    ///
+    /// # Errors
+    /// [`Error::damaged`] when it is missing or not what was written.
+    pub fn gap(&self, name: &GapName) -> Result<Gap> {
+        let gap: Gap = record::read(self, ObjectKind::Gap, &name.object())?;
+        if (gap.timeline, gap.first_op) != (name.timeline, name.first_op) || gap.last_op < gap.first_op {
+            let (timeline, first_op, last_op) = (gap.timeline, gap.first_op, gap.last_op);
+            return Err(Error::damaged(format!("{}: it tells of ops {first_op} to {last_op} of timeline {timeline}", name.object())));
+        }
+        Ok(gap)
+    }
+
+    /// All recorded gaps, by timeline and op, and the names of records that are damaged.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn gaps(&self) -> Result<(Vec<Gap>, Vec<String>)> {
+        let (mut gaps, mut damaged) = (Vec::new(), Vec::new());
+        for name in self.list_all(name::GAPS)?.iter().filter_map(|listed| GapName::parse(&listed.name)) {
+            match self.gap(&name) {
+                Ok(gap) => gaps.push(gap),
+                Err(error) if error.kind == Kind::Damaged => damaged.push(name.object()),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok((gaps, damaged))
+    }
+}

@@ -1,0 +1,266 @@
+//! The log of a history, out of segments that overlap, disagree, are merged or missing.
+
+use super::{LogIndex, Piece, PrepareId, SEGMENT_OPS_MAX, list_segments};
+use crate::error::Kind;
+use crate::repository::Repository;
+use crate::repository::name::{RunId, SegmentName, TIMELINE_FIRST};
+use crate::repository::sample::{HookedStore, open, store_log};
+use crate::repository::tests::repository;
+use crate::store::Store;
+use crate::store::memory::MemoryStore;
+use crate::tb_format::header::PrepareHeader;
+use crate::tb_format::sample::{PrepareSample, headers_of, log_after, root_header};
+use crate::tb_format::wal::{Chain, Prepare};
+use crate::tier::tigerbeetle::format::merge::merge;
+use crate::tier::tigerbeetle::format::timeline::{Branch, Lineage, PrepareRecord};
+use std::sync::Arc;
+
+/// Stores these prepares as a segment of a timeline.
+pub(crate) fn store(repository: &Repository, timeline: u32, run: u64, log: &[Vec<u8>]) -> SegmentName {
+    store_log(repository, timeline, run, log).unwrap()
+}
+
+/// A log that goes on behind `header` in a later view.
+fn later_view(header: &PrepareHeader, count: u64, view: u32) -> Vec<Vec<u8>> {
+    let mut log: Vec<Vec<u8>> = Vec::new();
+    let mut last = *header;
+    for _ in 0..count {
+        let bytes = PrepareSample { view, ..PrepareSample::after(&last) }.bytes();
+        last = *Prepare::check(&bytes).unwrap().header();
+        log.push(bytes);
+    }
+    log
+}
+
+fn id(header: &PrepareHeader) -> PrepareId {
+    (header.op(), header.checksum())
+}
+
+fn root() -> PrepareId {
+    id(&root_header(7))
+}
+
+/// What the chain from `after` to `last_op` holds, as bytes.
+fn chain(repository: &Repository, lineage: &Lineage, after: PrepareId, last_op: Option<u64>) -> crate::error::Result<Vec<Vec<u8>>> {
+    let index = LogIndex::list(repository, lineage, after.0 + 1)?;
+    let mut resolved = index.resolve(after, last_op)?;
+    let (mut bytes, mut follow) = (Vec::new(), Chain::after(after.0, after.1));
+    resolved.prepares(repository, 0, u64::MAX, &mut |prepare| {
+        follow.accept(prepare.header()).unwrap();
+        bytes.push(prepare.bytes().to_vec());
+        Ok(())
+    })?;
+    assert_eq!(resolved.end, (follow.op(), follow.checksum()));
+    Ok(bytes)
+}
+
+#[test]
+fn overlapping_merged_and_repeated_segments_are_one_chain() {
+    let (_, repository) = repository();
+    let log = log_after(&root_header(7), 40);
+    for (run, range) in [(1, 0..10), (2, 10..20), (3, 5..15), (4, 0..20), (5, 20..21), (6, 18..40), (7, 20..21)] {
+        store(&repository, 1, run, &log[range]);
+    }
+    let first = Lineage::first();
+    assert_eq!(chain(&repository, &first, root(), None).unwrap(), log);
+    let headers = headers_of(&log);
+    for (after, last) in [(0, 1), (3, 3), (3, 4), (9, 30), (19, 40), (39, 40)] {
+        let from = if after == 0 { root() } else { id(&headers[after - 1]) };
+        assert_eq!(chain(&repository, &first, from, Some(last as u64)).unwrap(), log[after..last], "{after} to {last}");
+    }
+    let index = LogIndex::list(&repository, &first, 0).unwrap();
+    assert_eq!((index.runs(), index.reach(0), index.reach(17), index.reach(40)), (vec![(1, 40)], 40, 40, 40));
+    assert!(index.resolve(root(), None).unwrap().stored_bytes() > 0);
+    assert_eq!(index.resolve(root(), Some(41)).unwrap_err().kind, Kind::Input);
+}
+
+#[test]
+fn a_gap_is_not_bridged() {
+    let (_, repository) = repository();
+    let log = log_after(&root_header(7), 30);
+    store(&repository, 1, 1, &log[0..10]);
+    store(&repository, 1, 2, &log[12..30]);
+    let index = LogIndex::list(&repository, &Lineage::first(), 0).unwrap();
+    assert_eq!((index.runs(), index.reach(0), index.reach(10), index.reach(12)), (vec![(1, 10), (13, 30)], 10, 10, 30));
+    assert_eq!(chain(&repository, &Lineage::first(), root(), None).unwrap(), log[..10]);
+    for op in [11, 12, 13, 30] {
+        assert_eq!(index.resolve(root(), Some(op)).unwrap_err().kind, Kind::Input, "op {op}");
+    }
+    let headers = headers_of(&log);
+    assert_eq!(chain(&repository, &Lineage::first(), id(&headers[11]), Some(20)).unwrap(), log[12..20]);
+    let other = index.resolve((12, headers[3].checksum()), Some(20)).unwrap_err();
+    assert!(other.kind == Kind::Input && other.message.contains("does not continue op 12"), "{other}");
+}
+
+#[test]
+fn a_replaced_end_gives_way_to_the_later_view() {
+    let (_, repository) = repository();
+    let old = log_after(&root_header(7), 20);
+    let headers = headers_of(&old);
+    // Ops 16 to 20 of the first view were never committed; the next view went on with fewer.
+    let new = later_view(&headers[14], 3, headers[14].view() + 1);
+    store(&repository, 1, 1, &old[0..12]);
+    store(&repository, 1, 2, &old[12..20]);
+    store(&repository, 1, 3, &new);
+    let expected = [&old[..15], &new].concat();
+    assert_eq!(chain(&repository, &Lineage::first(), root(), None).unwrap(), expected);
+    assert_eq!(chain(&repository, &Lineage::first(), root(), Some(16)).unwrap(), expected[..16]);
+    assert_eq!(chain(&repository, &Lineage::first(), root(), Some(15)).unwrap(), old[..15]);
+    let replaced = chain(&repository, &Lineage::first(), root(), Some(19)).unwrap_err();
+    assert!(replaced.kind == Kind::Input && replaced.message.contains("a view change replaced it"), "{replaced}");
+    // An op of a later view may be lost again when the view after it starts from the older log: what follows decides.
+    let survived = later_view(&headers[15], 4, headers[14].view() + 2);
+    store(&repository, 1, 4, &survived);
+    assert_eq!(chain(&repository, &Lineage::first(), root(), None).unwrap(), [&old[..16], &survived].concat());
+    assert_eq!(chain(&repository, &Lineage::first(), root(), Some(16)).unwrap(), old[..16]);
+}
+
+#[test]
+fn a_lineage_takes_the_ancestors_up_to_the_branch() {
+    let (_, repository) = repository();
+    let old = log_after(&root_header(7), 30);
+    let headers = headers_of(&old);
+    let new = later_view(&headers[19], 15, 9);
+    store(&repository, 1, 1, &old[0..25]);
+    store(&repository, 1, 2, &old[25..30]);
+    let branch = Branch {
+        timeline: 2,
+        parent: 1,
+        branch: Some(PrepareRecord { op: 20, checksum: headers[19].checksum().to_string() }),
+        first: None,
+        replica: 0,
+        began_ns: 1,
+        reason: "test".into(),
+    };
+    assert!(repository.begin_timeline(&branch).unwrap());
+    store(&repository, 2, 3, &new[..10]);
+    store(&repository, 2, 4, &new[10..]);
+    let timelines = repository.timelines().unwrap();
+    let second = Lineage::of(&timelines, 2).unwrap();
+    assert_eq!(chain(&repository, &second, root(), None).unwrap(), [&old[..20], &new].concat());
+    assert_eq!(chain(&repository, &second, root(), Some(18)).unwrap(), old[..18]);
+    let first = Lineage::of(&timelines, TIMELINE_FIRST).unwrap();
+    assert_eq!(chain(&repository, &first, root(), None).unwrap(), old);
+    assert_eq!(list_segments(&repository, 2, 32).unwrap().len(), 1);
+}
+
+#[test]
+fn times_are_found_between_the_prepares() {
+    let (_, repository) = repository();
+    let log = log_after(&root_header(7), 30);
+    for (run, range) in [(1, 0..10), (2, 8..28), (3, 10..11), (4, 11..12), (5, 28..30)] {
+        store(&repository, 1, run, &log[range]);
+    }
+    let headers = headers_of(&log);
+    let index = LogIndex::list(&repository, &Lineage::first(), 0).unwrap();
+    assert_eq!(index.at_time(headers[0].timestamp() - 1).unwrap(), None);
+    for (position, header) in headers.iter().enumerate() {
+        let found = index.at_time(header.timestamp()).unwrap().unwrap();
+        assert_eq!((found.op, found.checksum), (position as u64 + 1, header.checksum()));
+        assert_eq!(index.at_time(header.timestamp() + 1).unwrap().unwrap().op, header.op());
+    }
+    assert_eq!(index.at_time(u64::MAX).unwrap().unwrap().op, 30);
+}
+
+#[test]
+fn a_damaged_copy_is_passed_over_and_a_damaged_only_copy_is_told() {
+    let (memory, repository) = repository();
+    let log = log_after(&root_header(7), 20);
+    let damaged = store(&repository, 1, 1, &log[0..20]);
+    store(&repository, 1, 2, &log[0..12]);
+    let mut bytes = memory.bytes(&damaged.object()).unwrap().to_vec();
+    let last = bytes.len() - 40;
+    bytes[last] ^= 1;
+    memory.replace(&damaged.object(), bytes);
+    let error = chain(&repository, &Lineage::first(), root(), Some(15)).unwrap_err();
+    assert_eq!(error.kind, Kind::Damaged, "{error}");
+    let index = LogIndex::list(&repository, &Lineage::first(), 0).unwrap();
+    let whole = headers_of(&log)[9];
+    let found = index.resolve(root(), Some(10));
+    // The damaged segment overlaps the whole one, so what it holds cannot be compared: that is told, not guessed.
+    assert!(found.is_err() || found.unwrap().end == id(&whole));
+}
+
+#[test]
+fn listings_begin_early_enough_for_the_longest_segment() {
+    let (_, repository) = repository();
+    let log = log_after(&root_header(7), 3);
+    store(&repository, 1, 1, &log);
+    assert_eq!(list_segments(&repository, 1, 3).unwrap().len(), 1);
+    assert_eq!(list_segments(&repository, 1, 4).unwrap().len(), 0);
+    assert_eq!(list_segments(&repository, 1, 3 + SEGMENT_OPS_MAX).unwrap().len(), 0);
+    assert_eq!(list_segments(&repository, 2, 0).unwrap().len(), 0);
+}
+
+/// Before the read of a segment with this number, counted from 1, all of them are merged into one.
+fn merge_before_reading(memory: &MemoryStore, repository: &Arc<Repository>, hooked: &HookedStore, at_read: u32) {
+    let (memory, repository, mut reads) = (memory.clone(), Arc::clone(repository), 0);
+    hooked.before_reads(move |name, _| {
+        reads += u32::from(SegmentName::parse(name).is_some());
+        if reads < at_read {
+            return true;
+        }
+        let pieces: Vec<Piece> = LogIndex::list(&repository, &Lineage::first(), 0).unwrap().pieces().to_vec();
+        merge(&repository, RunId(100 + u64::from(at_read)), &pieces).unwrap();
+        for piece in pieces {
+            memory.remove(&piece.name.object()).unwrap();
+        }
+        false
+    });
+}
+
+#[test]
+fn segments_that_are_merged_away_while_the_log_is_read_are_found_again() {
+    let log = log_after(&root_header(7), 40);
+    let headers = headers_of(&log);
+    for at_read in 1..40 {
+        let (memory, inner) = repository();
+        for (run, range) in [(1, 0..10), (2, 10..20), (3, 20..30), (4, 30..40)] {
+            store(&inner, 1, run, &log[range]);
+        }
+        let hooked = HookedStore::new(&memory);
+        let reader = open(Arc::new(hooked.clone()) as Arc<dyn Store>).unwrap();
+        merge_before_reading(&memory, &inner, &hooked, at_read);
+        let index = LogIndex::list(&reader, &Lineage::first(), 0).unwrap();
+        assert_eq!(index.at_time(headers[24].timestamp()).unwrap().unwrap().op, 25, "read {at_read}");
+        let mut resolved = index.resolve(root(), Some(35)).unwrap();
+        let mut bytes = Vec::new();
+        let mut take = |prepare: &Prepare<'_>| {
+            bytes.push(prepare.bytes().to_vec());
+            Ok(())
+        };
+        assert!(resolved.prepares(&reader, 6, 35, &mut take).unwrap() > 0);
+        assert_eq!(bytes, log[5..35], "read {at_read}");
+        assert_eq!(index.row(35).unwrap().unwrap().checksum, headers[34].checksum());
+    }
+}
+
+#[test]
+fn what_is_gone_for_good_or_still_listed_is_damage() {
+    let (memory, repository) = repository();
+    let log = log_after(&root_header(7), 20);
+    store(&repository, 1, 1, &log[..10]);
+    let second = store(&repository, 1, 2, &log[10..]);
+    let mut resolved = LogIndex::list(&repository, &Lineage::first(), 0).unwrap().resolve(root(), None).unwrap();
+    let whole = memory.bytes(&second.object()).unwrap();
+    for damage in [None, Some(whole.slice(..whole.len() - 1))] {
+        memory.remove(&second.object());
+        if let Some(cut) = damage {
+            memory.replace(&second.object(), cut);
+        }
+        let mut given = 0;
+        let error = resolved.prepares(&repository, 1, 20, &mut |_| {
+            given += 1;
+            Ok(())
+        });
+        assert_eq!((error.unwrap_err().kind, given), (Kind::Damaged, 10));
+    }
+    memory.replace(&second.object(), whole);
+    // What the taker refuses is its own affair, and is not tried again.
+    let mut given = 0;
+    let error = resolved.prepares(&repository, 1, 20, &mut |_| {
+        given += 1;
+        Err(crate::error::Error::damaged("refused"))
+    });
+    assert_eq!((error.unwrap_err().message.as_str(), given), ("refused", 1));
+}

@@ -1,0 +1,136 @@
+//! What the repository promises: which cluster it belongs to, and which manifests must be there.
+//!
+//! The first backup binds the repository to its cluster ([`Repository::bind_cluster`]); another cluster's file is refused from then on, because two
+//! ledgers in one history would be a lie. [`Repository::promise`] writes a manifest and then its receipt. A receipt without its manifest means
+//! that a backup was lost; a manifest without its receipt means that a run was killed between the two, and the next run makes up for it.
+//!
+//! Layout: FORMAT.md, "Receipts" and "The cluster".
+
+use super::manifest::Manifest;
+use super::timeline::Lineage;
+use crate::error::{Error, Kind, Result};
+use crate::repository::Repository;
+use crate::repository::frame::ObjectKind;
+use crate::repository::name::{self, CheckpointName};
+use crate::repository::object_reader::ObjectReader;
+use crate::repository::object_writer::{ObjectWriter, StoredObject};
+use crate::repository::wire::Fields;
+use crate::store::Digest;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// What a receipt says of its manifest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Receipt {
+    /// The manifest's stored size.
+    pub size_bytes: u64,
+    /// The manifest's digest.
+    pub digest: Digest,
+}
+
+impl Repository {
+    /// The cluster that this repository belongs to, if a backup has been made.
+    pub fn cluster(&self) -> Result<Option<u128>> {
+        if self.store.size_bytes(name::CLUSTER)?.is_none() {
+            return Ok(None);
+        }
+        let wrong = || Error::damaged(format!("{}: it does not name a cluster", name::CLUSTER));
+        let object = ObjectReader::open(self, ObjectKind::Cluster, name::CLUSTER, None)?;
+        let frame = object.frames(0, 1)?.pop().unwrap_or_default();
+        let mut fields = Fields::new(&frame);
+        let cluster = fields.u128().ok_or_else(wrong)?;
+        fields.end().ok_or_else(wrong)?;
+        Ok(Some(cluster))
+    }
+
+    /// Checks that the repository is this cluster's, or nobody's yet.
+    ///
+    /// # Errors
+    /// [`Error::input`] when it belongs to another cluster.
+    pub fn check_cluster(&self, cluster: u128) -> Result<()> {
+        match self.cluster()? {
+            Some(bound) if bound != cluster => Err(Error::input(format!(
+                "{} belongs to cluster {bound}, the data file to cluster {cluster}: use the right file, or a repository of its own for each cluster",
+                self.describe()
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Binds a new repository to a cluster, or checks that it is this one's.
+    ///
+    /// # Errors
+    /// [`Error::input`] when it belongs to another cluster.
+    pub fn bind_cluster(self: &Arc<Self>, cluster: u128) -> Result<()> {
+        let bound = match self.cluster()? {
+            Some(bound) => bound,
+            None => match self.write_cluster(cluster) {
+                Ok(()) => cluster,
+                // Another first backup may have been quicker; then its cluster counts.
+                Err(error) if error.kind == Kind::Damaged => self.cluster()?.ok_or(error)?,
+                Err(error) => return Err(error),
+            },
+        };
+        if bound == cluster { Ok(()) } else { self.check_cluster(cluster) }
+    }
+
+    fn write_cluster(self: &Arc<Self>, cluster: u128) -> Result<()> {
+        let mut writer = ObjectWriter::create(self, ObjectKind::Cluster, name::CLUSTER.to_owned())?;
+        writer.push(cluster.to_le_bytes())?;
+        writer.finish(Vec::new())?.wait().map(|_| ())
+    }
+
+    /// Makes a backup exist: its manifest, then the receipt. Durable when this returns.
+    pub fn promise(self: &Arc<Self>, name: &CheckpointName, manifest: &Manifest) -> Result<StoredObject> {
+        let stored = manifest.write(self, name)?;
+        self.write_receipt(name, &Receipt { size_bytes: stored.size_bytes, digest: stored.digest })?;
+        Ok(stored)
+    }
+
+    /// Writes the receipt of a manifest that is known to be whole. It may be there already: another run that began in between found it missing.
+    pub fn write_receipt(self: &Arc<Self>, name: &CheckpointName, receipt: &Receipt) -> Result<()> {
+        let mut writer = ObjectWriter::create(self, ObjectKind::Receipt, name.receipt())?;
+        writer.push([&receipt.size_bytes.to_le_bytes()[..], &receipt.digest].concat())?;
+        match writer.finish(Vec::new())?.wait() {
+            Err(error) if error.kind == Kind::Damaged && self.receipt(name).as_ref() == Ok(receipt) => Ok(()),
+            written => written.map(|_| ()),
+        }
+    }
+
+    /// All receipts, by the manifest that they promise.
+    pub fn receipts(&self) -> Result<Vec<CheckpointName>> {
+        let listed = self.list_all(name::RECEIPTS)?;
+        Ok(listed.iter().filter_map(|object| CheckpointName::parse_receipt(&object.name)).collect())
+    }
+
+    /// All backups that are there or were promised, in the order of restore: a manifest that is gone must not make an older backup the newest.
+    pub fn backups(&self) -> Result<BTreeSet<CheckpointName>> {
+        Ok(self.checkpoints()?.into_iter().chain(self.receipts()?).collect())
+    }
+
+    /// Those of one history, in the order of their checkpoints.
+    pub fn backups_of(&self, lineage: &Lineage) -> Result<Vec<CheckpointName>> {
+        let mut backups: Vec<CheckpointName> =
+            self.backups()?.into_iter().filter(|name| lineage.has_backup(name.timeline, name.checkpoint_op)).collect();
+        backups.sort_unstable_by_key(|name| (name.checkpoint_op, *name));
+        Ok(backups)
+    }
+
+    /// Reads the receipt of a manifest.
+    ///
+    /// # Errors
+    /// [`Error::damaged`] when it is missing or not what was written.
+    pub fn receipt(&self, name: &CheckpointName) -> Result<Receipt> {
+        let object = ObjectReader::open(self, ObjectKind::Receipt, &name.receipt(), None)?;
+        let frame = object.frames(0, 1)?.pop().unwrap_or_default();
+        let mut fields = Fields::new(&frame);
+        let mut read = || {
+            let receipt = Receipt { size_bytes: fields.u64()?, digest: fields.array()? };
+            fields.end().map(|()| receipt)
+        };
+        read().ok_or_else(|| Error::damaged(format!("{}: it is no receipt", name.receipt())))
+    }
+}
+
+#[cfg(test)]
+mod tests;

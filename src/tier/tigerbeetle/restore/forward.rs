@@ -1,0 +1,328 @@
+//! Rolling a restored image forward, past what the log beside one checkpoint can reach.
+//!
+//! An image holds a checkpoint C and at most the 1008 ops behind it. To reach further, a fork of one replica is given the next window of the original log,
+//! and a real server executes it until it has written the next checkpoint; then the server is killed, the fork's own history is taken
+//! back, and the next hop begins:
+//!
+//! ```text
+//! plan_hops -> for each hop: window (prepares C+1 .. C'+40) -> superblock (rewound, solo) -> server -> checkpoint C' -> checked against the log
+//! ```
+//!
+//! A hop is believed only when the checkpoint that came out is the original's: the prepare at its op has the original's checksum, and its id, which
+//! covers every block of the ledger, is the one that prepares of the original log recorded.
+
+use super::Role;
+use super::binaries::{Binaries, ReleaseNeeded};
+use super::hop_server::{HopServer, exit_text};
+use super::superblock::{Origin, superblock_for};
+use super::window::{Window, WrittenWindow};
+use crate::disk::file::ReadOptions;
+use crate::disk::target::Target;
+use crate::error::{Error, Result};
+use crate::progress::Progress;
+use crate::replica::checkpoint::Walk;
+use crate::tb_format::checksum::Checksum;
+use crate::tb_format::header::{OPERATION_UPGRADE, PrepareHeader};
+use crate::tb_format::image::superblock_zone;
+use crate::tb_format::layout::{
+    PIPELINE_PREPARES, checkpoint_after, checkpoint_named_by, prepare_max_for_checkpoint, trigger_for_checkpoint,
+};
+use crate::tb_format::superblock::SuperBlock;
+use crate::tb_format::wal::Prepare;
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// What a hop takes where nothing is known yet, in seconds: the server's start, and executing 960 small ops. Measured: 1 to 8 s, most of it the start.
+pub const SECONDS_PER_HOP_ESTIMATE: f64 = 4.0;
+/// How fast a server executes a log of full batches, in bytes a second. Measured: 58 s for the gigabyte of one hop, on two busy cores.
+pub const LOG_BYTES_PER_SECOND_ESTIMATE: f64 = 18e6;
+/// How long a server may show no sign of life. Its start touches gigabytes of memory, which has been seen to take 20 s.
+const SILENCE_MAX: Duration = Duration::from_secs(180);
+/// How long a hop may take however lively the server is: a thousand of the largest batches take half a minute.
+const HOP_MAX: Duration = Duration::from_secs(3600);
+/// How often the image's superblock is read.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// One server's run: from a checkpoint to the next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hop {
+    /// The checkpoint in the image.
+    pub from_checkpoint: u64,
+    /// The next one.
+    pub to_checkpoint: u64,
+    /// The last op of the log that is put behind the first: enough for the second to be written and to be durable.
+    pub last_op: u64,
+}
+
+/// The original log.
+pub trait OriginalLog {
+    /// Gives the prepares from `first_op` to `last_op`, each checked, in order and without a gap, to `take`.
+    ///
+    /// # Errors
+    /// [`Error::damaged`] when they are not all there, and whatever `take` returns.
+    fn prepares(&mut self, first_op: u64, last_op: u64, take: &mut dyn FnMut(&Prepare<'_>) -> Result<()>) -> Result<()>;
+
+    /// The last op that it holds of this history.
+    fn last_op(&self) -> u64;
+}
+
+/// The hops from a checkpoint to one whose log reaches `target_op`: none where the log beside `checkpoint_op` does.
+///
+/// The last checkpoint lies at least 41 ops before the target, so that a server starts from it without the log before it
+/// ([`crate::tb_format::layout::durable_op_for_checkpoint`]).
+pub fn plan_hops(checkpoint_op: u64, target_op: u64) -> Vec<Hop> {
+    let mut hops = Vec::new();
+    let mut from_checkpoint = checkpoint_op;
+    while target_op > prepare_max_for_checkpoint(from_checkpoint) {
+        let to_checkpoint = checkpoint_after(from_checkpoint);
+        let trigger = trigger_for_checkpoint(to_checkpoint).unwrap_or(to_checkpoint);
+        hops.push(Hop { from_checkpoint, to_checkpoint, last_op: target_op.min(trigger.saturating_add(PIPELINE_PREPARES)) });
+        from_checkpoint = to_checkpoint;
+    }
+    hops
+}
+
+/// What so many hops over a log of so many plain bytes are expected to take, in seconds.
+pub fn estimate_seconds(hops: usize, log_bytes: u64) -> f64 {
+    if hops == 0 { 0.0 } else { hops as f64 * SECONDS_PER_HOP_ESTIMATE + log_bytes as f64 / LOG_BYTES_PER_SECOND_ESTIMATE }
+}
+
+/// Which releases of TigerBeetle execute the hops: that of the checkpoint, and another one from each hop on before which the log upgrades the cluster.
+/// The last is the one that the image needs in the end. One prepare a hop is read.
+///
+/// # Errors
+/// Those of the log.
+pub fn required_releases(hops: &[Hop], release: u32, log: &mut dyn OriginalLog) -> Result<Vec<ReleaseNeeded>> {
+    let mut needed = Vec::new();
+    let mut release = release;
+    if let Some(first) = hops.first() {
+        needed.push(ReleaseNeeded { release, from_op: first.from_checkpoint + 1 });
+    }
+    for hop in hops {
+        let op = hop.to_checkpoint + 1;
+        // The server's own rule: a checkpoint is of the next release when all ops behind it, up to the one that triggers it, are upgrades. Of such
+        // ops the first is never followed by another kind before that.
+        log.prepares(op, op, &mut |prepare| {
+            if let Some(upgraded) = upgraded_release(prepare).filter(|upgraded| *upgraded != release) {
+                release = upgraded;
+                needed.push(ReleaseNeeded { release, from_op: op });
+            }
+            Ok(())
+        })?;
+    }
+    Ok(needed)
+}
+
+fn upgraded_release(prepare: &Prepare<'_>) -> Option<u32> {
+    let release = prepare.body().first_chunk().filter(|_| prepare.header().operation() == OPERATION_UPGRADE)?;
+    Some(u32::from_le_bytes(*release))
+}
+
+/// Ids of checkpoints that a server wrote, compared with what the original log says of them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CheckpointIds {
+    reached: BTreeMap<u64, Checksum>,
+    verified: BTreeSet<u64>,
+}
+
+impl CheckpointIds {
+    /// The image stands at this checkpoint.
+    pub fn reach(&mut self, superblock: &SuperBlock) {
+        let checkpoint = superblock.checkpoint();
+        self.reached.insert(checkpoint.header().op(), checkpoint.checkpoint_id());
+    }
+
+    /// Compares with what an original prepare says.
+    ///
+    /// # Errors
+    /// [`Error::damaged`] when it names another checkpoint than the one that was reached.
+    pub fn verify(&mut self, header: &PrepareHeader) -> Result<()> {
+        let Some((checkpoint_op, reached)) = checkpoint_named_by(header.op()).and_then(|op| self.reached.get_key_value(&op)) else {
+            return Ok(());
+        };
+        if *reached != header.checkpoint_id() {
+            return Err(Error::damaged(format!(
+                "the checkpoint at op {checkpoint_op} has the id {reached} in the image, the original had {} (says the prepare of op {}): the \
+                 ledger is not the original's",
+                header.checkpoint_id(),
+                header.op()
+            )));
+        }
+        self.verified.insert(*checkpoint_op);
+        Ok(())
+    }
+
+    /// How many were found to be the original's.
+    pub fn verified(&self) -> u64 {
+        self.verified.len() as u64
+    }
+}
+
+/// What rolling forward did.
+#[derive(Debug, Clone)]
+pub struct Rolled {
+    /// The superblock that now stands in the image, of a fork: see [`Origin`].
+    pub superblock: SuperBlock,
+    /// Checkpoints on the way whose ids were compared.
+    pub ids: CheckpointIds,
+    /// Hops that were made.
+    pub hops: u64,
+    /// Seconds that they took.
+    pub seconds: f64,
+    /// Bytes of the log that were written into the image.
+    pub bytes_written: u64,
+}
+
+/// Rolls the image in `target` through `hops`, as a solo fork. Afterwards its log is still that of the last hop: [`write_log`] puts the final one there.
+///
+/// # Errors
+/// [`Error::input`] when a release is missing among `binaries` ([`required_releases`] tells that beforehand); [`Error::try_again`] with the server's own words when one
+/// ends or hangs; [`Error::damaged`] when what comes out of a hop is not what the original log says.
+pub fn roll_forward(
+    target: &mut Target,
+    hops: &[Hop],
+    log: &mut dyn OriginalLog,
+    binaries: &Binaries,
+    progress: &dyn Progress,
+) -> Result<Rolled> {
+    let began = Instant::now();
+    let mut superblock = superblock_of(target.temporary())?;
+    let mut ids = CheckpointIds::default();
+    ids.reach(&superblock);
+    let mut bytes_written = 0;
+    for (done, hop) in hops.iter().enumerate() {
+        progress.begin(&step_text(hop, done, hops.len(), began.elapsed().as_secs_f64()), None);
+        let (next, bytes) = make_hop(target, hop, &superblock, log, binaries, &mut ids, progress)?;
+        (superblock, bytes_written) = (next, bytes_written + bytes);
+        progress.end();
+    }
+    Ok(Rolled { superblock, ids, hops: hops.len() as u64, seconds: began.elapsed().as_secs_f64(), bytes_written })
+}
+
+fn step_text(hop: &Hop, done: usize, count: usize, elapsed_seconds: f64) -> String {
+    let seconds_a_hop = if done == 0 { SECONDS_PER_HOP_ESTIMATE } else { elapsed_seconds / done as f64 };
+    let left = seconds_a_hop * (count - done) as f64;
+    format!("hop {} of {count}: op {} to {}, about {left:.0} s left", done + 1, hop.from_checkpoint, hop.to_checkpoint)
+}
+
+/// The superblock that stands in an image.
+///
+/// # Errors
+/// Those of [`Walk::superblock`].
+pub fn superblock_of(image: &Path) -> Result<SuperBlock> {
+    Ok(Walk::for_superblock(image, ReadOptions::default())?.superblock()?)
+}
+
+/// Writes the log from `first_op` to `last_op` around a checkpoint into all images, and compares what its prepares say of checkpoints.
+///
+/// # Errors
+/// [`Error::damaged`] when it is not one unbroken log, or not that of the checkpoints reached.
+pub fn write_log(
+    targets: &[Target],
+    checkpoint: PrepareHeader,
+    (first_op, last_op): (u64, u64),
+    log: &mut dyn OriginalLog,
+    ids: &mut CheckpointIds,
+    progress: &dyn Progress,
+) -> Result<WrittenWindow> {
+    let mut window = Window::begin(targets, checkpoint);
+    log.prepares(first_op, last_op, &mut |prepare| {
+        ids.verify(prepare.header())?;
+        window.put(prepare)?;
+        progress.position(window.bytes_written());
+        Ok(())
+    })?;
+    let written = window.finish()?;
+    let end_op = written.headers.last().map_or(checkpoint.op(), PrepareHeader::op);
+    if end_op == last_op { Ok(written) } else { Err(Error::damaged(format!("the log ends at op {end_op}, op {last_op} is wanted"))) }
+}
+
+fn make_hop(
+    target: &mut Target,
+    hop: &Hop,
+    superblock: &SuperBlock,
+    log: &mut dyn OriginalLog,
+    binaries: &Binaries,
+    ids: &mut CheckpointIds,
+    progress: &dyn Progress,
+) -> Result<(SuperBlock, u64)> {
+    let checkpoint = superblock.checkpoint().header();
+    if checkpoint.op() != hop.from_checkpoint {
+        return Err(Error::bug(format!("the image stands at checkpoint {}, the hop begins at {}", checkpoint.op(), hop.from_checkpoint)));
+    }
+    let binary = binaries.for_release(ReleaseNeeded { release: superblock.checkpoint().release(), from_op: hop.from_checkpoint + 1 })?;
+    let written = write_log(std::slice::from_ref(target), checkpoint, (hop.from_checkpoint + 1, hop.last_op), log, ids, progress)?;
+    let rewound = superblock_for(Origin { captured: superblock, rolled: Some(superblock) }, Role::Solo, &written.headers)?;
+    target.write(0, &superblock_zone(&rewound))?;
+    target.sync()?;
+    target.lend()?;
+    run_server(binary, target.temporary(), hop)?;
+    target.take_back()?;
+    let reached = superblock_of(target.temporary())?;
+    let original = written.headers.iter().find(|header| header.op() == hop.to_checkpoint);
+    check_hop(hop, &reached, original)?;
+    ids.reach(&reached);
+    Ok((reached, written.bytes_written))
+}
+
+/// Runs the server until it has written the checkpoint that the hop ends with.
+fn run_server(binary: &Path, image: &Path, hop: &Hop) -> Result<()> {
+    let began = Instant::now();
+    let mut server = HopServer::start(binary, image)?;
+    let mut walk = Walk::open(image, ReadOptions::default())?;
+    let (mut signs, mut alive_at) = (None, began);
+    loop {
+        // Asked first: a server that upgrades itself with the checkpoint may end right behind it.
+        let ended = server.ended();
+        let superblock = walk.superblock()?;
+        if superblock.checkpoint().header().op() >= hop.to_checkpoint {
+            server.stop();
+            return Ok(());
+        }
+        let fails = |server: &mut HopServer, what: String| {
+            Err(server.failure(&format!("{what} on the way from checkpoint {} to {}", hop.from_checkpoint, hop.to_checkpoint)))
+        };
+        if let Some(status) = ended {
+            return fails(&mut server, format!("ended ({})", exit_text(status)));
+        }
+        let signs_now = Some((superblock.sequence(), server.said_bytes(), file_signs(image)));
+        if signs_now != signs {
+            (signs, alive_at) = (signs_now, Instant::now());
+        }
+        if alive_at.elapsed() >= SILENCE_MAX {
+            return fails(&mut server, format!("showed no sign of life for {} s", SILENCE_MAX.as_secs()));
+        }
+        if began.elapsed() >= HOP_MAX {
+            return fails(&mut server, format!("did not get there within {} s", HOP_MAX.as_secs()));
+        }
+        std::thread::sleep(LOOK_AGAIN);
+    }
+}
+
+/// What changes in the file's metadata while a server works: when it was written, and what it takes on the disk.
+fn file_signs(image: &Path) -> Option<(i64, i64, u64)> {
+    std::fs::metadata(image).ok().map(|metadata| (metadata.mtime(), metadata.mtime_nsec(), metadata.blocks()))
+}
+
+/// Whether the checkpoint is the one that was to be reached, with the original's prepare.
+fn check_hop(hop: &Hop, reached: &SuperBlock, original: Option<&PrepareHeader>) -> Result<()> {
+    let header = reached.checkpoint().header();
+    if header.op() != hop.to_checkpoint {
+        return Err(Error::damaged(format!("the server went on to checkpoint {}, not to {}", header.op(), hop.to_checkpoint)));
+    }
+    let original = original.map(PrepareHeader::checksum);
+    if original != Some(header.checksum()) {
+        return Err(Error::damaged(format!(
+            "the server's checkpoint {} ends with prepare {}, the original log has {}",
+            header.op(),
+            header.checksum(),
+            original.map_or("none".into(), |checksum| checksum.to_string()),
+        )));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

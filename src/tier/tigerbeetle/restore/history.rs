@@ -1,0 +1,267 @@
+//! One history of the cluster: the backups that belong to it, and what its log reaches behind them.
+//!
+//! Backups hold a part of the log themselves; agents ship the rest. Any op is restorable that an unbroken log joins to an earlier backup. This asks the
+//! names of the segments first, which costs a listing, and follows the chain of prepares only for the point that was chosen.
+
+use super::forward::OriginalLog;
+use super::log::ManifestLog;
+use super::select::{Moment, Selected};
+use crate::error::{Error, Kind, Result};
+use crate::repository::Repository;
+use crate::repository::name::{CheckpointName, SegmentName};
+use crate::tb_format::checksum::Checksum;
+use crate::tb_format::layout::CHECKPOINT_OPS;
+use crate::tb_format::wal::Prepare;
+use crate::tier::tigerbeetle::format::log::{LogIndex, PrepareId, Resolved};
+use crate::tier::tigerbeetle::format::manifest::{Manifest, Summary};
+use crate::tier::tigerbeetle::format::newest::Newest;
+use crate::tier::tigerbeetle::format::timeline::Lineage;
+
+/// A history.
+#[derive(Debug)]
+pub struct History<'a> {
+    repository: &'a Repository,
+    lineage: Lineage,
+}
+
+impl<'a> History<'a> {
+    /// The history that ends with this timeline, or with the newest one.
+    ///
+    /// # Errors
+    /// [`Error::input`] when there is no such timeline.
+    pub fn of(repository: &'a Repository, timeline: Option<u32>) -> Result<History<'a>> {
+        let timelines = repository.timelines()?;
+        let lineage = Lineage::of(&timelines, timeline.unwrap_or(timelines.newest()))?;
+        Ok(History { repository, lineage })
+    }
+
+    /// Where it is stored.
+    pub fn repository(&self) -> &'a Repository {
+        self.repository
+    }
+
+    /// The timeline that it ends with.
+    pub fn timeline(&self) -> u32 {
+        self.lineage.timeline()
+    }
+
+    /// The backups that belong to it, the oldest first.
+    pub fn backups(&self) -> Result<Vec<CheckpointName>> {
+        self.repository.backups_of(&self.lineage)
+    }
+
+    /// Its newest backup.
+    pub fn newest(&self) -> Result<Newest> {
+        self.repository.newest_checkpoint_of(&self.lineage)
+    }
+
+    /// The summary of one of its backups. What it holds beyond the op at which the next timeline branches off is not of this history.
+    pub fn summary(&self, name: &CheckpointName) -> Result<Summary> {
+        let mut summary = Manifest::read_summary(self.repository, name)?;
+        let last_op = self.last_op_of(name.timeline);
+        summary.recovered_to_op = summary.recovered_to_op.min(last_op);
+        summary.commit_known_op = summary.commit_known_op.min(last_op);
+        Ok(summary)
+    }
+
+    fn last_op_of(&self, timeline: u32) -> u64 {
+        self.lineage.eras().iter().find(|era| era.timeline == timeline).map_or(0, |era| era.last_op)
+    }
+
+    fn log_behind(&self, op: u64) -> Result<LogIndex<'a>> {
+        LogIndex::list(self.repository, &self.lineage, op.saturating_add(1))
+    }
+
+    /// How far the log goes on behind a backup. The segments that the backup itself wrote may hold more than it promises: prepares that its checkpoint
+    /// does not reach, or that a view change had replaced. They count only where others go on behind them.
+    fn reach(&self, name: &CheckpointName, manifest: &Manifest, index: &LogIndex<'_>) -> u64 {
+        let own_op = manifest.summary.recovered_to_op.min(self.last_op_of(name.timeline));
+        let is_own = |segment: &SegmentName| manifest.segments.iter().any(|entry| entry.name == *segment);
+        let goes_on = index.pieces().iter().any(|piece| piece.last_op > own_op && !is_own(&piece.name));
+        let reach = index.reach(name.checkpoint_op);
+        if goes_on { reach } else { reach.min(own_op) }
+    }
+
+    /// The newest point behind this backup, which is the newest one: the end of its own log, or of what was shipped since.
+    pub fn newest_behind(&self, name: &CheckpointName, summary: &Summary) -> Result<Selected> {
+        let manifest = Manifest::read(self.repository, name, None)?;
+        let index = self.log_behind(name.checkpoint_op)?;
+        let own_op = summary.recovered_to_op;
+        let own = |manifest| self.selected(name, manifest, own_op, None);
+        if self.reach(name, &manifest, &index) <= own_op && manifest.summary.recovered_to_op == own_op {
+            return Ok(own(manifest));
+        }
+        let resolved = index.resolve(checkpoint_of(&manifest), None)?;
+        let (op, checksum) = resolved.end;
+        if (op, checksum.to_string()) == (own_op, summary.recovered_to_checksum.clone()) {
+            return Ok(own(manifest));
+        }
+        if op < manifest.summary.first_restorable_op {
+            return Err(Error::input(format!(
+                "the newest backup of timeline {} restores to op {} at the earliest, and its history ends at op {op}: give --op",
+                self.timeline(),
+                manifest.summary.first_restorable_op
+            )));
+        }
+        Ok(self.selected(name, manifest, op, Some(resolved)))
+    }
+
+    fn selected(&self, name: &CheckpointName, manifest: Manifest, op: u64, log: Option<Resolved>) -> Selected {
+        Selected { name: *name, manifest, op, log, timeline: self.timeline(), notes: Vec::new() }
+    }
+
+    /// What was found in a backup that did not see it committed: where what was shipped since has another prepare in its place, that one counts.
+    pub fn as_the_log_has_it(&self, found: Selected) -> Result<Selected> {
+        let index = self.log_behind(found.name.checkpoint_op)?;
+        // Nothing follows the backups' own log: they have been compared already.
+        if self.reach(&found.name, &found.manifest, &index) <= found.manifest.summary.recovered_to_op {
+            return Ok(found);
+        }
+        match index.resolve(checkpoint_of(&found.manifest), Some(found.op)) {
+            Ok(resolved) => Ok(Selected { log: Some(resolved), ..found }),
+            // Nothing later tells: the op stands at the very end of what is known.
+            Err(error) if error.kind == Kind::Input => Ok(found),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The point, where it lies behind what a backup holds itself, but within the log that follows.
+    pub(super) fn behind_a_backup(&self, names: &[CheckpointName], moment: Moment) -> Result<Option<Selected>> {
+        let Some(op) = self.op_of(names, moment)? else { return Ok(None) };
+        let Some((name, manifest)) = self.backup_before(names, op)? else { return Ok(None) };
+        let index = self.log_behind(name.checkpoint_op)?;
+        let reach = self.reach(&name, &manifest, &index);
+        if reach < op || moment.is_before_all(op) {
+            return Ok(None);
+        }
+        // An op further on tells the id of the last checkpoint that a fork is rolled to; and what is certain.
+        let further_op = reach.min(op.saturating_add(CHECKPOINT_OPS + 1));
+        let after = checkpoint_of(&manifest);
+        let resolved = match index.resolve(after, Some(further_op)) {
+            Err(error) if error.kind != Kind::TryAgain && further_op > op => index.resolve(after, Some(op))?,
+            resolved => resolved?,
+        };
+        Ok(Some(self.selected(&name, manifest, op, Some(resolved))))
+    }
+
+    /// The newest backup from which a log may lead to `op`. Older ones would need the same log.
+    fn backup_before(&self, names: &[CheckpointName], op: u64) -> Result<Option<(CheckpointName, Manifest)>> {
+        for name in names.iter().rev().filter(|name| name.checkpoint_op <= op) {
+            match Manifest::read_summary(self.repository, name) {
+                Ok(summary) if summary.first_restorable_op > op => {}
+                Ok(_) => match Manifest::read(self.repository, name, None) {
+                    Err(error) if error.kind == Kind::Damaged => {}
+                    manifest => return Ok(Some((*name, manifest?))),
+                },
+                // The search through the backups has told of it.
+                Err(error) if error.kind == Kind::Damaged => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
+    }
+
+    /// The op that a moment means, if the log knows it: of a time the last op before it, where the one after it is known too.
+    fn op_of(&self, names: &[CheckpointName], moment: Moment) -> Result<Option<u64>> {
+        let timestamp_ns = match moment {
+            Moment::Op(op) => return Ok(Some(op)),
+            Moment::Time(timestamp_ns) => timestamp_ns,
+        };
+        let Some((checkpoint_op, checkpoint_ns)) = self.checkpoint_before(names, timestamp_ns)? else { return Ok(None) };
+        let index = self.log_behind(checkpoint_op)?;
+        let row = index.at_time(timestamp_ns)?;
+        let (op, at_ns) = row.map_or((checkpoint_op, checkpoint_ns), |row| (row.op, row.timestamp_ns));
+        let next_op = op.saturating_add(1);
+        let next_is_known = index.pieces().iter().any(|piece| (piece.first_op..=piece.last_op).contains(&next_op));
+        Ok((next_is_known || at_ns == timestamp_ns).then_some(op))
+    }
+
+    /// The last checkpoint at or before a time: op and timestamp.
+    fn checkpoint_before(&self, names: &[CheckpointName], timestamp_ns: u64) -> Result<Option<(u64, u64)>> {
+        let (mut low, mut high, mut found) = (0, names.len(), None);
+        while low < high {
+            let middle = usize::midpoint(low, high);
+            match Manifest::read_summary(self.repository, &names[middle]) {
+                Ok(summary) if summary.checkpoint_timestamp_ns <= timestamp_ns => {
+                    found = Some((summary.checkpoint_op, summary.checkpoint_timestamp_ns));
+                    low = middle + 1;
+                }
+                Ok(_) => high = middle,
+                // As if it were later: an earlier one serves too, its log is only longer.
+                Err(error) if error.kind == Kind::Damaged => high = middle,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(found)
+    }
+
+    /// The last restorable op before a moment that is not restorable itself, as far as the log behind the last backup before it shows; and its time.
+    pub(super) fn last_before(&self, names: &[CheckpointName], moment: Moment) -> Result<Option<(u64, u64)>> {
+        let op = match moment {
+            Moment::Op(op) => op,
+            Moment::Time(timestamp_ns) => match self.checkpoint_before(names, timestamp_ns)? {
+                Some((checkpoint_op, _)) => self.log_behind(checkpoint_op)?.at_time(timestamp_ns)?.map_or(checkpoint_op, |row| row.op),
+                None => return Ok(None),
+            },
+        };
+        let Some((name, manifest)) = self.backup_before(names, op)? else { return Ok(None) };
+        let index = self.log_behind(name.checkpoint_op)?;
+        let last_op = self.reach(&name, &manifest, &index).min(op);
+        if last_op < manifest.summary.first_restorable_op {
+            return Ok(None);
+        }
+        match index.row(last_op) {
+            Ok(row) => Ok(row.map(|row| (last_op, row.timestamp_ns))),
+            Err(error) if error.kind == Kind::TryAgain => Err(error),
+            Err(_) => Ok(None),
+        }
+    }
+}
+
+fn checkpoint_of(manifest: &Manifest) -> PrepareId {
+    let header = manifest.superblock.checkpoint().header();
+    let checksum: Checksum = header.checksum();
+    (header.op(), checksum)
+}
+
+/// The log that leads to what was selected.
+#[derive(Debug)]
+pub struct SelectedLog<'a> {
+    repository: &'a Repository,
+    checkpoint_op: u64,
+    /// Its own copy: it is looked up anew where segments are merged away meanwhile.
+    log: Option<Resolved>,
+    own: ManifestLog<'a>,
+    bytes_fetched: u64,
+}
+
+impl<'a> SelectedLog<'a> {
+    /// The log of this selection.
+    pub fn new(repository: &'a Repository, selected: &'a Selected) -> SelectedLog<'a> {
+        let (checkpoint_op, own) = (selected.manifest.summary.checkpoint_op, ManifestLog::new(repository, &selected.manifest));
+        SelectedLog { repository, checkpoint_op, log: selected.log.clone(), own, bytes_fetched: 0 }
+    }
+
+    /// Stored bytes fetched so far.
+    pub fn bytes_fetched(&self) -> u64 {
+        self.bytes_fetched + self.own.bytes_fetched()
+    }
+}
+
+impl OriginalLog for SelectedLog<'_> {
+    fn prepares(&mut self, first_op: u64, last_op: u64, take: &mut dyn FnMut(&Prepare<'_>) -> Result<()>) -> Result<()> {
+        let Some(resolved) = &mut self.log else { return self.own.prepares(first_op, last_op, take) };
+        // What stands before the checkpoint only the backup itself holds.
+        self.own.earlier(first_op, take)?;
+        let first_op = first_op.max(self.checkpoint_op.saturating_add(1));
+        self.bytes_fetched += resolved.prepares(self.repository, first_op, last_op, take)?;
+        Ok(())
+    }
+
+    fn last_op(&self) -> u64 {
+        self.log.as_ref().map_or(self.own.last_op(), |resolved| resolved.end.0)
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,230 @@
+//! Which backup and which op a point in time means.
+//!
+//! A backup restores to every op from the one that its superblock says is committed to the last prepare of its log; and as far behind that as the
+//! repository's log goes on without a gap (history). Manifests are read from the newest that may fit downwards, so a restore to a recent
+//! moment reads few. A point that is not held is refused with the nearest points on both sides; it is never rounded to one of them. A
+//! backup that is damaged does not keep others from being restored, but is told of.
+
+use super::history::History;
+use super::{log, point_text};
+use crate::error::{Error, Kind, Result};
+use crate::repository::Repository;
+use crate::repository::name::CheckpointName;
+use crate::tb_format::layout::prepare_max_for_checkpoint;
+use crate::tier::tigerbeetle::format::log::Resolved;
+use crate::tier::tigerbeetle::format::manifest::{Manifest, Summary};
+use crate::units::time_text;
+
+/// A moment in the ledger's history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Point {
+    /// The newest op of the newest backup.
+    Newest,
+    /// Exactly this op.
+    Op(u64),
+    /// The last op at or before this time, in nanoseconds since the epoch.
+    Time(u64),
+}
+
+/// A point that must be searched for.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Moment {
+    Op(u64),
+    Time(u64),
+}
+
+impl Moment {
+    fn text(self) -> String {
+        match self {
+            Moment::Op(op) => format!("op {op}"),
+            Moment::Time(timestamp_ns) => format!("time {}", time_text(timestamp_ns)),
+        }
+    }
+
+    /// Whether all that a backup holds lies before it.
+    fn is_behind(self, summary: &Summary) -> bool {
+        match self {
+            Moment::Op(op) => summary.recovered_to_op < op,
+            Moment::Time(timestamp_ns) => summary.recovered_to_timestamp_ns < timestamp_ns,
+        }
+    }
+
+    /// Before the first op the ledger is empty: whoever gives such a time has mistyped it, and op 0 can be asked for by its number.
+    pub(super) fn is_before_all(self, op: u64) -> bool {
+        op == 0 && matches!(self, Moment::Time(_))
+    }
+
+    /// Whether it lies between a backup's ends.
+    fn is_within(self, summary: &Summary) -> bool {
+        match self {
+            Moment::Op(op) => (summary.first_restorable_op..=summary.recovered_to_op).contains(&op),
+            Moment::Time(timestamp_ns) => (summary.checkpoint_timestamp_ns..=summary.recovered_to_timestamp_ns).contains(&timestamp_ns),
+        }
+    }
+}
+
+/// A backup and the op to restore to.
+#[derive(Debug)]
+pub struct Selected {
+    /// The backup.
+    pub name: CheckpointName,
+    /// Its manifest.
+    pub manifest: Manifest,
+    /// The op.
+    pub op: u64,
+    /// The log behind the checkpoint, where the backup's own does not reach the op, or is not the one that counts.
+    pub log: Option<Resolved>,
+    /// The timeline of the history that the op belongs to.
+    pub timeline: u32,
+    /// Backups that might have served too, but are damaged, in sentences for the user.
+    pub notes: Vec<String>,
+}
+
+/// Chooses, in the history that ends with `timeline`, or with the newest one.
+///
+/// # Errors
+/// [`Error::input`] when the point is not held, naming the nearest restorable points; [`Error::damaged`] when a damaged backup might hold it.
+pub fn select(repository: &Repository, point: Point, timeline: Option<u32>) -> Result<Selected> {
+    let history = History::of(repository, timeline)?;
+    match point {
+        Point::Newest => by_newest(&history),
+        Point::Op(op) => by_moment(&history, Moment::Op(op)),
+        Point::Time(timestamp_ns) => by_moment(&history, Moment::Time(timestamp_ns)),
+    }
+}
+
+fn by_newest(history: &History<'_>) -> Result<Selected> {
+    let newest = history.newest()?;
+    // Taking an older one instead would lose, without a word, what the damaged one reached.
+    if let Some((name, error)) = newest.damaged.first() {
+        let whole = newest.best.map_or("no other is newer".into(), |(_, summary)| {
+            format!(
+                "the newest one that opens reaches {}: give --op to restore to it",
+                point_text(summary.recovered_to_op, summary.recovered_to_timestamp_ns)
+            )
+        });
+        return Err(Error::damaged(format!("the newest backup may be {}, which is damaged ({error}); {whole}", name.object())));
+    }
+    let (name, summary) = newest.best.ok_or_else(|| no_backup(history.repository()))?;
+    history.newest_behind(&name, &summary)
+}
+
+fn by_moment(history: &History<'_>, moment: Moment) -> Result<Selected> {
+    let names = history.backups()?;
+    if names.is_empty() {
+        return Err(no_backup(history.repository()));
+    }
+    let (mut search, mut uncertain): (Search, Option<Selected>) = (Search::default(), None);
+    for name in names.iter().rev() {
+        let reach = prepare_max_for_checkpoint(name.checkpoint_op);
+        let found_above = uncertain.as_ref().map(|found| found.op.saturating_sub(1));
+        if search.below.map(|(op, _)| op).max(found_above).is_some_and(|op| reach <= op) {
+            break;
+        }
+        let Some((summary, found)) = search.opened(name, look_into(history, name, moment))? else { continue };
+        match found {
+            // What was committed when it was captured is the same in every backup.
+            Some(found) if found.op <= summary.commit_known_op => return Ok(search.done(found)),
+            Some(found) => {
+                uncertain.get_or_insert(found);
+            }
+            None => search.consider(name, &summary, moment),
+        }
+    }
+    if let Some(found) = uncertain {
+        let found = newest_of(history, moment, found)?;
+        return Ok(search.done(history.as_the_log_has_it(found)?));
+    }
+    match history.behind_a_backup(&names, moment)? {
+        Some(found) => Ok(search.done(found)),
+        None => {
+            search.below = search.below.max(history.last_before(&names, moment)?);
+            Err(search.refusal(history.repository(), moment))
+        }
+    }
+}
+
+/// A backup's summary, and if it holds the point all else.
+fn look_into(history: &History<'_>, name: &CheckpointName, moment: Moment) -> Result<(Summary, Option<Selected>)> {
+    let repository = history.repository();
+    let summary = history.summary(name)?;
+    if !moment.is_within(&summary) {
+        return Ok((summary, None));
+    }
+    let manifest = Manifest::read(repository, name, None)?;
+    let op = match moment {
+        Moment::Op(op) => op,
+        Moment::Time(timestamp_ns) => log::op_at(repository, &manifest, timestamp_ns)?,
+    };
+    let found = (summary.first_restorable_op..=summary.recovered_to_op).contains(&op) && !moment.is_before_all(op);
+    let found = found.then(|| Selected { name: *name, manifest, op, log: None, timeline: history.timeline(), notes: Vec::new() });
+    Ok((summary, found))
+}
+
+/// Only backups that did not see it committed hold the op, and a view change may have replaced it: the newest backup knows, if it holds it.
+fn newest_of(history: &History<'_>, moment: Moment, found: Selected) -> Result<Selected> {
+    let Some((newest, _)) = history.newest()?.best.filter(|(newest, _)| *newest != found.name) else { return Ok(found) };
+    Ok(look_into(history, &newest, moment)?.1.unwrap_or(found))
+}
+
+/// What a search has seen that was not what it looks for.
+#[derive(Debug, Default)]
+struct Search {
+    /// The highest restorable point below: op and timestamp.
+    below: Option<(u64, u64)>,
+    /// The lowest restorable op above, and the backup that begins with it.
+    above: Option<(u64, CheckpointName)>,
+    damaged: Vec<String>,
+}
+
+impl Search {
+    /// What could be read; damage is kept for later.
+    fn opened<T>(&mut self, name: &CheckpointName, result: Result<T>) -> Result<Option<T>> {
+        match result {
+            Ok(opened) => Ok(Some(opened)),
+            Err(error) if error.kind == Kind::Damaged => {
+                self.damaged.push(format!("{} is damaged and was passed over ({error})", name.object()));
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn consider(&mut self, name: &CheckpointName, summary: &Summary, moment: Moment) {
+        if moment.is_behind(summary) {
+            self.below = self.below.max(Some((summary.recovered_to_op, summary.recovered_to_timestamp_ns)));
+        } else if self.above.is_none_or(|(best, _)| summary.first_restorable_op < best) {
+            self.above = Some((summary.first_restorable_op, *name));
+        }
+    }
+
+    fn done(self, found: Selected) -> Selected {
+        Selected { notes: self.damaged, ..found }
+    }
+
+    fn refusal(&self, repository: &Repository, moment: Moment) -> Error {
+        let below = self.below.map(|(op, timestamp_ns)| format!("{} before it", point_text(op, timestamp_ns)));
+        let above = self.above.map(|(op, name)| {
+            let manifest = Manifest::read(repository, &name, None);
+            let timestamp_ns = manifest.and_then(|manifest| log::timestamp_of(repository, &manifest, op)).unwrap_or(0);
+            format!("{} after it", point_text(op, timestamp_ns))
+        });
+        let nearest: Vec<String> = below.into_iter().chain(above).collect();
+        let nearest = if nearest.is_empty() { "none".into() } else { nearest.join(" and ") };
+        let refusal = format!("{} is not restorable from this repository; the nearest restorable points are {nearest}", moment.text());
+        if self.damaged.is_empty() { Error::input(refusal) } else { Error::damaged(format!("{refusal}; {}", self.damaged.join("; "))) }
+    }
+}
+
+/// The newest backup that opens.
+///
+/// # Errors
+/// [`Error::input`] when there is none, [`Error::damaged`] when all that might be it are damaged.
+pub fn newest(repository: &Repository) -> Result<(CheckpointName, Summary)> {
+    let mut newest = repository.newest_checkpoint()?;
+    newest.best.ok_or_else(|| newest.damaged.pop().map_or_else(|| no_backup(repository), |(_, error)| error))
+}
+
+fn no_backup(repository: &Repository) -> Error {
+    Error::input(format!("{}: there is no backup in this repository yet: `amber backup tigerbeetle` makes one", repository.describe()))
+}
