@@ -21,7 +21,8 @@ fn main() {
         rpath("DUCKDB_LIB_DIR");
     }
     if feature("CLIENT") {
-        // The folder to link from; the name of the library stands in src/ledger_events/tb_client.rs.
+        // The folder to link from; the name of the library stands in
+        // src/ledger_events/tb_client.rs.
         if let Some(folder) = rpath("TB_CLIENT_LIB_DIR") {
             println!("cargo:rustc-link-search=native={}", folder.display());
         }

@@ -1,6 +1,8 @@
-//! What each room costs: stages, the joined pipeline, log segments, the walk of a checkpoint, a restore. `cargo bench`, or `cargo bench -- seal`.
+//! What each room costs: stages, the joined pipeline, log segments, the walk of a checkpoint, a
+//! restore. `cargo bench`, or `cargo bench -- seal`.
 //!
-//! All of it runs on bytes that are made, into memory; `amber bench` measures the same stages on a user's own file and store.
+//! All of it runs on bytes that are made, into memory; `amber bench` measures the same stages on a
+//! user's own file and store.
 
 mod ledger;
 mod pipeline;

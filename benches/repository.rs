@@ -15,7 +15,8 @@ use std::sync::Arc;
 const BYTES: u64 = 32 << 20;
 const OPS: u64 = 4000;
 
-/// Compress, seal, digest and put, joined. The store in memory compares the digest, which is a second SHA-256.
+/// Compress, seal, digest and put, joined. The store in memory compares the digest, which is a
+/// second SHA-256.
 pub fn pipeline(criterion: &mut Criterion) {
     let (store, blocks) = (MemoryStore::new(), super::blocks(BYTES).unwrap_or_default());
     let Ok(repository) = create(&store) else { return };

@@ -8,7 +8,7 @@ use amber::tier::sample::folder;
 use amber::tier::sample_large::LargeFile;
 use amber::tier::tigerbeetle::capture::backup;
 use amber::tier::tigerbeetle::restore::select::Point;
-use amber::tier::tigerbeetle::restore::{Request, Role, restore};
+use amber::tier::tigerbeetle::restore::{RestoreRequest, Role, restore};
 use criterion::{Criterion, Throughput};
 
 /// Restores 64 MiB of blocks.
@@ -24,8 +24,15 @@ pub fn image(criterion: &mut Criterion) {
     group.bench_function("image", |bench| {
         bench.iter(|| {
             let outputs = vec![(image.clone(), Role::Same)];
-            let request =
-                Request { point: Point::Newest, outputs, overwrite: true, binaries: Vec::new(), timeline: None, base: None, fresh: false };
+            let request = RestoreRequest {
+                point: Point::Newest,
+                outputs,
+                overwrite: true,
+                binaries: Vec::new(),
+                timeline: None,
+                base: None,
+                fresh: false,
+            };
             assert!(restore(&repository, &request, &Silent).is_ok());
         });
     });

@@ -1,7 +1,9 @@
-//! Writes the golden files of the current format version: a synthetic data file, backed up with the real code.
+//! Writes the golden files of the current format version: a synthetic data file, backed up with the
+//! real code.
 //!
-//! `cargo run --release --example make_fixture --features samples -- fixtures/version-N` was run once for each version N, when it was fixed. The files are
-//! never written again: `tests/golden.rs` restores them for ever. A new version gets a new folder.
+//! `cargo run --release --example make_fixture --features samples -- fixtures/version-N` was run
+//! once for each version N, when it was fixed. The files are never written again: `tests/golden.rs`
+//! restores them for ever. A new version gets a new folder.
 
 use amber::disk::file::ReadOptions;
 use amber::progress::Silent;

@@ -1,7 +1,8 @@
 //! Errors, sorted by what the reader does next.
 //!
-//! Every room has its own error type with the facts (file, offset, op, object). At the edge of the program they all become one
-//! [`Error`], whose [`Kind`] decides the exit code: a script reads the code, a person reads the message.
+//! Every room has its own error type with the facts (file, offset, op, object). At the edge of the
+//! program they all become one [`Error`], whose [`Kind`] decides the exit code: a script reads the
+//! code, a person reads the message.
 
 use std::fmt;
 

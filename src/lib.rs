@@ -1,6 +1,7 @@
 //! Amber: continuous, verified, encrypted backup and recovery for TigerBeetle ledgers.
 //!
-//! This is the map. A room uses only rooms below it; ARCHITECTURE.md tells the flow, FORMAT.md every stored byte.
+//! This is the map. A room uses only rooms below it; ARCHITECTURE.md tells the flow, FORMAT.md
+//! every stored byte.
 //!
 //! | room | job |
 //! |---|---|
@@ -25,6 +26,7 @@
 //! | [`progress`], [`units`], [`error`] | what everybody may use |
 
 pub mod agent;
+pub mod backoff;
 pub mod bench;
 pub mod catalog;
 pub mod cli;
@@ -32,6 +34,7 @@ pub mod config;
 #[cfg(feature = "client")]
 pub mod demo;
 pub mod disk;
+pub mod durable_file;
 pub mod error;
 pub mod jobs;
 pub mod ledger_events;
@@ -47,6 +50,7 @@ pub mod schedule;
 pub mod stop;
 pub mod store;
 pub mod tb_format;
+pub mod threads;
 pub mod tier;
 pub mod units;
 pub mod verify;

@@ -16,7 +16,8 @@ pub trait Progress: Send + Sync {
     fn is_given_up(&self) -> bool {
         false
     }
-    /// Called between pieces of work that can wait: returns when the next one may begin, at once if nothing else goes first.
+    /// Called between pieces of work that can wait: returns when the next one may begin, at once if
+    /// nothing else goes first.
     fn rest(&self) {}
 }
 

@@ -1,15 +1,18 @@
-//! When to stop: the first SIGTERM or SIGINT asks the agent to drain, the second ends the process at once.
+//! When to stop: the first SIGTERM or SIGINT asks the agent to drain, the second ends the process
+//! at once.
 //!
-//! Flow: [`Stop::on_signals`] installs the handlers, and a thread that turns a signal into [`Stop::ask`]. Whoever waits does so on
-//! [`Stop::wait`] or, among other channels, on [`Stop::asked`], which ends when stopping is asked for.
+//! Flow: [`Stop::on_signals`] installs the handlers, and a thread that turns a signal into
+//! [`Stop::ask`]. Whoever waits does so on [`Stop::wait`] or, among other channels, on
+//! [`Stop::asked`], which ends when stopping is asked for.
 
 use crate::error::{Error, Result};
+use crate::threads::lock;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::convert::Infallible;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// Whether the agent is to stop. Clones are the same one.
@@ -28,7 +31,8 @@ impl Default for Stop {
 }
 
 impl Stop {
-    /// One that SIGTERM and SIGINT ask, for the rest of the process's life. A second signal does what it does by default.
+    /// One that SIGTERM and SIGINT ask, for the rest of the process's life. A second signal does
+    /// what it does by default.
     ///
     /// # Errors
     /// [`Error::try_again`] where the system refuses a handler or a thread.
@@ -56,12 +60,12 @@ impl Stop {
 
     /// Asks everybody to stop; more than once is the same as once.
     pub fn ask(&self) {
-        self.sender.lock().unwrap_or_else(PoisonError::into_inner).take();
+        lock(&self.sender).take();
     }
 
     /// Whether it has been asked.
     pub fn is_asked(&self) -> bool {
-        self.sender.lock().unwrap_or_else(PoisonError::into_inner).is_none()
+        lock(&self.sender).is_none()
     }
 
     /// Waits until it is asked, at most so long; whether it is.

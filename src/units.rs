@@ -1,7 +1,8 @@
 //! Sizes, times and rates, as people and machines read them.
 //!
-//! Inside the program every quantity carries its unit in its name (`size_bytes`, `timestamp_ns`); here they become text and text becomes
-//! them. Times are nanoseconds since the Unix epoch, as TigerBeetle stamps its prepares.
+//! Inside the program every quantity carries its unit in its name (`size_bytes`, `timestamp_ns`);
+//! here they become text and text becomes them. Times are nanoseconds since the Unix epoch, as
+//! TigerBeetle stamps its prepares.
 
 use crate::error::{Error, Result};
 use time::OffsetDateTime;
@@ -29,13 +30,15 @@ pub fn bytes_text(size_bytes: u64) -> String {
     format!("{value:.1} {}", UNITS[unit])
 }
 
-/// A time for people and machines: RFC 3339 in UTC with all nine digits of the nanoseconds, so that nothing is lost.
+/// A time for people and machines: RFC 3339 in UTC with all nine digits of the nanoseconds, so that
+/// nothing is lost.
 pub fn time_text(timestamp_ns: u64) -> String {
     let text = OffsetDateTime::from_unix_timestamp_nanos(i128::from(timestamp_ns)).ok().and_then(|time| time.format(&Rfc3339).ok());
     text.unwrap_or_else(|| format!("{timestamp_ns} ns"))
 }
 
-/// Reads a time given by a person: nanoseconds since the epoch, or RFC 3339 (`2026-11-21T10:00:00Z`).
+/// Reads a time given by a person: nanoseconds since the epoch, or RFC 3339
+/// (`2026-11-21T10:00:00Z`).
 ///
 /// # Errors
 /// [`Error::input`] when it is neither, or lies before the epoch.

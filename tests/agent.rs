@@ -1,23 +1,25 @@
-//! The agent beside real servers: the log ships as it grows and restores to any op, through view changes, takeovers and restored clusters.
+//! The agent beside real servers: the log ships as it grows and restores to any op, through view
+//! changes, takeovers and restored clusters.
 
 use crate::support::agent::{Agent, QUICK};
 use crate::support::books::check_restored;
 use crate::support::cluster::Cluster;
 use crate::support::program::{Program, number, text};
 use crate::support::{Seeded, folder, tigerbeetle, tigerbeetle_path, turn, turn_for};
-use amber::demo::{Load, LoadOptions, Plan};
+use amber::demo::{Load, LoadOptions, LoadPlan};
 use serde_json::Value;
 use std::path::Path;
 use std::time::Duration;
 
 const TIMEOUT: Duration = Duration::from_secs(180);
 
-/// Restores to a point and checks the books that a server on the image serves, against the original where it still runs.
+/// Restores to a point and checks the books that a server on the image serves, against the original
+/// where it still runs.
 #[derive(Clone, Copy)]
 struct Check<'a> {
     program: &'a Program,
     place: &'a Path,
-    plan: Plan,
+    plan: LoadPlan,
     /// Requests of each client that were acknowledged: the latest op must hold them all.
     acknowledged: &'a [u64],
     original: &'a Cluster,
@@ -40,7 +42,7 @@ impl Check<'_> {
 #[test]
 fn the_log_ships_as_it_grows_and_restores_to_any_op() {
     let _turn = turn();
-    let plan = Plan { clients: 4, transfers_per_request: 20, ..Plan::default() };
+    let plan = LoadPlan { clients: 4, transfers_per_request: 20, ..LoadPlan::default() };
     let node = Cluster::new(1);
     let place = folder("agent");
     let program = Program::in_folder(&place.path().join("repository"));
@@ -94,7 +96,7 @@ fn a_restored_cluster_goes_on_in_a_timeline_of_its_own() {
     program.init();
     let mut node = Cluster::new(1);
     let write = |at: &Cluster, number: u32, requests: u64| {
-        let plan = Plan { number, ledger: number, accounts: 10, clients: 2, transfers_per_request: 5 };
+        let plan = LoadPlan { number, ledger: number, accounts: 10, clients: 2, transfers_per_request: 5 };
         let options = LoadOptions { plan, requests_max: Some(requests / 2), ..LoadOptions::default() };
         Load::start(at.id(), &at.addresses(), &options).unwrap().finish(TIMEOUT).unwrap();
         plan
@@ -120,7 +122,8 @@ fn a_restored_cluster_goes_on_in_a_timeline_of_its_own() {
     });
     println!("{status:#}");
 
-    // The agent of the dead cluster comes back, and its server too: they go on in the first timeline and harm nobody.
+    // The agent of the dead cluster comes back, and its server too: they go on in the first
+    // timeline and harm nobody.
     let old_file = node.data_file(0).to_owned();
     node.start_all().unwrap();
     let mut stale = Agent::start(&program, &place.path().join("first"), &old_file, QUICK);
@@ -133,7 +136,8 @@ fn a_restored_cluster_goes_on_in_a_timeline_of_its_own() {
     assert_eq!((stale.stop(), second_agent.stop()), (0, 0), "{}{}", stale.log(), second_agent.log());
 
     let of_first = Check { program: &program, place: place.path(), plan: first_plan, acknowledged: &[], original: &node };
-    // Every load has its own accounts, so the newest transfer is asked for only where that load was the last.
+    // Every load has its own accounts, so the newest transfer is asked for only where that load was
+    // the last.
     let second = Check { plan: second_plan, original: &restored, ..of_first }.restore("second", &["--latest"]);
     assert_eq!((number(&second, "op"), number(&second, "timeline")), (second_head, 2));
     let shared = of_first.restore("shared", &["--op", &(branch_op - 10).to_string()]);
@@ -150,7 +154,7 @@ fn a_restored_cluster_goes_on_in_a_timeline_of_its_own() {
 #[test]
 fn another_agent_takes_over_within_seconds() {
     let _turn = turn_for(2);
-    let plan = Plan { clients: 3, transfers_per_request: 20, ..Plan::default() };
+    let plan = LoadPlan { clients: 3, transfers_per_request: 20, ..LoadPlan::default() };
     let node = Cluster::new(3);
     let place = folder("takeover");
     let program = Program::in_folder(&place.path().join("repository"));
@@ -190,7 +194,7 @@ fn another_agent_takes_over_within_seconds() {
 #[test]
 fn a_view_change_leaves_one_unbroken_chain() {
     let _turn = turn_for(2);
-    let plan = Plan { clients: 3, transfers_per_request: 20, ..Plan::default() };
+    let plan = LoadPlan { clients: 3, transfers_per_request: 20, ..LoadPlan::default() };
     let mut node = Cluster::new(3);
     let place = folder("view-change");
     let program = Program::in_folder(&place.path().join("repository"));

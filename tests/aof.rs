@@ -2,7 +2,7 @@
 
 use crate::support::cluster::{CLUSTER, Cluster};
 use crate::support::{folder, tigerbeetle, turn};
-use amber::demo::{Load, LoadOptions, Plan, ServerOptions};
+use amber::demo::{Load, LoadOptions, LoadPlan, ServerOptions};
 use amber::disk::file::ReadOptions;
 use amber::replica::aof::AofTail;
 use amber::replica::log::{LogSource, Polled};
@@ -18,7 +18,8 @@ const TIMEOUT: Duration = Duration::from_secs(120);
 /// Nothing new for so long after the load has ended is the end.
 const REST: Duration = Duration::from_millis(500);
 
-/// Follows a source until it has come to rest after `load_ended`: all it handed on, and the last op known to be committed.
+/// Follows a source until it has come to rest after `load_ended`: all it handed on, and the last op
+/// known to be committed.
 fn follow(mut source: impl LogSource + 'static, load_ended: &Arc<AtomicBool>) -> JoinHandle<(Vec<Vec<u8>>, u64)> {
     let load_ended = Arc::clone(load_ended);
     std::thread::spawn(move || {
@@ -42,7 +43,7 @@ fn follow(mut source: impl LogSource + 'static, load_ended: &Arc<AtomicBool>) ->
 
 /// Eight clients, with so many requests each.
 fn load(cluster: &Cluster, number: u32, requests: u64) {
-    let plan = Plan { number, ledger: number, accounts: 10, clients: 8, transfers_per_request: 3 };
+    let plan = LoadPlan { number, ledger: number, accounts: 10, clients: 8, transfers_per_request: 3 };
     let options = LoadOptions { plan, requests_max: Some(requests), ..LoadOptions::default() };
     Load::start(cluster.id(), &cluster.addresses(), &options).unwrap().finish(TIMEOUT).unwrap();
 }

@@ -1,4 +1,5 @@
-//! Restores that need not fetch everything: one that was killed goes on, and one that has an older image takes what that holds.
+//! Restores that need not fetch everything: one that was killed goes on, and one that has an older
+//! image takes what that holds.
 
 use crate::support::books::check_restored;
 use crate::support::cluster::Cluster;
@@ -6,7 +7,7 @@ use crate::support::program::{Program, files, number, text};
 use crate::support::seaweed::{ACCESS_KEY, BUCKET, SECRET_KEY, Seaweed};
 use crate::support::sparse::assert_same;
 use crate::support::{folder, tigerbeetle, turn};
-use amber::demo::{Load, LoadOptions, Plan};
+use amber::demo::{Load, LoadOptions, LoadPlan};
 use serde_json::Value;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -18,7 +19,8 @@ fn allocated_bytes(path: &Path) -> u64 {
     std::fs::metadata(path).map_or(0, |metadata| metadata.blocks() * 512)
 }
 
-/// Restores to `output` until that takes `bytes` on the disk, and kills it. Whether there was something to kill.
+/// Restores to `output` until that takes `bytes` on the disk, and kills it. Whether there was
+/// something to kill.
 fn killed_at(program: &Program, output: &Path, bytes: u64) -> bool {
     let mut command = program.command(&["restore", "tigerbeetle", "--output", text(output)]);
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
@@ -34,7 +36,8 @@ fn killed_at(program: &Program, output: &Path, bytes: u64) -> bool {
     false
 }
 
-/// A restore that is killed half-way is started again: it says that it fetched less, and the image is the same.
+/// A restore that is killed half-way is started again: it says that it fetched less, and the image
+/// is the same.
 fn goes_on(program: &Program, place: &Path, whole: (&Path, &Value)) {
     let (image, said) = whole;
     let output = place.join("killed").join("0.tigerbeetle");
@@ -62,7 +65,7 @@ fn goes_on(program: &Program, place: &Path, whole: (&Path, &Value)) {
 #[test]
 fn a_killed_restore_goes_on_and_an_older_image_spares_the_rest() {
     let _turn = turn();
-    let plan = Plan { clients: 4, transfers_per_request: 500, ..Plan::default() };
+    let plan = LoadPlan { clients: 4, transfers_per_request: 500, ..LoadPlan::default() };
     let server = Seaweed::start();
     let node = Cluster::new(1);
     let place = folder("bulk");
@@ -78,7 +81,7 @@ fn a_killed_restore_goes_on_and_an_older_image_spares_the_rest() {
     let whole = program.restore(&old, &[]);
     goes_on(&program, place.path(), (&old, &whole));
 
-    let later_plan = Plan { number: 3, ledger: 3, ..plan };
+    let later_plan = LoadPlan { number: 3, ledger: 3, ..plan };
     let load = Load::start(node.id(), &node.addresses(), &LoadOptions { plan: later_plan, ..LoadOptions::default() }).unwrap();
     load.wait_for(2100, Duration::from_secs(240)).unwrap();
     let acknowledged = load.acknowledged();
@@ -86,7 +89,7 @@ fn a_killed_restore_goes_on_and_an_older_image_spares_the_rest() {
     let op = later["recovered_to_op"].to_string();
     // The node goes on being written to, slowly.
     load.stop().unwrap();
-    let trickle = Plan { number: 2, ledger: 2, clients: 2, transfers_per_request: 10, ..Plan::default() };
+    let trickle = LoadPlan { number: 2, ledger: 2, clients: 2, transfers_per_request: 10, ..LoadPlan::default() };
     let options = LoadOptions { plan: trickle, pause: Some(Duration::from_millis(5)), ..LoadOptions::default() };
     let load = Load::start(node.id(), &node.addresses(), &options).unwrap();
     let (image, delta) = (place.path().join("new.tigerbeetle"), place.path().join("delta.tigerbeetle"));

@@ -4,7 +4,7 @@
 use crate::support::cluster::Cluster;
 use crate::support::program::{Program, number};
 use crate::support::{folder, tigerbeetle, turn};
-use amber::demo::{Expected, Load, LoadOptions, Plan, check_books};
+use amber::demo::{Expected, Load, LoadOptions, LoadPlan, check_books};
 use serde_json::Value;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -22,7 +22,7 @@ struct Capture {
 
 /// Brings a new node close to its first checkpoint with requests that cost little.
 fn approach_checkpoint(node: &Cluster) {
-    let plan = Plan { number: 9, ledger: 9, accounts: 10, clients: 4, transfers_per_request: 1 };
+    let plan = LoadPlan { number: 9, ledger: 9, accounts: 10, clients: 4, transfers_per_request: 1 };
     let options = LoadOptions { plan, requests_max: Some(190), ..LoadOptions::default() };
     Load::start(node.id(), &node.addresses(), &options).unwrap().finish(TIMEOUT).unwrap();
 }
@@ -31,7 +31,7 @@ fn approach_checkpoint(node: &Cluster) {
 /// starts every image and checks its books. Each client of the load rests for `pause` behind a
 /// request, so that the disk is not all that is tested; between two captures at least
 /// `requests_between` requests come. The checkpoints that were captured.
-fn captures(plan: Plan, pause: Duration, requests_before: u64, requests_between: u64, count: usize) -> Vec<u64> {
+fn captures(plan: LoadPlan, pause: Duration, requests_before: u64, requests_between: u64, count: usize) -> Vec<u64> {
     let _turn = turn();
     let mut node = Cluster::new(1);
     let place = folder("captures");
@@ -66,7 +66,7 @@ fn captures(plan: Plan, pause: Duration, requests_before: u64, requests_between:
 }
 
 /// Starts the image of a capture and compares its books with the original, which still runs.
-fn check(original: &mut Cluster, plan: Plan, capture: &Capture) {
+fn check(original: &mut Cluster, plan: LoadPlan, capture: &Capture) {
     tigerbeetle().inspect_integrity(&capture.image).unwrap();
     let restored = Cluster::open(original.id(), std::slice::from_ref(&capture.image)).unwrap();
     let books = check_books(original.id(), &restored.addresses(), &expected(plan, capture, Some(original.addresses()))).unwrap();
@@ -81,7 +81,7 @@ fn check(original: &mut Cluster, plan: Plan, capture: &Capture) {
     );
 }
 
-fn expected(plan: Plan, capture: &Capture, original: Option<String>) -> Expected {
+fn expected(plan: LoadPlan, capture: &Capture, original: Option<String>) -> Expected {
     Expected {
         plan,
         acknowledged: capture.acknowledged.clone(),
@@ -94,18 +94,21 @@ fn expected(plan: Plan, capture: &Capture, original: Option<String>) -> Expected
 
 #[test]
 fn twenty_captures_in_a_row_all_restore() {
-    let checkpoints = captures(Plan { clients: 4, transfers_per_request: 60, ..Plan::default() }, Duration::from_millis(3), 100, 20, 20);
+    let checkpoints =
+        captures(LoadPlan { clients: 4, transfers_per_request: 60, ..LoadPlan::default() }, Duration::from_millis(3), 100, 20, 20);
     assert!(checkpoints.windows(2).any(|pair| pair[0] != pair[1]), "the load passed no checkpoint: {checkpoints:?}");
 }
 
 #[test]
 fn captures_under_tiny_requests_all_restore() {
-    let checkpoints = captures(Plan { clients: 24, transfers_per_request: 1, ..Plan::default() }, Duration::from_millis(15), 100, 700, 6);
+    let checkpoints =
+        captures(LoadPlan { clients: 24, transfers_per_request: 1, ..LoadPlan::default() }, Duration::from_millis(15), 100, 700, 6);
     assert!(checkpoints.windows(2).filter(|pair| pair[0] != pair[1]).count() > 1, "the ring did not wrap: {checkpoints:?}");
 }
 
 #[test]
 fn captures_under_full_batches_all_restore() {
-    let checkpoints = captures(Plan { clients: 4, transfers_per_request: 8189, ..Plan::default() }, Duration::from_millis(150), 280, 0, 3);
+    let checkpoints =
+        captures(LoadPlan { clients: 4, transfers_per_request: 8189, ..LoadPlan::default() }, Duration::from_millis(150), 280, 0, 3);
     assert!(checkpoints.iter().all(|checkpoint| *checkpoint > 0), "{checkpoints:?}");
 }

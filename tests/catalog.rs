@@ -1,4 +1,5 @@
-//! The catalog through the program: what commands record, what is asked while another process writes, and rebuilding it.
+//! The catalog through the program: what commands record, what is asked while another process
+//! writes, and rebuilding it.
 
 use crate::support::agent::Agent;
 use crate::support::folder;
@@ -6,7 +7,7 @@ use crate::support::program::{Program, files, number, parse, text};
 use amber::catalog::writer::Catalog;
 use amber::repository::key::Secret;
 use amber::repository::name::RunId;
-use amber::repository::run_record::{Outcome, Run, RunRecord, RunSink, Scope, Work};
+use amber::repository::run_record::{Run, RunOutcome, RunRecord, RunSink, Scope, Work};
 use amber::repository::{Options, Repository};
 use amber::store::Store;
 use amber::store::folder::FolderStore;
@@ -241,10 +242,11 @@ fn record(number: u64, has_ended: bool) -> RunRecord {
         started_ns: number * 1_000_000_000,
         retention_days: 0,
     };
-    RunRecord { run, outcome: has_ended.then(|| Outcome::failed((number + 1) * 1_000_000_000, "on purpose")) }
+    RunRecord { run, outcome: has_ended.then(|| RunOutcome::failed((number + 1) * 1_000_000_000, "on purpose")) }
 }
 
-/// This process writes as an agent does; others ask meanwhile, and always get a whole catalog that never goes back.
+/// This process writes as an agent does; others ask meanwhile, and always get a whole catalog that
+/// never goes back.
 #[test]
 fn processes_ask_while_another_writes() {
     let place = Place::new();

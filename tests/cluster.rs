@@ -4,7 +4,7 @@ use crate::support::books::expected;
 use crate::support::cluster::Cluster;
 use crate::support::program::{Program, number, text};
 use crate::support::{folder, tigerbeetle, turn_for};
-use amber::demo::{Load, LoadOptions, Plan, check_books};
+use amber::demo::{Load, LoadOptions, LoadPlan, check_books};
 use serde_json::Value;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,7 +14,7 @@ const TIMEOUT: Duration = Duration::from_secs(180);
 #[test]
 fn a_cluster_is_rebuilt_from_one_of_its_replicas() {
     let _turn = turn_for(2);
-    let plan = Plan { clients: 4, transfers_per_request: 50, ..Plan::default() };
+    let plan = LoadPlan { clients: 4, transfers_per_request: 50, ..LoadPlan::default() };
     let mut cluster = Cluster::new(3);
     let place = folder("rebuild");
     let program = Program::in_folder(&place.path().join("repository"));
@@ -27,7 +27,8 @@ fn a_cluster_is_rebuilt_from_one_of_its_replicas() {
     assert!(number(&backup, "checkpoint_op") > 0, "{backup}");
     load.stop().unwrap();
 
-    // The same checkpoint from the other replicas: not a block is stored twice. The log goes on, so only blocks are counted.
+    // The same checkpoint from the other replicas: not a block is stored twice. The log goes on, so
+    // only blocks are counted.
     let again: Vec<Value> = [0, 2].map(|replica| program.backup(cluster.data_file(replica))).into();
     let alike = again.iter().filter(|other| other["checkpoint_op"] == backup["checkpoint_op"]).collect::<Vec<_>>();
     for other in &again {

@@ -1,9 +1,10 @@
-//! The forms that scripts rely on: arguments, environment, JSON, exit codes, messages; and damage on the source.
+//! The forms that scripts rely on: arguments, environment, JSON, exit codes, messages; and damage
+//! on the source.
 
 use crate::support::cluster::Cluster;
 use crate::support::program::{Program, files, number, text};
 use crate::support::{folder, tigerbeetle, turn};
-use amber::demo::{Load, LoadOptions, Plan};
+use amber::demo::{Load, LoadOptions, LoadPlan};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::Command;
@@ -89,7 +90,7 @@ fn damage_on_the_source_is_told_and_never_backed_up_as_good() {
     let program = Program::in_folder(&place.path().join("repository"));
     program.init();
     let mut node = Cluster::new(1);
-    let plan = Plan { clients: 4, transfers_per_request: 100, ..Plan::default() };
+    let plan = LoadPlan { clients: 4, transfers_per_request: 100, ..LoadPlan::default() };
     let load = Load::start(node.id(), &node.addresses(), &LoadOptions { plan, requests_max: Some(300), ..LoadOptions::default() }).unwrap();
     load.finish(Duration::from_secs(120)).unwrap();
     node.kill_all();
@@ -119,7 +120,8 @@ fn damage_on_the_source_is_told_and_never_backed_up_as_good() {
     }
     program.backup(&data_file);
 
-    // A bad block: found by its address, though the repository holds a good copy of it only under another repository's eyes.
+    // A bad block: found by its address, though the repository holds a good copy of it only under
+    // another repository's eyes.
     let fresh = Program::in_folder(&place.path().join("fresh"));
     fresh.init();
     const GRID_OFFSET: u64 = 1_141_374_976;
@@ -133,7 +135,8 @@ fn damage_on_the_source_is_told_and_never_backed_up_as_good() {
     assert_eq!(fresh.ok(&["verify", "--full"])["ok"], true);
     flip(&data_file, offset);
 
-    // A hole in the log: the ops behind it are committed, so the backup must not end before it as if all were well.
+    // A hole in the log: the ops behind it are committed, so the backup must not end before it as
+    // if all were well.
     const WAL_PREPARES_OFFSET: u64 = 360_448;
     let hole = number(&whole, "recovered_to_op") - 5;
     let in_hole = WAL_PREPARES_OFFSET + (hole % 1024) * 1024 * 1024 + 200;
@@ -164,7 +167,8 @@ fn damage_on_the_source_is_told_and_never_backed_up_as_good() {
     assert_eq!(verified["backups"], verified["backups_whole"]);
 }
 
-/// Whether a block of the file is one that the last backup reached: flipping it back and forth must change the outcome of an inspection.
+/// Whether a block of the file is one that the last backup reached: flipping it back and forth must
+/// change the outcome of an inspection.
 fn is_reachable(data_file: &Path, address: u64, program: &Program) -> bool {
     let offset = 1_141_374_976 + (address - 1) * 512 * 1024 + 300;
     flip(data_file, offset);

@@ -1,4 +1,5 @@
-//! `amber agent --check` and `amber status` as scripts call them: wrong configurations end with 2, the line and what to write instead.
+//! `amber agent --check` and `amber status` as scripts call them: wrong configurations end with 2,
+//! the line and what to write instead.
 
 use crate::support::program::text;
 use amber::disk::process_lock::ProcessLock;

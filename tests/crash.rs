@@ -1,16 +1,17 @@
-//! Kills and full disks: nothing half-written under a final name, everything that was promised still restores.
+//! Kills and full disks: nothing half-written under a final name, everything that was promised
+//! still restores.
 
 use crate::support::cluster::Cluster;
 use crate::support::program::{Program, files, number, parse, text};
 use crate::support::{folder, tigerbeetle, turn};
-use amber::demo::{Load, LoadOptions, Plan};
+use amber::demo::{Load, LoadOptions, LoadPlan};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 #[test]
 fn a_kill_at_any_moment_breaks_no_promise() {
     let _turn = turn();
-    let plan = Plan { clients: 4, transfers_per_request: 200, ..Plan::default() };
+    let plan = LoadPlan { clients: 4, transfers_per_request: 200, ..LoadPlan::default() };
     let node = Cluster::new(1);
     let place = folder("crash");
     let repository = place.path().join("repository");
@@ -63,7 +64,8 @@ fn a_kill_at_any_moment_breaks_no_promise() {
     program.restore(&target, &["--overwrite"]);
 }
 
-/// Runs a shell script in a mount namespace of its own, as root there; `None` where the system allows no such thing.
+/// Runs a shell script in a mount namespace of its own, as root there; `None` where the system
+/// allows no such thing.
 fn in_own_namespace(script: &str) -> Option<std::process::Output> {
     let unshare = |script: &str| Command::new("unshare").args(["--user", "--map-root-user", "--mount", "sh", "-c", script]).output();
     let allowed = unshare("mount -t tmpfs -o size=1m none /mnt").is_ok_and(|output| output.status.success());
@@ -74,7 +76,7 @@ fn in_own_namespace(script: &str) -> Option<std::process::Output> {
 fn a_full_disk_leaves_no_file_under_the_target_name() {
     let _turn = turn();
     let node = Cluster::new(1);
-    let plan = Plan { clients: 2, transfers_per_request: 1000, ..Plan::default() };
+    let plan = LoadPlan { clients: 2, transfers_per_request: 1000, ..LoadPlan::default() };
     let place = folder("full");
     let repository = place.path().join("repository");
     let program = Program::in_folder(&repository);
@@ -82,7 +84,8 @@ fn a_full_disk_leaves_no_file_under_the_target_name() {
     let load = Load::start(node.id(), &node.addresses(), &LoadOptions { plan, requests_max: Some(100), ..LoadOptions::default() }).unwrap();
     load.finish(Duration::from_secs(120)).unwrap();
     program.backup(node.data_file(0));
-    // 20 MiB: the early estimate passes or fails by what is free; a file that takes the rest makes the write itself fail.
+    // 20 MiB: the early estimate passes or fails by what is free; a file that takes the rest makes
+    // the write itself fail.
     let amber = env!("CARGO_BIN_EXE_amber");
     let script = format!(
         "mount -t tmpfs -o size=20m none /mnt && AMBER_REPO={} AMBER_PASSPHRASE='a passphrase for tests' {amber} restore tigerbeetle --json --output /mnt/x; \

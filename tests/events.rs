@@ -1,19 +1,20 @@
-//! Backups are told to a real TigerBeetle: once, in order, through outages of the ledger and kills of the agent; and what was altered shows.
+//! Backups are told to a real TigerBeetle: once, in order, through outages of the ledger and kills
+//! of the agent; and what was altered shows.
 
 use crate::support::agent::Agent;
 use crate::support::cluster::Cluster;
 use crate::support::program::{Program, number, text};
 use crate::support::{Seeded, folder, tigerbeetle_path, turn};
 use amber::catalog::folder::{Folder, STATE_FOLDER};
-use amber::demo::{Load, LoadOptions, Plan};
-use amber::ledger_events::client::{Ledger, Place};
+use amber::demo::{Load, LoadOptions, LoadPlan};
+use amber::ledger_events::client::{Ledger, LedgerAddress};
 use amber::ledger_events::event::{Accounts, Event};
 use amber::ledger_events::objects::{Account, Transfer, account_flags};
 use amber::ledger_events::session::Session;
 use amber::ledger_events::{Delivered, Teller};
 use amber::repository::key::Secret;
 use amber::repository::name::{RunId, RunName};
-use amber::repository::run_record::{Outcome, Run, RunRecord, Scope, Work};
+use amber::repository::run_record::{Run, RunOutcome, RunRecord, Scope, Work};
 use amber::repository::{Options, Repository};
 use amber::store::{S3Options, StoreUrl};
 use serde_json::{Value, json};
@@ -54,7 +55,7 @@ impl Rig {
         let (node, place) = (Cluster::new(1), folder(name));
         let program = Program::in_folder(&place.path().join("repository"));
         program.init();
-        let plan = Plan { clients: 1, transfers_per_request: 5, ..Plan::default() };
+        let plan = LoadPlan { clients: 1, transfers_per_request: 5, ..LoadPlan::default() };
         let options = LoadOptions { plan, requests_max: Some(40), ..LoadOptions::default() };
         Load::start(node.id(), &node.addresses(), &options).unwrap().finish(TIMEOUT).unwrap();
         Rig { node, place, program }
@@ -82,7 +83,8 @@ impl Rig {
         self.program.run(&[&["events", "--config", text(&config), "--last", "100000"], more].concat())
     }
 
-    /// An agent that takes no more checkpoints ends what was killed, and tells everything that is left.
+    /// An agent that takes no more checkpoints ends what was killed, and tells everything that is
+    /// left.
     fn settle(&self, addresses: &str) {
         let mut agent = self.agent(&with_events(CALM, addresses, PATIENT_MS));
         let repository = self.repository();
@@ -126,7 +128,8 @@ fn told(said: &Value) -> Vec<(String, String)> {
     said["newest"].as_array().unwrap().iter().map(|event| (text(&event["run"]), text(&event["facts"]["status"]))).collect()
 }
 
-/// Backups are told one after the other, each first when it begins and later, once, when it has ended.
+/// Backups are told one after the other, each first when it begins and later, once, when it has
+/// ended.
 fn assert_in_order(told: &[(String, String)]) {
     let begun: Vec<&String> = told.iter().filter(|(_, moment)| moment == "started").map(|(run, _)| run).collect();
     assert!(begun.is_sorted_by(|one, next| one < next), "{told:?}");
@@ -208,7 +211,8 @@ fn record(stored_bytes: u64) -> RunRecord {
         started_ns: 5_000_000_000,
         retention_days: 7,
     };
-    let outcome = Outcome { stored_bytes, compression: "zstd".into(), encryption: "aes256".into(), ..Outcome::completed(6_000_000_000) };
+    let outcome =
+        RunOutcome { stored_bytes, compression: "zstd".into(), encryption: "aes256".into(), ..RunOutcome::completed(6_000_000_000) };
     RunRecord { run, outcome: Some(outcome) }
 }
 
@@ -368,7 +372,7 @@ fn a_ledger_takes_an_event_once_and_refuses_what_it_cannot_book() {
     let _turn = turn();
     let cluster = Cluster::new(1);
     let accounts = Accounts { ledger: LEDGER, system: SYSTEM, all_tenants: ALL_TENANTS };
-    let place = |accounts| Place { cluster: cluster.id(), addresses: cluster.addresses(), accounts, answer_timeout: TIMEOUT };
+    let place = |accounts| LedgerAddress { cluster: cluster.id(), addresses: cluster.addresses(), accounts, answer_timeout: TIMEOUT };
     let event = |number: u128, accounts: &Accounts| {
         Event::of(uuid::Uuid::from_u128(number), &record(40), &Accounts { all_tenants: 42, ..*accounts }).unwrap().unwrap()
     };
@@ -385,7 +389,8 @@ fn a_ledger_takes_an_event_once_and_refuses_what_it_cannot_book() {
     assert!(reason.contains("ExistsWithDifferentAmount") && reason.contains("`amber events`"), "{reason}");
     assert_eq!(ledger.known().unwrap().into_iter().collect::<Vec<_>>(), [first.id]);
 
-    // Accounts that are there already: of another ledger, with a limit, closed; and one that will do.
+    // Accounts that are there already: of another ledger, with a limit, closed; and one that will
+    // do.
     let account = |id, ledger, code| Account { id, ledger, code, ..Account::default() };
     let there = [
         account(501, LEDGER + 1, 12),
@@ -419,7 +424,8 @@ fn a_ledger_takes_an_event_once_and_refuses_what_it_cannot_book() {
         .unwrap();
     assert_eq!(seen, 2 * 8189 + 5 + 2);
     // A caller that gives up gets its thread back, and a ledger that is away keeps nobody.
-    let mut away = Ledger::new(Place { addresses: "127.0.0.1:1".into(), answer_timeout: Duration::from_millis(100), ..place(accounts) });
+    let mut away =
+        Ledger::new(LedgerAddress { addresses: "127.0.0.1:1".into(), answer_timeout: Duration::from_millis(100), ..place(accounts) });
     assert_eq!(away.deliver(&first, &|| true), Delivered::GaveUp);
     assert!(away.known().unwrap_err().message.contains("did not answer in time"));
 }

@@ -1,4 +1,5 @@
-//! A real S3 server behind a proxy that goes wrong: what is backed up all the same verifies, and what cannot be says so.
+//! A real S3 server behind a proxy that goes wrong: what is backed up all the same verifies, and
+//! what cannot be says so.
 
 use crate::contract::S3Server;
 use crate::support::cluster::Cluster;
@@ -7,7 +8,7 @@ use crate::support::program::{Program, number, text};
 use crate::support::seaweed::{ACCESS_KEY, BUCKET, SECRET_KEY, Seaweed};
 use crate::support::sparse::assert_same;
 use crate::support::{folder, tigerbeetle, turn};
-use amber::demo::{Load, LoadOptions, Plan};
+use amber::demo::{Load, LoadOptions, LoadPlan};
 use amber::store::contract::contract;
 use amber::store::{Store, contract};
 use bytes::Bytes;
@@ -23,7 +24,8 @@ fn s3_server(endpoint: &str) -> S3Server<'_> {
     S3Server { endpoint, access_key_id: ACCESS_KEY, secret_access_key: SECRET_KEY, ca_file: None }
 }
 
-/// Everything but changed bytes in answers, which a store cannot see: what reads them authenticates them.
+/// Everything but changed bytes in answers, which a store cannot see: what reads them authenticates
+/// them.
 #[test]
 fn the_contract_holds_through_faults() {
     let server = Seaweed::start();
@@ -39,7 +41,8 @@ fn the_contract_holds_through_faults() {
     assert!((1..=16).contains(&traffic.transfers_max), "{traffic:?}");
 }
 
-/// Half of all bodies change on the way: no object of other bytes comes of it, and what gets through in the end is right.
+/// Half of all bodies change on the way: no object of other bytes comes of it, and what gets
+/// through in the end is right.
 #[test]
 fn bytes_that_change_on_the_way_are_sent_again() {
     let server = Seaweed::start();
@@ -70,7 +73,7 @@ fn bytes_that_change_on_the_way_are_sent_again() {
 #[test]
 fn a_node_is_backed_up_and_restored_through_faults() {
     let _turn = turn();
-    let plan = Plan { clients: 4, transfers_per_request: 500, ..Plan::default() };
+    let plan = LoadPlan { clients: 4, transfers_per_request: 500, ..LoadPlan::default() };
     let server = Seaweed::start();
     let node = Cluster::new(1);
     let place = folder("faults");

@@ -1,4 +1,5 @@
-//! Plain files, against a real S3 server: there and back, killed in the middle of an upload, delta restores.
+//! Plain files, against a real S3 server: there and back, killed in the middle of an upload, delta
+//! restores.
 //!
 //! `AMBER_TEST_UPLOAD_MIB` is the size of the file whose upload is killed; 2048 is the long form.
 
@@ -63,7 +64,8 @@ fn an_upload_that_was_killed_sends_only_what_was_missing() {
 
     let backup = program.ok(&arguments);
     println!("{upload_mib} MiB, killed with {noted} parts noted: {backup}");
-    // Frames do not end where parts do: of the noted parts all but the frames at their edges are held, and those sent again belong to a part that was missing.
+    // Frames do not end where parts do: of the noted parts all but the frames at their edges are
+    // held, and those sent again belong to a part that was missing.
     assert!(number(&backup, "bytes_held") >= (noted - 1) * 8 * MIB - noted * MIB, "{backup}");
     assert!(number(&backup, "peak_memory_bytes") <= 256 * MIB, "{backup}");
     assert_eq!(program.ok(&["uploads", "--older-than", "0s"])["uploads"].as_array().unwrap().len(), 0);

@@ -1,10 +1,11 @@
-//! Rolling forward with a real server: from a backup far behind, over several checkpoints, to an exact op.
+//! Rolling forward with a real server: from a backup far behind, over several checkpoints, to an
+//! exact op.
 
 use crate::support::books::check_restored;
 use crate::support::cluster::Cluster;
 use crate::support::program::{Program, number, text};
 use crate::support::{folder, tigerbeetle, tigerbeetle_path, turn, turn_for};
-use amber::demo::{Load, LoadOptions, Plan};
+use amber::demo::{Load, LoadOptions, LoadPlan};
 use amber::disk::file::ReadOptions;
 use amber::replica::log::{LogSource, Polled};
 use amber::replica::tail::Tail;
@@ -66,10 +67,11 @@ impl Recorder {
     }
 }
 
-/// A cluster that was written to beyond several checkpoints; a backup from the beginning, and the log behind it in a repository, as an agent ships it.
+/// A cluster that was written to beyond several checkpoints; a backup from the beginning, and the
+/// log behind it in a repository, as an agent ships it.
 struct History {
     node: Cluster,
-    plan: Plan,
+    plan: LoadPlan,
     acknowledged: Vec<u64>,
     backup: Value,
     program: Program,
@@ -78,7 +80,7 @@ struct History {
 }
 
 impl History {
-    fn new(replica_count: u8, plan: Plan, before: u64, behind: u64) -> History {
+    fn new(replica_count: u8, plan: LoadPlan, before: u64, behind: u64) -> History {
         let node = Cluster::new(replica_count);
         let place = folder("forward");
         let repository = place.path().join("repository");
@@ -140,7 +142,7 @@ fn ship(repository: &Path, log: &Log, first_op: u64) {
 #[test]
 fn a_fork_rolls_over_several_checkpoints_to_an_exact_op() {
     let _turn = turn();
-    let history = History::new(1, Plan { clients: 6, transfers_per_request: 12, ..Plan::default() }, 100, 4500);
+    let history = History::new(1, LoadPlan { clients: 6, transfers_per_request: 12, ..LoadPlan::default() }, 100, 4500);
     let (checkpoint_op, last_op) = (number(&history.backup, "checkpoint_op"), history.last_op);
     assert_eq!(checkpoint_op, 0);
 
@@ -165,7 +167,8 @@ fn a_fork_rolls_over_several_checkpoints_to_an_exact_op() {
         let hops = number(&restored, "hops");
         assert_eq!(number(&restored, "op"), op);
         assert_eq!(hops, plan_hops(0, op).len() as u64);
-        // That of the backup, those on the way, and the last where the log goes on behind what that reaches.
+        // That of the backup, those on the way, and the last where the log goes on behind what that
+        // reaches.
         let told = last_op > 959 + 960 * hops;
         assert_eq!(number(&restored, "checkpoint_ids_verified"), hops + u64::from(told), "{restored}");
         history.check(&restored, std::slice::from_ref(&image));
@@ -177,9 +180,10 @@ fn a_fork_rolls_over_several_checkpoints_to_an_exact_op() {
 #[test]
 fn a_whole_cluster_is_rolled_forward_once() {
     let _turn = turn_for(2);
-    let mut history = History::new(3, Plan { clients: 4, transfers_per_request: 30, ..Plan::default() }, 1100, 1500);
+    let mut history = History::new(3, LoadPlan { clients: 4, transfers_per_request: 30, ..LoadPlan::default() }, 1100, 1500);
     assert!(number(&history.backup, "checkpoint_op") > 0, "{}", history.backup);
-    // Six servers at once are too much for a small machine; the original is then one replica short of its majority, so two of it stay.
+    // Six servers at once are too much for a small machine; the original is then one replica short
+    // of its majority, so two of it stay.
     history.node.kill(2);
     let folder = history.path("restored");
     let op = history.last_op - 7;

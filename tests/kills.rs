@@ -1,4 +1,5 @@
-//! SIGKILL of the agent at seeded moments under load: what it declared durable restores, and the next start goes on without a gap.
+//! SIGKILL of the agent at seeded moments under load: what it declared durable restores, and the
+//! next start goes on without a gap.
 //!
 //! `perf/soak` is the long form.
 
@@ -7,7 +8,7 @@ use crate::support::books::check_restored;
 use crate::support::cluster::Cluster;
 use crate::support::program::{Program, number, text};
 use crate::support::{Seeded, folder, tigerbeetle_path, turn};
-use amber::demo::{Load, LoadOptions, Plan};
+use amber::demo::{Load, LoadOptions, LoadPlan};
 use std::time::Duration;
 
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -19,13 +20,14 @@ const SEED: u64 = 3;
 #[test]
 fn what_a_killed_agent_declared_durable_restores() {
     let _turn = turn();
-    let plan = Plan { clients: 3, transfers_per_request: 20, ..Plan::default() };
+    let plan = LoadPlan { clients: 3, transfers_per_request: 20, ..LoadPlan::default() };
     let node = Cluster::new(1);
     let place = folder("kills");
     let program = Program::in_folder(&place.path().join("repository"));
     program.init();
     let mut agent = Agent::configure(&program, &place.path().join("agent"), node.data_file(0), QUICK);
-    // Slow enough that the ring still holds, at the next start, what was written while no agent ran.
+    // Slow enough that the ring still holds, at the next start, what was written while no agent
+    // ran.
     let options = LoadOptions { plan, pause: Some(Duration::from_millis(50)), ..LoadOptions::default() };
     let load = Load::start(node.id(), &node.addresses(), &options).unwrap();
     agent.run();

@@ -1,6 +1,8 @@
-//! The integration tests: the program as a user calls it, against real TigerBeetle servers and a real S3 server.
+//! The integration tests: the program as a user calls it, against real TigerBeetle servers and a
+//! real S3 server.
 //!
-//! One binary, so that it is linked once. What starts servers takes a turn first ([`support::turn`]).
+//! One binary, so that it is linked once. What starts servers takes a turn first
+//! ([`support::turn`]).
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 

@@ -1,4 +1,5 @@
-//! The store goes away and comes back: nothing is lost while memory and spool hold it; what they cannot hold is a gap, told and closed.
+//! The store goes away and comes back: nothing is lost while memory and spool hold it; what they
+//! cannot hold is a gap, told and closed.
 
 use crate::support::agent::{Agent, QUICK};
 use crate::support::books::check_restored;
@@ -6,12 +7,13 @@ use crate::support::cluster::Cluster;
 use crate::support::program::{Program, number, text};
 use crate::support::seaweed::{ACCESS_KEY, BUCKET, SECRET_KEY, Seaweed};
 use crate::support::{folder, tigerbeetle_path, turn};
-use amber::demo::{Load, LoadOptions, Plan};
+use amber::demo::{Load, LoadOptions, LoadPlan};
 use std::time::Duration;
 
 const TIMEOUT: Duration = Duration::from_secs(180);
 
-/// How much longer the store is away than it takes the load to make its requests: the long form sets it.
+/// How much longer the store is away than it takes the load to make its requests: the long form
+/// sets it.
 fn away() -> Duration {
     Duration::from_secs(std::env::var("AMBER_TEST_OUTAGE_S").ok().and_then(|seconds| seconds.parse().ok()).unwrap_or(0))
 }
@@ -23,7 +25,7 @@ fn program(seaweed: &Seaweed, name: &str) -> Program {
 #[test]
 fn an_outage_loses_nothing_that_memory_and_spool_hold() {
     let _turn = turn();
-    let plan = Plan { clients: 3, transfers_per_request: 100, ..Plan::default() };
+    let plan = LoadPlan { clients: 3, transfers_per_request: 100, ..LoadPlan::default() };
     let node = Cluster::new(1);
     let mut seaweed = Seaweed::start();
     let place = folder("outage");
@@ -57,9 +59,9 @@ fn an_outage_loses_nothing_that_memory_and_spool_hold() {
 #[test]
 fn what_the_spool_cannot_hold_is_a_gap_that_a_checkpoint_closes() {
     let _turn = turn();
-    // Large enough to fill the memory soon, and no larger: whatever is written meanwhile is compared
-    // in the end, and in columns it takes a sixtieth of its size.
-    let plan = Plan { clients: 3, transfers_per_request: 2000, ..Plan::default() };
+    // Large enough to fill the memory soon, and no larger: whatever is written meanwhile is
+    // compared in the end, and in columns it takes a sixtieth of its size.
+    let plan = LoadPlan { clients: 3, transfers_per_request: 2000, ..LoadPlan::default() };
     let node = Cluster::new(1);
     let mut seaweed = Seaweed::start();
     let place = folder("gap");
@@ -116,7 +118,7 @@ fn what_the_spool_cannot_hold_is_a_gap_that_a_checkpoint_closes() {
 #[test]
 fn an_agent_that_was_away_too_long_leaves_a_gap_in_the_same_history() {
     let _turn = turn();
-    let plan = Plan { clients: 3, transfers_per_request: 20, ..Plan::default() };
+    let plan = LoadPlan { clients: 3, transfers_per_request: 20, ..LoadPlan::default() };
     let node = Cluster::new(1);
     let place = folder("away");
     let program = Program::in_folder(&place.path().join("repository"));

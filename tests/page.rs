@@ -1,12 +1,14 @@
-//! The page in a real browser: of made statuses, with jobs to click on, and of a live agent beside a real TigerBeetle under load.
+//! The page in a real browser: of made statuses, with jobs to click on, and of a live agent beside
+//! a real TigerBeetle under load.
 //!
-//! `tests/page/browse.mjs` looks and clicks. With `AMBER_SCREENSHOTS=FOLDER` it also writes the pictures that are in `docs`.
+//! `tests/page/browse.mjs` looks and clicks. With `AMBER_SCREENSHOTS=FOLDER` it also writes the
+//! pictures that are in `docs`.
 
 use crate::support::agent::{Agent, QUICK};
 use crate::support::cluster::Cluster;
 use crate::support::program::{Program, text};
 use crate::support::{folder, tool, turn};
-use amber::demo::{Load, LoadOptions, Plan};
+use amber::demo::{Load, LoadOptions, LoadPlan};
 use amber::error::{Error, Result};
 use amber::monitor::live::Live;
 use amber::monitor::metrics::{Format, exposition};
@@ -220,7 +222,7 @@ fn a_browser_watches_a_live_agent_under_load() {
     std::fs::write(place.path().join("token"), format!("{TOKEN}\n")).unwrap();
     let more = format!("{QUICK}[page]\nlisten = \"127.0.0.1:0\"\ntoken_file = \"{}\"\n", place.path().join("token").display());
     let mut agent = Agent::start(&program, &place.path().join("agent"), node.data_file(0), &more);
-    let plan = Plan { clients: 2, transfers_per_request: 20, ..Plan::default() };
+    let plan = LoadPlan { clients: 2, transfers_per_request: 20, ..LoadPlan::default() };
     let load = Load::start(node.id(), &node.addresses(), &LoadOptions { plan, ..LoadOptions::default() }).unwrap();
     agent.wait_leading();
     let status = agent.wait("a page, and something to restore", TIMEOUT, |status| {

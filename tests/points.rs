@@ -1,10 +1,11 @@
-//! Restoring to an op and to a time inside a backup's window stops exactly there; outside, the nearest points are named.
+//! Restoring to an op and to a time inside a backup's window stops exactly there; outside, the
+//! nearest points are named.
 
 use crate::support::books::check_restored;
 use crate::support::cluster::Cluster;
 use crate::support::program::{Program, number, text};
 use crate::support::{folder, tigerbeetle, turn};
-use amber::demo::{Expected, Load, LoadOptions, Plan, check_books};
+use amber::demo::{Expected, Load, LoadOptions, LoadPlan, check_books};
 use std::time::Duration;
 
 const TIMEOUT: Duration = Duration::from_secs(180);
@@ -12,7 +13,7 @@ const TIMEOUT: Duration = Duration::from_secs(180);
 #[test]
 fn ops_and_times_are_met_exactly() {
     let _turn = turn();
-    let plan = Plan { clients: 3, transfers_per_request: 20, ..Plan::default() };
+    let plan = LoadPlan { clients: 3, transfers_per_request: 20, ..LoadPlan::default() };
     let node = Cluster::new(1);
     let place = folder("points");
     let program = Program::in_folder(&place.path().join("repository"));
@@ -57,7 +58,8 @@ fn ops_and_times_are_met_exactly() {
     assert!(refused(&["--time", "yesterday"]).contains("RFC 3339"));
 }
 
-/// For 40 ops behind a checkpoint a server does not start without the log before it; a backup of a node that rests there brings it along.
+/// For 40 ops behind a checkpoint a server does not start without the log before it; a backup of a
+/// node that rests there brings it along.
 #[test]
 fn a_node_that_rests_right_behind_a_checkpoint_restores() {
     let _turn = turn();
@@ -70,7 +72,7 @@ fn a_node_that_rests_right_behind_a_checkpoint_restores() {
     let mut write = |requests: u64| {
         loads += 1;
         let number = loads;
-        let plan = Plan { number, ledger: number, accounts: 10, clients: 1, transfers_per_request: 3 };
+        let plan = LoadPlan { number, ledger: number, accounts: 10, clients: 1, transfers_per_request: 3 };
         let load = Load::start(node.id(), &node.addresses(), &LoadOptions { plan, requests_max: Some(requests), ..LoadOptions::default() })
             .unwrap();
         let report = load.finish(TIMEOUT).unwrap();
@@ -105,7 +107,8 @@ fn a_node_that_rests_right_behind_a_checkpoint_restores() {
     }
 }
 
-/// A cluster that was restored to an earlier op goes on with another history under the same id; it must not pass for the old one.
+/// A cluster that was restored to an earlier op goes on with another history under the same id; it
+/// must not pass for the old one.
 #[test]
 fn a_fork_is_not_taken_for_the_history() {
     let _turn = turn();
@@ -114,7 +117,7 @@ fn a_fork_is_not_taken_for_the_history() {
     let program = Program::in_folder(&place.path().join("repository"));
     program.init();
     let write = |at: &Cluster, number: u32, requests: u64| {
-        let plan = Plan { number, ledger: number, accounts: 10, clients: 2, transfers_per_request: 3 };
+        let plan = LoadPlan { number, ledger: number, accounts: 10, clients: 2, transfers_per_request: 3 };
         let options = LoadOptions { plan, requests_max: Some(requests / 2), ..LoadOptions::default() };
         Load::start(at.id(), &at.addresses(), &options).unwrap().finish(TIMEOUT).unwrap();
     };

@@ -7,7 +7,7 @@ use crate::support::old_tls::OldTls;
 use crate::support::program::{Program, number, text};
 use crate::support::seaweed::{ACCESS_KEY, BUCKET, SECRET_KEY, Seaweed};
 use crate::support::{folder, tigerbeetle, turn};
-use amber::demo::{Load, LoadOptions, Plan};
+use amber::demo::{Load, LoadOptions, LoadPlan};
 use amber::store::Capabilities;
 use std::time::Duration;
 
@@ -37,7 +37,7 @@ fn tls_below_the_minimum_is_refused() {
 #[test]
 fn a_running_node_is_backed_up_to_s3_and_restored() {
     let _turn = turn();
-    let plan = Plan { clients: 4, transfers_per_request: 500, ..Plan::default() };
+    let plan = LoadPlan { clients: 4, transfers_per_request: 500, ..LoadPlan::default() };
     let mut server = Seaweed::start();
     let node = Cluster::new(1);
     let place = folder("s3");

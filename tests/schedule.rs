@@ -1,4 +1,5 @@
-//! The jobs of a real agent: by their cadence, on request, not while paused, over restarts and kills, and once in a cluster.
+//! The jobs of a real agent: by their cadence, on request, not while paused, over restarts and
+//! kills, and once in a cluster.
 
 use crate::support::agent::{Agent, QUICK};
 use crate::support::cluster::Cluster;

@@ -1,10 +1,11 @@
-//! Histories that part: what shows that a data file is of one, and backups of both in one repository.
+//! Histories that part: what shows that a data file is of one, and backups of both in one
+//! repository.
 
 use crate::support::books::check_restored;
 use crate::support::cluster::Cluster;
 use crate::support::program::{Program, number, text};
 use crate::support::{folder, turn};
-use amber::demo::{Load, LoadOptions, Plan};
+use amber::demo::{Load, LoadOptions, LoadPlan};
 use amber::disk::file::ReadOptions;
 use amber::replica::log::{LogSource, Polled};
 use amber::replica::tail::Tail;
@@ -17,8 +18,8 @@ use std::time::Duration;
 const TIMEOUT: Duration = Duration::from_secs(180);
 
 /// A load of its own accounts that ends after so many requests.
-fn write(at: &Cluster, number: u32, transfers_per_request: usize, requests: u64) -> Plan {
-    let plan = Plan { number, ledger: number, accounts: 10, clients: 2, transfers_per_request };
+fn write(at: &Cluster, number: u32, transfers_per_request: usize, requests: u64) -> LoadPlan {
+    let plan = LoadPlan { number, ledger: number, accounts: 10, clients: 2, transfers_per_request };
     let options = LoadOptions { plan, requests_max: Some(requests / 2), ..LoadOptions::default() };
     Load::start(at.id(), &at.addresses(), &options).unwrap().finish(TIMEOUT).unwrap();
     plan
@@ -54,7 +55,7 @@ fn a_transfer_is_found_in_its_own_history_only() {
     program.backup(&data_file);
 
     // While the server writes, too.
-    let plan = Plan { number: 2, ledger: 2, accounts: 10, clients: 2, transfers_per_request: 300 };
+    let plan = LoadPlan { number: 2, ledger: 2, accounts: 10, clients: 2, transfers_per_request: 300 };
     let load = Load::start(node.id(), &node.addresses(), &LoadOptions { plan, ..LoadOptions::default() }).unwrap();
     load.wait_for(600, TIMEOUT).unwrap();
     for _ in 0..10 {
@@ -85,7 +86,8 @@ fn a_transfer_is_found_in_its_own_history_only() {
     assert_eq!(number(&program.backup(&fork), "timeline"), 2, "it is known now");
 }
 
-/// A cluster is restored to an earlier op and goes on, and then the old one comes back, too: both are backed up, and both restore.
+/// A cluster is restored to an earlier op and goes on, and then the old one comes back, too: both
+/// are backed up, and both restore.
 #[test]
 fn both_histories_are_kept_and_restore() {
     let _turn = turn();
@@ -107,7 +109,7 @@ fn both_histories_are_kept_and_restore() {
     let plan = write(&other, 3, 3, 700);
     let further = program.backup(&fork);
     assert_eq!((number(&further, "timeline"), number(&further, "checkpoint_op")), (2, 959));
-    let exact = |name: &str, server: &Cluster, plan: Plan, backup: &serde_json::Value| {
+    let exact = |name: &str, server: &Cluster, plan: LoadPlan, backup: &serde_json::Value| {
         let image = place.path().join(format!("{name}.tigerbeetle"));
         let (timeline, op) = (number(backup, "timeline").to_string(), number(backup, "recovered_to_op"));
         let restored = program.restore(&image, &["--timeline", &timeline, "--op", &op.to_string()]);

@@ -1,41 +1,26 @@
-//! What must hold before an agent starts: everything that the plan names is there, may be used, and fits together.
+//! What must hold before an agent starts: everything that the plan names is there, may be used, and
+//! fits together.
 //!
 //! Every refusal begins with the line of the configuration that led to it.
 
 use super::page;
-use crate::config::Plan;
+use crate::config::AgentConfig;
 use crate::config::plan::LogFrom;
 use crate::disk::file::ReadOptions;
 use crate::disk::process_lock;
 use crate::error::{Error, Result};
 use crate::jobs::registry;
+use crate::log_shipping::session::Checked;
 use crate::replica::checkpoint::Walk;
-use crate::repository::Repository;
-use std::sync::Arc;
 
-/// What was found.
-#[derive(Debug, Clone)]
-pub struct Checked {
-    /// The repository, open.
-    pub repository: Arc<Repository>,
-    /// The data file's cluster.
-    pub cluster: u128,
-    /// The replica's index.
-    pub replica: u8,
-    /// Replicas in the cluster.
-    pub replica_count: u8,
-    /// The op of the checkpoint that the superblock names.
-    pub checkpoint_op: u64,
-    /// Fallbacks (io_uring refused, a bad superblock copy) and what the store cannot do, in sentences for the user.
-    pub notes: Vec<String>,
-}
-
-/// Checks a plan against the world. Nothing is written but the state directory itself, where it is missing.
+/// Checks a plan against the world. Nothing is written but the state directory itself, where it is
+/// missing.
 ///
 /// # Errors
-/// [`Error::input`] for what must be written otherwise: a file that is missing, may not be read or is none, no repository, the wrong secret,
-/// another cluster's repository. [`Error::try_again`] while the store or the node is away.
-pub fn check(plan: &Plan) -> Result<Checked> {
+/// [`Error::input`] for what must be written otherwise: a file that is missing, may not be read or
+/// is none, no repository, the wrong secret, another cluster's repository. [`Error::try_again`]
+/// while the store or the node is away.
+pub fn check(plan: &AgentConfig) -> Result<Checked> {
     process_lock::prepare(&plan.state_directory).map_err(|error| error.context(&plan.origins.state_directory))?;
     registry::check(plan, &registry::registrations(plan))?;
     let at_data_file = |error: Error| error.context(&plan.origins.data_file);

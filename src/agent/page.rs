@@ -3,7 +3,7 @@
 use crate::config::page::PagePlan;
 use crate::error::{Error, Result};
 use crate::monitor::live::Live;
-use crate::monitor::status_board::{Board, Topic};
+use crate::monitor::status_board::{StatusBoard, Topic};
 use crate::monitor::web::access::{Access, TOKEN_BYTES_MAX, Token};
 use crate::monitor::web::{Options, Server, tls};
 use std::path::Path;
@@ -42,7 +42,7 @@ pub fn notes(plan: &PagePlan) -> Vec<String> {
 ///
 /// # Errors
 /// Those of [`Server::start`].
-pub fn serve(options: Option<Options>, live: &Arc<Live>, board: &Arc<Board>) -> Result<Option<Server>> {
+pub fn serve(options: Option<Options>, live: &Arc<Live>, board: &Arc<StatusBoard>) -> Result<Option<Server>> {
     let board = Arc::clone(board);
     let start = |options| Server::start(options, live, Box::new(move |text| board.alert(Topic::Page, text)));
     options.map(start).transpose()

@@ -1,11 +1,12 @@
-//! Sends this agent's metrics to the collector that `[telemetry]` names, on a thread of its own: whatever a collector does, nothing waits for it.
+//! Sends this agent's metrics to the collector that `[telemetry]` names, on a thread of its own:
+//! whatever a collector does, nothing waits for it.
 
 use crate::config::telemetry::TelemetryPlan;
 use crate::error::Result;
-use crate::log_shipping::session;
 use crate::monitor::live::Live;
 use crate::monitor::telemetry::Exporter;
 use crate::stop::Stop;
+use crate::threads;
 use std::sync::Arc;
 
 /// Begins to send, where there is a collector.
@@ -16,7 +17,7 @@ pub(super) fn start(plan: Option<&TelemetryPlan>, live: &Arc<Live>, stop: &Stop)
     let Some(plan) = plan else { return Ok(()) };
     let (exporter, interval) = (Exporter::new(plan.uri.clone())?, plan.interval);
     let (live, stop) = (Arc::clone(live), stop.clone());
-    session::spawn("amber-telemetry", move || {
+    threads::spawn("amber-telemetry", move || {
         let mut is_taken = true;
         while !stop.wait(interval) {
             let sent = exporter.send(&live.status());

@@ -1,33 +1,35 @@
-//! The threads that run beside the log for as long as the agent does: each is started once, in an order in which nothing misses what
-//! came before it. At the end those that do something go first, and then those that put it down and show it.
+//! The threads that run beside the log for as long as the agent does: each is started once, in an
+//! order in which nothing misses what came before it. At the end those that do something go first,
+//! and then those that put it down and show it.
 //!
-//! Flow: the [`Recorder`] is made first, for all others put down what they do; [`Delivery`] brings that to repository and ledger, the
-//! [`CatalogKeeper`] to the catalog. The [`Jobs`] and their [`Clerk`] run what is due. [`Reporter`] and [`Window`] write on the board,
-//! which page and telemetry read.
+//! Flow: the [`Recorder`] is made first, for all others put down what they do; [`Delivery`] brings
+//! that to repository and ledger, the [`CatalogUpdater`] to the catalog. The [`Jobs`] and their
+//! [`JobRunner`] run what is due. [`Reporter`] and [`RestorableRanges`] write on the board, which
+//! page and telemetry read.
 
-use super::check::Checked;
 use super::{page, telemetry};
 use crate::catalog::folder::STATE_FOLDER;
-use crate::catalog::updates::{self, CatalogKeeper, CatalogQueue};
+use crate::catalog::updates::{self, CatalogQueue, CatalogUpdater};
 use crate::catalog::writer::Catalog;
-use crate::config::Plan;
+use crate::config::AgentConfig;
 use crate::error::Result;
 use crate::jobs::registry::registrations;
-use crate::jobs::runner::Clerk;
+use crate::jobs::runner::JobRunner;
 use crate::jobs::{Jobs, Parts};
 use crate::limits::governor::Governor;
-use crate::log_shipping::restorable::Window;
-use crate::log_shipping::session;
+use crate::log_shipping::restorable::RestorableRanges;
+use crate::log_shipping::session::Checked;
 use crate::monitor::live::Live;
 use crate::monitor::reporter::Reporter;
 use crate::monitor::status::Control;
-use crate::monitor::status_board::Board;
+use crate::monitor::status_board::StatusBoard;
 use crate::monitor::systemd::Notifier;
 use crate::monitor::web::Server;
 use crate::repository::run_record::RunSink;
-use crate::runs::delivery::{Delivery, Told};
+use crate::runs::delivery::{Delivery, LedgerDelivery};
 use crate::runs::recorder::Recorder;
 use crate::stop::Stop;
+use crate::threads;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -38,10 +40,10 @@ const GRACE: Duration = Duration::from_secs(5);
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// What the threads are started with.
-pub(super) struct Beside<'agent> {
-    pub plan: &'agent Plan,
+pub(super) struct AgentThreads<'agent> {
+    pub plan: &'agent AgentConfig,
     pub checked: &'agent Checked,
-    pub board: &'agent Arc<Board>,
+    pub board: &'agent Arc<StatusBoard>,
     /// What the agent knows itself by.
     pub token: &'agent str,
     pub notifier: &'agent Notifier,
@@ -66,12 +68,12 @@ pub(super) struct Threads {
     report: Running,
 }
 
-impl Beside<'_> {
+impl AgentThreads<'_> {
     /// Starts them all, and tells the service manager when the jobs are open.
     ///
     /// # Errors
     /// What is on the disk and cannot be read, a port that is taken, a thread that cannot be had.
-    pub(super) fn start(&self, told: Option<Told>) -> Result<(Arc<Jobs>, Threads)> {
+    pub(super) fn start(&self, told: Option<LedgerDelivery>) -> Result<(Arc<Jobs>, Threads)> {
         let repository = &self.checked.repository;
         let catalog = Arc::new(Catalog::new(repository, &self.plan.state_directory.join(STATE_FOLDER)));
         let queue = Arc::new(CatalogQueue::default());
@@ -79,7 +81,7 @@ impl Beside<'_> {
         let recorder = Arc::new(Recorder::new(repository, self.board, &self.plan.state_directory, recorder)?);
         let delivery = Delivery::start(&recorder, told)?;
         let jobs = self.jobs(&catalog, recorder)?;
-        let clerk = Clerk::new(&jobs);
+        let clerk = JobRunner::new(&jobs);
         self.notifier.ready(&format!("following replica {} of cluster {}", self.checked.replica, self.checked.cluster));
         let live = Arc::new(Live::default());
         live.set_control(Arc::clone(&jobs) as Arc<dyn Control>);
@@ -92,7 +94,7 @@ impl Beside<'_> {
             page,
             telemetry,
             report: self.report(&live)?,
-            catalog: catalogue(CatalogKeeper::new(&catalog, &queue))?,
+            catalog: catalogue(CatalogUpdater::new(&catalog, &queue))?,
             clerk: self.clerk(clerk)?,
         };
         Ok((jobs, threads))
@@ -114,26 +116,26 @@ impl Beside<'_> {
     fn report(&self, live: &Arc<Live>) -> Result<Running> {
         let (plan, governor) = (self.plan, self.checked.repository.governor());
         let mut reporter = Reporter::new(self.board, live, plan.state_directory.clone(), *self.notifier, plan.log.lag_alarm, governor);
-        let mut window = Window::new(&self.checked.repository, self.board);
+        let mut window = RestorableRanges::new(&self.checked.repository, self.board);
         let stop = Stop::default();
         let (reporting, looking) = (stop.clone(), stop.clone());
-        let thread = session::spawn("amber-report", move || reporter.run(&reporting))?;
-        session::spawn("amber-window", move || window.run(&looking))?;
+        let thread = threads::spawn("amber-report", move || reporter.run(&reporting))?;
+        threads::spawn("amber-window", move || window.run(&looking))?;
         Ok(Running { thread, stop })
     }
 
-    fn clerk(&self, mut clerk: Clerk) -> Result<Running> {
+    fn clerk(&self, mut clerk: JobRunner) -> Result<Running> {
         let stop = Stop::default();
         let (agent_stop, stopping) = (self.stop.clone(), stop.clone());
-        let thread = session::spawn("amber-jobs", move || clerk.run(&agent_stop, &stopping))?;
+        let thread = threads::spawn("amber-jobs", move || clerk.run(&agent_stop, &stopping))?;
         Ok(Running { thread, stop })
     }
 }
 
-fn catalogue(mut keeper: CatalogKeeper) -> Result<Running> {
+fn catalogue(mut keeper: CatalogUpdater) -> Result<Running> {
     let stop = Stop::default();
     let stopping = stop.clone();
-    let thread = session::spawn("amber-catalog", move || keeper.run(updates::FIRST_AFTER, &stopping))?;
+    let thread = threads::spawn("amber-catalog", move || keeper.run(updates::FIRST_AFTER, &stopping))?;
     Ok(Running { thread, stop })
 }
 
@@ -153,7 +155,8 @@ impl Threads {
 }
 
 impl Running {
-    /// Asks the thread to end, and waits for it no longer than this: a store that does not answer must not keep the process.
+    /// Asks the thread to end, and waits for it no longer than this: a store that does not answer
+    /// must not keep the process.
     fn end_within(&self, grace: Duration) {
         self.stop.ask();
         let began = Instant::now();

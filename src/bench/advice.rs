@@ -1,8 +1,10 @@
 //! What to set on this machine, from what was measured. Arithmetic only.
 //!
-//! - **Level:** whatever compressing leaves must be sealed, digested and sent, so the level with the least CPU in all is wanted, not the fastest one; of those within a
-//!   tenth of the least, the one that stores least.
-//! - **Part size and number at once:** of the shapes within a tenth of the fastest, the one that holds the fewest bytes in memory.
+//! - **Level:** whatever compressing leaves must be sealed, digested and sent, so the level with
+//!   the least CPU in all is wanted, not the fastest one; of those within a tenth of the least, the
+//!   one that stores least.
+//! - **Part size and number at once:** of the shapes within a tenth of the fastest, the one that
+//!   holds the fewest bytes in memory.
 //! - **Workers:** as many as keep up with the rate; never more than there are cores.
 
 use super::sends::{Send, Shape};

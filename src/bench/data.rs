@@ -1,14 +1,16 @@
 //! The bytes that are measured on: a data file's live blocks, any other file, or made transfers.
 //!
-//! Flow: [`Data::open`] plans which places of the file make a sample that is spread over all of it: of a TigerBeetle data file every so-many-th table that its
-//! newest checkpoint reaches, of any other file windows at equal distances. [`Data::next_window`] reads the next window with Amber's own reader;
-//! [`Data::check`] is what a backup does with a block before it uses it. A data file may belong to a running server: what it overwrites meanwhile ends the
-//! measurement with a request to try again.
+//! Flow: [`Data::open`] plans which places of the file make a sample that is spread over all of it:
+//! of a TigerBeetle data file every so-many-th table that its newest checkpoint reaches, of any
+//! other file windows at equal distances. [`Data::next_window`] reads the next window with Amber's
+//! own reader; [`Data::check`] is what a backup does with a block before it uses it. A data file
+//! may belong to a running server: what it overwrites meanwhile ends the measurement with a request
+//! to try again.
 
 use super::cost::Cost;
 use crate::disk::file::{Read, ReadOptions, Reader};
+use crate::disk::read_error::SourceError;
 use crate::error::{Error, Result};
-use crate::replica::SourceError;
 use crate::replica::checkpoint::{CheckpointSink, Walk};
 use crate::replica::extent::{BlockSink, CheckedBlock};
 use crate::tb_format::checksum::checksum;
@@ -77,7 +79,7 @@ impl Piece {
 
 /// One place of the file.
 #[derive(Debug, Clone, Copy)]
-struct Place {
+struct FramePlace {
     offset: u64,
     block: Option<BlockReference>,
 }
@@ -87,7 +89,7 @@ struct Place {
 pub struct Data {
     kind: Kind,
     reader: Option<Reader>,
-    places: Vec<Place>,
+    places: Vec<FramePlace>,
     next: usize,
     made: Transfers,
 }
@@ -100,7 +102,7 @@ impl Data {
     pub fn open(file: Option<&Path>, sample_bytes: u64, options: ReadOptions) -> Result<Data> {
         let blocks = usize::try_from(sample_bytes / BLOCK_BYTES as u64).unwrap_or(usize::MAX).max(1);
         let Some(path) = file else {
-            let places = vec![Place { offset: 0, block: None }; blocks];
+            let places = vec![FramePlace { offset: 0, block: None }; blocks];
             return Ok(Data { kind: Kind::Made, reader: None, places, next: 0, made: Transfers::default() });
         };
         let (kind, places) = match live_blocks(path, blocks, options)? {
@@ -129,7 +131,8 @@ impl Data {
         self.reader.as_ref().map(|reader| reader.notes().to_vec()).unwrap_or_default()
     }
 
-    /// Reads the next window and adds what that took; no piece when all was read. All pieces of the window before must be dropped.
+    /// Reads the next window and adds what that took; no piece when all was read. All pieces of the
+    /// window before must be dropped.
     ///
     /// # Errors
     /// Those of the file.
@@ -157,7 +160,8 @@ impl Data {
         Ok(pieces.into_iter().flatten().collect())
     }
 
-    /// Checks a piece of the window that was read last as a backup does, and cuts it to what it holds. `number` is its position in the window.
+    /// Checks a piece of the window that was read last as a backup does, and cuts it to what it
+    /// holds. `number` is its position in the window.
     ///
     /// # Errors
     /// [`Error::try_again`] where a running server has overwritten it since the sample was planned.
@@ -187,8 +191,9 @@ impl Data {
     }
 }
 
-/// The places of the live blocks of every so-many-th table; nothing where the file is not TigerBeetle's.
-fn live_blocks(path: &Path, blocks: usize, options: ReadOptions) -> Result<Option<Vec<Place>>> {
+/// The places of the live blocks of every so-many-th table; nothing where the file is not
+/// TigerBeetle's.
+fn live_blocks(path: &Path, blocks: usize, options: ReadOptions) -> Result<Option<Vec<FramePlace>>> {
     let mut walk = Walk::open(path, options)?;
     match walk.superblock() {
         Ok(_) => {}
@@ -198,19 +203,19 @@ fn live_blocks(path: &Path, blocks: usize, options: ReadOptions) -> Result<Optio
     let mut sampler = Sampler { blocks_wanted: blocks as u64, ..Sampler::default() };
     walk.run(&mut sampler)?;
     sampler.found.truncate(blocks);
-    let place = |block: BlockReference| block_offset(block.address).map(|offset| Place { offset, block: Some(block) });
+    let place = |block: BlockReference| block_offset(block.address).map(|offset| FramePlace { offset, block: Some(block) });
     Ok(Some(sampler.found.into_iter().filter_map(place).collect()))
 }
 
 /// Places of whole windows at equal distances.
-fn windows_of(path: &Path, blocks: usize, options: ReadOptions) -> Result<Vec<Place>> {
+fn windows_of(path: &Path, blocks: usize, options: ReadOptions) -> Result<Vec<FramePlace>> {
     let file_bytes = Reader::open(path, BLOCK_BYTES, 1, options)?.file_bytes()?;
     let window_bytes = (WINDOW_BLOCKS * BLOCK_BYTES) as u64;
     let held = file_bytes.div_ceil(window_bytes);
     let wanted = (blocks as u64).div_ceil(WINDOW_BLOCKS as u64).min(held);
     let starts = (0..wanted).map(|number| number * held / wanted * window_bytes);
     let all = starts.flat_map(|start| (0..WINDOW_BLOCKS as u64).map(move |block| start + block * BLOCK_BYTES as u64));
-    Ok(all.filter(|offset| *offset < file_bytes).take(blocks).map(|offset| Place { offset, block: None }).collect())
+    Ok(all.filter(|offset| *offset < file_bytes).take(blocks).map(|offset| FramePlace { offset, block: None }).collect())
 }
 
 /// Notes the blocks of tables at equal distances instead of storing them.
@@ -261,7 +266,8 @@ impl CheckpointSink for Sampler {
     fn expect_extents(&mut self, _extents: u64) {}
 }
 
-/// Makes transfers as a ledger holds them: ids that are half time and half chance, accounts and amounts by chance, times that rise.
+/// Makes transfers as a ledger holds them: ids that are half time and half chance, accounts and
+/// amounts by chance, times that rise.
 #[derive(Debug)]
 struct Transfers {
     chance: u64,

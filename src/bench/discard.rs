@@ -1,8 +1,10 @@
-//! A store that forgets what it is given, so that the joined pipeline is measured without a store's own cost.
+//! A store that forgets what it is given, so that the joined pipeline is measured without a store's
+//! own cost.
 
 use crate::store::{Capabilities, Digest, Listed, Multipart, Part, PutOutcome, Store, StoreError};
+use crate::threads::lock;
 use bytes::Bytes;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 /// Objects so small are kept: a repository's header and key.
 const KEPT_BYTES_MAX: usize = 4096;
@@ -15,7 +17,7 @@ pub(super) struct DiscardStore {
 
 impl DiscardStore {
     fn small(&self, name: &str) -> Option<Bytes> {
-        let small = self.small.lock().unwrap_or_else(PoisonError::into_inner);
+        let small = lock(&self.small);
         small.iter().find(|(held, _)| held == name).map(|(_, bytes)| bytes.clone())
     }
 
@@ -35,7 +37,7 @@ impl Store for DiscardStore {
 
     fn put(&self, name: &str, body: &[Bytes], _digest: &Digest) -> Result<PutOutcome, StoreError> {
         if body.iter().map(Bytes::len).sum::<usize>() <= KEPT_BYTES_MAX {
-            let mut small = self.small.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut small = lock(&self.small);
             small.push((name.to_owned(), Bytes::from(body.concat())));
         }
         Ok(PutOutcome::Created)
@@ -59,7 +61,7 @@ impl Store for DiscardStore {
     }
 
     fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<Listed>, StoreError> {
-        let small = self.small.lock().unwrap_or_else(PoisonError::into_inner);
+        let small = lock(&self.small);
         let wanted = small.iter().filter(|(name, _)| name.starts_with(prefix) && after.is_none_or(|after| name.as_str() > after));
         let mut listed: Vec<Listed> = wanted.map(|(name, bytes)| Listed { name: name.clone(), size_bytes: bytes.len() as u64 }).collect();
         listed.sort();
@@ -68,7 +70,7 @@ impl Store for DiscardStore {
     }
 
     fn delete(&self, name: &str) -> Result<(), StoreError> {
-        self.small.lock().unwrap_or_else(PoisonError::into_inner).retain(|(held, _)| held != name);
+        lock(&self.small).retain(|(held, _)| held != name);
         Ok(())
     }
 }

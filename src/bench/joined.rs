@@ -1,7 +1,10 @@
-//! The stages joined as in a backup: reader, workers and uploads side by side, through the real object writer.
+//! The stages joined as in a backup: reader, workers and uploads side by side, through the real
+//! object writer.
 //!
-//! Flow: a repository of its own is made in the place (in the user's store, or in one that forgets); windows are read and checked and their pieces go to the
-//! writer, which begins another object when one is as large as a pack. What it takes is held against the sum of the stages alone.
+//! Flow: a repository of its own is made in the place (in the user's store, or in one that
+//! forgets); windows are read and checked and their pieces go to the writer, which begins another
+//! object when one is as large as a pack. What it takes is held against the sum of the stages
+//! alone.
 
 use super::cost::Cost;
 use super::data::{Data, Piece};

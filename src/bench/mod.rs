@@ -1,4 +1,5 @@
-//! What the pipeline costs on this machine, with the user's own bytes and store: each stage alone, the stages joined, and what to set because of it.
+//! What the pipeline costs on this machine, with the user's own bytes and store: each stage alone,
+//! the stages joined, and what to set because of it.
 //!
 //! ```text
 //! data: a data file's live blocks | any file | made transfers
@@ -8,8 +9,8 @@
 //!   -> advice: level, workers, part size, how many at once, CPU at the user's rate
 //! ```
 //!
-//! CPU time is the process's own, so neighbours matter little; rates in seconds are as true as the machine is quiet. Memory is one window of blocks and one
-//! part, whatever the size of the sample.
+//! CPU time is the process's own, so neighbours matter little; rates in seconds are as true as the
+//! machine is quiet. Memory is one window of blocks and one part, whatever the size of the sample.
 
 pub mod advice;
 pub mod cost;
@@ -34,7 +35,7 @@ use std::sync::Arc;
 
 /// What is to be measured.
 #[derive(Debug, Clone)]
-pub struct Request {
+pub struct BenchRequest {
     /// The file to read; made transfers otherwise.
     pub data: Option<PathBuf>,
     /// How to read it.
@@ -47,7 +48,8 @@ pub struct Request {
     pub workers: usize,
     /// A folder for a file that the write stage makes and removes; that stage is left out without.
     pub scratch: Option<PathBuf>,
-    /// A place in the user's store under a name that nobody else uses; everything below it is deleted again.
+    /// A place in the user's store under a name that nobody else uses; everything below it is
+    /// deleted again.
     pub store: Option<Arc<dyn Store>>,
     /// Each stage alone, and sending with Amber's own part size only.
     pub stages_only: bool,
@@ -77,8 +79,9 @@ pub struct Findings {
 /// Measures.
 ///
 /// # Errors
-/// [`Error::input`] for a file that cannot be read or holds nothing, [`Error::try_again`] where the store fails, or a running server changed the sample.
-pub fn run(request: &Request, progress: &dyn Progress) -> Result<Findings> {
+/// [`Error::input`] for a file that cannot be read or holds nothing, [`Error::try_again`] where the
+/// store fails, or a running server changed the sample.
+pub fn run(request: &BenchRequest, progress: &dyn Progress) -> Result<Findings> {
     let mut notes = Vec::new();
     let measured = measure(request, &mut notes, progress);
     // Also after a failure nothing stays in the user's store.
@@ -90,7 +93,7 @@ pub fn run(request: &Request, progress: &dyn Progress) -> Result<Findings> {
     Ok(findings)
 }
 
-fn measure(request: &Request, notes: &mut Vec<String>, progress: &dyn Progress) -> Result<Findings> {
+fn measure(request: &BenchRequest, notes: &mut Vec<String>, progress: &dyn Progress) -> Result<Findings> {
     let open = || Data::open(request.data.as_deref(), request.sample_bytes, request.read);
     let level = *request.levels.first().ok_or_else(|| Error::bug("no level to measure"))?;
     let mut data = open()?;

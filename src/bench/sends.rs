@@ -1,8 +1,9 @@
-//! Sending parts to the user's store and fetching them back, as uploads and restores do, without anything else: which part size and how many at once are fast,
-//! and what HTTP costs.
+//! Sending parts to the user's store and fetching them back, as uploads and restores do, without
+//! anything else: which part size and how many at once are fast, and what HTTP costs.
 //!
-//! Flow: one object a shape, under a name that nobody else uses; its parts are the same bytes, digested beforehand, so that only the sending is measured.
-//! [`tidy`] deletes whatever is left in the place afterwards.
+//! Flow: one object a shape, under a name that nobody else uses; its parts are the same bytes,
+//! digested beforehand, so that only the sending is measured. [`tidy`] deletes whatever is left in
+//! the place afterwards.
 
 use super::cost::Cost;
 use crate::error::{Error, Result};

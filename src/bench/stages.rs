@@ -1,12 +1,14 @@
 //! Every local stage alone, on one thread: what it takes for the same bytes.
 //!
-//! Flow: a window of blocks is read, then each stage runs over all of it before the next begins, so that a stage is measured in one go and the sample need not
-//! fit into memory. What one stage makes is what the next one takes: compressed frames are sealed, sealed frames digested, opened and expanded again. The buffers
-//! for that are kept from window to window, as the pipeline keeps its own, so that no stage pays for pages that a real run gets once.
+//! Flow: a window of blocks is read, then each stage runs over all of it before the next begins, so
+//! that a stage is measured in one go and the sample need not fit into memory. What one stage makes
+//! is what the next one takes: compressed frames are sealed, sealed frames digested, opened and
+//! expanded again. The buffers for that are kept from window to window, as the pipeline keeps its
+//! own, so that no stage pays for pages that a real run gets once.
 
 use super::cost::Cost;
 use super::data::{Data, Piece};
-use crate::disk::writer::{Place, WriteOptions};
+use crate::disk::writer::{WriteOptions, WriteTarget};
 use crate::error::{Error, Result};
 use crate::pipeline::compress::{self, Codec, Encoding, Packed};
 use crate::pipeline::digest::digest_of;
@@ -202,7 +204,7 @@ fn expand_as(frame: &[u8], packed: Packed, out: &mut [u8]) -> Result<()> {
 
 /// A file that takes plain bytes and is gone afterwards.
 struct Sink {
-    place: Place,
+    place: WriteTarget,
     path: PathBuf,
     cost: Cost,
 }
@@ -211,7 +213,7 @@ impl Sink {
     fn create(folder: &Path) -> Result<Sink> {
         let path = folder.join(format!("amber-bench-{:016x}", u64::from_le_bytes(key::random()?)));
         File::create_new(&path).map_err(|error| refused(&path, &error))?;
-        let place = Place::to_write(&path, WriteOptions::default()).map_err(|error| refused(&path, &error))?;
+        let place = WriteTarget::to_write(&path, WriteOptions::default()).map_err(|error| refused(&path, &error))?;
         Ok(Sink { place, path, cost: Cost::default() })
     }
 
@@ -220,7 +222,8 @@ impl Sink {
         let mut offset = cost.bytes.next_multiple_of(SECTOR_BYTES);
         cost.of(bytes_of(window), || {
             for piece in window {
-                // Whole sectors out of the buffer that was read into, as a restore writes them past the page cache.
+                // Whole sectors out of the buffer that was read into, as a restore writes them past
+                // the page cache.
                 let sectors = piece.sectors();
                 place.write(offset, sectors).map_err(|error| refused(path, &error))?;
                 offset += (sectors.len() as u64).next_multiple_of(SECTOR_BYTES);

@@ -1,10 +1,12 @@
-//! Rows of backups as the records that they were made of: what the catalog says there must be in a ledger.
+//! Rows of backups as the records that they were made of: what the catalog says there must be in a
+//! ledger.
 //!
-//! The opposite of [`super::row`], as far as a row keeps a record: times in microseconds, and no figures of the kind of work. A row that the tables take and no record gives,
-//! one that somebody has altered, is told with what is wrong with it.
+//! The opposite of [`super::row`], as far as a row keeps a record: times in microseconds, and no
+//! figures of the kind of work. A row that the tables take and no record gives, one that somebody
+//! has altered, is told with what is wrong with it.
 
 use super::row::{DAY_US, Evidence, Table};
-use crate::repository::run_record::{Outcome, Run, RunRecord, Scope, Work};
+use crate::repository::run_record::{Run, RunOutcome, RunRecord, Scope, Work};
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
@@ -18,13 +20,15 @@ pub struct BackupRow {
     pub run: String,
     /// The backup's id.
     pub id: Uuid,
-    /// What it rests on. One that rests on the backup alone has no record, and so no event, until somebody records the end.
+    /// What it rests on. One that rests on the backup alone has no record, and so no event, until
+    /// somebody records the end.
     pub evidence: Evidence,
     /// What it says.
     pub record: RunRecord,
 }
 
-/// What [`parse`] takes, in its order: text of every column of the table but the figures of its kind of work.
+/// What [`parse`] takes, in its order: text of every column of the table but the figures of its
+/// kind of work.
 pub(super) fn sql() -> String {
     format!(
         "SELECT id::VARCHAR, run, evidence, backup_type, backup_scope, tenant_id, job, run_by, epoch_us(start_time)::VARCHAR, \
@@ -71,7 +75,7 @@ fn of_fields(name: &str, fields: [Option<String>; COLUMNS]) -> Result<BackupRow,
     let text = |text: Option<String>| text.unwrap_or_default();
     let outcome = match (status.as_deref(), ended_us) {
         (Some("started"), None) => None,
-        (Some(status @ ("completed" | "failed")), Some(ended_us)) => Some(Outcome {
+        (Some(status @ ("completed" | "failed")), Some(ended_us)) => Some(RunOutcome {
             completed: status == "completed",
             ended_ns: ended_us * 1000,
             stored_bytes: stored.and_then(|stored| stored.parse().ok()).ok_or("it has ended and no backup_size_bytes")?,

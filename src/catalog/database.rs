@@ -1,7 +1,9 @@
-//! DuckDB, opened in the two ways that the catalog needs it: a private file to work on, and a published one to read.
+//! DuckDB, opened in the two ways that the catalog needs it: a private file to work on, and a
+//! published one to read.
 //!
-//! Neither reaches beyond its file: access to anything outside is switched off, extensions are not looked for, nothing is spilled to the disk, memory has a limit, and
-//! the settings are locked, so that no SQL can change that.
+//! Neither reaches beyond its file: access to anything outside is switched off, extensions are not
+//! looked for, nothing is spilled to the disk, memory has a limit, and the settings are locked, so
+//! that no SQL can change that.
 
 use crate::error::{Error, Kind, Result};
 use duckdb::types::Value;
@@ -14,9 +16,11 @@ use std::path::{Path, PathBuf};
 const MEMORY_TO_READ: &str = "256MB";
 /// The most memory that writing takes: the indexes of some million rows.
 const MEMORY_TO_WORK: &str = "512MB";
-/// Size of the blocks of a new file. Each column of each table takes one at least; with DuckDB's own 256 KiB an empty catalog would have megabytes.
+/// Size of the blocks of a new file. Each column of each table takes one at least; with DuckDB's
+/// own 256 KiB an empty catalog would have megabytes.
 const BLOCK_BYTES: &str = "16384";
-/// What of DuckDB's messages is passed on: what follows are hints for whoever may change the settings.
+/// What of DuckDB's messages is passed on: what follows are hints for whoever may change the
+/// settings.
 const MESSAGE_END: [&str; 3] = ["\n\nLINE ", "\n\nPossible solutions", "\nLINE "];
 
 /// An open database.
@@ -127,7 +131,8 @@ impl Database {
         Ok(())
     }
 
-    /// Appends rows to a table, each a value for every one of its columns. Constraints are checked when all are there.
+    /// Appends rows to a table, each a value for every one of its columns. Constraints are checked
+    /// when all are there.
     pub(super) fn append(&self, table: &str, rows: impl IntoIterator<Item = Vec<Value>>) -> Result<()> {
         let failed = |error: duckdb::Error| self.failed(&error);
         let mut appender = self.connection.appender(table).map_err(failed)?;

@@ -1,8 +1,10 @@
 //! The folder of a catalog: the file that is read, the lock of whoever changes it, and drafts.
 //!
-//! Flow: [`Folder::lock`] waits for its turn; a [`Draft`] is an empty file or a copy of the one that is read; [`Draft::publish`] makes it durable and renames it over that
-//! one. A draft that is not published is removed; one that a killed process left is removed before the next.
+//! Flow: [`Folder::lock`] waits for its turn; a [`Draft`] is an empty file or a copy of the one
+//! that is read; [`Draft::publish`] makes it durable and renames it over that one. A draft that is
+//! not published is removed; one that a killed process left is removed before the next.
 
+use crate::durable_file::sync_folder;
 use crate::error::{Error, Result};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
@@ -47,7 +49,8 @@ pub struct Draft<'a> {
     path: PathBuf,
 }
 
-/// The file that was read when it was taken hold of; it stays the same whatever is published meanwhile. Dropping it lets go.
+/// The file that was read when it was taken hold of; it stays the same whatever is published
+/// meanwhile. Dropping it lets go.
 #[derive(Debug)]
 pub struct Held {
     path: PathBuf,
@@ -83,7 +86,8 @@ impl Folder {
         self.path.join(CATALOG)
     }
 
-    /// Holds the file that is read fast under another name, for one who reads it for long: it needs no lock, because a published file is never changed.
+    /// Holds the file that is read fast under another name, for one who reads it for long: it needs
+    /// no lock, because a published file is never changed.
     ///
     /// # Errors
     /// [`Error::input`] where there is no catalog, or the folder cannot be written to.
@@ -100,7 +104,8 @@ impl Folder {
     /// Makes the folder where it is missing, and takes the lock.
     ///
     /// # Errors
-    /// [`Error::input`] where the folder cannot be written to, [`Error::try_again`] when another process holds the lock for long.
+    /// [`Error::input`] where the folder cannot be written to, [`Error::try_again`] when another
+    /// process holds the lock for long.
     pub fn lock(&self) -> Result<Locked<'_>> {
         self.lock_within(PATIENCE)
     }
@@ -187,9 +192,9 @@ impl Draft<'_> {
     pub fn publish(self) -> Result<()> {
         let (folder, catalog) = (self.locked.folder, self.locked.folder.catalog());
         let publish = || {
-            File::open(&self.path)?.sync_all()?;
+            sync_folder(&self.path)?;
             std::fs::rename(&self.path, &catalog)?;
-            File::open(&folder.path)?.sync_all()
+            sync_folder(&folder.path)
         };
         publish().map_err(|error| folder.failed(&catalog, &error))
     }

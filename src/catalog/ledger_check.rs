@@ -1,8 +1,10 @@
 //! Repository and catalog, both held against one reading of the ledger.
 //!
-//! The repository decides what there must be. The catalog is a cache that its agent brings up to date when it starts and whenever it has run something itself, so a run
-//! that it does not have yet is no difference ([`Sides::behind`] names it); a row that says something else than the ledger is one, and so is a row of which neither ledger nor
-//! repository knows. What both sides would say of an event that nobody leads to is said once.
+//! The repository decides what there must be. The catalog is a cache that its agent brings up to
+//! date when it starts and whenever it has run something itself, so a run that it does not have yet
+//! is no difference ([`Sides::behind`] names it); a row that says something else than the ledger is
+//! one, and so is a row of which neither ledger nor repository knows. What both sides would say of
+//! an event that nobody leads to is said once.
 
 use super::backups::BackupRows;
 use super::row::Evidence;
@@ -79,7 +81,8 @@ impl Checks<'_> {
         self.repository.events()
     }
 
-    /// What differs, once all events were seen. What `waits` for the ledger is not missing; how many do.
+    /// What differs, once all events were seen. What `waits` for the ledger is not missing; how
+    /// many do.
     pub fn finish(self, waits: impl Fn(&Expected) -> bool) -> (Vec<Difference>, u64) {
         let (mut differences, waiting) = self.repository.finish(&waits);
         if let Some(catalog) = self.catalog {

@@ -1,8 +1,10 @@
 //! Reads the catalog: any SELECT, and the list of what ran.
 //!
-//! The published file is opened read-only, so several processes read at once while another one publishes the next. Whoever asks may only ask: one SELECT (or SHOW, DESCRIBE,
-//! SUMMARIZE), which DuckDB's `query` checks before anything of it runs. It can change nothing and reach no other file, because the database was opened so
-//! (`database`); that alone would do, the check is there for a clear answer.
+//! The published file is opened read-only, so several processes read at once while another one
+//! publishes the next. Whoever asks may only ask: one SELECT (or SHOW, DESCRIBE, SUMMARIZE), which
+//! DuckDB's `query` checks before anything of it runs. It can change nothing and reach no other
+//! file, because the database was opened so (`database`); that alone would do, the check is there
+//! for a clear answer.
 
 use super::backups::{self, BackupRows};
 use super::database::{Database, message};
@@ -21,7 +23,8 @@ use uuid::Uuid;
 pub const ROWS_MAX: usize = 100_000;
 /// DuckDB's number types that JSON holds.
 const INTEGERS: [&str; 8] = ["TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT"];
-/// Table functions, by how their names begin, that change the process or run SQL that no plan shows.
+/// Table functions, by how their names begin, that change the process or run SQL that no plan
+/// shows.
 const FUNCTIONS_THAT_ACT: [&str; 6] = ["ENABLE_", "DISABLE_", "TRUNCATE_", "CHECKPOINT", "FORCE_", "JSON_EXECUTE"];
 /// A HUGEINT, which sums are, is a number in JSON as long as it fits.
 const WIDE_INTEGERS: [&str; 2] = ["HUGEINT", "UHUGEINT"];
@@ -112,7 +115,8 @@ impl Reader {
     /// Opens the catalog in a folder.
     ///
     /// # Errors
-    /// [`Error::input`] where there is none, it may not be read or has a newer schema; [`Error::damaged`] for a file that is no catalog.
+    /// [`Error::input`] where there is none, it may not be read or has a newer schema;
+    /// [`Error::damaged`] for a file that is no catalog.
     pub fn open(folder: &Path) -> Result<Reader> {
         let folder = Folder::new(folder);
         let opened = Database::open_to_read(&folder.catalog()).and_then(|database| {
@@ -151,7 +155,8 @@ impl Reader {
     /// Answers one SELECT.
     ///
     /// # Errors
-    /// [`Error::input`] for anything else, and for what DuckDB does not understand or may not do; [`Error::damaged`] when the catalog is.
+    /// [`Error::input`] for anything else, and for what DuckDB does not understand or may not do;
+    /// [`Error::damaged`] when the catalog is.
     pub fn query(&self, sql: &str) -> Result<Answer> {
         let quoted = sql.replace('\'', "''");
         self.check_plan(&quoted)?;
@@ -169,8 +174,8 @@ impl Reader {
         Ok(Answer { columns, rows, is_cut })
     }
 
-    /// Refuses what is no SELECT, and functions that do something beside giving rows: no setting switches them off, and logging into a file that must not be written ends the
-    /// process.
+    /// Refuses what is no SELECT, and functions that do something beside giving rows: no setting
+    /// switches them off, and logging into a file that must not be written ends the process.
     fn check_plan(&self, quoted: &str) -> Result<()> {
         let explained = self.rows_of_user(&format!("EXPLAIN (FORMAT json) SELECT * FROM query('{quoted}')"), 2, usize::MAX)?.0;
         for plan in explained.iter().filter_map(|row| serde_json::from_str(row.get(1)?.as_deref()?).ok()) {
@@ -233,7 +238,8 @@ impl Reader {
     /// The runs that a filter leaves, the newest first.
     ///
     /// # Errors
-    /// [`Error::input`] for a catalog of a schema without them, [`Error::damaged`] when it cannot be read.
+    /// [`Error::input`] for a catalog of a schema without them, [`Error::damaged`] when it cannot
+    /// be read.
     pub fn history(&self, filter: &Filter) -> Result<Vec<Listed>> {
         if self.version < 2 {
             return Err(Error::input(format!(

@@ -1,7 +1,10 @@
-//! The catalog out of the repository: brought up to date, or made again from nothing and compared with what was there.
+//! The catalog out of the repository: brought up to date, or made again from nothing and compared
+//! with what was there.
 //!
-//! [`refresh`] reads what the catalog does not know yet. [`rebuild`] reads everything, writes a new file and replaces the old one with it. Both read the repository without holding the
-//! catalog's lock, so a run that ends meanwhile is written down as always: rows that are younger than the rebuild's beginning are taken over from the old file.
+//! [`refresh`] reads what the catalog does not know yet. [`rebuild`] reads everything, writes a new
+//! file and replaces the old one with it. Both read the repository without holding the catalog's
+//! lock, so a run that ends meanwhile is written down as always: rows that are younger than the
+//! rebuild's beginning are taken over from the old file.
 
 use super::compare::{Texts, compare, texts};
 use super::database::Database;
@@ -37,11 +40,13 @@ pub struct Rebuilt {
     pub differences: Option<Vec<Difference>>,
     /// Rows of runs that began or ended while the repository was read, as the old catalog had them.
     pub kept: u64,
-    /// What of the repository could not be used, and why there was nothing to compare with, in sentences.
+    /// What of the repository could not be used, and why there was nothing to compare with, in
+    /// sentences.
     pub notes: Vec<String>,
 }
 
-/// Brings a catalog up to date: whatever the repository knows and the catalog does not is added. One that is not there is made.
+/// Brings a catalog up to date: whatever the repository knows and the catalog does not is added.
+/// One that is not there is made.
 ///
 /// # Errors
 /// When the store cannot be read; those of [`Catalog::apply`].
@@ -87,10 +92,12 @@ fn known_runs(catalog: &Catalog) -> Result<BTreeMap<RunId, Evidence>> {
     }
 }
 
-/// Makes the catalog again from the repository alone, and says what was otherwise in the one that it replaces.
+/// Makes the catalog again from the repository alone, and says what was otherwise in the one that
+/// it replaces.
 ///
 /// # Errors
-/// When the store cannot be read or the folder not be written to. The old catalog is still there then.
+/// When the store cannot be read or the folder not be written to. The old catalog is still there
+/// then.
 pub fn rebuild(catalog: &Catalog, progress: &dyn Progress) -> Result<Rebuilt> {
     let began_ns = now_ns();
     let gathered = gather(catalog.repository(), |_| None, progress)?;

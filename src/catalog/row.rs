@@ -1,10 +1,12 @@
-//! What a run is in the tables: one row in the table of its work, and another in that of the keys where it backs one up.
+//! What a run is in the tables: one row in the table of its work, and another in that of the keys
+//! where it backs one up.
 //!
-//! A row follows from the run's record alone, so it is the same whoever writes it. [`Evidence`] says what a row rests on: more replaces less, and the same again changes nothing, so
-//! the order in which records come does not matter.
+//! A row follows from the run's record alone, so it is the same whoever writes it. [`Evidence`]
+//! says what a row rests on: more replaces less, and the same again changes nothing, so the order
+//! in which records come does not matter.
 
 use crate::repository::name::RunId;
-use crate::repository::run_record::{Outcome, RunRecord, Work};
+use crate::repository::run_record::{RunOutcome, RunRecord, Work};
 use duckdb::types::{TimeUnit, Value};
 use std::collections::BTreeMap;
 use uuid::Uuid;
@@ -202,7 +204,7 @@ impl Facts<'_> {
 
     fn value(&self, column: &str) -> Value {
         let (run, outcome) = (&self.known.record.run, self.known.record.outcome.as_ref());
-        let of_outcome = |value: fn(&Outcome) -> Value| outcome.map_or(Value::Null, value);
+        let of_outcome = |value: fn(&RunOutcome) -> Value| outcome.map_or(Value::Null, value);
         match column {
             "id" => text(&self.id.to_string()),
             "backup_type" => text(run.work.text()),

@@ -1,6 +1,8 @@
-//! The schema by version: `schema_version` has a row for each migration that was made, and what is missing is made in order.
+//! The schema by version: `schema_version` has a row for each migration that was made, and what is
+//! missing is made in order.
 //!
-//! A catalog of a newer version is refused and not touched. The SQL of a version that was released is never changed; a change is a new version.
+//! A catalog of a newer version is refused and not touched. The SQL of a version that was released
+//! is never changed; a change is a new version.
 
 use super::database::Database;
 use crate::error::{Error, Result};

@@ -1,7 +1,8 @@
 //! The runs as the repository knows them: records, and backups whose run has no record of its end.
 //!
-//! Flow: the names of records and backups are listed; of every run of which the asker does not know all of that already, what says most is read, a few runs at once. What is
-//! damaged is told, and the next best counts.
+//! Flow: the names of records and backups are listed; of every run of which the asker does not know
+//! all of that already, what says most is read, a few runs at once. What is damaged is told, and
+//! the next best counts.
 
 use super::row::{Evidence, Known};
 use crate::error::{Error, Kind, Result};
@@ -10,6 +11,7 @@ use crate::progress::Progress;
 use crate::repository::Repository;
 use crate::repository::name::{self, RunId, RunName};
 use crate::repository::run_record::RunRecord;
+use crate::threads::lock;
 use crate::tier::outcome::{Stored, stored_backups};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -91,7 +93,8 @@ pub fn gather(repository: &Repository, known: impl Fn(RunId) -> Option<Evidence>
         traces.listed_bytes += listed.size_bytes;
         *(if name.has_ended { &mut traces.ended } else { &mut traces.started }) = Some(name);
     }
-    // Listed after the records: a run that ends meanwhile then has a backup, and what is known of it grows later.
+    // Listed after the records: a run that ends meanwhile then has a backup, and what is known of
+    // it grows later.
     for (run, stored) in stored_backups(repository)? {
         traces.entry(run).or_default().backup = Some(stored);
     }
@@ -119,7 +122,7 @@ fn read_all(repository: &Repository, work: &[(RunId, Traces)], progress: &dyn Pr
                         traces.read(repository, *run, &mut notes)
                     };
                     progress.position(position.fetch_add(traces.listed_bytes, Ordering::Relaxed) + traces.listed_bytes);
-                    let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
+                    let mut all = lock(&all);
                     match (&mut *all, read) {
                         (Ok(all), Ok(read)) => {
                             all.runs.extend(read);

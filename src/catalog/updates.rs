@@ -1,12 +1,15 @@
-//! Keeps the catalog beside the agent: what ran is gathered, and written down in one go when there is room for it.
+//! Keeps the catalog beside the agent: what ran is gathered, and written down in one go when there
+//! is room for it.
 //!
 //! ```text
-//! Recorder -> CatalogQueue (a sink, takes a record at once) -> CatalogKeeper::run -> refresh (once), Catalog::apply -> catalog
+//! Recorder -> CatalogQueue (a sink, takes a record at once) -> CatalogUpdater::run -> refresh (once), Catalog::apply -> catalog
 //! ```
 //!
-//! To open the catalog costs more than to write a row, and nothing waits for it: a catalog can be made again from the repository at any time. So it is bulk work that
-//! begins when the agent's start lies a window of the CPU budget back, and rows that come close together share one writing. The end of the agent writes what waits; what
-//! a killed agent did not write, the next one finds in its outbox ([`crate::runs::recorder`]) or, with a refresh, in the repository.
+//! To open the catalog costs more than to write a row, and nothing waits for it: a catalog can be
+//! made again from the repository at any time. So it is bulk work that begins when the agent's
+//! start lies a window of the CPU budget back, and rows that come close together share one writing.
+//! The end of the agent writes what waits; what a killed agent did not write, the next one finds in
+//! its outbox ([`crate::runs::recorder`]) or, with a refresh, in the repository.
 
 use super::rebuild::refresh;
 use super::row::Known;
@@ -17,22 +20,25 @@ use crate::progress::Silent;
 use crate::repository::name::RunId;
 use crate::repository::run_record::{RunRecord, RunSink};
 use crate::stop::Stop;
+use crate::threads::lock;
 use crossbeam_channel::{Receiver, Sender, after, bounded, never, select};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 /// When the first writing begins: the start is behind the agent then, with what it costs.
 pub const FIRST_AFTER: Duration = Duration::from_secs(10);
 /// How long rows wait for others to be written with.
 const GATHERED_FOR: Duration = Duration::from_secs(1);
-/// What a writing is admitted as, in plain bytes of bulk work: it costs about 0.05 CPU seconds, as much as a MiB at the dearest level.
+/// What a writing is admitted as, in plain bytes of bulk work: it costs about 0.05 CPU seconds, as
+/// much as a MiB at the dearest level.
 const WRITING_BYTES: u64 = 1 << 20;
 /// When that is tried again which could not be done: the store was away, or the catalog not free.
 const RETRY_AFTER: Duration = Duration::from_secs(60);
 /// Rows that wait at the most. The daily refresh brings those that are more.
 const WAITING_MAX: usize = 1024;
 
-/// What waits to be written down. Kept in memory only: outbox and repository have it, too, and the catalog can be made again from them.
+/// What waits to be written down. Kept in memory only: outbox and repository have it, too, and the
+/// catalog can be made again from them.
 #[derive(Debug)]
 pub struct CatalogQueue {
     waiting: Mutex<Vec<Known>>,
@@ -47,7 +53,7 @@ impl Default for CatalogQueue {
 
 impl CatalogQueue {
     fn lock(&self) -> MutexGuard<'_, Vec<Known>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.waiting)
     }
 }
 
@@ -66,17 +72,17 @@ impl RunSink for CatalogQueue {
 
 /// Writes it down; see the head of this module.
 #[derive(Debug)]
-pub struct CatalogKeeper {
+pub struct CatalogUpdater {
     catalog: Arc<Catalog>,
     queue: Arc<CatalogQueue>,
     /// Whether the repository's runs are in the catalog.
     is_refreshed: bool,
 }
 
-impl CatalogKeeper {
+impl CatalogUpdater {
     /// A keeper of this catalog.
-    pub fn new(catalog: &Arc<Catalog>, queue: &Arc<CatalogQueue>) -> CatalogKeeper {
-        CatalogKeeper { catalog: Arc::clone(catalog), queue: Arc::clone(queue), is_refreshed: false }
+    pub fn new(catalog: &Arc<Catalog>, queue: &Arc<CatalogQueue>) -> CatalogUpdater {
+        CatalogUpdater { catalog: Arc::clone(catalog), queue: Arc::clone(queue), is_refreshed: false }
     }
 
     /// Writes until it is asked to stop, and then what waits; the first time after `first_after`.
@@ -102,7 +108,8 @@ impl CatalogKeeper {
         }
     }
 
-    /// Writes what waits, which needs no store; then brings the catalog up to date with the repository, if that was not done yet.
+    /// Writes what waits, which needs no store; then brings the catalog up to date with the
+    /// repository, if that was not done yet.
     fn write(&mut self) {
         let waiting = std::mem::take(&mut *self.queue.lock());
         if !waiting.is_empty() {

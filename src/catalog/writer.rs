@@ -1,7 +1,9 @@
 //! Writes runs into the catalog: applied to a copy, published whole.
 //!
-//! A catalog that is missing, damaged, no catalog at all or another repository's is begun anew, because it is a cache and what runs must be written down; it is marked as not
-//! complete until [`super::rebuild::refresh`] has brought what the repository knows. Only one of a newer schema is refused: it is right, and this program is not.
+//! A catalog that is missing, damaged, no catalog at all or another repository's is begun anew,
+//! because it is a cache and what runs must be written down; it is marked as not complete until
+//! [`super::rebuild::refresh`] has brought what the repository knows. Only one of a newer schema is
+//! refused: it is right, and this program is not.
 
 use super::database::Database;
 use super::folder::{Draft, Folder, Locked};
@@ -67,7 +69,8 @@ impl Catalog {
     /// Writes runs down. What is known already changes nothing, and then nothing is written.
     ///
     /// # Errors
-    /// [`Error::input`] for a folder that cannot be used or a catalog of a newer schema, [`Error::try_again`] when disk or lock are not free.
+    /// [`Error::input`] for a folder that cannot be used or a catalog of a newer schema,
+    /// [`Error::try_again`] when disk or lock are not free.
     pub fn apply(&self, runs: &[Known]) -> Result<Applied> {
         self.apply_of(runs, Coverage::Some)
     }
@@ -194,7 +197,8 @@ pub(super) fn write(database: &Database, rows: &[Row]) -> Result<(u64, u64)> {
         let replaced: Vec<Vec<Value>> = rows.keys().filter(|id| known.contains_key(id)).map(|id| vec![id_value(id)]).collect();
         changed += replaced.len() as u64;
         added += (rows.len() - replaced.len()) as u64;
-        // Not in one transaction: DuckDB takes a key for taken until the one that removes it has ended. Nobody sees the draft in between.
+        // Not in one transaction: DuckDB takes a key for taken until the one that removes it has
+        // ended. Nobody sees the draft in between.
         database.execute_all(&format!("DELETE FROM {} WHERE id = ?", table.name()), replaced)?;
         database.append(table.name(), rows.into_values().map(|row| row.values.clone()))?;
     }

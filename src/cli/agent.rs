@@ -2,7 +2,7 @@
 
 use super::output::{Report, facts};
 use crate::agent;
-use crate::config::Plan;
+use crate::config::AgentConfig;
 use crate::error::Result;
 use crate::monitor::log::{Format, start};
 use clap::Args;
@@ -40,7 +40,7 @@ pub struct AgentArguments {
 
 /// Checks, or runs until a signal comes.
 pub fn run(arguments: &AgentArguments) -> Result<Report> {
-    let plan = Plan::load(&arguments.config)?;
+    let plan = AgentConfig::load(&arguments.config)?;
     if arguments.check {
         return check(arguments, &plan);
     }
@@ -49,7 +49,7 @@ pub fn run(arguments: &AgentArguments) -> Result<Report> {
     Ok(Report::new("stopped".to_owned(), json!({ "stopped": true })))
 }
 
-fn check(arguments: &AgentArguments, plan: &Plan) -> Result<Report> {
+fn check(arguments: &AgentArguments, plan: &AgentConfig) -> Result<Report> {
     let checked = agent::check::check(plan)?;
     let config = arguments.config.display().to_string();
     let rows = [

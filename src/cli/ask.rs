@@ -1,10 +1,10 @@
 //! Asking a running agent: where it keeps its state, whether it runs, and what it answers.
 
-use crate::config::Plan;
+use crate::config::AgentConfig;
 use crate::disk::process_lock::{Running, running};
 use crate::error::{Error, Result};
 use crate::jobs::registry::unknown_job;
-use crate::jobs::requests::{Request, answer, send, withdraw};
+use crate::jobs::requests::{JobRequest, answer, send, withdraw};
 use crate::monitor::status::AgentStatus;
 use crate::units::now_ns;
 use clap::Args;
@@ -35,7 +35,7 @@ impl StateArguments {
     pub fn directory(&self) -> Result<PathBuf> {
         match (&self.state_directory, &self.config) {
             (Some(directory), _) => Ok(directory.clone()),
-            (None, Some(config)) => Ok(Plan::load(config)?.state_directory),
+            (None, Some(config)) => Ok(AgentConfig::load(config)?.state_directory),
             (None, None) => Err(Error::bug("neither --config nor --state-directory")),
         }
     }
@@ -67,8 +67,9 @@ pub fn no_agent(directory: &Path) -> Error {
 /// Asks, and waits until the agent has taken it.
 ///
 /// # Errors
-/// [`Error::input`] where there is no such job or this user may not ask, [`Error::try_again`] where no agent runs or it refuses.
-pub fn ask(directory: &Path, request: &Request) -> Result<()> {
+/// [`Error::input`] where there is no such job or this user may not ask, [`Error::try_again`] where
+/// no agent runs or it refuses.
+pub fn ask(directory: &Path, request: &JobRequest) -> Result<()> {
     let status = live_status(directory)?;
     let names: Vec<&str> = status.jobs.iter().map(|job| job.name.as_str()).collect();
     if !names.is_empty() && !names.contains(&request.job.as_str()) {

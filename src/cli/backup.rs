@@ -46,14 +46,16 @@ pub struct TigerbeetleArguments {
     /// The data file that `tigerbeetle start` was given.
     #[arg(long, value_name = "FILE")]
     data_file: PathBuf,
-    /// zstd level, -7 (fastest) to 15 (smallest). Up to 1, what compresses in part only is entropy coded and no more.
+    /// zstd level, -7 (fastest) to 15 (smallest). Up to 1, what compresses in part only is entropy
+    /// coded and no more.
     #[arg(long, default_value_t = LEVEL_DEFAULT, allow_negative_numbers = true, value_parser = clap::value_parser!(i32).range(i64::from(LEVEL_MIN)..=i64::from(LEVEL_MAX)))]
     level: i32,
     /// Threads that compress and encrypt; as many as there are cores otherwise, at most 8.
     #[arg(long, value_parser = clap::value_parser!(u8).range(1..=64))]
     workers: Option<u8>,
-    /// Where the data file continues another history than the repository, because its cluster was restored to an earlier op and went on from there, store
-    /// it as a timeline of its own beside the old one.
+    /// Where the data file continues another history than the repository, because its cluster was
+    /// restored to an earlier op and went on from there, store it as a timeline of its own beside
+    /// the old one.
     #[arg(long)]
     new_timeline: bool,
     /// Read through the page cache instead of O_DIRECT.

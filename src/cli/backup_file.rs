@@ -12,7 +12,7 @@ use crate::monitor::usage::{cpu_seconds, peak_memory_bytes};
 use crate::pipeline::compress::{LEVEL_DEFAULT, LEVEL_MAX, LEVEL_MIN};
 use crate::repository::Options;
 use crate::repository::run_record::{Scope, Work};
-use crate::tier::file::capture::{self, Backup, Request};
+use crate::tier::file::capture::{self, Backup, FileCaptureRequest};
 use crate::tier::outcome;
 use crate::units::{bytes_text, time_text};
 use clap::Args;
@@ -41,10 +41,12 @@ pub struct FileArguments {
     /// What it is called in the repository: 1 to 128 of a-z, 0-9, '.', '_' and '-'.
     #[arg(long)]
     name: String,
-    /// Where uploads are noted so that they can be carried on; $XDG_STATE_HOME/amber or ~/.local/state/amber otherwise.
+    /// Where uploads are noted so that they can be carried on; $XDG_STATE_HOME/amber or
+    /// ~/.local/state/amber otherwise.
     #[arg(long, value_name = "DIR", env = "AMBER_STATE_DIR")]
     state_dir: Option<PathBuf>,
-    /// zstd level, -7 (fastest) to 15 (smallest). Up to 1, what compresses in part only is entropy coded and no more.
+    /// zstd level, -7 (fastest) to 15 (smallest). Up to 1, what compresses in part only is entropy
+    /// coded and no more.
     #[arg(long, default_value_t = LEVEL_DEFAULT, allow_negative_numbers = true, value_parser = clap::value_parser!(i32).range(i64::from(LEVEL_MIN)..=i64::from(LEVEL_MAX)))]
     level: i32,
     /// Threads that compress and encrypt; as many as there are cores otherwise, at most 8.
@@ -70,7 +72,7 @@ pub fn run(arguments: &FileArguments, manner: Manner) -> Result<Report> {
     let (workers, governor) = (arguments.workers.map_or(defaults.workers, usize::from), arguments.limits.governor(Some(&arguments.upload)));
     let options = Options { level: arguments.level, workers, governor, ..defaults };
     let repository = arguments.repository.open(options)?;
-    let request = Request {
+    let request = FileCaptureRequest {
         path: arguments.path.clone(),
         name: arguments.name.clone(),
         journals: arguments.state_dir.clone().or_else(user_folders::state),

@@ -6,7 +6,7 @@ use super::repository::PlaceArguments;
 use crate::bench::advice::Wish;
 use crate::bench::cost::Cost;
 use crate::bench::sends::Send;
-use crate::bench::{Findings, Request, run as measure};
+use crate::bench::{BenchRequest, Findings, run as measure};
 use crate::disk::file::ReadOptions;
 use crate::error::Result;
 use crate::monitor::progress::for_people;
@@ -38,7 +38,8 @@ The first column that matters is CPU seconds per GiB of the source: what a stage
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP, mut_arg("repo", |repo| repo.required(false)))]
 pub struct BenchArguments {
-    /// Measure on a sample of this file: a TigerBeetle data file (its live blocks), or any other. Made transfers otherwise.
+    /// Measure on a sample of this file: a TigerBeetle data file (its live blocks), or any other.
+    /// Made transfers otherwise.
     #[arg(long, value_name = "FILE")]
     data: Option<PathBuf>,
     /// How much of it, at the most; it is read window by window and not held in memory.
@@ -50,10 +51,12 @@ pub struct BenchArguments {
     /// zstd level of the stages and the joined pipeline, -7 (fastest) to 15 (smallest).
     #[arg(long, default_value_t = LEVEL_DEFAULT, allow_negative_numbers = true, value_parser = clap::value_parser!(i32).range(i64::from(LEVEL_MIN)..=i64::from(LEVEL_MAX)))]
     level: i32,
-    /// Threads that compress and encrypt in the joined pipeline; as many as there are cores otherwise, at most 8.
+    /// Threads that compress and encrypt in the joined pipeline; as many as there are cores
+    /// otherwise, at most 8.
     #[arg(long, value_parser = clap::value_parser!(u8).range(1..=64))]
     workers: Option<u8>,
-    /// Bytes a second that change at your node (data file and log together): the expected CPU at this rate is told.
+    /// Bytes a second that change at your node (data file and log together): the expected CPU at
+    /// this rate is told.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     rate_bytes_per_s: Option<u64>,
     /// Percent of the machine that Amber may use.
@@ -84,7 +87,7 @@ pub fn run(arguments: &BenchArguments, manner: Manner) -> Result<Report> {
     let scratch_name = format!("amber-bench-{:016x}", u64::from_le_bytes(key::random()?));
     let store = arguments.place.as_ref().map(|place| place.store_below(&scratch_name)).transpose()?;
     let others = LEVELS.into_iter().filter(|level| *level != arguments.level && !arguments.stages);
-    let request = Request {
+    let request = BenchRequest {
         data: arguments.data.clone(),
         read: ReadOptions { direct: !arguments.no_direct, uring: !arguments.no_io_uring },
         sample_bytes: arguments.sample_mib * MIB,
@@ -98,7 +101,8 @@ pub fn run(arguments: &BenchArguments, manner: Manner) -> Result<Report> {
     let progress = for_people(manner.quiet);
     let measured = measure(&request, &*progress);
     if let Some(folder) = arguments.place.as_ref().and_then(|place| place.folder_below(&scratch_name)) {
-        // What a folder keeps for itself is no object; that it stays would be seen, and harms nothing.
+        // What a folder keeps for itself is no object; that it stays would be seen, and harms
+        // nothing.
         let _ = std::fs::remove_dir_all(folder);
     }
     let findings = measured?;
@@ -132,7 +136,8 @@ fn own_send(findings: &Findings) -> Option<&Send> {
     findings.sends.iter().find(|send| own.contains(&send.shape))
 }
 
-/// CPU seconds of all stages of a backup and of a restore for a GiB of the source, sending and fetching included where they were measured.
+/// CPU seconds of all stages of a backup and of a restore for a GiB of the source, sending and
+/// fetching included where they were measured.
 fn sums(findings: &Findings) -> (f64, f64) {
     let (stages, share) = (&findings.stages, findings.stages.stored_share());
     let per_stored = |send: Option<&Send>| send.map_or(0.0, |send| send.cost.cpu_seconds_per_byte() * share);
@@ -141,7 +146,7 @@ fn sums(findings: &Findings) -> (f64, f64) {
     (backup * GIB as f64, restore * GIB as f64)
 }
 
-fn text_of(findings: &Findings, request: &Request) -> String {
+fn text_of(findings: &Findings, request: &BenchRequest) -> String {
     let (stages, per_gib) = (&findings.stages, |cost: &Cost| findings.stages.per_source_byte(cost) * GIB as f64);
     let mut text = facts(&[(
         "sample",
@@ -175,7 +180,7 @@ fn text_of(findings: &Findings, request: &Request) -> String {
     text
 }
 
-fn conclusions(findings: &Findings, request: &Request) -> Vec<(&'static str, String)> {
+fn conclusions(findings: &Findings, request: &BenchRequest) -> Vec<(&'static str, String)> {
     let (backup, restore) = sums(findings);
     let without = if findings.sends.is_empty() { ", without a store (--repo)" } else { "" };
     let mut rows = vec![("sum of stages", format!("backup {backup:.2}, restore {restore:.2} CPU s per source GiB{without}"))];
@@ -214,7 +219,7 @@ fn send_json(send: &Send) -> Value {
     json!({ "part_bytes": send.shape.part_bytes, "in_flight": send.shape.in_flight, "cost": cost_json(&send.cost) })
 }
 
-fn json_of(findings: &Findings, request: &Request) -> Value {
+fn json_of(findings: &Findings, request: &BenchRequest) -> Value {
     let (stages, advice, (backup, restore)) = (&findings.stages, &findings.advice, sums(findings));
     let costs: serde_json::Map<String, Value> =
         stages_of(findings).iter().map(|(name, cost)| (name.replace(' ', "_"), cost_json(cost))).collect();
@@ -282,7 +287,7 @@ mod tests {
     #[test]
     fn a_report_says_what_was_measured_and_what_follows() {
         let wish = Wish { rate_bytes_per_s: Some(1_000_000), budget_percent: 5.0, cores: 4 };
-        let request = Request {
+        let request = BenchRequest {
             data: None,
             read: ReadOptions::default(),
             sample_bytes: MIB,

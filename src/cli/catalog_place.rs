@@ -1,4 +1,5 @@
-//! The arguments that name a catalog: a folder, an agent's, or a repository of which the user's own cache has one.
+//! The arguments that name a catalog: a folder, an agent's, or a repository of which the user's own
+//! cache has one.
 
 use super::repository::RepositoryArguments;
 use super::{Manner, user_folders};
@@ -6,7 +7,7 @@ use crate::catalog::folder::STATE_FOLDER;
 use crate::catalog::reader::Reader;
 use crate::catalog::rebuild::refresh;
 use crate::catalog::writer::Catalog;
-use crate::config::Plan;
+use crate::config::AgentConfig;
 use crate::error::{Error, Result};
 use crate::monitor::progress::for_people;
 use crate::repository::{Options, Repository};
@@ -23,7 +24,8 @@ pub struct CatalogArguments {
     /// The folder that the catalog is in. Goes before --config, --repo and AMBER_REPO.
     #[arg(long, value_name = "DIR")]
     catalog: Option<PathBuf>,
-    /// The agent's configuration: its own catalog, also while it runs. Goes before --repo and AMBER_REPO.
+    /// The agent's configuration: its own catalog, also while it runs. Goes before --repo and
+    /// AMBER_REPO.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     #[command(flatten)]
@@ -62,7 +64,7 @@ impl CatalogArguments {
     /// The catalog, to be made again from its repository.
     pub fn catalog(&self) -> Result<Catalog> {
         let repository = match &self.config {
-            Some(config) => Plan::load(config)?.open_repository()?,
+            Some(config) => AgentConfig::load(config)?.open_repository()?,
             None => self.open(NO_CATALOG)?,
         };
         match self.folder()? {
@@ -73,7 +75,7 @@ impl CatalogArguments {
 
     /// The folder, where one is named.
     fn folder(&self) -> Result<Option<PathBuf>> {
-        let of_agent = |config: &PathBuf| Ok(Plan::load(config)?.state_directory.join(STATE_FOLDER));
+        let of_agent = |config: &PathBuf| Ok(AgentConfig::load(config)?.state_directory.join(STATE_FOLDER));
         match (&self.catalog, &self.config) {
             (Some(folder), _) => Ok(Some(folder.clone())),
             (None, Some(config)) => of_agent(config).map(Some),

@@ -1,11 +1,13 @@
-//! `amber demo`: the main job in front of one's eyes, with a real server, a real load and a real loss.
+//! `amber demo`: the main job in front of one's eyes, with a real server, a real load and a real
+//! loss.
 //!
-//! Flow: format and start a TigerBeetle, write without pause, back it up while it runs, kill it and destroy its file, restore, start, check the books. The
-//! backups and the restore are made by this same program as a user would call it, so that their CPU time is theirs alone.
+//! Flow: format and start a TigerBeetle, write without pause, back it up while it runs, kill it and
+//! destroy its file, restore, start, check the books. The backups and the restore are made by this
+//! same program as a user would call it, so that their CPU time is theirs alone.
 
 use super::Manner;
 use super::output::{Report, facts, table};
-use crate::demo::{Binary, Books, Expected, Load, LoadOptions, Plan, Server, ServerOptions, check_books, check_every_transfer};
+use crate::demo::{Binary, Books, Expected, Load, LoadOptions, LoadPlan, Server, ServerOptions, check_books, check_every_transfer};
 use crate::error::{Error, Result};
 use crate::units::{bytes_text, time_text};
 use clap::Args;
@@ -37,7 +39,8 @@ pub struct DemoArguments {
     /// The TigerBeetle server.
     #[arg(long, env = "AMBER_TIGERBEETLE", value_name = "PATH", default_value = ".tools/bin/tigerbeetle")]
     tigerbeetle: PathBuf,
-    /// Where data files and repository go; a new folder under the system's temporary one otherwise, removed at the end.
+    /// Where data files and repository go; a new folder under the system's temporary one otherwise,
+    /// removed at the end.
     #[arg(long, value_name = "DIR")]
     directory: Option<PathBuf>,
     /// Leave everything in place at the end.
@@ -85,7 +88,7 @@ impl Story<'_> {
 
     fn tell(&self) -> Result<Report> {
         let data_file = self.folder.join(format!("{CLUSTER}_0.tigerbeetle"));
-        let plan = Plan { clients: 4, transfers_per_request: 400, ..Plan::default() };
+        let plan = LoadPlan { clients: 4, transfers_per_request: 400, ..LoadPlan::default() };
         self.say(&format!("TigerBeetle {} starts on a new data file", self.binary.version()?));
         self.binary.format(&data_file, CLUSTER, 0, 1)?;
         let mut server = Server::start_solo(&ServerOptions::new(&self.binary, &data_file), CLUSTER)?;

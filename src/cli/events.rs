@@ -1,7 +1,10 @@
-//! `amber events`: the trail of backups in a ledger, read back and held against the repository and the agent's catalog.
+//! `amber events`: the trail of backups in a ledger, read back and held against the repository and
+//! the agent's catalog.
 //!
-//! Flow: what the catalog's rows and the repository's records say there must be ([`Sides`]), then what waits in the outbox of this machine's agent, then every event of the
-//! ledger, in this order, so that whatever an agent delivers meanwhile is seen on one side or the other. What differs is looked at twice: a difference that stands is one.
+//! Flow: what the catalog's rows and the repository's records say there must be ([`Sides`]), then
+//! what waits in the outbox of this machine's agent, then every event of the ledger, in this order,
+//! so that whatever an agent delivers meanwhile is seen on one side or the other. What differs is
+//! looked at twice: a difference that stands is one.
 
 use super::output::{Report, facts, table};
 use super::repository::{PlaceArguments, SecretArguments};
@@ -9,10 +12,10 @@ use crate::catalog::backups::BackupRows;
 use crate::catalog::folder::{Folder, STATE_FOLDER};
 use crate::catalog::ledger_check::Sides;
 use crate::catalog::reader::Reader;
-use crate::config::Plan;
+use crate::config::AgentConfig;
 use crate::config::events::check_addresses;
 use crate::error::{Error, Result};
-use crate::ledger_events::client::{Ledger, Place};
+use crate::ledger_events::client::{Ledger, LedgerAddress};
 use crate::ledger_events::event::Accounts;
 use crate::ledger_events::packing::Packed;
 use crate::ledger_events::trail::{Booked, Difference, DifferenceKind, Expected, Side, waits_in};
@@ -130,7 +133,7 @@ pub fn run(arguments: &EventsArguments) -> Result<Report> {
 fn open(arguments: &EventsArguments) -> Result<Opened> {
     let (repository, events, state_directory) = match (&arguments.config, &arguments.place) {
         (Some(config), _) => {
-            let plan = Plan::load(config)?;
+            let plan = AgentConfig::load(config)?;
             let off = || Error::input(format!("{}: [events] is off: write addresses, ledger and accounts there", config.display()));
             let events = plan.events.clone().ok_or_else(off)?;
             let place = (events.addresses, events.cluster, events.accounts, events.answer_timeout);
@@ -150,7 +153,7 @@ fn open(arguments: &EventsArguments) -> Result<Opened> {
         Some(cluster) => cluster,
         None => repository.cluster()?.ok_or_else(unbound)?,
     };
-    let ledger = Ledger::new(Place { cluster, addresses, accounts, answer_timeout });
+    let ledger = Ledger::new(LedgerAddress { cluster, addresses, accounts, answer_timeout });
     let outbox = state_directory.as_ref().map(|directory| directory.join(OUTBOX));
     // An agent that never ran has none yet.
     let kept = state_directory.map(|directory| directory.join(STATE_FOLDER)).filter(|folder| Folder::new(folder).catalog().exists());

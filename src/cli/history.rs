@@ -63,7 +63,8 @@ pub struct HistoryArguments {
     /// Only runs that stand so.
     #[arg(long, value_enum)]
     status: Option<StatusArgument>,
-    /// Only runs that began since then: so long ago (a number with s, m, h or d), or a time (RFC 3339).
+    /// Only runs that began since then: so long ago (a number with s, m, h or d), or a time (RFC
+    /// 3339).
     #[arg(long, value_name = "TIME")]
     since: Option<String>,
     /// At most so many.

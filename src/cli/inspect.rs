@@ -1,11 +1,13 @@
 //! `amber inspect`: what is in a data file, for people.
 //!
-//! The same readers as a backup's, on a file that may be in use: nothing is written, nothing is locked.
+//! The same readers as a backup's, on a file that may be in use: nothing is written, nothing is
+//! locked.
 
 use super::Manner;
 use super::inspect_books::books;
 use super::output::{Report, facts, table};
 use crate::disk::file::ReadOptions;
+use crate::error::Error;
 use crate::error::Result;
 use crate::monitor::progress::for_people;
 use crate::progress::Progress;
@@ -110,7 +112,7 @@ fn superblock_facts(quorum: &Quorum) -> (String, Value) {
 
 fn log_facts(path: &Path, superblock: &SuperBlock) -> Result<(String, Value)> {
     let zone = header_ring(path, ReadOptions::default())?;
-    let ring = HeaderRing::new(&zone).map_err(|error| crate::error::Error::damaged(format!("{}: log ring: {error}", path.display())))?;
+    let ring = HeaderRing::new(&zone).map_err(|error| Error::damaged(format!("{}: log ring: {error}", path.display())))?;
     let (mut valid, mut reserved, mut invalid, mut lowest) = (0, 0, 0, u64::MAX);
     for slot in 0..WAL_SLOTS {
         match ring.slot(slot) {

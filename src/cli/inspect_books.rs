@@ -1,14 +1,16 @@
 //! `amber inspect --books`: the accounts and transfers of a data file, counted and added up.
 //!
-//! Flow: the checkpoint's accounts and transfers, each once ([`crate::replica::objects`]), are added
-//! up by ledger; then what the prepares behind the checkpoint ask for. Those are counted as they
-//! were asked for: which of them the ledger took is known only once a server has executed them.
+//! Flow: the checkpoint's accounts and transfers, each once ([`crate::replica::objects`]), are
+//! added up by ledger; then what the prepares behind the checkpoint ask for. Those are counted as
+//! they were asked for: which of them the ledger took is known only once a server has executed
+//! them.
 
 use super::output::{facts, table};
 use crate::disk::file::ReadOptions;
+use crate::disk::read_error::SourceError;
+use crate::error::Error;
 use crate::error::Result;
 use crate::progress::Progress;
-use crate::replica::SourceError;
 use crate::replica::checkpoint::Walk;
 use crate::replica::log::{LogSource, Polled};
 use crate::replica::objects::{ObjectSink, ObjectTree, read_objects};
@@ -45,8 +47,8 @@ struct LogBooks {
     op: u64,
     accounts: u64,
     transfers: u64,
-    /// Of those that say it: what posts or voids a pending transfer, or balances, has an amount that
-    /// only a server can tell.
+    /// Of those that say it: what posts or voids a pending transfer, or balances, has an amount
+    /// that only a server can tell.
     amount: u128,
     of_other_amounts: u64,
     /// Why it cannot be followed any further, where there is more of it.
@@ -82,7 +84,7 @@ impl ObjectSink for Books<'_> {
     }
 
     fn object(&mut self, tree: ObjectTree, record: &[u8]) -> Result<()> {
-        let unknown = |error: crate::tb_format::LedgerError| crate::error::Error::bug(error.to_string());
+        let unknown = |error: crate::tb_format::LedgerError| Error::bug(error.to_string());
         match tree {
             ObjectTree::Accounts => {
                 let account = Account::from_bytes(record).map_err(unknown)?;
@@ -111,7 +113,8 @@ impl ObjectSink for Books<'_> {
 impl Books<'_> {
     fn add_log(&mut self, path: &Path, superblock: &SuperBlock) -> Result<(), SourceError> {
         let header = superblock.checkpoint().header();
-        // A server under load may go on for ever; one ring behind this checkpoint there is a newer one.
+        // A server under load may go on for ever; one ring behind this checkpoint there is a newer
+        // one.
         let last_op = header.op() + u64::from(WAL_SLOTS);
         let mut tail = Tail::open(path, ReadOptions::default(), header.op(), header.checksum())?;
         loop {

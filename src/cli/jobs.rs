@@ -1,4 +1,5 @@
-//! `amber jobs`: what an agent runs, when, and how it went; from what it writes into its state directory.
+//! `amber jobs`: what an agent runs, when, and how it went; from what it writes into its state
+//! directory.
 
 use super::ask::{StateArguments, no_agent};
 use super::output::{Report, table};

@@ -1,4 +1,5 @@
-//! The arguments that limit what a command takes of the machine, alike for every command that works in bulk.
+//! The arguments that limit what a command takes of the machine, alike for every command that works
+//! in bulk.
 
 use crate::limits::governor::{Governor, Limits};
 use clap::Args;
@@ -7,14 +8,16 @@ use std::sync::Arc;
 /// The least bandwidth that is taken: 1 MiB a second.
 const RATE_MIN: u64 = 1 << 20;
 
-/// Limits. A person who starts a command waits for it, so there are none unless they are given; `amber agent` has its own in `[limits]`.
+/// Limits. A person who starts a command waits for it, so there are none unless they are given;
+/// `amber agent` has its own in `[limits]`.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Limits (none by default)")]
 pub struct LimitArguments {
     /// CPU time in any ten seconds, in percent of the whole machine, all cores together.
     #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u32).range(1..=100))]
     cpu_budget_percent: Option<u32>,
-    /// Bytes read in a second: by a backup from the data file, by a verification from the repository.
+    /// Bytes read in a second: by a backup from the data file, by a verification from the
+    /// repository.
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(RATE_MIN..))]
     read_bytes_per_s: Option<u64>,
 }

@@ -1,7 +1,7 @@
 //! `amber list`: the backups in a repository, and the log behind them.
 //!
-//! The histories of a cluster are a tree: a timeline branches off another one at an op. It is drawn where there is more than one timeline, or something
-//! besides backups to tell of.
+//! The histories of a cluster are a tree: a timeline branches off another one at an op. It is drawn
+//! where there is more than one timeline, or something besides backups to tell of.
 
 use super::backup::summary_json;
 use super::catalog_place::CatalogArguments;

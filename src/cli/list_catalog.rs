@@ -1,6 +1,8 @@
-//! What `amber list` and `amber show` say by a catalog: the store is not asked, so they answer while it is away, and at once.
+//! What `amber list` and `amber show` say by a catalog: the store is not asked, so they answer
+//! while it is away, and at once.
 //!
-//! A catalog tells what was stored when it was brought up to date last. Whether that is there still and whole, only the repository says.
+//! A catalog tells what was stored when it was brought up to date last. Whether that is there still
+//! and whole, only the repository says.
 
 use super::list::HEADER;
 use super::output::{Report, facts, table};
@@ -44,7 +46,8 @@ pub fn list(reader: &Reader) -> Result<Report> {
     Ok(Report::new(text, json!({ "catalog": stored.path, "notes": stored.notes, "backups": checkpoints, "files": others })))
 }
 
-/// One backup of a catalog: by its run, its checkpoint op or its whole name; the checkpoint that reaches furthest otherwise.
+/// One backup of a catalog: by its run, its checkpoint op or its whole name; the checkpoint that
+/// reaches furthest otherwise.
 pub fn show(reader: &Reader, wanted: Option<&str>) -> Result<Report> {
     let stored = Stored::read(reader)?;
     let backup = stored.find(wanted)?;
@@ -94,7 +97,8 @@ impl Stored {
     }
 }
 
-/// A row with the figures of its kind of work as members of its own, named as `amber list` names them without a catalog.
+/// A row with the figures of its kind of work as members of its own, named as `amber list` names
+/// them without a catalog.
 fn flat(mut row: Value) -> Result<Value> {
     let Value::Object(fields) = &mut row else { return Err(Error::bug("the catalog's row is no object")) };
     if let Some(text) = fields.remove("details").as_ref().and_then(Value::as_str) {
@@ -165,7 +169,7 @@ mod tests {
     use super::*;
     use crate::catalog::writer::Catalog;
     use crate::repository::name::RunId;
-    use crate::repository::run_record::{Outcome, Run, RunRecord, RunSink, Scope, Work};
+    use crate::repository::run_record::{Run, RunOutcome, RunRecord, RunSink, Scope, Work};
     use crate::repository::sample::create;
     use crate::store::memory::MemoryStore;
 
@@ -173,8 +177,8 @@ mod tests {
 
     fn put(catalog: &Catalog, run: u64, work: Work, completed: bool, details: &Value) {
         let details = details.as_object().unwrap().clone().into_iter().collect();
-        let outcome = if completed { Outcome::completed(START_NS + 90_000_000_000) } else { Outcome::failed(START_NS, "on purpose") };
-        let stored = Outcome {
+        let outcome = if completed { RunOutcome::completed(START_NS + 90_000_000_000) } else { RunOutcome::failed(START_NS, "on purpose") };
+        let stored = RunOutcome {
             stored_bytes: 4096,
             location: format!("an/object/{run}"),
             checksum: "ab".repeat(32),

@@ -1,8 +1,9 @@
 //! The program's commands: arguments in, one call, the result printed.
 //!
-//! Flow: [`run()`] parses the arguments, each command's file makes its call and gives a [`output::Report`] back, which is printed for people or, with
-//! `--json`, as one JSON object on the standard output. Everything else (progress, notes, errors) goes to the standard error. The exit code is
-//! that of the error's [`Kind`].
+//! Flow: [`run()`] parses the arguments, each command's file makes its call and gives a
+//! [`output::Report`] back, which is printed for people or, with `--json`, as one JSON object on
+//! the standard output. Everything else (progress, notes, errors) goes to the standard error. The
+//! exit code is that of the error's [`Kind`].
 
 pub mod agent;
 pub mod ask;
@@ -82,7 +83,8 @@ enum Command {
     /// Back up a running system.
     #[command(subcommand)]
     Backup(backup::BackupCommand),
-    /// Ship the log of a running replica continuously, and take checkpoints when recovery needs them.
+    /// Ship the log of a running replica continuously, and take checkpoints when recovery needs
+    /// them.
     Agent(agent::AgentArguments),
     /// Show how an agent is doing: what is durable, how far behind it is, what needs attention.
     Status(status::StatusArguments),
@@ -113,11 +115,13 @@ enum Command {
     Events(events::EventsArguments),
     /// List uploads that were begun and never finished, and give them back.
     Uploads(uploads::UploadsArguments),
-    /// Look into a TigerBeetle data file: superblock, log, reachable blocks. Also works while the server runs.
+    /// Look into a TigerBeetle data file: superblock, log, reachable blocks. Also works while the
+    /// server runs.
     Inspect(inspect::InspectArguments),
     /// Measure what a backup costs on this machine, stage by stage, and learn what to set.
     Bench(bench::BenchArguments),
-    /// See it all happen: a real TigerBeetle under load is backed up, destroyed, restored and checked.
+    /// See it all happen: a real TigerBeetle under load is backed up, destroyed, restored and
+    /// checked.
     #[cfg(feature = "client")]
     Demo(demo::DemoArguments),
     /// Make man pages of this help.
@@ -138,7 +142,8 @@ pub struct Manner {
     pub quiet: bool,
 }
 
-/// The whole program: parses the process's arguments, runs the command, prints. Returns the exit code.
+/// The whole program: parses the process's arguments, runs the command, prints. Returns the exit
+/// code.
 pub fn run() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
@@ -195,7 +200,8 @@ fn dispatch(command: Command, manner: Manner) -> Result<Report> {
     }
 }
 
-/// Keys live in this process's memory: it must not be dumped to a disk or read by other processes of the user.
+/// Keys live in this process's memory: it must not be dumped to a disk or read by other processes
+/// of the user.
 fn forbid_core_dumps() -> Result<()> {
     use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
     let refused = |error: rustix::io::Errno| Error::try_again(format!("core dumps cannot be forbidden: {error}"));

@@ -3,7 +3,7 @@
 use super::ask::{StateArguments, ask};
 use super::output::Report;
 use crate::error::Result;
-use crate::jobs::requests::{Action, Request};
+use crate::jobs::requests::{Action, JobRequest};
 use clap::Args;
 use serde_json::json;
 
@@ -30,7 +30,7 @@ pub struct PauseArguments {
 /// Pauses a job, or lets it go on.
 pub fn run(arguments: &PauseArguments, is_paused: bool) -> Result<Report> {
     let (directory, job) = (arguments.state.directory()?, arguments.job.clone());
-    ask(&directory, &Request { action: if is_paused { Action::Pause } else { Action::Resume }, job: job.clone() })?;
+    ask(&directory, &JobRequest { action: if is_paused { Action::Pause } else { Action::Resume }, job: job.clone() })?;
     let text =
         if is_paused { format!("{job} is paused; `amber resume {job}` lets it go on") } else { format!("{job} is no longer paused") };
     Ok(Report::new(text, json!({ "job": job, "is_paused": is_paused })))

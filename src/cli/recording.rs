@@ -1,12 +1,14 @@
-//! That a command ran is recorded in the repository, when it has ended: for the catalog, and for whoever wants to know.
+//! That a command ran is recorded in the repository, when it has ended: for the catalog, and for
+//! whoever wants to know.
 //!
-//! What the command did counts more than its record: where that cannot be written, a note says so and nothing else follows.
+//! What the command did counts more than its record: where that cannot be written, a note says so
+//! and nothing else follows.
 
 use crate::error::Result;
 use crate::progress::Progress;
 use crate::repository::Repository;
 use crate::repository::name::RunId;
-use crate::repository::run_record::{Outcome, Run, RunRecord, Scope, Work};
+use crate::repository::run_record::{Run, RunOutcome, RunRecord, Scope, Work};
 use crate::units::now_ns;
 
 /// The job that runs of the command line belong to.
@@ -27,7 +29,7 @@ pub struct Ended {
     /// How much a backup holds by itself.
     pub scope: Scope,
     /// What came of it.
-    pub outcome: Outcome,
+    pub outcome: RunOutcome,
 }
 
 impl Recording {
@@ -36,7 +38,8 @@ impl Recording {
         Recording { work, started_ns: now_ns() }
     }
 
-    /// Records how the run ended, whatever came of it, and gives that back with a note if it could not be recorded; the note has been said then.
+    /// Records how the run ended, whatever came of it, and gives that back with a note if it could
+    /// not be recorded; the note has been said then.
     ///
     /// # Errors
     /// That of the run.
@@ -49,7 +52,7 @@ impl Recording {
     ) -> Result<(T, Option<String>)> {
         let how = match &result {
             Ok(done) => ended(done),
-            Err(error) => Ended { run: None, scope: Scope::Full, outcome: Outcome::failed(now_ns(), error.message.clone()) },
+            Err(error) => Ended { run: None, scope: Scope::Full, outcome: RunOutcome::failed(now_ns(), error.message.clone()) },
         };
         let note = self.record(repository, how).err().map(|error| format!("this run is not recorded in the repository: {error}"));
         if let Some(note) = &note {
@@ -84,7 +87,7 @@ mod tests {
     use std::sync::Arc;
 
     fn ended(run: RunId) -> Ended {
-        Ended { run: Some(run), scope: Scope::Incremental, outcome: Outcome::completed(9) }
+        Ended { run: Some(run), scope: Scope::Incremental, outcome: RunOutcome::completed(9) }
     }
 
     #[test]
@@ -96,7 +99,7 @@ mod tests {
         let record = &runs[&RunId(7)];
         assert_eq!((record.run.work, record.run.scope, record.run.job.as_str()), (Work::Tigerbeetle, Scope::Incremental, "command line"));
         assert!(record.run.by.ends_with(&format!("process {}", std::process::id())));
-        assert_eq!(record.outcome, Some(Outcome::completed(9)));
+        assert_eq!(record.outcome, Some(RunOutcome::completed(9)));
     }
 
     #[test]

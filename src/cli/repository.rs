@@ -1,6 +1,6 @@
 //! The arguments that name and open a repository, alike for every command.
 
-use crate::config::place::{self, Place};
+use crate::config::place::{self, StoreLocation};
 use crate::config::secret::SecretSource;
 use crate::error::{Error, Result};
 use crate::repository::key::Secret;
@@ -28,7 +28,8 @@ pub struct PlaceArguments {
     /// The repository: a folder, or s3://bucket/prefix.
     #[arg(long, env = "AMBER_REPO", value_name = "URL")]
     pub repo: String,
-    /// URL of an S3 server other than AWS, for example http://127.0.0.1:8333. Implies path-style requests.
+    /// URL of an S3 server other than AWS, for example http://127.0.0.1:8333. Implies path-style
+    /// requests.
     #[arg(long, env = "AMBER_ENDPOINT", value_name = "URL")]
     endpoint: Option<String>,
     /// S3 Region; the AWS configuration's otherwise.
@@ -43,7 +44,8 @@ pub struct PlaceArguments {
     /// The least TLS version that is accepted.
     #[arg(long, value_enum, default_value = "1.3")]
     tls_minimum: TlsArgument,
-    /// Encryption by the S3 server beneath Amber's own: `s3`, `kms` or `kms:KEY_ID`; the bucket's setting otherwise.
+    /// Encryption by the S3 server beneath Amber's own: `s3`, `kms` or `kms:KEY_ID`; the bucket's
+    /// setting otherwise.
     #[arg(long, value_name = "KIND")]
     server_side_encryption: Option<String>,
     /// S3 storage class of new objects, for example STANDARD_IA.
@@ -58,10 +60,12 @@ pub struct PlaceArguments {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Repository")]
 pub struct SecretArguments {
-    /// File that holds the passphrase (a newline at its end does not count); AMBER_PASSPHRASE otherwise.
+    /// File that holds the passphrase (a newline at its end does not count); AMBER_PASSPHRASE
+    /// otherwise.
     #[arg(long, value_name = "FILE", conflicts_with = "key_file")]
     passphrase_file: Option<PathBuf>,
-    /// File of 32 to 4096 random bytes that opens the repository instead of a passphrase (head -c 32 /dev/urandom > FILE).
+    /// File of 32 to 4096 random bytes that opens the repository instead of a passphrase (head -c
+    /// 32 /dev/urandom > FILE).
     #[arg(long, value_name = "FILE")]
     key_file: Option<PathBuf>,
 }
@@ -81,12 +85,14 @@ impl PlaceArguments {
         self.open(&self.repo)
     }
 
-    /// Opens the folder of this name below the repository's place, for what must not be mixed with it.
+    /// Opens the folder of this name below the repository's place, for what must not be mixed with
+    /// it.
     pub fn store_below(&self, folder: &str) -> Result<Arc<dyn Store>> {
         self.open(&format!("{}/{folder}", self.repo.trim_end_matches('/')))
     }
 
-    /// Where [`PlaceArguments::store_below`] keeps its objects, if that is a folder of this machine.
+    /// Where [`PlaceArguments::store_below`] keeps its objects, if that is a folder of this
+    /// machine.
     pub fn folder_below(&self, folder: &str) -> Option<PathBuf> {
         match StoreUrl::parse(&self.repo) {
             Ok(StoreUrl::Folder(path)) => Some(path.join(folder)),
@@ -114,7 +120,7 @@ impl PlaceArguments {
             profile: self.profile.clone(),
             ..S3Options::default()
         };
-        Place { url: StoreUrl::parse(url)?, s3 }.open()
+        StoreLocation { url: StoreUrl::parse(url)?, s3 }.open()
     }
 }
 

@@ -9,10 +9,10 @@ use crate::monitor::progress::for_people;
 use crate::monitor::usage::{cpu_seconds, peak_memory_bytes};
 use crate::repository::{Options, Repository};
 use crate::tb_format::header::{operation_name, release_text};
-use crate::tier::tigerbeetle::restore::plan::Plan;
+use crate::tier::tigerbeetle::restore::plan::RestorePlan;
 use crate::tier::tigerbeetle::restore::select::Point;
 use crate::tier::tigerbeetle::restore::work::Hops;
-use crate::tier::tigerbeetle::restore::{self, Request, Restored, Role};
+use crate::tier::tigerbeetle::restore::{self, RestoreRequest, Restored, Role};
 use crate::units::{bytes_text, parse_time, time_text};
 use clap::{Args, Subcommand};
 use serde_json::json;
@@ -53,7 +53,8 @@ pub struct TigerbeetleArguments {
     /// The data file to write. Nothing stands under this name before it is whole and checked.
     #[arg(long, value_name = "FILE", required_unless_present = "all_replicas", conflicts_with = "all_replicas")]
     output: Option<PathBuf>,
-    /// Write one data file for each replica of the cluster into this folder, named CLUSTER_REPLICA.tigerbeetle.
+    /// Write one data file for each replica of the cluster into this folder, named
+    /// CLUSTER_REPLICA.tigerbeetle.
     #[arg(long, value_name = "DIR", conflicts_with_all = ["replica", "solo"])]
     all_replicas: Option<PathBuf>,
     /// Restore to exactly this op.
@@ -65,7 +66,8 @@ pub struct TigerbeetleArguments {
     /// Restore to the newest op that is held; this is what is done when no point is given.
     #[arg(long, conflicts_with_all = ["op", "time"])]
     latest: bool,
-    /// Make it the data file of this replica of the cluster; of the one that was captured otherwise.
+    /// Make it the data file of this replica of the cluster; of the one that was captured
+    /// otherwise.
     #[arg(long, value_name = "I", conflicts_with = "solo")]
     replica: Option<u8>,
     /// How many replicas the cluster has; refused if the backup says otherwise.
@@ -74,8 +76,9 @@ pub struct TigerbeetleArguments {
     /// Make it a cluster of one: a sandbox that starts alone.
     #[arg(long)]
     solo: bool,
-    /// A TigerBeetle executable of the release that the point needs, to roll forward to a point that no checkpoint's own log reaches. May be given
-    /// several times, for a log in which the cluster was upgraded.
+    /// A TigerBeetle executable of the release that the point needs, to roll forward to a point
+    /// that no checkpoint's own log reaches. May be given several times, for a log in which the
+    /// cluster was upgraded.
     #[arg(long, value_name = "PATH")]
     tigerbeetle: Vec<PathBuf>,
     /// Restore from the history that ends with this timeline; with the newest one otherwise.
@@ -87,11 +90,13 @@ pub struct TigerbeetleArguments {
     /// Replace files that stand under the output's name.
     #[arg(long)]
     overwrite: bool,
-    /// An older image of the same ledger: blocks that it holds already are taken from there, the rest is fetched. It is only read, and each block is checked;
-    /// with --overwrite it may be the output itself.
+    /// An older image of the same ledger: blocks that it holds already are taken from there, the
+    /// rest is fetched. It is only read, and each block is checked; with --overwrite it may be the
+    /// output itself.
     #[arg(long, value_name = "OLD_FILE")]
     base: Option<PathBuf>,
-    /// Begin anew. Otherwise the temporary file of a restore that was killed is taken over: what stands in it is checked, and only the rest is fetched.
+    /// Begin anew. Otherwise the temporary file of a restore that was killed is taken over: what
+    /// stands in it is checked, and only the rest is fetched.
     #[arg(long)]
     fresh: bool,
 }
@@ -146,7 +151,7 @@ fn run_tigerbeetle(arguments: &TigerbeetleArguments, manner: Manner) -> Result<R
     let began = Instant::now();
     let point = arguments.point()?;
     let repository = arguments.repository.open(Options::default())?;
-    let request = Request {
+    let request = RestoreRequest {
         point,
         timeline: arguments.timeline,
         outputs: arguments.outputs(&repository)?,
@@ -156,7 +161,7 @@ fn run_tigerbeetle(arguments: &TigerbeetleArguments, manner: Manner) -> Result<R
         binaries: arguments.tigerbeetle.clone(),
     };
     if arguments.dry_run {
-        let plan = Plan::make(&repository, request.point, request.timeline)?;
+        let plan = RestorePlan::make(&repository, request.point, request.timeline)?;
         if !request.binaries.is_empty() {
             plan.require_binaries(&repository, &request.binaries)?;
         }
@@ -174,7 +179,7 @@ fn replica_count(repository: &Repository) -> Result<u8> {
     restore::select::newest(repository).map(|(_, summary)| summary.replica_count)
 }
 
-fn report(request: &Request, restored: &Restored, seconds: f64) -> Report {
+fn report(request: &RestoreRequest, restored: &Restored, seconds: f64) -> Report {
     let files: Vec<String> = request.outputs.iter().map(|(path, _)| path.display().to_string()).collect();
     let cpu = cpu_seconds();
     let mut rows = vec![
@@ -236,7 +241,7 @@ fn hops_text(hops: &Hops) -> String {
     )
 }
 
-fn plan_report(request: &Request, plan: &Plan) -> Report {
+fn plan_report(request: &RestoreRequest, plan: &RestorePlan) -> Report {
     let files: Vec<String> = request.outputs.iter().map(|(path, _)| path.display().to_string()).collect();
     let selected = &plan.selected;
     let checkpoint_op = selected.manifest.summary.checkpoint_op;

@@ -9,7 +9,7 @@ use crate::monitor::usage::{cpu_seconds, peak_memory_bytes};
 use crate::repository::Options;
 use crate::repository::name::RunId;
 use crate::tier::file::capture::check_file_name;
-use crate::tier::file::restore::{Request, Restored, restore_file};
+use crate::tier::file::restore::{FileRestoreRequest, Restored, restore_file};
 use crate::units::{bytes_text, time_text};
 use clap::Args;
 use serde_json::json;
@@ -38,8 +38,8 @@ pub struct FileArguments {
     /// Restore the backup of this run (`amber list` shows them); the newest otherwise.
     #[arg(long, value_name = "RUN", value_parser = parse_run)]
     run: Option<RunId>,
-    /// A file that may hold much of it already, such as an older copy: what is the same there is not fetched. It is only read, and may be the output
-    /// itself with --overwrite.
+    /// A file that may hold much of it already, such as an older copy: what is the same there is
+    /// not fetched. It is only read, and may be the output itself with --overwrite.
     #[arg(long, value_name = "FILE")]
     base: Option<PathBuf>,
     /// Replace a file that stands under the output's name.
@@ -60,7 +60,7 @@ pub fn run(arguments: &FileArguments, manner: Manner) -> Result<Report> {
     let began = Instant::now();
     check_file_name(&arguments.name)?;
     let repository = arguments.repository.open(Options::default())?;
-    let request = Request {
+    let request = FileRestoreRequest {
         name: arguments.name.clone(),
         run: arguments.run,
         output: arguments.output.clone(),
@@ -73,7 +73,7 @@ pub fn run(arguments: &FileArguments, manner: Manner) -> Result<Report> {
     Ok(report(&request, &restored, began.elapsed().as_secs_f64()))
 }
 
-fn report(request: &Request, restored: &Restored, seconds: f64) -> Report {
+fn report(request: &FileRestoreRequest, restored: &Restored, seconds: f64) -> Report {
     let (record, cpu) = (&restored.record, cpu_seconds());
     let mut rows = vec![
         ("restored", request.output.display().to_string()),

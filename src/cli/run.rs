@@ -1,10 +1,11 @@
-//! `amber run`: a job now, whatever its schedule says. The agent runs it; this command asks, and with `--wait` follows it to its end.
+//! `amber run`: a job now, whatever its schedule says. The agent runs it; this command asks, and
+//! with `--wait` follows it to its end.
 
 use super::Manner;
 use super::ask::{StateArguments, ask, live_status};
 use super::output::{Report, facts};
 use crate::error::{Error, Result};
-use crate::jobs::requests::{Action, Request};
+use crate::jobs::requests::{Action, JobRequest};
 use crate::jobs::verification::DAMAGED;
 use crate::monitor::progress::for_people;
 use crate::monitor::status::{AgentStatus, EndedStatus, JobStatus};
@@ -48,7 +49,7 @@ pub fn run(arguments: &RunArguments, manner: Manner) -> Result<Report> {
     let directory = arguments.state.directory()?;
     let asked_ns = now_ns();
     let job = arguments.job.clone();
-    ask(&directory, &Request { action: Action::Run, job: job.clone() })?;
+    ask(&directory, &JobRequest { action: Action::Run, job: job.clone() })?;
     if !arguments.wait {
         let text = format!("{job} is asked for; `amber jobs` shows how it goes, and `amber run {job} --wait` waits for it");
         return Ok(Report::new(text, json!({ "job": job, "asked": true })));

@@ -26,7 +26,8 @@ whole name, and the newest is the one that reaches furthest on the newest timeli
 pub struct ShowArguments {
     #[command(flatten)]
     place: CatalogArguments,
-    /// Which backup: its run (as `amber list` prints it), its checkpoint op or its whole name; the newest otherwise.
+    /// Which backup: its run (as `amber list` prints it), its checkpoint op or its whole name; the
+    /// newest otherwise.
     backup: Option<String>,
 }
 

@@ -1,12 +1,13 @@
 //! `amber status`: how an agent is doing, from what it writes into its state directory.
 //!
-//! Neither the repository nor the agent is asked, so it answers at once, whatever has gone wrong there. What is printed is made in `status_text`;
-//! `--watch` looks again every second until it is interrupted.
+//! Neither the repository nor the agent is asked, so it answers at once, whatever has gone wrong
+//! there. What is printed is made in `status_text`; `--watch` looks again every second until it is
+//! interrupted.
 
 use super::Manner;
 use super::output::Report;
 use super::status_text::text;
-use crate::config::Plan;
+use crate::config::AgentConfig;
 use crate::disk::process_lock::{Running, running};
 use crate::error::{Error, Kind, Result};
 use crate::monitor::status::AgentStatus;
@@ -66,7 +67,7 @@ struct AgentPlace {
 pub fn run(arguments: &StatusArguments, manner: Manner) -> Result<Report> {
     let directory = match (&arguments.agent.state_directory, &arguments.agent.config) {
         (Some(directory), _) => directory.clone(),
-        (None, Some(config)) => Plan::load(config)?.state_directory,
+        (None, Some(config)) => AgentConfig::load(config)?.state_directory,
         (None, None) => return Err(Error::bug("neither --config nor --state-directory")),
     };
     if arguments.watch { watch(&directory, manner) } else { look(&directory) }
@@ -124,7 +125,8 @@ impl Drop for Screen {
     }
 }
 
-/// Draws a text over the one before it, as far as the terminal has room: what comes first counts most.
+/// Draws a text over the one before it, as far as the terminal has room: what comes first counts
+/// most.
 fn show(text: &str) -> std::io::Result<()> {
     let size = rustix::termios::tcgetwinsize(std::io::stdout()).ok().filter(|size| size.ws_row > 1 && size.ws_col > 1);
     let (rows, columns) = size.map_or((50, 160), |size| (usize::from(size.ws_row), usize::from(size.ws_col)));

@@ -1,4 +1,5 @@
-//! An agent's status as text for people: the verdict and its reasons, the figures, jobs, what can be restored, gaps.
+//! An agent's status as text for people: the verdict and its reasons, the figures, jobs, what can
+//! be restored, gaps.
 
 use super::output::{facts, table};
 use crate::monitor::status::{AgentStatus, GapStatus, JobStatus, RangeStatus};

@@ -1,7 +1,9 @@
-//! `amber uploads`: uploads in parts that were begun and never finished. They cost room, and no listing of objects shows them.
+//! `amber uploads`: uploads in parts that were begun and never finished. They cost room, and no
+//! listing of objects shows them.
 //!
-//! Only uploads of objects of this repository are looked at: below its prefix, and with names as Amber gives them. Nothing is given back
-//! unless asked for, and what may still be at work (younger than `--older-than`) is left alone.
+//! Only uploads of objects of this repository are looked at: below its prefix, and with names as
+//! Amber gives them. Nothing is given back unless asked for, and what may still be at work (younger
+//! than `--older-than`) is left alone.
 
 use super::output::{Report, table};
 use super::repository::PlaceArguments;
@@ -28,7 +30,8 @@ const HEADER: [&str; 5] = ["object", "begun", "age", "bytes", "upload"];
 pub struct UploadsArguments {
     #[command(flatten)]
     place: PlaceArguments,
-    /// Only uploads begun longer ago than this: a number with s, m, h or d. Those of unknown age are left out.
+    /// Only uploads begun longer ago than this: a number with s, m, h or d. Those of unknown age
+    /// are left out.
     #[arg(long, value_name = "TIME", default_value = "24h", value_parser = parse_age)]
     older_than: Duration,
     /// Give them back; otherwise they are only listed.

@@ -11,6 +11,7 @@ use crate::monitor::progress::for_people;
 use crate::monitor::usage::{cpu_seconds, peak_memory_bytes};
 use crate::repository::Options;
 use crate::repository::run_record::{Scope, Work};
+use crate::tier::findings::{VerificationReport, error_of};
 use crate::units::{bytes_text, now_ns};
 use crate::verify;
 use clap::Args;
@@ -54,7 +55,7 @@ pub fn run(arguments: &VerifyArguments, manner: Manner) -> Result<Report> {
         verified?
     } else {
         let scope = if arguments.full { Scope::Full } else { Scope::Incremental };
-        let outcome = |found: &verify::Report| found.outcome(arguments.full, &repository.describe(), now_ns());
+        let outcome = |found: &VerificationReport| found.outcome(arguments.full, &repository.describe(), now_ns());
         let (mut found, note) =
             recording.end(&repository, &*progress, verified, |found| Ended { run: None, scope, outcome: outcome(found) })?;
         found.notes.extend(note);
@@ -108,10 +109,10 @@ pub fn run(arguments: &VerifyArguments, manner: Manner) -> Result<Report> {
         "problems": problems,
         "notes": found.notes,
     });
-    Ok(Report { failure: verify::error_of(&found, &repository.describe()), ..Report::new(text, json) })
+    Ok(Report { failure: error_of(&found, &repository.describe()), ..Report::new(text, json) })
 }
 
-fn log_text(found: &verify::Report) -> String {
+fn log_text(found: &VerificationReport) -> String {
     let mut text = format!("{} segments, {}", found.segments, bytes_text(found.log_bytes));
     if found.timelines > 1 || found.gaps > 0 {
         text.push_str(&format!("; {} timelines, {} recorded gaps", found.timelines, found.gaps));

@@ -1,4 +1,5 @@
-//! Every number of the configuration: its default, its bounds, and why they are so. The reason is also what a refusal says.
+//! Every number of the configuration: its default, its bounds, and why they are so. The reason is
+//! also what a refusal says.
 
 use super::file::Value;
 use super::origin::Text;
@@ -32,10 +33,12 @@ const SEGMENT_BYTES_MAX: i64 = 7 * MIB as i64;
 const RECOVERY_POINT_MS: i64 = 900_000;
 /// A bound that only keeps sizes representable: 1 PiB.
 const SIZE_BYTES_MAX: i64 = 1 << 50;
-/// Heartbeats that may be missed before a lease is taken: one lost request must not change the leader.
+/// Heartbeats that may be missed before a lease is taken: one lost request must not change the
+/// leader.
 pub const HEARTBEATS_PER_TIMEOUT: u64 = 3;
 
-/// How old the oldest prepare of a segment may become before it is sent. Half a second keeps the recovery point below one second.
+/// How old the oldest prepare of a segment may become before it is sent. Half a second keeps the
+/// recovery point below one second.
 pub const FLUSH_INTERVAL_MS: Bound = bound(
     "flush_interval_ms",
     500,
@@ -43,7 +46,8 @@ pub const FLUSH_INTERVAL_MS: Bound = bound(
     RECOVERY_POINT_MS,
     "below 10 ms every request waits for the one before, and beyond 900000 (15 minutes) the promised recovery point is broken",
 );
-/// How large a segment may become before it is sent: one PUT request, with room for what sealing adds.
+/// How large a segment may become before it is sent: one PUT request, with room for what sealing
+/// adds.
 pub const FLUSH_BYTES: Bound = bound(
     "flush_bytes",
     SEGMENT_BYTES_MAX,
@@ -51,7 +55,8 @@ pub const FLUSH_BYTES: Bound = bound(
     SEGMENT_BYTES_MAX,
     "a segment is one PUT of at most 8 MiB with what sealing adds, and below 65536 (64 KiB) requests cost more than bytes",
 );
-/// The longest pause between two looks at the ring while nothing happens. An idle look costs one small read.
+/// The longest pause between two looks at the ring while nothing happens. An idle look costs one
+/// small read.
 pub const POLL_IDLE_MS_MAX: Bound = bound(
     "poll_idle_ms_max",
     50,
@@ -75,7 +80,8 @@ pub const SPOOL_BYTES: Bound = bound(
     SIZE_BYTES_MAX,
     "it is the most disk that the spool may take, and 0 means that there is none: what does not fit into memory while the store is down is a gap",
 );
-/// How long a segment may wait in memory for the store before it also goes to the spool, to survive a restart of the agent.
+/// How long a segment may wait in memory for the store before it also goes to the spool, to survive
+/// a restart of the agent.
 pub const SPOOL_AFTER_MS: Bound = bound(
     "spool_after_ms",
     5_000,
@@ -110,7 +116,8 @@ pub const CHECKPOINT_INTERVAL_S: Bound = bound(
     604_800,
     "a checkpoint reads every block that is new, and without one for more than a week the log to replay is longer than anybody waits",
 );
-/// How long replaying the log since the last checkpoint may take at a restore; a new checkpoint is taken before.
+/// How long replaying the log since the last checkpoint may take at a restore; a new checkpoint is
+/// taken before.
 pub const REPLAY_BUDGET_S: Bound = bound(
     "replay_budget_s",
     1_200,
@@ -129,7 +136,8 @@ pub const REPLAY_OPS_PER_S: Bound = bound(
 /// How often the leader of several agents says that it is there.
 pub const HEARTBEAT_MS: Bound =
     bound("heartbeat_ms", 2_000, 200, 60_000, "every heartbeat is a request that costs money, and the standby must notice in time");
-/// How long a leader may be silent before another agent takes over; counted by the standby's own clock.
+/// How long a leader may be silent before another agent takes over; counted by the standby's own
+/// clock.
 pub const LEASE_TIMEOUT_MS: Bound =
     bound("timeout_ms", 7_000, 600, 600_000, "it is at least three heartbeats, and a takeover after more than 10 minutes is none");
 /// CPU time of the agent in any ten seconds, in percent of what all cores have together.

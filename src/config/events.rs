@@ -85,7 +85,8 @@ fn refuse_without_addresses(text: &Text<'_>, section: &EventsSection) -> Result<
     }
 }
 
-/// Reads what TigerBeetle's clients take: addresses and ports, with commas; the error says what to write.
+/// Reads what TigerBeetle's clients take: addresses and ports, with commas; the error says what to
+/// write.
 ///
 /// # Errors
 /// The advice.

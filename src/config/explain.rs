@@ -1,7 +1,9 @@
-//! What the parser refuses, in words that help: the line, the nearest key, the number that was meant.
+//! What the parser refuses, in words that help: the line, the nearest key, the number that was
+//! meant.
 //!
-//! Flow: [`explain`] sorts the parser's message. An unknown key is held against all keys ([`sections`]); a value of the wrong type against
-//! the unit in its key's name; the rest keeps the parser's words. Values of unknown keys are never repeated.
+//! Flow: [`explain`] sorts the parser's message. An unknown key is held against all keys
+//! ([`sections`]); a value of the wrong type against the unit in its key's name; the rest keeps the
+//! parser's words. Values of unknown keys are never repeated.
 
 use super::events::EventsSection;
 use super::file;
@@ -49,7 +51,8 @@ static SECTIONS: LazyLock<Vec<Section>> = LazyLock::new(|| {
     ]
 });
 
-/// All sections and their keys; the section at the top has no name, and the names of the others are among its keys.
+/// All sections and their keys; the section at the top has no name, and the names of the others are
+/// among its keys.
 pub fn sections() -> &'static [Section] {
     &SECTIONS
 }
@@ -127,7 +130,8 @@ fn unknown_key(key: &str, here: &[String]) -> String {
     format!("there is no key {key} {place}: remove it, or write one of {}", here.join(", "))
 }
 
-/// The name that is near enough to be what was meant: a third of the letters may differ, or an ending is missing.
+/// The name that is near enough to be what was meant: a third of the letters may differ, or an
+/// ending is missing.
 pub fn nearest<'a>(written: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let written = written.to_ascii_lowercase().replace('-', "_");
     let distance = |name: &str| {
@@ -145,7 +149,8 @@ fn value_advice(text: &Text<'_>, span: &Range<usize>) -> Option<String> {
     let (before, after) = (line.get(..equals)?, line.get(equals + 1..)?);
     let key = before.trim().rsplit(|character: char| !character.is_ascii_alphanumeric() && character != '_').next()?;
     let unit = Unit::of(key)?;
-    // A value of the wrong type has its place; of what is no TOML at all only the rest of the line is certain.
+    // A value of the wrong type has its place; of what is no TOML at all only the rest of the line
+    // is certain.
     let value = match text.text.get(span.clone()) {
         Some(value) if value.starts_with(['"', '\'']) || value.parse::<f64>().is_ok() => value,
         _ => after.split('#').next().unwrap_or_default(),
@@ -189,7 +194,8 @@ impl Unit {
         }
     }
 
-    /// The number of this unit that `value` (`500ms`, `0.5 s`, `7 MiB`) stands for, if it is a whole one.
+    /// The number of this unit that `value` (`500ms`, `0.5 s`, `7 MiB`) stands for, if it is a
+    /// whole one.
     fn number(self, value: &str) -> Option<u64> {
         let digits =
             value.find(|character: char| !character.is_ascii_digit() && character != '.' && character != '_').unwrap_or(value.len());

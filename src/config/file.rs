@@ -1,7 +1,9 @@
-//! The configuration as it is written: one struct a section, every value with its place, nothing checked but its type.
+//! The configuration as it is written: one struct a section, every value with its place, nothing
+//! checked but its type.
 //!
-//! Every key is optional here, so that [`super::plan`] can say what is missing and why; a key that is not here is refused. Numbers are read
-//! signed, so that a negative one is refused by its bounds and not by its type. `tools/systemd/amber.toml` explains every key.
+//! Every key is optional here, so that [`super::plan`] can say what is missing and why; a key that
+//! is not here is refused. Numbers are read signed, so that a negative one is refused by its bounds
+//! and not by its type. `tools/systemd/amber.toml` explains every key.
 
 use super::events::EventsSection;
 use super::explain;

@@ -1,6 +1,7 @@
 //! `[jobs.NAME]`: when a job runs, where that is not left to its default.
 //!
-//! Which jobs there are the agent knows, and refuses the others; here only what a section says is checked.
+//! Which jobs there are the agent knows, and refuses the others; here only what a section says is
+//! checked.
 
 use super::bounds;
 use super::file::{File, Value};

@@ -1,7 +1,8 @@
-//! Where a value of the configuration stands, so that every refusal names the file, the line and what is written there.
+//! Where a value of the configuration stands, so that every refusal names the file, the line and
+//! what is written there.
 //!
-//! A line is only repeated where it can hold no secret: people do write passphrases and access keys into configurations, and an error goes
-//! into logs.
+//! A line is only repeated where it can hold no secret: people do write passphrases and access keys
+//! into configurations, and an error goes into logs.
 
 use super::explain;
 use crate::error::Error;

@@ -1,6 +1,8 @@
-//! `[page]`: where the monitoring page, the metrics and the health checks are served, and who may ask.
+//! `[page]`: where the monitoring page, the metrics and the health checks are served, and who may
+//! ask.
 //!
-//! A wide address without anything that keeps strangers out is refused here, before an agent runs with it.
+//! A wide address without anything that keeps strangers out is refused here, before an agent runs
+//! with it.
 
 use super::file::Value;
 use super::origin::Origin;
@@ -56,7 +58,8 @@ pub struct PagePlan {
 }
 
 impl PagePlan {
-    /// Whether reading needs no token: only this machine can connect, or clients show a certificate.
+    /// Whether reading needs no token: only this machine can connect, or clients show a
+    /// certificate.
     pub fn is_open_to_read(&self) -> bool {
         self.client_ca_file.is_some() || self.listen.is_none_or(|listen| listen.ip().is_loopback())
     }

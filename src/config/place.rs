@@ -1,4 +1,5 @@
-//! Where a repository is and how to reach it, from the words of the configuration file or of the command line.
+//! Where a repository is and how to reach it, from the words of the configuration file or of the
+//! command line.
 
 use crate::error::Result;
 use crate::store::{self, S3Options, ServerSideEncryption, Store, StoreUrl, TlsMinimum};
@@ -6,14 +7,14 @@ use std::sync::Arc;
 
 /// A store's place, ready to be opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct StoreLocation {
     /// Where.
     pub url: StoreUrl,
     /// How to reach it if it is S3.
     pub s3: S3Options,
 }
 
-impl Place {
+impl StoreLocation {
     /// Opens the store; an S3 server is not asked yet.
     ///
     /// # Errors

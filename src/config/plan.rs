@@ -1,8 +1,10 @@
 //! The configuration as the program sees it: every value there, checked, with its unit in its type.
 //!
-//! Flow: [`Plan::load`] parses the file, takes defaults for what is missing, checks bounds and what must fit together. Nothing outside the
-//! file is touched, so that `amber status` can read a plan whose repository it may not open. [`Plan::open_repository`] and
-//! [`Plan::check_cluster`] go on to what the file names; they too refuse with the line that led there.
+//! Flow: [`AgentConfig::load`] parses the file, takes defaults for what is missing, checks bounds
+//! and what must fit together. Nothing outside the file is touched, so that `amber status` can read
+//! a plan whose repository it may not open. [`AgentConfig::open_repository`] and
+//! [`AgentConfig::check_cluster`] go on to what the file names; they too refuse with the line that
+//! led there.
 //!
 //! Paths that are not absolute are taken from the directory that the configuration file is in.
 
@@ -12,7 +14,7 @@ use super::file::{self, CheckpointSection, File, LeaseSection, LimitsSection, Lo
 use super::jobs::{self, JobsPlan};
 use super::origin::{Origin, Text};
 use super::page::PagePlan;
-use super::place::{self, Place};
+use super::place::{self, StoreLocation};
 use super::secret::SecretSource;
 use super::telemetry::{self, TelemetryPlan};
 use crate::error::Result;
@@ -26,12 +28,13 @@ use tracing::Level;
 
 /// How long one request may take: a part of 8 MiB passes an uplink of 5 Mbit/s in that time.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
-/// How long a call of the store may take with its retries. An agent wants to know soon that the store is away; it tries again without end.
+/// How long a call of the store may take with its retries. An agent wants to know soon that the
+/// store is away; it tries again without end.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(30);
 
 /// The configuration of an agent.
 #[derive(Debug, Clone)]
-pub struct Plan {
+pub struct AgentConfig {
     /// The replica's data file.
     pub data_file: PathBuf,
     /// Spool, lock and status live here.
@@ -79,7 +82,7 @@ pub struct Origins {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RepositoryPlan {
     /// Where, and how to reach it.
-    pub place: Place,
+    pub place: StoreLocation,
     /// What opens it; not read yet.
     pub secret: SecretSource,
 }
@@ -167,20 +170,20 @@ pub struct ProcessPlan {
     pub level: i32,
 }
 
-impl Plan {
+impl AgentConfig {
     /// Reads and checks a configuration file.
     ///
     /// # Errors
     /// [`crate::error::Error::input`]: file, line, what is wrong and what to write instead.
-    pub fn load(path: &Path) -> Result<Plan> {
-        Plan::parse(path, &file::read(path)?)
+    pub fn load(path: &Path) -> Result<AgentConfig> {
+        AgentConfig::parse(path, &file::read(path)?)
     }
 
     /// Checks a configuration's text; `path` is what messages name and where relative paths begin.
     ///
     /// # Errors
-    /// As [`Plan::load`].
-    pub fn parse(path: &Path, text: &str) -> Result<Plan> {
+    /// As [`AgentConfig::load`].
+    pub fn parse(path: &Path, text: &str) -> Result<AgentConfig> {
         let text = Text { path, text };
         let file = file::parse(&text)?;
         let reader = Reader { text };
@@ -197,7 +200,21 @@ impl Plan {
         let page = reader.page(&file.page)?;
         let telemetry = telemetry::read(&text, &file.telemetry)?;
         let origins = Origins { data_file: data_file_origin, state_directory: state_origin, url, secret, aof_file };
-        Ok(Plan { data_file, state_directory, repository, log, checkpoint, lease, limits, events, jobs, process, page, telemetry, origins })
+        Ok(AgentConfig {
+            data_file,
+            state_directory,
+            repository,
+            log,
+            checkpoint,
+            lease,
+            limits,
+            events,
+            jobs,
+            process,
+            page,
+            telemetry,
+            origins,
+        })
     }
 
     /// How the repository is worked with.
@@ -295,7 +312,7 @@ impl Reader<'_> {
         };
         let (secret, secret_origin) = self.secret(section)?;
         let secret_origin = secret_origin.unwrap_or_else(|| url_origin.clone());
-        Ok((RepositoryPlan { place: Place { url, s3 }, secret }, url_origin, secret_origin))
+        Ok((RepositoryPlan { place: StoreLocation { url, s3 }, secret }, url_origin, secret_origin))
     }
 
     fn secret(&self, section: &RepositorySection) -> Result<(SecretSource, Option<Origin>)> {

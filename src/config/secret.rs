@@ -1,6 +1,8 @@
-//! What opens a repository: a passphrase file, a key file or the environment, for the configuration and the command line alike.
+//! What opens a repository: a passphrase file, a key file or the environment, for the configuration
+//! and the command line alike.
 //!
-//! Flow: [`SecretSource`] says where the secret is; [`SecretSource::read`] reads it when it is needed, into memory that is wiped.
+//! Flow: [`SecretSource`] says where the secret is; [`SecretSource::read`] reads it when it is
+//! needed, into memory that is wiped.
 
 use crate::error::{Error, Result};
 use crate::repository::key::{KEY_FILE_BYTES_MAX, KEY_FILE_BYTES_MIN, Secret};
@@ -27,7 +29,8 @@ impl SecretSource {
     /// Reads the secret.
     ///
     /// # Errors
-    /// [`Error::input`] where it is missing, may not be read, is empty or of a size that no secret has.
+    /// [`Error::input`] where it is missing, may not be read, is empty or of a size that no secret
+    /// has.
     pub fn read(&self) -> Result<Secret> {
         let (passphrase, source) = match self {
             SecretSource::KeyFile(path) => return read_key(path),

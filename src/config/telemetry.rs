@@ -1,4 +1,5 @@
-//! `[telemetry]`: the collector of OpenTelemetry that metrics are sent to. Off unless `otlp_endpoint` is written.
+//! `[telemetry]`: the collector of OpenTelemetry that metrics are sent to. Off unless
+//! `otlp_endpoint` is written.
 
 use super::bounds;
 use super::file::Value;

@@ -1,17 +1,22 @@
 //! The books of a restored ledger, checked against what the load wrote.
 //!
-//! A restore to op T promises every transfer up to T and none after it. What that means for a load is exact. Every client sends its requests
-//! one after the other, so the restored ledger must hold, of each client, a prefix of its requests:
+//! A restore to op T promises every transfer up to T and none after it. What that means for a load
+//! is exact. Every client sends its requests one after the other, so the restored ledger must hold,
+//! of each client, a prefix of its requests:
 //!
-//! 1. the prefix ends at a whole request: the last one is there to its last transfer, of the next one there is nothing;
+//! 1. the prefix ends at a whole request: the last one is there to its last transfer, of the next
+//!    one there is nothing;
 //! 2. it reaches at least as far as what was acknowledged before the backup began;
-//! 3. it ends where T says: in the original ledger the last request is stamped at or before T's prepare, the next one after it;
-//! 4. the newest transfer is stamped as T's prepare, if T created transfers (an event's timestamp is the prepare's, counted back from the last);
+//! 3. it ends where T says: in the original ledger the last request is stamped at or before T's
+//!    prepare, the next one after it;
+//! 4. the newest transfer is stamped as T's prepare, if T created transfers (an event's timestamp
+//!    is the prepare's, counted back from the last);
 //! 5. every account's balance is the sum of exactly those prefixes.
 //!
-//! [`check_every_transfer`] then reads them one by one. Whatever does not hold is [`Error::damaged`] and names the client or the account.
+//! [`check_every_transfer`] then reads them one by one. Whatever does not hold is
+//! [`Error::damaged`] and names the client or the account.
 
-use super::plan::Plan;
+use super::plan::LoadPlan;
 use crate::error::{Error, Result};
 use crate::ledger_events::objects::{Transfer, TransferQuery};
 use crate::ledger_events::session::{EVENTS_PER_REQUEST_MAX, Session};
@@ -21,14 +26,17 @@ use std::time::{Duration, Instant};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Expected {
     /// What the load wrote.
-    pub plan: Plan,
-    /// How many requests of each client were acknowledged before the backup began; none of them may be missing.
+    pub plan: LoadPlan,
+    /// How many requests of each client were acknowledged before the backup began; none of them may
+    /// be missing.
     pub acknowledged: Vec<u64>,
     /// The timestamp of the prepare to which the ledger was restored.
     pub recovered_to_ns: u64,
-    /// Whether that prepare created transfers of this load: then the newest transfer must bear exactly its timestamp.
+    /// Whether that prepare created transfers of this load: then the newest transfer must bear
+    /// exactly its timestamp.
     pub ends_with_transfers: bool,
-    /// Where the original cluster still runs, if it does: then the end of every prefix is checked on both sides.
+    /// Where the original cluster still runs, if it does: then the end of every prefix is checked
+    /// on both sides.
     pub original: Option<String>,
     /// How long the whole check may take.
     pub timeout: Duration,
@@ -51,11 +59,12 @@ pub struct Books {
     pub newest_timestamp_ns: Option<u64>,
 }
 
-/// Checks the ledger that the cluster at `addresses` serves. Some requests are made, so its op advances a little.
+/// Checks the ledger that the cluster at `addresses` serves. Some requests are made, so its op
+/// advances a little.
 ///
 /// # Errors
-/// [`Error::damaged`] when the books are not as expected; [`Error::try_again`] when an answer does not come in time; [`Error::input`] when
-/// the expectation contradicts itself.
+/// [`Error::damaged`] when the books are not as expected; [`Error::try_again`] when an answer does
+/// not come in time; [`Error::input`] when the expectation contradicts itself.
 pub fn check_books(cluster: u128, addresses: &str, expected: &Expected) -> Result<Books> {
     let plan = expected.plan.checked()?;
     if expected.acknowledged.len() != plan.clients {
@@ -79,12 +88,12 @@ pub fn check_books(cluster: u128, addresses: &str, expected: &Expected) -> Resul
     Ok(Books { requests, transfers, accounts, debits, credits, newest_timestamp_ns: newest })
 }
 
-/// Reads every transfer of the load and compares it with what was written; `requests` says how many of each client must be there
-/// ([`Books::requests`]). This reads every block that holds transfers.
+/// Reads every transfer of the load and compares it with what was written; `requests` says how many
+/// of each client must be there ([`Books::requests`]). This reads every block that holds transfers.
 ///
 /// # Errors
 /// As [`check_books`].
-pub fn check_every_transfer(cluster: u128, addresses: &str, plan: &Plan, requests: &[u64], timeout: Duration) -> Result<()> {
+pub fn check_every_transfer(cluster: u128, addresses: &str, plan: &LoadPlan, requests: &[u64], timeout: Duration) -> Result<()> {
     let reader = Reader::new(cluster, addresses, plan.checked()?, timeout)?;
     let mut next = vec![0_u64; plan.clients];
     let mut timestamp_min = 1;
@@ -129,12 +138,12 @@ enum Order {
 /// One ledger, read for one plan, until one deadline.
 struct Reader {
     session: Session,
-    plan: Plan,
+    plan: LoadPlan,
     deadline: Instant,
 }
 
 impl Reader {
-    fn new(cluster: u128, addresses: &str, plan: Plan, timeout: Duration) -> Result<Reader> {
+    fn new(cluster: u128, addresses: &str, plan: LoadPlan, timeout: Duration) -> Result<Reader> {
         Ok(Reader { session: Session::new(cluster, addresses)?, plan, deadline: Instant::now() + timeout })
     }
 
@@ -149,9 +158,11 @@ impl Reader {
         Ok(self.session.query_transfers(query, self.deadline)?.iter().map(Entry::from).collect())
     }
 
-    /// How many requests of each client are there, if it is a prefix of them: doubling, then halving, for all clients at once.
+    /// How many requests of each client are there, if it is a prefix of them: doubling, then
+    /// halving, for all clients at once.
     fn prefixes(&self) -> Result<Vec<u64>> {
-        // Of each client, `low` requests are there and the `high`th is not; `None` while none is known to be missing.
+        // Of each client, `low` requests are there and the `high`th is not; `None` while none is
+        // known to be missing.
         let mut bounds: Vec<(u64, Option<u64>)> = vec![(0, None); self.plan.clients];
         loop {
             let mut asked = Vec::new();
@@ -172,7 +183,8 @@ impl Reader {
         }
     }
 
-    /// The end of a client's prefix of `count` requests, whole and where `recovered_to_ns` says. Returns the newest timestamp in it.
+    /// The end of a client's prefix of `count` requests, whole and where `recovered_to_ns` says.
+    /// Returns the newest timestamp in it.
     fn check_end(&self, client: usize, count: u64, original: Option<&Reader>, recovered_to_ns: u64) -> Result<Option<u64>> {
         let next = self.plan.request_ids(client, count);
         let too_many = self.lookup(&next)?.len();
@@ -180,7 +192,8 @@ impl Reader {
             return damaged(format!("request {count} of client {client} is there in part: {too_many} of {} transfers", next.len()));
         }
         if let Some(original) = original {
-            // Nothing of it: the client had not sent it, or the original is older than its copy, which the last request shows.
+            // Nothing of it: the client had not sent it, or the original is older than its copy,
+            // which the last request shows.
             let missed = original.lookup(&next)?.into_iter().find(|entry| entry.timestamp <= recovered_to_ns);
             if let Some(entry) = missed {
                 let at = entry.timestamp;
@@ -220,7 +233,8 @@ impl Reader {
         Ok(entries)
     }
 
-    /// The newest transfer of the ledger is the newest at the end of a prefix, and stamped as the restored op if that made transfers.
+    /// The newest transfer of the ledger is the newest at the end of a prefix, and stamped as the
+    /// restored op if that made transfers.
     fn check_newest(&self, newest: Option<u64>, expected: &Expected) -> Result<()> {
         let found = self.page(1, 0, Order::NewestFirst)?.first().map(|entry| entry.timestamp);
         if found != newest {
@@ -232,7 +246,8 @@ impl Reader {
         Ok(())
     }
 
-    /// Every account's balance. Returns how many accounts there are, and the sums of debits and credits.
+    /// Every account's balance. Returns how many accounts there are, and the sums of debits and
+    /// credits.
     fn check_balances(&self, requests: &[u64]) -> Result<(u32, u128, u128)> {
         let found = self.session.lookup_accounts(&self.plan.account_ids(), self.deadline)?;
         let all_there = found.len() == self.plan.accounts as usize;
@@ -268,7 +283,7 @@ impl From<&Transfer> for Entry {
     }
 }
 
-fn check_entry(plan: &Plan, client: usize, sequence: u64, entry: &Entry) -> Result<()> {
+fn check_entry(plan: &LoadPlan, client: usize, sequence: u64, entry: &Entry) -> Result<()> {
     let posting = plan.posting(client, sequence);
     let written = Entry {
         id: plan.transfer_id(client, sequence),

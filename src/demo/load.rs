@@ -1,21 +1,25 @@
 //! Clients that write without pause and count what was acknowledged.
 //!
-//! Each client is a thread with one session; it sends its next request when the last one is answered, so that a client has at most one
-//! request under way. An answer is counted at once: when [`Load::acknowledged`] says 17, requests 0 to 16 of that client are committed,
-//! and a backup taken from then on must hold them.
+//! Each client is a thread with one session; it sends its next request when the last one is
+//! answered, so that a client has at most one request under way. An answer is counted at once: when
+//! [`Load::acknowledged`] says 17, requests 0 to 16 of that client are committed, and a backup
+//! taken from then on must hold them.
 //!
-//! A server that goes away makes the clients wait until it is back, which is how TigerBeetle's clients behave. Stopping never waits long:
-//! a request that stays without an answer is given up and reported.
+//! A server that goes away makes the clients wait until it is back, which is how TigerBeetle's
+//! clients behave. Stopping never waits long: a request that stays without an answer is given up
+//! and reported.
 
-use super::plan::Plan;
+use super::plan::LoadPlan;
 use crate::error::{Error, Result};
 use crate::ledger_events::session::{Answer, Session};
+use crate::threads::lock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// How long after giving up on a request a client may take to go away; one that takes longer is left to itself.
+/// How long after giving up on a request a client may take to go away; one that takes longer is
+/// left to itself.
 const LEAVE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// How often a waiting thread looks again.
@@ -25,22 +29,23 @@ const LOOK_AGAIN: Duration = Duration::from_millis(5);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LoadOptions {
     /// What is written.
-    pub plan: Plan,
+    pub plan: LoadPlan,
     /// Each client ends by itself after so many requests; `None`: they write until stopped.
     pub requests_max: Option<u64>,
     /// A rest after each request; `None`: at full speed.
     pub pause: Option<Duration>,
     /// How long the creation of the accounts may take.
     pub setup_timeout: Duration,
-    /// How long a stop waits for the answers to the requests under way. TigerBeetle's client waits ever longer before it asks a silent
-    /// server again, in the end about 10 s: when a server was away for a while, a shorter patience gives up although it is back.
+    /// How long a stop waits for the answers to the requests under way. TigerBeetle's client waits
+    /// ever longer before it asks a silent server again, in the end about 10 s: when a server was
+    /// away for a while, a shorter patience gives up although it is back.
     pub stop_patience: Duration,
 }
 
 /// A running load; it is abandoned when dropped.
 #[derive(Debug)]
 pub struct Load {
-    plan: Plan,
+    plan: LoadPlan,
     stop_patience: Duration,
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
@@ -77,18 +82,21 @@ struct Client {
 }
 
 impl Default for LoadOptions {
-    /// [`Plan::default`] at full speed until stopped; a minute for the accounts, 20 seconds for the last answers.
+    /// [`LoadPlan::default`] at full speed until stopped; a minute for the accounts, 20 seconds for
+    /// the last answers.
     fn default() -> Self {
         let (setup_timeout, stop_patience) = (Duration::from_secs(60), Duration::from_secs(20));
-        LoadOptions { plan: Plan::default(), requests_max: None, pause: None, setup_timeout, stop_patience }
+        LoadOptions { plan: LoadPlan::default(), requests_max: None, pause: None, setup_timeout, stop_patience }
     }
 }
 
 impl Load {
-    /// Creates the accounts, then starts the clients. `addresses` is that of one server, or of all replicas with commas.
+    /// Creates the accounts, then starts the clients. `addresses` is that of one server, or of all
+    /// replicas with commas.
     ///
     /// # Errors
-    /// [`Error::input`] when the plan is impossible or the ledger refuses the accounts; [`Error::try_again`] when nobody answers.
+    /// [`Error::input`] when the plan is impossible or the ledger refuses the accounts;
+    /// [`Error::try_again`] when nobody answers.
     pub fn start(cluster: u128, addresses: &str, options: &LoadOptions) -> Result<Load> {
         let plan = options.plan.checked()?;
         Session::new(cluster, addresses)?.create_accounts(&plan.new_accounts(), Instant::now() + options.setup_timeout)?;
@@ -106,7 +114,7 @@ impl Load {
     }
 
     /// What it writes.
-    pub fn plan(&self) -> &Plan {
+    pub fn plan(&self) -> &LoadPlan {
         &self.plan
     }
 
@@ -115,10 +123,12 @@ impl Load {
         self.shared.acknowledged()
     }
 
-    /// Waits until `requests` more requests, over all clients, are acknowledged than when this was called.
+    /// Waits until `requests` more requests, over all clients, are acknowledged than when this was
+    /// called.
     ///
     /// # Errors
-    /// The load's own failure; [`Error::try_again`] when it takes longer than `timeout` or the load ends first.
+    /// The load's own failure; [`Error::try_again`] when it takes longer than `timeout` or the load
+    /// ends first.
     pub fn wait_for(&self, requests: u64, timeout: Duration) -> Result<()> {
         let count = || self.acknowledged().iter().sum::<u64>();
         let (goal, deadline) = (count() + requests, Instant::now() + timeout);
@@ -139,7 +149,8 @@ impl Load {
         }
     }
 
-    /// Waits until every client has sent its `requests_max`, or one has failed, or `timeout` passes; then as [`Load::stop`].
+    /// Waits until every client has sent its `requests_max`, or one has failed, or `timeout`
+    /// passes; then as [`Load::stop`].
     ///
     /// # Errors
     /// The first failure of a client.
@@ -151,8 +162,9 @@ impl Load {
         self.stop()
     }
 
-    /// Sends no more requests, waits up to `stop_patience` for the answers to those under way and reports. A server that does not answer
-    /// is no failure: the report names the clients that got no answer.
+    /// Sends no more requests, waits up to `stop_patience` for the answers to those under way and
+    /// reports. A server that does not answer is no failure: the report names the clients that got
+    /// no answer.
     ///
     /// # Errors
     /// The first failure of a client: a transfer that was refused, a session that was evicted.
@@ -255,11 +267,11 @@ impl Shared {
     }
 
     fn failure(&self) -> Option<Error> {
-        self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.failure).clone()
     }
 
     /// Keeps the first failure; the others often follow from it.
     fn fail(&self, error: Error) {
-        self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        lock(&self.failure).get_or_insert(error);
     }
 }

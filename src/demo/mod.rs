@@ -1,12 +1,14 @@
-//! A real TigerBeetle to back up: servers that are started and killed, a load that writes without pause, and the books of a restored
-//! ledger checked against what that load wrote.
+//! A real TigerBeetle to back up: servers that are started and killed, a load that writes without
+//! pause, and the books of a restored ledger checked against what that load wrote.
 //!
-//! The load is predictable: which transfer a client sends at which place follows from a [`Plan`] alone. So after a restore nothing has to
-//! be remembered but a few numbers (how many requests each client had acknowledged, which op the restore promises), and [`check`] can say
+//! The load is predictable: which transfer a client sends at which place follows from a
+//! [`LoadPlan`] alone. So after a restore nothing has to be remembered but a few numbers (how many
+//! requests each client had acknowledged, which op the restore promises), and [`check`] can say
 //! exactly whether every promised transfer is there, and none that should not be.
 //!
-//! [`process`] owns child processes, [`server`] runs TigerBeetle in them, [`crate::ledger_events::session`] talks to it with deadlines, [`plan`] says what is
-//! written, [`load`] writes it, [`check`] reads it back.
+//! [`process`] owns child processes, [`server`] runs TigerBeetle in them,
+//! [`crate::ledger_events::session`] talks to it with deadlines, [`plan`] says what is written,
+//! [`load`] writes it, [`check`] reads it back.
 
 pub mod check;
 pub mod load;
@@ -16,6 +18,6 @@ pub mod server;
 
 pub use check::{Books, Expected, check_books, check_every_transfer};
 pub use load::{Load, LoadOptions, Report};
-pub use plan::Plan;
+pub use plan::LoadPlan;
 pub use process::{Guarded, free_ports};
 pub use server::{Binary, Server, ServerOptions, wait_serving};

@@ -1,17 +1,21 @@
-//! What a load writes: every transfer follows from the plan, the client's number and its place in that client's sequence.
+//! What a load writes: every transfer follows from the plan, the client's number and its place in
+//! that client's sequence.
 //!
-//! Client `c` sends requests 0, 1, 2 and so on, each of `transfers_per_request` transfers; transfer `s` of the client (counted over all its
-//! requests) has the id `number << 96 | c << 64 | s + 1`. Accounts and amount come out of a hash of (c, s), so a ledger in which some
-//! transfer is missing, doubled or swapped has other balances than [`Plan::balances`] computes.
+//! Client `c` sends requests 0, 1, 2 and so on, each of `transfers_per_request` transfers; transfer
+//! `s` of the client (counted over all its requests) has the id `number << 96 | c << 64 | s + 1`.
+//! Accounts and amount come out of a hash of (c, s), so a ledger in which some transfer is missing,
+//! doubled or swapped has other balances than [`LoadPlan::balances`] computes.
 
 use crate::error::{Error, Result};
 use crate::ledger_events::objects::{Account, Transfer};
 use crate::ledger_events::session::EVENTS_PER_REQUEST_MAX;
 
-/// A TigerBeetle server with default settings holds 32 client connections; this leaves some for whoever looks at the ledger.
+/// A TigerBeetle server with default settings holds 32 client connections; this leaves some for
+/// whoever looks at the ledger.
 pub const CLIENTS_MAX: usize = 28;
 
-/// Amounts go from 1 to this: small, so that no sum ever overflows, and uneven, so that a sum tells more than a count.
+/// Amounts go from 1 to this: small, so that no sum ever overflows, and uneven, so that a sum tells
+/// more than a count.
 const AMOUNT_MAX: u64 = 9;
 
 /// The code of all accounts and transfers; TigerBeetle wants one that is not 0.
@@ -19,10 +23,11 @@ const CODE: u16 = 1;
 
 /// What is written, by how many clients, to which accounts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Plan {
+pub struct LoadPlan {
     /// Tells several loads on one cluster apart: part of every id.
     pub number: u32,
-    /// The ledger of all accounts and transfers; not 0. Give every load its own, so that its books can be checked alone.
+    /// The ledger of all accounts and transfers; not 0. Give every load its own, so that its books
+    /// can be checked alone.
     pub ledger: u32,
     /// How many accounts there are; at least 2.
     pub accounts: u32,
@@ -52,25 +57,27 @@ pub struct Balance {
     pub credits: u128,
 }
 
-impl Default for Plan {
+impl Default for LoadPlan {
     /// Two clients that write full requests to 1000 accounts.
     fn default() -> Self {
-        Plan { number: 1, ledger: 1, accounts: 1000, clients: 2, transfers_per_request: EVENTS_PER_REQUEST_MAX }
+        LoadPlan { number: 1, ledger: 1, accounts: 1000, clients: 2, transfers_per_request: EVENTS_PER_REQUEST_MAX }
     }
 }
 
-impl Plan {
+impl LoadPlan {
     /// The plan, if TigerBeetle can carry it out.
     ///
     /// # Errors
     /// [`Error::input`] that names the number which is out of range.
-    pub fn checked(self) -> Result<Plan> {
+    pub fn checked(self) -> Result<LoadPlan> {
         let wrong = |what: String| Err(Error::input(format!("this load is impossible: {what}")));
         match self {
-            Plan { ledger: 0, .. } => wrong("ledger 0 does not exist, take 1 or more".into()),
-            Plan { accounts: 0..=1, .. } => wrong("a transfer needs 2 accounts or more".into()),
-            Plan { clients, .. } if !(1..=CLIENTS_MAX).contains(&clients) => wrong(format!("{clients} clients, take 1 to {CLIENTS_MAX}")),
-            Plan { transfers_per_request: size, .. } if !(1..=EVENTS_PER_REQUEST_MAX).contains(&size) => {
+            LoadPlan { ledger: 0, .. } => wrong("ledger 0 does not exist, take 1 or more".into()),
+            LoadPlan { accounts: 0..=1, .. } => wrong("a transfer needs 2 accounts or more".into()),
+            LoadPlan { clients, .. } if !(1..=CLIENTS_MAX).contains(&clients) => {
+                wrong(format!("{clients} clients, take 1 to {CLIENTS_MAX}"))
+            }
+            LoadPlan { transfers_per_request: size, .. } if !(1..=EVENTS_PER_REQUEST_MAX).contains(&size) => {
                 wrong(format!("{size} transfers in a request, take 1 to {EVENTS_PER_REQUEST_MAX}"))
             }
             plan => Ok(plan),
@@ -130,7 +137,8 @@ impl Plan {
         self.sequences(request).map(|sequence| self.transfer(client, sequence)).collect()
     }
 
-    /// Every account's balance once each client's first `requests[client]` requests are carried out, and nothing else.
+    /// Every account's balance once each client's first `requests[client]` requests are carried
+    /// out, and nothing else.
     pub fn balances(&self, requests: &[u64]) -> Vec<Balance> {
         let mut balances = vec![Balance::default(); self.accounts as usize];
         for (client, &count) in requests.iter().enumerate() {
@@ -172,19 +180,19 @@ mod tests {
 
     #[test]
     fn ids_say_who_sent_them_and_when() {
-        let plan = Plan { number: 7, clients: 3, ..Plan::default() };
+        let plan = LoadPlan { number: 7, clients: 3, ..LoadPlan::default() };
         let id = plan.transfer_id(2, 41);
         assert_eq!(id, 7 << 96 | 2 << 64 | 42);
         assert_eq!(plan.place(id), Some((2, 41)));
         assert_eq!(plan.place(plan.transfer_id(3, 0)), None, "a client that the plan does not have");
-        assert_eq!(plan.place(Plan { number: 8, ..plan }.transfer_id(0, 0)), None);
+        assert_eq!(plan.place(LoadPlan { number: 8, ..plan }.transfer_id(0, 0)), None);
         assert_eq!(plan.place(0), None);
     }
 
     #[test]
     fn a_transfer_never_pays_itself_and_balances_add_up() {
         for accounts in [2, 3, 1000] {
-            let plan = Plan { accounts, clients: 2, transfers_per_request: 100, ..Plan::default() };
+            let plan = LoadPlan { accounts, clients: 2, transfers_per_request: 100, ..LoadPlan::default() };
             assert!((0..1000).map(|sequence| plan.posting(1, sequence)).all(|one| one.debit != one.credit && one.debit < accounts));
             let balances = plan.balances(&[3, 5]);
             let paid: u128 = balances.iter().map(|balance| balance.debits).sum();
@@ -196,15 +204,15 @@ mod tests {
 
     #[test]
     fn impossible_plans_are_refused() {
-        let good = Plan::default();
+        let good = LoadPlan::default();
         assert!(good.checked().is_ok());
         let bad = [
-            Plan { ledger: 0, ..good },
-            Plan { accounts: 1, ..good },
-            Plan { clients: 0, ..good },
-            Plan { clients: 29, ..good },
-            Plan { transfers_per_request: 0, ..good },
-            Plan { transfers_per_request: 8190, ..good },
+            LoadPlan { ledger: 0, ..good },
+            LoadPlan { accounts: 1, ..good },
+            LoadPlan { clients: 0, ..good },
+            LoadPlan { clients: 29, ..good },
+            LoadPlan { transfers_per_request: 0, ..good },
+            LoadPlan { transfers_per_request: 8190, ..good },
         ];
         assert!(bad.iter().all(|plan| plan.checked().is_err_and(|error| error.kind == Kind::Input)));
     }

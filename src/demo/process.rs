@@ -1,9 +1,11 @@
 //! Child processes that do not outlive their owner, and ports for them.
 //!
-//! A database server that a killed test leaves behind holds gigabytes for ever. So a server is started by a one-line shell that first puts
-//! a watchdog beside it, then becomes the server (same process id). The watchdog reads our end of a pipe: a line means that the server was
-//! stopped in good order; the end of the pipe means that its owner died, and then the watchdog kills the server. It needs no `unsafe`,
-//! and unlike `PR_SET_PDEATHSIG` it does not care which thread started the server.
+//! A database server that a killed test leaves behind holds gigabytes for ever. So a server is
+//! started by a one-line shell that first puts a watchdog beside it, then becomes the server (same
+//! process id). The watchdog reads our end of a pipe: a line means that the server was stopped in
+//! good order; the end of the pipe means that its owner died, and then the watchdog kills the
+//! server. It needs no `unsafe`, and unlike `PR_SET_PDEATHSIG` it does not care which thread
+//! started the server.
 
 use crate::error::{Error, Result};
 use std::fs::{File, OpenOptions};
@@ -15,7 +17,8 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Starts the watchdog (`$$` there is still this shell's process id), then becomes the command. Both read nothing but the pipe on 3.
+/// Starts the watchdog (`$$` there is still this shell's process id), then becomes the command.
+/// Both read nothing but the pipe on 3.
 const GUARD_SCRIPT: &str = r#"exec 3<&0 </dev/null; { read -r line <&3 || kill -9 $$; } & exec 3<&-; exec "$@""#;
 
 /// How often a waiting loop looks again.
@@ -27,11 +30,13 @@ const STOP_PATIENCE: Duration = Duration::from_secs(5);
 /// How much of a log an error quotes.
 const QUOTED_LINES: usize = 12;
 
-/// The ports to choose from: below the range from which Linux takes the local ports of outgoing connections (32768 and up), so that only
-/// another server can take one between choosing and using it.
+/// The ports to choose from: below the range from which Linux takes the local ports of outgoing
+/// connections (32768 and up), so that only another server can take one between choosing and using
+/// it.
 const PORTS: std::ops::Range<u16> = 12_000..32_000;
 
-/// A child process that is killed when this value is dropped, also by a panic, and when its owner is killed.
+/// A child process that is killed when this value is dropped, also by a panic, and when its owner
+/// is killed.
 #[derive(Debug)]
 pub struct Guarded {
     name: String,
@@ -43,8 +48,9 @@ pub struct Guarded {
 }
 
 impl Guarded {
-    /// Starts `command` with both its outputs appended to `log_file`. `name` is for error messages. Program, arguments, environment and
-    /// current folder are taken over; the standard streams are not.
+    /// Starts `command` with both its outputs appended to `log_file`. `name` is for error messages.
+    /// Program, arguments, environment and current folder are taken over; the standard streams are
+    /// not.
     ///
     /// # Errors
     /// [`Error::input`] when the log cannot be opened or there is no shell.
@@ -86,7 +92,8 @@ impl Guarded {
         self.child.try_wait().ok().flatten()
     }
 
-    /// SIGKILL, as a power cut would: the process gets no chance to tidy up. Waits for its end. No harm if it has ended.
+    /// SIGKILL, as a power cut would: the process gets no chance to tidy up. Waits for its end. No
+    /// harm if it has ended.
     pub fn kill(&mut self) {
         if self.is_running() {
             // It fails only if the process has ended meanwhile.
@@ -96,11 +103,13 @@ impl Guarded {
         self.dismiss_guard();
     }
 
-    /// SIGTERM, and SIGKILL if that does not end it within some seconds. Waits for its end. No harm if it has ended.
+    /// SIGTERM, and SIGKILL if that does not end it within some seconds. Waits for its end. No harm
+    /// if it has ended.
     pub fn stop(&mut self) {
         let pid = i32::try_from(self.pid()).ok().and_then(rustix::process::Pid::from_raw);
         if let Some(pid) = pid.filter(|_| self.is_running()) {
-            // It fails only if the process has ended meanwhile; not reaped yet, its id cannot be another's.
+            // It fails only if the process has ended meanwhile; not reaped yet, its id cannot be
+            // another's.
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
             let deadline = Instant::now() + STOP_PATIENCE;
             while self.is_running() && Instant::now() < deadline {
@@ -113,7 +122,8 @@ impl Guarded {
     /// Waits until `ready` holds. It sees what the process has written to its log so far.
     ///
     /// # Errors
-    /// [`Error::try_again`] with the last lines of the log when the process ends first or `timeout` passes.
+    /// [`Error::try_again`] with the last lines of the log when the process ends first or `timeout`
+    /// passes.
     pub fn wait_until(&mut self, timeout: Duration, mut ready: impl FnMut(&str) -> bool) -> Result<()> {
         let deadline = Instant::now() + timeout;
         loop {
@@ -181,8 +191,8 @@ pub(crate) fn exit_text(status: ExitStatus) -> String {
     }
 }
 
-/// `count` different ports of 127.0.0.1 on which nobody listens now. Nothing reserves them: whoever starts a server on one must be ready
-/// to choose again if the start fails.
+/// `count` different ports of 127.0.0.1 on which nobody listens now. Nothing reserves them: whoever
+/// starts a server on one must be ready to choose again if the start fails.
 ///
 /// # Errors
 /// [`Error::try_again`] when no port is free.

@@ -1,7 +1,8 @@
 //! TigerBeetle servers: make a data file, start, wait until it serves, kill, stop, inspect.
 //!
-//! A server counts as started when its log says that it listens; it serves when a client's request is answered, which in a cluster takes
-//! several replicas. So a cluster is started by [`Server::start`] for each replica and one [`wait_serving`] at the end.
+//! A server counts as started when its log says that it listens; it serves when a client's request
+//! is answered, which in a cluster takes several replicas. So a cluster is started by
+//! [`Server::start`] for each replica and one [`wait_serving`] at the end.
 
 use super::process::{self, Guarded};
 use crate::error::{Error, Result};
@@ -22,7 +23,8 @@ const ADDRESS_IN_USE: &str = "AddressInUse";
 /// How often a solo server is given another port when somebody else was quicker.
 const PORT_TRIES: usize = 5;
 
-/// The smallest block cache that stays clear of the server's lower limit (it wants more than 32 MiB).
+/// The smallest block cache that stays clear of the server's lower limit (it wants more than 32
+/// MiB).
 const CACHE_GRID_SMALL_MIB: u32 = 64;
 
 /// What TigerBeetle logs about a block whose checksum is wrong.
@@ -31,7 +33,8 @@ const BAD_BLOCK: &str = "warning(grid)";
 /// How long an inspection that has found a bad block may still take to end with an error.
 const INSPECT_LAST_WORDS: Duration = Duration::from_secs(5);
 
-/// How long an inspection may take, besides the time for reading the file at [`INSPECT_BYTES_PER_S_MIN`]; seconds are normal.
+/// How long an inspection may take, besides the time for reading the file at
+/// [`INSPECT_BYTES_PER_S_MIN`]; seconds are normal.
 const INSPECT_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Even a busy disk reads faster than this.
@@ -59,7 +62,8 @@ pub struct ServerOptions {
     pub cache_grid_mib: u32,
     /// More arguments of `tigerbeetle start`, for example `--experimental --aof-file=x.aof`.
     pub extra: Vec<String>,
-    /// How long the start may take. It touches gigabytes of memory and reads the whole log: from 0.3 s to 20 s on the same machine.
+    /// How long the start may take. It touches gigabytes of memory and reads the whole log: from
+    /// 0.3 s to 20 s on the same machine.
     pub start_timeout: Duration,
 }
 
@@ -71,7 +75,8 @@ pub struct Server {
 }
 
 impl ServerOptions {
-    /// The least memory, no extra arguments, two minutes to start, and a log beside the data file (`0_0.tigerbeetle.log`).
+    /// The least memory, no extra arguments, two minutes to start, and a log beside the data file
+    /// (`0_0.tigerbeetle.log`).
     pub fn new(binary: &Binary, data_file: impl Into<PathBuf>) -> ServerOptions {
         let data_file = data_file.into();
         let mut log_file = data_file.clone().into_os_string();
@@ -135,13 +140,16 @@ impl Binary {
         Err(Error::input(format!("tigerbeetle format {} failed ({ended}):\n{}", data_file.display(), all_output(&output))))
     }
 
-    /// Has TigerBeetle read a data file that no server has open, and check every block, prepare and reply that it reaches.
+    /// Has TigerBeetle read a data file that no server has open, and check every block, prepare and
+    /// reply that it reaches.
     ///
-    /// It needs watching: when one of the first blocks is bad, TigerBeetle waits for ever for another replica to repair it. So once it has
-    /// complained about a block it gets only seconds to end.
+    /// It needs watching: when one of the first blocks is bad, TigerBeetle waits for ever for
+    /// another replica to repair it. So once it has complained about a block it gets only seconds
+    /// to end.
     ///
     /// # Errors
-    /// [`Error::damaged`] with TigerBeetle's own words; [`Error::try_again`] when it takes absurdly long for the size of the file.
+    /// [`Error::damaged`] with TigerBeetle's own words; [`Error::try_again`] when it takes absurdly
+    /// long for the size of the file.
     pub fn inspect_integrity(&self, data_file: &Path) -> Result<()> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -188,10 +196,12 @@ impl Binary {
 }
 
 impl Server {
-    /// Starts replica `replica` of a cluster whose replicas listen on `ports` of 127.0.0.1, and waits until it listens.
+    /// Starts replica `replica` of a cluster whose replicas listen on `ports` of 127.0.0.1, and
+    /// waits until it listens.
     ///
     /// # Errors
-    /// [`Error::input`] when there is no such replica; [`Error::try_again`] with the end of the log when it does not come up.
+    /// [`Error::input`] when there is no such replica; [`Error::try_again`] with the end of the log
+    /// when it does not come up.
     pub fn start(options: &ServerOptions, ports: &[u16], replica: u8) -> Result<Server> {
         let mut server = Server::spawn(options, ports, replica)?;
         server.wait_listening(options.start_timeout)?;
@@ -217,7 +227,8 @@ impl Server {
         }
     }
 
-    /// Starts a replica and does not wait: with [`Server::wait_listening`] for several that start at the same time.
+    /// Starts a replica and does not wait: with [`Server::wait_listening`] for several that start
+    /// at the same time.
     ///
     /// # Errors
     /// As [`Guarded::spawn`].
@@ -282,7 +293,8 @@ pub fn addresses(ports: &[u16]) -> String {
     ports.iter().map(|port| format!("127.0.0.1:{port}")).collect::<Vec<_>>().join(",")
 }
 
-/// Waits until the cluster answers a request. (The request is an ordinary one: the cluster is an op or two further afterwards.)
+/// Waits until the cluster answers a request. (The request is an ordinary one: the cluster is an op
+/// or two further afterwards.)
 ///
 /// # Errors
 /// [`Error::try_again`] when it does not within `timeout`.
@@ -301,8 +313,8 @@ mod tests {
     use super::*;
     use crate::error::Kind;
 
-    /// Written by another process: a file that this one has had open for writing may be "busy" when it is to be run, for a child that
-    /// another test has just forked still holds it.
+    /// Written by another process: a file that this one has had open for writing may be "busy" when
+    /// it is to be run, for a child that another test has just forked still holds it.
     fn fake(folder: &Path, script: &str) -> Binary {
         let path = folder.join("tigerbeetle");
         let write = r#"printf '#!/bin/sh\n%s\n' "$1" >"$2" && chmod +x "$2""#;

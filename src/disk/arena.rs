@@ -1,17 +1,21 @@
-//! The arena: one allocation, cut into buffers of equal size, on huge pages where the kernel gives them.
+//! The arena: one allocation, cut into buffers of equal size, on huge pages where the kernel gives
+//! them.
 //!
-//! Flow: [`Arena::new`] allocates and cuts; [`Arena::take`] hands a [`Buffer`] out; the reader fills it (the kernel writes into it while
-//! the ring owns it); the pipeline reads it; dropping it puts it back. Huge pages matter because direct reads pin every page of the buffer:
-//! measured, 2 MiB pages tripled the throughput and cut the CPU per GiB sevenfold against 4 KiB pages.
+//! Flow: [`Arena::new`] allocates and cuts; [`Arena::take`] hands a [`Buffer`] out; the reader
+//! fills it (the kernel writes into it while the ring owns it); the pipeline reads it; dropping it
+//! puts it back. Huge pages matter because direct reads pin every page of the buffer: measured, 2
+//! MiB pages tripled the throughput and cut the CPU per GiB sevenfold against 4 KiB pages.
 
 use bytes::BytesMut;
 use crossbeam_channel::{Receiver, Sender};
 use std::ops::{Deref, DerefMut};
 
-/// The size and alignment of an x86-64 and arm64 huge page; the arena is aligned to it so that the kernel can back it with whole ones.
+/// The size and alignment of an x86-64 and arm64 huge page; the arena is aligned to it so that the
+/// kernel can back it with whole ones.
 pub const HUGE_PAGE_BYTES: usize = 2 * 1024 * 1024;
 
-/// The most a single arena may take: an arena larger than this is a mistake in a configuration, not a need.
+/// The most a single arena may take: an arena larger than this is a mistake in a configuration, not
+/// a need.
 const ARENA_BYTES_MAX: usize = 1024 * 1024 * 1024;
 
 /// A fixed set of equal buffers in one allocation.
@@ -34,7 +38,8 @@ pub struct Buffer {
 impl Arena {
     /// An arena of `count` buffers of `buffer_bytes` each.
     ///
-    /// `buffer_bytes` must be a multiple of 4096 (direct reads need it) and all of it at most 1 GiB; otherwise `None`.
+    /// `buffer_bytes` must be a multiple of 4096 (direct reads need it) and all of it at most 1
+    /// GiB; otherwise `None`.
     pub fn new(buffer_bytes: usize, count: u16) -> Option<Arena> {
         let total_bytes = buffer_bytes.checked_mul(usize::from(count))?;
         if total_bytes == 0 || !buffer_bytes.is_multiple_of(4096) || total_bytes > ARENA_BYTES_MAX {
@@ -60,7 +65,8 @@ impl Arena {
         Some(Buffer { bytes, index, home: self.give_back.clone() })
     }
 
-    /// A buffer; waits until one comes back. Some other thread must hold them then, never the caller.
+    /// A buffer; waits until one comes back. Some other thread must hold them then, never the
+    /// caller.
     pub fn take_waiting(&self) -> Option<Buffer> {
         let (index, bytes) = self.free.recv().ok()?;
         Some(Buffer { bytes, index, home: self.give_back.clone() })
@@ -84,8 +90,8 @@ fn advise_huge_pages(memory: &mut BytesMut, length: usize) -> bool {
     if whole_pages == 0 || memory.len() < whole_pages {
         return false;
     }
-    // SAFETY: the range lies inside this allocation, which the caller holds exclusively; MADV_HUGEPAGE changes how the kernel backs the
-    // pages and never their content.
+    // SAFETY: the range lies inside this allocation, which the caller holds exclusively;
+    // MADV_HUGEPAGE changes how the kernel backs the pages and never their content.
     unsafe { rustix::mm::madvise(memory.as_mut_ptr().cast(), whole_pages, rustix::mm::Advice::LinuxHugepage) }.is_ok()
 }
 

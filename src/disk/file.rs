@@ -1,12 +1,14 @@
 //! One data file, read in any order into the arena's buffers.
 //!
-//! Flow: [`Reader::open`] opens read-only with O_DIRECT and puts an io_uring on it; where either is refused (tmpfs, old kernel, seccomp) it
-//! falls back to buffered or plain reads and says so in [`Reader::notes`]. [`Reader::begin`] starts a read if a buffer is free, [`Reader::next_read`]
-//! takes the next finished one. Reads are counted, so that a capture can say what it cost the node's disk.
+//! Flow: [`Reader::open`] opens read-only with O_DIRECT and puts an io_uring on it; where either is
+//! refused (tmpfs, old kernel, seccomp) it falls back to buffered or plain reads and says so in
+//! [`Reader::notes`]. [`Reader::begin`] starts a read if a buffer is free, [`Reader::next_read`]
+//! takes the next finished one. Reads are counted, so that a capture can say what it cost the
+//! node's disk.
 
 use super::arena::{Arena, Buffer};
 use super::uring::{Completed, Ring};
-use crate::replica::SourceError;
+use crate::disk::read_error::SourceError;
 use rustix::fs::OFlags;
 use std::collections::VecDeque;
 use std::fs::File;
@@ -26,7 +28,8 @@ pub struct Read {
     pub length: usize,
 }
 
-/// Which of the system's faster ways to read may be used; all of them, unless a test or a user who knows better says otherwise.
+/// Which of the system's faster ways to read may be used; all of them, unless a test or a user who
+/// knows better says otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReadOptions {
     /// Past the page cache, as TigerBeetle itself reads and writes.
@@ -56,10 +59,12 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Opens `path` with `buffers` buffers of `buffer_bytes` each, all of which may be in flight at once.
+    /// Opens `path` with `buffers` buffers of `buffer_bytes` each, all of which may be in flight at
+    /// once.
     ///
     /// # Errors
-    /// [`SourceError::NotADataFile`] for a directory or device of the wrong kind, [`SourceError::Io`] for the rest.
+    /// [`SourceError::NotADataFile`] for a directory or device of the wrong kind,
+    /// [`SourceError::Io`] for the rest.
     pub fn open(path: &Path, buffer_bytes: usize, buffers: u16, options: ReadOptions) -> Result<Reader, SourceError> {
         let mut notes = Vec::new();
         let file = open_file(path, options.direct, &mut notes)?;
@@ -98,8 +103,8 @@ impl Reader {
         (&self.file).seek(SeekFrom::End(0)).map_err(|error| SourceError::io(&self.path, "size", error))
     }
 
-    /// Where the next data at or behind `offset` begins and ends, in a file of this length; `None` if only a hole follows. Where the file system does not tell, all of it
-    /// is data.
+    /// Where the next data at or behind `offset` begins and ends, in a file of this length; `None`
+    /// if only a hole follows. Where the file system does not tell, all of it is data.
     ///
     /// # Errors
     /// [`SourceError::Io`].
@@ -127,7 +132,8 @@ impl Reader {
         Ok(metadata.is_file().then(|| metadata.modified().ok()).flatten())
     }
 
-    /// Begins a read of `length` bytes (a multiple of 4096, as is `offset`) if a buffer is free; `false` otherwise.
+    /// Begins a read of `length` bytes (a multiple of 4096, as is `offset`) if a buffer is free;
+    /// `false` otherwise.
     pub fn begin(&mut self, offset: u64, length: usize, token: u64) -> bool {
         match self.arena.take() {
             Some(buffer) => self.begin_with(buffer, offset, length, token),
@@ -183,7 +189,8 @@ impl Reader {
         Ok(Some(read))
     }
 
-    /// Takes a completion; what the kernel left out (a short read that is not the end of the file, or a signal) is read the plain way.
+    /// Takes a completion; what the kernel left out (a short read that is not the end of the file,
+    /// or a signal) is read the plain way.
     fn finish(&mut self, completed: Completed) -> Result<Read, SourceError> {
         let Completed { token, mut buffer, result } = completed;
         let position = self.in_flight.iter().position(|(candidate, _, _)| *candidate == token);
@@ -216,7 +223,8 @@ impl Reader {
         Ok(())
     }
 
-    /// Reads one range and waits for it; nothing else may be in flight. Shorter than asked for only at the end of the file.
+    /// Reads one range and waits for it; nothing else may be in flight. Shorter than asked for only
+    /// at the end of the file.
     pub fn read_now(&mut self, offset: u64, length: usize) -> Result<Read, SourceError> {
         self.drain()?;
         let none = || std::io::Error::other("no buffer is free");

@@ -1,8 +1,9 @@
 //! Temporary files of restores that are no longer.
 //!
-//! A restore locks its temporary file as long as it lives, and while the file is lent to a server another one beside it ([`lent_path`]). So a file whose
-//! locks are free was left behind by a run that was killed; [`leftovers`] finds those for one target, locked against everybody else, to be removed or
-//! taken over.
+//! A restore locks its temporary file as long as it lives, and while the file is lent to a server
+//! another one beside it ([`lent_path`]). So a file whose locks are free was left behind by a run
+//! that was killed; [`leftovers`] finds those for one target, locked against everybody else, to be
+//! removed or taken over.
 
 use rustix::fs::FlockOperation;
 use std::fs::File;
@@ -47,7 +48,8 @@ impl Leftover {
     }
 }
 
-/// The files that runs for `target` left which are no longer. Marks that belong to no file are removed.
+/// The files that runs for `target` left which are no longer. Marks that belong to no file are
+/// removed.
 pub(super) fn leftovers(folder: &Path, target: &Path) -> Vec<Leftover> {
     let prefix = format!(".{}.", target.file_name().unwrap_or_default().to_string_lossy());
     let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
@@ -69,21 +71,24 @@ pub(super) fn leftovers(folder: &Path, target: &Path) -> Vec<Leftover> {
 
 /// The file at this path, if nobody holds its lock, nor that of the file that says that it is lent.
 fn left_behind(path: PathBuf) -> Option<Leftover> {
-    // Looked at first, so that the lock of a lent file is not taken from under a server that starts.
+    // Looked at first, so that the lock of a lent file is not taken from under a server that
+    // starts.
     if matches!(lock_of(&lent_path(&path)), Lock::Another) {
         return None;
     }
     // In this order: its owner unlocks the one only when he has locked the other.
     let (locked, lent) = (lock_of(&path), lock_of(&lent_path(&path)));
     let (Lock::Ours(file), Lock::Ours(_) | Lock::None) = (locked, lent) else { return None };
-    // Whoever had it a moment ago may have given it another name: then it is not left behind but finished.
+    // Whoever had it a moment ago may have given it another name: then it is not left behind but
+    // finished.
     let same = |named: std::fs::Metadata| file.metadata().is_ok_and(|held| (held.dev(), held.ino()) == (named.dev(), named.ino()));
     let is_named = std::fs::symlink_metadata(&path).is_ok_and(same);
     (is_named && file.metadata().is_ok_and(|held| is_own(&held))).then_some(Leftover { path, file })
 }
 
-/// Whether this user made it, and it has no other name: in a folder that others may write to, somebody might put a file of theirs there to get the ledger
-/// into it, or a link to one that is dear to us.
+/// Whether this user made it, and it has no other name: in a folder that others may write to,
+/// somebody might put a file of theirs there to get the ledger into it, or a link to one that is
+/// dear to us.
 fn is_own(held: &std::fs::Metadata) -> bool {
     held.is_file() && held.nlink() == 1 && held.uid() == rustix::process::geteuid().as_raw()
 }

@@ -1,7 +1,9 @@
-//! One agent for one state directory: a lock on a file in it, which ends with the process however that ends.
+//! One agent for one state directory: a lock on a file in it, which ends with the process however
+//! that ends.
 //!
-//! Flow: [`ProcessLock::take`] locks `lock` and writes the process's number into it, for the message that a second agent gives. The file
-//! stays when the agent ends; only the lock counts. [`running`] asks without taking anything for longer than a moment.
+//! Flow: [`ProcessLock::take`] locks `lock` and writes the process's number into it, for the
+//! message that a second agent gives. The file stays when the agent ends; only the lock counts.
+//! [`running`] asks without taking anything for longer than a moment.
 
 use crate::error::{Error, Result};
 use rustix::fs::{Access, FlockOperation, access, flock};
@@ -13,7 +15,8 @@ use std::time::{Duration, Instant};
 
 /// The lock's name in the state directory.
 pub const LOCK_FILE: &str = "lock";
-/// How long a lock that is held is tried again: who only asks whether an agent runs, and an agent that is just ending, are gone by then.
+/// How long a lock that is held is tried again: who only asks whether an agent runs, and an agent
+/// that is just ending, are gone by then.
 const PATIENCE: Duration = Duration::from_millis(500);
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -64,7 +67,8 @@ fn held(directory: &Path, pid: Option<u32>) -> Error {
 /// Makes sure that the state directory is there and may be written to.
 ///
 /// # Errors
-/// [`Error::input`] with what to do. Only the last part of the path is made: a spool below a disk that is not mounted helps nobody.
+/// [`Error::input`] with what to do. Only the last part of the path is made: a spool below a disk
+/// that is not mounted helps nobody.
 pub fn prepare(directory: &Path) -> Result<()> {
     let failed = |what: String| Error::input(format!("{}: {what}", directory.display()));
     match std::fs::metadata(directory) {

@@ -1,8 +1,9 @@
 //! Vectors that are used again instead of being given back to the system.
 //!
-//! A large vector that is allocated for every frame or part costs more than what is done with it: the kernel zeroes each of its pages anew. Flow:
-//! [`Recycler::take`] gives an empty vector with room, an old one where there is one; dropping it puts it back, also from another thread and after the recycler is
-//! gone. How many are out at once is bounded by whoever takes them.
+//! A large vector that is allocated for every frame or part costs more than what is done with it:
+//! the kernel zeroes each of its pages anew. Flow: [`Recycler::take`] gives an empty vector with
+//! room, an old one where there is one; dropping it puts it back, also from another thread and
+//! after the recycler is gone. How many are out at once is bounded by whoever takes them.
 
 use crossbeam_channel::{Receiver, Sender};
 use std::ops::{Deref, DerefMut};

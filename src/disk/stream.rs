@@ -1,11 +1,12 @@
 //! A whole file from its beginning to its end, frame by frame, read ahead.
 //!
-//! Flow: as many reads as there are free buffers are on their way ([`super::file::Reader`]); [`Stream::next_frame`] hands frames on in order. A frame that lies in a
-//! hole of the file is not read. [`Stream::check_unchanged`] tells at the end whether the file stood still meanwhile.
+//! Flow: as many reads as there are free buffers are on their way ([`super::file::Reader`]);
+//! [`Stream::next_frame`] hands frames on in order. A frame that lies in a hole of the file is not
+//! read. [`Stream::check_unchanged`] tells at the end whether the file stood still meanwhile.
 
 use super::arena::Buffer;
 use super::file::{Read, ReadOptions, Reader};
-use crate::replica::SourceError;
+use crate::disk::read_error::SourceError;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::SystemTime;

@@ -1,12 +1,16 @@
 //! A file that appears under its name only when it is whole.
 //!
-//! [`Target::create`] opens a temporary file beside the target and locks it; [`Target::commit`] renames it, without replacing anything unless told to. Dropped
-//! before that, or killed, it leaves nothing under the target's name. [`Target::resume`] takes over the temporary file that a killed run for the same target
-//! left, with whatever stands in it; [`Target::create`] removes it and begins anew.
+//! [`Target::create`] opens a temporary file beside the target and locks it; [`Target::commit`]
+//! renames it, without replacing anything unless told to. Dropped before that, or killed, it leaves
+//! nothing under the target's name. [`Target::resume`] takes over the temporary file that a killed
+//! run for the same target left, with whatever stands in it; [`Target::create`] removes it and
+//! begins anew.
 //!
-//! A server that is to work on the file wants the lock for itself: [`Target::lend`] gives it up, and locks a file beside it instead.
+//! A server that is to work on the file wants the lock for itself: [`Target::lend`] gives it up,
+//! and locks a file beside it instead.
 
 use super::leftover::{Leftover, SUFFIX, leftovers, lent_path};
+use crate::durable_file::sync_folder;
 use crate::error::{Error, Result};
 use crate::units::bytes_text;
 use rustix::fs::{CWD, FallocateFlags, FlockOperation, RenameFlags, SeekFrom};
@@ -16,7 +20,8 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// How long a lock may be missing after the one who had it has ended: the kernel first finishes what it still had to write.
+/// How long a lock may be missing after the one who had it has ended: the kernel first finishes
+/// what it still had to write.
 const TAKE_BACK_PATIENCE: Duration = Duration::from_secs(60);
 /// How often that is tried.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
@@ -40,14 +45,16 @@ impl Target {
     /// Opens a new temporary file for `path`; what killed runs left is removed.
     ///
     /// # Errors
-    /// [`Error::input`] when the name is taken (and must not be overwritten), or the folder is missing or may not be written.
+    /// [`Error::input`] when the name is taken (and must not be overwritten), or the folder is
+    /// missing or may not be written.
     pub fn create(path: &Path, overwrite: bool) -> Result<Target> {
         let folder = check_name(path, overwrite)?;
         leftovers(&folder, path).iter().for_each(Leftover::remove);
         Target::begin(path, &folder, overwrite)
     }
 
-    /// The same, but the temporary file of a killed run is taken over, of several the one that holds most. What stands in it may be anything.
+    /// The same, but the temporary file of a killed run is taken over, of several the one that
+    /// holds most. What stands in it may be anything.
     ///
     /// # Errors
     /// Those of [`Target::create`].
@@ -102,7 +109,8 @@ impl Target {
         self.stays = true;
     }
 
-    /// Makes it a copy of another file that shares its blocks on the disk until they are written to, where the file system can; whether it did.
+    /// Makes it a copy of another file that shares its blocks on the disk until they are written
+    /// to, where the file system can; whether it did.
     pub fn copy_at_once(&self, original: &Path) -> bool {
         File::open(original).is_ok_and(|original| rustix::fs::ioctl_ficlone(&self.file, original).is_ok())
     }
@@ -131,7 +139,8 @@ impl Target {
         self.failed("write", copy)
     }
 
-    /// Frees a range, which reads as zeros then, where the file system can; elsewhere nothing happens.
+    /// Frees a range, which reads as zeros then, where the file system can; elsewhere nothing
+    /// happens.
     pub fn punch_hole(&self, offset: u64, length_bytes: u64) {
         // It saves space and nothing else.
         let _ = rustix::fs::fallocate(&self.file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, offset, length_bytes);
@@ -159,8 +168,8 @@ impl Target {
         self.file.read_exact_at(bytes, offset).map_err(|error| self.failed("read", error))
     }
 
-    /// Where the next data at or behind `offset` begins and ends, in a file of this length; `None` if only a hole follows. Where the file system does
-    /// not tell, all of it is data.
+    /// Where the next data at or behind `offset` begins and ends, in a file of this length; `None`
+    /// if only a hole follows. Where the file system does not tell, all of it is data.
     pub fn data_after(&self, offset: u64, length_bytes: u64) -> Result<Option<(u64, u64)>> {
         use rustix::io::Errno;
         if offset >= length_bytes {
@@ -176,14 +185,15 @@ impl Target {
         Ok(Some((start, end.min(length_bytes))))
     }
 
-    /// Gives up the lock, so that a server can work on the temporary file, until [`Target::take_back`]. Another restore to the same name still sees
-    /// that the file is in use.
+    /// Gives up the lock, so that a server can work on the temporary file, until
+    /// [`Target::take_back`]. Another restore to the same name still sees that the file is in use.
     ///
     /// # Errors
     /// [`Error::input`] when the mark cannot be made.
     pub fn lend(&mut self) -> Result<()> {
         if self.lent.is_none() {
-            // Until it is locked, the temporary file is: nobody takes either of them for left behind.
+            // Until it is locked, the temporary file is: nobody takes either of them for left
+            // behind.
             let path = lent_path(&self.temporary);
             let opened = std::fs::OpenOptions::new().write(true).create(true).truncate(false).open(&path);
             let file = opened.map_err(|error| Error::input(format!("{}: cannot write there: {error}", path.display())))?;
@@ -193,8 +203,9 @@ impl Target {
         rustix::fs::flock(&self.file, FlockOperation::Unlock).map_err(|error| self.failed("unlock", error.into()))
     }
 
-    /// Takes the lock again from a process that has ended. When this returns nothing of what that process wrote is still on its way: as long as the
-    /// kernel writes for it, the kernel holds its lock.
+    /// Takes the lock again from a process that has ended. When this returns nothing of what that
+    /// process wrote is still on its way: as long as the kernel writes for it, the kernel holds its
+    /// lock.
     ///
     /// # Errors
     /// [`Error::try_again`] when somebody else holds it.
@@ -232,7 +243,7 @@ impl Target {
         self.end_lending();
         self.rename().map_err(|error| self.failed(&format!("rename to {}", self.path.display()), error.into()))?;
         self.stays = true;
-        let synced = File::open(folder_of(&self.path)).and_then(|folder| folder.sync_all());
+        let synced = sync_folder(&folder_of(&self.path));
         synced.map_err(|error| self.failed("sync the folder", error))
     }
 
@@ -289,7 +300,8 @@ fn check_name(path: &Path, overwrite: bool) -> Result<PathBuf> {
     Ok(folder_of(path))
 }
 
-/// A file that a running server has locked must not be replaced: the server would go on in a file that has no name any more.
+/// A file that a running server has locked must not be replaced: the server would go on in a file
+/// that has no name any more.
 fn refuse_in_use(path: &Path) -> Result<()> {
     let Ok(file) = File::open(path) else { return Ok(()) };
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {

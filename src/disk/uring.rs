@@ -1,8 +1,10 @@
 //! The one owner of io_uring.
 //!
-//! Flow: [`Ring::read`] and [`Ring::write`] take a buffer and hand it to the kernel; [`Ring::completed`] gives it back with what was moved. While
-//! that is in flight the buffer belongs to the ring, so nobody can touch or free it; a ring that is dropped first waits for what is in flight.
-//! Buffers of the arena are registered where the kernel's lock limit allows, which saves pinning their pages every time.
+//! Flow: [`Ring::read`] and [`Ring::write`] take a buffer and hand it to the kernel;
+//! [`Ring::completed`] gives it back with what was moved. While that is in flight the buffer
+//! belongs to the ring, so nobody can touch or free it; a ring that is dropped first waits for what
+//! is in flight. Buffers of the arena are registered where the kernel's lock limit allows, which
+//! saves pinning their pages every time.
 
 use super::arena::{Arena, Buffer};
 use io_uring::{IoUring, opcode, squeue, types};
@@ -34,12 +36,14 @@ impl Ring {
     /// A ring that reads `file` into buffers of `arena`, at most `depth` at once.
     ///
     /// # Errors
-    /// Where the kernel has no io_uring or refuses it to this process (seccomp, `kernel.io_uring_disabled`).
+    /// Where the kernel has no io_uring or refuses it to this process (seccomp,
+    /// `kernel.io_uring_disabled`).
     pub fn new(file: &File, arena: &Arena, depth: u16) -> std::io::Result<Ring> {
         Ring::over(vec![file.try_clone()?], arena, depth)
     }
 
-    /// The same for several files: [`Ring::read`] reads the first, [`Ring::write`] writes any of them.
+    /// The same for several files: [`Ring::read`] reads the first, [`Ring::write`] writes any of
+    /// them.
     ///
     /// # Errors
     /// Those of [`Ring::new`].
@@ -60,7 +64,8 @@ impl Ring {
         self.slots.len() - self.free.len()
     }
 
-    /// Begins a read of `length` bytes at `offset`. Gives the buffer back if the ring is full or the buffer is too small.
+    /// Begins a read of `length` bytes at `offset`. Gives the buffer back if the ring is full or
+    /// the buffer is too small.
     ///
     /// # Errors
     /// The buffer, unread.
@@ -74,8 +79,8 @@ impl Ring {
         self.begin(entry, buffer, token)
     }
 
-    /// Begins a write of the buffer's first `length` bytes at `offset` of file number `file`. Gives the buffer back if the ring is full or there is no such
-    /// file.
+    /// Begins a write of the buffer's first `length` bytes at `offset` of file number `file`. Gives
+    /// the buffer back if the ring is full or there is no such file.
     ///
     /// # Errors
     /// The buffer, unwritten.
@@ -97,8 +102,9 @@ impl Ring {
     fn begin(&mut self, entry: squeue::Entry, buffer: Buffer, token: u64) -> Result<(), Buffer> {
         let Some(slot) = self.free.pop() else { return Err(buffer) };
         let entry = entry.user_data(u64::from(slot));
-        // SAFETY: the file stays open and the buffer stays owned by `slots` until the completion for this slot arrives, also when the ring
-        // is dropped; the entry was built from this buffer with at most its length, and its memory does not move when the handle is stored.
+        // SAFETY: the file stays open and the buffer stays owned by `slots` until the completion
+        // for this slot arrives, also when the ring is dropped; the entry was built from this
+        // buffer with at most its length, and its memory does not move when the handle is stored.
         if unsafe { self.uring.submission().push(&entry) }.is_err() {
             self.free.push(slot);
             return Err(buffer);
@@ -107,7 +113,8 @@ impl Ring {
         Ok(())
     }
 
-    /// Submits what was begun and takes one that is finished; with `wait` it waits for one if any is in flight.
+    /// Submits what was begun and takes one that is finished; with `wait` it waits for one if any
+    /// is in flight.
     ///
     /// # Errors
     /// Where the kernel refuses to go on.
@@ -141,13 +148,14 @@ impl Ring {
 /// The completion queue is full; taking completions makes room.
 const EBUSY: i32 = 16;
 
-/// Registers every buffer of the arena, whole; `false` where the lock limit is too low (8 MiB is the usual one).
+/// Registers every buffer of the arena, whole; `false` where the lock limit is too low (8 MiB is
+/// the usual one).
 #[allow(unsafe_code)]
 fn register(uring: &IoUring, arena: &Arena) -> bool {
     let vectors: Vec<libc::iovec> =
         arena.regions().iter().map(|(address, length)| libc::iovec { iov_base: *address as *mut libc::c_void, iov_len: *length }).collect();
-    // SAFETY: the kernel pins the pages of these regions for the ring's life; it reads or writes them only for what is in flight, whose buffer the
-    // ring owns.
+    // SAFETY: the kernel pins the pages of these regions for the ring's life; it reads or writes
+    // them only for what is in flight, whose buffer the ring owns.
     unsafe { uring.submitter().register_buffers(&vectors) }.is_ok()
 }
 

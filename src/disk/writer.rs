@@ -1,10 +1,12 @@
 //! Files that are written alike out of an arena's buffers, past the page cache.
 //!
-//! Flow: a [`Place`] is one file, open with O_DIRECT and plainly. A [`Writer`] puts one io_uring on the places: [`Writer::take`] hands a buffer out,
-//! [`Writer::write`] begins to write it to the places that want it, one after the other, and the buffer is free again when the last has it;
-//! [`Writer::finish`] waits for all. What the kernel refuses to write past the page cache, or through io_uring at all, is written plainly.
-//! After a write that failed every call fails: whoever tries something again because of other errors cannot pass over it.
-//! Each thread has a writer of its own; they share the places.
+//! Flow: a [`WriteTarget`] is one file, open with O_DIRECT and plainly. A [`Writer`] puts one
+//! io_uring on the places: [`Writer::take`] hands a buffer out, [`Writer::write`] begins to write
+//! it to the places that want it, one after the other, and the buffer is free again when the last
+//! has it; [`Writer::finish`] waits for all. What the kernel refuses to write past the page cache,
+//! or through io_uring at all, is written plainly. After a write that failed every call fails:
+//! whoever tries something again because of other errors cannot pass over it. Each thread has a
+//! writer of its own; they share the places.
 
 use super::arena::{Arena, Buffer};
 use super::uring::{Completed, Ring};
@@ -15,7 +17,8 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
-/// Which of the system's faster ways to write may be used; all of them, unless a test says otherwise.
+/// Which of the system's faster ways to write may be used; all of them, unless a test says
+/// otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WriteOptions {
     /// Past the page cache.
@@ -32,33 +35,33 @@ impl Default for WriteOptions {
 
 /// A file with two ways to it: past the page cache, and through it for whatever the first refuses.
 #[derive(Debug)]
-pub struct Place {
+pub struct WriteTarget {
     plain: File,
     direct: Option<File>,
 }
 
-impl Place {
+impl WriteTarget {
     /// Opens a file that is there for reading only.
     ///
     /// # Errors
     /// What the system says.
-    pub fn to_read(path: &Path) -> Result<Place> {
-        Place::open(path, false, true)
+    pub fn to_read(path: &Path) -> Result<WriteTarget> {
+        WriteTarget::open(path, false, true)
     }
 
     /// Opens a file that is there for reading and writing.
     ///
     /// # Errors
     /// What the system says.
-    pub fn to_write(path: &Path, options: WriteOptions) -> Result<Place> {
-        Place::open(path, true, options.direct)
+    pub fn to_write(path: &Path, options: WriteOptions) -> Result<WriteTarget> {
+        WriteTarget::open(path, true, options.direct)
     }
 
-    fn open(path: &Path, write: bool, direct: bool) -> Result<Place> {
+    fn open(path: &Path, write: bool, direct: bool) -> Result<WriteTarget> {
         let open = |flags: OFlags| std::fs::OpenOptions::new().read(true).write(write).custom_flags(flags.bits() as i32).open(path);
         let plain = open(OFlags::CLOEXEC)?;
         let direct = if direct { open(OFlags::DIRECT | OFlags::CLOEXEC).ok() } else { None };
-        Ok(Place { plain, direct })
+        Ok(WriteTarget { plain, direct })
     }
 
     /// Whether it can be reached past the page cache.
@@ -66,8 +69,8 @@ impl Place {
         self.direct.is_some()
     }
 
-    /// Reads into the whole buffer, which begins at a multiple of 4096 in memory, as `offset` does in the file. How many bytes there were: fewer only at the
-    /// end of the file.
+    /// Reads into the whole buffer, which begins at a multiple of 4096 in memory, as `offset` does
+    /// in the file. How many bytes there were: fewer only at the end of the file.
     ///
     /// # Errors
     /// What the system says.
@@ -95,7 +98,7 @@ impl Place {
 }
 
 /// Tries the way past the page cache, and the other where that takes no such request.
-fn either<T>(place: &Place, mut action: impl FnMut(&File) -> Result<T>) -> Result<T> {
+fn either<T>(place: &WriteTarget, mut action: impl FnMut(&File) -> Result<T>) -> Result<T> {
     match place.direct.as_ref().map(&mut action) {
         None => action(&place.plain),
         Some(Err(error)) if error.kind() == ErrorKind::InvalidInput => action(&place.plain),
@@ -127,7 +130,7 @@ struct UnderWay {
 /// Writes buffers of its own arena to its places.
 #[derive(Debug)]
 pub struct Writer {
-    places: Arc<[Place]>,
+    places: Arc<[WriteTarget]>,
     arena: Arena,
     ring: Option<Ring>,
     under_way: Vec<UnderWay>,
@@ -144,14 +147,16 @@ impl Failed {
 }
 
 impl Writer {
-    /// A writer with `buffers` buffers of `buffer_bytes` each, all of which may be under way at once.
+    /// A writer with `buffers` buffers of `buffer_bytes` each, all of which may be under way at
+    /// once.
     ///
     /// # Errors
     /// Where there is no such arena ([`Arena::new`]).
-    pub fn new(places: &Arc<[Place]>, buffer_bytes: usize, buffers: u16, options: WriteOptions) -> Result<Writer> {
+    pub fn new(places: &Arc<[WriteTarget]>, buffer_bytes: usize, buffers: u16, options: WriteOptions) -> Result<Writer> {
         let arena = Arena::new(buffer_bytes, buffers)
             .ok_or_else(|| Error::other(format!("{buffers} buffers of {buffer_bytes} bytes are no arena")))?;
-        // Without O_DIRECT the kernel would hand each write to a thread of its own: nothing is gained.
+        // Without O_DIRECT the kernel would hand each write to a thread of its own: nothing is
+        // gained.
         let direct: Option<Vec<&File>> = places.iter().map(|place| place.direct.as_ref()).collect();
         let files = direct.filter(|_| options.uring).and_then(|files| files.into_iter().map(|file| file.try_clone().ok()).collect());
         let ring = files.and_then(|files| Ring::over(files, &arena, buffers).ok());
@@ -179,7 +184,8 @@ impl Writer {
         }
     }
 
-    /// Begins to write the buffer's first `length` bytes (a multiple of 4096, as is `offset`) to these places.
+    /// Begins to write the buffer's first `length` bytes (a multiple of 4096, as is `offset`) to
+    /// these places.
     ///
     /// # Errors
     /// [`Failed`], for this buffer or one before.

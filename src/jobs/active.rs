@@ -1,29 +1,30 @@
 //! One run, from its beginning to its end: its number, its records, and how far it is.
 //!
-//! Flow: [`Jobs::begin`] draws the number, remembers that the run is under way and records its beginning. The work tells [`RunProgress`] how far it is and asks it whether it is still
-//! wanted. [`Active::end`] records how it went, and then remembers it; a kill in between runs the job once more, which harms nothing. Records that cannot be kept
-//! are said and keep nobody from working.
+//! Flow: [`Jobs::begin`] draws the number, remembers that the run is under way and records its
+//! beginning. The work tells [`RunProgress`] how far it is and asks it whether it is still wanted.
+//! [`Active::end`] records how it went, and then remembers it; a kill in between runs the job once
+//! more, which harms nothing. Records that cannot be kept are said and keep nobody from working.
 
 use super::verification::DAMAGED;
 use super::{Jobs, run_history};
 use crate::error::{Error, Kind, Result};
-use crate::log_shipping::uploads::lock;
 use crate::monitor::log::LoggedProgress;
 use crate::monitor::status::RunningStatus;
 use crate::progress::Progress;
 use crate::repository::name::RunId;
-use crate::repository::run_record::{Outcome, Run, RunRecord, Scope};
+use crate::repository::run_record::{Run, RunOutcome, RunRecord, Scope};
 use crate::schedule::job::Ended;
 use crate::schedule::plan::Lane;
 use crate::schedule::state::Why;
 use crate::stop::Stop;
+use crate::threads::lock;
 use crate::units::now_ns;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 /// How far a run is, for the status; and whether it is to end.
 #[derive(Debug, Default)]
-pub struct Shown {
+pub struct ActiveView {
     started_ns: u64,
     step: Mutex<String>,
     position_bytes: AtomicU64,
@@ -33,7 +34,7 @@ pub struct Shown {
     told: OnceLock<&'static str>,
 }
 
-impl Shown {
+impl ActiveView {
     /// It is to end, because of this.
     pub fn tell(&self, why: &'static str) {
         let _ = self.told.set(why);
@@ -56,7 +57,7 @@ pub struct Active {
     lane: Lane,
     id: RunId,
     run: Run,
-    shown: Arc<Shown>,
+    shown: Arc<ActiveView>,
     has_ended: bool,
 }
 
@@ -64,7 +65,8 @@ impl Jobs {
     /// Begins a run of a job.
     ///
     /// # Errors
-    /// [`Error::input`] where there is no such job, [`Error::try_again`] where the system gives no random number.
+    /// [`Error::input`] where there is no such job, [`Error::try_again`] where the system gives no
+    /// random number.
     pub fn begin(self: &Arc<Self>, name: &str, why: Why) -> Result<Active> {
         let registration = self.registration(name)?;
         let (id, lane) = (self.repository.new_run()?, registration.lane());
@@ -77,7 +79,7 @@ impl Jobs {
             started_ns: now_ns(),
             retention_days: 0,
         };
-        let shown = Arc::new(Shown { started_ns: run.started_ns, ..Shown::default() });
+        let shown = Arc::new(ActiveView { started_ns: run.started_ns, ..ActiveView::default() });
         {
             let mut table = lock(&self.table);
             table.schedule.begin(name, self.moment(), why);
@@ -116,11 +118,11 @@ impl Active {
     }
 
     /// It has ended. An error of a run that nobody wants any more is no failure.
-    pub fn end(mut self, result: Result<Outcome>, is_given_up: bool) {
+    pub fn end(mut self, result: Result<RunOutcome>, is_given_up: bool) {
         self.conclude(result, is_given_up);
     }
 
-    fn conclude(&mut self, result: Result<Outcome>, is_given_up: bool) {
+    fn conclude(&mut self, result: Result<RunOutcome>, is_given_up: bool) {
         self.has_ended = true;
         let (outcome, ended) = match result {
             Ok(outcome) if outcome.completed => (outcome, Ended::Completed),
@@ -128,12 +130,12 @@ impl Active {
             Err(_) if is_given_up => {
                 let usual = if self.lane == Lane::First { "the agent stops following this history" } else { "the agent ends" };
                 let why = self.shown.told.get().copied().unwrap_or(usual);
-                (Outcome::failed(now_ns(), format!("given up: {why}")), Ended::GivenUp)
+                (RunOutcome::failed(now_ns(), format!("given up: {why}")), Ended::GivenUp)
             }
             Err(error) if error.kind == Kind::Damaged => {
-                (Outcome::failed(now_ns(), format!("{DAMAGED}{error}")), Ended::Failed { is_final: false })
+                (RunOutcome::failed(now_ns(), format!("{DAMAGED}{error}")), Ended::Failed { is_final: false })
             }
-            Err(error) => (Outcome::failed(now_ns(), error.message), Ended::Failed { is_final: false }),
+            Err(error) => (RunOutcome::failed(now_ns(), error.message), Ended::Failed { is_final: false }),
         };
         let record = RunRecord { run: self.run.clone(), outcome: Some(outcome) };
         self.jobs.record(self.id, &record);
@@ -170,7 +172,7 @@ impl Drop for Active {
 pub struct RunProgress {
     logged: LoggedProgress,
     jobs: Arc<Jobs>,
-    shown: Arc<Shown>,
+    shown: Arc<ActiveView>,
     rests: bool,
     stop: Stop,
 }

@@ -1,4 +1,5 @@
-//! The jobs of the agent: when they run is [`crate::schedule`]'s, what they do is in the [`registry`], and here the two meet.
+//! The jobs of the agent: when they run is [`crate::schedule`]'s, what they do is in the
+//! [`registry`], and here the two meet.
 //!
 //! ```text
 //! registry (name, cadence, what it does) ─> schedule ─ due ─> active: begin, work, end ─> records (RunSink), jobs.json
@@ -6,9 +7,12 @@
 //!    requests/, Control: run, pause, resume ───┘<── past: what other agents ran
 //! ```
 //!
-//! Flow: the [`clerk`], one thread for the whole life of the agent, takes requests, begins what is due on a thread of its own, one job at a time, and writes on the board.
-//! Checkpoints are begun by the session's own thread ([`crate::log_shipping::checkpoints`]), because they belong to the history that it follows; while one is taken the other job rests
-//! ([`precedence`]). What is remembered over restarts is in [`kept`]; what an agent before this one did, in the repository ([`past`]).
+//! Flow: the [`clerk`], one thread for the whole life of the agent, takes requests, begins what is
+//! due on a thread of its own, one job at a time, and writes on the board. Checkpoints are begun by
+//! the session's own thread ([`crate::log_shipping::checkpoints`]), because they belong to the
+//! history that it follows; while one is taken the other job rests ([`precedence`]). What is
+//! remembered over restarts is in [`kept`]; what an agent before this one did, in the repository
+//! ([`past`]).
 
 pub mod active;
 pub mod catalog;
@@ -22,22 +26,22 @@ pub mod storage_totals;
 pub mod verification;
 
 use crate::catalog::writer::Catalog;
-use crate::config::Plan;
+use crate::config::AgentConfig;
 use crate::error::{Error, Result};
-use crate::log_shipping::uploads::lock;
 use crate::monitor::status::{Control, EndedStatus, JobStatus, StorageStatus, VerificationStatus};
-use crate::monitor::status_board::Board;
+use crate::monitor::status_board::StatusBoard;
 use crate::repository::Repository;
 use crate::repository::name::RunId;
 use crate::repository::run_record::{RunRecord, RunSink, Work};
 use crate::schedule::job::Moment;
 use crate::schedule::plan::{Lane, Schedule, Standing, Turn};
+use crate::threads::lock;
 use crate::units::now_ns;
-use active::Shown;
+use active::ActiveView;
 use precedence::Precedence;
 use registry::{Registration, unknown_job};
-use run_history::{Past, RECENT_MAX};
-use state::{Kept, KeptJob};
+use run_history::{RECENT_MAX, RunHistory};
+use state::{JobEntry, JobsFile};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -50,7 +54,7 @@ pub struct Parts {
     /// The catalog.
     pub catalog: Arc<Catalog>,
     /// The board.
-    pub board: Arc<Board>,
+    pub board: Arc<StatusBoard>,
     /// Where the records of runs go.
     pub sink: Arc<dyn RunSink>,
     /// Who runs them, in the records.
@@ -63,7 +67,7 @@ pub struct Parts {
 pub struct Jobs {
     repository: Arc<Repository>,
     catalog: Arc<Catalog>,
-    board: Arc<Board>,
+    board: Arc<StatusBoard>,
     sink: Arc<dyn RunSink>,
     by: String,
     registrations: Vec<Registration>,
@@ -79,9 +83,9 @@ pub struct Jobs {
 struct Table {
     schedule: Schedule,
     /// What is remembered of jobs that this release does not know.
-    strangers: BTreeMap<String, KeptJob>,
+    strangers: BTreeMap<String, JobEntry>,
     /// Runs that are under way, by job.
-    active: BTreeMap<String, Arc<Shown>>,
+    active: BTreeMap<String, Arc<ActiveView>>,
     last: BTreeMap<String, EndedStatus>,
     /// The newest first.
     recent: Vec<EndedStatus>,
@@ -104,15 +108,15 @@ impl Jobs {
     ///
     /// # Errors
     /// [`Error::input`] where the configuration or the state directory does not fit, with the line.
-    pub fn open(plan: &Plan, parts: Parts) -> Result<Arc<Jobs>> {
+    pub fn open(plan: &AgentConfig, parts: Parts) -> Result<Arc<Jobs>> {
         let Parts { repository, catalog, board, sink, by, registrations } = parts;
         registry::check(plan, &registrations)?;
         requests::prepare(&plan.state_directory).map_err(|error| error.context(&plan.origins.state_directory))?;
-        let mut kept = Kept::read(&plan.state_directory).map_err(|error| error.context(&plan.origins.state_directory))?;
+        let mut kept = JobsFile::read(&plan.state_directory).map_err(|error| error.context(&plan.origins.state_directory))?;
         let mut table = Table::default();
         let now = Moment { wall_ns: now_ns(), uptime_ns: 0 };
         for registration in &registrations {
-            let KeptJob { state, last } = kept.jobs.remove(registration.name).unwrap_or_default();
+            let JobEntry { state, last } = kept.jobs.remove(registration.name).unwrap_or_default();
             if state.running.is_some() {
                 tracing::warn!("{}: the agent ended before its run did: it is made up for", registration.name);
             }
@@ -147,7 +151,8 @@ impl Jobs {
         found.ok_or_else(|| unknown_job(name, &self.registrations.iter().map(|registration| registration.name).collect::<Vec<_>>()))
     }
 
-    /// Decides for the jobs of a lane, and tells those to end that must. `wish` is why a job is wanted now beside its cadence.
+    /// Decides for the jobs of a lane, and tells those to end that must. `wish` is why a job is
+    /// wanted now beside its cadence.
     pub fn turn(&self, lane: Lane, wish: impl Fn(&str) -> Option<String>) -> Turn {
         let mut table = lock(&self.table);
         let standing = Standing { leads: self.board.is_leading(), knows: table.knows || lane == Lane::First };
@@ -188,10 +193,10 @@ impl Jobs {
 
     /// Writes down what is remembered, if that has changed.
     fn save(&self, table: &mut Table) {
-        let mut kept = Kept { jobs: table.strangers.clone() };
+        let mut kept = JobsFile { jobs: table.strangers.clone() };
         for (name, state) in table.schedule.states() {
             let last = table.last.get(&name).cloned();
-            kept.jobs.insert(name, KeptJob { state, last });
+            kept.jobs.insert(name, JobEntry { state, last });
         }
         let written = kept.text().and_then(|text| {
             if text != table.written {
@@ -211,7 +216,7 @@ impl Jobs {
     }
 
     /// What the repository's records say of before.
-    fn learn_past(&self, past: &Past) {
+    fn learn_past(&self, past: &RunHistory) {
         let mut table = lock(&self.table);
         let now = self.moment();
         for registration in self.registrations.iter().filter(|registration| registration.is_cluster_wide) {

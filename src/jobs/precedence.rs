@@ -1,6 +1,8 @@
-//! Who goes first: while a checkpoint is taken, other bulk work rests between two pieces. It keeps what it has in hand (a verification four parts of 8 MiB), and takes no
-//! CPU time and no bandwidth that the checkpoint could have.
+//! Who goes first: while a checkpoint is taken, other bulk work rests between two pieces. It keeps
+//! what it has in hand (a verification four parts of 8 MiB), and takes no CPU time and no bandwidth
+//! that the checkpoint could have.
 
+use crate::threads::lock;
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -17,19 +19,19 @@ pub struct Precedence {
 impl Precedence {
     /// Work begins that goes first.
     pub fn enter(&self) {
-        *self.first.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        *lock(&self.first) += 1;
     }
 
     /// It is over.
     pub fn leave(&self) {
-        let mut first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut first = lock(&self.first);
         *first = first.saturating_sub(1);
         self.changed.notify_all();
     }
 
     /// Rests until nothing goes first, or `is_given_up` says so.
     pub fn rest(&self, is_given_up: impl Fn() -> bool) {
-        let mut first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut first = lock(&self.first);
         while *first > 0 && !is_given_up() {
             first = self.changed.wait_timeout(first, LOOK).unwrap_or_else(PoisonError::into_inner).0;
         }

@@ -1,17 +1,19 @@
-//! The jobs that there are. Each is one [`Registration`]: schedule, records, status, page, metrics and commands follow from it, and know no job by its name.
+//! The jobs that there are. Each is one [`Registration`]: schedule, records, status, page, metrics
+//! and commands follow from it, and know no job by its name.
 //!
-//! A job that is added here is in the configuration as `[jobs.NAME]`, is listed by `amber jobs`, and can be run, paused and resumed.
+//! A job that is added here is in the configuration as `[jobs.NAME]`, is listed by `amber jobs`,
+//! and can be run, paused and resumed.
 
 use super::{catalog, verification};
 use crate::catalog::writer::Catalog;
-use crate::config::Plan;
+use crate::config::AgentConfig;
 use crate::config::jobs::CHECKPOINT_JOB;
 use crate::error::{Error, Result};
-use crate::monitor::status_board::Board;
+use crate::monitor::status_board::StatusBoard;
 use crate::progress::Progress;
 use crate::repository::Repository;
 use crate::repository::name::RunId;
-use crate::repository::run_record::{Outcome, Scope, Work};
+use crate::repository::run_record::{RunOutcome, Scope, Work};
 use crate::schedule::cadence::{Cadence, duration_text};
 use crate::schedule::job::{Retry, Rules};
 use crate::schedule::plan::Lane;
@@ -23,7 +25,8 @@ pub const VERIFICATION_INTERVAL: Duration = Duration::from_secs(86_400);
 /// How often the catalog is backed up.
 pub const CATALOG_INTERVAL: Duration = Duration::from_secs(86_400);
 
-/// A checkpoint that fails is tried again until one succeeds: without it the log to replay only grows.
+/// A checkpoint that fails is tried again until one succeeds: without it the log to replay only
+/// grows.
 const CHECKPOINT_RETRY: Retry = Retry { first: Duration::from_secs(2), most: Duration::from_secs(900), times: None };
 /// Everything else is tried again within the next hours, and then waits until it is due.
 const RETRY: Retry = Retry { first: Duration::from_secs(60), most: Duration::from_secs(3600), times: Some(5) };
@@ -37,13 +40,14 @@ pub struct Context<'a> {
     /// The agent's catalog.
     pub catalog: &'a Catalog,
     /// The agent's board.
-    pub board: &'a Board,
+    pub board: &'a StatusBoard,
     /// To be told how far it is, and asked whether the run is still wanted.
     pub progress: &'a dyn Progress,
 }
 
-/// What a job does. An outcome that is not completed is its result, and stands; an error is a failure, and is tried again.
-pub type Task = Arc<dyn Fn(&Context<'_>) -> Result<Outcome> + Send + Sync>;
+/// What a job does. An outcome that is not completed is its result, and stands; an error is a
+/// failure, and is tried again.
+pub type Task = Arc<dyn Fn(&Context<'_>) -> Result<RunOutcome> + Send + Sync>;
 
 /// Who runs a job.
 #[derive(Clone)]
@@ -76,7 +80,7 @@ pub struct Registration {
 }
 
 /// All jobs.
-pub fn registrations(plan: &Plan) -> Vec<Registration> {
+pub fn registrations(plan: &AgentConfig) -> Vec<Registration> {
     vec![
         Registration {
             name: CHECKPOINT_JOB,
@@ -124,7 +128,7 @@ impl Registration {
     ///
     /// # Errors
     /// [`Error::input`] with the line, where jitter and cadence do not fit together.
-    pub fn rules(&self, plan: &Plan, salt: &[u8]) -> Result<Rules> {
+    pub fn rules(&self, plan: &AgentConfig, salt: &[u8]) -> Result<Rules> {
         let written = plan.jobs.get(self.name);
         let cadence = written.and_then(|job| job.cadence.clone()).unwrap_or_else(|| self.cadence.clone());
         let jitter = written.map_or(Duration::ZERO, |job| job.jitter);
@@ -151,7 +155,7 @@ impl Registration {
 ///
 /// # Errors
 /// [`Error::input`] with the line: with the nearest job, where there is none of a name.
-pub fn check(plan: &Plan, registrations: &[Registration]) -> Result<()> {
+pub fn check(plan: &AgentConfig, registrations: &[Registration]) -> Result<()> {
     let names: Vec<&str> = registrations.iter().map(|registration| registration.name).collect();
     if let Some((name, job)) = plan.jobs.iter().find(|(name, _)| !names.contains(&name.as_str())) {
         return Err(job.origin.refuse(unknown_job(name, &names)));

@@ -1,8 +1,11 @@
-//! What commands ask of a running agent: files in `requests/` of the state directory, whose names say everything.
+//! What commands ask of a running agent: files in `requests/` of the state directory, whose names
+//! say everything.
 //!
-//! Flow: a command puts `run-JOB`, `pause-JOB` or `resume-JOB` there ([`send`]); the agent takes it within a second (`take`), does what it says, and removes the file (`done`). What
-//! it may not do it answers with a file `refused-...` that says why. A request counts from the moment at which its file has its name, and is done at least once: a kill
-//! between doing and removing does it again, which changes nothing. Only the agent's user and root can put files there.
+//! Flow: a command puts `run-JOB`, `pause-JOB` or `resume-JOB` there ([`send`]); the agent takes it
+//! within a second (`take`), does what it says, and removes the file (`done`). What it may not do
+//! it answers with a file `refused-...` that says why. A request counts from the moment at which
+//! its file has its name, and is done at least once: a kill between doing and removing does it
+//! again, which changes nothing. Only the agent's user and root can put files there.
 
 use crate::error::{Error, Result};
 use std::collections::BTreeSet;
@@ -32,7 +35,7 @@ pub enum Action {
 
 /// One request.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Request {
+pub struct JobRequest {
     /// What is asked.
     pub action: Action,
     /// Of which job.
@@ -52,16 +55,16 @@ impl Action {
     }
 }
 
-impl Request {
+impl JobRequest {
     fn file_name(&self) -> String {
         format!("{}-{}", self.action.word(), self.job)
     }
 
-    fn parse(name: &str) -> Option<Request> {
+    fn parse(name: &str) -> Option<JobRequest> {
         let (word, job) = name.split_once('-')?;
         let action = Action::ALL.into_iter().find(|action| action.word() == word)?;
         let is_name = !job.is_empty() && job.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
-        is_name.then(|| Request { action, job: job.to_owned() })
+        is_name.then(|| JobRequest { action, job: job.to_owned() })
     }
 }
 
@@ -81,8 +84,9 @@ pub fn prepare(directory: &Path) -> Result<()> {
 /// Asks. An answer to an earlier request of the same kind is removed.
 ///
 /// # Errors
-/// [`Error::input`] where this user may not ask, [`Error::try_again`] where no agent has run with this state directory.
-pub fn send(directory: &Path, request: &Request) -> Result<()> {
+/// [`Error::input`] where this user may not ask, [`Error::try_again`] where no agent has run with
+/// this state directory.
+pub fn send(directory: &Path, request: &JobRequest) -> Result<()> {
     let folder = directory.join(REQUESTS_FOLDER);
     if !folder.is_dir() && directory.is_dir() {
         return Err(Error::try_again(format!(
@@ -111,7 +115,7 @@ pub fn send(directory: &Path, request: &Request) -> Result<()> {
 ///
 /// # Errors
 /// That of the agent, where it refused.
-pub fn answer(directory: &Path, request: &Request) -> Result<Option<()>> {
+pub fn answer(directory: &Path, request: &JobRequest) -> Result<Option<()>> {
     let folder = directory.join(REQUESTS_FOLDER);
     if folder.join(request.file_name()).exists() {
         return Ok(None);
@@ -128,7 +132,7 @@ pub fn answer(directory: &Path, request: &Request) -> Result<Option<()>> {
 }
 
 /// Takes a request back that nobody has taken.
-pub fn withdraw(directory: &Path, request: &Request) {
+pub fn withdraw(directory: &Path, request: &JobRequest) {
     let _ = std::fs::remove_file(directory.join(REQUESTS_FOLDER).join(request.file_name()));
 }
 
@@ -147,13 +151,13 @@ impl Requests {
     }
 
     /// The requests that are there, in order. What is none is removed, with a warning.
-    pub fn take(&mut self) -> Vec<Request> {
+    pub fn take(&mut self) -> Vec<JobRequest> {
         let Ok(entries) = std::fs::read_dir(&self.directory) else { return Vec::new() };
         let mut requests = Vec::new();
         for entry in entries.flatten().take(TAKEN_MAX) {
             let name = entry.file_name();
             let name = name.to_string_lossy();
-            match Request::parse(&name) {
+            match JobRequest::parse(&name) {
                 Some(_) if self.told.contains(&entry.path()) => {}
                 Some(request) => requests.push(request),
                 None if name.starts_with(REFUSED) => {}
@@ -177,7 +181,7 @@ impl Requests {
     }
 
     /// A request is done, or refused with the reason that whoever asked is told.
-    pub fn done(&mut self, request: &Request, refused: Option<&Error>) {
+    pub fn done(&mut self, request: &JobRequest, refused: Option<&Error>) {
         if let Some(error) = refused {
             let answer = self.directory.join(format!("{REFUSED}{}", request.file_name()));
             if let Err(error) = std::fs::write(&answer, error.message.as_bytes()) {
@@ -200,8 +204,8 @@ mod tests {
     use crate::error::Kind;
     use std::os::unix::fs::PermissionsExt;
 
-    fn request(action: Action, job: &str) -> Request {
-        Request { action, job: job.to_owned() }
+    fn request(action: Action, job: &str) -> JobRequest {
+        JobRequest { action, job: job.to_owned() }
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! What ran before: the newest records of runs in the repository, whoever ran them.
 //!
-//! Flow: [`Past::look`] lists the records and reads the newest of them that it has not read yet, until it has enough of them and has found a run of every job that it
-//! was asked for. An agent that begins to lead learns from it what the one before it did, so that each job runs once in the cluster.
+//! Flow: [`RunHistory::look`] lists the records and reads the newest of them that it has not read
+//! yet, until it has enough of them and has found a run of every job that it was asked for. An
+//! agent that begins to lead learns from it what the one before it did, so that each job runs once
+//! in the cluster.
 
 use crate::error::{Kind, Result};
 use crate::monitor::status::{EndedStatus, VerificationStatus};
@@ -19,16 +21,17 @@ const LIST_PAGE: usize = 1000;
 
 /// The newest runs.
 #[derive(Debug, Default)]
-pub struct Past {
+pub struct RunHistory {
     /// By their numbers, so the oldest comes first.
     runs: BTreeMap<RunId, RunRecord>,
 }
 
-impl Past {
+impl RunHistory {
     /// Looks at what the repository holds now.
     ///
     /// # Errors
-    /// When the store cannot be read. A record that is damaged is passed over; verification tells of it.
+    /// When the store cannot be read. A record that is damaged is passed over; verification tells
+    /// of it.
     pub fn look(&mut self, repository: &Repository, jobs: &[&str]) -> Result<()> {
         let listed = newest(repository)?;
         let mut runs = BTreeMap::new();

@@ -1,23 +1,25 @@
-//! The scheduler's thread: takes requests, begins what is due, looks at what ran before, and writes on the board, twice a second.
+//! The scheduler's thread: takes requests, begins what is due, looks at what ran before, and writes
+//! on the board, twice a second.
 //!
-//! Work and looks have threads of their own, one of each at a time, so that nothing keeps a request waiting. They are given up when the agent ends; what does not end within
-//! the grace is remembered as given up, not as killed.
+//! Work and looks have threads of their own, one of each at a time, so that nothing keeps a request
+//! waiting. They are given up when the agent ends; what does not end within the grace is remembered
+//! as given up, not as killed.
 
 use super::active::{Active, RunProgress};
 use super::registry::{Context, Runner};
 use super::requests::{Action, Requests};
-use super::run_history::Past;
+use super::run_history::RunHistory;
 use super::{Jobs, storage_totals};
 use crate::error::{Error, Result};
-use crate::log_shipping::uploads::lock;
 use crate::monitor::status::Control;
 use crate::monitor::status_board::Topic;
 use crate::progress::Progress;
-use crate::repository::run_record::Outcome;
+use crate::repository::run_record::RunOutcome;
 use crate::schedule::job::Ended;
 use crate::schedule::plan::Lane;
 use crate::schedule::state::Why;
 use crate::stop::Stop;
+use crate::threads::{lock, spawn};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -39,13 +41,13 @@ const FAILURES_ALERT: u32 = 3;
 struct OnThread {
     active: Active,
     progress: Arc<RunProgress>,
-    thread: JoinHandle<Result<Outcome>>,
+    thread: JoinHandle<Result<RunOutcome>>,
 }
 
 /// What looks have found so far.
 #[derive(Default)]
 struct Looks {
-    past: Past,
+    past: RunHistory,
 }
 
 /// Why it is looked: whose term it is, and which checkpoint is the newest.
@@ -57,7 +59,7 @@ struct Cause {
 }
 
 /// The thread's own.
-pub struct Clerk {
+pub struct JobRunner {
     jobs: Arc<Jobs>,
     requests: Requests,
     running: Option<OnThread>,
@@ -67,15 +69,16 @@ pub struct Clerk {
     /// The cause of the look that is under way.
     cause: Option<Cause>,
     rests_until: Option<Instant>,
-    /// Storage is to be counted, because the agent has begun to lead or a run has ended; and when it was counted last.
+    /// Storage is to be counted, because the agent has begun to lead or a run has ended; and when
+    /// it was counted last.
     counts: bool,
     counted: Option<Instant>,
 }
 
-impl Clerk {
+impl JobRunner {
     /// For the whole life of the agent.
-    pub fn new(jobs: &Arc<Jobs>) -> Clerk {
-        Clerk {
+    pub fn new(jobs: &Arc<Jobs>) -> JobRunner {
+        JobRunner {
             jobs: Arc::clone(jobs),
             requests: Requests::new(&jobs.directory),
             running: None,
@@ -152,8 +155,7 @@ impl Clerk {
             jobs.repository.governor().begin_bulk_thread();
             task(&Context { run, repository: &jobs.repository, catalog: &jobs.catalog, board: &jobs.board, progress: &*told })
         };
-        let thread = std::thread::Builder::new().name("amber-job".to_owned()).spawn(work);
-        let thread = thread.map_err(|error| Error::try_again(format!("the system gives no more threads: {error}")))?;
+        let thread = spawn("amber-job", work)?;
         self.running = Some(OnThread { active, progress, thread });
         Ok(())
     }
@@ -167,7 +169,8 @@ impl Clerk {
         self.counts = true;
     }
 
-    /// Looks at what ran before and at what is stored, if there is a reason to, and takes what a look has found.
+    /// Looks at what ran before and at what is stored, if there is a reason to, and takes what a
+    /// look has found.
     fn look(&mut self) {
         if let Some(looking) = self.looking.take_if(|looking| looking.is_finished()) {
             let (looks, result) = looking.join().unwrap_or_else(|_| (Looks::default(), Err(Error::bug("it panicked; the log says where"))));
@@ -211,10 +214,10 @@ impl Clerk {
         }
         let jobs = Arc::clone(&self.jobs);
         let work = move || looks.look(&jobs, cause, counts);
-        match std::thread::Builder::new().name("amber-look".to_owned()).spawn(work) {
+        match spawn("amber-look", work) {
             Ok(thread) => (self.looking, self.cause) = (Some(thread), Some(cause)),
             Err(error) => {
-                tracing::warn!("the system gives no more threads: {error}");
+                tracing::warn!("{error}");
                 (self.looks, self.rests_until) = (Some(Looks::default()), Some(Instant::now() + LOOK_RETRY));
             }
         }

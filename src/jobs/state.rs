@@ -1,15 +1,15 @@
 //! What the scheduler remembers over restarts: `jobs.json` in the state directory, replaced whole.
 //!
-//! A kill at any moment leaves the file before or the file after. One that cannot be read is set aside and said; the jobs then begin as if they were new, and nothing is paused.
+//! A kill at any moment leaves the file before or the file after. One that cannot be read is set
+//! aside and said; the jobs then begin as if they were new, and nothing is paused.
 
+use crate::durable_file;
 use crate::error::{Error, Result};
 use crate::monitor::status::EndedStatus;
 use crate::schedule::state::JobState;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
-use std::io::{ErrorKind, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::ErrorKind;
 use std::path::Path;
 
 /// The file's name in the state directory.
@@ -20,7 +20,7 @@ const JOBS_FILE_DAMAGED: &str = "jobs.json.damaged";
 /// What is remembered of a job.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct KeptJob {
+pub struct JobEntry {
     /// For the schedule.
     #[serde(flatten)]
     pub state: JobState,
@@ -31,21 +31,21 @@ pub struct KeptJob {
 /// What is remembered. Jobs of another release stay in it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Kept {
+pub struct JobsFile {
     /// By name.
-    pub jobs: BTreeMap<String, KeptJob>,
+    pub jobs: BTreeMap<String, JobEntry>,
 }
 
-impl Kept {
+impl JobsFile {
     /// Reads the file; nothing is remembered where there is none.
     ///
     /// # Errors
     /// [`Error::input`] where it may not be read.
-    pub fn read(directory: &Path) -> Result<Kept> {
+    pub fn read(directory: &Path) -> Result<JobsFile> {
         let path = directory.join(JOBS_FILE);
         let text = match std::fs::read(&path) {
             Ok(text) => text,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Kept::default()),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(JobsFile::default()),
             Err(error) => return Err(Error::input(format!("{}: {error}: let it belong to the agent's user", path.display()))),
         };
         serde_json::from_slice(&text).or_else(|error| {
@@ -56,7 +56,7 @@ impl Kept {
                 aside.display()
             );
             std::fs::rename(&path, &aside).map_err(|error| Error::input(format!("{}: {error}", path.display())))?;
-            Ok(Kept::default())
+            Ok(JobsFile::default())
         })
     }
 
@@ -74,15 +74,9 @@ impl Kept {
 /// # Errors
 /// [`Error::try_again`] where the directory takes no file.
 pub fn write(directory: &Path, text: &[u8]) -> Result<()> {
-    let (new, path) = (directory.join(JOBS_FILE_NEW), directory.join(JOBS_FILE));
-    let write = || -> std::io::Result<()> {
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o640).open(&new)?;
-        file.write_all(text)?;
-        file.sync_all()?;
-        std::fs::rename(&new, &path)?;
-        File::open(directory)?.sync_all()
-    };
-    write().map_err(|error| Error::try_again(format!("{}: what is remembered of the jobs cannot be written: {error}", path.display())))
+    let path = directory.join(JOBS_FILE);
+    let written = durable_file::replace(&path, JOBS_FILE_NEW, 0o640, text);
+    written.map_err(|error| Error::try_again(format!("{}: what is remembered of the jobs cannot be written: {error}", path.display())))
 }
 
 #[cfg(test)]
@@ -93,14 +87,14 @@ mod tests {
     #[test]
     fn it_goes_there_and_back_and_keeps_what_it_does_not_know() {
         let folder = tempfile::tempdir().unwrap();
-        assert_eq!(Kept::read(folder.path()).unwrap(), Kept::default());
+        assert_eq!(JobsFile::read(folder.path()).unwrap(), JobsFile::default());
         let running = Running { started_ns: 5, why: Why::Wish("a gap".into()), anchor_before_ns: None };
         let state = JobState { anchor_ns: Some(7), is_paused: true, running: Some(running), ..JobState::default() };
-        let job = KeptJob { state, last: Some(EndedStatus { run: "00".into(), completed: true, ..EndedStatus::default() }) };
-        let kept = Kept { jobs: [("verification".to_owned(), job.clone()), ("of a later release".to_owned(), job)].into() };
+        let job = JobEntry { state, last: Some(EndedStatus { run: "00".into(), completed: true, ..EndedStatus::default() }) };
+        let kept = JobsFile { jobs: [("verification".to_owned(), job.clone()), ("of a later release".to_owned(), job)].into() };
         for _ in 0..2 {
             write(folder.path(), &kept.text().unwrap()).unwrap();
-            assert_eq!(Kept::read(folder.path()).unwrap(), kept);
+            assert_eq!(JobsFile::read(folder.path()).unwrap(), kept);
         }
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
         let error = write(&folder.path().join("nowhere"), b"{}").unwrap_err();
@@ -112,7 +106,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         for damaged in ["{", "5", "{\"jobs\": {\"verification\": {\"anchor_ns\": -5}}}"] {
             std::fs::write(folder.path().join(JOBS_FILE), damaged).unwrap();
-            assert_eq!(Kept::read(folder.path()).unwrap(), Kept::default());
+            assert_eq!(JobsFile::read(folder.path()).unwrap(), JobsFile::default());
             assert_eq!(std::fs::read_to_string(folder.path().join(JOBS_FILE_DAMAGED)).unwrap(), damaged);
             assert!(!folder.path().join(JOBS_FILE).exists());
         }

@@ -1,8 +1,10 @@
 //! How much the repository holds, by kind, and how long a restore from it would take.
 //!
-//! Both are estimates for people. The kinds are counted from listings, page by page, so that no number of objects takes memory. The time of a restore to the newest op is what
-//! fetching and writing the checkpoint takes at [`RESTORE_BYTES_PER_S`], and what replaying the log behind it takes at `replay_ops_per_s` of the
-//! configuration; `amber restore --dry-run` looks at every segment, and knows it better.
+//! Both are estimates for people. The kinds are counted from listings, page by page, so that no
+//! number of objects takes memory. The time of a restore to the newest op is what fetching and
+//! writing the checkpoint takes at [`RESTORE_BYTES_PER_S`], and what replaying the log behind it
+//! takes at `replay_ops_per_s` of the configuration; `amber restore --dry-run` looks at every
+//! segment, and knows it better.
 
 use crate::error::{Kind, Result};
 use crate::monitor::status::StorageStatus;
@@ -52,7 +54,8 @@ pub fn storage(repository: &Repository) -> Result<Vec<StorageStatus>> {
     Ok(classes.into_iter().map(|(class, (objects, bytes))| StorageStatus { class: class.to_owned(), objects, bytes }).collect())
 }
 
-/// Stored bytes that a restore of the newest checkpoint of a timeline's history fetches; `None` where there is none that opens.
+/// Stored bytes that a restore of the newest checkpoint of a timeline's history fetches; `None`
+/// where there is none that opens.
 ///
 /// # Errors
 /// When the store cannot be read.

@@ -1,11 +1,11 @@
 use super::registry::{Context, Runner, Task};
-use super::runner::Clerk;
+use super::runner::JobRunner;
 use super::*;
 use crate::error::Kind;
 use crate::log_shipping::store_double::eventually;
 use crate::log_shipping::test_bench::{self, Bench, jobs_of};
 use crate::monitor::status::{AgentStatus, LeaseStatus};
-use crate::repository::run_record::{Outcome, Run, Scope};
+use crate::repository::run_record::{Run, RunOutcome, Scope};
 use crate::schedule::cadence::Cadence;
 use crate::schedule::job::Retry;
 use crate::schedule::state::Why;
@@ -37,7 +37,7 @@ fn counting(name: &'static str, interval: Duration) -> (Registration, Arc<Atomic
     let counted = Arc::clone(&runs);
     let task = move |_: &Context<'_>| {
         counted.fetch_add(1, Ordering::AcqRel);
-        Ok(Outcome { stored_bytes: 7, ..Outcome::completed(now_ns()) })
+        Ok(RunOutcome { stored_bytes: 7, ..RunOutcome::completed(now_ns()) })
     };
     (registration(name, interval, Arc::new(task)), runs)
 }
@@ -59,7 +59,7 @@ struct Agent {
     bench: Bench,
     folder: TempDir,
     jobs: Arc<Jobs>,
-    clerk: Clerk,
+    clerk: JobRunner,
     stop: Stop,
 }
 
@@ -71,7 +71,7 @@ impl Agent {
     fn beside(bench: Bench, folder: TempDir, registrations: Vec<Registration>, more: &str) -> Agent {
         let plan = test_bench::plan(folder.path(), more);
         let jobs = jobs_of(&bench.repository, &bench.board, &plan, registrations);
-        let clerk = Clerk::new(&jobs);
+        let clerk = JobRunner::new(&jobs);
         Agent { bench, folder, jobs, clerk, stop: Stop::default() }
     }
 
@@ -123,8 +123,8 @@ fn a_new_job_is_one_registration() {
 
 #[test]
 fn failures_are_told_and_a_panic_is_one() {
-    let task = |_: &Context<'_>| -> Result<Outcome> { Err(Error::try_again("the store is away")) };
-    let panics = |_: &Context<'_>| -> Result<Outcome> { panic!("on purpose") };
+    let task = |_: &Context<'_>| -> Result<RunOutcome> { Err(Error::try_again("the store is away")) };
+    let panics = |_: &Context<'_>| -> Result<RunOutcome> { panic!("on purpose") };
     let hour = Duration::from_secs(3600);
     let mut agent = Agent::new(vec![registration("failing", hour, Arc::new(task)), registration("panicking", hour, Arc::new(panics))]);
     agent.lead(1);
@@ -174,7 +174,7 @@ fn what_another_agent_ran_before_it_fell_silent_is_not_run_again() {
         retention_days: 0,
     };
     let hour_ns = 3_600_000_000_000;
-    let before = RunRecord { run: run(now_ns() - hour_ns), outcome: Some(Outcome::completed(now_ns() - hour_ns + 1)) };
+    let before = RunRecord { run: run(now_ns() - hour_ns), outcome: Some(RunOutcome::completed(now_ns() - hour_ns + 1)) };
     agent.bench.repository.record_run(agent.bench.repository.new_run().unwrap(), &before).unwrap();
     agent.lead(1);
     let status = agent.until("the past", |status| !status.recent.is_empty());
@@ -224,9 +224,9 @@ fn an_agent_that_ends_gives_up_what_runs_and_counts_no_failure() {
     agent.clerk.run(&Stop::default(), &ended);
     assert_eq!(agent.bench.board.status().recent[0].reason, "given up: the agent ends");
     // One that does not listen is left behind.
-    let deaf = |_: &Context<'_>| -> Result<Outcome> {
+    let deaf = |_: &Context<'_>| -> Result<RunOutcome> {
         std::thread::sleep(Duration::from_secs(60));
-        Ok(Outcome::completed(now_ns()))
+        Ok(RunOutcome::completed(now_ns()))
     };
     let mut agent = agent.restarted(vec![registration("endless", SOON, Arc::new(deaf))]);
     agent.lead(2);
@@ -242,7 +242,7 @@ fn requests_are_taken_and_answered() {
     let (registration, runs) = counting("daily", Duration::from_secs(86_400));
     let mut agent = Agent::new(vec![registration]);
     let state = agent.folder.path().join("state");
-    let request = |action: requests::Action, job: &str| requests::Request { action, job: job.into() };
+    let request = |action: requests::Action, job: &str| requests::JobRequest { action, job: job.into() };
     let run = request(requests::Action::Run, "daily");
     requests::send(&state, &run).unwrap();
     agent.clerk.turn(&agent.stop);
@@ -285,7 +285,7 @@ fn a_checkpoint_goes_before_what_takes_long() {
     let before = steps.load(Ordering::Acquire);
     std::thread::sleep(Duration::from_millis(100));
     assert_eq!(steps.load(Ordering::Acquire), before, "the other rests");
-    active.end(Ok(Outcome::completed(now_ns())), false);
+    active.end(Ok(RunOutcome::completed(now_ns())), false);
     agent.until("the other to go on", |_| steps.load(Ordering::Acquire) > before);
     drop(agent.jobs.begin("checkpoint", Why::Asked).unwrap());
     agent.until("a run without an end to be a failure", |status| status.jobs[0].failures_in_a_row == 1);

@@ -1,13 +1,16 @@
-//! The job that verifies: everything that the repository holds is read and held against what was promised, as `amber verify` does.
+//! The job that verifies: everything that the repository holds is read and held against what was
+//! promised, as `amber verify` does.
 //!
-//! What it finds is its result. Damage is no failure that another try would mend: the run is recorded as failed, with what was found, and an alert stands until a
-//! verification finds everything whole again.
+//! What it finds is its result. Damage is no failure that another try would mend: the run is
+//! recorded as failed, with what was found, and an alert stands until a verification finds
+//! everything whole again.
 
 use super::registry::Context;
 use crate::error::Result;
-use crate::repository::run_record::Outcome;
+use crate::repository::run_record::RunOutcome;
+use crate::tier::findings::VerificationReport;
 use crate::units::now_ns;
-use crate::verify::{Report, verify};
+use crate::verify::verify;
 use serde_json::{Value, json};
 
 /// Begins the reason of a run that found bytes which are not what was stored.
@@ -19,12 +22,12 @@ const PROBLEMS_TOLD_MAX: usize = 20;
 ///
 /// # Errors
 /// When the store cannot be read, or the run is given up.
-pub fn run(context: &Context<'_>) -> Result<Outcome> {
+pub fn run(context: &Context<'_>) -> Result<RunOutcome> {
     let report = verify(context.repository, false, context.progress)?;
     Ok(outcome(&report, &context.repository.describe(), now_ns()))
 }
 
-fn outcome(report: &Report, place: &str, ended_ns: u64) -> Outcome {
+fn outcome(report: &VerificationReport, place: &str, ended_ns: u64) -> RunOutcome {
     let mut outcome = report.outcome(false, place, ended_ns);
     if !outcome.completed {
         outcome.reason = format!("{DAMAGED}{}; `amber verify` lists all", outcome.reason);
@@ -38,11 +41,12 @@ fn outcome(report: &Report, place: &str, ended_ns: u64) -> Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::verify::Problem;
+    use crate::tier::findings::Problem;
 
     #[test]
     fn what_was_found_is_in_the_record() {
-        let whole = Report { backups: 2, backups_whole: 2, files: 1, files_whole: 1, bytes_read: 7, ..Report::default() };
+        let whole =
+            VerificationReport { backups: 2, backups_whole: 2, files: 1, files_whole: 1, bytes_read: 7, ..VerificationReport::default() };
         let found = outcome(&whole, "here", 5);
         assert_eq!((found.completed, found.ended_ns, found.reason.as_str()), (true, 5, ""));
         assert_eq!(
@@ -50,7 +54,7 @@ mod tests {
             (&json!(2), &json!(7), &json!(0))
         );
         let problem = |number: usize| Problem { object: format!("pack {number}"), what: "gone".into() };
-        let found = outcome(&Report { backups_whole: 1, problems: (0..30).map(problem).collect(), ..whole }, "here", 5);
+        let found = outcome(&VerificationReport { backups_whole: 1, problems: (0..30).map(problem).collect(), ..whole }, "here", 5);
         assert!(
             !found.completed
                 && found.reason.starts_with("damaged: here: 30 problems; 2 of 3 backups")

@@ -1,10 +1,12 @@
 //! The ledger that takes events: a TigerBeetle cluster, often the very one that is backed up.
 //!
-//! Flow: [`Ledger::deliver`] makes sure of the two accounts, every time, for a transfer whose account is missing would make its id unusable for ever; then it
-//! creates the transfer. That the ledger has it already is as good. [`Ledger::read`] gives all events back, page by page.
+//! Flow: [`Ledger::deliver`] makes sure of the two accounts, every time, for a transfer whose
+//! account is missing would make its id unusable for ever; then it creates the transfer. That the
+//! ledger has it already is as good. [`Ledger::read`] gives all events back, page by page.
 //!
-//! One session is kept for as long as the ledger lives: a request that nobody answers stays with TigerBeetle's client, which sends it again by itself until the
-//! cluster is back. Only when the cluster has ended the session is another one begun.
+//! One session is kept for as long as the ledger lives: a request that nobody answers stays with
+//! TigerBeetle's client, which sends it again by itself until the cluster is back. Only when the
+//! cluster has ended the session is another one begun.
 
 use super::event::{Accounts, CODE, Event};
 use super::objects::{Account, Transfer, TransferQuery, account_flags};
@@ -18,7 +20,7 @@ use std::time::{Duration, Instant};
 
 /// Where the ledger is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct LedgerAddress {
     /// The cluster's id.
     pub cluster: u128,
     /// Its replicas, as TigerBeetle's clients take them: `127.0.0.1:3000,127.0.0.1:3001`.
@@ -31,7 +33,7 @@ pub struct Place {
 
 /// A ledger.
 pub struct Ledger {
-    place: Place,
+    place: LedgerAddress,
     session: Option<Session>,
 }
 
@@ -47,12 +49,12 @@ enum Not {
 
 impl Ledger {
     /// The ledger at this place; nobody is asked yet.
-    pub fn new(place: Place) -> Ledger {
+    pub fn new(place: LedgerAddress) -> Ledger {
         Ledger { place, session: None }
     }
 
     /// Where it is.
-    pub fn place(&self) -> &Place {
+    pub fn place(&self) -> &LedgerAddress {
         &self.place
     }
 
@@ -129,7 +131,7 @@ impl Teller for Ledger {
     }
 
     fn describe(&self) -> String {
-        let Place { cluster, addresses, accounts, .. } = &self.place;
+        let LedgerAddress { cluster, addresses, accounts, .. } = &self.place;
         format!("ledger {} of cluster {cluster} at {addresses}", accounts.ledger)
     }
 }
@@ -141,7 +143,8 @@ fn answered<T>(answer: Answer<T>) -> Result<T, Not> {
     }
 }
 
-/// An account that is there, but not as it would be made: it will do where it is of the same ledger and takes what an event books.
+/// An account that is there, but not as it would be made: it will do where it is of the same ledger
+/// and takes what an event books.
 fn check_account(session: &Session, id: u128, event: &Event, kind: AccountRefusal, deadline: Instant) -> Result<(), Not> {
     let failed = |error| if Instant::now() < deadline { Not::Ended(error) } else { Not::Late(error) };
     let found = session.lookup_accounts(&[id], deadline).map_err(failed)?;

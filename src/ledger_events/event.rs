@@ -1,10 +1,12 @@
-//! What a run's record becomes in a ledger: one transfer when a backup begins, one when it has ended.
+//! What a run's record becomes in a ledger: one transfer when a backup begins, one when it has
+//! ended.
 //!
-//! Everything in an event follows from the record and the configured accounts, its id from the backup's id and the status. So whoever delivers it, and however often,
-//! the ledger takes it once, and whoever reads it can tell whether it still says what the record does.
+//! Everything in an event follows from the record and the configured accounts, its id from the
+//! backup's id and the status. So whoever delivers it, and however often, the ledger takes it once,
+//! and whoever reads it can tell whether it still says what the record does.
 //!
-//! The amount is what was stored, and 1 for a key; 0, which the ledger takes, while nothing is stored: when a backup begins, and when it failed. Compression and
-//! encryption are `none` then.
+//! The amount is what was stored, and 1 for a key; 0, which the ledger takes, while nothing is
+//! stored: when a backup begins, and when it failed. Compression and encryption are `none` then.
 
 use super::packing::{BackupType, Compression, Encryption, Packed, Status};
 use crate::error::{Error, Result};
@@ -18,7 +20,8 @@ pub const CODE: u16 = 12;
 const ID_CONTEXT: &[u8] = b"amber/1/backup-event";
 const NS_PER_S: u64 = 1_000_000_000;
 
-/// Where events are booked. No number in it is 0, which the ledger refuses, nor the greatest of its kind.
+/// Where events are booked. No number in it is 0, which the ledger refuses, nor the greatest of its
+/// kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Accounts {
     /// The ledger, which is best one for events alone: its unit is the stored byte.
@@ -75,7 +78,8 @@ impl Accounts {
     /// The account that is credited for a tenant, by its number; everybody's for none.
     ///
     /// # Errors
-    /// [`Error::input`] where that can be no account: no number, one that the ledger does not take, or that of the system account.
+    /// [`Error::input`] where that can be no account: no number, one that the ledger does not take,
+    /// or that of the system account.
     pub fn credited(&self, tenant: Option<&str>) -> Result<u128> {
         let Some(tenant) = tenant else { return Ok(self.all_tenants) };
         let number = tenant.parse::<u128>().ok().filter(|number| !(*number == 0 || *number == u128::MAX));
@@ -91,7 +95,8 @@ impl Event {
     /// The event of a backup's record; `None` for work that has no events.
     ///
     /// # Errors
-    /// [`Error::input`] for a record that says what no event can: a tenant that is no account, a compression or encryption without a number.
+    /// [`Error::input`] for a record that says what no event can: a tenant that is no account, a
+    /// compression or encryption without a number.
     pub fn of(backup_id: Uuid, record: &RunRecord, accounts: &Accounts) -> Result<Option<Event>> {
         let run = &record.run;
         let Some(backup_type) = BackupType::of(run.work) else { return Ok(None) };

@@ -1,10 +1,11 @@
-//! Backup events in a TigerBeetle ledger: a trail that nobody can alter of what was backed up, when, and how it went.
+//! Backup events in a TigerBeetle ledger: a trail that nobody can alter of what was backed up,
+//! when, and how it went.
 //!
 //! Flow: a run's record waits in the [`outbox`] until repository and ledger have it. For the ledger
 //! it becomes an [`event`], a transfer whose facts are [packed](packing) into its user data, and
-//! [`ledger`] delivers that: through a [`session`] of TigerBeetle's client library, to accounts that
-//! are made on first use. [`trail`] reads all events back and holds them against records, so that an
-//! alteration on either side shows.
+//! [`ledger`] delivers that: through a [`session`] of TigerBeetle's client library, to accounts
+//! that are made on first use. [`trail`] reads all events back and holds them against records, so
+//! that an alteration on either side shows.
 
 #[cfg(feature = "client")]
 pub mod client;
@@ -39,7 +40,8 @@ pub enum Delivered {
 
 /// Who takes events: a ledger, or what stands for one in tests.
 pub trait Teller: Send {
-    /// Delivers an event. Waits for as long as nobody answers and `give_up` does not hold, and looks at that several times a second.
+    /// Delivers an event. Waits for as long as nobody answers and `give_up` does not hold, and
+    /// looks at that several times a second.
     fn deliver(&mut self, event: &Event, give_up: &dyn Fn() -> bool) -> Delivered;
 
     /// The ids of all events that the ledger has.

@@ -10,7 +10,8 @@
 //! | retention in days | 16, from bit 72 | 0 is for ever |
 //! | zero | 72, from bit 0 | |
 //!
-//! A value that is not listed is refused, and so is anything in the zeros: whoever reads an event that a later release has written must not take it for another.
+//! A value that is not listed is refused, and so is anything in the zeros: whoever reads an event
+//! that a later release has written must not take it for another.
 
 use crate::error::{Error, Result};
 use crate::repository::run_record::{Scope, Work};

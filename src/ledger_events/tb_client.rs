@@ -2,9 +2,9 @@
 //!
 //! Flow: [`Client::submit`] hands a packet (operation and body) to the library, whose own thread
 //! sends it, sends it again until the cluster answers, and calls [`completed`] with the answer.
-//! That copies the answer into the [`Request`] and wakes whoever waits for it. Giving up waiting
-//! leaves the packet with the library: it is freed when the library has completed it, at the latest
-//! when the client is dropped.
+//! That copies the answer into the [`PendingRequest`] and wakes whoever waits for it. Giving up
+//! waiting leaves the packet with the library: it is freed when the library has completed it, at
+//! the latest when the client is dropped.
 //!
 //! The declarations are those of `tb_client.h` of TigerBeetle 0.16.78
 //! (`src/clients/c/tb_client.h`); the prebuilt library is the one of its Python client of the same
@@ -17,13 +17,14 @@
 //! - a packet belongs to the library from its submission to its completion, and nobody here touches
 //!   it in between;
 //! - the library completes every submitted packet exactly once, with [`STATUS_CLIENT_SHUTDOWN`]
-//!   when the client ends. After `tb_client_deinit` has returned it completes nothing, except that a
-//!   client whose session the cluster has ended may still be doing so: `completed` therefore uses
+//!   when the client ends. After `tb_client_deinit` has returned it completes nothing, except that
+//!   a client whose session the cluster has ended may still be doing so: `completed` therefore uses
 //!   nothing but its own reference to the request;
 //! - `tb_client_submit` and `tb_client_deinit` may be called from any thread (`ClientInterface` in
 //!   `context.zig`: "safe to call from multiple threads").
 #![allow(unsafe_code)]
 
+use crate::threads::lock;
 use std::cell::UnsafeCell;
 use std::ffi::{c_char, c_int, c_void};
 use std::ptr::NonNull;
@@ -167,8 +168,8 @@ impl Client {
         // An address of this length is none that the library takes.
         let length = u32::try_from(addresses.len()).map_err(|_| InitFailure::Addresses)?;
         let handle = NonNull::from(Box::leak(Box::new(Handle { opaque: [0; 4] })));
-        // SAFETY: the handle is ours until `release`; cluster and addresses are only read during the
-        // call.
+        // SAFETY: the handle is ours until `release`; cluster and addresses are only read during
+        // the call.
         let status = unsafe { init(handle.as_ptr(), &cluster.to_le_bytes(), addresses.as_ptr().cast(), length, 0, completed) };
         match status {
             0 => return Ok(Client { handle }),
@@ -180,7 +181,7 @@ impl Client {
 
     /// Sends a request. An empty body never leaves: it completes with an empty answer, as the
     /// library would refuse it or not depending on the operation.
-    pub(super) fn submit(&self, operation: Operation, body: Vec<u8>) -> Arc<Request> {
+    pub(super) fn submit(&self, operation: Operation, body: Vec<u8>) -> Arc<PendingRequest> {
         let packet = Packet {
             user_data: std::ptr::null_mut(),
             data: std::ptr::null_mut(),
@@ -190,7 +191,8 @@ impl Client {
             status: STATUS_OK,
             opaque: [0; 64],
         };
-        let request = Arc::new(Request { packet: UnsafeCell::new(packet), body, answer: Mutex::new(None), answered: Condvar::new() });
+        let request =
+            Arc::new(PendingRequest { packet: UnsafeCell::new(packet), body, answer: Mutex::new(None), answered: Condvar::new() });
         if request.body.is_empty() {
             request.complete(Ok(Vec::new()));
             return request;
@@ -221,15 +223,15 @@ impl Client {
 
 impl Drop for Client {
     fn drop(&mut self) {
-        // SAFETY: the handle was initialised by `new`, and nobody can use it after this. The library
-        // completes what is under way before this returns, and forgets the handle.
+        // SAFETY: the handle was initialised by `new`, and nobody can use it after this. The
+        // library completes what is under way before this returns, and forgets the handle.
         let status = unsafe { tb_client_deinit(self.handle.as_ptr()) };
         if status == 0 {
             // SAFETY: as above.
             unsafe { release(self.handle) };
         }
-        // Else the cluster has ended the session, and the library's thread may be on its way out with
-        // the handle: 32 bytes are left to it.
+        // Else the cluster has ended the session, and the library's thread may be on its way out
+        // with the handle: 32 bytes are left to it.
     }
 }
 
@@ -243,7 +245,7 @@ unsafe fn release(handle: NonNull<Handle>) {
 }
 
 /// A request under way, or its answer.
-pub(super) struct Request {
+pub(super) struct PendingRequest {
     packet: UnsafeCell<Packet>,
     body: Vec<u8>,
     answer: Mutex<Option<Result<Vec<u8>, RequestFailure>>>,
@@ -252,15 +254,15 @@ pub(super) struct Request {
 
 // SAFETY: the packet is written before the submission by its only owner, and then by the library
 // alone; all else is made for sharing.
-unsafe impl Send for Request {}
+unsafe impl Send for PendingRequest {}
 // SAFETY: as above.
-unsafe impl Sync for Request {}
+unsafe impl Sync for PendingRequest {}
 
-impl Request {
+impl PendingRequest {
     /// Waits for the answer, or until `give_up` holds, which is looked at before the first wait and
     /// every `look_up`. `None`: given up, or the answer was taken before.
     pub(super) fn wait(&self, look_up: Duration, give_up: impl Fn() -> bool) -> Option<Result<Vec<u8>, RequestFailure>> {
-        let mut answer = self.answer.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut answer = lock(&self.answer);
         loop {
             if answer.is_some() {
                 return answer.take();
@@ -273,7 +275,7 @@ impl Request {
     }
 
     fn complete(&self, answer: Result<Vec<u8>, RequestFailure>) {
-        *self.answer.lock().unwrap_or_else(PoisonError::into_inner) = Some(answer);
+        *lock(&self.answer) = Some(answer);
         self.answered.notify_all();
     }
 }
@@ -298,7 +300,7 @@ unsafe extern "C" fn log(level: c_int, text: *const u8, length: u32) {
 /// `result_size` bytes that are valid during the call.
 unsafe extern "C" fn completed(_context: usize, packet: *mut Packet, _timestamp: u64, result: *const u8, result_size: u32) {
     // SAFETY: the packet came from `submit`, whose reference is taken back here, once.
-    let (request, status) = unsafe { (Arc::from_raw((*packet).user_data.cast::<Request>()), (*packet).status) };
+    let (request, status) = unsafe { (Arc::from_raw((*packet).user_data.cast::<PendingRequest>()), (*packet).status) };
     if status != STATUS_OK {
         return request.complete(Err(RequestFailure::of(status)));
     }

@@ -1,8 +1,11 @@
-//! The trail: every event that the ledger has, held against what somebody else says: the repository's records of runs, the catalog's rows.
+//! The trail: every event that the ledger has, held against what somebody else says: the
+//! repository's records of runs, the catalog's rows.
 //!
-//! Flow: a [`Side`] is made of records ([`Side::of_repository`], or [`Side::add`] for rows that the caller has made into records); each [`Booked`] event is
-//! [seen](Check::see), and [`Check::finish`] says what is missing, doubled, altered or unknown. Events cannot be changed in a ledger, so an event that differs from its record
-//! means that the record was altered, or that somebody else has booked under its id.
+//! Flow: a [`Side`] is made of records ([`Side::of_repository`], or [`Side::add`] for rows that the
+//! caller has made into records); each [`Booked`] event is [seen](Check::see), and
+//! [`Check::finish`] says what is missing, doubled, altered or unknown. Events cannot be changed in
+//! a ledger, so an event that differs from its record means that the record was altered, or that
+//! somebody else has booked under its id.
 
 use super::event::{Accounts, Event, id_of, is_told, status_of};
 use super::packing::{Packed, Status};
@@ -145,7 +148,8 @@ impl Side {
         }
     }
 
-    /// A record of the newest moment, where the side keeps no earlier one: a row of the catalog. Whatever the ledger says of the beginning is not held against it.
+    /// A record of the newest moment, where the side keeps no earlier one: a row of the catalog.
+    /// Whatever the ledger says of the beginning is not held against it.
     pub fn add_newest(&mut self, backup: &str, backup_id: Uuid, record: &RunRecord) {
         if is_told(record.run.work) {
             self.allowed.insert(id_of(backup_id, Status::Started));
@@ -227,7 +231,8 @@ impl Check<'_> {
         self.events
     }
 
-    /// What differs, once all events were seen. What `waits` for the ledger is not missing; how many do.
+    /// What differs, once all events were seen. What `waits` for the ledger is not missing; how
+    /// many do.
     pub fn finish(mut self, waits: impl Fn(&Expected) -> bool) -> (Vec<Difference>, u64) {
         let mut waiting = 0;
         for (id, expected) in self.side.expected.iter().filter(|(id, _)| !self.seen.contains(*id)) {
@@ -242,7 +247,8 @@ impl Check<'_> {
     }
 }
 
-/// Whether the record of an expected event still waits in an outbox ([`crate::runs::outbox::peek`]).
+/// Whether the record of an expected event still waits in an outbox
+/// ([`crate::runs::outbox::peek`]).
 pub fn waits_in(outbox: &BTreeSet<(RunId, bool)>, expected: &Expected) -> bool {
     let run = u64::from_str_radix(&expected.backup, 16).map(RunId);
     run.is_ok_and(|run| outbox.contains(&(run, expected.status != Status::Started)))

@@ -1,8 +1,10 @@
 //! How many bytes a second may pass: a bucket of tokens without a clock of its own.
 //!
-//! The bucket fills with 90 % of the rate and holds half a second of it, so that any ten seconds stay within the rate, a lump of the log at their end included. A piece that is larger than the bucket (a part of
-//! 8 MiB at a low rate) goes when the bucket is full, and leaves a debt: over ten seconds the rate is then kept but for that one piece. The log passes without
-//! waiting, and leaves a debt too, of ten seconds at the most.
+//! The bucket fills with 90 % of the rate and holds half a second of it, so that any ten seconds
+//! stay within the rate, a lump of the log at their end included. A piece that is larger than the
+//! bucket (a part of 8 MiB at a low rate) goes when the bucket is full, and leaves a debt: over ten
+//! seconds the rate is then kept but for that one piece. The log passes without waiting, and leaves
+//! a debt too, of ten seconds at the most.
 
 /// The share of the rate that the bucket fills with.
 const FILLS: f64 = 0.9;

@@ -1,13 +1,17 @@
-//! How much CPU time bulk work may take, so that any ten seconds of the process stay within a budget: a state machine without a clock of its own.
+//! How much CPU time bulk work may take, so that any ten seconds of the process stay within a
+//! budget: a state machine without a clock of its own.
 //!
-//! Flow: [`CpuBudget::observe`] is told what the process and its bulk threads have used so far; it keeps a sample every 100 ms for a minute, and learns what a byte
-//! of bulk work costs. [`CpuBudget::admit_bulk`] lets work begin, or says how long to wait. The log is never asked to wait: bulk work gets what it leaves.
+//! Flow: [`CpuBudget::observe`] is told what the process and its bulk threads have used so far; it
+//! keeps a sample every 100 ms for a minute, and learns what a byte of bulk work costs.
+//! [`CpuBudget::admit_bulk`] lets work begin, or says how long to wait. The log is never asked to
+//! wait: bulk work gets what it leaves.
 //!
 //! Bulk work is admitted when it fits three times, with what is admitted already and not yet done:
 //! - the last ten seconds as they were measured, the log included, stay within 95 % of the budget;
-//! - beside the most that the log took in any ten seconds of the last minute, and beside ten seconds of what it took in the last two, bulk work stays within 95 %;
-//! - the last second's bulk work stays within a tenth of that. So it is spread evenly, and when the log begins to run, what it takes slides in as fast as
-//!   bulk work slides out.
+//! - beside the most that the log took in any ten seconds of the last minute, and beside ten
+//!   seconds of what it took in the last two, bulk work stays within 95 %;
+//! - the last second's bulk work stays within a tenth of that. So it is spread evenly, and when the
+//!   log begins to run, what it takes slides in as fast as bulk work slides out.
 
 use std::collections::VecDeque;
 
@@ -23,9 +27,11 @@ const SPREAD_S: f64 = 1.0;
 const TREND_S: f64 = 2.0;
 /// Work that was admitted so long ago is done.
 const UNDONE_S: f64 = 2.0;
-/// Bulk work is planned for this share of the budget; the rest is for the log's first moments and for what is not foreseen.
+/// Bulk work is planned for this share of the budget; the rest is for the log's first moments and
+/// for what is not foreseen.
 const PLANNED: f64 = 0.95;
-/// What a byte of bulk work is taken to cost before anything is known: 64 CPU seconds a GiB, more than the highest level takes.
+/// What a byte of bulk work is taken to cost before anything is known: 64 CPU seconds a GiB, more
+/// than the highest level takes.
 const COST_UNKNOWN_S_PER_BYTE: f64 = 64.0 / (1 << 30) as f64;
 /// So many bytes must have been admitted in a window before their cost is believed.
 const LEARNED_FROM_BYTES: f64 = (1 << 20) as f64;
@@ -82,7 +88,8 @@ impl CpuBudget {
         CpuBudget { allowed_s, samples: VecDeque::from([now]), now, cost_s_per_byte: COST_UNKNOWN_S_PER_BYTE, log_peak_s: 0.0 }
     }
 
-    /// What the process and its bulk threads have used so far. Times that go back are taken as standing still.
+    /// What the process and its bulk threads have used so far. Times that go back are taken as
+    /// standing still.
     pub fn observe(&mut self, at_s: f64, cpu_s: f64, bulk_s: f64) {
         let now = &mut self.now;
         (now.at_s, now.cpu_s, now.bulk_s) = (now.at_s.max(at_s), now.cpu_s.max(cpu_s), now.bulk_s.max(bulk_s));
@@ -145,7 +152,8 @@ impl CpuBudget {
         ((self.now.bulk_bytes - then.bulk_bytes) * self.cost_s_per_byte - (self.now.bulk_s - then.bulk_s)).max(0.0)
     }
 
-    /// What a byte costs: what bulk threads used in the window, by what was admitted in it. A higher cost is believed at once.
+    /// What a byte costs: what bulk threads used in the window, by what was admitted in it. A
+    /// higher cost is believed at once.
     fn learn(&mut self) {
         let (then, done) = (self.at(WINDOW_S), self.at(3.0 * SAMPLE_S));
         let (bytes, used_s) = (done.bulk_bytes - then.bulk_bytes, self.now.bulk_s - then.bulk_s);

@@ -1,8 +1,10 @@
-//! Whether the limits can hold what is promised: said before it is missed, with the number to write instead.
+//! Whether the limits can hold what is promised: said before it is missed, with the number to write
+//! instead.
 //!
-//! Two estimates. What the log took in the last minute is held against each limit: near it, bulk work gets nothing, and beyond it only the log's right of way keeps
-//! the recovery point. And bulk work with a deadline (a checkpoint) is held against its speed since it began: when the rest will take longer than is left, the limit
-//! that it waited for is too low.
+//! Two estimates. What the log took in the last minute is held against each limit: near it, bulk
+//! work gets nothing, and beyond it only the log's right of way keeps the recovery point. And bulk
+//! work with a deadline (a checkpoint) is held against its speed since it began: when the rest will
+//! take longer than is left, the limit that it waited for is too low.
 
 use super::pacer::{Limit, Limits};
 
@@ -91,7 +93,7 @@ pub enum Shortfall {
 
 /// How the process stands against its limits.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Outlook {
+pub struct Forecast {
     /// The budget, in percent of the machine.
     pub cpu_budget_percent: Option<u32>,
     /// CPU time of the last ten seconds, in percent of the machine.
@@ -104,16 +106,16 @@ pub struct Outlook {
     pub shortfalls: Vec<Shortfall>,
 }
 
-impl Outlook {
+impl Forecast {
     /// Estimates.
-    pub fn of(figures: &Figures) -> Outlook {
+    pub fn of(figures: &Figures) -> Forecast {
         let mut shortfalls: Vec<Shortfall> =
             [Limit::Cpu, Limit::Upload, Limit::Read].into_iter().filter_map(|limit| log_shortfall(figures, limit)).collect();
         // Where the log has no room the checkpoint's lateness says nothing more.
         if shortfalls.is_empty() {
             shortfalls.extend(figures.goal.and_then(|(goal, span)| late(figures, &goal, &span)));
         }
-        Outlook {
+        Forecast {
             cpu_budget_percent: figures.limits.cpu_budget_percent,
             cpu_percent: figures.window_percent,
             log_cpu_percent: taken(figures, &figures.minute, Limit::Cpu).0,
@@ -185,7 +187,8 @@ fn rounded(limit: Limit, needs: f64) -> f64 {
 }
 
 impl Limit {
-    /// The key that sets it, in the configuration's `[limits]` and, with dashes, on the command line.
+    /// The key that sets it, in the configuration's `[limits]` and, with dashes, on the command
+    /// line.
     pub fn key(self) -> &'static str {
         match self {
             Limit::Cpu => "cpu_budget_percent",

@@ -1,14 +1,19 @@
-//! Keeps the process within its limits: CPU time, upload and read bandwidth. The thin shell around [`super::pacer`]: the clocks, the lock and the waiting.
+//! Keeps the process within its limits: CPU time, upload and read bandwidth. The thin shell around
+//! [`super::pacer`]: the clocks, the lock and the waiting.
 //!
-//! Flow: work asks before it begins ([`Governor::admit`], [`Governor::admit_upload`], [`Governor::admit_read`]). The log is counted and goes on; bulk work waits until there
-//! is room. Nobody holds the governor's lock while it waits, and callers hold none of theirs. Threads that do bulk work say what they have used
-//! ([`Governor::meter`]), so that the log's share is known from the bulk's; what a thread uses between two admissions of bulk work counts as bulk, too.
+//! Flow: work asks before it begins ([`Governor::admit`], [`Governor::admit_upload`],
+//! [`Governor::admit_read`]). The log is counted and goes on; bulk work waits until there is room.
+//! Nobody holds the governor's lock while it waits, and callers hold none of theirs. Threads that
+//! do bulk work say what they have used ([`Governor::meter`]), so that the log's share is known
+//! from the bulk's; what a thread uses between two admissions of bulk work counts as bulk, too.
 //!
-//! A process without limits pays one comparison for each question. [`Governor::release`] lets everybody pass, so that who waits sees that its work is given up.
+//! A process without limits pays one comparison for each question. [`Governor::release`] lets
+//! everybody pass, so that who waits sees that its work is given up.
 
-use super::forecast::Outlook;
+use super::forecast::Forecast;
 use super::pacer::{Clocks, Pacer};
 pub use super::pacer::{Limit, Limits, Priority};
+use crate::threads::lock;
 use rustix::time::{ClockId, clock_gettime};
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -43,7 +48,8 @@ impl Default for Governor {
 }
 
 impl Governor {
-    /// A governor for this process. `bulk_nice` is how much bulk threads yield to all others when cores are short: 0 (not) to 19.
+    /// A governor for this process. `bulk_nice` is how much bulk threads yield to all others when
+    /// cores are short: 0 (not) to 19.
     pub fn new(limits: Limits, bulk_nice: u8) -> Governor {
         let cores = std::thread::available_parallelism().map_or(1, usize::from) as f64;
         let clocks = Clocks { at_s: 0.0, cpu_s: clock_ns(ClockId::ProcessCPUTime) as f64 / 1e9, bulk_s: 0.0 };
@@ -75,7 +81,8 @@ impl Governor {
         self.wait_for(priority, Limit::Upload, stored_bytes);
     }
 
-    /// Before, or right after, so many bytes are read: from the node's disk, or by verification from the store.
+    /// Before, or right after, so many bytes are read: from the node's disk, or by verification
+    /// from the store.
     pub fn admit_read(&self, priority: Priority, bytes: u64) {
         self.wait_for(priority, Limit::Read, bytes);
     }
@@ -103,7 +110,8 @@ impl Governor {
         }
     }
 
-    /// Counts what this thread has used since the last time as bulk work; the first time nothing, for what came before is not known to be.
+    /// Counts what this thread has used since the last time as bulk work; the first time nothing,
+    /// for what came before is not known to be.
     pub fn meter(&self) {
         if self.limited {
             let used_ns = clock_ns(ClockId::ThreadCPUTime);
@@ -112,11 +120,13 @@ impl Governor {
         }
     }
 
-    /// A thread begins that does bulk work and nothing else: it yields to all others. Where the system refuses that, the budget still holds.
+    /// A thread begins that does bulk work and nothing else: it yields to all others. Where the
+    /// system refuses that, the budget still holds.
     pub fn begin_bulk_thread(&self) {
         self.meter();
         if self.bulk_nice > 0 {
-            // Without a process it is the calling thread: on Linux every thread has a priority of its own. One that yields more already goes on so.
+            // Without a process it is the calling thread: on Linux every thread has a priority of
+            // its own. One that yields more already goes on so.
             let own = rustix::process::getpriority_process(None).unwrap_or(0);
             let _ = rustix::process::setpriority_process(None, own.max(i32::from(self.bulk_nice)));
         }
@@ -148,7 +158,7 @@ impl Governor {
     }
 
     /// How it stands, and what will not fit.
-    pub fn outlook(&self) -> Outlook {
+    pub fn outlook(&self) -> Forecast {
         let mut pacer = self.lock();
         pacer.outlook(self.clocks())
     }
@@ -160,7 +170,7 @@ impl Governor {
     }
 
     fn lock(&self) -> MutexGuard<'_, Pacer> {
-        self.pacer.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.pacer)
     }
 }
 

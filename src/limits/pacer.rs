@@ -1,11 +1,14 @@
-//! All limits of a process together: CPU time, bytes uploaded, bytes read. A state machine; [`super::governor`] gives it the clock and waits for it.
+//! All limits of a process together: CPU time, bytes uploaded, bytes read. A state machine;
+//! [`super::governor`] gives it the clock and waits for it.
 //!
-//! Flow: every piece of work asks [`Pacer::admit`] before it begins. The log passes at once and is counted; bulk work passes or is told how long to wait, and for which
-//! limit. Once a second the totals are remembered for a minute, from which [`Pacer::outlook`] tells whether the limits can hold what is promised.
+//! Flow: every piece of work asks [`Pacer::admit`] before it begins. The log passes at once and is
+//! counted; bulk work passes or is told how long to wait, and for which limit. Once a second the
+//! totals are remembered for a minute, from which [`Pacer::outlook`] tells whether the limits can
+//! hold what is promised.
 
 use super::bucket::Bucket;
 use super::budget::CpuBudget;
-use super::forecast::{Figures, Goal, Outlook};
+use super::forecast::{Figures, Forecast, Goal};
 use std::collections::VecDeque;
 
 /// What work is for. The log goes first: it is the recovery point.
@@ -116,7 +119,8 @@ impl Pacer {
         }
     }
 
-    /// Lets work begin that is limited so, or says in how many seconds to ask again. Only bulk work is ever told to wait.
+    /// Lets work begin that is limited so, or says in how many seconds to ask again. Only bulk work
+    /// is ever told to wait.
     pub fn admit(&mut self, clocks: Clocks, priority: Priority, limit: Limit, bytes: u64) -> Result<(), f64> {
         self.observe(clocks);
         let is_log = priority == Priority::Log;
@@ -160,7 +164,7 @@ impl Pacer {
     }
 
     /// How it stands, and what will not fit.
-    pub fn outlook(&mut self, clocks: Clocks) -> Outlook {
+    pub fn outlook(&mut self, clocks: Clocks) -> Forecast {
         self.observe(clocks);
         let then = self.minute.front().copied().unwrap_or(self.now);
         let cpu = self.cpu.as_ref().map(CpuBudget::usage).unwrap_or_default();
@@ -175,7 +179,7 @@ impl Pacer {
             goal: self.goal.map(|(goal, began)| (goal, self.span(&began))),
             at_s: clocks.at_s,
         };
-        Outlook::of(&figures)
+        Forecast::of(&figures)
     }
 
     fn span(&self, then: &Totals) -> super::forecast::Span {

@@ -1,7 +1,9 @@
 //! Why a checkpoint is wanted now, whatever its interval says.
 //!
-//! A checkpoint bounds how long a restore takes: the log behind it must be replayed. So one is due at an interval ([`crate::schedule`]), and earlier when replaying the log since
-//! the last would take longer than the recovery-time budget allows; at once where the log alone does not join (a new repository, a gap, a new timeline).
+//! A checkpoint bounds how long a restore takes: the log behind it must be replayed. So one is due
+//! at an interval ([`crate::schedule`]), and earlier when replaying the log since the last would
+//! take longer than the recovery-time budget allows; at once where the log alone does not join (a
+//! new repository, a gap, a new timeline).
 
 use crate::config::plan::CheckpointPlan;
 use crate::monitor::status::CheckpointStatus;

@@ -1,8 +1,10 @@
-//! The work beside the log: checkpoints when recovery needs them, and small segments merged into larger ones.
+//! The work beside the log: checkpoints when recovery needs them, and small segments merged into
+//! larger ones.
 //!
-//! Flow: once a second [`Bulk::turn`] records gaps that are new, asks the schedule whether a checkpoint is due, with what the policy wishes, and otherwise merges if enough small
-//! segments have come. One thing at a time, and only while this agent leads; a checkpoint
-//! that runs when the session ends is given up. What fails is an alert and is tried again, later each time.
+//! Flow: once a second [`Bulk::turn`] records gaps that are new, asks the schedule whether a
+//! checkpoint is due, with what the policy wishes, and otherwise merges if enough small segments
+//! have come. One thing at a time, and only while this agent leads; a checkpoint that runs when the
+//! session ends is given up. What fails is an alert and is tried again, later each time.
 
 use super::checkpoint_policy::{Situation, wish};
 use crate::config::jobs::CHECKPOINT_JOB;
@@ -13,7 +15,7 @@ use crate::jobs::Jobs;
 use crate::jobs::active::{Active, RunProgress};
 use crate::limits::governor::Governor;
 use crate::monitor::status::CheckpointStatus;
-use crate::monitor::status_board::{Board, Topic};
+use crate::monitor::status_board::{StatusBoard, Topic};
 use crate::progress::Progress;
 use crate::repository::Repository;
 use crate::repository::name::{CheckpointName, SegmentName};
@@ -43,7 +45,7 @@ const UNSETTLED_OPS: u64 = 64;
 /// Does it.
 pub struct Bulk {
     repository: Arc<Repository>,
-    board: Arc<Board>,
+    board: Arc<StatusBoard>,
     jobs: Arc<Jobs>,
     data_file: PathBuf,
     lineage: Lineage,
@@ -62,7 +64,7 @@ impl Bulk {
     /// For one session.
     pub fn new(
         repository: &Arc<Repository>,
-        (board, jobs): (&Arc<Board>, &Arc<Jobs>),
+        (board, jobs): (&Arc<StatusBoard>, &Arc<Jobs>),
         (data_file, lineage): (PathBuf, Lineage),
         (plan, merge_after_segments): (CheckpointPlan, u64),
     ) -> Bulk {
@@ -206,7 +208,8 @@ impl Bulk {
             return None;
         }
         let merges = merge_once(&self.repository, &mut self.promised, self.lineage.timeline(), durable_op, self.merge_after_segments);
-        // After a failure, and where there may be more to do in the tiers above, it is due again however little is shipped.
+        // After a failure, and where there may be more to do in the tiers above, it is due again
+        // however little is shipped.
         let again = if matches!(merges, Ok(0)) { 0 } else { self.merge_after_segments };
         self.merged = Some((Instant::now(), shipped.saturating_sub(again)));
         Some(merges.map(|merges| {
@@ -263,8 +266,9 @@ impl Progress for WithGoal {
     }
 }
 
-/// Records the gaps that the repository does not know of. What another agent has stored meanwhile is no gap.
-pub fn record_gaps(repository: &Repository, board: &Board) {
+/// Records the gaps that the repository does not know of. What another agent has stored meanwhile
+/// is no gap.
+pub fn record_gaps(repository: &Repository, board: &StatusBoard) {
     let mut left: Vec<Gap> = board.take_unrecorded();
     while let Some(gap) = left.first() {
         match record_gap(repository, gap) {
@@ -287,7 +291,8 @@ fn record_gap(repository: &Repository, gap: &Gap) -> Result<bool> {
     repository.record_gap(gap, repository.new_run()?).map(|()| true)
 }
 
-/// Merges what can be merged of a timeline's log, and removes what is held twice. How many segments were written.
+/// Merges what can be merged of a timeline's log, and removes what is held twice. How many segments
+/// were written.
 ///
 /// # Errors
 /// When the store fails, or a segment is damaged: that one is told, and stays.
@@ -297,7 +302,8 @@ pub fn merge_once(repository: &Arc<Repository>, promised: &mut Promised, timelin
     let list = || -> Result<Vec<Piece>> {
         let settled_op = durable_op.saturating_sub(UNSETTLED_OPS);
         let index = LogIndex::list(repository, &lineage, 0)?;
-        // Those of backups stay out of it altogether: one that fails takes its segments back, so they may stand for nothing.
+        // Those of backups stay out of it altogether: one that fails takes its segments back, so
+        // they may stand for nothing.
         Ok(index.pieces().iter().filter(|piece| piece.last_op <= settled_op && piece.name.run.ships()).copied().collect())
     };
     remove_covered(repository, &list()?, &named)?;

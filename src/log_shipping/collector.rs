@@ -1,13 +1,15 @@
 //! Prepares become sealed segments: by size, by age, at the end.
 //!
-//! Flow: the follower hands each prepare to [`Collector::take`], which seals and offers the segment when the next prepare would not fit, and calls
-//! [`Collector::flush_if_due`] after each poll. Where the shipper has no room left the prepares are let go, and counted ([`Collector::dropped`]): the follower
-//! then records a gap. What an earlier agent or another one has stored already ([`Collector::skip_to`]) is only compared.
+//! Flow: the follower hands each prepare to [`Collector::take`], which seals and offers the segment
+//! when the next prepare would not fit, and calls [`Collector::flush_if_due`] after each poll.
+//! Where the shipper has no room left the prepares are let go, and counted
+//! ([`Collector::dropped`]): the follower then records a gap. What an earlier agent or another one
+//! has stored already ([`Collector::skip_to`]) is only compared.
 
 use super::shipper::{Offer, Shipper};
 use crate::error::{Error, Result};
 use crate::limits::governor::Priority;
-use crate::monitor::status_board::Board;
+use crate::monitor::status_board::StatusBoard;
 use crate::repository::Repository;
 use crate::repository::name::RunId;
 use crate::tb_format::wal::Prepare;
@@ -20,7 +22,7 @@ use std::time::{Duration, Instant};
 pub struct Collector {
     repository: Arc<Repository>,
     shipper: Arc<Shipper>,
-    board: Arc<Board>,
+    board: Arc<StatusBoard>,
     timeline: u32,
     run: RunId,
     flush_bytes: usize,
@@ -45,7 +47,7 @@ impl Collector {
     pub fn new(
         repository: &Arc<Repository>,
         shipper: &Arc<Shipper>,
-        board: &Arc<Board>,
+        board: &Arc<StatusBoard>,
         (timeline, run): (u32, RunId),
         (flush_bytes, flush_interval): (u64, Duration),
     ) -> Collector {
@@ -66,7 +68,8 @@ impl Collector {
         }
     }
 
-    /// What comes up to this prepare is stored already: it is not stored again, and must be the same.
+    /// What comes up to this prepare is stored already: it is not stored again, and must be the
+    /// same.
     pub fn skip_to(&mut self, stored: PrepareId) {
         self.stored = Some(stored);
     }
@@ -164,7 +167,8 @@ impl Collector {
         self.dropped
     }
 
-    /// Lets go of what comes from this op on, as if there were no room for it; gives the first op that was let go.
+    /// Lets go of what comes from this op on, as if there were no room for it; gives the first op
+    /// that was let go.
     pub fn drop_from(&mut self, op: u64) -> u64 {
         *self.dropped.get_or_insert(op)
     }
@@ -174,7 +178,8 @@ impl Collector {
         self.taken.filter(|(op, _)| op.checked_add(1) == Some(dropped_op))
     }
 
-    /// Begins anew, under a new run: another segment of the same ops must not meet an older one under its name.
+    /// Begins anew, under a new run: another segment of the same ops must not meet an older one
+    /// under its name.
     ///
     /// # Errors
     /// When the system gives no random bytes.

@@ -1,16 +1,19 @@
-//! The follower: reads the log as it grows and hands it to the collector, for as long as the log goes on.
+//! The follower: reads the log as it grows and hands it to the collector, for as long as the log
+//! goes on.
 //!
-//! Flow: poll, flush what is due, pause as long as the log is idle. What can happen to the log is met here: a view change replaced the last prepares (read them
-//! again, from the last that stands); the ring has wrapped, or memory and spool are full (a gap: recorded, and the log taken up again behind the replica's
-//! newest checkpoint); the data file is another one than before, or the log goes on otherwise than what is stored (the session ends, and the next one
-//! looks anew where the log joins).
+//! Flow: poll, flush what is due, pause as long as the log is idle. What can happen to the log is
+//! met here: a view change replaced the last prepares (read them again, from the last that stands);
+//! the ring has wrapped, or memory and spool are full (a gap: recorded, and the log taken up again
+//! behind the replica's newest checkpoint); the data file is another one than before, or the log
+//! goes on otherwise than what is stored (the session ends, and the next one looks anew where the
+//! log joins).
 
 use super::collector::Collector;
 use super::shipper::Shipper;
 use crate::config::plan::{LogFrom, LogPlan};
 use crate::disk::file::ReadOptions;
 use crate::error::{Error, Kind, Result};
-use crate::monitor::status_board::Board;
+use crate::monitor::status_board::StatusBoard;
 use crate::replica::aof::AofTail;
 use crate::replica::checkpoint::Walk;
 use crate::replica::log::{LogSource, Loss, Polled};
@@ -29,7 +32,8 @@ use std::time::{Duration, Instant};
 
 /// How often the last prepares are looked at again, while nothing follows them.
 const REPLACED_INTERVAL: Duration = Duration::from_millis(200);
-/// How soon a log that has gone on within what is stored is joined again: a replica that catches up is asked a few times a second.
+/// How soon a log that has gone on within what is stored is joined again: a replica that catches up
+/// is asked a few times a second.
 const BEHIND_PAUSE: Duration = Duration::from_millis(if cfg!(test) { 1 } else { 200 });
 /// How often the data file's identity is looked at.
 const IDENTITY_INTERVAL: Duration = Duration::from_secs(1);
@@ -58,7 +62,7 @@ pub struct Follower {
     /// Takes segments.
     pub shipper: Arc<Shipper>,
     /// Where facts go.
-    pub board: Arc<Board>,
+    pub board: Arc<StatusBoard>,
     /// The timeline, for gaps.
     pub timeline: u32,
     /// Set when the log has joined what is stored.
@@ -139,7 +143,8 @@ impl Follower {
         }
     }
 
-    /// Whether another file has the data file's name now. A name that nothing has says nothing: the replica may still write to the file that had it.
+    /// Whether another file has the data file's name now. A name that nothing has says nothing: the
+    /// replica may still write to the file that had it.
     fn is_another_file(&self) -> bool {
         identity(&self.data_file).is_some_and(|now| self.file != Some(now))
     }
@@ -149,7 +154,8 @@ impl Follower {
         Ok(ended)
     }
 
-    /// One poll and what follows from it, and with `looks` a look at the last prepares; how long to pause then, or why it is over.
+    /// One poll and what follows from it, and with `looks` a look at the last prepares; how long to
+    /// pause then, or why it is over.
     fn turn(&mut self, source: &mut dyn LogSource, pace: &mut Pace, looks: bool) -> Result<std::result::Result<Duration, Ended>> {
         let (collector, mut other, read_before) = (&mut self.collector, false, source.bytes_read());
         let polled = source.poll(&mut |prepare| {
@@ -176,7 +182,8 @@ impl Follower {
             self.board.turned();
         }
         if any && !self.collector.has_joined() {
-            // Within what is stored: the op that has come may already be another one than the stored one, and then none of it must be passed over.
+            // Within what is stored: the op that has come may already be another one than the
+            // stored one, and then none of it must be passed over.
             return Ok(Err(Ended::Rejoin("the log has gone on within what is stored".into())));
         }
         if let Polled::Lost { loss, reason, .. } = polled
@@ -218,7 +225,8 @@ impl Follower {
             Loss::Wrapped { .. } if !self.collector.has_joined() => Ok(Some(Ended::Rejoin(reason.to_owned()))),
             Loss::Wrapped { .. } => {
                 self.collector.flush()?;
-                // One gap, which ends when there is room again, and not one for each time that the ring wraps until then.
+                // One gap, which ends when there is room again, and not one for each time that the
+                // ring wraps until then.
                 let at_once = self.collector.dropped().is_none() && self.board.is_leading() && self.alone;
                 if self.board.is_leading() && !self.alone {
                     self.board.yield_lease();
@@ -234,8 +242,8 @@ impl Follower {
         }
     }
 
-    /// Whether the log may be taken up again: the shipper has half of its memory free, and the store answers or, while another agent leads, that one has stored
-    /// what would be missing.
+    /// Whether the log may be taken up again: the shipper has half of its memory free, and the
+    /// store answers or, while another agent leads, that one has stored what would be missing.
     fn may_take_up(&self) -> Result<bool> {
         let counters = self.shipper.counters();
         let memory_free = counters.waiting.memory_bytes < self.plan.memory_bytes / 2;
@@ -245,14 +253,16 @@ impl Follower {
         Ok(memory_free && self.checkpoint()?.0 <= self.board.status().durable_op)
     }
 
-    /// The replica's newest checkpoint. Within the interval that it begins the ring holds everything.
+    /// The replica's newest checkpoint. Within the interval that it begins the ring holds
+    /// everything.
     fn checkpoint(&self) -> Result<PrepareId> {
         let superblock = Walk::for_superblock(&self.data_file, ReadOptions::default())?.superblock()?;
         Ok(checkpoint_end(&superblock))
     }
 
-    /// Takes the log up again where nothing need be lost, or behind the replica's newest checkpoint; what lies before that, from `first_op` on, is a gap, unless
-    /// another agent has stored it.
+    /// Takes the log up again where nothing need be lost, or behind the replica's newest
+    /// checkpoint; what lies before that, from `first_op` on, is a gap, unless another agent has
+    /// stored it.
     fn take_up_again(&mut self, first_op: u64, reason: &str, source: &mut dyn LogSource) -> Result<Option<Ended>> {
         let (op, checksum) = self.checkpoint()?;
         if self.is_another_file() {

@@ -1,18 +1,21 @@
 //! The lease: who of several agents ships.
 //!
-//! Flow: [`Keeper::run`] beats while this agent leads, and otherwise watches the beats of the one that does; when it sees no new one for the time-out, by
-//! its own monotonic clock, it takes the lease. While it stands by it also learns how far the leader has come, so that what this agent has collected is let go; what
-//! is left when it takes over is what the leader did not get to, and is shipped at once.
+//! Flow: [`LeaseHolder::run`] beats while this agent leads, and otherwise watches the beats of the
+//! one that does; when it sees no new one for the time-out, by its own monotonic clock, it takes
+//! the lease. While it stands by it also learns how far the leader has come, so that what this
+//! agent has collected is let go; what is left when it takes over is what the leader did not get
+//! to, and is shipped at once.
 //!
-//! A leader may beat and yet not get on, because its replica is down while the cluster goes on: an agent that has held log for the time-out while nothing
-//! more was stored takes the lease, too. And a leader whose replica's ring was overwritten before it was read lays the lease down, because another agent may have
-//! read what it has not; if nobody takes it, it does so again.
+//! A leader may beat and yet not get on, because its replica is down while the cluster goes on: an
+//! agent that has held log for the time-out while nothing more was stored takes the lease, too. And
+//! a leader whose replica's ring was overwritten before it was read lays the lease down, because
+//! another agent may have read what it has not; if nobody takes it, it does so again.
 
 use super::shipper::Shipper;
 use crate::config::plan::LeasePlan;
 use crate::error::Result;
 use crate::monitor::status::LeaseStatus;
-use crate::monitor::status_board::{Board, Topic};
+use crate::monitor::status_board::{StatusBoard, Topic};
 use crate::repository::Repository;
 use crate::repository::lease::{Lease, Seen};
 use crate::stop::Stop;
@@ -24,19 +27,21 @@ use std::time::{Duration, Instant};
 
 /// The longest pause between two looks until the log has joined: at a start every moment counts.
 const START_PAUSE: Duration = Duration::from_millis(250);
-/// So many ops before the end of what the leader has stored are kept: a view change may still replace them, and names do not tell whether the leader has got to
-/// store what they were replaced by.
+/// So many ops before the end of what the leader has stored are kept: a view change may still
+/// replace them, and names do not tell whether the leader has got to store what they were replaced
+/// by.
 const UNSETTLED_OPS: u64 = 64;
 
 /// Looks at the lease, and holds it when it can.
-pub struct Keeper {
+pub struct LeaseHolder {
     repository: Arc<Repository>,
     shipper: Arc<Shipper>,
-    board: Arc<Board>,
+    board: Arc<StatusBoard>,
     plan: LeasePlan,
     timeline: u32,
     holder: Holder,
-    /// Set by the follower once its log is known to join what is stored; before that this agent must not lead.
+    /// Set by the follower once its log is known to join what is stored; before that this agent
+    /// must not lead.
     ready: Arc<AtomicBool>,
     lease: Option<Lease>,
     watched: Option<(Seen, Instant)>,
@@ -55,16 +60,16 @@ pub struct Holder {
     pub token: String,
 }
 
-impl Keeper {
+impl LeaseHolder {
     /// A keeper for one session.
     pub fn new(
         repository: &Arc<Repository>,
         shipper: &Arc<Shipper>,
-        board: &Arc<Board>,
+        board: &Arc<StatusBoard>,
         (plan, timeline, holder): (LeasePlan, u32, Holder),
         ready: &Arc<AtomicBool>,
-    ) -> Keeper {
-        Keeper {
+    ) -> LeaseHolder {
+        LeaseHolder {
             repository: Arc::clone(repository),
             shipper: Arc::clone(shipper),
             board: Arc::clone(board),
@@ -105,7 +110,8 @@ impl Keeper {
     /// One look.
     ///
     /// # Errors
-    /// When the store cannot be asked. Whoever leads goes on: nobody else can take the lease either.
+    /// When the store cannot be asked. Whoever leads goes on: nobody else can take the lease
+    /// either.
     pub fn turn(&mut self) -> Result<()> {
         if self.board.take_yield() && self.lease.is_some() {
             tracing::warn!("the lease is laid down: another agent may have read what this one has not");
@@ -126,7 +132,8 @@ impl Keeper {
         if self.ready.load(Ordering::Acquire) && !rests {
             match &seen {
                 None => self.take(0)?,
-                // Our own, from before this process began: that one is dead, because two cannot share a state directory.
+                // Our own, from before this process began: that one is dead, because two cannot
+                // share a state directory.
                 Some(seen) if seen.released || seen.token == self.holder.token => self.take(seen.fence)?,
                 Some(seen) if stood_still >= self.plan.timeout => self.take(seen.fence)?,
                 Some(seen) if self.leader_stalls() => {

@@ -1,11 +1,15 @@
-//! What waits to be stored, in order: which segments lie in memory, which on the disk, what goes next and how far the log is durable.
+//! What waits to be stored, in order: which segments lie in memory, which on the disk, what goes
+//! next and how far the log is durable.
 //!
-//! Flow: [`Backlog::admit`] says where there is room for the next segment; [`Backlog::push`] takes it. [`Backlog::take_upload`] gives the
-//! oldest that nobody uploads, [`Backlog::stored`], [`Backlog::put_back`] or [`Backlog::lost`] say what became of it. Uploads end in any
-//! order, but segments are only given out as durable in the order in which they came. No I/O happens here, and no clock is read.
+//! Flow: [`Backlog::admit`] says where there is room for the next segment; [`Backlog::push`] takes
+//! it. [`Backlog::take_upload`] gives the oldest that nobody uploads, [`Backlog::stored`],
+//! [`Backlog::put_back`] or [`Backlog::lost`] say what became of it. Uploads end in any order, but
+//! segments are only given out as durable in the order in which they came. No I/O happens here, and
+//! no clock is read.
 //!
-//! The oldest go to the disk first, uploads or not, so that whatever is in memory is newer than whatever is in the spool. When the agent is
-//! killed, what it loses is then the end of the log, behind everything that the next agent finds, and never a hole in it.
+//! The oldest go to the disk first, uploads or not, so that whatever is in memory is newer than
+//! whatever is in the spool. When the agent is killed, what it loses is then the end of the log,
+//! behind everything that the next agent finds, and never a hole in it.
 
 use crate::repository::name::SegmentName;
 use crate::repository::sealed::SealedObject;
@@ -15,7 +19,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// How many segments the uploads may run ahead of the first that is not stored: bounds what is remembered of them.
+/// How many segments the uploads may run ahead of the first that is not stored: bounds what is
+/// remembered of them.
 const AHEAD_MAX: usize = 1024;
 
 /// A segment's place in the queue; counts from 0 for the life of a backlog.
@@ -95,12 +100,13 @@ pub struct Waiting {
 }
 
 #[derive(Debug)]
-enum Place {
+enum SegmentPlace {
     Memory(Arc<SealedObject>),
     Spool,
     /// In the store; something before it is not.
     Stored,
-    /// Nobody waits for it: it is damaged in the spool, which was told, or another agent has stored it.
+    /// Nobody waits for it: it is damaged in the spool, which was told, or another agent has stored
+    /// it.
     Gone,
 }
 
@@ -111,13 +117,13 @@ struct Entry {
     digest: Option<Digest>,
     last: PrepareRow,
     offered: Instant,
-    place: Place,
+    place: SegmentPlace,
     in_flight: bool,
 }
 
 impl Entry {
     fn waits(&self) -> bool {
-        matches!(self.place, Place::Memory(_) | Place::Spool)
+        matches!(self.place, SegmentPlace::Memory(_) | SegmentPlace::Spool)
     }
 }
 
@@ -139,7 +145,8 @@ impl Backlog {
         Backlog { limits, queue: VecDeque::new(), front: 0, spooled_until: 0, waiting: Waiting::default() }
     }
 
-    /// Where there is room for a segment of this size, when the spool takes one of at most `spool_free_bytes`.
+    /// Where there is room for a segment of this size, when the spool takes one of at most
+    /// `spool_free_bytes`.
     pub fn admit(&mut self, stored_bytes: u64, spool_free_bytes: u64) -> Admit {
         if self.waiting.memory_bytes.saturating_add(stored_bytes) <= self.limits.memory_bytes {
             return Admit::Take;
@@ -155,13 +162,14 @@ impl Backlog {
     pub fn push(&mut self, segment: SealedSegment, now: Instant) {
         let SealedSegment { name, object, last } = segment;
         let (stored_bytes, digest) = (object.stored_bytes, Some(object.digest));
-        let place = Place::Memory(Arc::new(object));
+        let place = SegmentPlace::Memory(Arc::new(object));
         self.append(Entry { name, stored_bytes, digest, last, offered: now, place, in_flight: false });
     }
 
-    /// Takes a segment that is in the spool. Its digest is not known if an earlier agent put it there. Only while nothing is in memory.
+    /// Takes a segment that is in the spool. Its digest is not known if an earlier agent put it
+    /// there. Only while nothing is in memory.
     pub fn push_spooled(&mut self, name: SegmentName, stored_bytes: u64, digest: Option<Digest>, last: PrepareRow, now: Instant) {
-        self.append(Entry { name, stored_bytes, digest, last, offered: now, place: Place::Spool, in_flight: false });
+        self.append(Entry { name, stored_bytes, digest, last, offered: now, place: SegmentPlace::Spool, in_flight: false });
     }
 
     fn append(&mut self, entry: Entry) {
@@ -173,7 +181,7 @@ impl Backlog {
     pub fn oldest_in_memory(&mut self) -> Option<(Ticket, Arc<SealedObject>, Instant)> {
         self.spooled_until = self.spooled_until.max(self.front);
         while let Some(entry) = self.queue.get((self.spooled_until - self.front) as usize) {
-            if let Place::Memory(object) = &entry.place {
+            if let SegmentPlace::Memory(object) = &entry.place {
                 return Some((Ticket(self.spooled_until), Arc::clone(object), entry.offered));
             }
             self.spooled_until += 1;
@@ -181,12 +189,13 @@ impl Backlog {
         None
     }
 
-    /// Says that a segment is in the spool now. `false` if the store has it already, so that nobody needs it there.
+    /// Says that a segment is in the spool now. `false` if the store has it already, so that nobody
+    /// needs it there.
     #[must_use]
     pub fn spooled(&mut self, ticket: Ticket) -> bool {
         let waits = self.entry(ticket).is_some_and(|entry| entry.waits());
         if waits {
-            self.change(ticket, |entry| entry.place = Place::Spool);
+            self.change(ticket, |entry| entry.place = SegmentPlace::Spool);
         }
         waits
     }
@@ -210,7 +219,7 @@ impl Backlog {
         self.change(ticket, |entry| entry.in_flight = true);
         let entry = self.entry(ticket)?;
         let object = match &entry.place {
-            Place::Memory(object) => Some(Arc::clone(object)),
+            SegmentPlace::Memory(object) => Some(Arc::clone(object)),
             _ => None,
         };
         Some(Upload { ticket, name: entry.name, stored_bytes: entry.stored_bytes, digest: entry.digest, object })
@@ -223,14 +232,15 @@ impl Backlog {
 
     /// The store has the segment, and these are its bytes.
     pub fn stored(&mut self, ticket: Ticket, digest: Digest) -> Advance {
-        let in_spool = self.entry(ticket).is_some_and(|entry| matches!(entry.place, Place::Spool));
-        self.change(ticket, |entry| (entry.place, entry.digest, entry.in_flight) = (Place::Stored, Some(digest), false));
+        let in_spool = self.entry(ticket).is_some_and(|entry| matches!(entry.place, SegmentPlace::Spool));
+        self.change(ticket, |entry| (entry.place, entry.digest, entry.in_flight) = (SegmentPlace::Stored, Some(digest), false));
         Advance { in_spool, durable: self.advance() }
     }
 
-    /// The segment cannot be read from the spool; whoever finds that tells it before what comes after is durable.
+    /// The segment cannot be read from the spool; whoever finds that tells it before what comes
+    /// after is durable.
     pub fn lost(&mut self, ticket: Ticket) -> Vec<Durable> {
-        self.change(ticket, |entry| (entry.place, entry.in_flight) = (Place::Gone, false));
+        self.change(ticket, |entry| (entry.place, entry.in_flight) = (SegmentPlace::Gone, false));
         self.advance()
     }
 
@@ -240,7 +250,7 @@ impl Backlog {
         while self.queue.front().is_some_and(|entry| !entry.waits()) {
             let Some(entry) = self.queue.pop_front() else { break };
             self.front += 1;
-            if let (Place::Stored, Some(digest)) = (entry.place, entry.digest) {
+            if let (SegmentPlace::Stored, Some(digest)) = (entry.place, entry.digest) {
                 let Entry { name, stored_bytes, last, offered, .. } = entry;
                 durable.push(Durable { entry: SegmentEntry { name, stored_bytes, digest }, last, offered });
             }
@@ -248,8 +258,9 @@ impl Backlog {
         durable
     }
 
-    /// Lets go of what another agent has stored: segments of this timeline that end at or before `op` and that nobody uploads now. Gives what of it is in the
-    /// spool, and what is durable now that nothing is before it.
+    /// Lets go of what another agent has stored: segments of this timeline that end at or before
+    /// `op` and that nobody uploads now. Gives what of it is in the spool, and what is durable now
+    /// that nothing is before it.
     pub fn forget_through(&mut self, timeline: u32, op: u64) -> (Vec<(SegmentName, u64)>, Vec<Durable>) {
         let mut spooled = Vec::new();
         for entry in &mut self.queue {
@@ -257,10 +268,10 @@ impl Backlog {
                 continue;
             }
             self.waiting.count(entry, -1);
-            if matches!(entry.place, Place::Spool) {
+            if matches!(entry.place, SegmentPlace::Spool) {
                 spooled.push((entry.name, entry.stored_bytes));
             }
-            entry.place = Place::Gone;
+            entry.place = SegmentPlace::Gone;
         }
         (spooled, self.advance())
     }
@@ -282,7 +293,7 @@ impl Backlog {
 
     /// The names of what is only in memory, in order.
     pub fn in_memory(&self) -> Vec<SegmentName> {
-        self.queue.iter().filter(|entry| matches!(entry.place, Place::Memory(_))).map(|entry| entry.name).collect()
+        self.queue.iter().filter(|entry| matches!(entry.place, SegmentPlace::Memory(_))).map(|entry| entry.name).collect()
     }
 
     fn entry(&self, ticket: Ticket) -> Option<&Entry> {
@@ -303,9 +314,9 @@ impl Backlog {
 impl Waiting {
     fn count(&mut self, entry: &Entry, sign: i8) {
         let (segments, bytes) = match entry.place {
-            Place::Memory(_) => (&mut self.memory_segments, &mut self.memory_bytes),
-            Place::Spool => (&mut self.spool_segments, &mut self.spool_bytes),
-            Place::Stored | Place::Gone => return,
+            SegmentPlace::Memory(_) => (&mut self.memory_segments, &mut self.memory_bytes),
+            SegmentPlace::Spool => (&mut self.spool_segments, &mut self.spool_bytes),
+            SegmentPlace::Stored | SegmentPlace::Gone => return,
         };
         *segments = segments.saturating_add_signed(i64::from(sign));
         *bytes = bytes.saturating_add_signed(i64::from(sign) * entry.stored_bytes as i64);

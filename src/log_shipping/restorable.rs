@@ -1,12 +1,15 @@
-//! What can be restored: ranges of ops without a hole, for each history, as `amber restore` would find them.
+//! What can be restored: ranges of ops without a hole, for each history, as `amber restore` would
+//! find them.
 //!
-//! Flow: [`Window::run`] looks when a session begins, after each new checkpoint and each gap, and now and then, because other agents and retention change the repository
-//! too; what it finds stands on the board. In between, [`follow`] lets the newest range go on with what becomes durable, so that nobody lists anything for
-//! that. The ranges follow from the names of backups and segments; of each range only the first and the last object are opened.
+//! Flow: [`RestorableRanges::run`] looks when a session begins, after each new checkpoint and each
+//! gap, and now and then, because other agents and retention change the repository too; what it
+//! finds stands on the board. In between, [`follow`] lets the newest range go on with what becomes
+//! durable, so that nobody lists anything for that. The ranges follow from the names of backups and
+//! segments; of each range only the first and the last object are opened.
 
 use crate::error::{Kind, Result};
-use crate::monitor::status::{AgentStatus, RangeStatus};
-use crate::monitor::status_board::Board;
+use crate::monitor::status::RangeStatus;
+use crate::monitor::status_board::StatusBoard;
 use crate::repository::Repository;
 use crate::repository::name::CheckpointName;
 use crate::stop::Stop;
@@ -30,17 +33,17 @@ const RANGES_MAX: usize = 64;
 type Cause = (u32, Option<u64>, usize);
 
 /// Looks.
-pub struct Window {
+pub struct RestorableRanges {
     repository: Arc<Repository>,
-    board: Arc<Board>,
+    board: Arc<StatusBoard>,
     looked: Option<(Cause, Instant)>,
     rests_until: Instant,
 }
 
-impl Window {
+impl RestorableRanges {
     /// For the whole life of the agent.
-    pub fn new(repository: &Arc<Repository>, board: &Arc<Board>) -> Window {
-        Window { repository: Arc::clone(repository), board: Arc::clone(board), looked: None, rests_until: Instant::now() }
+    pub fn new(repository: &Arc<Repository>, board: &Arc<StatusBoard>) -> RestorableRanges {
+        RestorableRanges { repository: Arc::clone(repository), board: Arc::clone(board), looked: None, rests_until: Instant::now() }
     }
 
     /// Looks until it is asked to stop.
@@ -74,7 +77,8 @@ impl Window {
     }
 }
 
-/// The ranges of all histories, each in its own ops: what a timeline shares with its parent is the parent's.
+/// The ranges of all histories, each in its own ops: what a timeline shares with its parent is the
+/// parent's.
 ///
 /// # Errors
 /// When the store cannot be read. Backups that are damaged count as if they were not there.
@@ -177,7 +181,8 @@ impl History<'_> {
         Ok(None)
     }
 
-    /// A backup's own segments may hold more than it promises; that counts only where others go on behind it.
+    /// A backup's own segments may hold more than it promises; that counts only where others go on
+    /// behind it.
     fn end_of_run(&self, (first_op, last_op): (u64, u64)) -> Result<u64> {
         let within = self.log.pieces().iter().filter(|piece| (first_op..=last_op).contains(&piece.first_op));
         let shipped_op = within.clone().filter(|piece| piece.name.run.ships()).map(|piece| piece.last_op).max().unwrap_or(0);
@@ -213,21 +218,6 @@ impl History<'_> {
             Err(error) if error.kind == Kind::Damaged => Ok(None),
             row => Ok(row?.map(|row| row.timestamp_ns)),
         }
-    }
-}
-
-/// Lets the range that is shipped go on to what is durable, up to a gap.
-pub fn follow(status: &mut AgentStatus) {
-    let (timeline, durable_op) = (status.timeline, status.durable_op);
-    let Some(range) = status.restorable.iter_mut().rev().find(|range| range.timeline == timeline) else { return };
-    let behind = status.gaps.iter().filter(|gap| gap.last_op > range.last_op && gap.first_op <= durable_op).map(|gap| gap.first_op).min();
-    let end_op = behind.map_or(durable_op, |first_op| first_op.saturating_sub(1));
-    if end_op > range.last_op {
-        range.last_op = end_op;
-        // The time of an op before a gap is known when somebody looks again.
-        range.last_timestamp_ns = if end_op == durable_op { status.durable_timestamp_ns } else { 0 };
-    } else if end_op == range.last_op && status.durable_timestamp_ns > 0 {
-        range.last_timestamp_ns = status.durable_timestamp_ns;
     }
 }
 

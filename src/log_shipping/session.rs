@@ -5,36 +5,55 @@
 //!         keeper: the lease       bulk: checkpoints, merging       reporter: status
 //! ```
 //!
-//! A session knows one timeline and one data file. When the file is replaced, or the log turns out to be another history, the session ends and the next one
-//! joins anew; what waits to be shipped goes to the spool in between.
+//! A session knows one timeline and one data file. When the file is replaced, or the log turns out
+//! to be another history, the session ends and the next one joins anew; what waits to be shipped
+//! goes to the spool in between.
 
 use super::checkpoints::{Bulk, record_gaps};
 use super::collector::Collector;
 use super::follower::{Ended, FileIdentity, Follower, identity};
-use super::lease_holder::{Holder, Keeper};
+use super::lease_holder::{Holder, LeaseHolder};
 use super::queue::Durable;
 use super::shipper::{Event, Hooks, ShipOptions, Shipper};
 use super::spool::Spool;
-use crate::agent::check::Checked;
-use crate::config::Plan;
+use crate::config::AgentConfig;
 use crate::disk::file::ReadOptions;
 use crate::error::{Error, Kind, Result};
 use crate::jobs::Jobs;
 use crate::monitor::status::{AgentState, CheckpointStatus};
-use crate::monitor::status_board::{Board, Topic};
+use crate::monitor::status_board::{StatusBoard, Topic};
 use crate::repository::Repository;
 use crate::repository::name::{SegmentName, TIMELINE_FIRST};
 use crate::stop::Stop;
 use crate::tb_format::superblock::SuperBlock;
+use crate::threads::spawn;
 use crate::tier::tigerbeetle::capture::join::{Joined, checkpoint_end, join_file};
 use crate::tier::tigerbeetle::format::gap::Gap;
 use crate::tier::tigerbeetle::format::log::{LogIndex, PrepareId};
 use crate::tier::tigerbeetle::format::timeline::Lineage;
 use crate::units::now_ns;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+
+/// What the check before the start found: the repository, and the replica beside the agent.
+#[derive(Debug, Clone)]
+pub struct Checked {
+    /// The repository, open.
+    pub repository: Arc<Repository>,
+    /// The data file's cluster.
+    pub cluster: u128,
+    /// The replica's index.
+    pub replica: u8,
+    /// Replicas in the cluster.
+    pub replica_count: u8,
+    /// The op of the checkpoint that the superblock names.
+    pub checkpoint_op: u64,
+    /// Fallbacks (io_uring refused, a bad superblock copy) and what the store cannot do, in
+    /// sentences for the user.
+    pub notes: Vec<String>,
+}
 
 /// Pause before what could not be joined is tried again.
 const JOIN_PAUSE: Duration = Duration::from_millis(500);
@@ -46,11 +65,11 @@ const RELEASE_GRACE: Duration = Duration::from_secs(3);
 /// What a session is made of, and outlives it.
 pub struct Agent {
     /// The configuration.
-    pub plan: Plan,
+    pub plan: AgentConfig,
     /// What the start found.
     pub checked: Checked,
     /// The board.
-    pub board: Arc<Board>,
+    pub board: Arc<StatusBoard>,
     /// How this agent calls itself.
     pub holder: Holder,
     /// The jobs; the checkpoint among them is the session's.
@@ -93,7 +112,8 @@ impl Agent {
         let Some(start) = self.join(&spool, stop)? else { return Ok(Ended::Stopped) };
         self.begin(&start, &spool);
         let shipper = Arc::new(self.shipper(spool, &start)?);
-        self.board.watch(&shipper);
+        let seen: Weak<Shipper> = Arc::downgrade(&shipper);
+        self.board.watch(seen);
         let ready = Arc::new(AtomicBool::new(false));
         let session_stop = Stop::default();
         let keeper = self.start_keeper(&shipper, start.lineage.timeline(), &ready, &session_stop)?;
@@ -109,7 +129,7 @@ impl Agent {
         if !drained.lost.is_empty() {
             tracing::warn!("{} segments could be kept nowhere; the next start reads them again", drained.lost.len());
         }
-        self.board.unwatch(&shipper);
+        self.board.unwatch(&*shipper);
         if self.board.is_leading() && shipper.counters().unreachable_for.is_none() {
             record_gaps(&self.checked.repository, &self.board);
         }
@@ -117,14 +137,16 @@ impl Agent {
         session_stop.ask();
         self.checked.repository.governor().release();
         let began = Instant::now();
-        // The next session takes the lease itself, so that of this one must be over; the end of the process ends it, too.
+        // The next session takes the lease itself, so that of this one must be over; the end of the
+        // process ends it, too.
         while !(keeper.is_finished() || ends && began.elapsed() >= RELEASE_GRACE) {
             std::thread::sleep(Duration::from_millis(5));
         }
         followed
     }
 
-    /// Looks where the log joins what is stored, until that is clear; `None` when it is asked to stop meanwhile.
+    /// Looks where the log joins what is stored, until that is clear; `None` when it is asked to
+    /// stop meanwhile.
     fn join(&self, spool: &Spool, stop: &Stop) -> Result<Option<Start>> {
         loop {
             match self.try_join(spool) {
@@ -233,7 +255,8 @@ impl Agent {
 
     fn shipper(&self, spool: Spool, start: &Start) -> Result<Shipper> {
         let (log, timeline) = (&self.plan.log, start.lineage.timeline());
-        // What was found damaged before the log was joined is read again as far as it lies behind the place where it joins.
+        // What was found damaged before the log was joined is read again as far as it lies behind
+        // the place where it joins.
         let (after_op, started) = (start.after.0, Arc::new(AtomicBool::new(false)));
         let is_started = Arc::clone(&started);
         let options =
@@ -241,7 +264,8 @@ impl Agent {
         let (board, leading) = (Arc::clone(&self.board), Arc::clone(&self.board));
         let observe = move |event: Event| match event {
             Event::Durable(durable) => {
-                // What an earlier session left of another history is stored too, and says nothing of this one.
+                // What an earlier session left of another history is stored too, and says nothing
+                // of this one.
                 if durable.entry.name.timeline == timeline {
                     let read = board.durable(durable.last.op, durable.last.timestamp_ns);
                     log_durable(&durable, read);
@@ -268,7 +292,7 @@ impl Agent {
     fn start_keeper(&self, shipper: &Arc<Shipper>, timeline: u32, ready: &Arc<AtomicBool>, stop: &Stop) -> Result<JoinHandle<()>> {
         let stop = stop.clone();
         let parts = (self.plan.lease.clone(), timeline, self.holder.clone());
-        let mut keeper = Keeper::new(&self.checked.repository, shipper, &self.board, parts, ready);
+        let mut keeper = LeaseHolder::new(&self.checked.repository, shipper, &self.board, parts, ready);
         spawn("amber-lease", move || keeper.run(&stop))
     }
 
@@ -310,8 +334,8 @@ impl Agent {
     }
 }
 
-/// A replica that is behind what is stored does not read what is there already. So it must be there: segments behind a hole may be what an agent that was killed
-/// left.
+/// A replica that is behind what is stored does not read what is there already. So it must be
+/// there: segments behind a hole may be what an agent that was killed left.
 fn check_whole(repositories: &[&Repository], timeline: u32, after_op: u64, stored_op: u64) -> Result<()> {
     let mut reach_op = after_op;
     loop {
@@ -331,17 +355,13 @@ fn check_whole(repositories: &[&Repository], timeline: u32, after_op: u64, store
     }
 }
 
-/// What `perf/lag` measures by: `waited_ms` since the segment's oldest prepare was read, `shipping_ms` of them since it was sealed.
+/// What `perf/lag` measures by: `waited_ms` since the segment's oldest prepare was read,
+/// `shipping_ms` of them since it was sealed.
 fn log_durable(durable: &Durable, read: Option<Duration>) {
     let shipping = durable.offered.elapsed();
     let (waited_ms, shipping_ms) = (read.unwrap_or(shipping).as_millis() as u64, shipping.as_millis() as u64);
     let (first_op, last_op) = (durable.entry.name.first_op, durable.entry.name.last_op);
     tracing::debug!(first_op, last_op, stored_bytes = durable.entry.stored_bytes, waited_ms, shipping_ms, "durable");
-}
-
-pub(crate) fn spawn<T: Send + 'static>(name: &str, work: impl FnOnce() -> T + Send + 'static) -> Result<JoinHandle<T>> {
-    let spawned = std::thread::Builder::new().name(name.to_owned()).spawn(work);
-    spawned.map_err(|error| Error::try_again(format!("the system gives no more threads: {error}")))
 }
 
 #[cfg(test)]

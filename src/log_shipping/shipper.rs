@@ -1,15 +1,21 @@
-//! Ships segments: what is offered becomes durable in the store, in order, through outages of the store and restarts of the agent.
+//! Ships segments: what is offered becomes durable in the store, in order, through outages of the
+//! store and restarts of the agent.
 //!
-//! Flow: [`Shipper::start`] queues what the spool holds; [`Shipper::offer`] adds a segment to the backlog, and writes to the spool itself
-//! what memory has no room for; the threads (in `shipping`) do the rest. [`Event::Durable`] tells each segment in order once the store has
-//! it and everything before it. [`Shipper::drain`] ends in good order; a shipper that is dropped leaves what a killed agent would leave.
+//! Flow: [`Shipper::start`] queues what the spool holds; [`Shipper::offer`] adds a segment to the
+//! backlog, and writes to the spool itself what memory has no room for; the threads (in `shipping`)
+//! do the rest. [`Event::Durable`] tells each segment in order once the store has it and everything
+//! before it. [`Shipper::drain`] ends in good order; a shipper that is dropped leaves what a killed
+//! agent would leave.
 
 use super::queue::{Admit, Backlog, Durable, Limits, Waiting};
 use super::spool::{Damaged, Spool};
-use super::uploads::{Phase, STANDBY_PAUSE, Shared, State, Uploader, lock, wait_while};
-use crate::error::{Error, Result};
+use super::uploads::{Phase, STANDBY_PAUSE, Shared, State, Uploader, wait_while};
+use crate::error::Result;
+use crate::monitor::status::AgentStatus;
+use crate::monitor::status_board::ShipperView;
 use crate::repository::Repository;
 use crate::repository::name::SegmentName;
+use crate::threads::{lock, spawn};
 use crate::tier::tigerbeetle::format::segment::{PrepareRow, SealedSegment};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -21,7 +27,8 @@ const JOIN_GRACE: Duration = Duration::from_secs(1);
 /// How to ship.
 #[derive(Debug, Clone, Copy)]
 pub struct ShipOptions {
-    /// Most stored bytes that wait in memory. Uploads hold one segment each beyond that; a segment larger than this goes through the spool.
+    /// Most stored bytes that wait in memory. Uploads hold one segment each beyond that; a segment
+    /// larger than this goes through the spool.
     pub memory_bytes: u64,
     /// How long a segment may wait in memory alone before it is written to the spool.
     pub spool_after: Duration,
@@ -50,14 +57,16 @@ impl Default for ShipOptions {
 pub enum Event {
     /// The store has this segment and everything before it.
     Durable(Durable),
-    /// A segment was damaged in the spool and is lost; what comes after it becomes durable all the same.
+    /// A segment was damaged in the spool and is lost; what comes after it becomes durable all the
+    /// same.
     Damaged(Damaged),
-    /// Something that a person should do something about. Said once, and again only after it had gone.
+    /// Something that a person should do something about. Said once, and again only after it had
+    /// gone.
     Alert(String),
 }
 
-/// What the shipper asks and tells. Both are called from its threads and from the caller's, and must be quick and not call
-/// the shipper's [`Shipper::offer`] or [`Shipper::drain`].
+/// What the shipper asks and tells. Both are called from its threads and from the caller's, and
+/// must be quick and not call the shipper's [`Shipper::offer`] or [`Shipper::drain`].
 pub struct Hooks {
     /// Whether this agent may put segments (it holds the lease); asked before each put.
     pub may_ship: Box<dyn Fn() -> bool + Send + Sync>,
@@ -70,9 +79,11 @@ pub struct Hooks {
 pub enum Offer {
     /// It will be shipped.
     Taken,
-    /// Memory and spool (or the disk) are full: the segment was dropped, and the caller records a gap.
+    /// Memory and spool (or the disk) are full: the segment was dropped, and the caller records a
+    /// gap.
     Full,
-    /// The shipper is being drained: the segment was dropped, the next agent reads its ops once more.
+    /// The shipper is being drained: the segment was dropped, the next agent reads its ops once
+    /// more.
     Stopped,
 }
 
@@ -89,7 +100,8 @@ pub struct Counters {
     pub shipped_segments: u64,
     /// Their stored bytes.
     pub shipped_bytes: u64,
-    /// For how long every put has failed, if the last one did; `None` while the store takes what it is given.
+    /// For how long every put has failed, if the last one did; `None` while the store takes what it
+    /// is given.
     pub unreachable_for: Option<Duration>,
     /// The last error, also when it is over.
     pub last_error: Option<String>,
@@ -119,7 +131,8 @@ pub struct Shipper {
 }
 
 impl Shipper {
-    /// Starts to ship: first what the spool holds, in order, then what is offered. What was found damaged in the spool is told here.
+    /// Starts to ship: first what the spool holds, in order, then what is offered. What was found
+    /// damaged in the spool is told here.
     ///
     /// # Errors
     /// [`Error::try_again`] when the system gives no thread.
@@ -146,16 +159,17 @@ impl Shipper {
     fn spawn(&self, name: &str, mut step: impl FnMut(&Shared) -> bool + Send + 'static) -> Result<()> {
         let shared = Arc::clone(&self.shared);
         lock(&shared.state).threads += 1;
-        let spawned = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+        let spawned = spawn(name, move || {
             while step(&shared) {}
             lock(&shared.state).threads -= 1;
             shared.changed.notify_all();
         });
-        lock(&self.threads).push(spawned.map_err(|error| Error::try_again(format!("the system gives no more threads: {error}")))?);
+        lock(&self.threads).push(spawned?);
         Ok(())
     }
 
-    /// Takes the next segment. Waits for nothing but writes to the spool: never for the store, because the log would be overwritten meanwhile.
+    /// Takes the next segment. Waits for nothing but writes to the spool: never for the store,
+    /// because the log would be overwritten meanwhile.
     pub fn offer(&self, segment: SealedSegment) -> Offer {
         let shared = &*self.shared;
         let _turn = lock(&shared.offering);
@@ -195,7 +209,8 @@ impl Shipper {
         self.shared.forget_through(timeline, op);
     }
 
-    /// The last segment that is durable with everything before it since the start, and the last prepare in it.
+    /// The last segment that is durable with everything before it since the start, and the last
+    /// prepare in it.
     pub fn durable(&self) -> Option<(SegmentName, PrepareRow)> {
         lock(&self.shared.state).durable
     }
@@ -217,8 +232,9 @@ impl Shipper {
         }
     }
 
-    /// Takes nothing more, ships until nothing waits or the deadline has passed (or another agent ships), writes the rest to the spool and ends
-    /// the threads. While the store fails, what waits is in the spool first.
+    /// Takes nothing more, ships until nothing waits or the deadline has passed (or another agent
+    /// ships), writes the rest to the spool and ends the threads. While the store fails, what waits
+    /// is in the spool first.
     pub fn drain(&self, deadline: Duration) -> Drained {
         let shared = &*self.shared;
         let began = Instant::now();
@@ -272,6 +288,27 @@ impl Drop for Shipper {
     fn drop(&mut self) {
         // The threads end by themselves; one may be in a request that takes minutes.
         self.shared.enter(Phase::Closed);
+    }
+}
+
+impl ShipperView for Shipper {
+    fn shipped(&self) -> (u64, u64) {
+        let counters = self.counters();
+        (counters.shipped_segments, counters.shipped_bytes)
+    }
+
+    fn add_to(&self, status: &mut AgentStatus) {
+        let counters = self.counters();
+        let waiting = counters.waiting;
+        (status.backlog_segments, status.backlog_bytes) = (waiting.memory_segments, waiting.memory_bytes);
+        (status.spool_segments, status.spool_bytes) = (waiting.spool_segments, waiting.spool_bytes);
+        status.segments_shipped += counters.shipped_segments;
+        status.stored_bytes += counters.shipped_bytes;
+        status.store_reachable = counters.unreachable_for.is_none();
+        if let (Some(since), Some(error)) = (counters.unreachable_for, counters.last_error) {
+            status.alerts.push(format!("the store has taken nothing for {} s: {error}", since.as_secs()));
+        }
+        status.alerts.extend(counters.alerts);
     }
 }
 

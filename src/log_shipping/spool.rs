@@ -1,11 +1,14 @@
-//! The spool: segments that wait on this machine's disk until the store takes them, as they will be stored and under the same names.
+//! The spool: segments that wait on this machine's disk until the store takes them, as they will be
+//! stored and under the same names.
 //!
-//! Flow: [`Spool::open`] lists what an earlier agent left, in order of timeline and op, and sets aside what is damaged; [`Spool::put`] adds
-//! (durable when it returns), [`Spool::read`] gives back for the upload, [`Spool::remove`] forgets what the store has.
+//! Flow: [`Spool::open`] lists what an earlier agent left, in order of timeline and op, and sets
+//! aside what is damaged; [`Spool::put`] adds (durable when it returns), [`Spool::read`] gives back
+//! for the upload, [`Spool::remove`] forgets what the store has.
 //!
-//! The spool is a folder store with a copy of the repository's header, so that the segments of one repository never go to another. What is
-//! damaged moves to `damaged/` below it: it is told once, stays for whoever wants to look, and counts against the spool's size, as
-//! everything in the folder does. One process at a time may use a spool; its owner holds a lock.
+//! The spool is a folder store with a copy of the repository's header, so that the segments of one
+//! repository never go to another. What is damaged moves to `damaged/` below it: it is told once,
+//! stays for whoever wants to look, and counts against the spool's size, as everything in the
+//! folder does. One process at a time may use a spool; its owner holds a lock.
 
 use crate::error::{Error, Kind, Result};
 use crate::pipeline::digest::{digest, digest_of};
@@ -37,7 +40,8 @@ pub struct Spooled {
     pub last: PrepareRow,
 }
 
-/// A segment of the spool that cannot be read: a hole in the log, unless its ops are read once more or the store has them.
+/// A segment of the spool that cannot be read: a hole in the log, unless its ops are read once more
+/// or the store has them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Damaged {
     /// Its name.
@@ -64,13 +68,16 @@ pub struct Spool {
 }
 
 impl Spool {
-    /// Opens the spool in `folder`, which is made if only its last part is missing. With a `bytes_max` of 0 nothing is taken in and no folder
-    /// is made; what is there already still counts.
+    /// Opens the spool in `folder`, which is made if only its last part is missing. With a
+    /// `bytes_max` of 0 nothing is taken in and no folder is made; what is there already still
+    /// counts.
     ///
-    /// Every index is read, and of the last segment every prepare, because the log goes on behind it; the others are checked by [`Spool::read`].
+    /// Every index is read, and of the last segment every prepare, because the log goes on behind
+    /// it; the others are checked by [`Spool::read`].
     ///
     /// # Errors
-    /// [`Error::input`] for a folder that cannot be written or that belongs to another repository, [`Error::try_again`] for a full disk.
+    /// [`Error::input`] for a folder that cannot be written or that belongs to another repository,
+    /// [`Error::try_again`] for a full disk.
     pub fn open(repository: &Arc<Repository>, folder: &Path, bytes_max: u64) -> Result<Spool> {
         let store = Arc::new(FolderStore::open(folder).map_err(in_spool)?);
         if bytes_max > 0 || store.size_bytes(name::HEADER).map_err(in_spool)?.is_some() {
@@ -127,12 +134,14 @@ impl Spool {
         &self.repository
     }
 
-    /// The segments that were there when it was opened, in order of timeline and op; the last one's row is where the log goes on.
+    /// The segments that were there when it was opened, in order of timeline and op; the last one's
+    /// row is where the log goes on.
     pub fn found(&self) -> &[Spooled] {
         &self.found
     }
 
-    /// The segments that were damaged when it was opened, in the same order. They have been set aside.
+    /// The segments that were damaged when it was opened, in the same order. They have been set
+    /// aside.
     pub fn damaged(&self) -> &[Damaged] {
         &self.damaged
     }
@@ -151,7 +160,8 @@ impl Spool {
     /// Adds a segment; durable when this returns. For one thread at a time.
     ///
     /// # Errors
-    /// [`Error::try_again`] when the spool or the disk is full, others when the folder cannot be written. Nothing is left of it then.
+    /// [`Error::try_again`] when the spool or the disk is full, others when the folder cannot be
+    /// written. Nothing is left of it then.
     pub fn put(&self, object: &SealedObject) -> Result<()> {
         if object.stored_bytes > self.free_bytes() {
             let bytes_max = bytes_text(self.bytes_max);
@@ -170,8 +180,8 @@ impl Spool {
         }
     }
 
-    /// Gives a segment back as it will be stored. With its digest its bytes are compared; without one, as after a restart, every prepare is
-    /// checked.
+    /// Gives a segment back as it will be stored. With its digest its bytes are compared; without
+    /// one, as after a restart, every prepare is checked.
     ///
     /// # Errors
     /// [`Error::damaged`] when it is not what was put, others when the folder cannot be read.
@@ -197,7 +207,8 @@ impl Spool {
         Ok(())
     }
 
-    /// Moves a damaged segment out of the way; where that fails it stays, and the next agent finds it once more.
+    /// Moves a damaged segment out of the way; where that fails it stays, and the next agent finds
+    /// it once more.
     pub fn set_aside(&self, segment: &SegmentName, why: &Error) -> Damaged {
         let name = segment.object();
         let aside = self.folder.join(DAMAGED).join(&name);

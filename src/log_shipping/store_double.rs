@@ -1,4 +1,5 @@
-//! A store whose weather a test decides: away, refusing, panicking, or with single puts that hang; and segments to ship to it.
+//! A store whose weather a test decides: away, refusing, panicking, or with single puts that hang;
+//! and segments to ship to it.
 
 use crate::repository::name::RunId;
 use crate::repository::{Repository, sample};

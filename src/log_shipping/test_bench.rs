@@ -1,14 +1,15 @@
-//! What the tests of the agent's parts share: a repository, a board, a shipper that ships while the board leads, and a data file that grows.
+//! What the tests of the agent's parts share: a repository, a board, a shipper that ships while the
+//! board leads, and a data file that grows.
 
 use super::collector::Collector;
 use super::shipper::{Event, Hooks, ShipOptions, Shipper};
 use super::store_double::WeatherStore;
 use crate::catalog::writer::Catalog;
-use crate::config::Plan;
+use crate::config::AgentConfig;
 use crate::error::Result;
 use crate::jobs::registry::{Registration, registrations};
 use crate::jobs::{Jobs, Parts};
-use crate::monitor::status_board::Board;
+use crate::monitor::status_board::StatusBoard;
 use crate::repository::Repository;
 use crate::repository::name::{RunId, SEGMENTS, SegmentName};
 use crate::repository::run_record::{RunRecord, RunSink};
@@ -28,7 +29,7 @@ pub const HOUR: Duration = Duration::from_secs(3600);
 pub struct Bench {
     pub store: WeatherStore,
     pub repository: Arc<Repository>,
-    pub board: Arc<Board>,
+    pub board: Arc<StatusBoard>,
     pub shipper: Arc<Shipper>,
     pub recorder: Arc<Recorder>,
     pub state: TempDir,
@@ -38,7 +39,7 @@ impl Bench {
     /// With room for so many sealed bytes.
     pub fn new(memory_bytes: u64) -> Bench {
         let (store, repository) = WeatherStore::with_repository();
-        let board = Arc::new(Board::default());
+        let board = Arc::new(StatusBoard::default());
         let shipper = shipper(&repository, &board, memory_bytes);
         let state = tempfile::tempdir().unwrap();
         let recorder = Arc::new(Recorder::new(&repository, &board, state.path(), ("agent", Vec::new(), false)).unwrap());
@@ -76,14 +77,14 @@ pub fn put(repository: &Repository, segments: &[SealedSegment]) {
 }
 
 /// A plan with its state directory in a folder, and `more` behind the repository.
-pub fn plan(folder: &Path, more: &str) -> Plan {
+pub fn plan(folder: &Path, more: &str) -> AgentConfig {
     std::fs::create_dir_all(folder.join("state")).unwrap();
     let text = format!("data_file = 'd'\nstate_directory = 'state'\n[repository]\nurl = 'r'\n{more}");
-    Plan::parse(&folder.join("amber.toml"), &text).unwrap()
+    AgentConfig::parse(&folder.join("amber.toml"), &text).unwrap()
 }
 
 /// The jobs that every agent has, and what they remember in a folder.
-pub fn jobs(repository: &Arc<Repository>, board: &Arc<Board>, folder: &Path) -> Arc<Jobs> {
+pub fn jobs(repository: &Arc<Repository>, board: &Arc<StatusBoard>, folder: &Path) -> Arc<Jobs> {
     let plan = plan(folder, "");
     let all = registrations(&plan);
     jobs_of(repository, board, &plan, all)
@@ -99,7 +100,7 @@ impl RunSink for RepositoryRecords {
 }
 
 /// Jobs of a test's own.
-pub fn jobs_of(repository: &Arc<Repository>, board: &Arc<Board>, plan: &Plan, registrations: Vec<Registration>) -> Arc<Jobs> {
+pub fn jobs_of(repository: &Arc<Repository>, board: &Arc<StatusBoard>, plan: &AgentConfig, registrations: Vec<Registration>) -> Arc<Jobs> {
     let sink = Arc::new(RepositoryRecords(Arc::clone(repository)));
     let catalog = Arc::new(Catalog::new(repository, &plan.state_directory.join("catalog")));
     let parts = Parts { repository: Arc::clone(repository), catalog, board: Arc::clone(board), sink, by: "a".into(), registrations };
@@ -107,7 +108,7 @@ pub fn jobs_of(repository: &Arc<Repository>, board: &Arc<Board>, plan: &Plan, re
 }
 
 /// A shipper without a spool, as a session makes it.
-pub fn shipper(repository: &Arc<Repository>, board: &Arc<Board>, memory_bytes: u64) -> Arc<Shipper> {
+pub fn shipper(repository: &Arc<Repository>, board: &Arc<StatusBoard>, memory_bytes: u64) -> Arc<Shipper> {
     let (told, leading) = (Arc::clone(board), Arc::clone(board));
     let observe = move |event: Event| {
         if let Event::Durable(durable) = event {

@@ -1,22 +1,27 @@
 //! The threads of the shipper and what they share.
 //!
-//! Flow: each upload thread takes the oldest segment of the backlog that nobody uploads, puts it, and says what became of it; a put that
-//! fails goes back to its place and the thread pauses, longer each time, without end. A name that is taken counts as stored: it carries the
-//! number of our run, so only an earlier try of ours can have taken it. The spool thread writes down what has waited in memory for too long.
+//! Flow: each upload thread takes the oldest segment of the backlog that nobody uploads, puts it,
+//! and says what became of it; a put that fails goes back to its place and the thread pauses,
+//! longer each time, without end. A name that is taken counts as stored: it carries the number of
+//! our run, so only an earlier try of ours can have taken it. The spool thread writes down what has
+//! waited in memory for too long.
 //!
-//! Locks, the outermost first: `offering` (whose turn it is to use the spool), `spooling` (one writer of the spool, so that the oldest go
-//! first), `order` (events come in order), `state`. No I/O and no foreign code runs under `state`. A panic in a thread is an alert, and the
-//! thread goes on.
+//! Locks, the outermost first: `offering` (whose turn it is to use the spool), `spooling` (one
+//! writer of the spool, so that the oldest go first), `order` (events come in order), `state`. No
+//! I/O and no foreign code runs under `state`. A panic in a thread is an alert, and the thread goes
+//! on.
 
 use super::queue::{Backlog, Durable, Ticket, Upload};
 use super::shipper::{Event, Hooks, ShipOptions};
 use super::spool::Spool;
+use crate::backoff::Backoff;
 use crate::error::{Error, Kind};
 use crate::limits::governor::Priority;
 use crate::repository::Repository;
 use crate::repository::name::SegmentName;
 use crate::repository::sealed::SealedObject;
 use crate::store::{Digest, StoreError};
+use crate::threads::lock;
 use crate::tier::tigerbeetle::format::segment::PrepareRow;
 use std::hash::{BuildHasher, RandomState};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -76,7 +81,8 @@ pub struct Shared {
     options: ShipOptions,
     /// What the owner of the shipper gave it.
     pub hooks: Hooks,
-    /// Held by an offer, and by whoever is next to write to the spool: neither keeps the other waiting for more than one write.
+    /// Held by an offer, and by whoever is next to write to the spool: neither keeps the other
+    /// waiting for more than one write.
     pub offering: Mutex<()>,
     /// Held by whoever writes to the spool.
     pub spooling: Mutex<()>,
@@ -149,7 +155,8 @@ impl Shared {
         self.changed.notify_all();
     }
 
-    /// Tells an event, unless the shipper is gone. An observer that panics is an error, but nobody is left to tell it to.
+    /// Tells an event, unless the shipper is gone. An observer that panics is an error, but nobody
+    /// is left to tell it to.
     pub fn tell(&self, event: Event) {
         if lock(&self.state).phase == Phase::Closed {
             return;
@@ -187,10 +194,10 @@ impl Shared {
         drop(wait_while(&self.changed, lock(&self.state), duration, |state| state.phase < Phase::Ending));
     }
 
-    /// Half of the pause after so many failures, and up to as much again by chance, so that the threads do not knock together.
+    /// Half of the pause after so many failures, and up to as much again by chance, so that the
+    /// threads do not knock together.
     fn pause_after(&self, failures: u32) -> Duration {
-        let doublings = failures.saturating_sub(1).min(16);
-        let pause = self.options.retry_first.saturating_mul(1 << doublings).min(self.options.retry_max);
+        let pause = Backoff { first: self.options.retry_first, longest: self.options.retry_max }.after(failures);
         let chance = (RandomState::new().hash_one(failures) % 1024) as u32;
         pause / 2 + pause / 2048 * chance
     }
@@ -198,7 +205,8 @@ impl Shared {
     /// One turn of an upload thread; `false` if it was the last.
     pub fn upload_turn(&self, uploader: &mut Uploader) -> bool {
         let turn = self.guarded(|shared| shared.upload_one(uploader)).unwrap_or(Turn::Failed);
-        // The segment goes back before the pause: whoever reaches the store first begins with the oldest.
+        // The segment goes back before the pause: whoever reaches the store first begins with the
+        // oldest.
         if let Some(ticket) = uploader.held.take() {
             lock(&self.state).backlog.put_back(ticket);
             self.changed.notify_all();
@@ -350,7 +358,8 @@ impl Shared {
         self.changed.notify_all();
     }
 
-    /// Writes a segment to the spool; the caller holds `spooling`. `false` if that failed, which is an alert.
+    /// Writes a segment to the spool; the caller holds `spooling`. `false` if that failed, which is
+    /// an alert.
     pub fn write(&self, object: &SealedObject) -> bool {
         let Some(spool) = &self.spool else { return false };
         match spool.put(object) {
@@ -383,7 +392,8 @@ impl Shared {
         while self.spool_oldest(|_| true) == Some(true) {}
     }
 
-    /// Writes the oldest segment in memory to the spool, if there is one and it is `wanted` there. `Some(false)` if that failed.
+    /// Writes the oldest segment in memory to the spool, if there is one and it is `wanted` there.
+    /// `Some(false)` if that failed.
     fn spool_oldest(&self, wanted: impl Fn(&mut Backlog) -> bool) -> Option<bool> {
         self.spool.as_ref()?;
         let turn = lock(&self.offering);
@@ -412,7 +422,8 @@ impl Shared {
         true
     }
 
-    /// Waits until a segment has to go to the spool, and has room there. `false` when the shipper ends.
+    /// Waits until a segment has to go to the spool, and has room there. `false` when the shipper
+    /// ends.
     fn wait_until_due(&self) -> bool {
         let mut state = lock(&self.state);
         while state.phase < Phase::Ending {
@@ -425,17 +436,13 @@ impl Shared {
         false
     }
 
-    /// For how long the oldest segment in memory need not go to the spool, or has no room there. `None` if there is none.
+    /// For how long the oldest segment in memory need not go to the spool, or has no room there.
+    /// `None` if there is none.
     fn spool_wait(&self, backlog: &mut Backlog) -> Option<Duration> {
         let (_, object, offered) = backlog.oldest_in_memory()?;
         let left = self.options.spool_after.saturating_sub(offered.elapsed());
         Some(if left.is_zero() && object.stored_bytes > self.spool_free_bytes() { self.options.retry_max } else { left })
     }
-}
-
-/// Locks; what a thread that panicked left is whole, because none panics in the middle of a change.
-pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Waits while `condition` holds, but not for longer than this.

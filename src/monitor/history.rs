@@ -1,8 +1,10 @@
 //! The last hours as figures, for the page's charts: bounded in memory, whatever happens.
 //!
-//! Flow: [`History::push`] takes a status a second and makes a [`Sample`] of it: rates come from what the counters gained since the status before. The last minutes are kept
-//! second by second; behind that, samples of fifteen seconds hold the worst lag and the average of the rest, for a day. [`History::columns`] gives what lies in a
-//! span of time, as columns, thinned to what a chart can show.
+//! Flow: [`History::push`] takes a status a second and makes a [`Sample`] of it: rates come from
+//! what the counters gained since the status before. The last minutes are kept second by second;
+//! behind that, samples of fifteen seconds hold the worst lag and the average of the rest, for a
+//! day. [`History::columns`] gives what lies in a span of time, as columns, thinned to what a chart
+//! can show.
 
 use super::status::AgentStatus;
 use serde::Serialize;
@@ -72,7 +74,8 @@ pub struct History {
 }
 
 impl History {
-    /// Takes the status of a second. One that is no newer than the last (a clock that was set back) begins the rates anew.
+    /// Takes the status of a second. One that is no newer than the last (a clock that was set back)
+    /// begins the rates anew.
     pub fn push(&mut self, status: &AgentStatus) {
         let now = Counters {
             time_ms: status.written_ns / 1_000_000,
@@ -135,7 +138,8 @@ impl History {
     }
 }
 
-/// Takes another sample into one that is made of `count` so far: the end and the worst lag of both, the average of the rest.
+/// Takes another sample into one that is made of `count` so far: the end and the worst lag of both,
+/// the average of the rest.
 fn merge(into: &mut Sample, count: u32, sample: &Sample) {
     let average = |old: &mut f64, new: f64| *old += (new - *old) / f64::from(count + 1);
     into.time_ms = sample.time_ms;

@@ -1,12 +1,16 @@
-//! The status as it stands, inside the agent's process: whoever shows it reads it here, and is woken when there is a newer one.
+//! The status as it stands, inside the agent's process: whoever shows it reads it here, and is
+//! woken when there is a newer one.
 //!
-//! Flow: the agent's reporter calls [`Live::publish`] once a second; page and metrics take [`Live::status`], viewers wait on [`Live::watch`], charts take
-//! [`Live::history`], and actions go to the [`Control`] that the agent's scheduler has handed in. While nobody looks, a second costs one sample of history.
+//! Flow: the agent's reporter calls [`Live::publish`] once a second; page and metrics take
+//! [`Live::status`], viewers wait on [`Live::watch`], charts take [`Live::history`], and actions go
+//! to the [`Control`] that the agent's scheduler has handed in. While nobody looks, a second costs
+//! one sample of history.
 
 use super::history::{Columns, History};
 use super::status::{AgentStatus, Control};
+use crate::threads::lock;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 use tokio::sync::watch;
 
 /// The newest status, the last hours, and who acts.
@@ -32,10 +36,6 @@ impl Default for Live {
             page: Mutex::default(),
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Live {

@@ -1,12 +1,15 @@
-//! Log lines of a process that runs for months: text for people, JSON for machines, to the standard error.
+//! Log lines of a process that runs for months: text for people, JSON for machines, to the standard
+//! error.
 //!
-//! The rest of the program only uses `tracing`; [`start`] decides once where that goes. Other crates' lines are shown from warnings up
-//! whatever the level is: below that, those of an HTTP client are many, and may hold what does not belong into a log.
+//! The rest of the program only uses `tracing`; [`start`] decides once where that goes. Other
+//! crates' lines are shown from warnings up whatever the level is: below that, those of an HTTP
+//! client are many, and may hold what does not belong into a log.
 
 use crate::error::{Error, Result};
 use crate::progress::Progress;
+use crate::threads::lock;
 use crate::units::bytes_text;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use tracing::Level;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::MakeWriter;
@@ -52,7 +55,8 @@ where
     tracing_subscriber::registry().with(layer.with_filter(shown))
 }
 
-/// Progress of work inside a process that nobody watches: steps and notes become log lines, bytes are told at the end of a step.
+/// Progress of work inside a process that nobody watches: steps and notes become log lines, bytes
+/// are told at the end of a step.
 #[derive(Debug, Default)]
 pub struct LoggedProgress {
     step: Mutex<Option<(String, u64)>>,
@@ -61,13 +65,13 @@ pub struct LoggedProgress {
 impl Progress for LoggedProgress {
     fn begin(&self, step: &str, _total_bytes: Option<u64>) {
         self.end();
-        *self.step.lock().unwrap_or_else(PoisonError::into_inner) = Some((step.to_owned(), 0));
+        *lock(&self.step) = Some((step.to_owned(), 0));
     }
 
     fn total(&self, _total_bytes: u64) {}
 
     fn position(&self, position_bytes: u64) {
-        if let Some((_, position)) = self.step.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+        if let Some((_, position)) = lock(&self.step).as_mut() {
             *position = position_bytes;
         }
     }
@@ -77,7 +81,7 @@ impl Progress for LoggedProgress {
     }
 
     fn end(&self) {
-        if let Some((step, position_bytes)) = self.step.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        if let Some((step, position_bytes)) = lock(&self.step).take() {
             tracing::info!(position_bytes, "{step}: {}", bytes_text(position_bytes));
         }
     }

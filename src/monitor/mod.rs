@@ -1,4 +1,5 @@
-//! What people see of work that goes on: progress, log lines, what the process used, the status of an agent.
+//! What people see of work that goes on: progress, log lines, what the process used, the status of
+//! an agent.
 
 pub mod history;
 pub mod live;

@@ -1,4 +1,5 @@
-//! Progress for people: a bar on a terminal, plain lines at intervals otherwise, nothing where a machine reads.
+//! Progress for people: a bar on a terminal, plain lines at intervals otherwise, nothing where a
+//! machine reads.
 //!
 //! Everything goes to the standard error, so that the standard output holds only the result.
 

@@ -1,12 +1,12 @@
-//! The reporter: once a second the board becomes the status document and what the page shows, and systemd hears that the agent lives.
+//! The reporter: once a second the board becomes the status document and what the page shows, and
+//! systemd hears that the agent lives.
 
 use super::live::Live;
 use super::status::{AgentState, AgentStatus};
-use super::status_board::{Board, Topic};
+use super::status_board::{StatusBoard, Topic};
 use super::systemd::Notifier;
 use super::usage::{CpuShare, cpu_seconds, memory_bytes};
 use crate::limits::governor::Governor;
-use crate::log_shipping::restorable;
 use crate::stop::Stop;
 use crate::units::now_ns;
 use std::path::PathBuf;
@@ -15,15 +15,17 @@ use std::time::{Duration, Instant};
 
 /// How often the status is written.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// A follower that has not turned for so long hangs: systemd is not told that the agent lives, and starts it again.
+/// A follower that has not turned for so long hangs: systemd is not told that the agent lives, and
+/// starts it again.
 const HANGS_AFTER: Duration = Duration::from_secs(20);
 
-/// An outlook stands for so long at least, so that estimates near their thresholds do not come and go.
+/// An outlook stands for so long at least, so that estimates near their thresholds do not come and
+/// go.
 const OUTLOOK_STANDS: Duration = Duration::from_secs(60);
 
 /// Writes the status.
 pub struct Reporter {
-    board: Arc<Board>,
+    board: Arc<StatusBoard>,
     live: Arc<Live>,
     directory: PathBuf,
     notifier: Notifier,
@@ -38,7 +40,7 @@ pub struct Reporter {
 impl Reporter {
     /// A reporter for the whole life of the agent.
     pub fn new(
-        board: &Arc<Board>,
+        board: &Arc<StatusBoard>,
         live: &Arc<Live>,
         directory: PathBuf,
         notifier: Notifier,
@@ -85,7 +87,7 @@ impl Reporter {
         (status.cpu_seconds, status.memory_bytes) = (cpu_seconds(), memory_bytes());
         (status.lag_alarm_ms, status.page) = (self.lag_alarm.as_millis() as u64, self.live.page());
         status.state = state(&status);
-        restorable::follow(&mut status);
+        status.extend_restorable();
         if let Err(error) = status.write(&self.directory) {
             if !self.failed {
                 tracing::warn!("{error}");
@@ -126,7 +128,7 @@ mod tests {
     fn the_status_tells_how_the_limits_are_kept() {
         let folder = tempfile::tempdir().unwrap();
         let governor = Arc::new(Governor::new(Limits { cpu_budget_percent: Some(7), ..Limits::default() }, 0));
-        let board = Arc::new(Board::default());
+        let board = Arc::new(StatusBoard::default());
         let mut reporter = Reporter::new(
             &board,
             &Arc::default(),

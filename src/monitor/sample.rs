@@ -1,5 +1,5 @@
-//! Statuses for tests and for looking at the page: a healthy agent with everything that a status can hold, and one in trouble. Only for tests: the feature `samples` opens
-//! it to others.
+//! Statuses for tests and for looking at the page: a healthy agent with everything that a status
+//! can hold, and one in trouble. Only for tests: the feature `samples` opens it to others.
 
 use super::status::{
     AgentState, AgentStatus, CheckpointStatus, EndedStatus, EventsStatus, GapStatus, JobStatus, LeaseStatus, RangeStatus, RunningStatus,

@@ -1,8 +1,10 @@
-//! What the agent says of itself: a small document that it writes every second, for `amber status`, scripts and exporters.
+//! What the agent says of itself: a small document that it writes every second, for `amber status`,
+//! scripts and exporters.
 //!
-//! Flow: [`AgentStatus::write`] puts `status.json` into the state directory, whole or not at all; [`AgentStatus::read`] reads it without any
-//! other contact to the agent. Readers take what they know: a key that is missing gets its zero, one that is unknown is passed over, so
-//! that programs of two releases understand each other.
+//! Flow: [`AgentStatus::write`] puts `status.json` into the state directory, whole or not at all;
+//! [`AgentStatus::read`] reads it without any other contact to the agent. Readers take what they
+//! know: a key that is missing gets its zero, one that is unknown is passed over, so that programs
+//! of two releases understand each other.
 
 use crate::error::{Error, Result};
 use crate::tier::tigerbeetle::format::manifest::Summary;
@@ -16,7 +18,8 @@ use std::path::Path;
 pub const STATUS_FILE: &str = "status.json";
 /// It is written under this name first.
 const STATUS_FILE_NEW: &str = "status.json.new";
-/// A status older than this says nothing about now. It is written every second, and a loaded machine may be late.
+/// A status older than this says nothing about now. It is written every second, and a loaded
+/// machine may be late.
 pub const STALE_AFTER_NS: u64 = 10_000_000_000;
 
 /// What the agent is doing.
@@ -230,7 +233,8 @@ pub trait Control: Send + Sync {
     /// Runs a job as soon as it can, whatever its schedule says.
     ///
     /// # Errors
-    /// [`Error::input`] where there is no such job, [`Error::try_again`] where this agent may not run it now.
+    /// [`Error::input`] where there is no such job, [`Error::try_again`] where this agent may not
+    /// run it now.
     fn run_now(&self, job: &str) -> Result<()>;
 
     /// Pauses a job, or lets it go on.
@@ -247,7 +251,8 @@ impl CheckpointStatus {
     }
 }
 
-/// The agent's status. Times are nanoseconds since the epoch, by the agent's clock unless they belong to an op.
+/// The agent's status. Times are nanoseconds since the epoch, by the agent's clock unless they
+/// belong to an op.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct AgentStatus {
@@ -277,11 +282,13 @@ pub struct AgentStatus {
     pub head_timestamp_ns: u64,
     /// The newest op that is known to be committed.
     pub commit_known_op: u64,
-    /// How long the oldest op that is not durable has been waiting, in milliseconds; 0 when all are.
+    /// How long the oldest op that is not durable has been waiting, in milliseconds; 0 when all
+    /// are.
     pub lag_ms: u64,
     /// Ops that were read and are not durable.
     pub lag_ops: u64,
-    /// The lag from which on there is an alert (`lag_alarm_ms` of the configuration); 0 where it is not known.
+    /// The lag from which on there is an alert (`lag_alarm_ms` of the configuration); 0 where it is
+    /// not known.
     pub lag_alarm_ms: u64,
     /// Segments on their way, in memory.
     pub backlog_segments: u64,
@@ -295,16 +302,19 @@ pub struct AgentStatus {
     pub gaps: Vec<GapStatus>,
     /// Who ships; `None` until that is known.
     pub lease: Option<LeaseStatus>,
-    /// CPU time of the agent since the status before this one, in percent of what all cores that it may use had together
-    /// ([`super::usage::CpuShare`]): 100 is every core kept busy, and on four cores 0.5 % of one core is 0.125.
+    /// CPU time of the agent since the status before this one, in percent of what all cores that it
+    /// may use had together ([`super::usage::CpuShare`]): 100 is every core kept busy, and on four
+    /// cores 0.5 % of one core is 0.125.
     pub cpu_percent: f64,
     /// The same over the last ten seconds: what the budget is held against.
     pub cpu_share_10s_percent: f64,
-    /// Of the last minute, what the log and everything else but bulk work took, in percent of the machine.
+    /// Of the last minute, what the log and everything else but bulk work took, in percent of the
+    /// machine.
     pub cpu_log_percent: f64,
     /// `cpu_budget_percent` of the configuration; 0 where there is none.
     pub cpu_budget_percent: u32,
-    /// How long bulk work (checkpoints, merging) has waited for the limits since the agent began; threads that wait at once count each.
+    /// How long bulk work (checkpoints, merging) has waited for the limits since the agent began;
+    /// threads that wait at once count each.
     pub bulk_waited_seconds: f64,
     /// What will not fit into the limits, and which number to write instead; empty where all fits.
     pub outlook: String,
@@ -349,7 +359,8 @@ pub struct AgentStatus {
 }
 
 impl AgentStatus {
-    /// Replaces the document in the state directory. Readable for everybody who may enter the directory: it holds no secret.
+    /// Replaces the document in the state directory. Readable for everybody who may enter the
+    /// directory: it holds no secret.
     ///
     /// # Errors
     /// [`Error::try_again`] where the directory takes no file.
@@ -363,10 +374,26 @@ impl AgentStatus {
         std::fs::rename(&new, &path).map_err(failed)
     }
 
+    /// Lets the range that is shipped go on to what is durable, up to a gap.
+    pub fn extend_restorable(&mut self) {
+        let (timeline, durable_op) = (self.timeline, self.durable_op);
+        let Some(range) = self.restorable.iter_mut().rev().find(|range| range.timeline == timeline) else { return };
+        let behind = self.gaps.iter().filter(|gap| gap.last_op > range.last_op && gap.first_op <= durable_op).map(|gap| gap.first_op).min();
+        let end_op = behind.map_or(durable_op, |first_op| first_op.saturating_sub(1));
+        if end_op > range.last_op {
+            range.last_op = end_op;
+            // The time of an op before a gap is known when somebody looks again.
+            range.last_timestamp_ns = if end_op == durable_op { self.durable_timestamp_ns } else { 0 };
+        } else if end_op == range.last_op && self.durable_timestamp_ns > 0 {
+            range.last_timestamp_ns = self.durable_timestamp_ns;
+        }
+    }
+
     /// Reads the document of a state directory.
     ///
     /// # Errors
-    /// [`Error::try_again`] where there is none (yet), [`Error::input`] where the directory is missing or may not be read.
+    /// [`Error::try_again`] where there is none (yet), [`Error::input`] where the directory is
+    /// missing or may not be read.
     pub fn read(directory: &Path) -> Result<AgentStatus> {
         let path = directory.join(STATUS_FILE);
         let text = std::fs::read(&path).map_err(|error| match error.kind() {
@@ -381,7 +408,8 @@ impl AgentStatus {
         })
     }
 
-    /// Whether it says nothing about now: written more than [`STALE_AFTER_NS`] before (or, where a clock was set back, after) `now_ns`.
+    /// Whether it says nothing about now: written more than [`STALE_AFTER_NS`] before (or, where a
+    /// clock was set back, after) `now_ns`.
     pub fn is_stale(&self, now_ns: u64) -> bool {
         self.written_ns.abs_diff(now_ns) > STALE_AFTER_NS
     }

@@ -1,15 +1,16 @@
-//! What the agent's threads know of one another: one board with the status as it stands, on which each writes its own facts.
+//! What the agent's threads know of one another: one board with the status as it stands, on which
+//! each writes its own facts.
 //!
-//! Flow: the follower says what it has read and offered, the shipper what is durable, the keeper who leads, the checkpoint thread what it did. The reporter
-//! reads all of it once a second. Nothing here does I/O, so no thread ever waits for another's disk or store.
+//! Flow: the follower says what it has read and offered, the shipper what is durable, the keeper
+//! who leads, the checkpoint thread what it did. The reporter reads all of it once a second.
+//! Nothing here does I/O, so no thread ever waits for another's disk or store.
 
 use super::status::{AgentStatus, CheckpointStatus, GapStatus, LeaseStatus};
-use crate::log_shipping::shipper::Shipper;
-use crate::log_shipping::uploads::lock;
+use crate::threads::lock;
 use crate::tier::tigerbeetle::format::gap::Gap;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Mutex, Weak};
 use std::time::{Duration, Instant};
 
 /// What an alert is about; one stands for each.
@@ -39,11 +40,20 @@ pub enum Topic {
     Page,
 }
 
+/// What ships the log, as far as the status tells of it.
+pub trait ShipperView: Send + Sync {
+    /// Segments and bytes that it has shipped.
+    fn shipped(&self) -> (u64, u64);
+    /// Adds what waits, what was shipped and what is wrong to the status.
+    fn add_to(&self, status: &mut AgentStatus);
+}
+
 #[derive(Default)]
 struct Facts {
     status: AgentStatus,
     alerts: BTreeMap<Topic, String>,
-    /// For each offered segment that is not durable: its last op, and when its oldest prepare was read.
+    /// For each offered segment that is not durable: its last op, and when its oldest prepare was
+    /// read.
     offered: VecDeque<(u64, Instant)>,
     /// When the oldest prepare was read that is not offered yet.
     collecting: Option<Instant>,
@@ -54,19 +64,19 @@ struct Facts {
     /// Why a checkpoint is wanted at once.
     wanted: Option<String>,
     /// What ships now, and what earlier sessions shipped: segments and bytes.
-    shipper: Weak<Shipper>,
+    shipper: Option<Weak<dyn ShipperView>>,
     shipped_before: (u64, u64),
 }
 
 /// The board.
 #[derive(Default)]
-pub struct Board {
+pub struct StatusBoard {
     facts: Mutex<Facts>,
     leading: AtomicBool,
     yields: AtomicBool,
 }
 
-impl Board {
+impl StatusBoard {
     /// Changes the status.
     pub fn change(&self, change: impl FnOnce(&mut AgentStatus)) {
         change(&mut lock(&self.facts).status);
@@ -80,27 +90,27 @@ impl Board {
         status.lag_ms = oldest.map_or(0, |read| read.elapsed().as_millis() as u64);
         status.lag_ops = status.head_op.saturating_sub(status.durable_op);
         status.alerts = facts.alerts.values().cloned().collect();
-        let (shipper, (segments, bytes)) = (facts.shipper.upgrade(), facts.shipped_before);
+        let (shipper, (segments, bytes)) = (facts.shipper.as_ref().and_then(Weak::upgrade), facts.shipped_before);
         drop(facts);
         (status.segments_shipped, status.stored_bytes) = (segments, bytes);
         if let Some(shipper) = shipper {
-            count(&mut status, &shipper);
+            shipper.add_to(&mut status);
         }
         status
     }
 
     /// This is what ships now.
-    pub fn watch(&self, shipper: &Arc<Shipper>) {
-        lock(&self.facts).shipper = Arc::downgrade(shipper);
+    pub fn watch(&self, shipper: Weak<dyn ShipperView>) {
+        lock(&self.facts).shipper = Some(shipper);
     }
 
     /// It ships no more.
-    pub fn unwatch(&self, shipper: &Shipper) {
-        let counters = shipper.counters();
+    pub fn unwatch(&self, shipper: &dyn ShipperView) {
+        let (segments, bytes) = shipper.shipped();
         let mut facts = lock(&self.facts);
-        facts.shipper = Weak::new();
-        facts.shipped_before.0 += counters.shipped_segments;
-        facts.shipped_before.1 += counters.shipped_bytes;
+        facts.shipper = None;
+        facts.shipped_before.0 += segments;
+        facts.shipped_before.1 += bytes;
     }
 
     /// Raises an alert, or takes it back.
@@ -154,7 +164,8 @@ impl Board {
         lock(&self.facts).turned.map(|turned| turned.elapsed())
     }
 
-    /// The follower has read up to a prepare; `collecting` is when it read the oldest that it has not offered.
+    /// The follower has read up to a prepare; `collecting` is when it read the oldest that it has
+    /// not offered.
     pub fn read(&self, (op, timestamp_ns): (u64, u64), commit_known_op: u64, bytes_read: u64, collecting: Option<Instant>) {
         let mut facts = lock(&self.facts);
         facts.collecting = collecting;
@@ -171,10 +182,12 @@ impl Board {
         facts.offered.push_back((last_op, oldest_read));
     }
 
-    /// Everything up to an op is durable. How long ago the oldest of what became durable was read, if this session read it.
+    /// Everything up to an op is durable. How long ago the oldest of what became durable was read,
+    /// if this session read it.
     pub fn durable(&self, op: u64, timestamp_ns: u64) -> Option<Duration> {
         let mut facts = lock(&self.facts);
-        // After a view change a later segment may end at an earlier op: it is not durable because the one before it is.
+        // After a view change a later segment may end at an earlier op: it is not durable because
+        // the one before it is.
         let count = match facts.offered.iter().position(|(last_op, _)| *last_op == op) {
             Some(position) => position + 1,
             None => facts.offered.iter().take_while(|(last_op, _)| *last_op <= op).count(),
@@ -185,7 +198,8 @@ impl Board {
         oldest_read.map(|read| read.elapsed())
     }
 
-    /// Where a session begins: this is what the repository holds, and up to here the log has been read.
+    /// Where a session begins: this is what the repository holds, and up to here the log has been
+    /// read.
     pub fn begin(&self, timeline: u32, durable_op: u64, head_op: u64) {
         let mut facts = lock(&self.facts);
         facts.offered.clear();
@@ -215,12 +229,14 @@ impl Board {
         lock(&self.facts).wanted.clone()
     }
 
-    /// Takes the wish for a checkpoint that begins now. What is wished while it runs stays, and whoever fails wishes again.
+    /// Takes the wish for a checkpoint that begins now. What is wished while it runs stays, and
+    /// whoever fails wishes again.
     pub fn take_wanted(&self) -> Option<String> {
         lock(&self.facts).wanted.take()
     }
 
-    /// A hole in the log was noticed: it is told, recorded when the store can be reached, and closed by a checkpoint.
+    /// A hole in the log was noticed: it is told, recorded when the store can be reached, and
+    /// closed by a checkpoint.
     pub fn gap(&self, gap: Gap) {
         let text = format!(
             "ops {} to {} are lost to the log ({}): they cannot be restored one by one; a checkpoint closes the gap",
@@ -244,7 +260,8 @@ impl Board {
         lock(&self.facts).status.gaps.retain(|known| *known != gap_status(gap));
     }
 
-    /// Gaps that must be recorded; they are the caller's now, who gives back what it could not record.
+    /// Gaps that must be recorded; they are the caller's now, who gives back what it could not
+    /// record.
     pub fn take_unrecorded(&self) -> Vec<Gap> {
         std::mem::take(&mut lock(&self.facts).unrecorded)
     }
@@ -253,21 +270,6 @@ impl Board {
     pub fn give_back(&self, gaps: Vec<Gap>) {
         lock(&self.facts).unrecorded.splice(..0, gaps);
     }
-}
-
-/// What the shipper says of itself.
-fn count(status: &mut AgentStatus, shipper: &Shipper) {
-    let counters = shipper.counters();
-    let waiting = counters.waiting;
-    (status.backlog_segments, status.backlog_bytes) = (waiting.memory_segments, waiting.memory_bytes);
-    (status.spool_segments, status.spool_bytes) = (waiting.spool_segments, waiting.spool_bytes);
-    status.segments_shipped += counters.shipped_segments;
-    status.stored_bytes += counters.shipped_bytes;
-    status.store_reachable = counters.unreachable_for.is_none();
-    if let (Some(since), Some(error)) = (counters.unreachable_for, counters.last_error) {
-        status.alerts.push(format!("the store has taken nothing for {} s: {error}", since.as_secs()));
-    }
-    status.alerts.extend(counters.alerts);
 }
 
 fn gap_status(gap: &Gap) -> GapStatus {

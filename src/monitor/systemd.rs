@@ -1,4 +1,5 @@
-//! What systemd is told: ready, how it goes, still alive, stopping. Where systemd did not start the process, all of it is nothing.
+//! What systemd is told: ready, how it goes, still alive, stopping. Where systemd did not start the
+//! process, all of it is nothing.
 
 use sd_notify::NotifyState;
 use std::time::Duration;
@@ -15,7 +16,8 @@ impl Notifier {
         Notifier { watchdog_interval: sd_notify::watchdog_enabled().map(|limit| limit / 2).filter(|half| !half.is_zero()) }
     }
 
-    /// How often [`Notifier::alive`] must be called, if at all: half of the time after which systemd takes the process for hung.
+    /// How often [`Notifier::alive`] must be called, if at all: half of the time after which
+    /// systemd takes the process for hung.
     pub fn watchdog_interval(&self) -> Option<Duration> {
         self.watchdog_interval
     }
@@ -30,7 +32,8 @@ impl Notifier {
         tell(&[NotifyState::Status(&one_line(status))]);
     }
 
-    /// The process is alive. To be called by what would hang if the agent did, and not from a thread that only calls this.
+    /// The process is alive. To be called by what would hang if the agent did, and not from a
+    /// thread that only calls this.
     pub fn alive(&self) {
         if self.watchdog_interval.is_some() {
             tell(&[NotifyState::Watchdog]);

@@ -1,8 +1,10 @@
-//! Sends the metrics to a collector of OpenTelemetry, for whoever collects by pushing: OTLP over HTTP, as JSON.
+//! Sends the metrics to a collector of OpenTelemetry, for whoever collects by pushing: OTLP over
+//! HTTP, as JSON.
 //!
-//! Flow: the agent calls [`Exporter::send`] once in a while; the status becomes one request (`metrics::request`), which is POSTed to the collector. Nothing is kept
-//! for later: counters count from the agent's beginning, so the next request holds what a lost one did. There is no TLS, because a collector runs beside what it collects from
-//! and has TLS for the way from there.
+//! Flow: the agent calls [`Exporter::send`] once in a while; the status becomes one request
+//! (`metrics::request`), which is POSTed to the collector. Nothing is kept for later: counters
+//! count from the agent's beginning, so the next request holds what a lost one did. There is no
+//! TLS, because a collector runs beside what it collects from and has TLS for the way from there.
 
 use super::metrics;
 use super::status::AgentStatus;

@@ -1,4 +1,5 @@
-//! What this process has used: CPU time and memory, for the reports that every long command ends with.
+//! What this process has used: CPU time and memory, for the reports that every long command ends
+//! with.
 
 use rustix::time::{ClockId, clock_gettime};
 use std::time::Instant;
@@ -9,12 +10,14 @@ pub fn cpu_seconds() -> f64 {
     time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }
 
-/// The most memory that this process has had resident, in bytes; 0 where the system does not say (`VmHWM` of `/proc/self/status`).
+/// The most memory that this process has had resident, in bytes; 0 where the system does not say
+/// (`VmHWM` of `/proc/self/status`).
 pub fn peak_memory_bytes() -> u64 {
     status_bytes("VmHWM:")
 }
 
-/// The memory that this process has resident now, in bytes; 0 where the system does not say (`VmRSS`).
+/// The memory that this process has resident now, in bytes; 0 where the system does not say
+/// (`VmRSS`).
 pub fn memory_bytes() -> u64 {
     status_bytes("VmRSS:")
 }
@@ -42,7 +45,8 @@ impl Default for CpuShare {
 }
 
 impl CpuShare {
-    /// CPU time since the last look, in percent of what all cores that the process may use had together.
+    /// CPU time since the last look, in percent of what all cores that the process may use had
+    /// together.
     pub fn percent(&mut self) -> f64 {
         let (now, used) = (Instant::now(), cpu_seconds());
         let available = now.duration_since(self.looked).as_secs_f64() * self.cores as f64;

@@ -1,7 +1,10 @@
-//! Whether everything is safe right now, and if not why not and what to do: what the page, `amber status` and the readiness check begin with.
+//! Whether everything is safe right now, and if not why not and what to do: what the page, `amber
+//! status` and the readiness check begin with.
 //!
-//! Flow: [`verdict`] goes through a status once and notes a [`Reason`] for whatever somebody should know; the worst of them is the verdict. It looks at
-//! nothing but the status and the clock, so that the terminal and the page never differ. Alerts are sentences already; what they say is not said again.
+//! Flow: [`verdict`] goes through a status once and notes a [`Reason`] for whatever somebody should
+//! know; the worst of them is the verdict. It looks at nothing but the status and the clock, so
+//! that the terminal and the page never differ. Alerts are sentences already; what they say is not
+//! said again.
 
 use super::status::{AgentState, AgentStatus, JobStatus};
 use crate::units::bytes_text;
@@ -18,7 +21,8 @@ pub const VERIFICATION_OLD_AFTER_NS: u64 = 2 * DAY_NS;
 pub const DRILL_OLD_AFTER_NS: u64 = 100 * DAY_NS;
 /// Records that wait for longer than this do not only wait for a retry.
 const EVENTS_LATE_AFTER_NS: u64 = 15 * MINUTE_NS;
-/// What the alert of a store that is away begins with, and what that of a late recovery point holds.
+/// What the alert of a store that is away begins with, and what that of a late recovery point
+/// holds.
 const STORE_ALERT: &str = "the store has taken nothing";
 const LAG_ALERT: &str = "the recovery point is at risk";
 

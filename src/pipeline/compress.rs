@@ -1,15 +1,20 @@
 //! Compression of one frame, and its bounded opposite.
 //!
-//! Flow of [`compress`]: zeros are told first and cost nothing to store; of a frame of some size a few samples are tried (`probe`), and where none
-//! shrinks the frame stays as it is ([`Codec::Raw`]) without a full try, where some do and many do not it gets entropy coding alone; records of a known size are turned
-//! into columns ([`super::transpose`]) in a buffer that the thread keeps; one zstd frame of the result goes straight into the room behind `out`'s end. [`shrink`] is the same for callers that can
-//! seal the plain bytes where they lie. The [`Packed`] that they return goes into the object's index.
+//! Flow of [`compress`]: zeros are told first and cost nothing to store; of a frame of some size a
+//! few samples are tried (`probe`), and where none shrinks the frame stays as it is
+//! ([`Codec::Raw`]) without a full try, where some do and many do not it gets entropy coding alone;
+//! records of a known size are turned into columns ([`super::transpose`]) in a buffer that the
+//! thread keeps; one zstd frame of the result goes straight into the room behind `out`'s end.
+//! [`shrink`] is the same for callers that can seal the plain bytes where they lie. The [`Packed`]
+//! that they return goes into the object's index.
 //!
-//! [`expand_into`] writes into a buffer of exactly the size that the (authenticated) index promised, so no stored byte can make it allocate more.
+//! [`expand_into`] writes into a buffer of exactly the size that the (authenticated) index
+//! promised, so no stored byte can make it allocate more.
 //!
-//! Records of a known size are always turned into columns: over all blocks of a data file that took 0.66 CPU-s per GiB instead of 1.67 at level 1 and
-//! stored 19 % less, and every tree took less CPU (perf/results/codec.md). The few blocks that come out larger, 5 of 1844 by 5 to 17 %, are not worth
-//! compressing samples of every block both ways.
+//! Records of a known size are always turned into columns: over all blocks of a data file that took
+//! 0.66 CPU-s per GiB instead of 1.67 at level 1 and stored 19 % less, and every tree took less CPU
+//! (perf/results/codec.md). The few blocks that come out larger, 5 of 1844 by 5 to 17 %, are not
+//! worth compressing samples of every block both ways.
 
 use super::probe::{self, PROBED_BYTES_MIN, Worth};
 use super::transpose::{self, HEAD_BYTES, RECORD_BYTES_MAX};
@@ -43,7 +48,8 @@ impl Codec {
         }
     }
 
-    /// Whether an index may name records of `record_bytes` beside it: a size for [`Codec::Transposed`], 0 for every other.
+    /// Whether an index may name records of `record_bytes` beside it: a size for
+    /// [`Codec::Transposed`], 0 for every other.
     pub fn goes_with(self, record_bytes: u16) -> bool {
         if self == Codec::Transposed { (1..=RECORD_BYTES_MAX).contains(&record_bytes) } else { record_bytes == 0 }
     }
@@ -54,7 +60,8 @@ impl Codec {
 pub struct Encoding {
     /// zstd's level, [`LEVEL_MIN`] to [`LEVEL_MAX`].
     pub level: i32,
-    /// The size of the records behind the frame's first 256 bytes, where they have one. Beyond [`RECORD_BYTES_MAX`] or 0 means none.
+    /// The size of the records behind the frame's first 256 bytes, where they have one. Beyond
+    /// [`RECORD_BYTES_MAX`] or 0 means none.
     pub record_bytes: Option<u16>,
 }
 
@@ -71,19 +78,22 @@ pub struct Packed {
 pub const LEVEL_MIN: i32 = -7;
 /// The highest level: beyond it zstd needs more memory than Amber's budget allows per worker.
 pub const LEVEL_MAX: i32 = 15;
-/// Ledger blocks get 3.7 to 4.5 times smaller at 0.66 to 0.78 CPU-s per GiB. Level -1 takes 12 % less CPU, sending included, for 2 % more stored, but
-/// 20 % more where there are no records; level 3 takes 22 % more CPU for 2 to 5 % less (perf/results/codec.md).
+/// Ledger blocks get 3.7 to 4.5 times smaller at 0.66 to 0.78 CPU-s per GiB. Level -1 takes 12 %
+/// less CPU, sending included, for 2 % more stored, but 20 % more where there are no records; level
+/// 3 takes 22 % more CPU for 2 to 5 % less (perf/results/codec.md).
 pub const LEVEL_DEFAULT: i32 = 1;
 
 /// Below this a frame stays as it is: what zstd could save is less than its own header.
 const TRIED_BYTES_MIN: usize = 64;
-/// Counts up with every change after which the same plain bytes may be stored as others: an upload that was begun before is not carried on then, because no nonce may
-/// seal two contents. A test holds what this version makes.
+/// Counts up with every change after which the same plain bytes may be stored as others: an upload
+/// that was begun before is not carried on then, because no nonce may seal two contents. A test
+/// holds what this version makes.
 pub const ENCODER_VERSION: u32 = 2;
 
 /// The level with which zstd hardly looks for what repeats.
 const ENTROPY_ONLY_LEVEL: i32 = -100;
-/// Entropy coding has one table of symbols for so many bytes: in what changes every 64 KiB, twice as many would store 3 % more.
+/// Entropy coding has one table of symbols for so many bytes: in what changes every 64 KiB, twice
+/// as many would store 3 % more.
 const ENTROPY_ONLY_BLOCK_BYTES: u32 = 64 * 1024;
 
 /// How zstd is asked to compress.
@@ -98,11 +108,13 @@ thread_local! {
     /// One of its own, because frames of both kinds come in turn.
     static ENTROPY_ONLY: RefCell<Option<(Effort, Compressor<'static>)>> = const { RefCell::new(None) };
     static DECOMPRESSOR: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
-    /// Room for a frame's columns. It only grows, up to the largest frame that the thread met, so it is zeroed once and not for each frame.
+    /// Room for a frame's columns. It only grows, up to the largest frame that the thread met, so
+    /// it is zeroed once and not for each frame.
     static COLUMNS: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Appends `plain` to `out` in the form that is worth it: compressed if that makes it at least a sixteenth smaller, as it is otherwise.
+/// Appends `plain` to `out` in the form that is worth it: compressed if that makes it at least a
+/// sixteenth smaller, as it is otherwise.
 ///
 /// # Errors
 /// Only where zstd cannot get memory.
@@ -114,7 +126,8 @@ pub fn compress(plain: &[u8], encoding: &Encoding, out: &mut Vec<u8>) -> IoResul
     Ok(Packed { codec: Codec::Raw, record_bytes: 0 })
 }
 
-/// Appends `plain` to `out` if it gets at least a sixteenth smaller; otherwise `None`, and `out` is as it was.
+/// Appends `plain` to `out` if it gets at least a sixteenth smaller; otherwise `None`, and `out` is
+/// as it was.
 ///
 /// # Errors
 /// Only where zstd cannot get memory.
@@ -142,7 +155,8 @@ pub fn shrink(plain: &[u8], encoding: &Encoding, out: &mut Vec<u8>) -> IoResult<
     Ok(shrunk.then_some(Packed { codec: Codec::Transposed, record_bytes }))
 }
 
-/// Appends `plain` to `out` with [`Codec::Raw`] or [`Codec::Zstd`], the codecs that an index may use.
+/// Appends `plain` to `out` with [`Codec::Raw`] or [`Codec::Zstd`], the codecs that an index may
+/// use.
 ///
 /// # Errors
 /// Only where zstd cannot get memory.
@@ -161,7 +175,8 @@ fn shrink_with_zstd(plain: &[u8], effort: Effort, out: &mut Vec<u8>) -> IoResult
     }
     let worthwhile = plain.len() - plain.len() / 16;
     let start = out.len();
-    // zstd writes behind the vector's end, into room that nobody zeroed. Where that is no more than this, it gives up on what does not shrink.
+    // zstd writes behind the vector's end, into room that nobody zeroed. Where that is no more than
+    // this, it gives up on what does not shrink.
     out.reserve(worthwhile);
     let written = with_compressor(effort, |compressor| {
         let mut room = Cursor::new(&mut *out);

@@ -1,6 +1,7 @@
 //! SHA-256 over bytes that lie in pieces.
 //!
-//! Each stored part is digested once; the digest is S3's checksum, the signature's payload hash and the manifest's entry.
+//! Each stored part is digested once; the digest is S3's checksum, the signature's payload hash and
+//! the manifest's entry.
 
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};

@@ -1,7 +1,8 @@
 //! Fingerprints of plain bytes: whether two pieces are the same, without having both.
 //!
-//! AEGIS-128L's MAC under a key of the repository, 128 bits, at a tenth of the cost of SHA-256: who does not have the key can neither make two pieces with
-//! one fingerprint nor tell from a fingerprint what a piece holds.
+//! AEGIS-128L's MAC under a key of the repository, 128 bits, at a tenth of the cost of SHA-256: who
+//! does not have the key can neither make two pieces with one fingerprint nor tell from a
+//! fingerprint what a piece holds.
 
 use aegis::aegis128l::Aegis128LMac;
 use zeroize::Zeroizing;
@@ -23,7 +24,8 @@ impl std::fmt::Debug for Fingerprinter {
 }
 
 impl Fingerprinter {
-    /// With the first half of these 32 bytes as the key and the second as the nonce, which for a MAC need not change.
+    /// With the first half of these 32 bytes as the key and the second as the nonce, which for a
+    /// MAC need not change.
     pub fn new(key: &Zeroizing<[u8; 32]>) -> Fingerprinter {
         let (mut first, mut second) = (Zeroizing::new([0; 16]), Zeroizing::new([0; 16]));
         first.copy_from_slice(&key[..16]);

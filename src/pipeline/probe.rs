@@ -1,10 +1,15 @@
-//! Tells from a few samples what compressing a frame is worth, at a fraction of what compressing it costs.
+//! Tells from a few samples what compressing a frame is worth, at a fraction of what compressing it
+//! costs.
 //!
-//! Flow: samples are taken from all over the frame, in no order that it could have itself, and each is compressed by itself. Where the first few all shrink, the frame is
-//! [`Worth::Level`], and the rest is not looked at. Where none shrinks it is [`Worth::Nothing`]. A frame of which a third or more does not shrink is
-//! [`Worth::EntropyOnly`]: searching for what repeats would take most of the CPU time and save little of the whole. On 64 KiB of text and 64 KiB of random bytes in turn, level 1
-//! takes three times as long as entropy coding to store 12 % less; on machine code, where nearly every sample shrinks, it would store 35 % less (perf/results/codec.md). A user
-//! who asks for more than the default level wants small objects and gets them: then any sample that shrinks is enough. So it is for records, which compress well wherever they are.
+//! Flow: samples are taken from all over the frame, in no order that it could have itself, and each
+//! is compressed by itself. Where the first few all shrink, the frame is [`Worth::Level`], and the
+//! rest is not looked at. Where none shrinks it is [`Worth::Nothing`]. A frame of which a third or
+//! more does not shrink is [`Worth::EntropyOnly`]: searching for what repeats would take most of
+//! the CPU time and save little of the whole. On 64 KiB of text and 64 KiB of random bytes in turn,
+//! level 1 takes three times as long as entropy coding to store 12 % less; on machine code, where
+//! nearly every sample shrinks, it would store 35 % less (perf/results/codec.md). A user who asks
+//! for more than the default level wants small objects and gets them: then any sample that shrinks
+//! is enough. So it is for records, which compress well wherever they are.
 
 use super::compress::LEVEL_DEFAULT;
 use super::transpose::{self, HEAD_BYTES};
@@ -14,13 +19,15 @@ use zstd::bulk::Compressor;
 
 /// Frames below this are compressed as a whole to see: samples would cost nearly as much.
 pub(super) const PROBED_BYTES_MIN: usize = 64 * 1024;
-/// Frames below this are compressed as asked as soon as one sample shrinks: to look at more of them would cost a noticeable part of that.
+/// Frames below this are compressed as asked as soon as one sample shrinks: to look at more of them
+/// would cost a noticeable part of that.
 const WEIGHED_BYTES_MIN: usize = 512 * 1024;
 /// Bytes of a sample.
 pub(super) const SAMPLE_BYTES: usize = 2048;
 /// There is one sample in so many bytes, and never fewer than [`SAMPLES_MIN`].
 const SAMPLED_BYTES: usize = 64 * 1024;
-/// Odd, because a stride of a ninth has no period in common with powers of two. So many samples decide as soon as one of them shrinks.
+/// Odd, because a stride of a ninth has no period in common with powers of two. So many samples
+/// decide as soon as one of them shrinks.
 const SAMPLES_MIN: usize = 9;
 /// Where so many samples shrink and none does not, the frame is not looked at any further.
 const SAMPLES_AGREED: usize = 5;
@@ -41,7 +48,8 @@ pub(super) enum Worth {
     Level,
 }
 
-/// Looks at samples of a frame of at least [`PROBED_BYTES_MIN`] bytes. `record_bytes` is 0 for a frame without records.
+/// Looks at samples of a frame of at least [`PROBED_BYTES_MIN`] bytes. `record_bytes` is 0 for a
+/// frame without records.
 ///
 /// # Errors
 /// Only where zstd cannot get memory.
@@ -63,14 +71,16 @@ pub(super) fn worth(plain: &[u8], level: i32, record_bytes: usize) -> IoResult<W
     })
 }
 
-/// Where the samples of a frame of `length` bytes begin: one in each of as many equal strata, at a place in it that moves by the golden ratio, so
-/// that they share no period with what the frame may alternate in. `length` is at least [`PROBED_BYTES_MIN`]. The strata come in strides of the golden ratio, too, so that
-/// however few are looked at, they are from all over the frame.
+/// Where the samples of a frame of `length` bytes begin: one in each of as many equal strata, at a
+/// place in it that moves by the golden ratio, so that they share no period with what the frame may
+/// alternate in. `length` is at least [`PROBED_BYTES_MIN`]. The strata come in strides of the
+/// golden ratio, too, so that however few are looked at, they are from all over the frame.
 pub(super) fn sample_offsets(length: usize) -> impl Iterator<Item = usize> {
     let samples = (length / SAMPLED_BYTES).max(SAMPLES_MIN) | 1;
     let stratum = length / samples;
     let room = stratum.saturating_sub(SAMPLE_BYTES);
-    // 40 503 / 65 536 is the golden ratio's fraction. A stride without a common factor gives every stratum its turn.
+    // 40 503 / 65 536 is the golden ratio's fraction. A stride without a common factor gives every
+    // stratum its turn.
     let stride = (samples * 25_033 / 65_536..).find(|stride| has_no_common_factor(*stride, samples)).unwrap_or(1);
     let strata = (0..samples).map(move |turn| turn * stride % samples);
     strata.map(move |sample| sample * stratum + ((sample + 1) * 40_503 % 65_536) * room / 65_536)

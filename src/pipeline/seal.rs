@@ -1,8 +1,9 @@
 //! Sealing: AES-256-GCM over one frame, in place.
 //!
-//! A [`SealingKey`] belongs to one object: it is derived from the repository key, the object's random salt and its name, so the frame
-//! number can serve as the nonce and never repeats under a key. What else must not change unseen (frame number, last-frame flag) is
-//! authenticated with each frame.
+//! A [`SealingKey`] belongs to one object: it is derived from the repository key, the object's
+//! random salt and its name, so the frame number can serve as the nonce and never repeats under a
+//! key. What else must not change unseen (frame number, last-frame flag) is authenticated with each
+//! frame.
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use zeroize::Zeroizing;
@@ -19,7 +20,8 @@ impl std::fmt::Debug for SealingKey {
     }
 }
 
-/// The frame does not open: its bytes, its place or its object's name are not those that were sealed, or the key is another.
+/// The frame does not open: its bytes, its place or its object's name are not those that were
+/// sealed, or the key is another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NotAuthentic;
 
@@ -43,7 +45,8 @@ impl SealingKey {
     /// Checks and decrypts `sealed` in place; the plain bytes are all of it but the tag.
     ///
     /// # Errors
-    /// [`NotAuthentic`] if a single bit of the frame, its number, its last-frame flag, the object's name or the key differs.
+    /// [`NotAuthentic`] if a single bit of the frame, its number, its last-frame flag, the object's
+    /// name or the key differs.
     pub fn open<'bytes>(&self, number: u64, last: bool, sealed: &'bytes mut [u8]) -> Result<&'bytes [u8], NotAuthentic> {
         let aad = Aad::from(associated(number, last));
         let plain = self.0.open_in_place(nonce(number), aad, sealed).map_err(|_| NotAuthentic)?;

@@ -1,14 +1,19 @@
-//! Turning records into columns, so that bytes which are alike lie side by side when zstd sees them.
+//! Turning records into columns, so that bytes which are alike lie side by side when zstd sees
+//! them.
 //!
-//! Ledger records have fixed fields: byte `j` of one record is like byte `j` of the next (the high bytes of timestamps and ids, flags, padding),
-//! but a record's size away from it. [`to_columns`] leaves the first [`HEAD_BYTES`] of a frame, TigerBeetle's header, as they are, then writes byte
-//! 0 of all whole records, byte 1 of all whole records and so on, then what is left behind the last whole record. [`to_records`] is its
-//! opposite. Neither changes a length, and both are defined for every length and every record size.
+//! Ledger records have fixed fields: byte `j` of one record is like byte `j` of the next (the high
+//! bytes of timestamps and ids, flags, padding), but a record's size away from it. [`to_columns`]
+//! leaves the first [`HEAD_BYTES`] of a frame, TigerBeetle's header, as they are, then writes byte
+//! 0 of all whole records, byte 1 of all whole records and so on, then what is left behind the last
+//! whole record. [`to_records`] is its opposite. Neither changes a length, and both are defined for
+//! every length and every record size.
 //!
-//! Both walk the records in bands of 64. A band of 128-byte records is 8 KiB and stays in the first-level cache while its columns are touched, 64
-//! bytes of a column at a time: whole cache lines, which matters because the columns of a 512 KiB block lie nearly 4 KiB apart, where few lines
-//! fit the cache side by side. Within a band, eight rows of eight bytes are transposed as eight integers in three rounds of swaps, for eight such
-//! squares at once, which the compiler turns into vector instructions. What fits no band or square goes byte by byte.
+//! Both walk the records in bands of 64. A band of 128-byte records is 8 KiB and stays in the
+//! first-level cache while its columns are touched, 64 bytes of a column at a time: whole cache
+//! lines, which matters because the columns of a 512 KiB block lie nearly 4 KiB apart, where few
+//! lines fit the cache side by side. Within a band, eight rows of eight bytes are transposed as
+//! eight integers in three rounds of swaps, for eight such squares at once, which the compiler
+//! turns into vector instructions. What fits no band or square goes byte by byte.
 //!
 //! Layout: FORMAT.md, "Frames".
 
@@ -27,7 +32,8 @@ const BAND: usize = SQUARE * SQUARES;
 /// Eight squares: row `r` of square `s` is `[r][s]`.
 type Rows = [[u64; SQUARES]; SQUARE];
 
-/// Writes the frame `plain` to `out` with its records turned into columns. Nothing is written unless both have the same length.
+/// Writes the frame `plain` to `out` with its records turned into columns. Nothing is written
+/// unless both have the same length.
 pub fn to_columns(plain: &[u8], record_bytes: usize, out: &mut [u8]) {
     if plain.len() == out.len() {
         let records = around_records(plain, record_bytes, out);
@@ -35,7 +41,8 @@ pub fn to_columns(plain: &[u8], record_bytes: usize, out: &mut [u8]) {
     }
 }
 
-/// Writes the frame `transposed` to `out` with its columns turned back into records. Nothing is written unless both have the same length.
+/// Writes the frame `transposed` to `out` with its columns turned back into records. Nothing is
+/// written unless both have the same length.
 pub fn to_records(transposed: &[u8], record_bytes: usize, out: &mut [u8]) {
     if transposed.len() == out.len() {
         let records = around_records(transposed, record_bytes, out);
@@ -52,7 +59,8 @@ fn around_records(from: &[u8], record_bytes: usize, to: &mut [u8]) -> std::ops::
     head..end
 }
 
-/// Byte `j` of record `i` goes to `j * count + i`. Both slices hold the same number of whole records.
+/// Byte `j` of record `i` goes to `j * count + i`. Both slices hold the same number of whole
+/// records.
 pub fn records_to_columns(records: &[u8], record_bytes: usize, columns: &mut [u8]) {
     let count = records.len().checked_div(record_bytes).unwrap_or(0);
     let (banded, squared) = (count - count % BAND, record_bytes - record_bytes % SQUARE);
@@ -117,7 +125,8 @@ fn transpose_squares(rows: &mut Rows) {
     swap::<1>(rows, 0x00ff_00ff_00ff_00ff);
 }
 
-/// One round: in each pair of rows `DISTANCE` apart, the upper bytes that `mask` leaves out change places with the lower row's that it keeps.
+/// One round: in each pair of rows `DISTANCE` apart, the upper bytes that `mask` leaves out change
+/// places with the lower row's that it keeps.
 #[inline(always)]
 fn swap<const DISTANCE: usize>(rows: &mut Rows, mask: u64) {
     for pair in rows.chunks_exact_mut(2 * DISTANCE) {

@@ -1,8 +1,9 @@
 //! A pool of worker threads behind one bounded queue.
 //!
-//! Flow: [`Pool::submit`] queues a task and waits while the queue is full (this is the back-pressure); a worker runs it; the task itself
-//! sends its result to whoever waits for it. Tasks start in the order of submission. Dropping the pool runs what is queued and joins. What a task
-//! used is counted as bulk work: the log's own path has threads of its own.
+//! Flow: [`Pool::submit`] queues a task and waits while the queue is full (this is the
+//! back-pressure); a worker runs it; the task itself sends its result to whoever waits for it.
+//! Tasks start in the order of submission. Dropping the pool runs what is queued and joins. What a
+//! task used is counted as bulk work: the log's own path has threads of its own.
 
 use crate::limits::governor::Governor;
 use crossbeam_channel::Sender;
@@ -19,7 +20,8 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// `workers` threads named `name`, with room for `queued` tasks that wait. They yield to others as `governor` says.
+    /// `workers` threads named `name`, with room for `queued` tasks that wait. They yield to others
+    /// as `governor` says.
     ///
     /// # Errors
     /// When the system gives no thread.
@@ -39,7 +41,8 @@ impl Pool {
         Ok(Pool { queue: Some(queue), threads })
     }
 
-    /// Queues a task; waits while the queue is full. `false` if all workers are gone (a task panicked): the task was not run.
+    /// Queues a task; waits while the queue is full. `false` if all workers are gone (a task
+    /// panicked): the task was not run.
     #[must_use]
     pub fn submit(&self, task: impl FnOnce() + Send + 'static) -> bool {
         self.queue.as_ref().is_some_and(|queue| queue.send(Box::new(task)).is_ok())

@@ -1,28 +1,35 @@
 //! The tail of the log in the append-only file that a server writes on request (`--aof-file`).
 //!
-//! Flow: the file is read from behind the last entry on; each entry that continues the hash chain is handed on, what is known already is passed over,
-//! and anything else is said. It is plain reading of a file that grows, in bounded pieces.
+//! Flow: the file is read from behind the last entry on; each entry that continues the hash chain
+//! is handed on, what is known already is passed over, and anything else is said. It is plain
+//! reading of a file that grows, in bounded pieces.
 //!
-//! What the file holds is committed: a replica writes a prepare into it when it executes it (`replica.zig` `execute_op`), which it does only
-//! with ops that a quorum has. It is not durable by itself, though: the server flushes it once a checkpoint, and relies on its WAL for the rest.
+//! What the file holds is committed: a replica writes a prepare into it when it executes it
+//! (`replica.zig` `execute_op`), which it does only with ops that a quorum has. It is not durable
+//! by itself, though: the server flushes it once a checkpoint, and relies on its WAL for the rest.
 //!
 //! What may come, and what it means:
-//! - Repeats. A server that starts executes again what lies behind its checkpoint, and logs it again. Passed over.
-//! - An entry that goes back to an op with another checksum, or further back than a start can. The data file was put back to an earlier state and goes
-//!   on differently: [`Loss::Replaced`]. No view change does this.
-//! - An entry that skips ops. The replica fetched its state from its peers, or a whole file was missed: [`Loss::Wrapped`].
-//! - A torn tail. The server is about to write the rest: waited for. If another entry begins within it, the server died while writing, and the
-//!   bytes are damage.
-//! - Damage. Passed over in the hope of a repeat: a crash tears only what the next start writes again. If the log goes on without the op that
-//!   should come next and no repeat brings it, [`SourceError::Damaged`]; so it stays until one does, or the tail is started again.
-//! - Rotation. When the path names another file, the old one is complete: it is read to its end, then the new one from its beginning. A file that
-//!   shrank is read from its beginning too.
+//! - Repeats. A server that starts executes again what lies behind its checkpoint, and logs it
+//!   again. Passed over.
+//! - An entry that goes back to an op with another checksum, or further back than a start can. The
+//!   data file was put back to an earlier state and goes on differently: [`Loss::Replaced`]. No
+//!   view change does this.
+//! - An entry that skips ops. The replica fetched its state from its peers, or a whole file was
+//!   missed: [`Loss::Wrapped`].
+//! - A torn tail. The server is about to write the rest: waited for. If another entry begins within
+//!   it, the server died while writing, and the bytes are damage.
+//! - Damage. Passed over in the hope of a repeat: a crash tears only what the next start writes
+//!   again. If the log goes on without the op that should come next and no repeat brings it,
+//!   [`SourceError::Damaged`]; so it stays until one does, or the tail is started again.
+//! - Rotation. When the path names another file, the old one is complete: it is read to its end,
+//!   then the new one from its beginning. A file that shrank is read from its beginning too.
 //!
-//! To start behind an op, the file is searched to its end for the last place where that prepare stands, or the one that continues it: in a file
-//! with two histories that is the newer one. The time for it is that of reading the file.
+//! To start behind an op, the file is searched to its end for the last place where that prepare
+//! stands, or the one that continues it: in a file with two histories that is the newer one. The
+//! time for it is that of reading the file.
 
-use super::SourceError;
 use super::log::{LogSource, Loss, Polled, Recent};
+use crate::disk::read_error::SourceError;
 use crate::error::Result;
 use crate::tb_format::aof::{AOF_ENTRY_BYTES_MAX, AOF_MAGIC, AofEntries, AofItem};
 use crate::tb_format::checksum::Checksum;
@@ -109,7 +116,8 @@ impl AofTail {
     /// The log in `path` behind op `op`, whose prepare has this checksum.
     ///
     /// # Errors
-    /// [`SourceError::Io`] when it cannot be opened, also while there is no such file yet; [`SourceError::NotADataFile`] when it is no file.
+    /// [`SourceError::Io`] when it cannot be opened, also while there is no such file yet;
+    /// [`SourceError::NotADataFile`] when it is no file.
     pub fn open(path: &Path, op: u64, checksum: Checksum) -> Result<AofTail, SourceError> {
         Ok(AofTail {
             path: path.to_owned(),
@@ -130,13 +138,15 @@ impl AofTail {
         SourceError::io(&self.path, action, error)
     }
 
-    /// Whether the path names another file now, or the file shrank; and whether there can be anything to read.
+    /// Whether the path names another file now, or the file shrank; and whether there can be
+    /// anything to read.
     fn changes(&self) -> Result<(bool, bool), SourceError> {
         let own = self.file.metadata().map_err(|error| self.io("size", error))?;
         let identity = |metadata: &Metadata| (metadata.dev(), metadata.ino());
         let moved = match std::fs::metadata(&self.path) {
             Ok(named) => identity(&named) != identity(&own),
-            // Moved away: the server goes on writing to it, and makes the new one at its next checkpoint.
+            // Moved away: the server goes on writing to it, and makes the new one at its next
+            // checkpoint.
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => false,
             Err(error) => return Err(self.io("look at", error)),
         };
@@ -328,7 +338,8 @@ impl AofTail {
 }
 
 impl Seek {
-    /// Looks at an entry between these places; `last` is the prepare behind which the log is wanted.
+    /// Looks at an entry between these places; `last` is the prepare behind which the log is
+    /// wanted.
     fn look_at(&mut self, header: &PrepareHeader, last: (u64, Checksum), begin: u64, end: u64) {
         let (op, checksum) = last;
         let next_op = op.saturating_add(1);
@@ -348,7 +359,8 @@ impl LogSource for AofTail {
     fn poll(&mut self, take: &mut dyn FnMut(&Prepare<'_>) -> Result<()>) -> Result<Polled, SourceError> {
         let (mut handed_on, begin_bytes) = (0, self.bytes_read);
         loop {
-            // Asked before reading: what is read to its end after another file has taken the name is the whole of the old one.
+            // Asked before reading: what is read to its end after another file has taken the name
+            // is the whole of the old one.
             let (other_file, grown) = self.changes()?;
             if !other_file && !grown {
                 return self.at_end(handed_on);
@@ -393,7 +405,8 @@ impl LogSource for AofTail {
         }
     }
 
-    /// Nothing in the file is ever replaced in its place: a poll comes upon the other history itself.
+    /// Nothing in the file is ever replaced in its place: a poll comes upon the other history
+    /// itself.
     fn replaced(&mut self) -> Result<Option<Loss>, SourceError> {
         Ok(None)
     }

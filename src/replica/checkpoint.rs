@@ -1,13 +1,15 @@
 //! The pre-copy walk: a whole checkpoint out of a file that its server goes on writing.
 //!
-//! Flow: read the superblock, walk every block reachable from it, check each against the checksum that its parent gives. Blocks of checkpoint C are
-//! not overwritten before checkpoint C+1 is durable, so a mismatch means that the node has moved on: read the superblock and walk again;
-//! extents in hand need no second read, so each round is smaller and the copy converges, as in a live migration. A mismatch while the
-//! superblock stands still is damage, and is reported as such. A round is complete only when every reachable block was checked.
+//! Flow: read the superblock, walk every block reachable from it, check each against the checksum
+//! that its parent gives. Blocks of checkpoint C are not overwritten before checkpoint C+1 is
+//! durable, so a mismatch means that the node has moved on: read the superblock and walk again;
+//! extents in hand need no second read, so each round is smaller and the copy converges, as in a
+//! live migration. A mismatch while the superblock stands still is damage, and is reported as such.
+//! A round is complete only when every reachable block was checked.
 
-use super::SourceError;
 use super::extent::{BlockSink, CheckedBlock, ExtentPass, Mismatch, Pass, Root, check_block, offset_of};
 use crate::disk::file::{ReadOptions, Reader};
+use crate::disk::read_error::SourceError;
 use crate::error::Result;
 use crate::tb_format::checkpoint_state::CheckpointState;
 use crate::tb_format::checksum::Checksum;
@@ -22,9 +24,11 @@ use std::time::Duration;
 
 /// Block buffers: 32 MiB, enough for depth on the disk and for what the workers hold.
 const BUFFERS: u16 = 64;
-/// Rounds without end would be a capture that never says that it cannot: at this many the node is too fast for this machine.
+/// Rounds without end would be a capture that never says that it cannot: at this many the node is
+/// too fast for this machine.
 const ROUNDS_MAX: u32 = if cfg!(test) { 20 } else { 1000 };
-/// Rounds that fail at the same checkpoint before it is called damage. Between them the node has time to finish what it was writing.
+/// Rounds that fail at the same checkpoint before it is called damage. Between them the node has
+/// time to finish what it was writing.
 const ROUNDS_AT_REST_MAX: u32 = 4;
 /// Pause before a round at the same checkpoint.
 const PAUSE_AT_REST: Duration = Duration::from_millis(if cfg!(test) { 1 } else { 100 });
@@ -72,7 +76,8 @@ impl Walk {
         Walk::with_buffers(path, options, BUFFERS)
     }
 
-    /// The same for somebody who wants to know the superblock alone: buffers for a whole walk take 32 MiB, which the kernel fills with zeros first.
+    /// The same for somebody who wants to know the superblock alone: buffers for a whole walk take
+    /// 32 MiB, which the kernel fills with zeros first.
     ///
     /// # Errors
     /// See [`Reader::open`].
@@ -116,7 +121,8 @@ impl Walk {
     /// The newest durable superblock and what became of its copies.
     ///
     /// # Errors
-    /// [`SourceError::NotADataFile`] where there is none of TigerBeetle's; [`SourceError::Damaged`] where too few of its copies are good.
+    /// [`SourceError::NotADataFile`] where there is none of TigerBeetle's; [`SourceError::Damaged`]
+    /// where too few of its copies are good.
     pub fn quorum(&mut self) -> Result<Quorum, SourceError> {
         let mut tries = 0;
         loop {
@@ -149,8 +155,9 @@ impl Walk {
     /// Walks until a round is complete: the superblock of the checkpoint that is now in hand.
     ///
     /// # Errors
-    /// [`SourceError::Damaged`] for a block that is not what its parent says though the node stands still; [`SourceError::NotNow`] when the node
-    /// is faster than this machine, or is still fetching its state from its peers.
+    /// [`SourceError::Damaged`] for a block that is not what its parent says though the node stands
+    /// still; [`SourceError::NotNow`] when the node is faster than this machine, or is still
+    /// fetching its state from its peers.
     pub fn run(&mut self, sink: &mut dyn CheckpointSink) -> Result<SuperBlock, SourceError> {
         let (superblock, ()) = self.rounds_of(&mut |walk, superblock| {
             sink.begin_round(superblock)?;
@@ -159,7 +166,8 @@ impl Walk {
         Ok(superblock)
     }
 
-    /// Does `round` at the newest superblock until it is complete: that superblock, and what the round found.
+    /// Does `round` at the newest superblock until it is complete: that superblock, and what the
+    /// round found.
     pub(super) fn rounds_of<T>(&mut self, round: &mut RoundWork<'_, T>) -> Result<(SuperBlock, T), SourceError> {
         let mut at_rest = 0;
         let mut superblock = self.superblock()?;
@@ -204,7 +212,8 @@ impl Walk {
                 ),
             });
         }
-        // A file ends where the content of its last block does, so only what no file of any content could be is refused here.
+        // A file ends where the content of its last block does, so only what no file of any content
+        // could be is refused here.
         let (file_bytes, storage_bytes) = (self.reader.file_bytes()?, superblock.checkpoint().storage_size());
         if file_bytes < GRID_OFFSET || file_bytes.saturating_add(BLOCK_BYTES as u64) <= storage_bytes {
             return Err(SourceError::Damaged {
@@ -289,7 +298,8 @@ impl Walk {
         Ok(check_block(read, reference, what))
     }
 
-    /// Follows a linked list of blocks from its last to its first, at most `count` of them; each is an extent of its own. How many there were.
+    /// Follows a linked list of blocks from its last to its first, at most `count` of them; each is
+    /// an extent of its own. How many there were.
     fn chain(
         &mut self,
         last: Option<BlockReference>,

@@ -1,13 +1,15 @@
 //! Reading extents at full depth, handed on in order.
 //!
-//! Flow: roots come from an iterator (tables of the manifest, in its order). Index blocks are read ahead; once the next index block in order has arrived
-//! and is checked, its value blocks are known and are asked for, before any further index block. Reads finish in any order and wait in
-//! `arrived`; blocks leave in the order of their extents, each checked against the checksum that its parent gives. The first block that
-//! does not match ends the pass: the node has moved on, or the block is damaged, which the caller tells apart.
+//! Flow: roots come from an iterator (tables of the manifest, in its order). Index blocks are read
+//! ahead; once the next index block in order has arrived and is checked, its value blocks are known
+//! and are asked for, before any further index block. Reads finish in any order and wait in
+//! `arrived`; blocks leave in the order of their extents, each checked against the checksum that
+//! its parent gives. The first block that does not match ends the pass: the node has moved on, or
+//! the block is damaged, which the caller tells apart.
 
-use super::SourceError;
 use crate::disk::arena::Buffer;
 use crate::disk::file::{Read, Reader};
+use crate::disk::read_error::SourceError;
 use crate::error::Result;
 use crate::tb_format::grid::{Block, BlockReference};
 use crate::tb_format::layout::{BLOCK_BYTES, block_offset};
@@ -28,7 +30,8 @@ pub struct Root {
     pub tree_id: u16,
 }
 
-/// A block whose bytes have the checksum that its parent gives. Holds its buffer until it is dropped.
+/// A block whose bytes have the checksum that its parent gives. Holds its buffer until it is
+/// dropped.
 #[derive(Debug)]
 pub struct CheckedBlock {
     buffer: Buffer,
@@ -43,7 +46,8 @@ impl AsRef<[u8]> for CheckedBlock {
 
 /// Where checked blocks go.
 pub trait BlockSink {
-    /// Whether the extent of this root is in hand already; if so it counts as part of the checkpoint and is not read.
+    /// Whether the extent of this root is in hand already; if so it counts as part of the
+    /// checkpoint and is not read.
     fn holds(&mut self, root: BlockReference) -> bool;
     /// An extent begins.
     fn begin_extent(&mut self, root: BlockReference) -> Result<()>;
@@ -152,7 +156,8 @@ impl<'a> ExtentPass<'a> {
         }
     }
 
-    /// Begins as many reads as there are buffers: known value blocks first, then further index blocks.
+    /// Begins as many reads as there are buffers: known value blocks first, then further index
+    /// blocks.
     fn ask(&mut self, roots: &mut impl Iterator<Item = Root>, sink: &mut dyn BlockSink) -> Result<(), SourceError> {
         while let Some((token, reference)) = self.unsubmitted.front().copied() {
             if !self.reader.begin(offset_of(reference), BLOCK_BYTES, token) {
@@ -178,7 +183,8 @@ impl<'a> ExtentPass<'a> {
                 self.arrived.insert(read.token, read);
             }
             None => {
-                // Nothing is in flight: all buffers are further down the pipeline, and one comes back.
+                // Nothing is in flight: all buffers are further down the pipeline, and one comes
+                // back.
                 if let Some((token, reference)) = self.unsubmitted.pop_front()
                     && !self.reader.begin_waiting(offset_of(reference), BLOCK_BYTES, token)
                 {
@@ -190,7 +196,8 @@ impl<'a> ExtentPass<'a> {
         Ok(())
     }
 
-    /// The next index block has arrived: its value blocks follow it. What does not match, otherwise.
+    /// The next index block has arrived: its value blocks follow it. What does not match,
+    /// otherwise.
     fn expand(&mut self, read: Read) -> Option<Mismatch> {
         let mut want = self.indexes.pop_front()?;
         let what = format!("index block of tree {}", want.tree_id);
@@ -245,7 +252,8 @@ impl<'a> ExtentPass<'a> {
     }
 }
 
-/// Where a block lies. References are checked for address 0 when they are read; what overflows lies beyond any file and reads as nothing.
+/// Where a block lies. References are checked for address 0 when they are read; what overflows lies
+/// beyond any file and reads as nothing.
 pub(super) fn offset_of(reference: BlockReference) -> u64 {
     block_offset(reference.address).unwrap_or(u64::MAX - u64::MAX % BLOCK_BYTES as u64)
 }

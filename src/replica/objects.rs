@@ -10,13 +10,13 @@
 //! keys and values of any size. A wanted tree whose keys or values are not those that this room can
 //! decode is refused, with what was found (`Unreadable`).
 //!
-//! Memory: one block for each table whose keys overlap where the merge stands, seven levels and a few
-//! more, at most [`CURSORS_MAX`]; and the manifest log's entries of the tree.
+//! Memory: one block for each table whose keys overlap where the merge stands, seven levels and a
+//! few more, at most [`CURSORS_MAX`]; and the manifest log's entries of the tree.
 
-use super::SourceError;
 use super::checkpoint::{Round, Walk};
 use super::extent::Mismatch;
 use super::no_blocks::NoBlocks;
+use crate::disk::read_error::SourceError;
 use crate::error::Result as SinkResult;
 use crate::tb_format::grid::{Block, BlockReference};
 use crate::tb_format::manifest_log::TableInfo;
@@ -29,8 +29,8 @@ use std::collections::{BinaryHeap, HashMap};
 /// Tables open at once: more overlap in no server's trees, whose levels are disjoint but for the
 /// newest.
 pub const CURSORS_MAX: usize = 64;
-/// How often the reading begins again at a newer checkpoint. It reads everything each time, unlike a
-/// backup, so a node that is faster than this is not worth the reading.
+/// How often the reading begins again at a newer checkpoint. It reads everything each time, unlike
+/// a backup, so a node that is faster than this is not worth the reading.
 const ROUNDS_MAX: u32 = 10;
 /// Size of the keys of both trees: a timestamp.
 const KEY_BYTES: usize = size_of::<u64>();

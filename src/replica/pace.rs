@@ -1,10 +1,12 @@
 //! How long to rest between two polls of a log.
 //!
-//! As long as prepares come there is no rest. Once none came it is 1 ms, then twice as long each time, up to a limit: so the first prepares after
-//! a rest are seen within that limit, and a node that does nothing is hardly read.
+//! As long as prepares come there is no rest. Once none came it is 1 ms, then twice as long each
+//! time, up to a limit: so the first prepares after a rest are seen within that limit, and a node
+//! that does nothing is hardly read.
 //!
-//! The limit must stay well below the time in which the ring can wrap. At the most prepares a second that were measured (2300, from 32 clients that
-//! send one transfer each) that is 450 ms; with the default of 50 ms at most 115 prepares come unseen, of the ring's 1024.
+//! The limit must stay well below the time in which the ring can wrap. At the most prepares a
+//! second that were measured (2300, from 32 clients that send one transfer each) that is 450 ms;
+//! with the default of 50 ms at most 115 prepares come unseen, of the ring's 1024.
 
 use std::time::Duration;
 

@@ -1,15 +1,20 @@
-//! Whether a file has been at rest since it was last read, by its modification time: asking costs a hundredth of a read.
+//! Whether a file has been at rest since it was last read, by its modification time: asking costs a
+//! hundredth of a read.
 //!
-//! The system sets the time when a write begins, from a clock that ticks every few milliseconds. So a time that was old already when the last
-//! read began, and is the same now, says that nothing has been written since: a later write would have set it anew, and an earlier one had
-//! ended by then. That is not relied on for long: at least one poll in four reads, whatever the time says (file systems of other machines
-//! keep times for seconds), and where there is no such time, as with a block device, every poll does.
+//! The system sets the time when a write begins, from a clock that ticks every few milliseconds. So
+//! a time that was old already when the last read began, and is the same now, says that nothing has
+//! been written since: a later write would have set it anew, and an earlier one had ended by then.
+//! That is not relied on for long: at least one poll in four reads, whatever the time says (file
+//! systems of other machines keep times for seconds), and where there is no such time, as with a
+//! block device, every poll does.
 
 use std::time::{Duration, SystemTime};
 
-/// How old the time must be when a read begins: longer than any write takes, and than the clock's tick.
+/// How old the time must be when a read begins: longer than any write takes, and than the clock's
+/// tick.
 const SETTLED: Duration = Duration::from_secs(1);
-/// Polls in a row that may go without a read: with rests of 50 ms the ring is read every 200 ms, and cannot wrap unseen.
+/// Polls in a row that may go without a read: with rests of 50 ms the ring is read every 200 ms,
+/// and cannot wrap unseen.
 const SKIPPED_MAX: u32 = 3;
 
 /// What is known of a file's rest.

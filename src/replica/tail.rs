@@ -1,22 +1,27 @@
-//! The tail of the log in the data file: prepares out of the WAL ring of a running replica, in order.
+//! The tail of the log in the data file: prepares out of the WAL ring of a running replica, in
+//! order.
 //!
-//! Flow: the header ring is read from the slot of the next op on; as long as the headers continue the hash chain, their prepares are read (a prepare is
-//! written before its header, so what the header ring shows is there) and handed on. When a slot shows a later op than the one expected, the
-//! ring has wrapped and the op is lost; when it shows another parent, a view change replaced what was handed on. Both are said, never
-//! papered over: [`Polled::Lost`].
+//! Flow: the header ring is read from the slot of the next op on; as long as the headers continue
+//! the hash chain, their prepares are read (a prepare is written before its header, so what the
+//! header ring shows is there) and handed on. When a slot shows a later op than the one expected,
+//! the ring has wrapped and the op is lost; when it shows another parent, a view change replaced
+//! what was handed on. Both are said, never papered over: [`Polled::Lost`].
 //!
-//! A poll that finds nothing has read one sector of the header ring, or not even that where the file's modification time says that it rests
-//! ([`super::quiet`]). Measured on two shared cores of a virtual machine, with rests of 50 ms: 98 us of CPU a poll with the waking up, 0.2 % of a core
-//! (the waking up alone 0.08 %; if every poll read, 0.44 %). A poll that reads, right behind the one before it, costs 36 us.
+//! A poll that finds nothing has read one sector of the header ring, or not even that where the
+//! file's modification time says that it rests ([`super::quiet`]). Measured on two shared cores of
+//! a virtual machine, with rests of 50 ms: 98 us of CPU a poll with the waking up, 0.2 % of a core
+//! (the waking up alone 0.08 %; if every poll read, 0.44 %). A poll that reads, right behind the
+//! one before it, costs 36 us.
 //!
-//! A header that continues another prepare than the last may also be a leftover of a view that ended, or the replacement of the last may still
-//! have to be written. As long as the slot of the last shows no other prepare, and no `commit` behind it proves the last replaced, that header is
+//! A header that continues another prepare than the last may also be a leftover of a view that
+//! ended, or the replacement of the last may still have to be written. As long as the slot of the
+//! last shows no other prepare, and no `commit` behind it proves the last replaced, that header is
 //! waited out: the server is about to overwrite one of the two.
 
-use super::SourceError;
 use super::log::{LogSource, Loss, Polled, Recent};
 use super::quiet::Quiet;
 use crate::disk::file::{ReadOptions, Reader};
+use crate::disk::read_error::SourceError;
 use crate::error::Result;
 use crate::tb_format::checksum::Checksum;
 use crate::tb_format::header::PrepareHeader;
@@ -37,7 +42,8 @@ const BUFFERS: u16 = 8;
 const HEADERS_BYTES_A_POLL: u64 = 64 * 1024;
 /// Prepares remembered to find where a changed log joins: eight pipelines.
 const RECENT_PREPARES: usize = 64;
-/// Prepares that a view change can have replaced are at most the pipeline's 8; twice as many are looked at.
+/// Prepares that a view change can have replaced are at most the pipeline's 8; twice as many are
+/// looked at.
 const REPLACEABLE_PREPARES: usize = 16;
 
 /// Follows the log of one data file.
@@ -69,7 +75,8 @@ enum End {
     NotYet,
     Torn,
     Overwritten(u64),
-    /// `proven`: a header that belongs to the stranger's log says that the op before it is committed.
+    /// `proven`: a header that belongs to the stranger's log says that the op before it is
+    /// committed.
     Stranger {
         proven: bool,
     },
@@ -89,8 +96,8 @@ impl Tail {
         self.recent.last().0.saturating_add(1)
     }
 
-    /// The headers behind the last op that continue the chain, and what comes after them. Reads on beyond the first sector only when all of
-    /// it continues.
+    /// The headers behind the last op that continue the chain, and what comes after them. Reads on
+    /// beyond the first sector only when all of it continues.
     fn new_headers(&mut self) -> Result<(Vec<PrepareHeader>, End), SourceError> {
         let first = wal_header_offset(slot_of(self.next_op()));
         let sector = first / SECTOR_BYTES as u64 * SECTOR_BYTES as u64;
@@ -105,7 +112,8 @@ impl Tail {
         Ok((headers, end.unwrap_or(End::NotYet)))
     }
 
-    /// Appends the headers in this part of the ring that continue the chain; `None` when all of it does.
+    /// Appends the headers in this part of the ring that continue the chain; `None` when all of it
+    /// does.
     fn headers_at(
         &mut self,
         offset: u64,
@@ -133,7 +141,8 @@ impl Tail {
         Ok(if read.length < length { Some(End::NotYet) } else { None })
     }
 
-    /// The next header out of the prepares ring, where its copy in the header ring is torn or damaged.
+    /// The next header out of the prepares ring, where its copy in the header ring is torn or
+    /// damaged.
     fn header_from_prepare(&mut self) -> Result<(Vec<PrepareHeader>, End), SourceError> {
         let op = self.next_op();
         let read = self.reader.read_now(prepare_offset(slot_of(op)), SECTOR_BYTES)?;
@@ -146,7 +155,8 @@ impl Tail {
         })
     }
 
-    /// Reads the prepares of these headers, several at once, and hands them on in order. How many were as their headers say.
+    /// Reads the prepares of these headers, several at once, and hands them on in order. How many
+    /// were as their headers say.
     fn read_prepares(&mut self, headers: &[PrepareHeader], take: &mut dyn FnMut(&Prepare<'_>) -> Result<()>) -> Result<u64, SourceError> {
         let mut arrived = HashMap::new();
         let (mut asked, mut handed_on) = (0, 0);
@@ -183,7 +193,8 @@ impl Tail {
         Ok(handed_on as u64)
     }
 
-    /// What the header ring holds in the slots of these ops: the header, or `None` where it is torn.
+    /// What the header ring holds in the slots of these ops: the header, or `None` where it is
+    /// torn.
     fn headers_of(&mut self, prepares: &[(u64, Checksum)]) -> Result<Vec<Option<PrepareHeader>>, SourceError> {
         let mut sectors: HashMap<u64, Vec<u8>> = HashMap::new();
         let mut headers = Vec::with_capacity(prepares.len());
@@ -203,8 +214,9 @@ impl Tail {
         Ok(headers)
     }
 
-    /// Looks at the slots of the last `count` prepares. `None` when no other prepare of the same op stands in one of them; otherwise the newest
-    /// prepare before all that were replaced which still stands. `last_is_replaced`: that one is known to be, whatever its slot says.
+    /// Looks at the slots of the last `count` prepares. `None` when no other prepare of the same op
+    /// stands in one of them; otherwise the newest prepare before all that were replaced which
+    /// still stands. `last_is_replaced`: that one is known to be, whatever its slot says.
     fn replaced_among(&mut self, count: usize, last_is_replaced: bool) -> Result<Option<Loss>, SourceError> {
         let prepares: Vec<(u64, Checksum)> = self.recent.newest(count).skip(usize::from(last_is_replaced)).collect();
         let headers = self.headers_of(&prepares)?;
@@ -221,7 +233,8 @@ impl Tail {
         Ok(replaced.then_some(Loss::Replaced { restart }))
     }
 
-    /// What to say when the next op continues another prepare than the last; `None` when that header is a leftover to be waited out.
+    /// What to say when the next op continues another prepare than the last; `None` when that
+    /// header is a leftover to be waited out.
     fn stranger(&mut self, proven: bool) -> Result<Option<Loss>, SourceError> {
         let (op, checksum) = self.recent.last();
         let headers = self.headers_of(&[(op, checksum)])?;
@@ -236,7 +249,8 @@ impl Tail {
             (headers, end) = self.header_from_prepare()?;
         }
         if matches!(end, End::Stranger { proven: true }) && headers.pop().is_some() {
-            // The last of them is replaced, though its slot does not show it yet: handing it on would only be to take it back.
+            // The last of them is replaced, though its slot does not show it yet: handing it on
+            // would only be to take it back.
             end = End::NotYet;
         }
         let handed_on = self.read_prepares(&headers, take)?;
@@ -264,7 +278,8 @@ impl Tail {
             let Ok(size_bytes) = ReplyHeader::check(&first.buffer[..first.length]).map(|header| header.size_bytes()) else { continue };
             drop(first);
             let read = self.reader.read_now(reply_offset(slot), sector_ceil(u64::from(size_bytes)) as usize)?;
-            // A reply that is being rewritten now belongs to an op behind the checkpoint: replaying that op writes it again.
+            // A reply that is being rewritten now belongs to an op behind the checkpoint: replaying
+            // that op writes it again.
             if let Ok(reply) = Reply::check(&read.buffer[..read.length]) {
                 replies.push((slot, reply.bytes().to_vec()));
             }
@@ -362,8 +377,8 @@ fn is_prepare_of(header: &PrepareHeader, op: u64) -> bool {
     header.op() == op && !header.is_reserved()
 }
 
-/// Whether `stranger`, or a header behind it that continues it, says that op `op`, the one before it, is committed: then it is its parent
-/// that is, and no other prepare of that op.
+/// Whether `stranger`, or a header behind it that continues it, says that op `op`, the one before
+/// it, is committed: then it is its parent that is, and no other prepare of that op.
 fn proves_committed<'a>(stranger: &PrepareHeader, behind: impl Iterator<Item = &'a [u8]>, op: u64) -> bool {
     let (mut last_op, mut checksum, mut commit) = (stranger.op(), stranger.checksum(), stranger.commit());
     for bytes in behind {

@@ -1,17 +1,22 @@
-//! Proof that a replica's state came through a certain op, after the log between has been overwritten.
+//! Proof that a replica's state came through a certain op, after the log between has been
+//! overwritten.
 //!
-//! In: the prepare that made accounts or transfers last, as it was stored. Out: whether the replica's checkpoint holds one of them. What a prepare makes has a
-//! timestamp that is unique in a cluster and comes from the prepare; a history that branched off before that op may have a transfer of the same id, but
-//! not at the same time. Imported events choose their own timestamps, so they prove nothing and are left out on both sides.
+//! In: the prepare that made accounts or transfers last, as it was stored. Out: whether the
+//! replica's checkpoint holds one of them. What a prepare makes has a timestamp that is unique in a
+//! cluster and comes from the prepare; a history that branched off before that op may have a
+//! transfer of the same id, but not at the same time. Imported events choose their own timestamps,
+//! so they prove nothing and are left out on both sides.
 //!
-//! Flow: superblock -> manifest log -> tables of the object tree whose range of timestamps meets that of the prepare -> index block -> value blocks. Every
-//! block is checked by its parent's checksum, and a mismatch starts another round, as in the walk of a whole checkpoint ([`super::checkpoint`]).
+//! Flow: superblock -> manifest log -> tables of the object tree whose range of timestamps meets
+//! that of the prepare -> index block -> value blocks. Every block is checked by its parent's
+//! checksum, and a mismatch starts another round, as in the walk of a whole checkpoint
+//! ([`super::checkpoint`]).
 
-use super::SourceError;
 use super::checkpoint::{Round, Walk};
 use super::extent::Mismatch;
 use super::no_blocks::NoBlocks;
 use crate::disk::file::ReadOptions;
+use crate::disk::read_error::SourceError;
 use crate::tb_format::error::LedgerError;
 use crate::tb_format::grid::{Block, BlockReference};
 use crate::tb_format::record::{ACCOUNT_IMPORTED, Account, TRANSFER_IMPORTED, TREE_ACCOUNTS, Transfer};
@@ -24,8 +29,8 @@ use std::path::Path;
 
 /// Buffers for the one block that is read at a time.
 const BUFFERS: u16 = 2;
-/// Tables that are looked into. Those of one level do not overlap but for the newest level, which has a few: more than this means that the
-/// timestamps are not what a server gives.
+/// Tables that are looked into. Those of one level do not overlap but for the newest level, which
+/// has a few: more than this means that the timestamps are not what a server gives.
 const TABLES_MAX: usize = 32;
 /// Value blocks that are looked into: a prepare's timestamps, at most 8190 of them, fill three.
 const VALUE_BLOCKS_MAX: usize = 96;
@@ -45,15 +50,18 @@ pub struct Witness {
     pub ids: Vec<u128>,
 }
 
-/// Whether an operation leaves nothing behind that could show that it happened: it reads, or concerns sessions and the passing of time only. A prepare
-/// of another operation may have made something even if it gives no [`Witness`].
+/// Whether an operation leaves nothing behind that could show that it happened: it reads, or
+/// concerns sessions and the passing of time only. A prepare of another operation may have made
+/// something even if it gives no [`Witness`].
 pub fn leaves_no_trace(operation: u8) -> bool {
-    // register, upgrade, noop; pulse; lookups and queries (`vsr.zig` and `tigerbeetle.zig`, `Operation`).
+    // register, upgrade, noop; pulse; lookups and queries (`vsr.zig` and `tigerbeetle.zig`,
+    // `Operation`).
     matches!(operation, 2 | 5 | 6 | 4 | 128 | 131..=137 | 140..=145)
 }
 
 impl Witness {
-    /// What a prepare was asked to make; `None` if it is no request for accounts or transfers, or all of them are imported.
+    /// What a prepare was asked to make; `None` if it is no request for accounts or transfers, or
+    /// all of them are imported.
     pub fn of(prepare: &Prepare<'_>) -> Option<Witness> {
         let header = prepare.header();
         let events = Events::of(prepare)?;
@@ -69,7 +77,8 @@ impl Witness {
     }
 }
 
-/// Id and timestamp of an account or transfer; `None` if it is imported, or stands for one that was taken back.
+/// Id and timestamp of an account or transfer; `None` if it is imported, or stands for one that was
+/// taken back.
 fn id_of(tree_id: u16, record: &[u8]) -> Option<(u128, u64)> {
     if tree_id == TREE_ACCOUNTS {
         let account = Account::from_bytes(record).ok()?;
@@ -79,8 +88,9 @@ fn id_of(tree_id: u16, record: &[u8]) -> Option<(u128, u64)> {
     (transfer.flags() & TRANSFER_IMPORTED == 0 && !transfer.is_tombstone()).then(|| (transfer.id(), transfer.timestamp()))
 }
 
-/// Whether the checkpoint of the data file holds one of them. `false` means that nothing shows it: also when the checkpoint lies before the op, or when more
-/// would have to be read than a server's tables ever need.
+/// Whether the checkpoint of the data file holds one of them. `false` means that nothing shows it:
+/// also when the checkpoint lies before the op, or when more would have to be read than a server's
+/// tables ever need.
 ///
 /// # Errors
 /// As [`Walk::run`].

@@ -1,12 +1,14 @@
 //! Reads again before anything is called damaged.
 //!
-//! On a connection without TLS a byte may change on the way, and nothing but the object's own authentication notices. What is damaged at
-//! rest is damaged again each time, and only then it is said; what was damaged on the way is right one of the next times.
+//! On a connection without TLS a byte may change on the way, and nothing but the object's own
+//! authentication notices. What is damaged at rest is damaged again each time, and only then it is
+//! said; what was damaged on the way is right one of the next times.
 
 use crate::error::{Error, Kind, Result};
 
-/// How often something is read before it is called damaged. Where one answer in a hundred arrives changed, a repository of thousands of frames
-/// meets one that is changed twice in a row every day, and one that is changed four times in a row hardly ever.
+/// How often something is read before it is called damaged. Where one answer in a hundred arrives
+/// changed, a repository of thousands of frames meets one that is changed twice in a row every day,
+/// and one that is changed four times in a row hardly ever.
 const READS_MAX: usize = 4;
 
 /// Reads, and again where what came is damaged.
@@ -38,7 +40,8 @@ pub fn until_expected<T: PartialEq>(expected: Option<T>, mut read: impl FnMut() 
     Ok(found)
 }
 
-/// Reads what is about to be written down, where nothing else says whether it is right: until it comes the same twice in a row.
+/// Reads what is about to be written down, where nothing else says whether it is right: until it
+/// comes the same twice in a row.
 ///
 /// # Errors
 /// Those of `read`; [`Error::try_again`] if it was another each time.

@@ -4,10 +4,12 @@
 //! header 64 | frame 0 | frame 1 | ... | index (the last frame) | trailer 32
 //! ```
 //!
-//! Flow of a write: a random salt goes into the header; the object's key is derived from the repository key, salt, header and name; each frame
-//! is compressed and sealed under its number; the index lists the frames and carries the entries of the object's kind; the trailer says
-//! where the index lies. Every byte is covered: the header by the key, frames and index by their tags, the trailer by the index's derived
-//! place and by exact sums. This file encodes and decodes; [`super::object_writer`] and [`super::object_reader`] move the bytes.
+//! Flow of a write: a random salt goes into the header; the object's key is derived from the
+//! repository key, salt, header and name; each frame is compressed and sealed under its number; the
+//! index lists the frames and carries the entries of the object's kind; the trailer says where the
+//! index lies. Every byte is covered: the header by the key, frames and index by their tags, the
+//! trailer by the index's derived place and by exact sums. This file encodes and decodes;
+//! [`super::object_writer`] and [`super::object_reader`] move the bytes.
 //!
 //! Layout: FORMAT.md, "Sealed objects".
 
@@ -20,7 +22,8 @@ use crate::pipeline::seal::{SealingKey, TAG_BYTES};
 
 const MAGIC: &[u8; 8] = b"AMBEROBJ";
 const MAGIC_END: &[u8; 8] = b"AMBEREND";
-/// The version of the objects that are written. Version 1 knows only codecs 0 and 1; it is read for ever.
+/// The version of the objects that are written. Version 1 knows only codecs 0 and 1; it is read for
+/// ever.
 const VERSION: u16 = 2;
 /// Size of an object's header.
 pub const OBJECT_HEADER_BYTES: usize = 64;
@@ -28,7 +31,8 @@ pub const OBJECT_HEADER_BYTES: usize = 64;
 pub const TRAILER_BYTES: usize = 32;
 /// Size of a frame's row in the index.
 const ROW_BYTES: usize = 12;
-/// Most plain bytes of a frame. A grid block has 512 KiB and a prepare 1 MiB; the rest is room for other tiers.
+/// Most plain bytes of a frame. A grid block has 512 KiB and a prepare 1 MiB; the rest is room for
+/// other tiers.
 pub const FRAME_PLAIN_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Most frames of an object.
 pub const FRAMES_MAX: u32 = 65_536;
@@ -122,7 +126,8 @@ pub struct ObjectKey {
     pub version: u16,
 }
 
-/// The key of an object that was read: its header must be of this kind, and of a version up to this.
+/// The key of an object that was read: its header must be of this kind, and of a version up to
+/// this.
 ///
 /// # Errors
 /// [`Error::damaged`], naming the object.
@@ -158,12 +163,14 @@ fn object_key(key: &RepositoryKey, header: &[u8], name: &str) -> Result<SealingK
 pub fn seal_frame(sealing: &SealingKey, number: u64, last: bool, plain: &[u8], encoding: &Encoding) -> Result<(Vec<u8>, FrameRow)> {
     let mut sealed = Vec::with_capacity(plain.len() + TAG_BYTES);
     let row = seal_frame_into(sealing, number, last, plain, encoding, &mut sealed)?;
-    // What waits for its upload must not hold on to the room that the plain bytes would have needed.
+    // What waits for its upload must not hold on to the room that the plain bytes would have
+    // needed.
     sealed.shrink_to_fit();
     Ok((sealed, row))
 }
 
-/// Compresses and seals one frame behind what `out` holds already. After an error `out` is as it was.
+/// Compresses and seals one frame behind what `out` holds already. After an error `out` is as it
+/// was.
 ///
 /// # Errors
 /// As [`seal_frame`].
@@ -242,7 +249,8 @@ impl Index {
         if bytes.len() <= INDEX_PLAIN_BYTES_MAX { Ok(bytes) } else { Err(too_large()) }
     }
 
-    /// Reads the index of an object of this version, whose bytes were authenticated; every bound is checked all the same.
+    /// Reads the index of an object of this version, whose bytes were authenticated; every bound is
+    /// checked all the same.
     pub fn decode(bytes: &[u8], version: u16) -> Option<Index> {
         let mut fields = Fields::new(bytes);
         let count = fields.u32().filter(|count| *count <= FRAMES_MAX)?;
@@ -285,7 +293,8 @@ impl Trailer {
         bytes
     }
 
-    /// Reads the trailer of an object of `object_bytes`; `None` unless the index fills exactly the room between frames and trailer.
+    /// Reads the trailer of an object of `object_bytes`; `None` unless the index fills exactly the
+    /// room between frames and trailer.
     pub fn decode(bytes: &[u8], object_bytes: u64) -> Option<Trailer> {
         let mut fields = Fields::new(bytes);
         let trailer = Trailer {

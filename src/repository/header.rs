@@ -1,7 +1,8 @@
 //! The repository's header: what it is, which version, whose id.
 //!
-//! It is the last object that `amber init` writes, create-only, so a repository exists when its header does. Its id can be read without a
-//! key (the key objects are bound to it); its message authentication code is checked once the key is open, so no bit of it can change unseen.
+//! It is the last object that `amber init` writes, create-only, so a repository exists when its
+//! header does. Its id can be read without a key (the key objects are bound to it); its message
+//! authentication code is checked once the key is open, so no bit of it can change unseen.
 //!
 //! Layout: FORMAT.md, "Header".
 
@@ -51,7 +52,8 @@ impl UncheckedHeader {
     /// Reads a header object.
     ///
     /// # Errors
-    /// [`Error::damaged`] for whatever is not the header of this version: a newer version cannot be told from a flipped bit without its code.
+    /// [`Error::damaged`] for whatever is not the header of this version: a newer version cannot be
+    /// told from a flipped bit without its code.
     pub fn decode(bytes: &[u8], store: &str) -> Result<UncheckedHeader> {
         let foreign =
             || Error::damaged(format!("{store}: amber/repository is not an Amber header: it is damaged or something else wrote it"));
@@ -97,7 +99,8 @@ impl UncheckedHeader {
     }
 }
 
-/// HKDF with the covered bytes as info is a keyed function of them: equal codes mean equal bytes and key.
+/// HKDF with the covered bytes as info is a keyed function of them: equal codes mean equal bytes
+/// and key.
 fn authentication_code(key: &RepositoryKey, covered: &[u8]) -> Result<[u8; 32]> {
     Ok(*key.derive(b"amber/1/header", &[covered])?)
 }

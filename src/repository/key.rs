@@ -1,9 +1,10 @@
 //! The repository key and how it is kept: wrapped, once for every way to open it.
 //!
-//! Flow: `amber init` draws a random 32-byte repository key and stores it wrapped (AES-256-GCM) under a key-encryption key that comes from
-//! a passphrase (Argon2id) or a key file (HKDF). Opening unwraps it again; object keys are derived from it and never stored. A repository
-//! may hold several wrapped copies; wrapping anew rotates a passphrase without touching data. Kind 3, AWS KMS, has its number in the
-//! format so that it can come beside the two.
+//! Flow: `amber init` draws a random 32-byte repository key and stores it wrapped (AES-256-GCM)
+//! under a key-encryption key that comes from a passphrase (Argon2id) or a key file (HKDF). Opening
+//! unwraps it again; object keys are derived from it and never stored. A repository may hold
+//! several wrapped copies; wrapping anew rotates a passphrase without touching data. Kind 3, AWS
+//! KMS, has its number in the format so that it can come beside the two.
 //!
 //! Layout: FORMAT.md, "Keys".
 
@@ -25,7 +26,8 @@ pub const KEY_OBJECT_BYTES: usize = HEAD_BYTES + WRAPPED_BYTES + 32;
 
 /// RFC 9106, section 4, second recommended option: 64 MiB, three passes, four lanes.
 const ARGON2_DEFAULT: Argon2Cost = Argon2Cost { memory_kib: 64 * 1024, passes: 3, lanes: 4 };
-/// A stored cost above these is a damaged or hostile key object: opening must not take memory or time without bound.
+/// A stored cost above these is a damaged or hostile key object: opening must not take memory or
+/// time without bound.
 const ARGON2_MAX: Argon2Cost = Argon2Cost { memory_kib: 1024 * 1024, passes: 16, lanes: 16 };
 
 /// A key file must hold at least as many bytes as the key that it protects.
@@ -98,7 +100,8 @@ impl RepositoryKey {
         hkdf(&self.0[..], salt, info)
     }
 
-    /// The key object that opens with `secret`, for the repository `repository_id`, under the object name `name`.
+    /// The key object that opens with `secret`, for the repository `repository_id`, under the
+    /// object name `name`.
     pub fn wrap(&self, secret: &Secret, repository_id: &[u8; 16], name: &str) -> Result<Vec<u8>> {
         let cost = match secret {
             Secret::Passphrase(_) => ARGON2_DEFAULT,
@@ -138,7 +141,8 @@ impl RepositoryKey {
     }
 }
 
-/// Checks a key object's size, checksum and fields, without any secret: its kind, and the cost of opening it.
+/// Checks a key object's size, checksum and fields, without any secret: its kind, and the cost of
+/// opening it.
 fn check_key_object(object: &[u8]) -> Result<(u16, Argon2Cost), &'static str> {
     if object.len() != KEY_OBJECT_BYTES {
         return Err("it has the wrong size");

@@ -1,11 +1,14 @@
 //! Who ships the log of a timeline, when every replica has an agent.
 //!
-//! Nobody's clock is trusted, and nothing is overwritten. A lease has a fencing number that only grows: it is taken by creating the object of the next
-//! number, which one agent alone can do. Its holder shows that it lives by creating one beat after the other and removing the one before. An agent that has seen
-//! no new beat for a while, by its own monotonic clock, takes the next number; a holder that finds a higher number than its own has lost the lease.
+//! Nobody's clock is trusted, and nothing is overwritten. A lease has a fencing number that only
+//! grows: it is taken by creating the object of the next number, which one agent alone can do. Its
+//! holder shows that it lives by creating one beat after the other and removing the one before. An
+//! agent that has seen no new beat for a while, by its own monotonic clock, takes the next number;
+//! a holder that finds a higher number than its own has lost the lease.
 //!
-//! The lease saves work and requests; it is not what keeps the log right. Two agents that ship at once write the same prepares under different names. So where the
-//! store does not honour create-only puts, and two may believe to hold one number, nothing is corrupted.
+//! The lease saves work and requests; it is not what keeps the log right. Two agents that ship at
+//! once write the same prepares under different names. So where the store does not honour
+//! create-only puts, and two may believe to hold one number, nothing is corrupted.
 
 use super::frame::ObjectKind;
 use super::name::{LeaseName, lease_prefix};
@@ -65,15 +68,16 @@ impl Repository {
         let Some(name) = self.beats(timeline)?.into_iter().max() else { return Ok(None) };
         let beat = match record::read(self, ObjectKind::Lease, &name.object()) {
             Ok(beat) => beat,
-            // The next beat has taken its place since the listing, or it is damaged: alive or not, the number counts.
+            // The next beat has taken its place since the listing, or it is damaged: alive or not,
+            // the number counts.
             Err(error) if error.kind == Kind::Damaged => Beat { holder: "unknown".into(), token: String::new(), released: false },
             Err(error) => return Err(error),
         };
         Ok(Some(Seen { fence: name.fence, beat: name.beat, holder: beat.holder, token: beat.token, released: beat.released }))
     }
 
-    /// Takes the lease with the number behind `after` (0 for the first). `None` when another agent was quicker. The token is what an agent
-    /// knows itself by.
+    /// Takes the lease with the number behind `after` (0 for the first). `None` when another agent
+    /// was quicker. The token is what an agent knows itself by.
     ///
     /// # Errors
     /// When the store cannot be asked.
@@ -89,7 +93,8 @@ impl Repository {
         if lease.write(0, false)? == PutOutcome::AlreadyExists {
             return Ok(None);
         }
-        // Where the store knows no create-only put, the last writer has it: whoever reads its own words back.
+        // Where the store knows no create-only put, the last writer has it: whoever reads its own
+        // words back.
         let read: Result<Beat> = record::read(self, ObjectKind::Lease, &lease.name(0).object());
         if !read.is_ok_and(|beat| beat.token == lease.token) {
             return Ok(None);
@@ -117,7 +122,8 @@ impl Lease {
         record::write(&self.repository, ObjectKind::Lease, self.name(beat).object(), &record)
     }
 
-    /// Shows that the holder lives. `false` when another agent has taken a higher number: the lease is lost.
+    /// Shows that the holder lives. `false` when another agent has taken a higher number: the lease
+    /// is lost.
     ///
     /// # Errors
     /// When the store cannot be asked; the lease may still be ours then.

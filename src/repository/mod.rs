@@ -1,8 +1,12 @@
-//! The repository: the only room that knows the format (FORMAT.md), so that writer, restorer and verifier cannot drift.
+//! The repository: the only room that knows the format (FORMAT.md), so that writer, restorer and
+//! verifier cannot drift.
 //!
-//! Flow of a backup: [`Repository::open`] finds the header and opens the key; [`crate::tier::tigerbeetle::format::pack::PackWriter`] and [`crate::tier::tigerbeetle::format::segment::SegmentBuilder`] write data;
-//! [`Repository::promise`] writes the manifest, and then its receipt. A backup exists when its manifest does; the receipt lets verification
-//! notice a manifest that has gone missing since. Everything is written once, under a name that nobody else draws.
+//! Flow of a backup: [`Repository::open`] finds the header and opens the key;
+//! [`crate::tier::tigerbeetle::format::pack::PackWriter`] and
+//! [`crate::tier::tigerbeetle::format::segment::SegmentBuilder`] write data;
+//! [`Repository::promise`] writes the manifest, and then its receipt. A backup exists when its
+//! manifest does; the receipt lets verification notice a manifest that has gone missing since.
+//! Everything is written once, under a name that nobody else draws.
 
 pub mod fetch;
 pub mod frame;
@@ -37,12 +41,14 @@ use std::sync::Arc;
 
 /// Objects asked for in one listing request: S3 answers at most so many.
 const LIST_PAGE: usize = 1000;
-/// Random bits of a run's number, of which one says whether an agent ships; the 42 above them count milliseconds until the year 2109.
+/// Random bits of a run's number, of which one says whether an agent ships; the 42 above them count
+/// milliseconds until the year 2109.
 const RUN_RANDOM_BITS: u32 = 22;
 /// A header or key object larger than this is none.
 const SMALL_OBJECT_BYTES_MAX: u64 = 4096;
 
-/// Idle frame buffers that are kept: as many as one object has in work, and a few that wait for their turn.
+/// Idle frame buffers that are kept: as many as one object has in work, and a few that wait for
+/// their turn.
 const FRAME_BUFFERS_KEPT: usize = 24;
 /// Idle part buffers that are kept: those of one object in flight, and one that is being filled.
 const PART_BUFFERS_KEPT: usize = 5;
@@ -119,7 +125,8 @@ impl Repository {
     /// Opens a repository.
     ///
     /// # Errors
-    /// [`Error::input`] where there is none or the secret is wrong, [`Error::damaged`] where header or keys are.
+    /// [`Error::input`] where there is none or the secret is wrong, [`Error::damaged`] where header
+    /// or keys are.
     pub fn open(store: Arc<dyn Store>, secret: &Secret, options: Options) -> Result<Arc<Repository>> {
         let place = store.describe();
         let (header, key) = fetch::until_whole(|| {
@@ -127,7 +134,8 @@ impl Repository {
             let header_bytes = read()?;
             let unchecked = UncheckedHeader::decode(&header_bytes, &place)?;
             let key = match open_key(&*store, secret, unchecked.repository_id()) {
-                // Keys are bound to an id that only the right key can check: a secret is called wrong where the id was read rightly.
+                // Keys are bound to an id that only the right key can check: a secret is called
+                // wrong where the id was read rightly.
                 Err(error) if error.kind == Kind::Input && read()? != header_bytes => {
                     return Err(Error::damaged(format!("{place}: the repository's header came out differently when it was read twice")));
                 }
@@ -150,7 +158,8 @@ impl Repository {
         }))
     }
 
-    /// The same repository with its objects in another place, for a copy that waits to be stored (a spool). One thread each for work and transfer.
+    /// The same repository with its objects in another place, for a copy that waits to be stored (a
+    /// spool). One thread each for work and transfer.
     ///
     /// # Errors
     /// [`Error::try_again`] when the system gives no threads.
@@ -196,12 +205,14 @@ impl Repository {
         &self.store
     }
 
-    /// A number for a new run: milliseconds of this machine's clock, so that names sort by age, and random bits, so that they differ without it.
+    /// A number for a new run: milliseconds of this machine's clock, so that names sort by age, and
+    /// random bits, so that they differ without it.
     pub fn new_run(&self) -> Result<RunId> {
         self.draw_run(false)
     }
 
-    /// A number for an agent that ships the log. Segments of such a run may be merged away; those of a backup never, because its manifest may be about to name them.
+    /// A number for an agent that ships the log. Segments of such a run may be merged away; those
+    /// of a backup never, because its manifest may be about to name them.
     pub fn new_shipping_run(&self) -> Result<RunId> {
         self.draw_run(true)
     }
@@ -212,7 +223,8 @@ impl Repository {
         Ok(RunId((now_ns() / 1_000_000) << RUN_RANDOM_BITS | random | ships))
     }
 
-    /// The names of all checkpoint manifests, in the order of restore. Names that are not ours are left out.
+    /// The names of all checkpoint manifests, in the order of restore. Names that are not ours are
+    /// left out.
     pub fn checkpoints(&self) -> Result<Vec<CheckpointName>> {
         let listed = self.list_all(name::CHECKPOINTS)?;
         Ok(listed.iter().filter_map(|object| CheckpointName::parse(&object.name)).collect())

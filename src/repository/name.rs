@@ -1,7 +1,7 @@
 //! The names of objects, as FORMAT.md gives them ("Names").
 //!
-//! Names sort in the order of restore: fixed-width decimal ops, the timeline in front. A name is parsed back strictly: whatever does not
-//! render to the very same text is not one of ours.
+//! Names sort in the order of restore: fixed-width decimal ops, the timeline in front. A name is
+//! parsed back strictly: whatever does not render to the very same text is not one of ours.
 
 use std::fmt;
 

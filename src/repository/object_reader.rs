@@ -1,7 +1,8 @@
 //! Reads sealed objects: the index first, then any run of frames with one ranged read.
 //!
-//! Flow: [`ObjectReader::open`] fetches the object's tail, checks trailer, header and index, and that frames, index and trailer fill the
-//! object to the byte; [`ObjectReader::frames`] fetches neighbouring frames at once, opens and expands them.
+//! Flow: [`ObjectReader::open`] fetches the object's tail, checks trailer, header and index, and
+//! that frames, index and trailer fill the object to the byte; [`ObjectReader::frames`] fetches
+//! neighbouring frames at once, opens and expands them.
 
 use super::frame::{self, Index, OBJECT_BYTES_MIN, OBJECT_HEADER_BYTES, ObjectKey, ObjectKind, TRAILER_BYTES, Trailer};
 use super::object_writer::object_digest;
@@ -14,7 +15,8 @@ use crate::pipeline::seal::SealingKey;
 use crate::store::{Digest, Store};
 use bytes::{Bytes, BytesMut};
 
-/// How much of an object's end is fetched at first: it holds the index of nearly every object, and all of a small one.
+/// How much of an object's end is fetched at first: it holds the index of nearly every object, and
+/// all of a small one.
 const TAIL_BYTES: u64 = 128 * 1024;
 
 /// An object whose index was read and authenticated.
@@ -32,7 +34,8 @@ pub struct ObjectReader<'a> {
 }
 
 impl<'a> ObjectReader<'a> {
-    /// Opens an object. `size_bytes` is what the manifest or listing says; without it the store is asked.
+    /// Opens an object. `size_bytes` is what the manifest or listing says; without it the store is
+    /// asked.
     ///
     /// # Errors
     /// [`Error::damaged`] when it is missing, cut, swapped, renamed or changed.
@@ -40,7 +43,8 @@ impl<'a> ObjectReader<'a> {
         ObjectReader::open_with_tail(repository, kind, name, size_bytes, TAIL_BYTES)
     }
 
-    /// The same for somebody who knows about how large the index is: `tail_bytes` of the object's end are fetched at first, the trailer at the least.
+    /// The same for somebody who knows about how large the index is: `tail_bytes` of the object's
+    /// end are fetched at first, the trailer at the least.
     ///
     /// # Errors
     /// Those of [`ObjectReader::open`].
@@ -134,7 +138,8 @@ impl<'a> ObjectReader<'a> {
         self.opening_bytes
     }
 
-    /// Fetches the sealed bytes of frames `first .. first + count` into `buffer`, which is as long as they are ([`ObjectReader::stored_bytes`]).
+    /// Fetches the sealed bytes of frames `first .. first + count` into `buffer`, which is as long
+    /// as they are ([`ObjectReader::stored_bytes`]).
     ///
     /// # Errors
     /// [`Error::damaged`] when there are not so many; those of the store.
@@ -145,7 +150,8 @@ impl<'a> ObjectReader<'a> {
         Ok(self.store.get_range_into(&self.name, self.offsets[first as usize], buffer)?)
     }
 
-    /// Opens a frame that was fetched, in place, and expands it into `out`, which has the size that its row says.
+    /// Opens a frame that was fetched, in place, and expands it into `out`, which has the size that
+    /// its row says.
     ///
     /// # Errors
     /// [`Error::damaged`] when it does not authenticate or expand.
@@ -166,7 +172,8 @@ impl<'a> ObjectReader<'a> {
     pub fn frames(&self, first: u32, count: u32) -> Result<Vec<Vec<u8>>> {
         let length = self.stored_bytes(first, count).ok_or_else(|| self.no_such_frames(first, count))?;
         let offset = self.offsets[first as usize];
-        // The tail in hand is tried once only: it may be what was changed on the way, though the index in it was not.
+        // The tail in hand is tried once only: it may be what was changed on the way, though the
+        // index in it was not.
         let mut from_tail = true;
         fetch::until_whole(|| {
             let first_time = std::mem::replace(&mut from_tail, false);
@@ -204,7 +211,8 @@ pub fn digest_stored(repository: &Repository, name: &str) -> Result<(u64, Digest
     digest_stored_in_parts(repository, name, PART_BYTES as u64, &|| Ok(()))
 }
 
-/// The same for an object that was sent in parts of another size. `wanted` is asked before each part, and ends it with its error.
+/// The same for an object that was sent in parts of another size. `wanted` is asked before each
+/// part, and ends it with its error.
 ///
 /// # Errors
 /// [`Error::damaged`] when it is missing, or no object has parts of this size; that of `wanted`.

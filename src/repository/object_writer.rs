@@ -1,12 +1,15 @@
-//! Writes one sealed object: frames go to the workers, come back in any order, are joined in their own order, cut into parts and sent.
+//! Writes one sealed object: frames go to the workers, come back in any order, are joined in their
+//! own order, cut into parts and sent.
 //!
-//! Flow: [`ObjectWriter::push`] hands a frame to the worker pool and takes in what is done; sealed frames wait in `ready` until their turn and are
-//! then copied behind one another into a part (`parts`). [`ObjectWriter::finish`] seals the index and leaves the rest to the upload
-//! pool, so that the caller goes on with the next object; [`Finishing::wait`] gets the outcome. Frames in work and parts in flight are bounded, which
-//! bounds the memory; their buffers are used again.
+//! Flow: [`ObjectWriter::push`] hands a frame to the worker pool and takes in what is done; sealed
+//! frames wait in `ready` until their turn and are then copied behind one another into a part
+//! (`parts`). [`ObjectWriter::finish`] seals the index and leaves the rest to the upload pool, so
+//! that the caller goes on with the next object; [`Finishing::wait`] gets the outcome. Frames in
+//! work and parts in flight are bounded, which bounds the memory; their buffers are used again.
 //!
-//! A large object can be carried on by another process ([`ObjectWriter::create_resumable`], [`ObjectWriter::resume`]): frames are then given with their
-//! fingerprints and noted in an [`UploadJournal`].
+//! A large object can be carried on by another process ([`ObjectWriter::create_resumable`],
+//! [`ObjectWriter::resume`]): frames are then given with their fingerprints and noted in an
+//! [`UploadJournal`].
 
 use super::Repository;
 use super::frame::{self, Encoding, FrameRow, Index, OBJECT_HEADER_BYTES, ObjectKind, Trailer};
@@ -27,7 +30,8 @@ use std::sync::Arc;
 
 /// Frames of one object that may be in work at once.
 const FRAMES_IN_WORK_MAX: usize = 16;
-/// What seals frames in this program: the same content becomes the same sealed bytes only as long as neither changes.
+/// What seals frames in this program: the same content becomes the same sealed bytes only as long
+/// as neither changes.
 fn program() -> String {
     format!("amber {}, zstd 1.5.7, encoder {ENCODER_VERSION}, object version 2", env!("CARGO_PKG_VERSION"))
 }
@@ -47,7 +51,8 @@ pub struct StoredObject {
     pub part_bytes: u64,
 }
 
-/// The digest of an object from those of its parts: of one part its SHA-256, of several the SHA-256 of their SHA-256s, as S3 composes it.
+/// The digest of an object from those of its parts: of one part its SHA-256, of several the SHA-256
+/// of their SHA-256s, as S3 composes it.
 pub fn object_digest(parts: &[Digest]) -> Digest {
     match parts {
         [only] => *only,
@@ -57,7 +62,8 @@ pub fn object_digest(parts: &[Digest]) -> Digest {
 
 type FrameResult = (u64, Result<(Recycled, FrameRow)>);
 
-/// Who waits for a task hears of it also when its thread panics: without that it would wait for ever.
+/// Who waits for a task hears of it also when its thread panics: without that it would wait for
+/// ever.
 pub(super) struct Answer<K: Copy, T> {
     number: K,
     waiting: Option<Sender<(K, Result<T>)>>,
@@ -102,7 +108,8 @@ pub struct ObjectWriter {
     frame_results: (Sender<FrameResult>, Receiver<FrameResult>),
     parts: PartSender,
     stored_bytes: u64,
-    /// Of an object that can be carried on: the fingerprints of frames that are not in the journal yet.
+    /// Of an object that can be carried on: the fingerprints of frames that are not in the journal
+    /// yet.
     fingerprints: BTreeMap<u64, Fingerprint>,
     /// Of an object that is carried on: its frames as the journal has them, and where each begins.
     before: Vec<(SealedFrame, u64)>,
@@ -146,7 +153,8 @@ impl ObjectWriter {
         ObjectWriter::new(repository, name, &header, sealing, parts)
     }
 
-    /// Begins an object that another process can carry on if this one dies: of this name, for a file of this size in frames of this size.
+    /// Begins an object that another process can carry on if this one dies: of this name, for a
+    /// file of this size in frames of this size.
     ///
     /// # Errors
     /// Those of the journal's file.
@@ -180,7 +188,8 @@ impl ObjectWriter {
             && subject.part_bytes == part_bytes_for(subject.file_bytes) as u64
     }
 
-    /// Carries an upload on: the frames must be pushed again from the first on, with their fingerprints.
+    /// Carries an upload on: the frames must be pushed again from the first on, with their
+    /// fingerprints.
     ///
     /// # Errors
     /// [`Error::input`] when the journal does not fit itself; the upload must be given up then.
@@ -234,12 +243,14 @@ impl ObjectWriter {
         self
     }
 
-    /// Adds a frame; it is compressed and sealed on a worker. Waits where too much is in work. Returns the frame's number.
+    /// Adds a frame; it is compressed and sealed on a worker. Waits where too much is in work.
+    /// Returns the frame's number.
     pub fn push(&mut self, plain: impl AsRef<[u8]> + Send + 'static) -> Result<u64> {
         self.push_records(plain, None)
     }
 
-    /// [`ObjectWriter::push`] of a frame that holds records of this size behind its first 256 bytes, which makes it compress better.
+    /// [`ObjectWriter::push`] of a frame that holds records of this size behind its first 256
+    /// bytes, which makes it compress better.
     pub fn push_records(&mut self, plain: impl AsRef<[u8]> + Send + 'static, record_bytes: Option<u16>) -> Result<u64> {
         let number = self.next_number(plain.as_ref())?;
         let encoding = Encoding { level: self.repository.level, record_bytes };
@@ -345,7 +356,8 @@ impl ObjectWriter {
         Ok(())
     }
 
-    /// Seals the index and lets the upload pool finish the object. `entries` is what the object's kind adds to its index.
+    /// Seals the index and lets the upload pool finish the object. `entries` is what the object's
+    /// kind adds to its index.
     pub fn finish(mut self, entries: Vec<u8>) -> Result<Finishing> {
         while self.in_work > 0 {
             self.take_frame(true)?;

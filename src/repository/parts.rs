@@ -1,11 +1,13 @@
 //! Cuts an object's bytes into parts and sends them, each digested once.
 //!
-//! Flow: sealed frames are copied behind one another into a part's buffer, which is used again and again; a full one goes to the upload pool as soon as it is
-//! sure that the object goes on behind it, where it is digested and sent. An object of at most one part is a single put. Parts in flight are
-//! bounded in bytes, which bounds the memory.
+//! Flow: sealed frames are copied behind one another into a part's buffer, which is used again and
+//! again; a full one goes to the upload pool as soon as it is sure that the object goes on behind
+//! it, where it is digested and sent. An object of at most one part is a single put. Parts in
+//! flight are bounded in bytes, which bounds the memory.
 //!
-//! With a [`UploadJournal`] the upload can be carried on by another process: what the parts hold is written down before they are sent, what the
-//! server has taken after. Parts that the server holds already are passed over.
+//! With a [`UploadJournal`] the upload can be carried on by another process: what the parts hold is
+//! written down before they are sent, what the server has taken after. Parts that the server holds
+//! already are passed over.
 
 use super::Repository;
 use super::object_writer::{Answer, StoredObject, object_digest};
@@ -20,11 +22,13 @@ use crossbeam_channel::{Receiver, Sender};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// The size of every part but the last, in objects of up to 8192 parts. S3 wants at least 5 MiB; 8 MiB keeps four parts in flight within the memory budget.
+/// The size of every part but the last, in objects of up to 8192 parts. S3 wants at least 5 MiB; 8
+/// MiB keeps four parts in flight within the memory budget.
 pub const PART_BYTES: usize = 8 * 1024 * 1024;
 /// The largest part: then one is in flight while the next is filled.
 pub const PART_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// Parts that an object should have at the most: the rest up to [`PARTS_MAX`] is for what does not shrink and for the index.
+/// Parts that an object should have at the most: the rest up to [`PARTS_MAX`] is for what does not
+/// shrink and for the index.
 const PARTS_WANTED_MAX: u64 = 8192;
 /// Bytes of one object's parts that may wait for or be in transfer at once.
 const IN_FLIGHT_BYTES_MAX: usize = 32 * 1024 * 1024;
@@ -32,7 +36,8 @@ const IN_FLIGHT_BYTES_MAX: usize = 32 * 1024 * 1024;
 const BUFFER_BYTES_FIRST: usize = 64 * 1024;
 const _: () = assert!(PARTS_WANTED_MAX < PARTS_MAX as u64);
 
-/// The size of the parts of an object of about so many bytes: it grows with the object, because an upload has at most [`PARTS_MAX`] parts.
+/// The size of the parts of an object of about so many bytes: it grows with the object, because an
+/// upload has at most [`PARTS_MAX`] parts.
 pub fn part_bytes_for(object_bytes: u64) -> usize {
     let mut part_bytes = PART_BYTES;
     while part_bytes < PART_BYTES_MAX && (part_bytes as u64) * PARTS_WANTED_MAX < object_bytes {
@@ -75,7 +80,8 @@ pub(super) struct PartSender {
     /// Parts that the server holds of an earlier run, by number from 1.
     held: BTreeMap<u32, Part>,
     buffer: Recycled,
-    /// Bytes of the part that is being filled, also where the server holds it and nothing is kept of them.
+    /// Bytes of the part that is being filled, also where the server holds it and nothing is kept
+    /// of them.
     filled: usize,
     in_flight: usize,
     sent: Vec<Option<Part>>,
@@ -274,7 +280,8 @@ fn transfer(upload: &Upload, slot: usize, body: Bytes) -> Result<Sent> {
     Ok((Part { size_bytes: body[0].len() as u64, digest }, tag))
 }
 
-/// Names carry a random run number, so a name that is taken means that something else writes under our names.
+/// Names carry a random run number, so a name that is taken means that something else writes under
+/// our names.
 fn expect_created(outcome: PutOutcome, name: &str) -> Result<()> {
     match outcome {
         PutOutcome::Created => Ok(()),

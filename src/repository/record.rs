@@ -1,6 +1,8 @@
-//! Small facts as objects of their own: one frame of JSON, sealed like everything else, written once.
+//! Small facts as objects of their own: one frame of JSON, sealed like everything else, written
+//! once.
 //!
-//! Timelines, gaps and leases are such records. A reader ignores fields that it does not know, which newer writers may add.
+//! Timelines, gaps and leases are such records. A reader ignores fields that it does not know,
+//! which newer writers may add.
 
 use super::Repository;
 use super::frame::ObjectKind;

@@ -1,9 +1,13 @@
-//! What ran: a record when a run begins and one when it has ended, so that what the catalog shows can be made again from the repository alone.
+//! What ran: a record when a run begins and one when it has ended, so that what the catalog shows
+//! can be made again from the repository alone.
 //!
-//! A run is a backup, a verification, or any other job. Its number is drawn before it begins ([`Repository::new_run`]) and is that of the backup that it makes, so
-//! a manifest and the records of its run find one another without naming one another: a run that was killed behind its manifest has a backup all the same. What
-//! began and has no end was killed; whoever may say so (its own agent, at its next start) records the end. Both records are written once. A run that
-//! nobody needs to see begin, one of the command line, has the end alone, which says everything that the beginning does.
+//! A run is a backup, a verification, or any other job. Its number is drawn before it begins
+//! ([`Repository::new_run`]) and is that of the backup that it makes, so a manifest and the records
+//! of its run find one another without naming one another: a run that was killed behind its
+//! manifest has a backup all the same. What began and has no end was killed; whoever may say so
+//! (its own agent, at its next start) records the end. Both records are written once. A run that
+//! nobody needs to see begin, one of the command line, has the end alone, which says everything
+//! that the beginning does.
 
 use super::frame::ObjectKind;
 use super::name::{self, RunId, RunName};
@@ -99,7 +103,7 @@ pub struct Run {
 
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Outcome {
+pub struct RunOutcome {
     /// Whether it did what it was to do.
     pub completed: bool,
     /// When it ended, in nanoseconds since the epoch.
@@ -108,7 +112,8 @@ pub struct Outcome {
     pub stored_bytes: u64,
     /// The object by which a backup exists; empty where there is none.
     pub location: String,
-    /// SHA-256 of that object's stored bytes, which authenticates all that it names: 64 hexadecimal digits; empty where there is none.
+    /// SHA-256 of that object's stored bytes, which authenticates all that it names: 64 hexadecimal
+    /// digits; empty where there is none.
     pub checksum: String,
     /// How stored bytes are compressed: `none`, `gzip` or `zstd`.
     pub compression: String,
@@ -120,17 +125,17 @@ pub struct Outcome {
     pub details: BTreeMap<String, serde_json::Value>,
 }
 
-impl Outcome {
+impl RunOutcome {
     /// A run that failed.
-    pub fn failed(ended_ns: u64, reason: impl Into<String>) -> Outcome {
-        Outcome { completed: false, ended_ns, reason: reason.into(), ..Outcome::completed(ended_ns) }
+    pub fn failed(ended_ns: u64, reason: impl Into<String>) -> RunOutcome {
+        RunOutcome { completed: false, ended_ns, reason: reason.into(), ..RunOutcome::completed(ended_ns) }
     }
 
     /// A run that made no backup and went well.
-    pub fn completed(ended_ns: u64) -> Outcome {
+    pub fn completed(ended_ns: u64) -> RunOutcome {
         let (compression, encryption) = ("none".to_owned(), "none".to_owned());
         let (location, checksum, reason) = (String::new(), String::new(), String::new());
-        Outcome {
+        RunOutcome {
             completed: true,
             ended_ns,
             stored_bytes: 0,
@@ -152,10 +157,11 @@ pub struct RunRecord {
     pub run: Run,
     /// How it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub outcome: Option<Outcome>,
+    pub outcome: Option<RunOutcome>,
 }
 
-/// Where the records of runs go: a repository, a catalog, an outbox before both. Putting the same record again changes nothing.
+/// Where the records of runs go: a repository, a catalog, an outbox before both. Putting the same
+/// record again changes nothing.
 pub trait RunSink: Send + Sync {
     /// Puts a record; it is kept when this returns.
     ///
@@ -174,7 +180,8 @@ pub struct Runs {
 }
 
 impl Repository {
-    /// The identity that a run's backup has in the catalog, the same whoever works it out: a custom UUID (version 8) of the repository's id and the run's number.
+    /// The identity that a run's backup has in the catalog, the same whoever works it out: a custom
+    /// UUID (version 8) of the repository's id and the run's number.
     pub fn backup_id(&self, run: RunId) -> Uuid {
         let digest = digest_of(&[b"amber/1/backup-id", &self.header().repository_id[..], &run.0.to_le_bytes()].concat());
         let mut bytes = [0; 16];

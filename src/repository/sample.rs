@@ -1,8 +1,9 @@
-//! Repositories for tests: in memory, opened with a key file (which is instant, where a passphrase takes 64 MiB and three passes), and a
-//! store that fails on purpose.
+//! Repositories for tests: in memory, opened with a key file (which is instant, where a passphrase
+//! takes 64 MiB and three passes), and a store that fails on purpose.
 //!
-//! Flow: [`create`] makes a repository in a [`MemoryStore`], [`open`] opens it again, over a [`FaultyStore`] if the test wants to see what
-//! a failing store leaves behind. Whole backups are made by `tier::sample`. Only for tests: the feature `samples` opens it to others.
+//! Flow: [`create`] makes a repository in a [`MemoryStore`], [`open`] opens it again, over a
+//! [`FaultyStore`] if the test wants to see what a failing store leaves behind. Whole backups are
+//! made by `tier::sample`. Only for tests: the feature `samples` opens it to others.
 
 use super::key::Secret;
 use super::name::{RunId, SegmentName};
@@ -12,10 +13,11 @@ use crate::limits::governor::{Governor, Limits, Priority};
 use crate::store::memory::MemoryStore;
 use crate::store::{Capabilities, Digest, KnownPart, Listed, Multipart, Part, PutOutcome, Resumed, Store, StoreError, Unfinished};
 use crate::tb_format::wal::Prepare;
+use crate::threads::lock;
 use crate::tier::tigerbeetle::format::segment::SegmentBuilder;
 use bytes::Bytes;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use zeroize::Zeroizing;
 
 /// The key file that opens every sample repository.
@@ -33,7 +35,8 @@ pub fn options() -> Options {
     Options { workers: 1, transfers: 1, ..Options::default() }
 }
 
-/// Opens a repository whose limits leave bulk work nothing for the next ten seconds, and the governor that keeps them: of uploads and of reads, a MiB a second.
+/// Opens a repository whose limits leave bulk work nothing for the next ten seconds, and the
+/// governor that keeps them: of uploads and of reads, a MiB a second.
 ///
 /// # Errors
 /// Those of [`Repository::open`].
@@ -106,7 +109,7 @@ pub enum Fault {
 }
 
 #[derive(Debug, Clone)]
-struct Plan {
+struct FaultPlan {
     at_call: u64,
     fault: Fault,
 }
@@ -116,7 +119,7 @@ struct Plan {
 pub struct FaultyStore {
     inner: MemoryStore,
     calls: Arc<AtomicU64>,
-    plan: Arc<Mutex<Option<Plan>>>,
+    plan: Arc<Mutex<Option<FaultPlan>>>,
 }
 
 impl FaultyStore {
@@ -127,7 +130,7 @@ impl FaultyStore {
 
     /// Call number `at_call` from now on, counted from 1, fails like this.
     pub fn fail(&self, at_call: u64, fault: Fault) {
-        *self.plan.lock().unwrap_or_else(PoisonError::into_inner) = Some(Plan { at_call, fault });
+        *lock(&self.plan) = Some(FaultPlan { at_call, fault });
         self.calls.store(0, Ordering::SeqCst);
     }
 
@@ -138,8 +141,8 @@ impl FaultyStore {
 
     fn call<T>(&self, action: &'static str, name: &str, work: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
         let number = self.calls.fetch_add(1, Ordering::SeqCst) + 1;
-        let failing = |plan: &Plan| number == plan.at_call || (plan.fault == Fault::Gone && number > plan.at_call);
-        let plan = self.plan.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let failing = |plan: &FaultPlan| number == plan.at_call || (plan.fault == Fault::Gone && number > plan.at_call);
+        let plan = lock(&self.plan).clone();
         let Some(plan) = plan.filter(failing) else { return work() };
         if plan.fault == Fault::AnswerLost {
             work()?;
@@ -200,8 +203,8 @@ impl Store for FaultyStore {
     }
 }
 
-/// What is done before a call that reads an object: it is given the object's name and how many bytes are asked for (none where it is the size), and says
-/// whether it wants to be called again.
+/// What is done before a call that reads an object: it is given the object's name and how many
+/// bytes are asked for (none where it is the size), and says whether it wants to be called again.
 type Hook = Box<dyn FnMut(&str, u64) -> bool + Send>;
 
 /// A store in which something happens between a listing and the reading of what was listed.
@@ -223,13 +226,14 @@ impl HookedStore {
         HookedStore { inner: inner.clone(), hook: Arc::default() }
     }
 
-    /// Before each object is read `hook` is called with its name and the bytes asked for, until it returns `false`.
+    /// Before each object is read `hook` is called with its name and the bytes asked for, until it
+    /// returns `false`.
     pub fn before_reads(&self, hook: impl FnMut(&str, u64) -> bool + Send + 'static) {
-        *self.hook.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(hook));
+        *lock(&self.hook) = Some(Box::new(hook));
     }
 
     fn read(&self, name: &str, length: u64) {
-        let mut hook = self.hook.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut hook = lock(&self.hook);
         if hook.as_mut().is_some_and(|hook| !hook(name, length)) {
             *hook = None;
         }

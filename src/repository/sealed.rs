@@ -1,7 +1,9 @@
-//! Small objects sealed in memory, so that whoever has them decides when and where they go: to the store, to a spool on the disk first, or to both.
+//! Small objects sealed in memory, so that whoever has them decides when and where they go: to the
+//! store, to a spool on the disk first, or to both.
 //!
-//! [`seal`] does what [`super::object_writer`] does for objects of any size, in one call on the calling thread; the bytes are the same format. [`SealedObject::put`]
-//! writes them, create-only, and says whether the name was free.
+//! [`seal`] does what [`super::object_writer`] does for objects of any size, in one call on the
+//! calling thread; the bytes are the same format. [`SealedObject::put`] writes them, create-only,
+//! and says whether the name was free.
 
 use super::Repository;
 use super::frame::{self, Encoding, Index, OBJECT_HEADER_BYTES, ObjectKind, Trailer};
@@ -34,10 +36,12 @@ impl SealedObject {
     }
 }
 
-/// Seals an object of these frames. `record_bytes` is the size of the records behind the first 256 bytes of each, where they have one.
+/// Seals an object of these frames. `record_bytes` is the size of the records behind the first 256
+/// bytes of each, where they have one.
 ///
 /// # Errors
-/// [`Error::bug`] when it is larger than one part: such an object goes through [`super::object_writer::ObjectWriter`].
+/// [`Error::bug`] when it is larger than one part: such an object goes through
+/// [`super::object_writer::ObjectWriter`].
 pub fn seal(
     repository: &Repository,
     kind: ObjectKind,

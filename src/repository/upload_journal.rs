@@ -1,14 +1,20 @@
-//! What a process that uploads a large object writes down on its own disk, so that another one can carry the upload on.
+//! What a process that uploads a large object writes down on its own disk, so that another one can
+//! carry the upload on.
 //!
-//! Flow: [`JournalFile::open`] takes the file (one process at a time); [`UploadJournal::begin`] notes what is uploaded as what; then each frame as it was
-//! sealed, and each part that the server has taken. [`JournalFile::unfinished`] reads it back after the process has died.
+//! Flow: [`JournalFile::open`] takes the file (one process at a time); [`UploadJournal::begin`]
+//! notes what is uploaded as what; then each frame as it was sealed, and each part that the server
+//! has taken. [`JournalFile::unfinished`] reads it back after the process has died.
 //!
-//! **Frames are durable in the journal before a part that holds them is sent** ([`UploadJournal::sync`]). A frame's number is its nonce, so two different
-//! contents must never be sealed as one frame of one object. Who carries on holds each frame of the source against its fingerprint: the same content gives the
-//! same sealed bytes again, and another content ends the upload, as does a frame whose tag is another when it is sealed again. A frame that is not in the journal was never sent.
+//! **Frames are durable in the journal before a part that holds them is sent**
+//! ([`UploadJournal::sync`]). A frame's number is its nonce, so two different contents must never
+//! be sealed as one frame of one object. Who carries on holds each frame of the source against its
+//! fingerprint: the same content gives the same sealed bytes again, and another content ends the
+//! upload, as does a frame whose tag is another when it is sealed again. A frame that is not in the
+//! journal was never sent.
 //!
-//! The journal holds no content and no key: sizes, tags and digests of sealed bytes, keyed fingerprints. It is one JSON value a line. A last line that is cut was not yet
-//! relied on; anything else that cannot be read ends the upload too.
+//! The journal holds no content and no key: sizes, tags and digests of sealed bytes, keyed
+//! fingerprints. It is one JSON value a line. A last line that is cut was not yet relied on;
+//! anything else that cannot be read ends the upload too.
 
 use super::frame::{FrameRow, OBJECT_HEADER_BYTES};
 use crate::error::{Error, Result};
@@ -28,7 +34,8 @@ const JOURNAL_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// What is uploaded, as what.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Subject {
-    /// What seals the frames: another program might seal the same content into other bytes, which must not be sent under the same nonce.
+    /// What seals the frames: another program might seal the same content into other bytes, which
+    /// must not be sent under the same nonce.
     pub program: String,
     /// The repository's id, in hexadecimal.
     pub repository: String,
@@ -76,7 +83,8 @@ pub struct SealedFrame {
     pub row: FrameRow,
     /// The fingerprint of its content.
     pub fingerprint: Fingerprint,
-    /// The tag at its end. Sealed again, the same key, number and bytes have the same tag, and other bytes another.
+    /// The tag at its end. Sealed again, the same key, number and bytes have the same tag, and
+    /// other bytes another.
     pub tag: [u8; TAG_BYTES],
 }
 
@@ -151,7 +159,8 @@ impl JournalFile {
         self.journal(subject, 0, false)
     }
 
-    /// Goes on with the journal of an unfinished upload, behind its last whole line. Nothing of it is ever missing meanwhile.
+    /// Goes on with the journal of an unfinished upload, behind its last whole line. Nothing of it
+    /// is ever missing meanwhile.
     ///
     /// # Errors
     /// [`Error::input`] when the file cannot be written.

@@ -1,7 +1,7 @@
 //! Little-endian fields in and out of byte strings, bounds checked.
 //!
-//! [`Fields`] reads from the front and answers `None` when the bytes run out; writers push onto a `Vec`. Everything that the repository
-//! stores outside TigerBeetle's own bytes goes through here.
+//! [`Fields`] reads from the front and answers `None` when the bytes run out; writers push onto a
+//! `Vec`. Everything that the repository stores outside TigerBeetle's own bytes goes through here.
 
 /// Reads fields from the front of a slice.
 #[derive(Debug, Clone)]
@@ -54,7 +54,8 @@ impl<'a> Fields<'a> {
         self.array().map(u128::from_le_bytes)
     }
 
-    /// `N` bytes that the format reserves: `None` unless all are zero, so that no bit of an object goes unchecked.
+    /// `N` bytes that the format reserves: `None` unless all are zero, so that no bit of an object
+    /// goes unchecked.
     pub fn zeros<const N: usize>(&mut self) -> Option<()> {
         self.array::<N>().filter(|bytes| bytes.iter().all(|byte| *byte == 0)).map(|_| ())
     }

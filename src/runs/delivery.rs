@@ -1,15 +1,20 @@
-//! Brings the records that wait in the outbox to the repository, and from there to the ledger, in order.
+//! Brings the records that wait in the outbox to the repository, and from there to the ledger, in
+//! order.
 //!
-//! Flow: one thread for each, so that neither waits for the other. `ToRepository` records what comes, and passes on what the ledger is to be told; `ToLedger` delivers the
-//! events, and, when there is nothing else to do, looks whether the ledger lacks an event of a run that somebody else has recorded: a command, or an agent without a
-//! ledger, or because the ledger was restored to an earlier point. Whoever cannot get on tries again, later each time, and says why on the board.
+//! Flow: one thread for each, so that neither waits for the other. `ToRepository` records what
+//! comes, and passes on what the ledger is to be told; `ToLedger` delivers the events, and, when
+//! there is nothing else to do, looks whether the ledger lacks an event of a run that somebody else
+//! has recorded: a command, or an agent without a ledger, or because the ledger was restored to an
+//! earlier point. Whoever cannot get on tries again, later each time, and says why on the board.
 //!
-//! Everything may happen twice: a record is created once under its name, an event has one id. So a kill at any instant costs a repetition and nothing else.
+//! Everything may happen twice: a record is created once under its name, an event has one id. So a
+//! kill at any instant costs a repetition and nothing else.
 
 use super::outbox::{Entry, EntryName, Lane};
 use super::reconcile::reconcile;
 use super::recorder::{Recorder, Trouble};
-use crate::error::{Error, Kind, Result};
+use crate::backoff::Backoff;
+use crate::error::{Kind, Result};
 use crate::ledger_events::event::{Accounts, Event, id_of, is_told};
 use crate::ledger_events::packing::Status;
 use crate::ledger_events::{Delivered, Teller};
@@ -18,6 +23,7 @@ use crate::repository::name::{self, RunName};
 use crate::repository::run_record::RunRecord;
 use crate::stop::Stop;
 use crate::store::PutOutcome;
+use crate::threads::spawn;
 use crate::units::{now_ns, time_text};
 use crossbeam_channel::{Receiver, Sender, bounded, select};
 use std::cell::Cell;
@@ -26,9 +32,8 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// The first pause after a failure; it doubles up to the longest.
-const RETRY_FIRST: Duration = Duration::from_secs(1);
-const RETRY_MAX: Duration = Duration::from_secs(60);
+/// Pauses after failures.
+const RETRY: Backoff = Backoff { first: Duration::from_secs(1), longest: Duration::from_secs(60) };
 /// How often the ledger is looked through for what it lacks.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(3600);
 /// How long the end of the agent waits for a request that is under way.
@@ -37,7 +42,7 @@ const STOP_GRACE: Duration = Duration::from_secs(3);
 const REST: Duration = Duration::from_secs(3600);
 
 /// A ledger that is told, how it books, and how long an answer may take before that is an alert.
-pub struct Told {
+pub struct LedgerDelivery {
     /// Who takes events.
     pub teller: Box<dyn Teller>,
     /// Where they are booked.
@@ -57,7 +62,7 @@ impl Delivery {
     ///
     /// # Errors
     /// [`Error::try_again`] when the system gives no threads.
-    pub fn start(recorder: &Arc<Recorder>, told: Option<Told>) -> Result<Delivery> {
+    pub fn start(recorder: &Arc<Recorder>, told: Option<LedgerDelivery>) -> Result<Delivery> {
         let (stop, passed_on) = (Stop::default(), bounded(1));
         let mut repository = ToRepository::new(recorder, passed_on.0);
         let stopping = stop.clone();
@@ -80,33 +85,22 @@ impl Delivery {
     }
 }
 
-fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
-    let spawned = std::thread::Builder::new().name(name.to_owned()).spawn(work);
-    spawned.map_err(|error| Error::try_again(format!("the system gives no more threads: {error}")))
-}
+/// Counts failures in a row.
+#[derive(Default)]
+struct Failures(u32);
 
-/// Pauses that grow.
-struct Backoff {
-    next: Duration,
-}
-
-impl Default for Backoff {
-    fn default() -> Self {
-        Backoff { next: RETRY_FIRST }
-    }
-}
-
-impl Backoff {
-    /// The pause after one more failure: up to a quarter longer, so that several agents do not come all at once.
+impl Failures {
+    /// The pause after one more: up to a quarter longer by chance, so that several agents do not
+    /// come all at once.
     fn pause(&mut self) -> Duration {
-        let pause = self.next;
-        self.next = (self.next * 2).min(RETRY_MAX);
+        self.0 = self.0.saturating_add(1);
+        let pause = RETRY.after(self.0);
         let jitter = random::<1>().map_or(0, |[byte]| u32::from(byte));
         pause + pause * jitter / 1024
     }
 
     fn reset(&mut self) {
-        *self = Backoff::default();
+        self.0 = 0;
     }
 }
 
@@ -133,15 +127,15 @@ impl ToRepository {
 
     fn run(&mut self, stop: &Stop) {
         let recorder = Arc::clone(&self.recorder);
-        let mut backoff = Backoff::default();
+        let mut failures = Failures::default();
         loop {
             let pause = match self.turn(stop) {
                 Ok(()) => {
-                    backoff.reset();
+                    failures.reset();
                     // A full disk does not tell when it has room again.
-                    if recorder.has_unsaved() { RETRY_MAX } else { REST }
+                    if recorder.has_unsaved() { RETRY.longest } else { REST }
                 }
-                Err(_) => backoff.pause(),
+                Err(_) => failures.pause(),
             };
             if rest(recorder.woken(), pause, stop) {
                 return;
@@ -208,7 +202,8 @@ impl ToRepository {
     }
 }
 
-/// What the repository has under a record's name already: mostly the same, from a try whose answer was lost. What was recorded first counts.
+/// What the repository has under a record's name already: mostly the same, from a try whose answer
+/// was lost. What was recorded first counts.
 fn recorded_before(recorder: &Recorder, entry: &Entry) -> Result<RunRecord> {
     let name = RunName { run: entry.run, has_ended: entry.record.outcome.is_some() };
     match recorder.repository.run_record(&name) {
@@ -233,7 +228,7 @@ fn read(recorder: &Recorder, lane: Lane, name: &EntryName) -> Result<Option<Entr
 /// The second stage.
 pub(super) struct ToLedger {
     recorder: Arc<Recorder>,
-    told: Told,
+    told: LedgerDelivery,
     /// When the ledger was looked through last.
     swept: Option<Instant>,
     /// Events that the ledger refused, found by looking: they are not tried again by this process.
@@ -241,19 +236,19 @@ pub(super) struct ToLedger {
 }
 
 impl ToLedger {
-    pub(super) fn new(recorder: &Arc<Recorder>, told: Told) -> ToLedger {
+    pub(super) fn new(recorder: &Arc<Recorder>, told: LedgerDelivery) -> ToLedger {
         ToLedger { recorder: Arc::clone(recorder), told, swept: None, refused: HashSet::new() }
     }
 
     fn run(&mut self, passed_on: &Receiver<()>, stop: &Stop) {
-        let mut backoff = Backoff::default();
+        let mut failures = Failures::default();
         loop {
             let pause = match self.turn(stop) {
                 Ok(()) => {
-                    backoff.reset();
+                    failures.reset();
                     self.swept.map_or(REST, |swept| SWEEP_INTERVAL.saturating_sub(swept.elapsed()))
                 }
-                Err(_) => backoff.pause(),
+                Err(_) => failures.pause(),
             };
             if rest(passed_on, pause, stop) {
                 return;
@@ -341,7 +336,8 @@ impl ToLedger {
         let repository = Arc::clone(&self.recorder.repository);
         let mut names: Vec<RunName> = repository.list_all(name::RUNS)?.iter().filter_map(|listed| RunName::parse(&listed.name)).collect();
         names.sort_unstable();
-        // What waits comes in its turn. Looked at last: what the repository has got from here is still in the outbox.
+        // What waits comes in its turn. Looked at last: what the repository has got from here is
+        // still in the outbox.
         let mut waits = HashSet::new();
         self.recorder.outbox.each(&mut |entry| {
             waits.insert(RunName { run: entry.run, has_ended: entry.record.outcome.is_some() });

@@ -1,4 +1,5 @@
-//! What ran: the record of every run, and its way to the repository, to the catalog and to the ledger.
+//! What ran: the record of every run, and its way to the repository, to the catalog and to the
+//! ledger.
 
 pub mod delivery;
 pub mod outbox;

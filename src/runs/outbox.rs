@@ -1,4 +1,5 @@
-//! The outbox: records of runs that wait on this machine's disk until repository and ledger have them, in the order in which they were put.
+//! The outbox: records of runs that wait on this machine's disk until repository and ledger have
+//! them, in the order in which they were put.
 //!
 //! ```text
 //! append -> repository/ -> the repository has it -> ledger/ -> the ledger has it -> gone
@@ -7,17 +8,23 @@
 //!            damaged/                               refused/   (tried again at the next start)
 //! ```
 //!
-//! One file is one entry: JSON with the run's number and its record, under a name that orders by sequence and ends with a digest of the content. It is written to
-//! a temporary name, synced, renamed, and the folder is synced: an entry is whole or not there. What is killed between two of these steps leaves a temporary name,
-//! which the next start removes. What cannot be read is moved aside and never thrown away. Delivering an entry twice changes nothing, so an entry is removed
-//! after it was delivered, without any care for a kill in between. Nothing of the entries is held in memory.
+//! One file is one entry: JSON with the run's number and its record, under a name that orders by
+//! sequence and ends with a digest of the content. It is written to a temporary name, synced,
+//! renamed, and the folder is synced: an entry is whole or not there. What is killed between two of
+//! these steps leaves a temporary name, which the next start removes. What cannot be read is moved
+//! aside and never thrown away. Delivering an entry twice changes nothing, so an entry is removed
+//! after it was delivered, without any care for a kill in between. Nothing of the entries is held
+//! in memory.
 //!
-//! One process at a time writes to an outbox (its owner holds a lock); others may look into it with [`peek`].
+//! One process at a time writes to an outbox (its owner holds a lock); others may look into it with
+//! [`peek`].
 
+use crate::durable_file::sync_folder;
 use crate::error::{Error, Result};
 use crate::pipeline::digest::digest_of;
 use crate::repository::name::RunId;
 use crate::repository::run_record::RunRecord;
+use crate::threads::lock;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::fmt;
@@ -25,7 +32,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 /// An entry larger than this is none.
 pub const ENTRY_BYTES_MAX: u64 = 1024 * 1024;
@@ -130,7 +137,8 @@ fn digest_text(content: &[u8]) -> String {
 }
 
 impl Outbox {
-    /// Opens the outbox in `folder`, which is made if only its last part is missing. What the ledger refused is taken up again; what is no entry is moved aside.
+    /// Opens the outbox in `folder`, which is made if only its last part is missing. What the
+    /// ledger refused is taken up again; what is no entry is moved aside.
     ///
     /// # Errors
     /// [`Error::input`] where the folder cannot be made, read or written.
@@ -168,7 +176,7 @@ impl Outbox {
                 Ok(())
             })?;
         }
-        *self.next.lock().unwrap_or_else(PoisonError::into_inner) = last.saturating_add(1);
+        *lock(&self.next) = last.saturating_add(1);
         Ok(())
     }
 
@@ -177,7 +185,7 @@ impl Outbox {
     /// # Errors
     /// [`Error::try_again`] when the disk does not take it now.
     pub fn append(&self, run: RunId, record: &RunRecord, now_ns: u64) -> Result<()> {
-        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut next = lock(&self.next);
         self.write(Lane::Repository, *next, &encode(run, record, now_ns)?)?;
         *next += 1;
         Ok(())
@@ -243,16 +251,19 @@ impl Outbox {
     /// Reads an entry.
     ///
     /// # Errors
-    /// [`Error::damaged`] when it is not what was written: [`Outbox::set_aside`] it then. [`Error::try_again`] when it cannot be read now.
+    /// [`Error::damaged`] when it is not what was written: [`Outbox::set_aside`] it then.
+    /// [`Error::try_again`] when it cannot be read now.
     pub fn read(&self, lane: Lane, name: &EntryName) -> Result<Entry> {
         let path = self.lane(lane).join(name.to_string());
         read(&path, name)?.ok_or_else(|| Error::try_again(format!("{}: it is gone", path.display())))
     }
 
-    /// The repository has the entry, as it is or, where something else was recorded there before, as `record`: from now on it waits for the ledger.
+    /// The repository has the entry, as it is or, where something else was recorded there before,
+    /// as `record`: from now on it waits for the ledger.
     ///
     /// # Errors
-    /// [`Error::try_again`] when the folder cannot be written: it waits for the repository once more.
+    /// [`Error::try_again`] when the folder cannot be written: it waits for the repository once
+    /// more.
     pub fn pass_on(&self, name: &EntryName, entry: &Entry, record: &RunRecord) -> Result<()> {
         let repository = self.lane(Lane::Repository);
         if entry.record == *record {
@@ -280,7 +291,8 @@ impl Outbox {
         self.aside(lane, name, DAMAGED)
     }
 
-    /// Moves an entry that the ledger will not take out of the way; where it is then. It is tried again at the next start.
+    /// Moves an entry that the ledger will not take out of the way; where it is then. It is tried
+    /// again at the next start.
     ///
     /// # Errors
     /// As [`Outbox::set_aside`].
@@ -324,8 +336,8 @@ impl Outbox {
 
 const FOLDERS: [&str; 4] = ["repository", "ledger", DAMAGED, REFUSED];
 
-/// The runs of which a record waits in an agent's outbox, and whether it tells of their end. Nothing is changed, and the agent may be at work. An outbox that is not there
-/// is empty.
+/// The runs of which a record waits in an agent's outbox, and whether it tells of their end.
+/// Nothing is changed, and the agent may be at work. An outbox that is not there is empty.
 ///
 /// # Errors
 /// [`Error::input`] where it may not be read.
@@ -421,15 +433,12 @@ fn make_folder(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Moves a file from one folder to the other; durable when this returns. The new place is synced first: a file must not be in neither.
+/// Moves a file from one folder to the other; durable when this returns. The new place is synced
+/// first: a file must not be in neither.
 fn move_between(from: &Path, to: &Path, name: &str) -> io::Result<()> {
     fs::rename(from.join(name), to.join(name))?;
     sync_folder(to)?;
     sync_folder(from)
-}
-
-fn sync_folder(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
 }
 
 #[cfg(test)]

@@ -1,12 +1,14 @@
-//! Runs of this agent that were killed: they have a beginning and no end, which is added when the agent starts again.
+//! Runs of this agent that were killed: they have a beginning and no end, which is added when the
+//! agent starts again.
 //!
-//! A run whose backup is in the repository did what it was to do, for the manifest is written last; any other came to nothing. What waits in the outbox counts as recorded.
-//! Only this agent's own runs are ended, known by its token: whoever else has begun a run may still be at work.
+//! A run whose backup is in the repository did what it was to do, for the manifest is written last;
+//! any other came to nothing. What waits in the outbox counts as recorded. Only this agent's own
+//! runs are ended, known by its token: whoever else has begun a run may still be at work.
 
 use super::recorder::Recorder;
 use crate::error::{Error, Kind, Result};
 use crate::repository::name::{self, RunId, RunName};
-use crate::repository::run_record::{Outcome, Run, RunRecord, RunSink, Scope};
+use crate::repository::run_record::{Run, RunOutcome, RunRecord, RunSink, Scope};
 use crate::tier::outcome::stored_backups;
 use crate::units::now_ns;
 use std::collections::{BTreeMap, BTreeSet};
@@ -60,18 +62,18 @@ fn open_runs(recorder: &Recorder) -> Result<BTreeMap<RunId, Run>> {
     Ok(open)
 }
 
-fn end_of(recorder: &Recorder, run: RunId, begun: &Run) -> Result<(Scope, Outcome)> {
+fn end_of(recorder: &Recorder, run: RunId, begun: &Run) -> Result<(Scope, RunOutcome)> {
     let stored = stored_backups(&recorder.repository)?.remove(&run);
     match stored.map(|stored| stored.read(&recorder.repository)) {
         Some(Ok((left, outcome))) => Ok((left.scope, outcome)),
-        None => Ok((begun.scope, Outcome::failed(now_ns(), KILLED))),
+        None => Ok((begun.scope, RunOutcome::failed(now_ns(), KILLED))),
         Some(Err(error)) if error.kind == Kind::Damaged => Ok((begun.scope, damaged(&error))),
         Some(Err(error)) => Err(error),
     }
 }
 
-fn damaged(error: &Error) -> Outcome {
-    Outcome::failed(now_ns(), format!("{KILLED}, and its backup cannot be read: {error}"))
+fn damaged(error: &Error) -> RunOutcome {
+    RunOutcome::failed(now_ns(), format!("{KILLED}, and its backup cannot be read: {error}"))
 }
 
 #[cfg(test)]

@@ -1,17 +1,20 @@
-//! What the agent's jobs did, on its way to everybody who must know: the catalog soon, the repository and the ledger when they can be reached.
+//! What the agent's jobs did, on its way to everybody who must know: the catalog soon, the
+//! repository and the ledger when they can be reached.
 //!
-//! Flow: a job ([`crate::jobs::active`]) puts the record of its beginning, works, and puts the record of its end. [`Recorder::put`] makes a record durable in the
-//! [`Outbox`] and hands it to the local sinks; [`super::delivery`] brings what waits there further. Nothing here waits for a store or a ledger, so no job does. A job
-//! that is killed leaves a beginning without an end, which [`super::reconcile`] adds at the next start.
+//! Flow: a job ([`crate::jobs::active`]) puts the record of its beginning, works, and puts the
+//! record of its end. [`Recorder::put`] makes a record durable in the [`Outbox`] and hands it to
+//! the local sinks; [`super::delivery`] brings what waits there further. Nothing here waits for a
+//! store or a ledger, so no job does. A job that is killed leaves a beginning without an end, which
+//! [`super::reconcile`] adds at the next start.
 
 use super::outbox::{Lane, Outbox};
 use crate::error::{Kind, Result};
-use crate::log_shipping::uploads::lock;
 use crate::monitor::status::EventsStatus;
-use crate::monitor::status_board::{Board, Topic};
+use crate::monitor::status_board::{StatusBoard, Topic};
 use crate::repository::Repository;
 use crate::repository::name::RunId;
 use crate::repository::run_record::{RunRecord, RunSink};
+use crate::threads::lock;
 use crate::units::now_ns;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::collections::{BTreeMap, HashSet, VecDeque};
@@ -20,7 +23,8 @@ use std::sync::{Arc, Mutex};
 
 /// The outbox in the state directory.
 pub const OUTBOX: &str = "outbox";
-/// Records that are held in memory while the disk takes none. With more the oldest beginnings go first: an end says everything that they do.
+/// Records that are held in memory while the disk takes none. With more the oldest beginnings go
+/// first: an end says everything that they do.
 const UNSAVED_MAX: usize = 1000;
 
 /// Why records do not get on, each told until it is over.
@@ -41,7 +45,8 @@ pub(super) enum Trouble {
 struct State {
     /// Records that the disk has not taken, in order.
     unsaved: VecDeque<(RunId, RunRecord)>,
-    /// Runs that this process has begun: they are not to be taken for killed ones. `None` once those are known.
+    /// Runs that this process has begun: they are not to be taken for killed ones. `None` once
+    /// those are known.
     begun: Option<HashSet<RunId>>,
     trouble: BTreeMap<Trouble, String>,
     delivered: u64,
@@ -52,7 +57,7 @@ pub struct Recorder {
     pub(super) repository: Arc<Repository>,
     pub(crate) outbox: Outbox,
     sinks: Vec<Arc<dyn RunSink>>,
-    board: Arc<Board>,
+    board: Arc<StatusBoard>,
     by: String,
     /// A ledger is configured.
     tells: bool,
@@ -61,14 +66,14 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// A recorder with its outbox in the state directory. `by` is what this agent knows itself by, `sinks` take every record at once, and with `tells` events wait for a
-    /// ledger.
+    /// A recorder with its outbox in the state directory. `by` is what this agent knows itself by,
+    /// `sinks` take every record at once, and with `tells` events wait for a ledger.
     ///
     /// # Errors
     /// [`crate::error::Error::input`] where the outbox cannot be used.
     pub fn new(
         repository: &Arc<Repository>,
-        board: &Arc<Board>,
+        board: &Arc<StatusBoard>,
         state_directory: &Path,
         (by, sinks, tells): (&str, Vec<Arc<dyn RunSink>>, bool),
     ) -> Result<Recorder> {
@@ -95,7 +100,8 @@ impl Recorder {
         }
     }
 
-    /// Gives sinks a record. One that can be made again from the repository does not keep a job from running.
+    /// Gives sinks a record. One that can be made again from the repository does not keep a job
+    /// from running.
     fn hand_on(&self, run: RunId, record: &RunRecord) {
         for sink in &self.sinks {
             if let Err(error) = sink.put(run, record) {

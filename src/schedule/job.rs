@@ -6,22 +6,27 @@
 //! ```
 //!
 //! What is kept, whatever happens:
-//! - It never runs beside itself: what is asked for meanwhile is answered by one run behind this one.
+//! - It never runs beside itself: what is asked for meanwhile is answered by one run behind this
+//!   one.
 //! - After a time without an agent it runs once, not once for every time that it missed.
-//! - A failure is tried again, later each time, a few times; the cadence goes on as if nothing had happened.
-//! - A clock that is set forward makes it due once. One that is set back lets it count from now: neither a flood, nor silence until the old time comes again. By the clock that
-//!   nobody sets, two runs that the cadence began lie apart ([`GAP_MAX`]).
+//! - A failure is tried again, later each time, a few times; the cadence goes on as if nothing had
+//!   happened.
+//! - A clock that is set forward makes it due once. One that is set back lets it count from now:
+//!   neither a flood, nor silence until the old time comes again. By the clock that nobody sets,
+//!   two runs that the cadence began lie apart ([`GAP_MAX`]).
 //! - A run that is given up (the lease was lost, the agent ends) counts as none.
 
 use super::cadence::{Cadence, duration_text, jitter, nanoseconds};
 use super::state::{Failed, JobState, Running, Why};
 use std::time::Duration;
 
-/// A job that never ran is due so long after it was first seen, or after its interval where that is shorter: soon enough to show that it works, and not in the way of a start.
+/// A job that never ran is due so long after it was first seen, or after its interval where that is
+/// shorter: soon enough to show that it works, and not in the way of a start.
 pub const FIRST_AFTER: Duration = Duration::from_secs(600);
 /// What lies further in the future than this was written by a clock that has been set back since.
 pub const CLOCK_SLACK: Duration = Duration::from_secs(600);
-/// Two runs that the cadence begins lie apart by half its spacing, at most by this: all that a clock which jumps to and fro can bring about.
+/// Two runs that the cadence begins lie apart by half its spacing, at most by this: all that a
+/// clock which jumps to and fro can bring about.
 pub const GAP_MAX: Duration = Duration::from_secs(600);
 
 /// Why a job of the cluster does not run on an agent that does not lead.
@@ -92,7 +97,7 @@ pub enum Decision {
         /// Since when it could have: the one that has waited longest goes first.
         since_ns: u64,
     },
-    /// It does not; [`Job::next`] says more.
+    /// It does not; [`ScheduledJob::next`] says more.
     Wait,
     /// It runs.
     Goes,
@@ -127,7 +132,7 @@ struct Occurrence {
 
 /// One job.
 #[derive(Debug, Clone)]
-pub struct Job {
+pub struct ScheduledJob {
     rules: Rules,
     /// The cadence in words.
     cadence_text: String,
@@ -153,9 +158,10 @@ impl Next {
     }
 }
 
-impl Job {
-    /// A job with what is remembered of it. A run that was under way was killed: it counts as a failure, so that work that kills its process does not do so at every start.
-    pub fn new(rules: Rules, mut state: JobState, now: Moment) -> Job {
+impl ScheduledJob {
+    /// A job with what is remembered of it. A run that was under way was killed: it counts as a
+    /// failure, so that work that kills its process does not do so at every start.
+    pub fn new(rules: Rules, mut state: JobState, now: Moment) -> ScheduledJob {
         match (state.running.take(), &mut state.failed) {
             (Some(_), failed) => {
                 let attempts = failed.map_or(0, |failed| failed.attempts).saturating_add(1);
@@ -167,7 +173,7 @@ impl Job {
             (None, None) => {}
         }
         let cadence_text = rules.cadence.text();
-        Job { rules, cadence_text, state, next: Next::default(), occurrence: None, began_uptime_ns: None }
+        ScheduledJob { rules, cadence_text, state, next: Next::default(), occurrence: None, began_uptime_ns: None }
     }
 
     /// What is set for it.
@@ -330,7 +336,8 @@ impl Job {
             Ended::Completed => {
                 state.last_success_ns = Some(now.wall_ns);
                 (state.failures_in_a_row, state.failed) = (0, None);
-                // An interval promises that the last run is no older. What was tried again belongs to the time at which it was due.
+                // An interval promises that the last run is no older. What was tried again belongs
+                // to the time at which it was due.
                 if matches!((&self.rules.cadence, &running.why), (Cadence::Interval(_), Why::Asked | Why::Wish(_))) {
                     state.anchor_ns = Some(running.started_ns);
                 }
@@ -349,7 +356,8 @@ impl Job {
         self.state.asked_ns.get_or_insert(now.wall_ns);
     }
 
-    /// Pauses it, or lets it go on. An interval that has passed meanwhile makes it due; times of the wall clock that have passed are let go.
+    /// Pauses it, or lets it go on. An interval that has passed meanwhile makes it due; times of
+    /// the wall clock that have passed are let go.
     pub fn pause(&mut self, now: Moment, is_paused: bool) {
         let resumes = self.state.is_paused && !is_paused;
         if resumes && matches!(self.rules.cadence, Cadence::Times(_)) {
@@ -358,8 +366,8 @@ impl Job {
         self.state.is_paused = is_paused;
     }
 
-    /// Another agent ran it, or this one did before it knew: when, and, once it is over, when it ended and whether it did what it was to do. What is known already
-    /// changes nothing.
+    /// Another agent ran it, or this one did before it knew: when, and, once it is over, when it
+    /// ended and whether it did what it was to do. What is known already changes nothing.
     pub fn learn(&mut self, now: Moment, started_ns: u64, ended: Option<(u64, bool)>) {
         self.settle(now);
         let state = &mut self.state;

@@ -1,10 +1,12 @@
 //! All jobs of an agent, and which of them may run now.
 //!
-//! Flow: whoever runs the jobs of a lane asks [`Schedule::turn`] once in a while, begins what it is told to begin, ends what it is told to end, and says so
-//! ([`Schedule::begin`], [`Schedule::end`]). One job runs in a lane at a time; of several that are due the one goes first that was asked for, then the one that has waited longest.
-//! Jobs of the cluster begin only where the agent leads, and end where it no longer does.
+//! Flow: whoever runs the jobs of a lane asks [`Schedule::turn`] once in a while, begins what it is
+//! told to begin, ends what it is told to end, and says so ([`Schedule::begin`],
+//! [`Schedule::end`]). One job runs in a lane at a time; of several that are due the one goes first
+//! that was asked for, then the one that has waited longest. Jobs of the cluster begin only where
+//! the agent leads, and end where it no longer does.
 
-use super::job::{Decision, Ended, Hold, Job, Moment, Rules};
+use super::job::{Decision, Ended, Hold, Moment, Rules, ScheduledJob};
 use super::state::{JobState, Why};
 use std::collections::BTreeMap;
 
@@ -37,7 +39,7 @@ pub struct Turn {
 
 #[derive(Debug, Clone)]
 struct Entry {
-    job: Job,
+    job: ScheduledJob,
     lane: Lane,
     is_cluster_wide: bool,
 }
@@ -51,21 +53,21 @@ pub struct Schedule {
 impl Schedule {
     /// Adds a job, with what is remembered of it.
     pub fn add(&mut self, rules: Rules, (lane, is_cluster_wide): (Lane, bool), state: JobState, now: Moment) {
-        self.entries.push(Entry { job: Job::new(rules, state, now), lane, is_cluster_wide });
+        self.entries.push(Entry { job: ScheduledJob::new(rules, state, now), lane, is_cluster_wide });
     }
 
     /// All jobs, in the order in which they were added.
-    pub fn jobs(&self) -> impl Iterator<Item = &Job> {
+    pub fn jobs(&self) -> impl Iterator<Item = &ScheduledJob> {
         self.entries.iter().map(|entry| &entry.job)
     }
 
     /// One job.
-    pub fn job(&self, name: &str) -> Option<&Job> {
+    pub fn job(&self, name: &str) -> Option<&ScheduledJob> {
         self.jobs().find(|job| job.rules().name == name)
     }
 
     /// The same, to be told something.
-    pub fn job_mut(&mut self, name: &str) -> Option<&mut Job> {
+    pub fn job_mut(&mut self, name: &str) -> Option<&mut ScheduledJob> {
         self.entries.iter_mut().map(|entry| &mut entry.job).find(|job| job.rules().name == name)
     }
 

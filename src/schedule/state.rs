@@ -1,6 +1,7 @@
 //! What is remembered of a job, over restarts: the scheduler's memory as it is kept on disk.
 //!
-//! Everything in it may be missing (a file of an older release, or none), and nothing in it is trusted to lie in the past: clocks are set back.
+//! Everything in it may be missing (a file of an older release, or none), and nothing in it is
+//! trusted to lie in the past: clocks are set back.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,4 +1,5 @@
-//! What every store must do with uploads that a writer left: checks that panic where it does not. Run by [`contract`](super::contract::contract).
+//! What every store must do with uploads that a writer left: checks that panic where it does not.
+//! Run by [`contract`](super::contract::contract).
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "checks of tests: what does not hold panics")]
 
@@ -38,8 +39,8 @@ fn resume(store: &dyn Store, name: &str, upload_id: &str, noted: &[KnownPart]) -
     store.resume_multipart(name, upload_id, noted).unwrap().expect("the upload is there")
 }
 
-/// Nothing is left of these uploads. One whose beginning was asked for again, because the answer was lost, may have begun twice: the
-/// other is none of ours.
+/// Nothing is left of these uploads. One whose beginning was asked for again, because the answer
+/// was lost, may have begun twice: the other is none of ours.
 fn nothing_left(store: &dyn Store, name: &str, begun: &[String]) {
     let is_lossy = is_lossy(store);
     let mut uploads = store.unfinished(name).unwrap();
@@ -49,7 +50,8 @@ fn nothing_left(store: &dyn Store, name: &str, begun: &[String]) {
 
 fn only_what_is_missing(store: &dyn Store, prefix: &str) {
     let parts = three_parts(70);
-    // With the last part there or not, and with the first or not: the size of the parts is not always certain yet.
+    // With the last part there or not, and with the first or not: the size of the parts is not
+    // always certain yet.
     for (round, sent) in [&[1usize, 3][..], &[3, 1], &[2], &[3], &[1, 2], &[1, 2, 3], &[]].iter().enumerate() {
         let name = format!("{prefix}/{round}");
         let (upload_id, noted) = left(store, &name, &parts, sent);
@@ -104,7 +106,8 @@ fn what_changed_is_not_held(store: &dyn Store, name: &str) {
     assert_eq!(store.get_range(name, 0, whole.len() as u64).unwrap(), whole);
 }
 
-/// A store that lists no digests holds a part by its tag, and then compares the digest when it joins.
+/// A store that lists no digests holds a part by its tag, and then compares the digest when it
+/// joins.
 fn a_changed_digest_never_becomes_an_object(store: &dyn Store, name: &str) {
     let parts = three_parts(85);
     let (upload_id, mut noted) = left(store, name, &parts, &[1, 2, 3]);
@@ -113,7 +116,8 @@ fn a_changed_digest_never_becomes_an_object(store: &dyn Store, name: &str) {
     if resumed.held == [1, 2, 3] {
         let wrong: Vec<Part> = noted.into_iter().map(|known| known.part).collect();
         let outcome = resumed.multipart.complete(&wrong);
-        // The refusal comes from the server, and its last answer may be lost; what counts is that no object came of it.
+        // The refusal comes from the server, and its last answer may be lost; what counts is that
+        // no object came of it.
         let is_lost = matches!(outcome, Err(StoreError::Unavailable { .. })) && is_lossy(store);
         assert!(is_lost || matches!(outcome, Err(StoreError::Refused { .. } | StoreError::Corrupted { .. })), "{outcome:?}");
         assert_eq!(store.size_bytes(name), Ok(None));
@@ -200,7 +204,8 @@ fn listed(store: &dyn Store, prefix: &str) {
     let list = |prefix: &str| -> Vec<(String, String)> {
         store.unfinished(prefix).unwrap().into_iter().map(|upload| (upload.name, upload.upload_id)).collect()
     };
-    // An upload whose beginning was asked for again, because the answer was lost, may have begun twice: the listing is where it is found.
+    // An upload whose beginning was asked for again, because the answer was lost, may have begun
+    // twice: the listing is where it is found.
     let is_lossy = is_lossy(store);
     let holds = |prefix: &str, begun: &[(String, String)]| {
         let mut listed = list(prefix);

@@ -1,11 +1,14 @@
 //! How many transfers run at once: as many as the server takes.
 //!
-//! Additive increase, multiplicative decrease: a round of transfers that went well allows one more, and one that the server turned away
-//! (503 SlowDown, 429), that timed out or whose connection was lost halves what is allowed. The flow: a transfer waits for a [`Permit`] and
-//! holds it through all its attempts and pauses, so that a server in trouble sees fewer of them; every attempt takes the number of the
-//! current round when it begins ([`Limiter::began`]) and reports how it ended ([`Limiter::ended`]). Attempts that began before the last
-//! decrease do not cause another one: what they met is what it was for.
+//! Additive increase, multiplicative decrease: a round of transfers that went well allows one more,
+//! and one that the server turned away (503 SlowDown, 429), that timed out or whose connection was
+//! lost halves what is allowed. The flow: a transfer waits for a [`Permit`] and holds it through
+//! all its attempts and pauses, so that a server in trouble sees fewer of them; every attempt takes
+//! the number of the current round when it begins ([`Limiter::began`]) and reports how it ended
+//! ([`Limiter::ended`]). Attempts that began before the last decrease do not cause another one:
+//! what they met is what it was for.
 
+use crate::threads::lock;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 /// Where a store begins: enough to see within seconds what the server takes.
@@ -13,7 +16,7 @@ const START: u32 = 4;
 
 /// How an attempt of a request ended, as far as the number of transfers is concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(super) enum TransferOutcome {
     /// It did what was asked.
     Done,
     /// The server answered, but not that: says nothing about how busy it is.
@@ -41,7 +44,7 @@ pub struct Traffic {
 
 /// The number of transfers allowed, as a pure state machine.
 #[derive(Debug)]
-struct Window {
+struct TransferWindow {
     /// Its whole part is what is allowed.
     allowed: f64,
     allowed_max: f64,
@@ -50,21 +53,23 @@ struct Window {
     round: u64,
 }
 
-impl Window {
-    fn new(transfers_max: u32) -> Window {
+impl TransferWindow {
+    fn new(transfers_max: u32) -> TransferWindow {
         let allowed_max = f64::from(transfers_max.max(1));
-        Window { allowed: f64::from(START).min(allowed_max), allowed_max, in_use: 0, round: 0 }
+        TransferWindow { allowed: f64::from(START).min(allowed_max), allowed_max, in_use: 0, round: 0 }
     }
 
     fn allowed(&self) -> u32 {
         self.allowed as u32
     }
 
-    fn ended(&mut self, round: u64, outcome: Outcome) {
+    fn ended(&mut self, round: u64, outcome: TransferOutcome) {
         match outcome {
             // What is not used up says nothing about what more would do.
-            Outcome::Done if self.in_use >= self.allowed() => self.allowed = (self.allowed + 1.0 / self.allowed).min(self.allowed_max),
-            Outcome::SlowDown | Outcome::Lost if round == self.round => {
+            TransferOutcome::Done if self.in_use >= self.allowed() => {
+                self.allowed = (self.allowed + 1.0 / self.allowed).min(self.allowed_max)
+            }
+            TransferOutcome::SlowDown | TransferOutcome::Lost if round == self.round => {
                 self.allowed = (self.allowed / 2.0).max(1.0);
                 self.round += 1;
             }
@@ -82,7 +87,7 @@ pub(super) struct Limiter {
 
 #[derive(Debug)]
 struct State {
-    window: Window,
+    window: TransferWindow,
     seen: Traffic,
 }
 
@@ -100,10 +105,14 @@ impl Drop for Permit<'_> {
 impl Limiter {
     /// At most `transfers_max` at once, whatever the server takes.
     pub(super) fn new(transfers_max: u32) -> Limiter {
-        Limiter { state: Mutex::new(State { window: Window::new(transfers_max), seen: Traffic::default() }), changed: Condvar::new() }
+        Limiter {
+            state: Mutex::new(State { window: TransferWindow::new(transfers_max), seen: Traffic::default() }),
+            changed: Condvar::new(),
+        }
     }
 
-    /// Waits until one more transfer may run: not for ever, for each that runs ends within the store's deadline.
+    /// Waits until one more transfer may run: not for ever, for each that runs ends within the
+    /// store's deadline.
     pub(super) fn permit(&self) -> Permit<'_> {
         let busy = |state: &mut State| state.window.in_use >= state.window.allowed();
         let mut state = self.changed.wait_while(self.lock(), busy).unwrap_or_else(PoisonError::into_inner);
@@ -120,12 +129,12 @@ impl Limiter {
     }
 
     /// An attempt that began in `round` ended.
-    pub(super) fn ended(&self, round: u64, outcome: Outcome) {
+    pub(super) fn ended(&self, round: u64, outcome: TransferOutcome) {
         let mut state = self.lock();
         let before = state.window.allowed();
         state.window.ended(round, outcome);
-        state.seen.slow_downs += u64::from(outcome == Outcome::SlowDown);
-        state.seen.lost += u64::from(outcome == Outcome::Lost);
+        state.seen.slow_downs += u64::from(outcome == TransferOutcome::SlowDown);
+        state.seen.lost += u64::from(outcome == TransferOutcome::Lost);
         if state.window.allowed() > before {
             self.changed.notify_one();
         }
@@ -134,7 +143,7 @@ impl Limiter {
     /// An answer that had begun stopped half-way.
     pub(super) fn interrupted(&self) {
         let round = self.lock().window.round;
-        self.ended(round, Outcome::Lost);
+        self.ended(round, TransferOutcome::Lost);
     }
 
     /// What was seen so far.
@@ -144,7 +153,7 @@ impl Limiter {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 
@@ -156,7 +165,7 @@ mod tests {
     use std::time::Duration;
 
     /// A round in which all that is allowed is in use and ends the same way.
-    fn round(window: &mut Window, outcome: Outcome) {
+    fn round(window: &mut TransferWindow, outcome: TransferOutcome) {
         window.in_use = window.allowed();
         let number = window.round;
         (0..window.in_use).for_each(|_| window.ended(number, outcome));
@@ -164,42 +173,42 @@ mod tests {
 
     #[test]
     fn a_good_round_allows_about_one_more_and_no_more_than_the_most() {
-        let mut window = Window::new(16);
+        let mut window = TransferWindow::new(16);
         assert_eq!(window.allowed(), 4);
-        round(&mut window, Outcome::Done);
+        round(&mut window, TransferOutcome::Done);
         assert!((4.8..=5.0).contains(&window.allowed), "{window:?}");
-        (0..40).for_each(|_| round(&mut window, Outcome::Done));
+        (0..40).for_each(|_| round(&mut window, TransferOutcome::Done));
         assert_eq!(window.allowed(), 16);
-        assert_eq!(Window::new(3).allowed(), 3, "the caller allows less than the start");
-        assert_eq!(Window::new(0).allowed(), 1);
+        assert_eq!(TransferWindow::new(3).allowed(), 3, "the caller allows less than the start");
+        assert_eq!(TransferWindow::new(0).allowed(), 1);
     }
 
     #[test]
     fn a_bad_round_halves_once_and_never_below_one() {
-        for outcome in [Outcome::SlowDown, Outcome::Lost] {
-            let mut window = Window::new(16);
-            (0..40).for_each(|_| round(&mut window, Outcome::Done));
+        for outcome in [TransferOutcome::SlowDown, TransferOutcome::Lost] {
+            let mut window = TransferWindow::new(16);
+            (0..40).for_each(|_| round(&mut window, TransferOutcome::Done));
             for expected in [8, 4, 2, 1, 1] {
                 round(&mut window, outcome);
                 assert_eq!(window.allowed(), expected, "16 that met the same trouble are one sign of it");
             }
-            round(&mut window, Outcome::Done);
+            round(&mut window, TransferOutcome::Done);
             assert_eq!(window.allowed(), 2, "it comes back");
         }
     }
 
     #[test]
     fn late_reports_and_plain_answers_change_nothing() {
-        let mut window = Window::new(16);
+        let mut window = TransferWindow::new(16);
         window.in_use = 4;
-        window.ended(0, Outcome::Lost);
+        window.ended(0, TransferOutcome::Lost);
         assert_eq!((window.allowed(), window.round), (2, 1));
-        window.ended(0, Outcome::SlowDown);
+        window.ended(0, TransferOutcome::SlowDown);
         assert_eq!(window.allowed(), 2, "it began before the decrease");
-        window.ended(1, Outcome::Answered);
+        window.ended(1, TransferOutcome::Answered);
         assert_eq!(window.allowed(), 2);
         window.in_use = 1;
-        (0..100).for_each(|_| window.ended(1, Outcome::Done));
+        (0..100).for_each(|_| window.ended(1, TransferOutcome::Done));
         assert_eq!(window.allowed(), 2, "nobody uses what is allowed");
     }
 
@@ -219,9 +228,9 @@ mod tests {
         });
         assert_eq!(most.load(Ordering::SeqCst), 4);
         let round = limiter.began(false);
-        limiter.ended(round, Outcome::SlowDown);
+        limiter.ended(round, TransferOutcome::SlowDown);
         let round = limiter.began(true);
-        limiter.ended(round, Outcome::Lost);
+        limiter.ended(round, TransferOutcome::Lost);
         assert_eq!(limiter.traffic(), Traffic { transfers_max: 1, attempts: 2, retries: 1, slow_downs: 1, lost: 1 });
     }
 
@@ -233,7 +242,7 @@ mod tests {
             let fifth = scope.spawn(|| drop(limiter.permit()));
             std::thread::sleep(Duration::from_millis(30));
             assert!(!fifth.is_finished());
-            (0..5).for_each(|_| limiter.ended(limiter.began(false), Outcome::Done));
+            (0..5).for_each(|_| limiter.ended(limiter.began(false), TransferOutcome::Done));
             fifth.join().unwrap();
         });
         drop(held);

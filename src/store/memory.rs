@@ -1,18 +1,21 @@
-//! A store in memory, for tests: as strict as the strictest server, and its objects can be looked at and damaged.
+//! A store in memory, for tests: as strict as the strictest server, and its objects can be looked
+//! at and damaged.
 //!
-//! Clones share their content, so a test can hold one clone and hand another to the code under test. Puts are create-only under one
-//! lock, digests are always compared, and parts must follow the rules of S3, so that code which passes here does not fail there.
+//! Clones share their content, so a test can hold one clone and hand another to the code under
+//! test. Puts are create-only under one lock, digests are always compared, and parts must follow
+//! the rules of S3, so that code which passes here does not fail there.
 
 use super::multipart::{check_part_number, check_parts, is_held};
 use super::{
     Capabilities, Digest, KnownPart, Listed, Multipart, PART_BYTES_MIN, Part, PutOutcome, Resumed, Store, StoreError, Unfinished,
     body_bytes, check_digest, check_name, check_prefix, hex,
 };
+use crate::threads::lock;
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Bound;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 const DESCRIPTION: &str = "memory";
@@ -50,7 +53,8 @@ impl MemoryStore {
         Self::with_part_bytes_min(PART_BYTES_MIN)
     }
 
-    /// An empty store that takes parts (but the last) of `part_bytes_min` bytes or more, for tests with small parts.
+    /// An empty store that takes parts (but the last) of `part_bytes_min` bytes or more, for tests
+    /// with small parts.
     pub fn with_part_bytes_min(part_bytes_min: u64) -> Self {
         MemoryStore { objects: Arc::default(), uploads: Arc::default(), part_bytes_min }
     }
@@ -95,11 +99,11 @@ impl MemoryStore {
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Bytes>> {
-        self.objects.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.objects)
     }
 
     fn uploads(&self) -> MutexGuard<'_, Uploads> {
-        self.uploads.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.uploads)
     }
 
     fn insert_new(&self, name: &str, content: Bytes) -> PutOutcome {
@@ -245,7 +249,7 @@ impl MemoryMultipart {
     }
 
     fn joined(&self, parts: &[Part]) -> Result<Bytes, StoreError> {
-        let sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
+        let sent = lock(&self.sent);
         let no = |reason| refused("complete", &self.name, reason);
         check_parts(sent.iter().map(|(number, part)| (*number, part)), parts).map_err(no)?;
         let but_last = &parts[..parts.len() - 1];
@@ -269,7 +273,7 @@ impl Multipart for MemoryMultipart {
         check_digest(body, digest).map_err(|reason| corrupted("put part", &self.name, reason))?;
         let part = Part { size_bytes: body_bytes(body), digest: *digest };
         let content = Bytes::from(body.concat());
-        let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sent = lock(&self.sent);
         let mut uploads = self.store.uploads();
         let upload = uploads.held.get_mut(&self.upload_id).ok_or_else(|| self.gone("put part"))?;
         upload.parts.insert(number, (part.clone(), content));

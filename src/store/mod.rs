@@ -1,13 +1,16 @@
 //! Where objects live: one trait, three stores.
 //!
-//! A store knows names and bytes and nothing of what they mean. Objects are written once and never changed: every put is
-//! create-only ([`PutOutcome::AlreadyExists`] where the name was taken), so a repository can live under Object Lock. The digest of
-//! the bytes is computed once by the caller and handed down, so that a store can have the server check it without hashing again.
+//! A store knows names and bytes and nothing of what they mean. Objects are written once and never
+//! changed: every put is create-only ([`PutOutcome::AlreadyExists`] where the name was taken), so a
+//! repository can live under Object Lock. The digest of the bytes is computed once by the caller
+//! and handed down, so that a store can have the server check it without hashing again.
 //!
-//! The calls block; a caller that wants several requests in flight calls from several threads (every store is `Sync`).
+//! The calls block; a caller that wants several requests in flight calls from several threads
+//! (every store is `Sync`).
 //!
-//! The flow: [`StoreUrl::parse`] reads what the user wrote, [`open`] makes the store; [`check_name`] guards every call. [`mod@folder`] keeps
-//! objects as files, [`s3`] on any server that speaks S3, [`memory`] is for tests. Large objects go in parts (`multipart`). All three pass
+//! The flow: [`StoreUrl::parse`] reads what the user wrote, [`open`] makes the store;
+//! [`check_name`] guards every call. [`mod@folder`] keeps objects as files, [`s3`] on any server
+//! that speaks S3, [`memory`] is for tests. Large objects go in parts (`multipart`). All three pass
 //! the same checks (`contract`).
 
 #[cfg(any(test, feature = "samples"))]
@@ -64,10 +67,12 @@ pub struct Listed {
 /// What a store can do beyond the least that Amber needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Capabilities {
-    /// A create-only put is race-free (`If-None-Match: *` is honoured). Without it two writers of one name may overwrite one another.
+    /// A create-only put is race-free (`If-None-Match: *` is honoured). Without it two writers of
+    /// one name may overwrite one another.
     pub conditional_put: bool,
-    /// The store compares the digest with the bytes that arrived. Without it nobody does: a digest that does not fit goes unnoticed, and bytes that
-    /// change on the way are found when they are read back.
+    /// The store compares the digest with the bytes that arrived. Without it nobody does: a digest
+    /// that does not fit goes unnoticed, and bytes that change on the way are found when they are
+    /// read back.
     pub digest_checked: bool,
 }
 
@@ -82,7 +87,8 @@ pub enum StoreError {
         /// The object.
         name: String,
     },
-    /// The object is shorter than the range asked for: it was cut, or another object stands in its place.
+    /// The object is shorter than the range asked for: it was cut, or another object stands in its
+    /// place.
     #[error("{store}: {name} holds {size_bytes} bytes, but bytes {offset} to {end} were asked for")]
     Short {
         /// Which store.
@@ -96,7 +102,8 @@ pub enum StoreError {
         /// One past the last byte asked for.
         end: u64,
     },
-    /// The store says no and will say no again: credentials, permission, a wrong bucket, a bad name.
+    /// The store says no and will say no again: credentials, permission, a wrong bucket, a bad
+    /// name.
     #[error("{store}: {action} {name}: {reason}")]
     Refused {
         /// Which store.
@@ -146,8 +153,9 @@ pub enum StoreError {
     },
 }
 
-/// A place for objects. Names are relative, `/`-separated, of `[a-z0-9._-]` parts; [`check_name`] is what every store calls first.
-/// No name may also be the folder of another (`a` beside `a/b`): a folder cannot hold both, and some S3 servers cannot either.
+/// A place for objects. Names are relative, `/`-separated, of `[a-z0-9._-]` parts; [`check_name`]
+/// is what every store calls first. No name may also be the folder of another (`a` beside `a/b`): a
+/// folder cannot hold both, and some S3 servers cannot either.
 ///
 /// The calls block the thread and must not be made from inside an async task.
 pub trait Store: Send + Sync + fmt::Debug {
@@ -159,17 +167,20 @@ pub trait Store: Send + Sync + fmt::Debug {
 
     /// Writes a whole object under a free name. Durable when it returns.
     ///
-    /// `body` is the object in pieces, so that a caller need not copy them together; `digest` is the SHA-256 of all of it. A digest
-    /// that does not fit the bytes is [`StoreError::Corrupted`] and nothing is written, where the store compares
-    /// ([`Capabilities::digest_checked`]). The caller keeps a put to 16 MiB or so, which
-    /// one retry may send again, and sends larger objects in parts.
+    /// `body` is the object in pieces, so that a caller need not copy them together; `digest` is
+    /// the SHA-256 of all of it. A digest that does not fit the bytes is [`StoreError::Corrupted`]
+    /// and nothing is written, where the store compares ([`Capabilities::digest_checked`]). The
+    /// caller keeps a put to 16 MiB or so, which one retry may send again, and sends larger objects
+    /// in parts.
     fn put(&self, name: &str, body: &[Bytes], digest: &Digest) -> Result<PutOutcome, StoreError>;
 
-    /// Begins an object that is sent in parts. Nothing is visible under the name until [`Multipart::complete`].
+    /// Begins an object that is sent in parts. Nothing is visible under the name until
+    /// [`Multipart::complete`].
     fn begin_multipart(&self, name: &str) -> Result<Box<dyn Multipart>, StoreError>;
 
-    /// The uploads in parts that were neither completed nor aborted, of objects whose names begin with `prefix`, in byte order of their
-    /// names. Those that somebody is at work on right now are among them.
+    /// The uploads in parts that were neither completed nor aborted, of objects whose names begin
+    /// with `prefix`, in byte order of their names. Those that somebody is at work on right now are
+    /// among them.
     ///
     /// By default none: a store that keeps nothing of a writer that stopped.
     fn unfinished(&self, prefix: &str) -> Result<Vec<Unfinished>, StoreError> {
@@ -177,11 +188,12 @@ pub trait Store: Send + Sync + fmt::Debug {
         Ok(Vec::new())
     }
 
-    /// Goes on with an upload that was kept, or whose writer was killed; `known` are the parts that the writer noted. `None` if the upload
-    /// is gone (completed, aborted, or cleaned away by the store): then the object is begun anew, if it is not there.
+    /// Goes on with an upload that was kept, or whose writer was killed; `known` are the parts that
+    /// the writer noted. `None` if the upload is gone (completed, aborted, or cleaned away by the
+    /// store): then the object is begun anew, if it is not there.
     ///
-    /// A known part counts as held if the store lists it with the same size and the same SHA-256, or, where it tells no SHA-256, with the
-    /// same tag. Parts that nobody knows are never joined.
+    /// A known part counts as held if the store lists it with the same size and the same SHA-256,
+    /// or, where it tells no SHA-256, with the same tag. Parts that nobody knows are never joined.
     fn resume_multipart(&self, name: &str, upload_id: &str, known: &[KnownPart]) -> Result<Option<Resumed>, StoreError> {
         let _ = (name, upload_id, known);
         Ok(None)
@@ -193,11 +205,12 @@ pub trait Store: Send + Sync + fmt::Debug {
         Ok(())
     }
 
-    /// Reads exactly `length` bytes from `offset`; [`StoreError::Short`] if the object does not hold them. No bytes at the very end
-    /// are there; none beyond the end are not.
+    /// Reads exactly `length` bytes from `offset`; [`StoreError::Short`] if the object does not
+    /// hold them. No bytes at the very end are there; none beyond the end are not.
     fn get_range(&self, name: &str, offset: u64, length: u64) -> Result<Bytes, StoreError>;
 
-    /// The same into a buffer of the caller's, which is filled: no memory is taken for it. What stands in the buffer after an error has no meaning.
+    /// The same into a buffer of the caller's, which is filled: no memory is taken for it. What
+    /// stands in the buffer after an error has no meaning.
     fn get_range_into(&self, name: &str, offset: u64, buffer: &mut [u8]) -> Result<(), StoreError> {
         let content = self.get_range(name, offset, buffer.len() as u64)?;
         buffer.copy_from_slice(&content);
@@ -207,8 +220,9 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// The stored size of an object, or `None` if there is none of that name.
     fn size_bytes(&self, name: &str) -> Result<Option<u64>, StoreError>;
 
-    /// Up to `limit` objects whose names begin with `prefix`, in byte order of their names, after `after` if given. `prefix` may end
-    /// inside a part; fewer than `limit` means that these are the last. What a store keeps for itself (below `.tmp/`) is not shown.
+    /// Up to `limit` objects whose names begin with `prefix`, in byte order of their names, after
+    /// `after` if given. `prefix` may end inside a part; fewer than `limit` means that these are
+    /// the last. What a store keeps for itself (below `.tmp/`) is not shown.
     fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<Listed>, StoreError>;
 
     /// Removes an object; one that is not there is no error.
@@ -242,14 +256,16 @@ pub(crate) fn body_bytes(body: &[Bytes]) -> u64 {
     body.iter().map(|piece| piece.len() as u64).sum()
 }
 
-/// Random bytes; all zero in the impossible case that the system gives none, which only makes tokens alike.
+/// Random bytes; all zero in the impossible case that the system gives none, which only makes
+/// tokens alike.
 pub(crate) fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     let _ = aws_lc_rs::rand::fill(&mut bytes);
     bytes
 }
 
-/// Opens the store that `url` names. Nothing is written, and an S3 server is not asked yet; `s3` is only used for `s3://`.
+/// Opens the store that `url` names. Nothing is written, and an S3 server is not asked yet; `s3` is
+/// only used for `s3://`.
 pub fn open(url: &StoreUrl, s3: &S3Options) -> Result<Arc<dyn Store>, StoreError> {
     match url {
         StoreUrl::Folder(path) => Ok(Arc::new(folder::FolderStore::open(path)?)),

@@ -1,36 +1,43 @@
 //! Objects that are sent in parts: what a writer and a store say to each other about them.
 //!
-//! The flow: [`Store::begin_multipart`](super::Store::begin_multipart) gives a [`Multipart`], whose parts go up in any order until
-//! [`Multipart::complete`] joins them. A writer that stops half-way either gives the parts back ([`Multipart::abort`], or a drop) or leaves
-//! them ([`Multipart::keep`], or its process is killed). Whoever kept a note of name, upload id and parts goes on with
-//! [`Store::resume_multipart`](super::Store::resume_multipart): the store says which parts it holds just as they were noted ([`is_held`]),
-//! and the others are sent. What is in nobody's notes is found by [`Store::unfinished`](super::Store::unfinished).
+//! The flow: [`Store::begin_multipart`](super::Store::begin_multipart) gives a [`Multipart`], whose
+//! parts go up in any order until [`Multipart::complete`] joins them. A writer that stops half-way
+//! either gives the parts back ([`Multipart::abort`], or a drop) or leaves them
+//! ([`Multipart::keep`], or its process is killed). Whoever kept a note of name, upload id and
+//! parts goes on with [`Store::resume_multipart`](super::Store::resume_multipart): the store says
+//! which parts it holds just as they were noted ([`is_held`]), and the others are sent. What is in
+//! nobody's notes is found by [`Store::unfinished`](super::Store::unfinished).
 
 use super::{Digest, PARTS_MAX, PutOutcome, StoreError};
 use bytes::Bytes;
 
-/// An object on its way in parts. Dropped without [`complete`](Multipart::complete) or [`keep`](Multipart::keep), it is aborted as far as
-/// the store can be reached.
+/// An object on its way in parts. Dropped without [`complete`](Multipart::complete) or
+/// [`keep`](Multipart::keep), it is aborted as far as the store can be reached.
 pub trait Multipart: Send + Sync {
     /// What the store calls this upload; with the object's name it is enough to resume or abort it.
     fn upload_id(&self) -> String;
 
-    /// Sends one part. `number` counts from 1; parts may be sent in any order and from several threads; every part but the last has
-    /// the same size (at least 5 MiB for S3). A part that is sent again replaces the one before.
+    /// Sends one part. `number` counts from 1; parts may be sent in any order and from several
+    /// threads; every part but the last has the same size (at least 5 MiB for S3). A part that is
+    /// sent again replaces the one before.
     ///
-    /// Returns the part's tag: what the store calls these bytes (an ETag), for a later [`KnownPart`].
+    /// Returns the part's tag: what the store calls these bytes (an ETag), for a later
+    /// [`KnownPart`].
     fn part(&self, number: u32, body: &[Bytes], digest: &Digest) -> Result<String, StoreError>;
 
-    /// Joins parts 1 to `parts` into the object, create-only. The store checks that it holds just these parts, with these sizes and
-    /// digests; only parts that this writer sent or resumed count.
+    /// Joins parts 1 to `parts` into the object, create-only. The store checks that it holds just
+    /// these parts, with these sizes and digests; only parts that this writer sent or resumed
+    /// count.
     ///
-    /// Where the outcome is [`StoreError::Unavailable`] the upload is kept: the parts are there, only the answer is not.
+    /// Where the outcome is [`StoreError::Unavailable`] the upload is kept: the parts are there,
+    /// only the answer is not.
     fn complete(self: Box<Self>, parts: &[Part]) -> Result<PutOutcome, StoreError>;
 
     /// Gives the parts back.
     fn abort(self: Box<Self>) -> Result<(), StoreError>;
 
-    /// Leaves the parts where they are for a later [`Store::resume_multipart`](super::Store::resume_multipart).
+    /// Leaves the parts where they are for a later
+    /// [`Store::resume_multipart`](super::Store::resume_multipart).
     fn keep(self: Box<Self>);
 }
 
@@ -83,15 +90,16 @@ pub(super) fn check_part_number(number: u32) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether a part that a store lists is the one that was noted: the sizes agree, and the SHA-256 does or, where the store tells none,
-/// the tag. A tag that both sides know must agree in any case.
+/// Whether a part that a store lists is the one that was noted: the sizes agree, and the SHA-256
+/// does or, where the store tells none, the tag. A tag that both sides know must agree in any case.
 pub(super) fn is_held(known: &KnownPart, size_bytes: u64, digest: Option<&Digest>, tag: Option<&str>) -> bool {
     let same_tag = known.tag.as_deref().zip(tag).map(|(known, listed)| known == listed);
     let same_digest = digest.map(|digest| *digest == known.part.digest);
     size_bytes == known.part.size_bytes && same_tag.unwrap_or(true) && same_digest.or(same_tag) == Some(true)
 }
 
-/// Compares the parts that a store holds (`number`, size and digest, by rising number) with those that the caller completes with.
+/// Compares the parts that a store holds (`number`, size and digest, by rising number) with those
+/// that the caller completes with.
 pub(super) fn check_parts<'a>(held: impl ExactSizeIterator<Item = (u32, &'a Part)>, expected: &[Part]) -> Result<(), String> {
     if expected.is_empty() {
         return Err("an object in parts has at least one part".to_owned());

@@ -1,19 +1,23 @@
-//! Names of objects: the same for every store, so that a repository can be copied from any store to any other.
+//! Names of objects: the same for every store, so that a repository can be copied from any store to
+//! any other.
 //!
-//! A name is a path of parts that every file system and every S3 server takes as it is: no upper case (some file systems do not tell it
-//! apart), nothing that a URL or a shell would need to quote, no part that a file system reads as its own.
+//! A name is a path of parts that every file system and every S3 server takes as it is: no upper
+//! case (some file systems do not tell it apart), nothing that a URL or a shell would need to
+//! quote, no part that a file system reads as its own.
 
-/// Longest name of an object, in bytes. S3 allows 1024 for prefix and name together; the rest is for the user's prefix.
+/// Longest name of an object, in bytes. S3 allows 1024 for prefix and name together; the rest is
+/// for the user's prefix.
 pub const NAME_BYTES_MAX: usize = 512;
 
 /// Longest part of a name, in bytes: the most that Linux file systems take for one file name.
 pub const NAME_PART_BYTES_MAX: usize = 255;
 
-/// First part of names that belongs to the folder store itself; no object may be there, so that every store takes the same names.
+/// First part of names that belongs to the folder store itself; no object may be there, so that
+/// every store takes the same names.
 pub(crate) const RESERVED_PART: &str = ".tmp";
 
-/// Checks the name of an object: parts of `[a-z0-9._-]`, none empty, `.` or `..`, at most [`NAME_BYTES_MAX`] bytes. The error is only
-/// the reason; the store adds itself and the name.
+/// Checks the name of an object: parts of `[a-z0-9._-]`, none empty, `.` or `..`, at most
+/// [`NAME_BYTES_MAX`] bytes. The error is only the reason; the store adds itself and the name.
 pub fn check_name(name: &str) -> Result<(), String> {
     if name.is_empty() || name.len() > NAME_BYTES_MAX {
         return Err(format!("a name has 1 to {NAME_BYTES_MAX} bytes, this one {}", name.len()));

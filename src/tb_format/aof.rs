@@ -1,9 +1,10 @@
 //! The append-only file that a server writes on request (`aof.zig`).
 //!
-//! Entries follow one another without padding: a magic number, then a prepare of exactly its size. The file may repeat ops or go
-//! back, so what comes out is for a [`super::wal::Chain`] to judge. The file grows while it is read: an entry cut by the end of the
-//! bytes is a [`AofItem::TornTail`], to be read again from there once there is more. Bytes that are there but wrong are
-//! [`AofItem::Damaged`], up to the next magic number, never passed over in silence.
+//! Entries follow one another without padding: a magic number, then a prepare of exactly its size.
+//! The file may repeat ops or go back, so what comes out is for a [`super::wal::Chain`] to judge.
+//! The file grows while it is read: an entry cut by the end of the bytes is a
+//! [`AofItem::TornTail`], to be read again from there once there is more. Bytes that are there but
+//! wrong are [`AofItem::Damaged`], up to the next magic number, never passed over in silence.
 
 use super::error::LedgerError;
 use super::layout::{HEADER_BYTES, PREPARE_BYTES_MAX};
@@ -100,7 +101,8 @@ fn check_entry(bytes: &[u8]) -> Result<Prepare<'_>, LedgerError> {
     }
 }
 
-/// Bytes up to the next place, not the first, where an entry may begin: a magic number, or the beginning of one that the end cuts.
+/// Bytes up to the next place, not the first, where an entry may begin: a magic number, or the
+/// beginning of one that the end cuts.
 fn next_entry(bytes: &[u8]) -> usize {
     let starts_entry = |at: &usize| {
         let candidate = bytes.get(*at..).unwrap_or_default();

@@ -1,8 +1,10 @@
-//! The checkpoint that a superblock points to: the roots of the tree of grid blocks (`vsr/superblock.zig` `CheckpointState`).
+//! The checkpoint that a superblock points to: the roots of the tree of grid blocks
+//! (`vsr/superblock.zig` `CheckpointState`).
 //!
-//! 1024 bytes of a checked superblock, read in place. From here a walk of the grid starts: the three trailers from their last block
-//! back, the manifest from its newest block back. The content is the same on every replica at the same checkpoint, so its checksum,
-//! the checkpoint id, names the state of the cluster as of [`CheckpointState::header`].
+//! 1024 bytes of a checked superblock, read in place. From here a walk of the grid starts: the
+//! three trailers from their last block back, the manifest from its newest block back. The content
+//! is the same on every replica at the same checkpoint, so its checksum, the checkpoint id, names
+//! the state of the cluster as of [`CheckpointState::header`].
 
 use super::bytes::{array_at, u32_at, u64_at, u128_at, zeroed};
 use super::checksum::{Checksum, checksum};
@@ -44,8 +46,8 @@ impl<'a> CheckpointState<'a> {
         CheckpointState(bytes)
     }
 
-    /// Checks what this room relies on, and that nothing is in use that it does not know: a root of blocks that a newer release added
-    /// would be missing from a backup without a word.
+    /// Checks what this room relies on, and that nothing is in use that it does not know: a root of
+    /// blocks that a newer release added would be missing from a backup without a word.
     pub(super) fn check(bytes: &'a [u8; CHECKPOINT_STATE_BYTES]) -> Result<CheckpointState<'a>, LedgerError> {
         let state = CheckpointState(bytes);
         let header = PrepareHeader::check(state.header_bytes())?;
@@ -105,7 +107,8 @@ impl<'a> CheckpointState<'a> {
         array_at::<0, HEADER_BYTES, _>(self.0)
     }
 
-    /// The prepare up to which the checkpoint goes, itself included: its op, checksum and timestamp.
+    /// The prepare up to which the checkpoint goes, itself included: its op, checksum and
+    /// timestamp.
     pub fn header(&self) -> PrepareHeader {
         PrepareHeader::trusted(*self.header_bytes())
     }
@@ -172,7 +175,8 @@ impl<'a> CheckpointState<'a> {
         u64_at::<576, _>(self.0)
     }
 
-    /// The highest block address within [`CheckpointState::storage_size`]; a reference beyond it cannot be right.
+    /// The highest block address within [`CheckpointState::storage_size`]; a reference beyond it
+    /// cannot be right.
     pub fn address_max(&self) -> u64 {
         self.storage_size().saturating_sub(GRID_OFFSET) / BLOCK_BYTES as u64
     }

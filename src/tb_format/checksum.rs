@@ -1,9 +1,10 @@
 //! TigerBeetle's checksum: the one name of every header, block, prepare and superblock.
 //!
-//! AEGIS-128L with key 0 and nonce 0: the data is the associated data of an empty message, and the 128-bit tag, read as a
-//! little-endian integer, is the checksum (`vsr/checksum.zig`). This is the tag of the authenticated encryption, not that of the
-//! newer AEGIS-MAC, whose finalisation differs. It guards against faulty disks and misdirected reads, not against an adversary: the
-//! key is public.
+//! AEGIS-128L with key 0 and nonce 0: the data is the associated data of an empty message, and the
+//! 128-bit tag, read as a little-endian integer, is the checksum (`vsr/checksum.zig`). This is the
+//! tag of the authenticated encryption, not that of the newer AEGIS-MAC, whose finalisation
+//! differs. It guards against faulty disks and misdirected reads, not against an adversary: the key
+//! is public.
 
 use aegis::aegis128l::Aegis128L;
 use std::fmt;

@@ -1,7 +1,8 @@
 //! What can be wrong with bytes that claim to be TigerBeetle's.
 //!
-//! One variant for each thing that the caller does next in another way. The messages say what was expected and what was found; the
-//! caller adds the file and the offset, which this room does not know.
+//! One variant for each thing that the caller does next in another way. The messages say what was
+//! expected and what was found; the caller adds the file and the offset, which this room does not
+//! know.
 
 use super::checksum::Checksum;
 
@@ -50,7 +51,8 @@ pub enum LedgerError {
         /// The address in the header.
         found: u64,
     },
-    /// A sound block, but not the one referred to: the node has reused the address since the reference was read.
+    /// A sound block, but not the one referred to: the node has reused the address since the
+    /// reference was read.
     #[error("block {found} stands where {expected} is referred to (overwritten since: read the superblock again)")]
     NotTheReferenced {
         /// The checksum in the reference.
@@ -84,7 +86,8 @@ pub enum LedgerError {
         /// Copies whose checksum is right.
         valid_copies: u8,
     },
-    /// A prepare that does not continue the log: its parent is another prepare than the one before it.
+    /// A prepare that does not continue the log: its parent is another prepare than the one before
+    /// it.
     #[error("the log is broken at op {op}: it continues {found_parent}, but the op before it is {expected_parent} (a gap or a fork)")]
     Chain {
         /// The op refused.
@@ -110,7 +113,8 @@ pub enum LedgerError {
         /// The cluster found.
         found: u128,
     },
-    /// An argument that no valid image can be made from: a bug in the caller, or a wish that cannot be met.
+    /// An argument that no valid image can be made from: a bug in the caller, or a wish that cannot
+    /// be met.
     #[error("{what} cannot be {value}")]
     Argument {
         /// The argument.

@@ -1,8 +1,10 @@
-//! What every header has in common: the first half of its 256 bytes (`vsr/message_header.zig` `Header`).
+//! What every header has in common: the first half of its 256 bytes (`vsr/message_header.zig`
+//! `Header`).
 //!
-//! Bytes come in unchecked; a reference to a header comes out once its own checksum, its command, its size and the fields that must
-//! be zero are right. The kinds of header (prepare, reply, block) build on it and look at the second half. The body is a second
-//! step, because a header can be trusted, and refused, without its body.
+//! Bytes come in unchecked; a reference to a header comes out once its own checksum, its command,
+//! its size and the fields that must be zero are right. The kinds of header (prepare, reply, block)
+//! build on it and look at the second half. The body is a second step, because a header can be
+//! trusted, and refused, without its body.
 
 use super::bytes::{array_at, u8_at, u16_at, u32_at, u128_at};
 use super::checksum::{Checksum, checksum};
@@ -29,7 +31,8 @@ pub(super) fn header_checksum(header: &HeaderBytes) -> Checksum {
     checksum(array_at::<16, 240, _>(header))
 }
 
-/// Checks the common half of a header. `size_max` is the largest `size`, in bytes, that a message of this command has.
+/// Checks the common half of a header. `size_max` is the largest `size`, in bytes, that a message
+/// of this command has.
 pub(super) fn check_frame<'a>(what: &'static str, bytes: &'a [u8], command: u8, size_max: usize) -> Result<&'a HeaderBytes, LedgerError> {
     let header: &HeaderBytes =
         bytes.first_chunk().ok_or(LedgerError::Length { what, needed: HEADER_BYTES as u64, available: bytes.len() as u64 })?;
@@ -74,7 +77,8 @@ pub(super) fn require(sound: bool, what: &'static str, value: impl Into<u128>) -
     if sound { Ok(()) } else { Err(LedgerError::Field { what, value: value.into() }) }
 }
 
-/// Cuts `bytes` to the message that the (checked) header at their beginning announces, and checks its body.
+/// Cuts `bytes` to the message that the (checked) header at their beginning announces, and checks
+/// its body.
 pub(super) fn check_message<'a>(what: &'static str, header: &HeaderBytes, bytes: &'a [u8]) -> Result<&'a [u8], LedgerError> {
     let size = u32_at::<96, _>(header);
     let message = bytes.get(..size as usize).ok_or(LedgerError::Length { what, needed: size.into(), available: bytes.len() as u64 })?;

@@ -1,8 +1,10 @@
-//! Grid blocks: the leaves and branches of the tree that a checkpoint is (`vsr/message_header.zig` `Block`, `lsm/schema.zig`).
+//! Grid blocks: the leaves and branches of the tree that a checkpoint is (`vsr/message_header.zig`
+//! `Block`, `lsm/schema.zig`).
 //!
-//! A block is named by its address and its checksum, and the name is kept by whoever refers to it, up to the superblock: so a block
-//! that passes [`Block::check`] is the very block of that checkpoint, wherever the bytes came from. A block that is sound but not
-//! the one referred to means, on a running server, that the server has moved on.
+//! A block is named by its address and its checksum, and the name is kept by whoever refers to it,
+//! up to the superblock: so a block that passes [`Block::check`] is the very block of that
+//! checkpoint, wherever the bytes came from. A block that is sound but not the one referred to
+//! means, on a running server, that the server has moved on.
 
 use super::bytes::{array_at, u8_at, u32_at, u64_at, u128_at, zeroed};
 use super::checksum::Checksum;
@@ -89,15 +91,18 @@ pub struct Block<'a> {
 }
 
 impl<'a> Block<'a> {
-    /// Checks that the block at the beginning of `bytes`, which may go on beyond it, is the one referred to.
+    /// Checks that the block at the beginning of `bytes`, which may go on beyond it, is the one
+    /// referred to.
     ///
     /// # Errors
     /// [`LedgerError::HeaderChecksum`] or [`LedgerError::BodyChecksum`] when it is torn or damaged,
-    /// [`LedgerError::NotTheReferenced`] when it is another block, [`LedgerError::WrongAddress`], [`LedgerError::WrongCommand`],
-    /// [`LedgerError::Length`], [`LedgerError::Format`] or [`LedgerError::Field`].
+    /// [`LedgerError::NotTheReferenced`] when it is another block, [`LedgerError::WrongAddress`],
+    /// [`LedgerError::WrongCommand`], [`LedgerError::Length`], [`LedgerError::Format`] or
+    /// [`LedgerError::Field`].
     pub fn check(bytes: &'a [u8], reference: BlockReference) -> Result<Block<'a>, LedgerError> {
         let header = check_frame("block header", bytes, COMMAND_BLOCK, BLOCK_BYTES)?;
-        // Before the body: a block being overwritten has the new header over the old body, and the server moved on is what it means.
+        // Before the body: a block being overwritten has the new header over the old body, and the
+        // server moved on is what it means.
         let found = stored_checksum(header);
         if found != reference.checksum {
             return Err(LedgerError::NotTheReferenced { expected: reference.checksum, found });
@@ -155,12 +160,14 @@ impl<'a> Block<'a> {
         u32_at::<108, _>(self.header)
     }
 
-    /// The snapshot (op) that it was written at; 0 for the free set, the client sessions and the manifest.
+    /// The snapshot (op) that it was written at; 0 for the free set, the client sessions and the
+    /// manifest.
     pub fn snapshot(&self) -> u64 {
         u64_at::<232, _>(self.header)
     }
 
-    /// Header and body, exactly as long as the header says: what lies behind them on disk has no meaning.
+    /// Header and body, exactly as long as the header says: what lies behind them on disk has no
+    /// meaning.
     pub fn bytes(&self) -> &'a [u8] {
         self.bytes
     }
@@ -180,18 +187,20 @@ impl<'a> Block<'a> {
         require(self.kind == kind, "block: kind", self.kind as u8)
     }
 
-    /// The block that precedes this one in its trailer: a trailer is a list that is read from its end. For the free set and the
-    /// client sessions.
+    /// The block that precedes this one in its trailer: a trailer is a list that is read from its
+    /// end. For the free set and the client sessions.
     ///
     /// # Errors
-    /// [`LedgerError::Field`] for a block of another kind, or whose list is not as TigerBeetle writes it.
+    /// [`LedgerError::Field`] for a block of another kind, or whose list is not as TigerBeetle
+    /// writes it.
     pub fn trailer_previous(&self) -> Result<Option<BlockReference>, LedgerError> {
         let is_trailer = matches!(self.kind, BlockKind::FreeSet | BlockKind::ClientSessions);
         require(is_trailer, "kind of a trailer's block", self.kind as u8)?;
         self.previous(array_at::<40, 56, _>(self.metadata()))
     }
 
-    /// Trailers and manifest share the place of their link; `reserved` is what has to be zero beside it.
+    /// Trailers and manifest share the place of their link; `reserved` is what has to be zero
+    /// beside it.
     pub(super) fn previous(&self, reserved: &[u8]) -> Result<Option<BlockReference>, LedgerError> {
         let metadata = self.metadata();
         let padding = array_at::<16, 16, _>(metadata);

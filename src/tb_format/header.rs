@@ -1,10 +1,12 @@
-//! The header of a prepare: one op of the log, as the primary ordered it (`vsr/message_header.zig` `Prepare`).
+//! The header of a prepare: one op of the log, as the primary ordered it (`vsr/message_header.zig`
+//! `Prepare`).
 //!
-//! 256 bytes come in; a [`PrepareHeader`] comes out when they carry their own checksum and are what TigerBeetle writes. From then on
-//! each field is read straight from the bytes, which are kept as they are: a header is copied into images and archives verbatim.
+//! 256 bytes come in; a [`PrepareHeader`] comes out when they carry their own checksum and are what
+//! TigerBeetle writes. From then on each field is read straight from the bytes, which are kept as
+//! they are: a header is copied into images and archives verbatim.
 //!
-//! Rules on which operation may have a client or a request number are left to the server: they change between releases and say
-//! nothing about whether the bytes are sound.
+//! Rules on which operation may have a client or a request number are left to the server: they
+//! change between releases and say nothing about whether the bytes are sound.
 
 use super::bytes::{array_at, put, u8_at, u32_at, u64_at, u128_at};
 use super::checksum::{Checksum, checksum};
@@ -29,8 +31,8 @@ impl PrepareHeader {
     /// Checks the first 256 bytes of `bytes`.
     ///
     /// # Errors
-    /// [`LedgerError::Length`], [`LedgerError::HeaderChecksum`], [`LedgerError::Format`], [`LedgerError::WrongCommand`] or
-    /// [`LedgerError::Field`].
+    /// [`LedgerError::Length`], [`LedgerError::HeaderChecksum`], [`LedgerError::Format`],
+    /// [`LedgerError::WrongCommand`] or [`LedgerError::Field`].
     pub fn check(bytes: &[u8]) -> Result<PrepareHeader, LedgerError> {
         let header = PrepareHeader(*check_frame("prepare header", bytes, COMMAND_PREPARE, PREPARE_BYTES_MAX)?);
         for (what, padding) in [
@@ -183,17 +185,20 @@ fn empty(cluster: u128, op: u64, operation: u8) -> HeaderBytes {
     header
 }
 
-/// The header of an empty slot of either ring, byte for byte as `tigerbeetle format` writes it. The slot is taken modulo the ring.
+/// The header of an empty slot of either ring, byte for byte as `tigerbeetle format` writes it. The
+/// slot is taken modulo the ring.
 pub fn reserved_header(cluster: u128, slot: u32) -> [u8; HEADER_BYTES] {
     reserved(cluster, u64::from(slot % WAL_SLOTS))
 }
 
-/// The prepare of op 0, which `tigerbeetle format` puts into slot 0 of both rings: a header without a body.
+/// The prepare of op 0, which `tigerbeetle format` puts into slot 0 of both rings: a header without
+/// a body.
 pub fn root_prepare(cluster: u128) -> [u8; HEADER_BYTES] {
     root(cluster)
 }
 
-/// The name of an operation as TigerBeetle has it (`vsr.zig` and `tigerbeetle.zig` `Operation`); "unknown" for a newer one.
+/// The name of an operation as TigerBeetle has it (`vsr.zig` and `tigerbeetle.zig` `Operation`);
+/// "unknown" for a newer one.
 pub fn operation_name(operation: u8) -> &'static str {
     match operation {
         OPERATION_RESERVED => "reserved",

@@ -1,9 +1,12 @@
-//! From facts back to bytes: the superblock and the log's headers of an image that a server starts from.
+//! From facts back to bytes: the superblock and the log's headers of an image that a server starts
+//! from.
 //!
-//! A [`SuperBlock`] that was read is edited (for another replica, for a solo fork, back to the original history) and comes out as
-//! a [`SuperBlock`] again, with its checksum recomputed and every check passed once more: an edit cannot produce what a reader would
-//! refuse. [`superblock_zone`] writes the four copies. [`WalImage`] lays prepares out in the rings: those of the original log from
-//! the checkpoint on, and reserved headers everywhere else, so that nothing of an earlier use of the file remains.
+//! A [`SuperBlock`] that was read is edited (for another replica, for a solo fork, back to the
+//! original history) and comes out as a [`SuperBlock`] again, with its checksum recomputed and
+//! every check passed once more: an edit cannot produce what a reader would refuse.
+//! [`superblock_zone`] writes the four copies. [`WalImage`] lays prepares out in the rings: those
+//! of the original log from the checkpoint on, and reserved headers everywhere else, so that
+//! nothing of an earlier use of the file remains.
 
 use super::bytes::{array_at, put};
 use super::checksum::Checksum;
@@ -36,7 +39,8 @@ impl SuperBlockEdit {
         }
     }
 
-    /// Makes it the superblock of member `index`. Grid and log are the same on every replica, so this is all that differs.
+    /// Makes it the superblock of member `index`. Grid and log are the same on every replica, so
+    /// this is all that differs.
     ///
     /// # Errors
     /// [`LedgerError::Argument`] when the cluster has no such member.
@@ -55,8 +59,9 @@ impl SuperBlockEdit {
         self
     }
 
-    /// Makes it the superblock of a cluster in which `count` replicas vote: the way back from a fork of one to the cluster that it was made of.
-    /// Say with [`SuperBlockEdit::replica`] which of them.
+    /// Makes it the superblock of a cluster in which `count` replicas vote: the way back from a
+    /// fork of one to the cluster that it was made of. Say with [`SuperBlockEdit::replica`] which
+    /// of them.
     ///
     /// # Errors
     /// [`LedgerError::Argument`] when a cluster cannot have so many.
@@ -68,15 +73,17 @@ impl SuperBlockEdit {
         Ok(self)
     }
 
-    /// Sets the consensus state back to a point of the original history: a fork that was started has opened a view of its own, and
-    /// would drop the prepares of older views.
+    /// Sets the consensus state back to a point of the original history: a fork that was started
+    /// has opened a view of its own, and would drop the prepares of older views.
     ///
-    /// `view` becomes both view and log view; it is that of the newest header. `view_headers` are the newest headers of the log that
-    /// the image will hold, newest first, without a gap, at most 9. `commit_max` is no more than the newest op.
+    /// `view` becomes both view and log view; it is that of the newest header. `view_headers` are
+    /// the newest headers of the log that the image will hold, newest first, without a gap, at most
+    /// 9. `commit_max` is no more than the newest op.
     ///
     /// # Errors
-    /// [`LedgerError::Argument`] when they contradict one another or lie before the checkpoint, [`LedgerError::WrongCluster`],
-    /// [`LedgerError::WrongOp`] or [`LedgerError::Chain`] when the headers are not of one log.
+    /// [`LedgerError::Argument`] when they contradict one another or lie before the checkpoint,
+    /// [`LedgerError::WrongCluster`], [`LedgerError::WrongOp`] or [`LedgerError::Chain`] when the
+    /// headers are not of one log.
     pub fn rewind(mut self, view: u32, view_headers: &[PrepareHeader], commit_max: u64) -> Result<SuperBlockEdit, LedgerError> {
         let argument = |what, value: u64| Err(LedgerError::Argument { what, value: value.into() });
         let Some(newest) = view_headers.first().filter(|_| view_headers.len() <= VIEW_HEADERS_SUFFIX_MAX) else {
@@ -148,7 +155,8 @@ pub enum SlotContent {
     Reserved,
 }
 
-/// The layout of the log in an image: the ring of headers, and what belongs into each slot of the ring of prepares.
+/// The layout of the log in an image: the ring of headers, and what belongs into each slot of the
+/// ring of prepares.
 #[derive(Debug, Clone)]
 pub struct WalImage {
     headers: Vec<u8>,
@@ -157,14 +165,17 @@ pub struct WalImage {
 }
 
 impl WalImage {
-    /// Lays out the log that follows a checkpoint. `checkpoint` is the header of the checkpoint's prepare
-    /// ([`super::checkpoint_state::CheckpointState::header`]); `prepares` the headers of the ops after it, in order.
+    /// Lays out the log that follows a checkpoint. `checkpoint` is the header of the checkpoint's
+    /// prepare ([`super::checkpoint_state::CheckpointState::header`]); `prepares` the headers of
+    /// the ops after it, in order.
     ///
-    /// For checkpoint 0 the root prepare stands in slot 0, as formatting leaves it. For any other, the log begins after the checkpoint.
+    /// For checkpoint 0 the root prepare stands in slot 0, as formatting leaves it. For any other,
+    /// the log begins after the checkpoint.
     ///
     /// # Errors
-    /// [`LedgerError::WrongOp`] or [`LedgerError::Chain`] when the prepares do not continue the checkpoint without a gap,
-    /// [`LedgerError::WrongCluster`], or [`LedgerError::Argument`] for an op that the server would not yet have prepared.
+    /// [`LedgerError::WrongOp`] or [`LedgerError::Chain`] when the prepares do not continue the
+    /// checkpoint without a gap, [`LedgerError::WrongCluster`], or [`LedgerError::Argument`] for an
+    /// op that the server would not yet have prepared.
     pub fn new(checkpoint: &PrepareHeader, prepares: impl IntoIterator<Item = PrepareHeader>) -> Result<WalImage, LedgerError> {
         let cluster = checkpoint.cluster();
         let op_max = prepare_max_for_checkpoint(checkpoint.op());
@@ -187,12 +198,15 @@ impl WalImage {
         Ok(image)
     }
 
-    /// Adds the log before the checkpoint: the headers of the ops up to the checkpoint's own, in order. A server wants it while the log ends
-    /// before [`super::layout::durable_op_for_checkpoint`]. If it begins with op 1, the root prepare stands in slot 0.
+    /// Adds the log before the checkpoint: the headers of the ops up to the checkpoint's own, in
+    /// order. A server wants it while the log ends before
+    /// [`super::layout::durable_op_for_checkpoint`]. If it begins with op 1, the root prepare
+    /// stands in slot 0.
     ///
     /// # Errors
-    /// [`LedgerError::WrongOp`] or [`LedgerError::Chain`] when they do not lead to the checkpoint without a gap, [`LedgerError::WrongCluster`],
-    /// [`LedgerError::Argument`] when one would stand in the slot of a prepare behind the checkpoint.
+    /// [`LedgerError::WrongOp`] or [`LedgerError::Chain`] when they do not lead to the checkpoint
+    /// without a gap, [`LedgerError::WrongCluster`], [`LedgerError::Argument`] when one would stand
+    /// in the slot of a prepare behind the checkpoint.
     pub fn add_earlier(&mut self, checkpoint: &PrepareHeader, earlier: &[PrepareHeader]) -> Result<(), LedgerError> {
         let Some((first, last)) = earlier.first().zip(earlier.last()) else { return Ok(()) };
         if (last.op(), last.checksum()) != (checkpoint.op(), checkpoint.checksum()) {

@@ -1,10 +1,13 @@
-//! The manifest log: which tables there are (`lsm/manifest_log.zig`, `lsm/schema.zig` `ManifestNode`).
+//! The manifest log: which tables there are (`lsm/manifest_log.zig`, `lsm/schema.zig`
+//! `ManifestNode`).
 //!
-//! A list of blocks, each an array of events in the order in which they happened: a table was inserted, updated (moved to another
-//! level, or made invisible), removed. It is read backwards, from the newest block's last event to the oldest block's first, so that
-//! the first event met for a table is its present state: [`LiveTables`] takes the blocks in that order and keeps one small entry for
-//! each table that is there. A table is identified by the address of its index block; an address may be used again after a removal,
-//! so a removal also hides the older life of the same address, up to its insertion.
+//! A list of blocks, each an array of events in the order in which they happened: a table was
+//! inserted, updated (moved to another level, or made invisible), removed. It is read backwards,
+//! from the newest block's last event to the oldest block's first, so that the first event met for
+//! a table is its present state: [`LiveTables`] takes the blocks in that order and keeps one small
+//! entry for each table that is there. A table is identified by the address of its index block; an
+//! address may be used again after a removal, so a removal also hides the older life of the same
+//! address, up to its insertion.
 
 use super::bytes::{array_at, u8_at, u16_at, u32_at, u64_at, u128_at};
 use super::checksum::Checksum;
@@ -52,7 +55,8 @@ pub struct TableInfo {
 }
 
 impl TableInfo {
-    /// Whether the table may hold a timestamp from `first` to `last`; for a tree whose keys are timestamps, as those of the object trees are.
+    /// Whether the table may hold a timestamp from `first` to `last`; for a tree whose keys are
+    /// timestamps, as those of the object trees are.
     pub fn may_hold_timestamps(&self, first: u64, last: u64) -> bool {
         u64_at::<0, _>(&self.key_min) <= last && u64_at::<0, _>(&self.key_max) >= first
     }
@@ -121,7 +125,8 @@ impl<'a> ManifestBlock<'a> {
     }
 }
 
-/// A table that is there as of the checkpoint; 48 bytes, so that the millions of tables of a large file fit into memory.
+/// A table that is there as of the checkpoint; 48 bytes, so that the millions of tables of a large
+/// file fit into memory.
 #[derive(Debug, Copy, Clone, PartialEq, Eq)]
 pub struct LiveTable {
     /// The table's index block.
@@ -132,8 +137,9 @@ pub struct LiveTable {
     pub tree_id: u16,
     /// The level, 0 (newest) to 6.
     pub level: u8,
-    /// Whether present reads see the table. An invisible one was merged into others and awaits its removal: it belongs to a backup,
-    /// since the server's manifest names it, but its values are outdated.
+    /// Whether present reads see the table. An invisible one was merged into others and awaits its
+    /// removal: it belongs to a backup, since the server's manifest names it, but its values are
+    /// outdated.
     pub visible: bool,
 }
 
@@ -158,8 +164,8 @@ impl LiveTables {
     /// Takes the next block: the newest first, each [`ManifestBlock::previous`] after it.
     ///
     /// # Errors
-    /// [`LedgerError::Field`] when a table is removed twice without having been inserted in between: the blocks do not come in order,
-    /// or one came twice.
+    /// [`LedgerError::Field`] when a table is removed twice without having been inserted in
+    /// between: the blocks do not come in order, or one came twice.
     pub fn absorb(&mut self, block: &ManifestBlock<'_>) -> Result<(), LedgerError> {
         for table in block.tables().rev() {
             let address = table.reference.address;

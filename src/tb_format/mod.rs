@@ -10,10 +10,11 @@
 //! image: a SuperBlock edited, and the prepares' headers, back to bytes that a server starts from
 //! ```
 //!
-//! A value of a type such as [`grid::Block`], [`wal::Prepare`] or [`superblock::SuperBlock`] exists only when its bytes passed the
-//! checks of TigerBeetle itself (checksums, identity, the sanity of each field that this room relies on): whoever holds one need
-//! not check again, and nobody can use bytes that were not checked. No input makes this room panic, overflow or allocate more than
-//! a small multiple of what it was handed.
+//! A value of a type such as [`grid::Block`], [`wal::Prepare`] or [`superblock::SuperBlock`] exists
+//! only when its bytes passed the checks of TigerBeetle itself (checksums, identity, the sanity of
+//! each field that this room relies on): whoever holds one need not check again, and nobody can use
+//! bytes that were not checked. No input makes this room panic, overflow or allocate more than a
+//! small multiple of what it was handed.
 //!
 //! The formats are those of TigerBeetle 0.16.78 (release configuration; 0.17.9 has the same layout,
 //! and `fixtures/tigerbeetle-0.17.9` shows it). Every file names the Zig source that it was written

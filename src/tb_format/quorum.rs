@@ -1,16 +1,19 @@
 //! Which of four superblock copies is current (`vsr/superblock_quorums.zig`, threshold `open`).
 //!
-//! The server writes the copies one after the other, so at any instant a reader may find a new state in some, the old state in
-//! others and one half written. A state counts when two copies hold it; the one with the highest sequence is current. Copies of
-//! other states are then held against it: they may be older, or one step ahead, but not of another history. On a running server a
-//! refusal may come of reading while it writes, and reading again is the answer; on a stopped one it is damage.
+//! The server writes the copies one after the other, so at any instant a reader may find a new
+//! state in some, the old state in others and one half written. A state counts when two copies hold
+//! it; the one with the highest sequence is current. Copies of other states are then held against
+//! it: they may be older, or one step ahead, but not of another history. On a running server a
+//! refusal may come of reading while it writes, and reading again is the answer; on a stopped one
+//! it is damage.
 
 use super::checksum::Checksum;
 use super::error::{LedgerError, QuorumFault};
 use super::layout::{SUPERBLOCK_COPIES, SUPERBLOCK_COPY_BYTES, SUPERBLOCK_ZONE_BYTES};
 use super::superblock::{SuperBlock, SuperBlockBytes, field, valid_checksum};
 
-/// Copies that must agree: of four, the server makes sure that three are written, so two that are read meet at least one of them.
+/// Copies that must agree: of four, the server makes sure that three are written, so two that are
+/// read meet at least one of them.
 const COPIES_TO_OPEN: u32 = 2;
 
 /// What a person should know of one copy.
@@ -18,9 +21,11 @@ const COPIES_TO_OPEN: u32 = 2;
 pub enum CopyState {
     /// Holds the current state.
     Valid,
-    /// Holds an earlier state: the server was stopped before it wrote this copy, or the write was lost. It repairs it when it starts.
+    /// Holds an earlier state: the server was stopped before it wrote this copy, or the write was
+    /// lost. It repairs it when it starts.
     Stale,
-    /// Holds a later state that too few copies hold to count: the server is writing it, or was stopped while it did.
+    /// Holds a later state that too few copies hold to count: the server is writing it, or was
+    /// stopped while it did.
     Ahead,
     /// Its checksum is wrong: half written, or damaged.
     Torn,
@@ -55,7 +60,8 @@ impl Group<'_> {
         self.copies.count_ones() >= COPIES_TO_OPEN
     }
 
-    /// The best is the current state, if it is a quorum. The checksum comes last, to decide ties in the same way every time.
+    /// The best is the current state, if it is a quorum. The checksum comes last, to decide ties in
+    /// the same way every time.
     fn rank(&self) -> (bool, u64, u32, Checksum) {
         (self.is_quorum(), self.sequence(), self.copies.count_ones(), self.checksum())
     }
@@ -64,8 +70,8 @@ impl Group<'_> {
 /// Reads the superblock zone: the first 96 KiB of a data file.
 ///
 /// # Errors
-/// [`LedgerError::Length`] for less than that, [`LedgerError::Quorum`] when no state is current, or what is wrong with the current one
-/// ([`LedgerError::Format`], [`LedgerError::Field`]).
+/// [`LedgerError::Length`] for less than that, [`LedgerError::Quorum`] when no state is current, or
+/// what is wrong with the current one ([`LedgerError::Format`], [`LedgerError::Field`]).
 pub fn read_quorum(zone: &[u8]) -> Result<Quorum, LedgerError> {
     let zone = zone.get(..SUPERBLOCK_ZONE_BYTES).ok_or(LedgerError::Length {
         what: "superblock zone",
@@ -97,7 +103,8 @@ pub fn read_quorum(zone: &[u8]) -> Result<Quorum, LedgerError> {
 fn group<'a>(slots: &[&'a SuperBlockBytes], valid: &[bool]) -> Vec<Group<'a>> {
     let mut groups: Vec<Group<'a>> = Vec::with_capacity(SUPERBLOCK_COPIES);
     for (slot, (bytes, _)) in slots.iter().zip(valid).enumerate().filter(|(_, (_, valid))| **valid) {
-        // No checksum covers the copy number. One that cannot be was damaged alone: the copy is taken for that of its place.
+        // No checksum covers the copy number. One that cannot be was damaged alone: the copy is
+        // taken for that of its place.
         let copy = Some(usize::from(field::copy(bytes))).filter(|copy| *copy < SUPERBLOCK_COPIES).unwrap_or(slot);
         let bit = 1u8 << copy;
         match groups.iter_mut().find(|group| group.checksum() == field::checksum(bytes)) {
@@ -108,7 +115,8 @@ fn group<'a>(slots: &[&'a SuperBlockBytes], valid: &[bool]) -> Vec<Group<'a>> {
     groups
 }
 
-/// Holds the other states against the current one, best first, as the server does: the first that is its parent settles the matter.
+/// Holds the other states against the current one, best first, as the server does: the first that
+/// is its parent settles the matter.
 fn judge_others(current: &Group<'_>, groups: &[Group<'_>]) -> Result<(), QuorumFault> {
     let mut others: Vec<&Group<'_>> = groups.iter().filter(|group| group.checksum() != current.checksum()).collect();
     others.sort_by_key(|group| std::cmp::Reverse(group.rank()));

@@ -1,12 +1,15 @@
-//! Accounts and transfers as they stand in the value blocks of their object trees (`tigerbeetle.zig`, `state_machine.zig`).
+//! Accounts and transfers as they stand in the value blocks of their object trees
+//! (`tigerbeetle.zig`, `state_machine.zig`).
 //!
-//! A record of 128 bytes comes in, fields come out; nothing is decoded that nobody asks for. The bytes come out of checked blocks and
-//! any 128 of them are a record, so there is nothing here to refuse but another length.
+//! A record of 128 bytes comes in, fields come out; nothing is decoded that nobody asks for. The
+//! bytes come out of checked blocks and any 128 of them are a record, so there is nothing here to
+//! refuse but another length.
 
 use super::bytes::{u16_at, u32_at, u64_at, u128_at};
 use super::error::LedgerError;
 
-/// The tree of the accounts, keyed by timestamp. An account has a value for each change; its newest is in the lowest level.
+/// The tree of the accounts, keyed by timestamp. An account has a value for each change; its newest
+/// is in the lowest level.
 pub const TREE_ACCOUNTS: u16 = 7;
 /// The tree of the transfers, keyed by timestamp. A transfer never changes and is found once.
 pub const TREE_TRANSFERS: u16 = 18;
@@ -132,7 +135,8 @@ impl<'a> Account<'a> {
         u64_at::<120, _>(self.0) & !TOMBSTONE
     }
 
-    /// Whether the value stands for a deletion (of an account created in a batch that was rolled back).
+    /// Whether the value stands for a deletion (of an account created in a batch that was rolled
+    /// back).
     pub fn is_tombstone(&self) -> bool {
         u64_at::<120, _>(self.0) & TOMBSTONE != 0
     }
@@ -221,7 +225,8 @@ impl<'a> Transfer<'a> {
         u64_at::<120, _>(self.0) & !TOMBSTONE
     }
 
-    /// Whether the value stands for a deletion (of a transfer created in a batch that was rolled back).
+    /// Whether the value stands for a deletion (of a transfer created in a batch that was rolled
+    /// back).
     pub fn is_tombstone(&self) -> bool {
         u64_at::<120, _>(self.0) & TOMBSTONE != 0
     }

@@ -1,7 +1,9 @@
-//! The last reply to each client, kept so that it can be sent again (`vsr/client_replies.zig`, `vsr/message_header.zig` `Reply`).
+//! The last reply to each client, kept so that it can be sent again (`vsr/client_replies.zig`,
+//! `vsr/message_header.zig` `Reply`).
 //!
-//! A slot of the replies zone comes in; a [`Reply`] of exactly its size comes out. Which slots are in use, and by which reply, the
-//! client-sessions trailer says ([`super::trailer`]); a reply without a body lives there alone and its slot is stale.
+//! A slot of the replies zone comes in; a [`Reply`] of exactly its size comes out. Which slots are
+//! in use, and by which reply, the client-sessions trailer says ([`super::trailer`]); a reply
+//! without a body lives there alone and its slot is stale.
 
 use super::bytes::{array_at, u8_at, u32_at, u64_at, u128_at};
 use super::checksum::Checksum;
@@ -17,8 +19,8 @@ impl ReplyHeader {
     /// Checks the first 256 bytes of `bytes`.
     ///
     /// # Errors
-    /// [`LedgerError::Length`], [`LedgerError::HeaderChecksum`], [`LedgerError::Format`], [`LedgerError::WrongCommand`] or
-    /// [`LedgerError::Field`].
+    /// [`LedgerError::Length`], [`LedgerError::HeaderChecksum`], [`LedgerError::Format`],
+    /// [`LedgerError::WrongCommand`] or [`LedgerError::Field`].
     pub fn check(bytes: &[u8]) -> Result<ReplyHeader, LedgerError> {
         let header = ReplyHeader(*check_frame("reply header", bytes, COMMAND_REPLY, REPLY_BYTES_MAX)?);
         for (what, padding) in [
@@ -90,8 +92,8 @@ impl<'a> Reply<'a> {
     /// Checks the reply at the beginning of `bytes`, which may go on beyond it (a slot).
     ///
     /// # Errors
-    /// Those of [`ReplyHeader::check`]; [`LedgerError::Length`] when the body is cut; [`LedgerError::BodyChecksum`] when it is torn or
-    /// damaged.
+    /// Those of [`ReplyHeader::check`]; [`LedgerError::Length`] when the body is cut;
+    /// [`LedgerError::BodyChecksum`] when it is torn or damaged.
     pub fn check(bytes: &'a [u8]) -> Result<Reply<'a>, LedgerError> {
         let header = ReplyHeader::check(bytes)?;
         let bytes = check_message("reply", header.bytes(), bytes)?;

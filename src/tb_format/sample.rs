@@ -1,8 +1,10 @@
-//! Synthetic ledger bytes for tests: sound ones, and what is needed to make unsound ones on purpose.
+//! Synthetic ledger bytes for tests: sound ones, and what is needed to make unsound ones on
+//! purpose.
 //!
-//! Each builder gives bytes that the checks of this room accept, so a test can put a small log, a tree of a few blocks and a
-//! superblock together without a server ([`SampleFile`] does all of it). Fields are set with plain values; [`seal_header`] and
-//! [`seal_superblock`] recompute the checksums after a test changed something. Only for tests: the feature `samples` opens it to
+//! Each builder gives bytes that the checks of this room accept, so a test can put a small log, a
+//! tree of a few blocks and a superblock together without a server ([`SampleFile`] does all of it).
+//! Fields are set with plain values; [`seal_header`] and [`seal_superblock`] recompute the
+//! checksums after a test changed something. Only for tests: the feature `samples` opens it to
 //! those of other rooms.
 
 use super::bytes::put;
@@ -30,7 +32,8 @@ pub fn sample_timestamp(op: u64) -> u64 {
     1_700_000_000_000_000_000 + op * 1_000_000_000
 }
 
-/// Makes a whole message of `header` and `body`: sets size, body checksum and header checksum, whatever they were.
+/// Makes a whole message of `header` and `body`: sets size, body checksum and header checksum,
+/// whatever they were.
 pub fn seal_header(header: &mut [u8; HEADER_BYTES], body: &[u8]) -> Vec<u8> {
     put::<96, 4, _>(header, ((HEADER_BYTES + body.len()) as u32).to_le_bytes());
     put::<32, 16, _>(header, checksum(body).to_bytes());
@@ -196,13 +199,15 @@ pub fn manifest_block(
     block(cluster, BlockKind::Manifest, address, link(previous, events.len() as u32), events.as_flattened())
 }
 
-/// An index block for these value blocks (at least one), with room for one more, and keys of 8 bytes that are all zero.
+/// An index block for these value blocks (at least one), with room for one more, and keys of 8
+/// bytes that are all zero.
 pub fn index_block(cluster: u128, address: u64, tree_id: u16, values: &[BlockReference]) -> (BlockReference, Vec<u8>) {
     let values: Vec<(BlockReference, (u64, u64))> = values.iter().map(|value| (*value, (0, 0))).collect();
     index_block_of(cluster, address, tree_id, &values)
 }
 
-/// An index block for these value blocks (at least one) and their lowest and highest keys, with room for one more.
+/// An index block for these value blocks (at least one) and their lowest and highest keys, with
+/// room for one more.
 pub fn index_block_of(cluster: u128, address: u64, tree_id: u16, values: &[(BlockReference, (u64, u64))]) -> (BlockReference, Vec<u8>) {
     index_block_with(cluster, address, tree_id, 8, values)
 }
@@ -294,7 +299,8 @@ pub struct Roots {
     pub grid_blocks: u64,
 }
 
-/// A sound superblock of replica 0 of `replica_count`, sequence 1: the checkpoint is at `checkpoint`.
+/// A sound superblock of replica 0 of `replica_count`, sequence 1: the checkpoint is at
+/// `checkpoint`.
 pub fn superblock_bytes(checkpoint: &PrepareHeader, roots: &Roots, replica_count: u8) -> [u8; SUPERBLOCK_HEADER_BYTES] {
     let mut bytes = [0; SUPERBLOCK_HEADER_BYTES];
     put::<34, 2, _>(&mut bytes, 2u16.to_le_bytes());
@@ -351,15 +357,17 @@ pub fn seal_superblock(bytes: &mut [u8; SUPERBLOCK_HEADER_BYTES]) {
     put::<0, 16, _>(bytes, computed.to_bytes());
 }
 
-/// A whole data file with two accounts, two transfers, a few blocks of every kind, a client session and a log; as pieces, since it
-/// is more than a gigabyte of zeros.
+/// A whole data file with two accounts, two transfers, a few blocks of every kind, a client session
+/// and a log; as pieces, since it is more than a gigabyte of zeros.
 #[derive(Debug, Clone)]
 pub struct SampleFile {
     /// The bytes of one superblock copy.
     pub superblock: [u8; SUPERBLOCK_HEADER_BYTES],
-    /// Every block of the tree: addresses 1 to 8, and 9 that nothing refers to. 1 and 2 are the manifest, oldest first.
+    /// Every block of the tree: addresses 1 to 8, and 9 that nothing refers to. 1 and 2 are the
+    /// manifest, oldest first.
     pub blocks: Vec<(BlockReference, Vec<u8>)>,
-    /// The prepares up to the checkpoint's own, in order, where the log after it is so short that a server wants them too.
+    /// The prepares up to the checkpoint's own, in order, where the log after it is so short that a
+    /// server wants them too.
     pub earlier: Vec<Vec<u8>>,
     /// The prepares after the checkpoint, in order.
     pub log: Vec<Vec<u8>>,

@@ -1,8 +1,10 @@
-//! The superblock: the one place of a data file that is found by its position, and leads to all else (`vsr/superblock.zig`).
+//! The superblock: the one place of a data file that is found by its position, and leads to all
+//! else (`vsr/superblock.zig`).
 //!
-//! Four copies stand at the beginning of the file. [`read_quorum`] takes the bytes of the zone and decides, by the rules of the server
-//! itself, which state is current; a [`SuperBlock`] is a state that passed every check, so its accessors cannot fail. Its bytes are
-//! kept as they are, with the copy number, which no checksum covers, set to zero.
+//! Four copies stand at the beginning of the file. [`read_quorum`] takes the bytes of the zone and
+//! decides, by the rules of the server itself, which state is current; a [`SuperBlock`] is a state
+//! that passed every check, so its accessors cannot fail. Its bytes are kept as they are, with the
+//! copy number, which no checksum covers, set to zero.
 
 use super::bytes::{array_at, put, u8_at, u16_at, u32_at, u64_at, u128_at};
 use super::checkpoint_state::{CHECKPOINT_STATE_BYTES, CheckpointState};
@@ -14,13 +16,15 @@ use super::layout::{HEADER_BYTES, MEMBERS_MAX, REPLICAS_MAX, SUPERBLOCK_COPIES, 
 pub use super::quorum::{CopyState, Quorum, read_quorum};
 use std::fmt;
 
-/// The version of the superblock's format that release builds of TigerBeetle write; development builds write 0.
+/// The version of the superblock's format that release builds of TigerBeetle write; development
+/// builds write 0.
 pub const SUPERBLOCK_VERSION: u16 = 2;
 
 /// The bytes of one copy.
 pub(super) type SuperBlockBytes = [u8; SUPERBLOCK_HEADER_BYTES];
 
-/// What the checksum does not cover: itself, its padding, and the copy number, so that the copies share one checksum.
+/// What the checksum does not cover: itself, its padding, and the copy number, so that the copies
+/// share one checksum.
 const UNCOVERED_BYTES: usize = 34;
 /// Where the view headers begin.
 const VIEW_HEADERS_OFFSET: usize = 4096;
@@ -77,11 +81,12 @@ pub struct SuperBlock {
 }
 
 impl SuperBlock {
-    /// Checks a single copy: the first 8192 bytes of `bytes`. Whether it is the current state only [`read_quorum`] can tell.
+    /// Checks a single copy: the first 8192 bytes of `bytes`. Whether it is the current state only
+    /// [`read_quorum`] can tell.
     ///
     /// # Errors
-    /// [`LedgerError::Length`], [`LedgerError::HeaderChecksum`], [`LedgerError::Format`], [`LedgerError::Field`], or that of the prepare
-    /// headers within.
+    /// [`LedgerError::Length`], [`LedgerError::HeaderChecksum`], [`LedgerError::Format`],
+    /// [`LedgerError::Field`], or that of the prepare headers within.
     pub fn check(bytes: &[u8]) -> Result<SuperBlock, LedgerError> {
         let bytes: &SuperBlockBytes = bytes.first_chunk().ok_or(LedgerError::Length {
             what: "superblock copy",
@@ -148,8 +153,8 @@ impl SuperBlock {
         index.map(|(index, _)| index).ok_or(LedgerError::Field { what: "superblock: replica id", value: self.replica_id() })
     }
 
-    /// The first is the head of the log; the others lie before it, highest op first. A header that a replica did not have when the
-    /// view changed is left blank.
+    /// The first is the head of the log; the others lie before it, highest op first. A header that
+    /// a replica did not have when the view changed is left blank.
     fn check_view_headers(&self) -> Result<(), LedgerError> {
         let count = self.view_headers_count();
         require((1..=VIEW_HEADERS_MAX as u32).contains(&count), "superblock: number of view headers", count)?;
@@ -210,7 +215,8 @@ impl SuperBlock {
         field::replica_id(&self.bytes)
     }
 
-    /// The ids of the cluster's members; they follow from the cluster alone, and are the same in every replica's file.
+    /// The ids of the cluster's members; they follow from the cluster alone, and are the same in
+    /// every replica's file.
     pub fn members(&self) -> [u128; MEMBERS_MAX] {
         let members = array_at::<1136, { MEMBERS_MAX * 16 }, _>(&self.bytes).as_chunks::<16>().0;
         let mut ids = [0; MEMBERS_MAX];
@@ -220,7 +226,8 @@ impl SuperBlock {
         ids
     }
 
-    /// The position of [`SuperBlock::replica_id`] in [`SuperBlock::members`]; from [`SuperBlock::replica_count`] on, a standby.
+    /// The position of [`SuperBlock::replica_id`] in [`SuperBlock::members`]; from
+    /// [`SuperBlock::replica_count`] on, a standby.
     pub fn replica_index(&self) -> u8 {
         self.replica_index
     }
@@ -240,8 +247,8 @@ impl SuperBlock {
         u64_at::<1336, _>(&self.bytes)
     }
 
-    /// Not zero: blocks written by the ops `sync_op_min` to this one are still being fetched from other replicas, so the tree is not
-    /// whole in this file.
+    /// Not zero: blocks written by the ops `sync_op_min` to this one are still being fetched from
+    /// other replicas, so the tree is not whole in this file.
     pub fn sync_op_max(&self) -> u64 {
         u64_at::<1344, _>(&self.bytes)
     }
@@ -267,7 +274,8 @@ impl SuperBlock {
     }
 }
 
-/// Byte for byte the header of an empty slot, of cluster 0 and without checksums (`vsr.zig` `dvc_blank`).
+/// Byte for byte the header of an empty slot, of cluster 0 and without checksums (`vsr.zig`
+/// `dvc_blank`).
 fn is_blank_view_header(bytes: &[u8; HEADER_BYTES], op: u64) -> bool {
     let mut blank = reserved(0, op);
     put::<0, 16, _>(&mut blank, [0; 16]);

@@ -1,7 +1,8 @@
-//! Tables: an index block and the value blocks that it names (`lsm/schema.zig` `TableIndex`, `TableValue`).
+//! Tables: an index block and the value blocks that it names (`lsm/schema.zig` `TableIndex`,
+//! `TableValue`).
 //!
-//! Both kinds of block carry what is needed to read them (sizes, counts), so nothing here depends on the tree. The counts are checked
-//! against the block's size before anything is read by them.
+//! Both kinds of block carry what is needed to read them (sizes, counts), so nothing here depends
+//! on the tree. The counts are checked against the block's size before anything is read by them.
 
 use super::bytes::{array_at, u8_at, u16_at, u32_at, zeroed};
 use super::checksum::Checksum;
@@ -80,7 +81,8 @@ impl<'a> IndexBlock<'a> {
         })
     }
 
-    /// The value blocks that may hold a timestamp from `first` to `last`, for a tree whose keys are timestamps, as those of the object trees are.
+    /// The value blocks that may hold a timestamp from `first` to `last`, for a tree whose keys are
+    /// timestamps, as those of the object trees are.
     ///
     /// # Errors
     /// [`LedgerError::Field`] when its keys are of another size.
@@ -135,8 +137,8 @@ impl<'a> ValueBlock<'a> {
     }
 }
 
-/// The size of the records behind the header of a block that was checked; `None` for what is not a value block. A hint for compression: wrong bytes
-/// give a wrong hint and nothing worse.
+/// The size of the records behind the header of a block that was checked; `None` for what is not a
+/// value block. A hint for compression: wrong bytes give a wrong hint and nothing worse.
 pub fn record_bytes_of(block: &[u8]) -> Option<u16> {
     let header: &HeaderBytes = block.first_chunk()?;
     let is_values = u8_at::<114, _>(header) == COMMAND_BLOCK && u8_at::<240, _>(header) == BlockKind::Value as u8;

@@ -1,8 +1,9 @@
 //! The client sessions as of a checkpoint (`vsr/client_sessions.zig`).
 //!
-//! One block: a reply header for each of the 64 slots, then a session number for each. It says which slots of the replies zone are
-//! part of the state, and by which checksum each reply is known. The free set is carried as blocks and not decoded: what is in use
-//! follows from walking the tree.
+//! One block: a reply header for each of the 64 slots, then a session number for each. It says
+//! which slots of the replies zone are part of the state, and by which checksum each reply is
+//! known. The free set is carried as blocks and not decoded: what is in use follows from walking
+//! the tree.
 
 use super::checksum::Checksum;
 use super::error::LedgerError;
@@ -34,10 +35,12 @@ pub struct ClientSessions {
 }
 
 impl ClientSessions {
-    /// Decodes the block of the sessions, and checks its body against the checksum that the superblock has for the whole trailer.
+    /// Decodes the block of the sessions, and checks its body against the checksum that the
+    /// superblock has for the whole trailer.
     ///
     /// # Errors
-    /// [`LedgerError::Field`] when it is a block of another kind, is not as TigerBeetle writes it, or when a reply's header is not.
+    /// [`LedgerError::Field`] when it is a block of another kind, is not as TigerBeetle writes it,
+    /// or when a reply's header is not.
     pub fn from_block(block: &Block<'_>, trailer_checksum: Checksum) -> Result<ClientSessions, LedgerError> {
         block.require_kind(BlockKind::ClientSessions)?;
         let body = block.body();

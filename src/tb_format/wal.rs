@@ -1,9 +1,11 @@
-//! The write-ahead log: prepares, the chain that joins them, and the two rings they stand in (`vsr/journal.zig`).
+//! The write-ahead log: prepares, the chain that joins them, and the two rings they stand in
+//! (`vsr/journal.zig`).
 //!
-//! A prepare is written to its slot of the prepares ring, and its header to the headers ring after that; so a header there says that
-//! its prepare is, or was, whole on disk. Bytes of a slot come in; [`Prepare::check`] gives the prepare without the slot's padding;
-//! [`Chain`] takes one header after the other and refuses any that does not continue the one before: neither a gap, nor a fork, nor
-//! a slot overwritten by a later op passes unseen.
+//! A prepare is written to its slot of the prepares ring, and its header to the headers ring after
+//! that; so a header there says that its prepare is, or was, whole on disk. Bytes of a slot come
+//! in; [`Prepare::check`] gives the prepare without the slot's padding; [`Chain`] takes one header
+//! after the other and refuses any that does not continue the one before: neither a gap, nor a
+//! fork, nor a slot overwritten by a later op passes unseen.
 
 use super::checksum::Checksum;
 use super::error::LedgerError;
@@ -23,8 +25,8 @@ impl<'a> Prepare<'a> {
     /// Checks the prepare at the beginning of `bytes`, which may go on beyond it (a slot, an AOF).
     ///
     /// # Errors
-    /// Those of [`PrepareHeader::check`]; [`LedgerError::Length`] when the body is cut; [`LedgerError::BodyChecksum`] when it is torn
-    /// or damaged.
+    /// Those of [`PrepareHeader::check`]; [`LedgerError::Length`] when the body is cut;
+    /// [`LedgerError::BodyChecksum`] when it is torn or damaged.
     pub fn check(bytes: &'a [u8]) -> Result<Prepare<'a>, LedgerError> {
         let header = PrepareHeader::check(bytes)?;
         let bytes = check_message("prepare", header.bytes(), bytes)?;
@@ -73,8 +75,9 @@ impl Chain {
     /// Takes the next op.
     ///
     /// # Errors
-    /// [`LedgerError::WrongOp`] when it is not the op after the last; [`LedgerError::Chain`] when it continues another prepare;
-    /// [`LedgerError::Field`] for the header of an empty slot. The chain is then as before.
+    /// [`LedgerError::WrongOp`] when it is not the op after the last; [`LedgerError::Chain`] when
+    /// it continues another prepare; [`LedgerError::Field`] for the header of an empty slot. The
+    /// chain is then as before.
     pub fn accept(&mut self, header: &PrepareHeader) -> Result<(), LedgerError> {
         if header.is_reserved() {
             return Err(LedgerError::Field { what: "operation of a prepare in the log", value: header.operation().into() });
@@ -133,7 +136,8 @@ impl<'a> HeaderRing<'a> {
         Ok(HeaderRing { headers: zone.as_chunks().0 })
     }
 
-    /// What slot `slot`, taken modulo the ring, holds. Each slot is checked for itself: a torn sector loses sixteen of them.
+    /// What slot `slot`, taken modulo the ring, holds. Each slot is checked for itself: a torn
+    /// sector loses sixteen of them.
     pub fn slot(&self, slot: u32) -> SlotHeader {
         let slot = slot % WAL_SLOTS;
         let header = self.headers.get(slot as usize).map_or(&[0; HEADER_BYTES], |header| header);
@@ -144,7 +148,8 @@ impl<'a> HeaderRing<'a> {
         }
     }
 
-    /// The header with the highest op: how far the log reaches. `None` when every slot is empty or invalid.
+    /// The header with the highest op: how far the log reaches. `None` when every slot is empty or
+    /// invalid.
     pub fn head(&self) -> Option<PrepareHeader> {
         let valid = (0..WAL_SLOTS).filter_map(|slot| match self.slot(slot) {
             SlotHeader::Valid(header) => Some(header),
@@ -154,8 +159,9 @@ impl<'a> HeaderRing<'a> {
     }
 }
 
-/// The first sector of an empty slot of the prepares ring. The whole sector is part of it: a solo replica that finds anything but
-/// zeros behind the header of an empty slot refuses to start (`WALCorrupt`). The slot is taken modulo the ring.
+/// The first sector of an empty slot of the prepares ring. The whole sector is part of it: a solo
+/// replica that finds anything but zeros behind the header of an empty slot refuses to start
+/// (`WALCorrupt`). The slot is taken modulo the ring.
 pub fn reserved_sector(cluster: u128, slot: u32) -> [u8; SECTOR_BYTES] {
     sector_of(&reserved_header(cluster, slot))
 }

@@ -1,6 +1,7 @@
 //! What is backed up: each tier joins a source, the pipeline and the repository.
 
 pub mod file;
+pub mod findings;
 pub mod object_check;
 pub mod outcome;
 #[cfg(any(test, feature = "samples"))]

@@ -1,7 +1,8 @@
 //! Checks packs and segments, a few at once.
 //!
-//! Always the digest of the stored bytes, which needs no key; with `full` every block and every prepare is opened too and checked by
-//! TigerBeetle's own checksums, and the prepares of a segment must continue each other. No manifest says the digest of a segment that an agent shipped, so
+//! Always the digest of the stored bytes, which needs no key; with `full` every block and every
+//! prepare is opened too and checked by TigerBeetle's own checksums, and the prepares of a segment
+//! must continue each other. No manifest says the digest of a segment that an agent shipped, so
 //! there every frame is opened in its place.
 
 use super::file::format::{FileReader, FileRecord};
@@ -16,7 +17,7 @@ use crate::repository::object_writer::PART_BYTES;
 use crate::repository::{Repository, fetch};
 use crate::store::Digest;
 use crate::tb_format::wal::Chain;
-use crate::verify::wanted;
+use crate::tier::findings::wanted;
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -28,7 +29,7 @@ const BLOCKS_A_FETCH: u32 = 16;
 
 /// An object to check.
 #[derive(Debug, Clone)]
-pub enum Job {
+pub enum ObjectCheck {
     /// A pack.
     Pack(PackEntry),
     /// A segment that a manifest names.
@@ -41,7 +42,7 @@ pub enum Job {
 
 /// What came of it.
 #[derive(Debug)]
-pub struct Outcome {
+pub struct CheckOutcome {
     /// The object.
     pub name: String,
     /// Stored bytes read.
@@ -64,26 +65,26 @@ impl Promised {
     }
 }
 
-impl Job {
-    fn check(&self, repository: &Repository, full: bool, progress: &dyn Progress) -> Outcome {
+impl ObjectCheck {
+    fn check(&self, repository: &Repository, full: bool, progress: &dyn Progress) -> CheckOutcome {
         let promised = match self {
-            Job::Pack(entry) => Promised::of(entry.name.object(), entry.stored_bytes, entry.digest),
-            Job::Segment(entry) => Promised::of(entry.name.object(), entry.stored_bytes, entry.digest),
-            Job::File(name, record) => {
+            ObjectCheck::Pack(entry) => Promised::of(entry.name.object(), entry.stored_bytes, entry.digest),
+            ObjectCheck::Segment(entry) => Promised::of(entry.name.object(), entry.stored_bytes, entry.digest),
+            ObjectCheck::File(name, record) => {
                 Promised { part_bytes: record.part_bytes, ..Promised::of(name.data(), record.stored_bytes, record.digest_bytes()) }
             }
-            Job::Shipped(name, stored_bytes) => {
+            ObjectCheck::Shipped(name, stored_bytes) => {
                 let authenticate = || SegmentReader::open_listed(repository, name, Some(*stored_bytes))?.authenticate(repository);
                 let check = || if full { self.open(repository) } else { authenticate() };
                 let result = wanted(progress).and_then(|()| check());
                 let bytes_read = if result.is_ok() { *stored_bytes } else { 0 };
-                return Outcome { name: name.object(), bytes_read, result };
+                return CheckOutcome { name: name.object(), bytes_read, result };
             }
         };
         self.check_promised(repository, promised, full, progress)
     }
 
-    fn check_promised(&self, repository: &Repository, promised: Promised, full: bool, progress: &dyn Progress) -> Outcome {
+    fn check_promised(&self, repository: &Repository, promised: Promised, full: bool, progress: &dyn Progress) -> CheckOutcome {
         let Promised { name, size_bytes, digest, part_bytes } = promised;
         let mut bytes_read = 0;
         let digest_stored = || {
@@ -101,12 +102,12 @@ impl Job {
         };
         let stored = fetch::until_whole(digest_stored);
         let result = stored.and_then(|()| if full { fetch::until_whole(|| self.open(repository)) } else { Ok(()) });
-        Outcome { name, bytes_read, result }
+        CheckOutcome { name, bytes_read, result }
     }
 
     fn open(&self, repository: &Repository) -> Result<()> {
         match self {
-            Job::Pack(entry) => {
+            ObjectCheck::Pack(entry) => {
                 let pack = PackReader::open(repository, entry)?;
                 let mut first = 0;
                 while first < entry.blocks {
@@ -117,8 +118,8 @@ impl Job {
                 }
                 Ok(())
             }
-            Job::Segment(entry) => prepares(repository, &SegmentReader::open(repository, entry)?, &entry.name),
-            Job::File(name, record) => {
+            ObjectCheck::Segment(entry) => prepares(repository, &SegmentReader::open(repository, entry)?, &entry.name),
+            ObjectCheck::File(name, record) => {
                 let file = FileReader::open(repository, name, record)?;
                 let fingerprinter = repository.fingerprinter()?;
                 (0..file.layout.frames()).try_for_each(|number| {
@@ -126,7 +127,7 @@ impl Job {
                     file.frame(number, &fingerprinter).map(drop)
                 })
             }
-            Job::Shipped(name, stored_bytes) => {
+            ObjectCheck::Shipped(name, stored_bytes) => {
                 prepares(repository, &SegmentReader::open_listed(repository, name, Some(*stored_bytes))?, name)
             }
         }
@@ -153,16 +154,16 @@ pub type Users = Vec<u32>;
 pub fn jobs(
     packs: &BTreeMap<PackName, (PackEntry, Users)>,
     segments: &BTreeMap<SegmentName, (SegmentEntry, Users)>,
-) -> (Vec<Job>, Vec<Users>) {
-    let packs = packs.values().map(|(entry, users)| (Job::Pack(entry.clone()), users.clone()));
-    packs.chain(segments.values().map(|(entry, users)| (Job::Segment(entry.clone()), users.clone()))).unzip()
+) -> (Vec<ObjectCheck>, Vec<Users>) {
+    let packs = packs.values().map(|(entry, users)| (ObjectCheck::Pack(entry.clone()), users.clone()));
+    packs.chain(segments.values().map(|(entry, users)| (ObjectCheck::Segment(entry.clone()), users.clone()))).unzip()
 }
 
 /// Checks all jobs; outcomes in the order of the jobs.
-pub fn check_all(repository: &Repository, jobs: &[Job], full: bool, progress: &dyn Progress) -> Vec<Outcome> {
+pub fn check_all(repository: &Repository, jobs: &[ObjectCheck], full: bool, progress: &dyn Progress) -> Vec<CheckOutcome> {
     let next = AtomicUsize::new(0);
     let position = AtomicU64::new(0);
-    let outcomes: Mutex<Vec<(usize, Outcome)>> = Mutex::new(Vec::with_capacity(jobs.len()));
+    let outcomes: Mutex<Vec<(usize, CheckOutcome)>> = Mutex::new(Vec::with_capacity(jobs.len()));
     std::thread::scope(|scope| {
         for _ in 0..THREADS.min(jobs.len()) {
             scope.spawn(|| {

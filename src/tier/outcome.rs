@@ -1,6 +1,8 @@
-//! How a run went, as it follows from the backup that it left: one place for commands, for the agent, and for whoever finds a backup without a record of its run.
+//! How a run went, as it follows from the backup that it left: one place for commands, for the
+//! agent, and for whoever finds a backup without a record of its run.
 //!
-//! What is worked out here depends on nothing but the manifest and its digest, so that the catalog says the same of a backup whether its run was recorded or not.
+//! What is worked out here depends on nothing but the manifest and its digest, so that the catalog
+//! says the same of a backup whether its run was recorded or not.
 
 use super::file::format::{FileRecord, digest_text};
 use super::tigerbeetle::format::manifest::{Manifest, Summary};
@@ -8,7 +10,7 @@ use super::tigerbeetle::format::promise::Receipt;
 use crate::error::Result;
 use crate::repository::name::{CheckpointName, FileName, RunId};
 use crate::repository::object_reader::digest_stored;
-use crate::repository::run_record::{Outcome, Run, Scope, Work};
+use crate::repository::run_record::{Run, RunOutcome, Scope, Work};
 use crate::repository::{Repository, fetch};
 use crate::store::Digest;
 use serde_json::{Value, json};
@@ -49,7 +51,7 @@ impl Stored {
     ///
     /// # Errors
     /// [`crate::error::Error::damaged`] when the backup is missing or not what was written.
-    pub fn read(&self, repository: &Repository) -> Result<(Run, Outcome)> {
+    pub fn read(&self, repository: &Repository) -> Result<(Run, RunOutcome)> {
         match self {
             Stored::Checkpoint(name) => {
                 let summary = Manifest::read_summary(repository, name)?;
@@ -101,7 +103,7 @@ pub fn scope_of(summary: &Summary) -> Scope {
 }
 
 /// A checkpoint was stored.
-pub fn of_checkpoint(name: &CheckpointName, summary: &Summary, manifest: &Receipt) -> Outcome {
+pub fn of_checkpoint(name: &CheckpointName, summary: &Summary, manifest: &Receipt) -> RunOutcome {
     let details = [
         ("timeline", json!(summary.timeline)),
         ("replica", json!(summary.replica)),
@@ -121,7 +123,7 @@ pub fn of_checkpoint(name: &CheckpointName, summary: &Summary, manifest: &Receip
 }
 
 /// A file was stored.
-pub fn of_file(name: &FileName, record: &FileRecord, record_digest: &Digest) -> Outcome {
+pub fn of_file(name: &FileName, record: &FileRecord, record_digest: &Digest) -> RunOutcome {
     let details = [
         ("name", json!(name.name)),
         ("path", json!(record.path)),
@@ -138,14 +140,14 @@ fn stored<const N: usize>(
     location: String,
     digest: &Digest,
     details: [(&'static str, Value); N],
-) -> Outcome {
-    Outcome {
+) -> RunOutcome {
+    RunOutcome {
         stored_bytes,
         location,
         checksum: digest_text(digest),
         compression: "zstd".to_owned(),
         encryption: "aes256".to_owned(),
         details: details.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
-        ..Outcome::completed(ended_ns)
+        ..RunOutcome::completed(ended_ns)
     }
 }

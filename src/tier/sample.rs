@@ -1,8 +1,9 @@
 //! Backups for tests: a synthetic data file on the disk, and the real backup of it.
 //!
-//! Flow: [`write_data_file`] lays a [`SampleFile`] out as the server would (its zeros stay holes); [`backup`] does that and runs the real
-//! [`capture::backup`] over the file. [`next_checkpoint`] is the same ledger one checkpoint later; [`edited`] and [`as_replica`]
-//! change a superblock. Only for tests: the feature `samples` opens it to others.
+//! Flow: [`write_data_file`] lays a [`SampleFile`] out as the server would (its zeros stay holes);
+//! [`backup`] does that and runs the real [`capture::backup`] over the file. [`next_checkpoint`] is
+//! the same ledger one checkpoint later; [`edited`] and [`as_replica`] change a superblock. Only
+//! for tests: the feature `samples` opens it to others.
 
 use super::tigerbeetle::capture::{self, Backup};
 use crate::disk::file::ReadOptions;
@@ -25,12 +26,14 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
-/// A log so long that a server starts from its end, whatever its superblock says, without the log before the checkpoint: to op 1011.
+/// A log so long that a server starts from its end, whatever its superblock says, without the log
+/// before the checkpoint: to op 1011.
 pub const LOG_OPS: u64 = 52;
 /// The block of a [`SampleFile`] that nothing refers to.
 const UNREACHABLE_BLOCK: u64 = 9;
 
-/// A folder for data files: in memory where the system has such a place, since a data file is a gigabyte of holes and four megabytes of log.
+/// A folder for data files: in memory where the system has such a place, since a data file is a
+/// gigabyte of holes and four megabytes of log.
 pub fn folder() -> &'static Path {
     let memory = Path::new("/dev/shm");
     if memory.is_dir() { memory } else { Path::new("/tmp") }
@@ -55,7 +58,8 @@ pub fn backup(repository: &Arc<Repository>, sample: &SampleFile, path: &Path) ->
     capture::backup(repository, path, ReadOptions::default(), &Silent)
 }
 
-/// The first place where the file is not what `sample` makes of it, block 9 left out, which nothing refers to; `None` if it is the very same.
+/// The first place where the file is not what `sample` makes of it, block 9 left out, which nothing
+/// refers to; `None` if it is the very same.
 ///
 /// # Errors
 /// Those of the file system.
@@ -111,8 +115,8 @@ pub fn as_replica(sample: &SampleFile, index: u8) -> Result<SampleFile> {
     Ok(SampleFile { superblock: *other.bytes(), ..sample.clone() })
 }
 
-/// The ledger of `sample` one checkpoint later, with `log_ops` ops behind it: one more table (blocks 10 and 11), one more block of the manifest
-/// log (12), all else as it was.
+/// The ledger of `sample` one checkpoint later, with `log_ops` ops behind it: one more table
+/// (blocks 10 and 11), one more block of the manifest log (12), all else as it was.
 ///
 /// # Errors
 /// When the log of `sample` does not reach the next checkpoint.

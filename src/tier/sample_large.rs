@@ -1,9 +1,13 @@
-//! Data files of any size for measurements: sound ones, of as many tables as wanted, that go on from checkpoint to checkpoint.
+//! Data files of any size for measurements: sound ones, of as many tables as wanted, that go on
+//! from checkpoint to checkpoint.
 //!
-//! Flow: [`LargeFile::create`] writes tables, manifest, log and superblock of a first checkpoint; [`LargeFile::next_checkpoint`] writes some tables anew behind
-//! all others, as a server does that compacts, adds the block of the manifest log that says so, goes on with the log by a checkpoint's worth of ops,
-//! and writes the superblock. Blocks are written one at a time, so that the size of the file does not matter. Where value blocks are sparse, each holds a single
-//! record and the rest of it is a hole: as many blocks and tables as in a large file, without its bytes. Only for measurements: the feature `samples`.
+//! Flow: [`LargeFile::create`] writes tables, manifest, log and superblock of a first checkpoint;
+//! [`LargeFile::next_checkpoint`] writes some tables anew behind all others, as a server does that
+//! compacts, adds the block of the manifest log that says so, goes on with the log by a
+//! checkpoint's worth of ops, and writes the superblock. Blocks are written one at a time, so that
+//! the size of the file does not matter. Where value blocks are sparse, each holds a single record
+//! and the rest of it is a hole: as many blocks and tables as in a large file, without its bytes.
+//! Only for measurements: the feature `samples`.
 
 use crate::tb_format::checkpoint_state::CheckpointState;
 use crate::tb_format::checksum::Checksum;
@@ -102,7 +106,8 @@ impl LargeFile {
         Ok(large)
     }
 
-    /// Writes `changed` tables anew, at equal distances among all, and the next checkpoint. Returns the bytes of their blocks.
+    /// Writes `changed` tables anew, at equal distances among all, and the next checkpoint. Returns
+    /// the bytes of their blocks.
     ///
     /// # Errors
     /// Those of the file system.
@@ -227,7 +232,7 @@ mod tests {
     use crate::tier::sample::folder;
     use crate::tier::tigerbeetle::capture::backup;
     use crate::tier::tigerbeetle::restore::select::Point;
-    use crate::tier::tigerbeetle::restore::{Request, Role, restore};
+    use crate::tier::tigerbeetle::restore::{RestoreRequest, Role, restore};
     use crate::verify::verify;
 
     #[test]
@@ -251,8 +256,15 @@ mod tests {
             assert_eq!(verify(&repository, true, &Silent).unwrap().problems, []);
             let image = folder.path().join("image");
             let outputs = vec![(image.clone(), Role::Same)];
-            let request =
-                Request { point: Point::Newest, outputs, overwrite: true, binaries: Vec::new(), timeline: None, base: None, fresh: false };
+            let request = RestoreRequest {
+                point: Point::Newest,
+                outputs,
+                overwrite: true,
+                binaries: Vec::new(),
+                timeline: None,
+                base: None,
+                fresh: false,
+            };
             assert_eq!(restore(&repository, &request, &Silent).unwrap().blocks, 35);
         }
     }

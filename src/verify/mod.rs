@@ -6,20 +6,24 @@
 //!                  every block, prepare and frame opened and checked, every tree closed  (--full)
 //! ```
 //!
-//! The log that agents ship is listed, not named by manifests: of its segments every frame authenticates, and with `--full` they are one chain of prepares
-//! wherever their names say so (log). Packs that no manifest names (the leftovers of a run that was killed) are no damage and are only counted.
+//! The log that agents ship is listed, not named by manifests: of its segments every frame
+//! authenticates, and with `--full` they are one chain of prepares wherever their names say so
+//! (log). Packs that no manifest names (the leftovers of a run that was killed) are no damage and
+//! are only counted.
 //!
-//! Verification goes on after the first problem and lists them all. Of the manifests it keeps what they name, and of that each object once: so it may run for hours
-//! beside an agent that ships the log. It waits where other work goes first, and ends early when nobody wants it any more.
+//! Verification goes on after the first problem and lists them all. Of the manifests it keeps what
+//! they name, and of that each object once: so it may run for hours beside an agent that ships the
+//! log. It waits where other work goes first, and ends early when nobody wants it any more.
 
 mod outcome;
 pub mod records;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::Result;
 use crate::progress::Progress;
 use crate::repository::name::{self, CheckpointName, FileName, GapName, LeaseName, PackName, RunName, SegmentName};
 use crate::repository::object_reader::digest_stored;
 use crate::repository::{Repository, fetch};
+use crate::tier::findings::{VerificationReport, wanted};
 use crate::tier::tigerbeetle::format::manifest::{Manifest, Summary};
 use crate::tier::tigerbeetle::format::pack::PackEntry;
 use crate::tier::tigerbeetle::format::segment::SegmentEntry;
@@ -40,68 +44,6 @@ const PREFIXES: [&str; 10] = [
     name::RUNS,
 ];
 
-/// Something that is not as it was promised.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
-    /// The object.
-    pub object: String,
-    /// What is wrong with it, and what follows.
-    pub what: String,
-}
-
-/// What verification found.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Report {
-    /// Backups whose manifest and every object it names were checked and are whole.
-    pub backups_whole: u64,
-    /// All backups that are promised or found.
-    pub backups: u64,
-    /// Objects checked.
-    pub objects: u64,
-    /// Stored bytes read.
-    pub bytes_read: u64,
-    /// Segments of the log that are listed.
-    pub segments: u64,
-    /// Their stored bytes.
-    pub log_bytes: u64,
-    /// Timelines.
-    pub timelines: u64,
-    /// Records of gaps.
-    pub gaps: u64,
-    /// Beats of leases.
-    pub leases: u64,
-    /// Records of runs.
-    pub runs: u64,
-    /// The log of every timeline.
-    pub log_runs: Vec<crate::tier::tigerbeetle::check::log::LogRuns>,
-    /// Stored files.
-    pub files: u64,
-    /// Of these, those whose record and object are whole.
-    pub files_whole: u64,
-    /// Everything that is wrong.
-    pub problems: Vec<Problem>,
-    /// What is no damage but should be known.
-    pub notes: Vec<String>,
-}
-
-impl Report {
-    pub(crate) fn problem(&mut self, object: impl Into<String>, what: impl ToString) {
-        self.problems.push(Problem { object: object.into(), what: what.to_string() });
-    }
-
-    /// Notes a result: damage becomes a problem, everything else (the store is away) ends the verification, because then nothing is known.
-    pub(crate) fn judge<T>(&mut self, object: &str, result: Result<T>) -> Result<Option<T>> {
-        match result {
-            Ok(value) => Ok(Some(value)),
-            Err(error) if error.kind == Kind::Damaged => {
-                self.problem(object, error);
-                Ok(None)
-            }
-            Err(error) => Err(error),
-        }
-    }
-}
-
 /// The objects that manifests name, and by which backups.
 #[derive(Default)]
 pub struct Named {
@@ -111,18 +53,13 @@ pub struct Named {
     pub(crate) segments: BTreeMap<SegmentName, (SegmentEntry, crate::tier::object_check::Users)>,
 }
 
-/// A place at which the work may wait, or end because nobody wants it any more.
-pub(crate) fn wanted(progress: &dyn Progress) -> Result<()> {
-    progress.rest();
-    if progress.is_given_up() { Err(Error::try_again("the verification was given up before its end")) } else { Ok(()) }
-}
-
 /// Verifies the repository.
 ///
 /// # Errors
-/// [`Error::try_again`] when the store cannot be read; damage is not an error here but in the report.
-pub fn verify(repository: &Arc<Repository>, full: bool, progress: &dyn Progress) -> Result<Report> {
-    let mut report = Report::default();
+/// [`Error::try_again`] when the store cannot be read; damage is not an error here but in the
+/// report.
+pub fn verify(repository: &Arc<Repository>, full: bool, progress: &dyn Progress) -> Result<VerificationReport> {
+    let mut report = VerificationReport::default();
     records::keys(repository, &mut report)?;
     let timelines = records::timelines(repository, &mut report)?;
     let gaps = records::gaps(repository, &mut report)?;
@@ -130,7 +67,7 @@ pub fn verify(repository: &Arc<Repository>, full: bool, progress: &dyn Progress)
     records::runs(repository, &mut report)?;
     let mut broken: BTreeSet<CheckpointName> = BTreeSet::new();
     let mut named = Named::default();
-    let mut take = |name: &CheckpointName, manifest: &Manifest, report: &mut Report| {
+    let mut take = |name: &CheckpointName, manifest: &Manifest, report: &mut VerificationReport| {
         if !named.take(name, manifest, report) {
             broken.insert(*name);
         }
@@ -148,9 +85,15 @@ pub fn verify(repository: &Arc<Repository>, full: bool, progress: &dyn Progress)
         }
     }
     progress.end();
-    let with_segments = crate::tier::tigerbeetle::check::log::check_segments(repository, &named, full, progress, &mut report)?;
+    let in_manifests: BTreeSet<SegmentName> = named.segments.keys().copied().collect();
+    let with_segments = crate::tier::tigerbeetle::check::log::check_segments(repository, &in_manifests, full, progress, &mut report)?;
     records::timelines_in_use(repository, &with_segments, &timelines, &mut report)?;
-    let known = crate::tier::tigerbeetle::check::log::Known { timelines: &timelines, gaps: &gaps, manifests: &manifests, named: &named };
+    let known = crate::tier::tigerbeetle::check::log::Known {
+        timelines: &timelines,
+        gaps: &gaps,
+        manifests: &manifests,
+        in_manifests: &in_manifests,
+    };
     crate::tier::tigerbeetle::check::log::check_timelines(repository, &known, &with_segments, full, &mut report)?;
     if full {
         for name in manifests.keys() {
@@ -167,12 +110,13 @@ pub fn verify(repository: &Arc<Repository>, full: bool, progress: &dyn Progress)
     Ok(report)
 }
 
-/// Reads all manifests and holds them against their receipts. `take` gets each that opens; only its summary is kept.
+/// Reads all manifests and holds them against their receipts. `take` gets each that opens; only its
+/// summary is kept.
 fn check_manifests(
     repository: &Arc<Repository>,
     progress: &dyn Progress,
-    report: &mut Report,
-    take: &mut dyn FnMut(&CheckpointName, &Manifest, &mut Report),
+    report: &mut VerificationReport,
+    take: &mut dyn FnMut(&CheckpointName, &Manifest, &mut VerificationReport),
 ) -> Result<BTreeMap<CheckpointName, Summary>> {
     let receipts: BTreeSet<CheckpointName> = repository.receipts()?.into_iter().collect();
     let found: BTreeSet<CheckpointName> = repository.checkpoints()?.into_iter().collect();
@@ -215,7 +159,7 @@ fn check_manifests(
     Ok(manifests)
 }
 
-fn check_cluster(repository: &Repository, report: &mut Report) -> Result<()> {
+fn check_cluster(repository: &Repository, report: &mut VerificationReport) -> Result<()> {
     let bound = report.judge(name::CLUSTER, repository.cluster())?;
     report.objects += 1;
     if bound == Some(None) && report.backups > 0 {
@@ -229,7 +173,7 @@ fn check_cluster(repository: &Repository, report: &mut Report) -> Result<()> {
 
 impl Named {
     /// Adds what a manifest names. `false` if it says otherwise of an object than an earlier one.
-    fn take(&mut self, name: &CheckpointName, manifest: &Manifest, report: &mut Report) -> bool {
+    fn take(&mut self, name: &CheckpointName, manifest: &Manifest, report: &mut VerificationReport) -> bool {
         let user = u32::try_from(self.backups.len()).unwrap_or(u32::MAX);
         self.backups.push(*name);
         let mut agrees = true;
@@ -256,7 +200,7 @@ impl Named {
 }
 
 /// Counts what no manifest names.
-fn note_leftovers(repository: &Repository, named: &Named, report: &mut Report) -> Result<()> {
+fn note_leftovers(repository: &Repository, named: &Named, report: &mut VerificationReport) -> Result<()> {
     let (mut leftovers, mut leftover_bytes) = crate::tier::file::check::leftovers(repository)?;
     let mut strangers = Vec::new();
     for prefix in PREFIXES {
@@ -290,19 +234,6 @@ fn is_ours(object: &str) -> bool {
         || GapName::parse(object).is_some()
         || LeaseName::parse(object).is_some()
         || RunName::parse(object).is_some()
-}
-
-/// The error that a report with problems becomes.
-pub fn error_of(report: &Report, place: &str) -> Option<Error> {
-    let first = report.problems.first()?;
-    Some(Error::damaged(format!(
-        "{place}: {} problems; {} of {} backups are whole. The first: {}: {}",
-        report.problems.len(),
-        report.backups_whole + report.files_whole,
-        report.backups + report.files,
-        first.object,
-        first.what
-    )))
 }
 
 #[cfg(test)]

@@ -1,12 +1,12 @@
 //! What a verification found, as the record of its run has it.
 
-use super::{Report, error_of};
-use crate::repository::run_record::Outcome;
+use crate::repository::run_record::RunOutcome;
+use crate::tier::findings::{VerificationReport, error_of};
 use serde_json::json;
 
-impl Report {
+impl VerificationReport {
     /// How the run ended: completed where everything is whole, failed where anything is not.
-    pub fn outcome(&self, full: bool, place: &str, ended_ns: u64) -> Outcome {
+    pub fn outcome(&self, full: bool, place: &str, ended_ns: u64) -> RunOutcome {
         let figures = [
             ("is_full", json!(full)),
             ("backups", json!(self.backups)),
@@ -18,21 +18,21 @@ impl Report {
             ("problems", json!(self.problems.len())),
         ];
         let ended = match error_of(self, place) {
-            None => Outcome::completed(ended_ns),
-            Some(error) => Outcome::failed(ended_ns, error.message),
+            None => RunOutcome::completed(ended_ns),
+            Some(error) => RunOutcome::failed(ended_ns, error.message),
         };
-        Outcome { details: figures.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(), ..ended }
+        RunOutcome { details: figures.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(), ..ended }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::verify::Problem;
+    use crate::tier::findings::Problem;
 
     #[test]
     fn a_verification_that_finds_anything_has_failed() {
-        let whole = Report { backups: 2, backups_whole: 2, objects: 7, ..Report::default() };
+        let whole = VerificationReport { backups: 2, backups_whole: 2, objects: 7, ..VerificationReport::default() };
         let outcome = whole.outcome(true, "s3://x", 5);
         assert_eq!((outcome.completed, outcome.ended_ns, outcome.reason.as_str()), (true, 5, ""));
         assert_eq!(
@@ -40,7 +40,7 @@ mod tests {
             (&json!(true), &json!(7), &json!(0))
         );
         let problem = Problem { object: "tigerbeetle/packs/1".to_owned(), what: "it is missing".to_owned() };
-        let damaged = Report { backups_whole: 1, problems: vec![problem], ..whole };
+        let damaged = VerificationReport { backups_whole: 1, problems: vec![problem], ..whole };
         let outcome = damaged.outcome(false, "s3://x", 6);
         assert!(!outcome.completed && outcome.reason.contains("tigerbeetle/packs/1: it is missing"), "{outcome:?}");
         assert_eq!((&outcome.details["problems"], &outcome.details["backups_whole"]), (&json!(1), &json!(1)));

@@ -1,12 +1,14 @@
 //! Checks the records beside the log: keys, timelines, gaps, runs, and how many leases there are.
 //!
-//! A timeline's record says what belongs together, so every restore reads all of them: one that is damaged, or that is gone while objects of its timeline are
-//! there, keeps the repository from being restored. A gap's record only explains; what is missing shows without it. A run's record is history: no backup needs it.
+//! A timeline's record says what belongs together, so every restore reads all of them: one that is
+//! damaged, or that is gone while objects of its timeline are there, keeps the repository from
+//! being restored. A gap's record only explains; what is missing shows without it. A run's record
+//! is history: no backup needs it.
 
-use super::Report;
 use crate::error::{Error, Result};
 use crate::repository::Repository;
 use crate::repository::name::{self, CheckpointName, GapName, LeaseName, RunName, TIMELINE_FIRST};
+use crate::tier::findings::VerificationReport;
 use crate::tier::tigerbeetle::format::gap::Gap;
 use crate::tier::tigerbeetle::format::timeline::Timelines;
 use std::collections::BTreeSet;
@@ -24,11 +26,12 @@ fn and_so(mut error: Error, consequence: &str) -> Error {
     error
 }
 
-/// Checks header and key objects, as far as that needs no secret: the header was checked when the repository was opened.
+/// Checks header and key objects, as far as that needs no secret: the header was checked when the
+/// repository was opened.
 ///
 /// # Errors
 /// When the store cannot be read.
-pub fn keys(repository: &Repository, report: &mut Report) -> Result<()> {
+pub fn keys(repository: &Repository, report: &mut VerificationReport) -> Result<()> {
     report.objects += 1;
     for listed in repository.list_all(name::KEYS)? {
         report.objects += 1;
@@ -42,7 +45,7 @@ pub fn keys(repository: &Repository, report: &mut Report) -> Result<()> {
 ///
 /// # Errors
 /// When the store cannot be read.
-pub fn timelines(repository: &Repository, report: &mut Report) -> Result<Timelines> {
+pub fn timelines(repository: &Repository, report: &mut VerificationReport) -> Result<Timelines> {
     let mut timelines = Timelines::default();
     for number in repository.list_all(name::TIMELINES)?.iter().filter_map(|listed| name::parse_timeline(&listed.name)) {
         report.objects += 1;
@@ -58,7 +61,7 @@ pub fn timelines(repository: &Repository, report: &mut Report) -> Result<Timelin
 ///
 /// # Errors
 /// When the store cannot be read.
-pub fn timelines_in_use(repository: &Repository, segments: &[u32], timelines: &Timelines, report: &mut Report) -> Result<()> {
+pub fn timelines_in_use(repository: &Repository, segments: &[u32], timelines: &Timelines, report: &mut VerificationReport) -> Result<()> {
     let of_backups = repository.backups()?.into_iter().map(|name: CheckpointName| name.timeline);
     let in_use: BTreeSet<u32> = of_backups.chain(segments.iter().copied()).filter(|number| *number != TIMELINE_FIRST).collect();
     let parents = timelines.branches.values().map(|branch| branch.parent).filter(|parent| *parent != TIMELINE_FIRST);
@@ -77,7 +80,7 @@ pub fn timelines_in_use(repository: &Repository, segments: &[u32], timelines: &T
 ///
 /// # Errors
 /// When the store cannot be read.
-pub fn gaps(repository: &Repository, report: &mut Report) -> Result<Vec<Gap>> {
+pub fn gaps(repository: &Repository, report: &mut VerificationReport) -> Result<Vec<Gap>> {
     let mut gaps = Vec::new();
     for name in repository.list_all(name::GAPS)?.iter().filter_map(|listed| GapName::parse(&listed.name)) {
         report.objects += 1;
@@ -92,7 +95,7 @@ pub fn gaps(repository: &Repository, report: &mut Report) -> Result<Vec<Gap>> {
 ///
 /// # Errors
 /// When the store cannot be read.
-pub fn runs(repository: &Repository, report: &mut Report) -> Result<()> {
+pub fn runs(repository: &Repository, report: &mut VerificationReport) -> Result<()> {
     for name in repository.list_all(name::RUNS)?.iter().filter_map(|listed| RunName::parse(&listed.name)) {
         report.objects += 1;
         report.runs += 1;
@@ -106,7 +109,7 @@ pub fn runs(repository: &Repository, report: &mut Report) -> Result<()> {
 ///
 /// # Errors
 /// When the store cannot be read.
-pub fn leases(repository: &Repository, report: &mut Report) -> Result<()> {
+pub fn leases(repository: &Repository, report: &mut VerificationReport) -> Result<()> {
     let listed = repository.list_all(name::LEASES)?;
     report.leases = listed.iter().filter(|listed| LeaseName::parse(&listed.name).is_some()).count() as u64;
     Ok(())

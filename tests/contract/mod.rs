@@ -1,6 +1,7 @@
 //! Every store against one list of checks (`amber::store::contract`).
 //!
-//! Memory and folder run here as they are. S3 needs a server: whoever has one running calls [`s3_contract`] with its endpoint.
+//! Memory and folder run here as they are. S3 needs a server: whoever has one running calls
+//! [`s3_contract`] with its endpoint.
 
 use amber::store::contract::contract;
 use amber::store::folder::FolderStore;
@@ -46,7 +47,8 @@ impl S3Server<'_> {
     }
 }
 
-/// Runs the checks on a server, without a prefix and with one; `expected` is what the server is known to do.
+/// Runs the checks on a server, without a prefix and with one; `expected` is what the server is
+/// known to do.
 pub fn s3_contract(server: &S3Server<'_>, expected: Capabilities) {
     let store = server.store("amber-contract", "");
     assert_eq!(store.capabilities(), expected, "{}", server.endpoint);
@@ -55,7 +57,8 @@ pub fn s3_contract(server: &S3Server<'_>, expected: Capabilities) {
     contract(Arc::new(below));
 }
 
-/// Checks certificates: the server's own authority (`server.ca_file`) is taken; another one, and those of this machine, are refused.
+/// Checks certificates: the server's own authority (`server.ca_file`) is taken; another one, and
+/// those of this machine, are refused.
 pub fn s3_certificates(server: &S3Server<'_>, foreign_ca_file: &Path) {
     let list = |ca_file: Option<&Path>| {
         let other = S3Server { ca_file, ..server.clone() };
@@ -69,7 +72,8 @@ pub fn s3_certificates(server: &S3Server<'_>, foreign_ca_file: &Path) {
     }
 }
 
-/// Checks the least TLS version on a server that offers no more than TLS 1.2, as `openssl s_server -tls1_2 -www` (which is no S3).
+/// Checks the least TLS version on a server that offers no more than TLS 1.2, as `openssl s_server
+/// -tls1_2 -www` (which is no S3).
 pub fn s3_tls_minimum(old_server: &S3Server<'_>) {
     let list = |tls_minimum| {
         let options = S3Options { tls_minimum, attempts: 1, ..old_server.options() };

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// What the tests' agents are configured with beside data file, state directory and repository. A checkpoint about every second interval: some points are
-/// reached from it alone, others by a hop.
+/// What the tests' agents are configured with beside data file, state directory and repository. A
+/// checkpoint about every second interval: some points are reached from it alone, others by a hop.
 pub const QUICK: &str =
     "[checkpoint]\non_start = false\nreplay_budget_s = 100\nreplay_ops_per_s = 20\n[lease]\nheartbeat_ms = 500\ntimeout_ms = 3000\n";
 
@@ -26,7 +26,8 @@ impl Agent {
         std::fs::create_dir_all(folder).unwrap();
         let state = folder.join("state");
         let endpoint = program.endpoint().map(|endpoint| format!("endpoint = \"{endpoint}\"\n")).unwrap_or_default();
-        // These are not release builds, and the tests wait for checkpoints: the budget has tests of its own.
+        // These are not release builds, and the tests wait for checkpoints: the budget has tests of
+        // its own.
         let limits = if more.contains("[limits]") { "" } else { "\n[limits]\ncpu_budget_percent = 100\n" };
         // Several agents on one machine would want the same port.
         let page = if more.contains("[page]") { "" } else { "\n[page]\nlisten = \"off\"\n" };

@@ -2,7 +2,7 @@
 
 use super::cluster::Cluster;
 use super::program::number;
-use amber::demo::{Books, Expected, Plan, check_books};
+use amber::demo::{Books, Expected, LoadPlan, check_books};
 use serde_json::Value;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,9 +10,9 @@ use std::time::Duration;
 /// How long a check may take.
 const TIMEOUT: Duration = Duration::from_secs(300);
 
-/// What a ledger restored to a point must hold of a load: at least these acknowledged requests of each client, and exactly what the ledger at `original`
-/// held at that point.
-pub fn expected(plan: Plan, acknowledged: &[u64], restored: &Value, original: Option<String>) -> Expected {
+/// What a ledger restored to a point must hold of a load: at least these acknowledged requests of
+/// each client, and exactly what the ledger at `original` held at that point.
+pub fn expected(plan: LoadPlan, acknowledged: &[u64], restored: &Value, original: Option<String>) -> Expected {
     Expected {
         plan,
         acknowledged: acknowledged.to_vec(),
@@ -23,8 +23,9 @@ pub fn expected(plan: Plan, acknowledged: &[u64], restored: &Value, original: Op
     }
 }
 
-/// Serves restored images, one per replica, and checks the books against the original, which still runs. `acknowledged` may be empty: none is asked for then.
-pub fn check_restored(images: &[PathBuf], restored: &Value, plan: Plan, acknowledged: &[u64], original: &Cluster) -> Books {
+/// Serves restored images, one per replica, and checks the books against the original, which still
+/// runs. `acknowledged` may be empty: none is asked for then.
+pub fn check_restored(images: &[PathBuf], restored: &Value, plan: LoadPlan, acknowledged: &[u64], original: &Cluster) -> Books {
     let server = Cluster::open(original.id(), images).unwrap();
     let none = vec![0; plan.clients];
     let acknowledged = if acknowledged.is_empty() { &none } else { acknowledged };

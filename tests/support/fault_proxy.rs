@@ -1,4 +1,5 @@
-//! `tools/fault-proxy` in front of a real server: what it does to requests is the same for a seed each time.
+//! `tools/fault-proxy` in front of a real server: what it does to requests is the same for a seed
+//! each time.
 
 use super::folder;
 use super::seaweed::Seaweed;

@@ -1,8 +1,10 @@
-//! What the tests with real servers share: the tools that `tools/setup` fetched, folders on disk, TigerBeetle clusters, an S3 server.
+//! What the tests with real servers share: the tools that `tools/setup` fetched, folders on disk,
+//! TigerBeetle clusters, an S3 server.
 //!
-//! Everything started or made here is gone when its value is dropped, also when a test panics; see [`amber::demo::process`] for how a server
-//! goes when the test program itself is killed.
-// Clippy's exemption for tests covers only functions marked as tests, not their helpers; and not every helper is used at all times.
+//! Everything started or made here is gone when its value is dropped, also when a test panics; see
+//! [`amber::demo::process`] for how a server goes when the test program itself is killed.
+// Clippy's exemption for tests covers only functions marked as tests, not their helpers; and not
+// every helper is used at all times.
 #![allow(clippy::unwrap_used, clippy::panic, dead_code)]
 
 pub mod agent;

@@ -1,4 +1,5 @@
-//! A server that speaks no newer TLS than 1.2 and answers everything with an HTTP status 200 that is no S3.
+//! A server that speaks no newer TLS than 1.2 and answers everything with an HTTP status 200 that
+//! is no S3.
 
 use super::seaweed::write_certificates;
 use rustls::pki_types::pem::PemObject;

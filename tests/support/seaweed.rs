@@ -1,7 +1,8 @@
-//! SeaweedFS as the S3 server of the tests: conditional puts, checked SHA-256, versioning and Object Lock are real.
+//! SeaweedFS as the S3 server of the tests: conditional puts, checked SHA-256, versioning and
+//! Object Lock are real.
 //!
-//! All its parts run in one process, `weed mini`. Everything binds to 127.0.0.1 and each of its ports is chosen here, so that several can
-//! run at once; its telemetry is off.
+//! All its parts run in one process, `weed mini`. Everything binds to 127.0.0.1 and each of its
+//! ports is chosen here, so that several can run at once; its telemetry is off.
 
 use super::{folder, tool};
 use amber::demo::{Guarded, free_ports};
@@ -49,7 +50,8 @@ impl Seaweed {
         Seaweed::start_with(false)
     }
 
-    /// The same, and with HTTPS too: its certificate is signed by the authority in [`Seaweed::authority_file`].
+    /// The same, and with HTTPS too: its certificate is signed by the authority in
+    /// [`Seaweed::authority_file`].
     pub fn start_tls() -> Seaweed {
         Seaweed::start_with(true)
     }
@@ -154,7 +156,8 @@ fn admin_port() -> u16 {
 /// An authority of our own and the server's certificate and key, in PEM.
 pub fn write_certificates(folder: &Path) {
     let mut authority = CertificateParams::default();
-    // By default both would have the same name, and the server's certificate would look self-signed.
+    // By default both would have the same name, and the server's certificate would look
+    // self-signed.
     authority.distinguished_name.push(DnType::CommonName, "Amber test authority");
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     authority.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];

@@ -3,8 +3,9 @@
 //!
 //! A place is room for one TigerBeetle (2 GiB of memory and most of a core while it is loaded).
 //! There are as many as cores, but not more than memory has room for (with more the disk is what
-//! they wait for); `AMBER_TEST_PLACES` says another number. Places are given in the order in which they
-//! were asked for, so that a test with three replicas is not passed over for ever by smaller ones.
+//! they wait for); `AMBER_TEST_PLACES` says another number. Places are given in the order in which
+//! they were asked for, so that a test with three replicas is not passed over for ever by smaller
+//! ones.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 

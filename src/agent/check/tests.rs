@@ -1,7 +1,7 @@
 //! What a plan names is there, may be used and fits together, or the line that named it is refused.
 
 use super::check;
-use crate::config::Plan;
+use crate::config::AgentConfig;
 use crate::error::{Error, Kind};
 use crate::repository::Repository;
 use crate::repository::key::Secret;
@@ -9,14 +9,14 @@ use crate::tb_format::sample::SampleFile;
 use crate::tier::sample::{folder as sample_folder, write_data_file};
 use std::path::Path;
 
-fn plan(folder: &Path, more: &str) -> Plan {
+fn plan(folder: &Path, more: &str) -> AgentConfig {
     let path = folder.join("amber.toml");
     let text = format!("data_file = 'd'\nstate_directory = 'state'\n[repository]\nurl = 'r'\nkey_file = 'k'\n{more}");
     std::fs::write(&path, text).unwrap();
-    Plan::load(&path).unwrap()
+    AgentConfig::load(&path).unwrap()
 }
 
-fn refused(plan: &Plan) -> Error {
+fn refused(plan: &AgentConfig) -> Error {
     let error = check(plan).unwrap_err();
     assert_eq!(error.kind, Kind::Input, "{error}");
     error

@@ -1,7 +1,7 @@
 //! What the configuration of the page comes to.
 
 use super::*;
-use crate::config::Plan;
+use crate::config::AgentConfig;
 use crate::error::Kind;
 use crate::monitor::web::access::Refusal;
 use axum::http::HeaderMap;
@@ -22,7 +22,7 @@ impl Folder {
 
     fn options(&self, page: &str) -> Result<Option<Options>> {
         let text = format!("data_file = '/d'\nstate_directory = '/s'\n[repository]\nurl = '/r'\n[page]\n{page}");
-        options(&Plan::parse(&self.0.path().join("amber.toml"), &text).unwrap().page)
+        options(&AgentConfig::parse(&self.0.path().join("amber.toml"), &text).unwrap().page)
     }
 
     fn refused(&self, page: &str) -> String {
@@ -83,7 +83,7 @@ fn certificates_must_belong_together() {
     let message = folder.refused(&files.replace("client_ca_file = 'page.pem'", "client_ca_file = 'page.key'"));
     assert!(message.contains("page.key: no certificate in PEM is in it"), "{message}");
     let plan = |page: &str| {
-        Plan::parse(Path::new("/a"), &format!("data_file = '/d'\nstate_directory = '/s'\n[repository]\nurl = '/r'\n[page]\n{page}"))
+        AgentConfig::parse(Path::new("/a"), &format!("data_file = '/d'\nstate_directory = '/s'\n[repository]\nurl = '/r'\n[page]\n{page}"))
             .unwrap()
     };
     assert_eq!(notes(&plan(files).page), Vec::<String>::new());

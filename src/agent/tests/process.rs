@@ -1,5 +1,6 @@
-//! Lock, signals and systemd. What concerns a whole process (its signals, its environment, its end) is tried on a child: this test program
-//! once more, with one of the tests that are ignored otherwise.
+//! Lock, signals and systemd. What concerns a whole process (its signals, its environment, its end)
+//! is tried on a child: this test program once more, with one of the tests that are ignored
+//! otherwise.
 
 use crate::disk::process_lock::{LOCK_FILE, ProcessLock, Running, prepare, running};
 use crate::error::Kind;

@@ -47,12 +47,14 @@ fn near(found: f64, expected: f64) {
 
 #[test]
 fn what_is_left_counts_against_a_fast_level() {
-    // Level -5 compresses in half the time, but leaves so much more that sealing, digesting and sending it costs more than was saved.
+    // Level -5 compresses in half the time, but leaves so much more that sealing, digesting and
+    // sending it costs more than was saved.
     let stages = stages(vec![level(1, 1.2, 300_000_000), level(-5, 0.9, 900_000_000), level(9, 9.0, 250_000_000)]);
     let sends = [send(8, 4, 1.0)];
     let advice = Advice::of(&stages, &sends, &wish(Some(100_000_000)));
     assert_eq!(advice.level, 1);
-    // 0.1 for reading and checking, 1.2 for compressing, and 0.1 + 0.5 + 0.4 for each of the 0.3 GB that are left.
+    // 0.1 for reading and checking, 1.2 for compressing, and 0.1 + 0.5 + 0.4 for each of the 0.3 GB
+    // that are left.
     near(advice.cpu_seconds_per_byte, 1.6e-9);
     near(advice.stored_share, 0.3);
     // 0.16 of 16 cores.

@@ -2,7 +2,7 @@
 
 use crate::bench::advice::Wish;
 use crate::bench::data::Kind;
-use crate::bench::{Findings, Request, run};
+use crate::bench::{BenchRequest, Findings, run};
 use crate::disk::file::ReadOptions;
 use crate::error::Kind as ErrorKind;
 use crate::progress::Silent;
@@ -13,8 +13,8 @@ use crate::tier::sample::{LOG_OPS, folder, write_data_file};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-fn request(data: Option<PathBuf>) -> Request {
-    Request {
+fn request(data: Option<PathBuf>) -> BenchRequest {
+    BenchRequest {
         data,
         read: ReadOptions::default(),
         sample_bytes: 3 << 20,
@@ -72,7 +72,7 @@ fn any_other_file_is_measured_without_checksums_and_its_end_is_not_missed() {
     let path = folder.path().join("file");
     std::fs::write(&path, vec![7; BLOCK_BYTES * 2 + 1000]).unwrap();
     let scratch = tempfile::tempdir().unwrap();
-    let findings = run(&Request { scratch: Some(scratch.path().to_owned()), ..request(Some(path)) }, &Silent).unwrap();
+    let findings = run(&BenchRequest { scratch: Some(scratch.path().to_owned()), ..request(Some(path)) }, &Silent).unwrap();
     assert_eq!(findings.kind, Kind::File);
     assert_whole(&findings, BLOCK_BYTES as u64 * 2 + 1000);
     assert!(findings.stages.verify.is_none());
@@ -83,8 +83,8 @@ fn any_other_file_is_measured_without_checksums_and_its_end_is_not_missed() {
 #[test]
 fn the_store_is_measured_and_left_empty() {
     let store = MemoryStore::new();
-    let with_store = Request { store: Some(Arc::new(store.clone())), ..request(None) };
-    let findings = run(&Request { stages_only: true, ..with_store.clone() }, &Silent).unwrap();
+    let with_store = BenchRequest { store: Some(Arc::new(store.clone())), ..request(None) };
+    let findings = run(&BenchRequest { stages_only: true, ..with_store.clone() }, &Silent).unwrap();
     assert_eq!(findings.sends.len(), 1);
     assert_eq!(findings.fetch.unwrap().cost.bytes, findings.sends[0].cost.bytes);
     assert!(findings.joined.is_none() && findings.notes.is_empty());

@@ -1,3 +1,4 @@
-//! The measurement measures what a backup does, advises what its figures say, and leaves nothing behind.
+//! The measurement measures what a backup does, advises what its figures say, and leaves nothing
+//! behind.
 
 mod measure;

@@ -8,7 +8,8 @@ use crate::repository::sample;
 use crate::store::memory::MemoryStore;
 use std::sync::Arc;
 
-/// A repository of two backups, one of which failed, and a verification; and the rows that a catalog has of them.
+/// A repository of two backups, one of which failed, and a verification; and the rows that a
+/// catalog has of them.
 fn both() -> (Arc<Repository>, Vec<BackupRow>) {
     let repository = sample::create(&MemoryStore::new()).unwrap();
     let runs = [(1, completed(Work::Tigerbeetle, 500)), (2, failed(Work::Tigerbeetle)), (3, failed(Work::Verification))];

@@ -39,14 +39,14 @@ fn records() -> impl Strategy<Value = RunRecord> {
             started_ns,
             retention_days,
         };
-        let outcome = outcome.map(|(completed, stored_bytes, more_ns, location, compression)| Outcome {
+        let outcome = outcome.map(|(completed, stored_bytes, more_ns, location, compression)| RunOutcome {
             completed,
             stored_bytes,
             location: location.into(),
             compression: compression.into(),
             encryption: "aes256".into(),
             reason: if completed { String::new() } else { "no".into() },
-            ..Outcome::completed(started_ns + more_ns % (1 << 50))
+            ..RunOutcome::completed(started_ns + more_ns % (1 << 50))
         });
         RunRecord { run, outcome }
     })

@@ -1,4 +1,5 @@
-//! The catalog over a repository in memory: rows and their order, migrations, what is damaged, SQL that wants more than to ask.
+//! The catalog over a repository in memory: rows and their order, migrations, what is damaged, SQL
+//! that wants more than to ask.
 
 mod backups;
 mod order;
@@ -11,7 +12,7 @@ use super::reader::{Answer, Reader};
 use super::writer::Catalog;
 use crate::repository::Repository;
 use crate::repository::name::RunId;
-use crate::repository::run_record::{Outcome, Run, RunRecord, Scope, Work};
+use crate::repository::run_record::{Run, RunOutcome, RunRecord, Scope, Work};
 use crate::repository::sample::create;
 use crate::store::memory::MemoryStore;
 use serde_json::{Value, json};
@@ -83,27 +84,27 @@ fn begun(work: Work) -> RunRecord {
     RunRecord { run, outcome: None }
 }
 
-fn ended(work: Work, outcome: Outcome) -> RunRecord {
+fn ended(work: Work, outcome: RunOutcome) -> RunRecord {
     RunRecord { outcome: Some(outcome), ..begun(work) }
 }
 
 /// A backup that went well.
-fn stored(details: &[(&str, Value)]) -> Outcome {
-    Outcome {
+fn stored(details: &[(&str, Value)]) -> RunOutcome {
+    RunOutcome {
         stored_bytes: 4096,
         location: "tigerbeetle/checkpoints/00000001/00000000000000000959-00-0000000000000001".to_owned(),
         checksum: "ab".repeat(32),
         compression: "zstd".to_owned(),
         encryption: "aes256".to_owned(),
         details: details.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect(),
-        ..Outcome::completed(START_NS + 90 * SECOND_NS)
+        ..RunOutcome::completed(START_NS + 90 * SECOND_NS)
     }
 }
 
-fn verified() -> Outcome {
+fn verified() -> RunOutcome {
     let details = [("is_full", json!(true)), ("backups", json!(3)), ("problems", json!(0)), ("objects", json!("many"))];
-    Outcome {
+    RunOutcome {
         details: details.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
-        ..Outcome::completed(START_NS + SECOND_NS)
+        ..RunOutcome::completed(START_NS + SECOND_NS)
     }
 }

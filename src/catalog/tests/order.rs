@@ -10,7 +10,8 @@ use proptest::prelude::*;
 const WORKS: [Work; 4] = [Work::Tigerbeetle, Work::Kms, Work::Verification, Work::Retention];
 const RUNS: u64 = 5;
 
-/// All that is known of a few runs: of the first only the beginning, of the second the backup but no end, of the others the end, too.
+/// All that is known of a few runs: of the first only the beginning, of the second the backup but
+/// no end, of the others the end, too.
 fn all() -> Vec<Known> {
     let mut all = Vec::new();
     for number in 0..RUNS {
@@ -25,7 +26,7 @@ fn all() -> Vec<Known> {
             all.push(Known { run, record: backup.clone(), evidence: Evidence::Backup });
         }
         if number > 1 {
-            let outcome = if number == 3 { Outcome::failed(START_NS + SECOND_NS, "no") } else { stored(&[("of", json!("the record"))]) };
+            let outcome = if number == 3 { RunOutcome::failed(START_NS + SECOND_NS, "no") } else { stored(&[("of", json!("the record"))]) };
             all.push(Known::recorded(run, &RunRecord { outcome: Some(outcome), ..begun }));
         }
     }
@@ -68,7 +69,7 @@ proptest! {
 fn what_has_ended_stays_as_it_ended_first() {
     let fixture = Fixture::new();
     let catalog = fixture.catalog();
-    let first = Known::recorded(RunId(1), &ended(Work::File, Outcome::failed(START_NS, "the first")));
+    let first = Known::recorded(RunId(1), &ended(Work::File, RunOutcome::failed(START_NS, "the first")));
     let second = Known::recorded(RunId(1), &ended(Work::File, stored(&[])));
     assert_eq!(catalog.apply(std::slice::from_ref(&first)).unwrap().added, 1);
     let applied = catalog.apply(&[second.clone(), first.clone()]).unwrap();

@@ -8,7 +8,7 @@ fn filled() -> Fixture {
     let catalog = fixture.catalog();
     catalog.put(RunId(1), &begun(Work::Tigerbeetle)).unwrap();
     catalog.put(RunId(2), &ended(Work::File, stored(&[("name", json!("it's"))]))).unwrap();
-    let mut late = ended(Work::Verification, Outcome::failed(START_NS + 3 * SECOND_NS, "3 problems"));
+    let mut late = ended(Work::Verification, RunOutcome::failed(START_NS + 3 * SECOND_NS, "3 problems"));
     late.run.started_ns += 2 * SECOND_NS;
     catalog.put(RunId(3), &late).unwrap();
     fixture

@@ -21,7 +21,7 @@ fn back_up(fixture: &Fixture) -> (RunId, RunId, RunId) {
     let file = |name: &str| {
         let path = place.path().join("file");
         std::fs::write(&path, name).unwrap();
-        let request = capture::Request { path, name: name.to_owned(), journals: None, read: ReadOptions::default(), run: None };
+        let request = capture::FileCaptureRequest { path, name: name.to_owned(), journals: None, read: ReadOptions::default(), run: None };
         capture::backup(&fixture.repository, &request, &Silent).unwrap().name.run
     };
     (ledger.name.run, file("archive"), file("amber-catalog"))
@@ -35,7 +35,8 @@ fn run_everything(fixture: &Fixture) {
         catalog.put(run, record).unwrap();
         fixture.repository.record_run(run, record).unwrap();
     };
-    // The ledger's run has both records, the archive's only its beginning, that of the catalog none.
+    // The ledger's run has both records, the archive's only its beginning, that of the catalog
+    // none.
     let stored = stored_backups(&fixture.repository).unwrap();
     let (_, outcome) = stored[&ledger].read(&fixture.repository).unwrap();
     put(ledger, &begun(Work::Tigerbeetle));
@@ -47,7 +48,7 @@ fn run_everything(fixture: &Fixture) {
             put(RunId(number), &ended(work, super::stored(&[("key_id", json!("k"))])));
         }
     }
-    put(RunId(9), &ended(Work::Verification, Outcome::failed(START_NS + SECOND_NS, "2 problems")));
+    put(RunId(9), &ended(Work::Verification, RunOutcome::failed(START_NS + SECOND_NS, "2 problems")));
 }
 
 #[test]
@@ -169,7 +170,7 @@ fn what_ends_while_the_repository_is_read_stays() {
     };
     // Written down by an agent, and not in the repository yet; the second began long ago.
     catalog.put(RunId(1), &future(begun(Work::Kms))).unwrap();
-    let outcome = Outcome { ended_ns: now_ns() + 3600 * SECOND_NS, ..super::stored(&[("key_id", json!("k"))]) };
+    let outcome = RunOutcome { ended_ns: now_ns() + 3600 * SECOND_NS, ..super::stored(&[("key_id", json!("k"))]) };
     catalog.put(RunId(2), &ended(Work::Kms, outcome)).unwrap();
     fixture.repository.record_run(RunId(2), &begun(Work::Kms)).unwrap();
     catalog.put(RunId(3), &begun(Work::File)).unwrap();

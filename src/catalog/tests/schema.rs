@@ -1,6 +1,7 @@
 use super::*;
 use crate::catalog::database::Database;
 use crate::catalog::folder::CATALOG;
+use crate::catalog::rebuild;
 use crate::catalog::row::{Known, Table};
 use crate::catalog::schema::{VERSION, migrate, migrate_to, version};
 use crate::catalog::writer::write;
@@ -64,10 +65,10 @@ fn a_newer_version_is_refused_and_left_alone() {
     };
     refused(fixture.catalog().apply(&[]).unwrap_err());
     refused(Reader::open(fixture.path()).err().unwrap());
-    refused(crate::catalog::rebuild::refresh(&fixture.catalog(), &crate::progress::Silent).unwrap_err());
+    refused(rebuild::refresh(&fixture.catalog(), &crate::progress::Silent).unwrap_err());
     assert!(std::fs::read(&path).unwrap() == before);
     // Who asks for it gets it made anew.
-    let rebuilt = crate::catalog::rebuild::rebuild(&fixture.catalog(), &crate::progress::Silent).unwrap();
+    let rebuilt = rebuild::rebuild(&fixture.catalog(), &crate::progress::Silent).unwrap();
     assert!(rebuilt.differences.is_none() && rebuilt.notes[0].contains("not compared"), "{rebuilt:?}");
     assert_eq!(Reader::open(fixture.path()).unwrap().about().unwrap().version, VERSION);
 }

@@ -1,5 +1,6 @@
 use super::*;
 use crate::catalog::folder::{CATALOG, Folder};
+use crate::catalog::row::Known;
 use crate::catalog::writer::Coverage;
 use crate::error::Kind;
 use crate::repository::run_record::RunSink;
@@ -81,7 +82,7 @@ fn every_work_has_its_table() {
         (Work::File, stored(&[])),
         (Work::Verification, verified()),
         (Work::Drill, stored(&drill)),
-        (Work::Retention, Outcome { reason: "the store said no".into(), completed: false, ..stored(&removed) }),
+        (Work::Retention, RunOutcome { reason: "the store said no".into(), completed: false, ..stored(&removed) }),
     ];
     for (number, (work, outcome)) in (1..).zip(&works) {
         catalog.put(RunId(number), &ended(*work, outcome.clone())).unwrap();
@@ -110,10 +111,10 @@ fn what_does_not_fit_is_refused_and_named() {
     let error = catalog.put(RunId(7), &bad).unwrap_err();
     assert!(error.kind == Kind::Bug && error.message.contains("run 0000000000000007") && error.message.contains("acme"), "{error}");
     for outcome in [
-        Outcome { compression: "lz4".into(), ..stored(&[]) },
-        Outcome { encryption: "rot13".into(), ..stored(&[]) },
-        Outcome { checksum: "AB".repeat(32), ..stored(&[]) },
-        Outcome { checksum: "ab".into(), ..stored(&[]) },
+        RunOutcome { compression: "lz4".into(), ..stored(&[]) },
+        RunOutcome { encryption: "rot13".into(), ..stored(&[]) },
+        RunOutcome { checksum: "AB".repeat(32), ..stored(&[]) },
+        RunOutcome { checksum: "ab".into(), ..stored(&[]) },
     ] {
         assert!(catalog.put(RunId(8), &ended(Work::File, outcome.clone())).is_err(), "{outcome:?}");
     }
@@ -128,7 +129,7 @@ fn a_catalog_that_is_damaged_or_no_catalog_is_begun_anew() {
     let foreign = duckdb::Connection::open(fixture.path().join("foreign.duckdb")).unwrap();
     foreign.execute_batch("CREATE TABLE orders (id INTEGER)").unwrap();
     drop(foreign);
-    let put = |number| catalog.apply(&[crate::catalog::row::Known::recorded(RunId(number), &begun(Work::File))]).unwrap();
+    let put = |number| catalog.apply(&[Known::recorded(RunId(number), &begun(Work::File))]).unwrap();
     assert_eq!(put(1).begun_anew, None);
     let whole = std::fs::read(&file).unwrap();
     let damages: [(&str, Vec<u8>); 5] = [
@@ -145,7 +146,8 @@ fn a_catalog_that_is_damaged_or_no_catalog_is_begun_anew() {
         assert_eq!(rows(fixture.path(), "SELECT run FROM runs"), [[RunId(number).to_string()]], "{what}");
         assert!(!Reader::open(fixture.path()).unwrap().about().unwrap().is_complete, "{what}");
     }
-    // Of all runs there are some in a catalog that turned out to be damaged; of a new one it is known that there are no others.
+    // Of all runs there are some in a catalog that turned out to be damaged; of a new one it is
+    // known that there are no others.
     for (coverage, is_complete) in [(Coverage::Rest, false), (Coverage::Rest, true), (Coverage::Some, true)] {
         if !is_complete {
             std::fs::write(&file, b"x").unwrap();
@@ -179,7 +181,7 @@ fn damage_anywhere_stops_no_writer_and_is_told_to_readers() {
             assert!(error.kind == Kind::Damaged && error.message.contains("amber catalog rebuild"), "{offset}: {error}");
             told += 1;
         }
-        let applied = catalog.apply(&[crate::catalog::row::Known::recorded(RunId(2), &begun(Work::File))]).unwrap();
+        let applied = catalog.apply(&[Known::recorded(RunId(2), &begun(Work::File))]).unwrap();
         assert_eq!(applied.added, 1, "{offset}");
         begun_anew += usize::from(applied.begun_anew.is_some());
         // What no writer came upon may still be damaged.

@@ -2,7 +2,7 @@ use super::*;
 use crate::catalog::reader::{Listed, Reader};
 use crate::log_shipping::store_double::eventually;
 use crate::repository::Repository;
-use crate::repository::run_record::{Outcome, Run, Scope, Work};
+use crate::repository::run_record::{Run, RunOutcome, Scope, Work};
 use crate::repository::sample::{Fault, FaultyStore, create, open};
 use crate::store::memory::MemoryStore;
 use tempfile::TempDir;
@@ -22,14 +22,14 @@ struct Case {
     repository: Arc<Repository>,
     folder: TempDir,
     queue: Arc<CatalogQueue>,
-    keeper: CatalogKeeper,
+    keeper: CatalogUpdater,
 }
 
 impl Case {
     fn new() -> Case {
         let (repository, folder) = (create(&MemoryStore::new()).unwrap(), tempfile::tempdir().unwrap());
         let (catalog, queue) = (Arc::new(Catalog::new(&repository, folder.path())), Arc::default());
-        Case { keeper: CatalogKeeper::new(&catalog, &queue), repository, folder, queue }
+        Case { keeper: CatalogUpdater::new(&catalog, &queue), repository, folder, queue }
     }
 
     /// What is listed: the runs, and whether they have ended.
@@ -45,7 +45,7 @@ impl Case {
 fn record(ended: bool) -> RunRecord {
     let (job, by) = ("checkpoint".to_owned(), "agent".to_owned());
     let run = Run { work: Work::Tigerbeetle, scope: Scope::Full, tenant: None, job, by, started_ns: 7, retention_days: 30 };
-    RunRecord { run, outcome: ended.then(|| Outcome::completed(9)) }
+    RunRecord { run, outcome: ended.then(|| RunOutcome::completed(9)) }
 }
 
 #[test]
@@ -67,7 +67,7 @@ fn rows_are_written_while_it_runs_and_the_start_is_let_be() {
     let mut case = Case::new();
     let stop = Stop::default();
     let (stopping, queue) = (stop.clone(), Arc::clone(&case.queue));
-    let mut keeper = CatalogKeeper::new(&case.keeper.catalog, &queue);
+    let mut keeper = CatalogUpdater::new(&case.keeper.catalog, &queue);
     std::thread::scope(|scope| {
         let _asks = Asks(stop.clone());
         scope.spawn(move || keeper.run(Duration::ZERO, &stopping));
@@ -117,7 +117,7 @@ fn a_repository_that_cannot_be_read_is_tried_again_and_rows_are_written_all_the_
     create(&store).unwrap();
     let repository = open(Arc::new(faulty.clone())).unwrap();
     let catalog = Arc::new(Catalog::new(&repository, case.folder.path()));
-    let mut keeper = CatalogKeeper::new(&catalog, &case.queue);
+    let mut keeper = CatalogUpdater::new(&catalog, &case.queue);
     faulty.fail(1, Fault::Gone);
     case.queue.put(RunId(1), &record(false)).unwrap();
     keeper.write();

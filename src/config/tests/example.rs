@@ -1,10 +1,12 @@
-//! The example configuration stays true: it parses, gives the defaults, names every key, and its prices are what they come to.
+//! The example configuration stays true: it parses, gives the defaults, names every key, and its
+//! prices are what they come to.
 
 use super::parse;
 use crate::config::explain::sections;
 use crate::config::secret::SecretSource;
-use crate::config::{Plan, bounds};
+use crate::config::{AgentConfig, bounds};
 use crate::repository::Options;
+use crate::schedule::cadence::Cadence;
 use crate::store::S3Options;
 use std::path::Path;
 
@@ -17,7 +19,7 @@ const GET_DOLLARS: f64 = 0.0004 / 1000.0;
 
 #[test]
 fn the_example_is_the_defaults() {
-    let example = Plan::parse(Path::new("/etc/amber/amber.toml"), EXAMPLE).unwrap();
+    let example = AgentConfig::parse(Path::new("/etc/amber/amber.toml"), EXAMPLE).unwrap();
     let least = parse(super::LEAST).unwrap();
     assert_eq!(example.log, least.log);
     assert_eq!(example.checkpoint, least.checkpoint);
@@ -26,7 +28,7 @@ fn the_example_is_the_defaults() {
     assert_eq!(example.process, least.process);
     assert_eq!((example.events, least.events), (None, None), "nobody is told unless somebody writes to whom");
     let verification = &example.jobs["verification"];
-    assert_eq!(verification.cadence, Some(crate::schedule::cadence::Cadence::Interval(std::time::Duration::from_secs(86_400))));
+    assert_eq!(verification.cadence, Some(Cadence::Interval(std::time::Duration::from_secs(86_400))));
     assert_eq!((example.jobs.len(), verification.jitter.as_secs(), verification.is_enabled), (1, 0, true));
     assert_eq!(example.page, least.page);
     assert_eq!((example.telemetry, least.telemetry), (None, None), "nothing is sent unless somebody writes to whom");
@@ -59,7 +61,7 @@ fn the_example_names_every_key_and_every_number_is_written() {
         })
         .filter(|line| !line.starts_with("key_file"))
         .collect();
-    let error = Plan::parse(Path::new("/etc/amber/amber.toml"), &all.join("\n")).unwrap_err();
+    let error = AgentConfig::parse(Path::new("/etc/amber/amber.toml"), &all.join("\n")).unwrap_err();
     assert!(error.message.contains("source = \"aof\""), "only the log's source stands against its file: {error}");
 }
 
@@ -78,7 +80,8 @@ fn the_prices_in_the_example_are_right() {
         priced(interval_ms, requests, requests as f64 * PUT_DOLLARS);
     }
     for heartbeat_ms in [1000, 2000, 10_000, 60_000] {
-        // The leader lists and puts; a standby lists the lease and the log, and reads the beat (HEAD and GET).
+        // The leader lists and puts; a standby lists the lease and the log, and reads the beat
+        // (HEAD and GET).
         let requests = 2 * MONTH_MS / heartbeat_ms;
         let row = priced(heartbeat_ms, requests, requests as f64 * PUT_DOLLARS);
         let standby = requests as f64 * (PUT_DOLLARS + GET_DOLLARS);
@@ -103,7 +106,7 @@ fn the_prices_in_the_example_are_right() {
 
 #[test]
 fn the_unit_and_the_example_fit_together() {
-    let example = Plan::parse(Path::new("/etc/amber/amber.toml"), EXAMPLE).unwrap();
+    let example = AgentConfig::parse(Path::new("/etc/amber/amber.toml"), EXAMPLE).unwrap();
     let setting = |name: &str| UNIT.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
     assert!(setting("ExecStart").unwrap().ends_with("agent --config /etc/amber/amber.toml"));
     let stop_s: u64 = setting("TimeoutStopSec").unwrap().parse().unwrap();

@@ -1,7 +1,7 @@
 //! Wrong configurations: the line, what is wrong and what to write instead; and no secret repeated.
 
 use super::{LEAST, parse, refused};
-use crate::config::Plan;
+use crate::config::AgentConfig;
 use crate::error::Kind;
 use crate::repository::Repository;
 use crate::repository::key::Secret;
@@ -126,28 +126,28 @@ fn secrets_are_never_repeated() {
 fn a_file_that_is_none_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("amber.toml");
-    let refused = || Plan::load(&path).unwrap_err();
+    let refused = || AgentConfig::load(&path).unwrap_err();
     assert!(refused().message.contains("No such file"));
     std::fs::write(&path, [0xff, 0xfe]).unwrap();
     assert!(refused().message.contains("UTF-8"), "{}", refused());
     std::fs::File::create(&path).unwrap().set_len(2 << 20).unwrap();
     assert!(refused().message.contains("right file"));
     assert_eq!(refused().kind, Kind::Input);
-    assert_eq!(Plan::load(folder.path()).unwrap_err().kind, Kind::Input);
+    assert_eq!(AgentConfig::load(folder.path()).unwrap_err().kind, Kind::Input);
 }
 
 /// A plan in a file of its own, with a repository beside it.
-fn plan_in(folder: &Path, more: &str) -> Plan {
+fn plan_in(folder: &Path, more: &str) -> AgentConfig {
     let path = folder.join("amber.toml");
     std::fs::write(&path, format!("data_file = 'd'\nstate_directory = '.'\n[repository]\nurl = 'r'\n{more}")).unwrap();
-    Plan::load(&path).unwrap()
+    AgentConfig::load(&path).unwrap()
 }
 
 #[test]
 fn a_repository_that_is_missing_or_another_clusters_is_refused_with_its_line() {
     let folder = tempfile::tempdir().unwrap();
     let plan = plan_in(folder.path(), "key_file = 'k'\n");
-    let refused = |plan: &Plan| plan.open_repository().unwrap_err();
+    let refused = |plan: &AgentConfig| plan.open_repository().unwrap_err();
     let message = refused(&plan).message;
     assert!(message.contains("amber.toml:5: `key_file = 'k'`: ") && message.contains("No such file"), "{message}");
     std::fs::write(folder.path().join("k"), [7; 32]).unwrap();

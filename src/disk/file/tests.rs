@@ -1,8 +1,8 @@
 use super::{ReadOptions, Reader};
 use crate::disk::arena::Arena;
+use crate::disk::read_error::SourceError;
 use crate::disk::uring::Ring;
 use crate::error::{Error, Kind};
-use crate::replica::SourceError;
 use crate::replica::tests::{ALL_OPTIONS, DataFile};
 use crate::tb_format::layout::GRID_OFFSET;
 use crate::tb_format::sample::SampleFile;

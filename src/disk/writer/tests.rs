@@ -1,4 +1,4 @@
-use super::{Failed, Place, WriteOptions, Writer};
+use super::{Failed, WriteOptions, WriteTarget, Writer};
 use crate::disk::arena::Arena;
 use crate::disk::uring::Ring;
 use std::fs::File;
@@ -15,11 +15,11 @@ const ALL_OPTIONS: [WriteOptions; 4] = [
 ];
 
 /// So many empty files, open for writing.
-fn places(folder: &Path, count: usize, options: WriteOptions) -> Arc<[Place]> {
+fn places(folder: &Path, count: usize, options: WriteOptions) -> Arc<[WriteTarget]> {
     let path = |number: usize| folder.join(number.to_string());
     let open = |number: usize| {
         File::create(path(number)).unwrap();
-        Place::to_write(&path(number), options).unwrap()
+        WriteTarget::to_write(&path(number), options).unwrap()
     };
     (0..count).map(open).collect()
 }
@@ -31,7 +31,7 @@ fn every_place_that_wants_a_buffer_gets_it_whichever_way_it_goes() {
             let folder = TempDir::new_in(root).unwrap();
             let places = places(folder.path(), 3, options);
             let mut writer = Writer::new(&places, BLOCK, 2, options).unwrap();
-            assert_eq!(writer.has_ring(), options.uring && places.iter().all(Place::is_direct));
+            assert_eq!(writer.has_ring(), options.uring && places.iter().all(WriteTarget::is_direct));
             // More than there are buffers: they come back. The last of a file is half as long.
             for number in 0..10_u64 {
                 let mut buffer = writer.take().unwrap();
@@ -124,15 +124,15 @@ fn who_holds_all_buffers_waits_for_none() {
 #[test]
 fn a_place_that_cannot_be_opened_or_written_says_so() {
     let folder = TempDir::new_in("/tmp").unwrap();
-    assert!(Place::to_read(&folder.path().join("none")).is_err());
+    assert!(WriteTarget::to_read(&folder.path().join("none")).is_err());
     let path = folder.path().join("some");
     std::fs::write(&path, [5; 4096]).unwrap();
-    let place = Place::to_read(&path).unwrap();
+    let place = WriteTarget::to_read(&path).unwrap();
     assert!(place.write(0, &[1; 4096]).is_err());
     let mut buffer = Arena::new(4096, 1).unwrap().take().unwrap();
     assert_eq!(place.read(0, &mut buffer).unwrap(), 4096);
     assert!(buffer.iter().all(|byte| *byte == 5));
-    assert!(Place::to_read(folder.path()).unwrap().read(0, &mut buffer).is_err(), "a directory");
+    assert!(WriteTarget::to_read(folder.path()).unwrap().read(0, &mut buffer).is_err(), "a directory");
 }
 
 #[test]

@@ -4,10 +4,10 @@ use crate::catalog::reader::Reader;
 use crate::catalog::writer::Catalog;
 use crate::progress::Silent;
 use crate::repository::name::{FileName, RunId};
-use crate::repository::run_record::{Outcome, Run, RunRecord, Scope, Work};
+use crate::repository::run_record::{Run, RunOutcome, RunRecord, Scope, Work};
 use crate::repository::sample::create;
 use crate::store::memory::MemoryStore;
-use crate::tier::file::restore::{Request, restore_file};
+use crate::tier::file::restore::{FileRestoreRequest, restore_file};
 use crate::tier::outcome::CATALOG_FILE;
 
 fn record() -> RunRecord {
@@ -20,7 +20,7 @@ fn record() -> RunRecord {
         started_ns: 5_000_000_000,
         retention_days: 0,
     };
-    RunRecord { run, outcome: Some(Outcome::completed(6_000_000_000)) }
+    RunRecord { run, outcome: Some(RunOutcome::completed(6_000_000_000)) }
 }
 
 #[test]
@@ -41,8 +41,14 @@ fn the_catalog_is_brought_up_to_date_and_restores_as_it_was() {
 
     let restored = place.path().join("restored");
     std::fs::create_dir(&restored).unwrap();
-    let request =
-        Request { name: CATALOG_FILE.into(), run: None, output: restored.join(CATALOG), overwrite: false, base: None, read_back: true };
+    let request = FileRestoreRequest {
+        name: CATALOG_FILE.into(),
+        run: None,
+        output: restored.join(CATALOG),
+        overwrite: false,
+        base: None,
+        read_back: true,
+    };
     restore_file(&repository, &request, &Silent).unwrap();
     assert!(std::fs::read(restored.join(CATALOG)).unwrap() == published);
     let runs = Reader::open(&restored).unwrap().history(&Default::default()).unwrap();

@@ -1,11 +1,11 @@
 use super::*;
 use crate::repository::name::RunName;
-use crate::repository::run_record::{Outcome, Run, Scope};
+use crate::repository::run_record::{Run, RunOutcome, Scope};
 use crate::repository::sample::create;
 use crate::store::memory::MemoryStore;
 use serde_json::json;
 
-fn record(work: Work, job: &str, started_ns: u64, outcome: Option<Outcome>) -> RunRecord {
+fn record(work: Work, job: &str, started_ns: u64, outcome: Option<RunOutcome>) -> RunRecord {
     let run = Run { work, scope: Scope::Full, tenant: None, job: job.into(), by: "b".into(), started_ns, retention_days: 0 };
     RunRecord { run, outcome }
 }
@@ -15,14 +15,14 @@ fn the_newest_run_of_each_job_is_found_and_nothing_is_read_twice() {
     let store = MemoryStore::new();
     let repository = create(&store).unwrap();
     let put = |number: u64, record: &RunRecord| assert!(repository.record_run(RunId(number), record).is_ok());
-    let mut past = Past::default();
+    let mut past = RunHistory::default();
     past.look(&repository, &["checkpoint"]).unwrap();
     assert_eq!(past.runs().count(), 0);
-    put(1, &record(Work::Drill, "drill", 1, Some(Outcome::completed(2))));
-    put(2, &record(Work::Drill, "drill", 3, Some(Outcome::failed(4, "no"))));
+    put(1, &record(Work::Drill, "drill", 1, Some(RunOutcome::completed(2))));
+    put(2, &record(Work::Drill, "drill", 3, Some(RunOutcome::failed(4, "no"))));
     for number in 10..80 {
         put(number, &record(Work::Tigerbeetle, "checkpoint", number, None));
-        put(number, &record(Work::Tigerbeetle, "checkpoint", number, Some(Outcome::completed(number))));
+        put(number, &record(Work::Tigerbeetle, "checkpoint", number, Some(RunOutcome::completed(number))));
     }
     put(80, &record(Work::Verification, "verification", 80, None));
     past.look(&repository, &["checkpoint", "drill", "verification"]).unwrap();
@@ -38,19 +38,19 @@ fn the_newest_run_of_each_job_is_found_and_nothing_is_read_twice() {
     store.corrupt(&RunName { run: RunId(79), has_ended: true }.object(), 100, 1);
     let details = [("backups", json!(3)), ("backups_whole", json!(2)), ("problems", json!(4)), ("is_full", json!(false))];
     let details = details.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-    put(80, &record(Work::Verification, "verification", 80, Some(Outcome { details, ..Outcome::failed(90, "damaged") })));
+    put(80, &record(Work::Verification, "verification", 80, Some(RunOutcome { details, ..RunOutcome::failed(90, "damaged") })));
     past.look(&repository, &[]).unwrap();
     let found = past.verification().unwrap();
     assert_eq!((found.ended_ns, found.is_whole, found.backups, found.backups_whole, found.problems), (90, false, 3, 2, 4));
     assert!(past.newest_of("checkpoint").is_some_and(|(run, _)| run == RunId(79)));
-    let mut anew = Past::default();
+    let mut anew = RunHistory::default();
     anew.look(&repository, &["checkpoint"]).unwrap();
     assert_eq!(anew.newest_of("checkpoint").map(|(run, _)| run), Some(RunId(78)), "a damaged record is passed over");
 }
 
 #[test]
 fn a_verification_that_found_nothing_out_says_nothing() {
-    assert_eq!(verification_of(&record(Work::Verification, "verification", 1, Some(Outcome::failed(2, "the store is away")))), None);
+    assert_eq!(verification_of(&record(Work::Verification, "verification", 1, Some(RunOutcome::failed(2, "the store is away")))), None);
     assert_eq!(verification_of(&record(Work::Verification, "verification", 1, None)), None);
     assert_eq!(ended(RunId(5), &record(Work::Drill, "drill", 1, None)), None);
 }

@@ -1,7 +1,7 @@
 use super::*;
 use crate::error::Kind;
 use crate::ledger_events::tests::{ACCOUNTS, begun, completed, failed};
-use crate::repository::run_record::{Outcome, Scope};
+use crate::repository::run_record::{RunOutcome, Scope};
 use std::collections::HashSet;
 
 fn event(record: &RunRecord) -> Event {
@@ -63,7 +63,7 @@ fn a_tenant_is_credited_by_its_number() {
 #[test]
 fn what_has_no_number_is_refused() {
     let mut record = completed(Work::Tigerbeetle, 1);
-    let outcome = Outcome { compression: "lz4".into(), ..record.outcome.clone().unwrap() };
+    let outcome = RunOutcome { compression: "lz4".into(), ..record.outcome.clone().unwrap() };
     record.outcome = Some(outcome);
     let error = Event::of(Uuid::from_u128(7), &record, &ACCOUNTS).unwrap_err();
     assert!(error.kind == Kind::Input && error.message.contains("compression \"lz4\""), "{error}");

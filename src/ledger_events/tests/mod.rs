@@ -1,7 +1,7 @@
 //! What the tests of this room share.
 
 use super::event::Accounts;
-use crate::repository::run_record::{Outcome, Run, RunRecord, Scope, Work};
+use crate::repository::run_record::{Run, RunOutcome, RunRecord, Scope, Work};
 
 pub const ACCOUNTS: Accounts = Accounts { ledger: 700, system: 1, all_tenants: 2 };
 
@@ -22,11 +22,15 @@ pub fn begun(work: Work) -> RunRecord {
 }
 
 pub fn completed(work: Work, stored_bytes: u64) -> RunRecord {
-    let outcome =
-        Outcome { stored_bytes, compression: "zstd".into(), encryption: "aes256".into(), ..Outcome::completed(1_700_000_009_000_000_000) };
+    let outcome = RunOutcome {
+        stored_bytes,
+        compression: "zstd".into(),
+        encryption: "aes256".into(),
+        ..RunOutcome::completed(1_700_000_009_000_000_000)
+    };
     RunRecord { run: run(work), outcome: Some(outcome) }
 }
 
 pub fn failed(work: Work) -> RunRecord {
-    RunRecord { run: run(work), outcome: Some(Outcome::failed(1_700_000_009_000_000_000, "no")) }
+    RunRecord { run: run(work), outcome: Some(RunOutcome::failed(1_700_000_009_000_000_000, "no")) }
 }

@@ -102,7 +102,8 @@ fn strangers_and_doubles_show() {
     );
     assert!(found[0].1.contains("0000000000000001 completed"), "{found:?}");
     assert!(found[1].1.contains("a tigerbeetle backup completed") && found[2].1.contains("lowest 72 bits"), "{found:?}");
-    // A run whose end was recorded otherwise afterwards: the old end is nobody's, the new one has no event.
+    // A run whose end was recorded otherwise afterwards: the old end is nobody's, the new one has
+    // no event.
     let mut altered = side.clone();
     altered.expected.remove(&of(&side, 2, Status::Failed).id);
     altered.add(&RunId(2).to_string(), Uuid::from_u128(2), &completed(Work::Tigerbeetle, 9));

@@ -1,4 +1,5 @@
-//! The limits on a simulated clock: no window beyond them, the log first, and a word in time when they do not fit.
+//! The limits on a simulated clock: no window beyond them, the log first, and a word in time when
+//! they do not fit.
 
 use super::{Clocks, Limits, Pacer, *};
 use crate::limits::bucket::Bucket;
@@ -45,7 +46,8 @@ impl Machine {
         }
     }
 
-    /// One tick in which the log takes so many CPU seconds; two workers do bulk work, of which at most 16 pieces wait.
+    /// One tick in which the log takes so many CPU seconds; two workers do bulk work, of which at
+    /// most 16 pieces wait.
     fn tick(&mut self, log_s: f64, wants_bulk: bool) {
         self.clocks.at_s += TICK_S;
         self.clocks.cpu_s += log_s;
@@ -75,7 +77,8 @@ impl Machine {
         self.log.push(self.log.last().unwrap() + log_s);
     }
 
-    /// The fullest window of ten seconds, in CPU seconds, and what the log took in the fullest of its own.
+    /// The fullest window of ten seconds, in CPU seconds, and what the log took in the fullest of
+    /// its own.
     fn fullest(&self) -> (f64, f64) {
         let ticks = (WINDOW_S / TICK_S) as usize;
         let most = |series: &[f64]| (0..series.len()).map(|at| series[at] - series[at.saturating_sub(ticks)]).fold(0.0, f64::max);
@@ -83,7 +86,8 @@ impl Machine {
     }
 }
 
-/// What the log takes tick by tick: phases of so many ticks at a share of the budget's even rate, sealed in lumps every half second.
+/// What the log takes tick by tick: phases of so many ticks at a share of the budget's even rate,
+/// sealed in lumps every half second.
 fn log_series(phases: &[(u32, f64)], allowed_s: f64) -> Vec<f64> {
     let mut series = Vec::new();
     for (ticks, share) in phases {
@@ -137,7 +141,8 @@ fn the_log_goes_first_and_what_it_takes_beyond_the_budget_is_its_own() {
     log_series(&[(3000, 0.0)], allowed_s).into_iter().for_each(|log_s| machine.tick(log_s, true));
     let before = machine.bulk_bytes;
     assert!(before > 0);
-    // Twice the budget: it runs all the same, and within the two seconds of its trend bulk work gets nothing more.
+    // Twice the budget: it runs all the same, and within the two seconds of its trend bulk work
+    // gets nothing more.
     log_series(&[(200, 2.0)], allowed_s).into_iter().for_each(|log_s| machine.tick(log_s, true));
     let stopped = machine.bulk_bytes;
     log_series(&[(3000, 2.0)], allowed_s).into_iter().for_each(|log_s| machine.tick(log_s, true));
@@ -159,7 +164,8 @@ fn work_that_becomes_dearer_is_held_back_as_soon_as_that_is_seen() {
 
 #[test]
 fn a_piece_that_is_dearer_than_its_share_still_goes() {
-    // One per cent of two cores is 0.2 s in ten; a piece of 1 MiB at the highest level may take a quarter of that.
+    // One per cent of two cores is 0.2 s in ten; a piece of 1 MiB at the highest level may take a
+    // quarter of that.
     let mut machine = Machine::new(1, 50.0, 1 << 20);
     let allowed_s = machine.allowed_s;
     log_series(&[(6000, 0.0)], allowed_s).into_iter().for_each(|log_s| machine.tick(log_s, true));

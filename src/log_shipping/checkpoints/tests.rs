@@ -13,7 +13,7 @@ fn gap() -> Gap {
     Gap { timeline: 1, first_op: 3, last_op: 12, noticed_ns: 1, reason: "r".into() }
 }
 
-fn bulk(repository: &Arc<Repository>, board: &Arc<Board>, data_file: &Path) -> Bulk {
+fn bulk(repository: &Arc<Repository>, board: &Arc<StatusBoard>, data_file: &Path) -> Bulk {
     let plan = CheckpointPlan { interval: HOUR, replay_budget: HOUR, replay_ops_per_s: 1000, on_start: false };
     let jobs = jobs(repository, board, data_file.parent().unwrap());
     Bulk::new(repository, (board, &jobs), (data_file.to_owned(), Lineage::first()), (plan, 4))

@@ -1,4 +1,5 @@
 use super::*;
+use crate::log_shipping::store_double;
 use crate::log_shipping::test_bench::{Bench, HOUR};
 use crate::tb_format::checksum::Checksum;
 use crate::tb_format::sample::{headers_of, log_after, root_header};
@@ -22,7 +23,7 @@ fn a_segment_ends_where_the_next_prepare_would_not_fit() {
     collector.flush().unwrap();
     assert_eq!((waiting(&bench), collector.oldest()), (3, None), "nothing is no segment");
     bench.board.lead(true, None);
-    crate::log_shipping::store_double::eventually("all is stored", || bench.stored().len() == 3);
+    store_double::eventually("all is stored", || bench.stored().len() == 3);
     assert_eq!(bench.stored(), [(1, 3), (4, 6), (7, 7)]);
 }
 

@@ -1,7 +1,7 @@
 use super::*;
+use crate::disk::read_error::SourceError;
 use crate::log_shipping::store_double::{Weather, eventually, segments_after};
 use crate::log_shipping::test_bench::{Bench, DataFile, HOUR};
-use crate::replica::SourceError;
 use crate::tb_format::checksum::Checksum;
 use crate::tb_format::sample::{PrepareSample, SampleFile, headers_of};
 use crate::tb_format::wal::Prepare;

@@ -7,16 +7,16 @@ use crate::tier::tigerbeetle::format::segment::SealedSegment;
 const TIMEOUT: Duration = Duration::from_millis(30);
 
 /// A keeper with a board and a shipper of its own, for the repository of a bench.
-fn keeper(bench: &Bench, token: &str) -> (Keeper, Arc<Board>) {
-    let board = Arc::new(Board::default());
+fn keeper(bench: &Bench, token: &str) -> (LeaseHolder, Arc<StatusBoard>) {
+    let board = Arc::new(StatusBoard::default());
     let plan = LeasePlan { heartbeat: Duration::from_millis(10), timeout: TIMEOUT };
     let holder = Holder { text: format!("agent {token}"), token: token.to_owned() };
     let ready = Arc::new(AtomicBool::new(true));
     let shipper = shipper(&bench.repository, &board, 1 << 30);
-    (Keeper::new(&bench.repository, &shipper, &board, (plan, 1, holder), &ready), board)
+    (LeaseHolder::new(&bench.repository, &shipper, &board, (plan, 1, holder), &ready), board)
 }
 
-fn fence(board: &Board) -> (u64, bool) {
+fn fence(board: &StatusBoard) -> (u64, bool) {
     let lease = board.status().lease.unwrap();
     assert_eq!(lease.is_ours, board.is_leading());
     (lease.fence, lease.is_ours)
@@ -97,7 +97,7 @@ fn what_the_leader_stored_is_let_go_but_not_its_end_nor_what_is_behind_a_hole() 
         standby.shipper.offer(segment.clone());
     }
     let put = |segments: &[SealedSegment]| test_bench::put(&bench.repository, segments);
-    let waiting = |keeper: &Keeper| keeper.shipper.counters().waiting.memory_segments;
+    let waiting = |keeper: &LeaseHolder| keeper.shipper.counters().waiting.memory_segments;
     put(&ours[..10]);
     put(&ours[11..30]);
     standby.turn().unwrap();
@@ -115,7 +115,7 @@ fn a_leader_that_beats_but_stores_nothing_gives_way_to_one_that_has_more() {
     let bench = Bench::new(1 << 20);
     let ((mut first, _), (mut second, board)) = (keeper(&bench, "a"), keeper(&bench, "b"));
     first.turn().unwrap();
-    let wait = |first: &mut Keeper, second: &mut Keeper| {
+    let wait = |first: &mut LeaseHolder, second: &mut LeaseHolder| {
         for _ in 0..3 {
             second.turn().unwrap();
             std::thread::sleep(TIMEOUT / 2);

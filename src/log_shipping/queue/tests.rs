@@ -211,7 +211,8 @@ impl Model {
         self.check();
     }
 
-    /// What was in memory is gone; the next agent goes on behind the last op that the store or the spool has without a hole.
+    /// What was in memory is gone; the next agent goes on behind the last op that the store or the
+    /// spool has without a hole.
     fn killed(&mut self) {
         self.backlog = Backlog::new(LIMITS);
         self.in_flight.clear();

@@ -1,5 +1,7 @@
-//! What can be restored, held against what a restore selects: both ends are restorable, and what lies beyond them is not.
+//! What can be restored, held against what a restore selects: both ends are restorable, and what
+//! lies beyond them is not.
 
+use crate::monitor::status::AgentStatus;
 use super::*;
 use crate::monitor::status::{CheckpointStatus, GapStatus};
 use crate::repository::name::RunId;
@@ -98,8 +100,8 @@ fn the_board_keeps_what_was_found_while_the_store_is_away() {
     let store = FaultyStore::new(&memory);
     let repository = open(Arc::new(store.clone())).unwrap();
     back_up(&repository, &SampleFile::new(7, LOG_OPS));
-    let board = Arc::new(Board::default());
-    let mut window = Window::new(&repository, &board);
+    let board = Arc::new(StatusBoard::default());
+    let mut window = RestorableRanges::new(&repository, &board);
     window.turn();
     assert_eq!(board.status().restorable, [], "nothing has been joined yet");
     board.change(|status| status.timeline = 1);
@@ -132,7 +134,7 @@ fn the_newest_range_follows_what_is_durable_up_to_a_gap() {
     let followed = |change: fn(&mut AgentStatus)| {
         let mut status = status.clone();
         change(&mut status);
-        follow(&mut status);
+        status.extend_restorable();
         status.restorable.iter().map(|range| (range.last_op, range.last_timestamp_ns)).collect::<Vec<_>>()
     };
     assert_eq!(followed(|_| {}), [(50, 0), (60, 0), (150, 7)]);

@@ -8,13 +8,14 @@ use crate::tier::sample::{LOG_OPS, edited, write_data_file};
 use crate::tier::tigerbeetle::format::segment::SealedSegment;
 use std::path::Path;
 
-/// A sample data file with so many ops behind op 959, and an empty repository. The budget is that of the whole process, in which other tests run.
+/// A sample data file with so many ops behind op 959, and an empty repository. The budget is that
+/// of the whole process, in which other tests run.
 fn agent(folder: &Path, log_ops: u64) -> Agent {
     write_data_file(&SampleFile::new(7, log_ops), &folder.join("d")).unwrap();
     std::fs::write(folder.join("k"), [7; 32]).unwrap();
     let text = "data_file = 'd'\nstate_directory = 'state'\n[repository]\nurl = 'r'\nkey_file = 'k'\n\
         [log]\nflush_interval_ms = 10\n[lease]\nheartbeat_ms = 200\ntimeout_ms = 600\n[limits]\ncpu_budget_percent = 100\n";
-    let plan = Plan::parse(&folder.join("amber.toml"), text).unwrap();
+    let plan = AgentConfig::parse(&folder.join("amber.toml"), text).unwrap();
     Repository::init(&plan.repository.place.open().unwrap(), &Secret::KeyFile(vec![7; 32].into()), 1).unwrap();
     let checked = check(&plan).unwrap();
     let holder = Holder { text: "a".into(), token: "a".into() };

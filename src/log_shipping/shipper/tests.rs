@@ -245,7 +245,8 @@ fn a_put_that_hangs_holds_up_neither_drain_nor_drop() {
     assert_eq!((drained.threads_left, drained.spool_segments, drained.lost.len()), (1, 1, 0));
     drop(case);
     assert!(began.elapsed() < Duration::from_secs(10));
-    // The late answer is not heard, and the segment is still there for the next agent, to whom the name is taken.
+    // The late answer is not heard, and the segment is still there for the next agent, to whom the
+    // name is taken.
     store.release(&sealed[0].object.name);
     eventually("it is stored late", || store.created().len() == 3);
     let case = Case::spooled(&repository, folder.path(), options(MIB, NEVER));
@@ -296,7 +297,8 @@ fn a_store_that_refuses_is_an_alert_and_loses_nothing() {
     // The store sees a put before the shipper tells what came of it.
     eventually("an alert is told", || !case.alerts().is_empty());
     assert!(case.alerts().len() == 1 && case.alerts()[0].contains("Refusing on purpose; the log waits here"), "{:?}", case.alerts());
-    // All three are tried: which of them the alert names now is another matter than which it named first.
+    // All three are tried: which of them the alert names now is another matter than which it named
+    // first.
     let alerts = case.shipper.counters().alerts;
     assert!(alerts.len() == 1 && alerts[0].contains("Refusing on purpose; the log waits here"), "{alerts:?}");
     store.set(Weather::Fair);

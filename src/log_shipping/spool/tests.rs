@@ -84,7 +84,8 @@ fn damaged_segments_are_told_once_and_set_aside() {
     let spool = open(&repository, folder.path());
     sealed.iter().for_each(|segment| spool.put(&segment.object).unwrap());
     let path = |number: usize| folder.path().join(&sealed[number].object.name);
-    // The index of one in the middle, a frame of another, which only a whole reading finds, and a frame of the last.
+    // The index of one in the middle, a frame of another, which only a whole reading finds, and a
+    // frame of the last.
     flip(&path(1), usize::MAX);
     flip(&path(2), 70);
     flip(&path(4), 70);

@@ -1,12 +1,15 @@
-//! The status as metrics, for Prometheus and whatever reads the same text, and for a collector of OpenTelemetry.
+//! The status as metrics, for Prometheus and whatever reads the same text, and for a collector of
+//! OpenTelemetry.
 //!
-//! Flow: every metric of one status is made anew (`families`). A scraper is asked what it takes ([`Format::of`]) and gets them as text ([`exposition`]); [`request`] makes the
-//! same, under the same names, what a collector is sent ([`super::telemetry`]). So there is no state that could
-//! go stale, and a scrape costs a fraction of a millisecond. Every metric has a help text, and a unit in its name and its metadata where it has one; times are seconds
-//! since the epoch, so that an age is `time() - metric`; shares are ratios, 1 is all; what is 1 or 0 says so.
+//! Flow: every metric of one status is made anew (`families`). A scraper is asked what it takes
+//! ([`Format::of`]) and gets them as text ([`exposition`]); [`request`] makes the same, under the
+//! same names, what a collector is sent ([`super::telemetry`]). So there is no state that could go
+//! stale, and a scrape costs a fraction of a millisecond. Every metric has a help text, and a unit
+//! in its name and its metadata where it has one; times are seconds since the epoch, so that an age
+//! is `time() - metric`; shares are ratios, 1 is all; what is 1 or 0 says so.
 //!
-//! All carry the labels `cluster` and `replica`. What is not known has no sample; only the times of verification and drill are 0 then, so that an alert fires when there
-//! never was one.
+//! All carry the labels `cluster` and `replica`. What is not known has no sample; only the times of
+//! verification and drill are 0 then, so that an alert fires when there never was one.
 
 mod families;
 mod otlp;
@@ -81,7 +84,8 @@ enum Kind {
     Info,
 }
 
-/// A metric with its samples, of which there may be none. The name comes without prefix, unit and `_total`; the unit may be empty.
+/// A metric with its samples, of which there may be none. The name comes without prefix, unit and
+/// `_total`; the unit may be empty.
 #[derive(Debug, Clone, PartialEq)]
 struct Described {
     kind: Kind,

@@ -1,7 +1,9 @@
-//! The metrics as OpenTelemetry's collectors take them: an `ExportMetricsServiceRequest` in OTLP's JSON (opentelemetry.io/docs/specs/otlp, "JSON Protobuf Encoding").
+//! The metrics as OpenTelemetry's collectors take them: an `ExportMetricsServiceRequest` in OTLP's
+//! JSON (opentelemetry.io/docs/specs/otlp, "JSON Protobuf Encoding").
 //!
-//! Names are those of `/metrics`, so that rules and dashboards fit both ways. Whatever is the same for all samples is the resource: the program, cluster and replica.
-//! Numbers of 64 bits are text there, as protobuf's JSON has them.
+//! Names are those of `/metrics`, so that rules and dashboards fit both ways. Whatever is the same
+//! for all samples is the resource: the program, cluster and replica. Numbers of 64 bits are text
+//! there, as protobuf's JSON has them.
 
 use super::{Described, Kind, Labels, Metrics, PREFIX};
 use crate::monitor::status::AgentStatus;

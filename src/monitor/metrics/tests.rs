@@ -1,4 +1,5 @@
-//! The metrics: every one has help, type, and a unit where it has one; both texts hold the same; rules and dashboard name only what there is.
+//! The metrics: every one has help, type, and a unit where it has one; both texts hold the same;
+//! rules and dashboard name only what there is.
 
 use super::*;
 use crate::monitor::sample::healthy;
@@ -47,7 +48,8 @@ fn every_metric_has_help_type_and_unit() {
         assert!(name.starts_with("amber_"), "{name}");
         match units.get(name) {
             Some(unit) => assert!(name.ends_with(&format!("_{unit}")), "{name} {unit}"),
-            // What has no unit is a fact, a count, a number of an op or a fence, or 1 or 0, and says which.
+            // What has no unit is a fact, a count, a number of an op or a fence, or 1 or 0, and
+            // says which.
             None => assert!(
                 kind == "info" || ["number", "1 ", "delivered"].iter().any(|word| help[name].contains(word)),
                 "{name} has no unit: {}",

@@ -10,7 +10,7 @@ fn ago(milliseconds: u64) -> Instant {
 
 #[test]
 fn the_lag_is_that_of_the_oldest_prepare_that_is_not_durable() {
-    let board = Board::default();
+    let board = StatusBoard::default();
     board.begin(1, 4, 4);
     assert_eq!((board.status().lag_ms, board.status().lag_ops), (0, 0));
     board.read((6, 60), 5, 100, Some(ago(5000)));
@@ -30,7 +30,7 @@ fn the_lag_is_that_of_the_oldest_prepare_that_is_not_durable() {
 
 #[test]
 fn what_a_view_change_took_back_is_not_durable_because_the_segment_before_it_is() {
-    let board = Board::default();
+    let board = StatusBoard::default();
     board.offered(979, ago(9000));
     board.offered(978, ago(5000));
     board.durable(979, 1);
@@ -46,7 +46,7 @@ fn what_a_view_change_took_back_is_not_durable_because_the_segment_before_it_is(
 
 #[test]
 fn a_session_begins_with_what_it_says() {
-    let board = Board::default();
+    let board = StatusBoard::default();
     board.read((90, 900), 80, 1, Some(ago(1000)));
     board.offered(90, ago(1000));
     board.begin(2, 40, 45);
@@ -61,7 +61,7 @@ fn a_session_begins_with_what_it_says() {
 
 #[test]
 fn one_alert_stands_for_each_topic() {
-    let board = Board::default();
+    let board = StatusBoard::default();
     for text in ["a", "b"] {
         board.alert(Topic::Lease, Some(text.into()));
     }
@@ -73,7 +73,7 @@ fn one_alert_stands_for_each_topic() {
 
 #[test]
 fn a_gap_is_told_until_it_is_recorded_and_wants_a_checkpoint() {
-    let board = Board::default();
+    let board = StatusBoard::default();
     [10, 30].into_iter().for_each(|first_op| board.gap(gap(first_op)));
     assert_eq!(board.wanted().as_deref(), Some("a gap at op 10"));
     assert!(board.status().alerts[0].contains("ops 30 to 39"));
@@ -84,7 +84,7 @@ fn a_gap_is_told_until_it_is_recorded_and_wants_a_checkpoint() {
     board.give_back(taken);
     // The next session reads what is recorded; what is not is told all the same.
     board.known_gaps(&[gap(10)]);
-    let first_ops = |board: &Board| board.status().gaps.iter().map(|gap| gap.first_op).collect::<Vec<_>>();
+    let first_ops = |board: &StatusBoard| board.status().gaps.iter().map(|gap| gap.first_op).collect::<Vec<_>>();
     assert_eq!(first_ops(&board), [10, 30, 50]);
     board.no_gap(&gap(30));
     assert_eq!(first_ops(&board), [10, 50]);
@@ -93,7 +93,7 @@ fn a_gap_is_told_until_it_is_recorded_and_wants_a_checkpoint() {
 
 #[test]
 fn what_is_wished_while_a_checkpoint_runs_stays() {
-    let board = Board::default();
+    let board = StatusBoard::default();
     board.want_checkpoint("first");
     board.want_checkpoint("second");
     assert_eq!(board.take_wanted().as_deref(), Some("first"));

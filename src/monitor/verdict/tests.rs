@@ -74,7 +74,8 @@ fn what_somebody_should_look_at_is_attention() {
 
 #[test]
 fn what_is_on_its_way_is_no_reason() {
-    // A job that runs or is paused is not overdue; a fresh agent has not verified yet; a standby has no checkpoint of its own to take.
+    // A job that runs or is paused is not overdue; a fresh agent has not verified yet; a standby
+    // has no checkpoint of its own to take.
     assert_eq!(of(|status| status.jobs[1].next_ns = Some(NOW_NS - DAY_NS)).level, Level::Safe);
     assert_eq!(of(|status| (status.verification, status.began_ns) = (None, NOW_NS - DAY_NS)).level, Level::Safe);
     assert_eq!(of(|status| (status.state, status.last_checkpoint) = (AgentState::StandingBy, None)).level, Level::Safe);

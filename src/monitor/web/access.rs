@@ -1,8 +1,10 @@
 //! Who may ask for what.
 //!
-//! Reading needs nothing where only this machine can connect, or where TLS has seen the client's certificate; otherwise the token. Acting always needs the token, as a
-//! bearer header. There is no cookie, so another site's page has nothing to ride on; all the same an action must carry a header that such a page cannot
-//! send without being asked about, and must not say that it is from elsewhere. Requests under a name that is not the page's own are refused, because a name that
+//! Reading needs nothing where only this machine can connect, or where TLS has seen the client's
+//! certificate; otherwise the token. Acting always needs the token, as a bearer header. There is no
+//! cookie, so another site's page has nothing to ride on; all the same an action must carry a
+//! header that such a page cannot send without being asked about, and must not say that it is from
+//! elsewhere. Requests under a name that is not the page's own are refused, because a name that
 //! somebody else controls may be made to point here (DNS rebinding); addresses cannot.
 
 use axum::http::uri::Authority;
@@ -103,7 +105,8 @@ impl Access {
         let named = headers.get(header::HOST).map(|host| host.to_str().ok().and_then(|host| host.parse::<Authority>().ok()));
         let named = match named {
             Some(Some(authority)) => authority,
-            // HTTP/1.1 has exactly one; whoever sends none or nonsense is no browser, and no name is better than a wrong one.
+            // HTTP/1.1 has exactly one; whoever sends none or nonsense is no browser, and no name
+            // is better than a wrong one.
             Some(None) | None => return Err(Refusal::Host),
         };
         let target = uri.authority();

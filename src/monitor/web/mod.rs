@@ -1,12 +1,15 @@
-//! The page: is everything safe right now, with live figures, metrics and health checks, over HTTP from a thread of its own.
+//! The page: is everything safe right now, with live figures, metrics and health checks, over HTTP
+//! from a thread of its own.
 //!
 //! ```text
 //! Live (status, history, control) <- routes <- access (host, token, where a request is from) <- serve (connections, TLS) <- browser, Prometheus
 //! ```
 //!
-//! Flow: [`Server::start`] takes a thread with a small runtime; `serve` accepts connections, a bounded number of bounded length; [`access`] refuses what may not
-//! be asked; `routes` answers from [`Live`] alone, so that no request ever reaches the repository or waits for the agent; `stream` sends the status to viewers
-//! when there is a newer one. While nobody is connected nothing runs. What a browser needs is in [`assets`], inside the program.
+//! Flow: [`Server::start`] takes a thread with a small runtime; `serve` accepts connections, a
+//! bounded number of bounded length; [`access`] refuses what may not be asked; `routes` answers
+//! from [`Live`] alone, so that no request ever reaches the repository or waits for the agent;
+//! `stream` sends the status to viewers when there is a newer one. While nobody is connected
+//! nothing runs. What a browser needs is in [`assets`], inside the program.
 
 pub mod access;
 pub mod assets;
@@ -59,7 +62,8 @@ impl fmt::Debug for Server {
 }
 
 impl Server {
-    /// Serves the page until the value is dropped. An address that cannot be listened on is tried again and again; [`Live::page`] says where it is.
+    /// Serves the page until the value is dropped. An address that cannot be listened on is tried
+    /// again and again; [`Live::page`] says where it is.
     ///
     /// # Errors
     /// [`Error::try_again`] where the system gives no thread.

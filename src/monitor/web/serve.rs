@@ -21,16 +21,19 @@ use tokio_rustls::TlsAcceptor;
 const CONNECTIONS_MAX: usize = 64;
 /// Actions at once.
 pub(super) const ACTIONS_MAX: usize = 2;
-/// How long a client may take for a TLS handshake, and for the head of a request, idle time before it included.
+/// How long a client may take for a TLS handshake, and for the head of a request, idle time before
+/// it included.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long the head of a request may be, and how many headers it may have.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 const HEADERS_MAX: usize = 64;
-/// After so long a connection takes no further request, and then it has a little longer for what is under way.
+/// After so long a connection takes no further request, and then it has a little longer for what is
+/// under way.
 const CONNECTION_LIFE: Duration = Duration::from_secs(3600);
 const CONNECTION_GRACE: Duration = Duration::from_secs(60);
-/// Pause before an address that cannot be listened on is tried again, and after a connection that could not be accepted.
+/// Pause before an address that cannot be listened on is tried again, and after a connection that
+/// could not be accepted.
 const LISTEN_PAUSE: Duration = Duration::from_secs(5);
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 

@@ -1,14 +1,16 @@
 //! The live stream: the status to every viewer when there is a newer one, as server-sent events.
 //!
-//! The text of a status is made once, however many look. A viewer that does not read is not waited for: it gets the newest status when it can take one. A stream ends
-//! by itself after a while, and the page asks for another, so that none is kept for ever by somebody who has gone.
+//! The text of a status is made once, however many look. A viewer that does not read is not waited
+//! for: it gets the newest status when it can take one. A stream ends by itself after a while, and
+//! the page asks for another, so that none is kept for ever by somebody who has gone.
 
 use super::Site;
 use crate::monitor::status::AgentStatus;
+use crate::threads::lock;
 use axum::body::{Body, Bytes};
 use futures_util::stream;
 use std::convert::Infallible;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
@@ -38,7 +40,7 @@ impl Viewers {
 
     /// A status as an event; its text is made by `text` unless it was made before.
     fn event(&self, status: &Arc<AgentStatus>, text: impl FnOnce() -> String) -> Bytes {
-        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut newest = lock(&self.newest);
         if let Some((made, event)) = newest.as_ref()
             && Arc::ptr_eq(made, status)
         {
@@ -63,7 +65,8 @@ pub(super) fn body(site: &Arc<Site>, place: OwnedSemaphorePermit) -> Body {
     let viewing =
         Viewing { site: Arc::clone(site), statuses: site.live.watch(), until: Instant::now() + STREAM_LIFE, is_first: true, _place: place };
     Body::from_stream(stream::unfold(viewing, |mut viewing| async move {
-        // What there is at once, the others when they come; before the agent's first status there is nothing.
+        // What there is at once, the others when they come; before the agent's first status there
+        // is nothing.
         let is_there = viewing.is_first && viewing.statuses.borrow().written_ns > 0;
         if !is_there && (Instant::now() >= viewing.until || viewing.statuses.changed().await.is_err()) {
             return None;

@@ -1,8 +1,10 @@
-//! The page over real connections: what is answered, what is refused, and that nothing can be held for ever.
+//! The page over real connections: what is answered, what is refused, and that nothing can be held
+//! for ever.
 
 use super::access::Token;
 use super::*;
 use crate::monitor::sample::healthy;
+use crate::monitor::status::AgentState;
 use crate::monitor::status::{AgentStatus, Control};
 use crate::units::now_ns;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -234,7 +236,7 @@ fn health_is_being_alive_and_readiness_being_safe() {
     assert_eq!(served.get("/readyz").status, 200);
     type Change = fn(&mut AgentStatus);
     let changes: [(Change, &str); 4] = [
-        (|status| status.state = crate::monitor::status::AgentState::Starting, "joined"),
+        (|status| status.state = AgentState::Starting, "joined"),
         (|status| status.store_reachable = false, "store"),
         (|status| status.lag_ms = status.lag_alarm_ms + 1, "recovery point"),
         (|status| status.written_ns -= 60_000_000_000, "old"),

@@ -1,4 +1,5 @@
-//! TLS for the page: its certificate and key, and the authority of its clients' certificates where those must have one.
+//! TLS for the page: its certificate and key, and the authority of its clients' certificates where
+//! those must have one.
 
 use crate::error::{Error, Result};
 use rustls::pki_types::pem::PemObject;

@@ -120,7 +120,8 @@ fn half_compressible_frames_and_ledger_blocks_are_not_taken_for_noise() {
     }
 }
 
-/// An upload that is carried on seals its frames again under the nonces that they had: the same plain bytes must become the same stored bytes, or [`ENCODER_VERSION`] another number.
+/// An upload that is carried on seals its frames again under the nonces that they had: the same
+/// plain bytes must become the same stored bytes, or [`ENCODER_VERSION`] another number.
 #[test]
 fn an_encoder_of_one_version_makes_the_same_bytes() {
     let mixed: Vec<u8> =

@@ -70,6 +70,7 @@ fn a_mixed_frame_gets_entropy_coding_unless_more_is_asked_for() {
         rare[length / 2..length / 2 + length / 4].copy_from_slice(&words[..length / 4]);
         assert_eq!(worth(&rare, 1, 0).unwrap(), Worth::EntropyOnly);
     }
-    // Nine samples of 512 KiB are all but in step with 128 KiB: from some starting points they meet too little noise.
+    // Nine samples of 512 KiB are all but in step with 128 KiB: from some starting points they meet
+    // too little noise.
     assert!(misjudged <= 16, "{misjudged} of 96");
 }

@@ -1,8 +1,8 @@
 //! The append-only file: growth, torn tails, repeats, other histories, damage, rotation.
 
 use super::AofTail;
+use crate::disk::read_error::SourceError;
 use crate::error::{Error, Kind};
-use crate::replica::SourceError;
 use crate::replica::log::{LogSource, Loss, Polled};
 use crate::replica::tail::tests::{poll, poll_all};
 use crate::tb_format::aof::AOF_MAGIC;
@@ -188,7 +188,8 @@ fn a_history_that_joins_nowhere_is_said() {
     let aof = Aof::new(&long);
     let mut tail = aof.tail(&long, 0);
     poll_all(&mut tail);
-    // As far back as a start can go, and further: that is a file put back, though what it repeats first is the same.
+    // As far back as a start can go, and further: that is a file put back, though what it repeats
+    // first is the same.
     aof.append(&entries(&long[76..78]));
     assert_eq!(poll(&mut tail).0, Polled::Idle);
     aof.append(&entries(&long[75..76]));
@@ -238,7 +239,8 @@ fn damage_that_a_repeat_heals_is_passed_over() {
     aof.append(&entries(&log[5..]));
     assert_eq!(poll_all(&mut tail), (log[10..].to_vec(), Polled::Idle));
     assert!(tail.notes()[0].contains(&format!("offset {damaged}: damaged bytes")), "{:?}", tail.notes());
-    // Who starts behind the damage does not care; who starts within it cannot be served by what comes before the repeat, but by that.
+    // Who starts behind the damage does not care; who starts within it cannot be served by what
+    // comes before the repeat, but by that.
     for op in [0, 10, 11, 15, 30] {
         assert_eq!(poll_all(&mut aof.tail(&log, op)), (log[op..].to_vec(), Polled::Idle), "behind op {op}");
     }
@@ -252,7 +254,8 @@ fn damage_that_nothing_heals_is_left_by_starting_again() {
     bytes[damaged] ^= 1;
     let aof = Aof::new(&[]);
     aof.append(&bytes);
-    // Behind op 10 its own next is damaged; behind op 11 the prepare itself is, but the next one names it.
+    // Behind op 10 its own next is damaged; behind op 11 the prepare itself is, but the next one
+    // names it.
     assert!(matches!(poll_failing(&mut aof.tail(&log, 10)).1, SourceError::Damaged { .. }));
     assert_eq!(poll_all(&mut aof.tail(&log, 11)), (log[11..12].to_vec(), Polled::Idle));
     let mut tail = aof.tail(&log, 0);
@@ -285,7 +288,8 @@ fn an_entry_that_a_crash_cut_does_not_hide_those_behind_it() {
     aof.append(&entries(&log[2..3])[..1000]);
     let mut tail = aof.tail(&log, 0);
     assert_eq!(poll_all(&mut tail), (log[..2].to_vec(), Polled::Idle));
-    // The server starts again, and executes from its checkpoint at op 1: far less than what the torn entry still lacks.
+    // The server starts again, and executes from its checkpoint at op 1: far less than what the
+    // torn entry still lacks.
     aof.append(&entries(&log[1..2]));
     assert_eq!(poll(&mut tail).0, Polled::Idle);
     aof.append(&entries(&log[2..]));
@@ -297,7 +301,8 @@ fn what_a_crash_left_is_passed_over_without_waiting_for_its_length() {
     let mut log = log(3);
     log[2] = PrepareSample { body: vec![7; 500_000], ..PrepareSample::after(&headers_of(&log)[1]) }.bytes();
     let mut torn = log.clone();
-    // After the crash the client's request never came again: op 3 is another, a small one. It was never executed before.
+    // After the crash the client's request never came again: op 3 is another, a small one. It was
+    // never executed before.
     torn[2].truncate(1000);
     log.truncate(2);
     log.extend(log_after(&headers_of(&log)[1], 2));
@@ -320,7 +325,8 @@ fn rotation_loses_nothing() {
     let aof = Aof::new(&log[..10]);
     let mut tail = aof.tail(&log, 0);
     assert_eq!(poll(&mut tail).0, Polled::Prepares(10));
-    // The operator moves the file away; the server writes on until its next checkpoint, then makes a new one.
+    // The operator moves the file away; the server writes on until its next checkpoint, then makes
+    // a new one.
     let moved = aof.0.path().join("old.aof");
     let append_old = |bytes: &[u8]| OpenOptions::new().append(true).open(&moved).unwrap().write_all(bytes).unwrap();
     fs::rename(aof.path(), &moved).unwrap();

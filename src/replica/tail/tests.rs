@@ -1,5 +1,6 @@
 use super::{Tail, header_ring};
 use crate::disk::file::ReadOptions;
+use crate::error::Error;
 use crate::replica::log::{LogSource, Loss, Polled};
 use crate::replica::tests::{ALL_OPTIONS, DataFile};
 use crate::tb_format::checksum::Checksum;
@@ -137,7 +138,7 @@ fn an_error_of_the_taker_ends_the_poll_and_nothing_is_lost() {
     let sample = SampleFile::new(7, 3);
     let data_file = DataFile::new(&sample, "/dev/shm");
     let mut tail = tail_of(&data_file, &sample, ReadOptions::default());
-    let error = tail.poll(&mut |_| Err(crate::error::Error::bug("full"))).unwrap_err();
+    let error = tail.poll(&mut |_| Err(Error::bug("full"))).unwrap_err();
     assert_eq!(error.to_string(), "full");
     assert_eq!(poll_all(&mut tail).0, sample.log);
 }

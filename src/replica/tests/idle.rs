@@ -17,7 +17,8 @@ fn cost(tail: &mut Tail) -> (u64, Polled) {
 
 #[test]
 fn an_idle_poll_reads_one_sector() {
-    // The next op's slot is the first of a sector, in the middle, the last, the ring's last and its first.
+    // The next op's slot is the first of a sector, in the middle, the last, the ring's last and its
+    // first.
     for log_ops in [0, 1, 7, 15, 63, 64] {
         let sample = SampleFile::new(7, log_ops);
         let data_file = DataFile::new(&sample, "/dev/shm");
@@ -75,7 +76,8 @@ fn what_was_handed_on_of_a_file_that_rests_is_looked_at_one_time_in_four() {
         let loss = tail.replaced().unwrap();
         (tail.bytes_read() - before, loss)
     };
-    // The slot of the checkpoint's op and those behind it lie in two sectors. The polls' own rest says nothing to these looks.
+    // The slot of the checkpoint's op and those behind it lie in two sectors. The polls' own rest
+    // says nothing to these looks.
     let bytes_read: Vec<u64> = (0..9).map(|_| look(&mut tail).0).collect();
     assert_eq!(bytes_read, [8192, 0, 0, 0, 8192, 0, 0, 0, 8192]);
     // A replacement that the time hides is seen three looks later.
@@ -118,7 +120,8 @@ fn a_torn_header_costs_one_sector_more() {
     let mut tail = tail_of(&data_file, &sample, ReadOptions::default());
     poll_all(&mut tail);
     assert_eq!(cost(&mut tail), (2 * 4096, Polled::Idle));
-    // What the prepare itself shows counts as much as the header: a later op is a loss, not something to wait for.
+    // What the prepare itself shows counts as much as the header: a later op is a loss, not
+    // something to wait for.
     let later = SampleFile::new(7, 1028).log.pop().unwrap();
     data_file.write(prepare_offset(slot_of(963)), &later);
     assert!(matches!(poll(&mut tail).0, Polled::Lost { op: 963, loss: Loss::Wrapped { found_op: 1987 }, .. }));

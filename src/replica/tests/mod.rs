@@ -1,4 +1,5 @@
-//! Reading data files: every way to read gives the same bytes, a node that moves on is followed, and what cannot be had is said.
+//! Reading data files: every way to read gives the same bytes, a node that moves on is followed,
+//! and what cannot be had is said.
 
 mod idle;
 mod replaced;

@@ -1,4 +1,5 @@
-//! View changes: what was handed on is replaced, and the tail names the place where the new log joins.
+//! View changes: what was handed on is replaced, and the tail names the place where the new log
+//! joins.
 
 use super::DataFile;
 use crate::disk::file::ReadOptions;
@@ -10,7 +11,8 @@ use crate::tb_format::header::PrepareHeader;
 use crate::tb_format::layout::{slot_of, wal_header_offset};
 use crate::tb_format::sample::{PrepareSample, SampleFile, headers_of};
 
-/// A log of which each prepare says that those up to seven before it are committed, as in a full pipeline.
+/// A log of which each prepare says that those up to seven before it are committed, as in a full
+/// pipeline.
 fn pipelined(ops: u64) -> SampleFile {
     let mut sample = SampleFile::new(7, 0);
     (0..ops).for_each(|_| push(&mut sample, 0, 7));
@@ -24,7 +26,8 @@ fn push(sample: &mut SampleFile, view: u32, behind: u64) {
     sample.log.push(PrepareSample { view, commit: next.op - 1 - behind, ..next }.bytes());
 }
 
-/// The log as a view change left it: the last `replaced` prepares are others, and `added` came behind them.
+/// The log as a view change left it: the last `replaced` prepares are others, and `added` came
+/// behind them.
 fn after_view_change(sample: &SampleFile, replaced: usize, added: usize) -> SampleFile {
     let mut after = sample.clone();
     after.log.truncate(sample.log.len() - replaced);
@@ -151,7 +154,8 @@ fn a_leftover_of_an_ended_view_is_waited_out() {
 
 #[test]
 fn a_replacement_that_is_proven_before_it_is_written_is_not_missed() {
-    // Behind 979 stands 980 of a view that replaced 979, and eight more: the last says that 980 is committed.
+    // Behind 979 stands 980 of a view that replaced 979, and eight more: the last says that 980 is
+    // committed.
     let before = pipelined(20);
     let after = after_view_change(&before, 1, 9);
     let data_file = DataFile::new(&before, "/dev/shm");

@@ -1,7 +1,7 @@
 use super::{ALL_OPTIONS, DataFile};
 use crate::disk::file::ReadOptions;
+use crate::disk::read_error::SourceError;
 use crate::error::{Error, Kind, Result};
-use crate::replica::SourceError;
 use crate::replica::checkpoint::{CheckpointSink, Walk};
 use crate::replica::extent::{BlockSink, CheckedBlock};
 use crate::tb_format::grid::BlockReference;
@@ -231,7 +231,8 @@ fn a_node_that_is_always_faster_ends_the_walk() {
     assert!(matches!(&error, SourceError::NotNow { .. }) && error.to_string().contains("after 20 rounds"), "{error}");
 }
 
-/// Gives its blocks to a thread that lets them go only when it has nearly all the buffers there are.
+/// Gives its blocks to a thread that lets them go only when it has nearly all the buffers there
+/// are.
 struct Hoarder {
     blocks: std::sync::mpsc::Sender<CheckedBlock>,
     taken: u32,
@@ -288,7 +289,8 @@ fn a_reader_without_buffers_waits_for_one_to_come_back() {
 
 #[test]
 fn a_block_of_the_wrong_kind_is_damage() {
-    // Sound blocks all of them, but a manifest block hangs where the free set should, and a value block where an index block should.
+    // Sound blocks all of them, but a manifest block hangs where the free set should, and a value
+    // block where an index block should.
     let sample = SampleFile::new(7, 0);
     let blocks = &sample.blocks;
     let body = |block: &(BlockReference, Vec<u8>)| Some((block.0, block.1[HEADER_BYTES..].to_vec()));

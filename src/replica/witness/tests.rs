@@ -2,7 +2,7 @@
 
 use super::{Lookup, Witness, find_witness, leaves_no_trace};
 use crate::disk::file::ReadOptions;
-use crate::replica::SourceError;
+use crate::disk::read_error::SourceError;
 use crate::replica::checkpoint::Walk;
 use crate::replica::tests::DataFile;
 use crate::replica::tests::tables::{Record, Table, file};

@@ -30,7 +30,8 @@ fn forged(object: &[u8], offset: usize, bytes: &[u8]) -> Vec<u8> {
     object
 }
 
-/// Makes the stored cost of a passphrase's key object the least that Argon2id knows, which opens nothing but is quick to refuse.
+/// Makes the stored cost of a passphrase's key object the least that Argon2id knows, which opens
+/// nothing but is quick to refuse.
 fn cheap(object: &[u8]) -> Vec<u8> {
     let cost: Vec<u8> = [8_u32, 1, 1].iter().flat_map(|field| field.to_le_bytes()).collect();
     forged(object, 12, &cost)

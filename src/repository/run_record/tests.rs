@@ -1,4 +1,4 @@
-use super::{Outcome, Run, RunRecord, Scope, Work};
+use super::{Run, RunOutcome, RunRecord, Scope, Work};
 use crate::error::Kind;
 use crate::repository::name::{RunId, RunName};
 use crate::repository::tests::repository;
@@ -17,7 +17,7 @@ fn run(work: Work) -> Run {
     }
 }
 
-fn record(work: Work, outcome: Option<Outcome>) -> RunRecord {
+fn record(work: Work, outcome: Option<RunOutcome>) -> RunRecord {
     RunRecord { run: run(work), outcome }
 }
 
@@ -28,12 +28,12 @@ fn runs_are_read_back_each_as_far_as_it_is_recorded() {
     let begun = record(Work::Tigerbeetle, None);
     assert_eq!(repository.record_run(RunId(9), &begun), Ok(PutOutcome::Created));
     assert_eq!(repository.record_run(RunId(2), &begun), Ok(PutOutcome::Created));
-    let outcome = Outcome { details: [("ops".to_owned(), json!(5))].into(), stored_bytes: 8, ..Outcome::completed(11) };
+    let outcome = RunOutcome { details: [("ops".to_owned(), json!(5))].into(), stored_bytes: 8, ..RunOutcome::completed(11) };
     let ended = record(Work::Tigerbeetle, Some(outcome));
     assert_eq!(repository.record_run(RunId(2), &ended), Ok(PutOutcome::Created));
-    let other = record(Work::Tigerbeetle, Some(Outcome::failed(12, "no")));
+    let other = record(Work::Tigerbeetle, Some(RunOutcome::failed(12, "no")));
     assert_eq!(repository.record_run(RunId(2), &other), Ok(PutOutcome::AlreadyExists), "what was recorded stays");
-    let alone = record(Work::Verification, Some(Outcome::failed(13, "damaged: see verify")));
+    let alone = record(Work::Verification, Some(RunOutcome::failed(13, "damaged: see verify")));
     repository.record_run(RunId(5), &alone).unwrap();
     let runs = repository.runs().unwrap();
     assert_eq!(runs.runs.into_iter().collect::<Vec<_>>(), [(RunId(2), ended), (RunId(5), alone), (RunId(9), begun)]);

@@ -1,4 +1,5 @@
-//! A store in which an object is not seen when it is first looked for, as if another writer made it the next moment.
+//! A store in which an object is not seen when it is first looked for, as if another writer made it
+//! the next moment.
 
 use crate::store::memory::MemoryStore;
 use crate::store::{Capabilities, Digest, Listed, Multipart, PutOutcome, Store, StoreError};

@@ -8,6 +8,7 @@ use crate::repository::frame::{FRAME_PLAIN_BYTES_MAX, OBJECT_BYTES_MIN, ObjectKi
 use crate::repository::object_reader::{ObjectReader, digest_stored};
 use crate::repository::object_writer::{ObjectWriter, PART_BYTES, StoredObject, object_digest};
 use crate::repository::sample::{Fault, FaultyStore, create, open, options, secret};
+use crate::store::contract;
 use crate::store::memory::MemoryStore;
 use std::sync::Arc;
 
@@ -97,7 +98,8 @@ fn frames_go_only_into_buffers_of_their_size() {
 #[test]
 fn a_large_object_goes_in_parts() {
     let (store, repository) = repository();
-    // What does not compress, with frames that straddle the borders of parts; more parts than may be in flight.
+    // What does not compress, with frames that straddle the borders of parts; more parts than may
+    // be in flight.
     let frames: Vec<Vec<u8>> = (0..42).map(|number| noise(1_000_000, number + 1)).collect();
     let stored = write(&repository, &frames, &[1; 28]).unwrap();
     let bytes = store.bytes(NAME).unwrap();
@@ -111,7 +113,8 @@ fn a_large_object_goes_in_parts() {
     assert_eq!(object.frames(0, 42).unwrap(), frames);
 }
 
-/// How much plain noise makes an object of exactly one part: header, tag, index and trailer take the rest.
+/// How much plain noise makes an object of exactly one part: header, tag, index and trailer take
+/// the rest.
 fn noise_for(object_bytes: usize) -> Vec<Vec<u8>> {
     let halves = object_bytes - 64 - 2 * 16 - 32 - (8 + 2 * 12) - 16;
     vec![noise(halves / 2, 1), noise(halves - halves / 2, 2)]
@@ -201,7 +204,8 @@ fn an_index_that_does_not_fit_its_frames_is_damage() {
     let repository = create(&store).unwrap();
     write(&repository, &[vec![1; 100]], b"").unwrap();
     let whole = store.bytes(NAME).unwrap();
-    // A byte between the frames and the index: authentic all of it, but not the object that was written.
+    // A byte between the frames and the index: authentic all of it, but not the object that was
+    // written.
     let index_offset = u64::from_le_bytes(whole[whole.len() - 32..whole.len() - 24].try_into().unwrap());
     let mut shifted = whole[..index_offset as usize].to_vec();
     shifted.push(0);
@@ -239,7 +243,7 @@ fn a_worker_that_panics_ends_the_object_and_nobody_waits_for_ever() {
 
 #[test]
 fn a_store_that_fails_on_purpose_is_a_store_otherwise() {
-    crate::store::contract::contract(Arc::new(FaultyStore::new(&MemoryStore::new())));
+    contract::contract(Arc::new(FaultyStore::new(&MemoryStore::new())));
 }
 
 #[test]

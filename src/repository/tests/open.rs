@@ -33,7 +33,8 @@ fn a_repository_is_made_once_and_opened_again() {
 fn two_that_make_one_repository_do_not_both_believe_it() {
     let store = MemoryStore::new();
     let faulty = FaultyStore::new(&store);
-    // The header was not there when it was looked for, and is when it is to be written: its answer is lost, and the caller tries again.
+    // The header was not there when it was looked for, and is when it is to be written: its answer
+    // is lost, and the caller tries again.
     faulty.fail(3, Fault::AnswerLost);
     let shared: Arc<dyn Store> = Arc::new(faulty);
     assert_eq!(Repository::init(&shared, &secret(), 1).unwrap_err().kind, Kind::TryAgain);

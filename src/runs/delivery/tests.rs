@@ -1,9 +1,10 @@
+use crate::error::Error;
 use super::*;
 use crate::ledger_events::packing::Packed;
 use crate::log_shipping::store_double::{Weather, eventually};
 use crate::log_shipping::test_bench::Bench;
 use crate::repository::name::RunId;
-use crate::repository::run_record::{Outcome, Run, RunSink, Scope, Work};
+use crate::repository::run_record::{Run, RunOutcome, RunSink, Scope, Work};
 use crate::runs::recorder::OUTBOX;
 use std::sync::Mutex;
 
@@ -111,7 +112,7 @@ impl Rig {
         Rig::with(self.bench, self.ledger)
     }
 
-    fn put(&self, run: u64, work: Work, outcome: Option<Outcome>) {
+    fn put(&self, run: u64, work: Work, outcome: Option<RunOutcome>) {
         self.recorder.put(RunId(run), &record(work, outcome)).unwrap();
     }
 
@@ -135,26 +136,26 @@ impl Rig {
     }
 }
 
-fn told(ledger: &Double, late_after: Duration) -> Told {
-    Told { teller: Box::new(ledger.clone()), accounts: ACCOUNTS, late_after }
+fn told(ledger: &Double, late_after: Duration) -> LedgerDelivery {
+    LedgerDelivery { teller: Box::new(ledger.clone()), accounts: ACCOUNTS, late_after }
 }
 
-fn record(work: Work, outcome: Option<Outcome>) -> RunRecord {
+fn record(work: Work, outcome: Option<RunOutcome>) -> RunRecord {
     let (job, by) = ("checkpoint".to_owned(), "somebody".to_owned());
     RunRecord { run: Run { work, scope: Scope::Full, tenant: None, job, by, started_ns: 5_000_000_000, retention_days: 0 }, outcome }
 }
 
-fn stored(stored_bytes: u64) -> Outcome {
-    Outcome { stored_bytes, compression: "zstd".into(), encryption: "aes256".into(), ..Outcome::completed(9_000_000_000) }
+fn stored(stored_bytes: u64) -> RunOutcome {
+    RunOutcome { stored_bytes, compression: "zstd".into(), encryption: "aes256".into(), ..RunOutcome::completed(9_000_000_000) }
 }
 
 #[test]
 fn records_come_to_the_repository_and_backups_to_the_ledger_once_and_in_order() {
     let mut rig = Rig::new();
     rig.backup(7);
-    rig.put(8, Work::Verification, Some(Outcome::completed(9)));
+    rig.put(8, Work::Verification, Some(RunOutcome::completed(9)));
     rig.put(3, Work::Kms, Some(stored(500)));
-    rig.put(4, Work::Duckdb, Some(Outcome::failed(9, "no")));
+    rig.put(4, Work::Duckdb, Some(RunOutcome::failed(9, "no")));
     assert_eq!(rig.bench.board.status().events.unwrap().waiting, 5);
     assert_eq!(rig.turn(), (Ok(()), Ok(())));
     assert_eq!(rig.ledger.told(), [(Status::Started, 0), (Status::Completed, 7), (Status::Completed, 1), (Status::Failed, 0)]);
@@ -261,7 +262,7 @@ fn what_the_repository_has_counts() {
     let mut rig = Rig::new();
     // Somebody has recorded the end before, otherwise.
     rig.bench.repository.record_run(RunId(1), &record(Work::Tigerbeetle, Some(stored(77)))).unwrap();
-    rig.put(1, Work::Tigerbeetle, Some(Outcome::failed(9, "no")));
+    rig.put(1, Work::Tigerbeetle, Some(RunOutcome::failed(9, "no")));
     assert_eq!(rig.turn(), (Ok(()), Ok(())));
     assert_eq!(rig.ledger.told(), [(Status::Completed, 77)], "the two must not contradict one another");
 }
@@ -319,12 +320,12 @@ fn the_threads_deliver_by_themselves_and_end_at_once() {
 
 #[test]
 fn pauses_grow_to_their_end_and_differ() {
-    let mut backoff = Backoff::default();
+    let mut backoff = Failures::default();
     let pauses: Vec<Duration> = (0..12).map(|_| backoff.pause()).collect();
     for (number, pause) in pauses.iter().enumerate() {
-        let least = (RETRY_FIRST * (1 << number.min(10))).min(RETRY_MAX);
+        let least = (RETRY.first * (1 << number.min(10))).min(RETRY.longest);
         assert!((least..=least + least / 4).contains(pause), "{number}: {pause:?}");
     }
     backoff.reset();
-    assert!(backoff.pause() < RETRY_FIRST * 2);
+    assert!(backoff.pause() < RETRY.first * 2);
 }

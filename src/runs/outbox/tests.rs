@@ -2,6 +2,7 @@ use super::*;
 use crate::error::Kind;
 use crate::ledger_events::tests::{begun, completed};
 use crate::repository::run_record::Work;
+use crate::threads::lock;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use tempfile::TempDir;
 
@@ -18,7 +19,7 @@ const STEPS: [Step; 5] = [Step::Create, Step::Write, Step::Sync, Step::Rename, S
 
 impl Outbox {
     pub(super) fn step(&self, step: Step) -> io::Result<()> {
-        let fault = *self.fault.lock().unwrap_or_else(PoisonError::into_inner);
+        let fault = *lock(&self.fault);
         match fault {
             Some(Fault::Kill(at)) if at == step => panic!("killed at {step:?} on purpose"),
             Some(Fault::Full(at)) if at == step => Err(io::Error::from(ErrorKind::StorageFull)),
@@ -27,7 +28,7 @@ impl Outbox {
     }
 
     fn set(&self, fault: Option<Fault>) {
-        *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = fault;
+        *lock(&self.fault) = fault;
     }
 
     /// The runs that wait in a lane, in order.
@@ -121,7 +122,8 @@ fn a_full_disk_refuses_and_leaves_nothing_under_a_temporary_name() {
         outbox.set(None);
         outbox.append(RunId(2), &begun(Work::Kms), 1).unwrap();
         let runs = outbox.runs(Lane::Repository);
-        // Where only the folder was not synced it stands there already; the second of the same changes nothing.
+        // Where only the folder was not synced it stands there already; the second of the same
+        // changes nothing.
         assert!(runs == [1, 2] || step == Step::SyncFolder && runs.iter().all(|run| [1, 2].contains(run)), "{step:?}: {runs:?}");
     }
 }

@@ -2,7 +2,9 @@ use super::*;
 use crate::disk::file::ReadOptions;
 use crate::log_shipping::store_double::Weather;
 use crate::log_shipping::test_bench::{Bench, DataFile};
+use crate::pipeline::digest;
 use crate::progress::Silent;
+use crate::repository::name::CheckpointName;
 use crate::repository::run_record::{RunRecord, Work};
 use crate::runs::outbox::Lane;
 use crate::tb_format::sample::SampleFile;
@@ -17,7 +19,7 @@ fn begun(by: &str) -> RunRecord {
 }
 
 fn ended(record: &RunRecord) -> RunRecord {
-    RunRecord { outcome: Some(Outcome::completed(8)), ..record.clone() }
+    RunRecord { outcome: Some(RunOutcome::completed(8)), ..record.clone() }
 }
 
 /// The runs whose end was added, and whether they completed.
@@ -80,10 +82,10 @@ fn a_manifest_that_cannot_be_read_is_no_backup() {
     let bench = Bench::new(1 << 20);
     let run = RunId(9);
     bench.repository.record_run(run, &begun("agent")).unwrap();
-    let name = crate::repository::name::CheckpointName { timeline: 1, checkpoint_op: 959, replica: 0, run };
+    let name = CheckpointName { timeline: 1, checkpoint_op: 959, replica: 0, run };
     let body = [bytes::Bytes::from_static(b"no manifest")];
     let store = bench.repository.store();
-    store.put(&name.object(), &body, &crate::pipeline::digest::digest(&body)).unwrap();
+    store.put(&name.object(), &body, &digest::digest(&body)).unwrap();
     reconcile(&bench.recorder).unwrap();
     let outcome = bench.records().pop().unwrap().outcome.unwrap();
     assert!(!outcome.completed && outcome.reason.contains("cannot be read"), "{outcome:?}");

@@ -1,7 +1,7 @@
 use super::*;
 use crate::error::Error;
 use crate::log_shipping::test_bench::Bench;
-use crate::repository::run_record::{Outcome, Run, Scope, Work};
+use crate::repository::run_record::{Run, RunOutcome, Scope, Work};
 
 /// Takes everything, or nothing.
 #[derive(Default)]
@@ -28,7 +28,7 @@ fn recorded(recorder: &Recorder, stored_bytes: u64, work: impl FnOnce(RunId)) ->
     let (run, began) = (recorder.repository.new_run().unwrap(), begun());
     let first = recorder.put(run, &began);
     work(run);
-    let outcome = Some(Outcome { stored_bytes, ..Outcome::completed(9) });
+    let outcome = Some(RunOutcome { stored_bytes, ..RunOutcome::completed(9) });
     (first, recorder.put(run, &RunRecord { outcome, ..began }))
 }
 
@@ -86,7 +86,7 @@ fn what_the_disk_does_not_take_is_kept_and_written_in_order() {
 fn a_disk_that_is_full_for_ever_does_not_fill_the_memory() {
     let bench = Bench::new(1 << 20);
     std::fs::remove_dir(bench.state.path().join(OUTBOX).join("repository")).unwrap();
-    let ended = RunRecord { outcome: Some(Outcome::completed(2)), ..begun() };
+    let ended = RunRecord { outcome: Some(RunOutcome::completed(2)), ..begun() };
     for number in 0..UNSAVED_MAX as u64 {
         assert!(bench.recorder.put(RunId(number), &begun()).is_err() && bench.recorder.put(RunId(number), &ended).is_err());
     }

@@ -1,4 +1,5 @@
-//! Weeks and months of several jobs: every one comes as often as it should, none beside itself, and none that takes long before a checkpoint.
+//! Weeks and months of several jobs: every one comes as often as it should, none beside itself, and
+//! none that takes long before a checkpoint.
 
 use super::{Lane, Standing};
 use crate::schedule::cadence::Cadence;
@@ -45,7 +46,8 @@ fn a_week_and_ninety_days_run_as_they_should() {
     // A checkpoint never waits for a verification.
     let checkpoints = simulation.starts("checkpoint");
     assert!(checkpoints.windows(2).all(|pair| pair[1].uptime_ns - pair[0].uptime_ns <= 6 * 3_600_000_000_000 + 60_000_000_000));
-    // The catalog's time follows the wall clock into summer, with its jitter and the verification that it may wait for.
+    // The catalog's time follows the wall clock into summer, with its jitter and the verification
+    // that it may wait for.
     for begun in simulation.starts("catalog") {
         let day = &text(begun.wall_ns)[..10];
         let summer = day >= "2026-03-29";

@@ -1,4 +1,5 @@
-//! Several agents of one cluster, of which one leads: each job runs once, whoever leads when it is due.
+//! Several agents of one cluster, of which one leads: each job runs once, whoever leads when it is
+//! due.
 
 use super::simulation::Simulation;
 use super::{DAY, HOUR, MINUTE, rules, times};

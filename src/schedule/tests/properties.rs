@@ -1,4 +1,5 @@
-//! Whatever happens to a job in whatever order: never beside itself, never a flood, never silence for ever, and a restart changes nothing.
+//! Whatever happens to a job in whatever order: never beside itself, never a flood, never silence
+//! for ever, and a restart changes nothing.
 
 use super::simulation::Simulation;
 use super::{DAY, HOUR, MINUTE, rules, times};
@@ -82,7 +83,8 @@ proptest! {
             }
             simulation.step();
         }
-        // No flood: the cadence begins no more runs than fit, and each has at most five that try again.
+        // No flood: the cadence begins no more runs than fit, and each has at most five that try
+        // again.
         let of_cadence = simulation.begun.iter().filter(|begun| begun.why == Why::Cadence).count() as u64;
         let retries = simulation.begun.iter().filter(|begun| begun.why == Why::Retry).count() as u64;
         let real_s = (simulation.now.uptime_ns - began_ns) / 1_000_000_000;

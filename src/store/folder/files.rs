@@ -1,12 +1,16 @@
 //! The files of a folder store: temporary files, durable folders, and errors that say what to do.
 //!
-//! Every object begins as a file in `.tmp/<session>/` under the root, is synced there and moves to its name with `RENAME_NOREPLACE`, so
-//! a name is either free or holds a whole object. A session is one open store of one process. It holds a lock (`flock`) on its file
-//! `lock` for as long as it lives; whoever begins a session removes those whose lock nobody holds, under `.tmp/lock`, so no process
-//! number has to be trusted. Uploads in parts have folders of their own, which outlive their writers (`folder_uploads`). Folders are walked part by part with `O_NOFOLLOW`: a symlink inside the root leads nowhere.
+//! Every object begins as a file in `.tmp/<session>/` under the root, is synced there and moves to
+//! its name with `RENAME_NOREPLACE`, so a name is either free or holds a whole object. A session is
+//! one open store of one process. It holds a lock (`flock`) on its file `lock` for as long as it
+//! lives; whoever begins a session removes those whose lock nobody holds, under `.tmp/lock`, so no
+//! process number has to be trusted. Uploads in parts have folders of their own, which outlive
+//! their writers (`folder_uploads`). Folders are walked part by part with `O_NOFOLLOW`: a symlink
+//! inside the root leads nowhere.
 
 use super::uploads::{self, UPLOADS_LEAF};
 use crate::store::{PutOutcome, RESERVED_PART, StoreError};
+use crate::threads::lock;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{self, AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
@@ -14,16 +18,19 @@ use std::collections::HashSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime};
 
-/// How long a session may wait for another process that is beginning one: cleaning takes far less, so longer means that it hangs.
+/// How long a session may wait for another process that is beginning one: cleaning takes far less,
+/// so longer means that it hangs.
 const GATE_WAIT_MAX: Duration = Duration::from_secs(10);
 
-/// How many sessions one process number may have at once; a number is reused in other containers on one shared folder.
+/// How many sessions one process number may have at once; a number is reused in other containers on
+/// one shared folder.
 const SESSIONS_MAX: u32 = 10_000;
 
-/// Most folders that are remembered as durable; beyond that all are synced once more, which costs little and bounds the memory.
+/// Most folders that are remembered as durable; beyond that all are synced once more, which costs
+/// little and bounds the memory.
 const DURABLE_MAX: usize = 10_000;
 
 pub(super) const LOCK_LEAF: &str = "lock";
@@ -61,7 +68,8 @@ pub(super) struct Temporary {
 
 impl Drop for Temporary {
     fn drop(&mut self) {
-        // After a rename it is gone already; what cannot be removed now goes when a later session cleans up.
+        // After a rename it is gone already; what cannot be removed now goes when a later session
+        // cleans up.
         let _ = fs::unlinkat(&self.session.folder, &self.leaf, AtFlags::empty());
     }
 }
@@ -111,7 +119,8 @@ impl Files {
         self.open_root()?.ok_or(Errno::NOENT)
     }
 
-    /// The folder `folders` (`a/b`, or nothing for the root itself); `None` where it does not exist.
+    /// The folder `folders` (`a/b`, or nothing for the root itself); `None` where it does not
+    /// exist.
     pub(super) fn folder(&self, folders: &str) -> Result<Option<OwnedFd>, Errno> {
         let Some(mut folder) = self.open_root()? else { return Ok(None) };
         for part in folders.split('/').filter(|part| !part.is_empty()) {
@@ -136,7 +145,8 @@ impl Files {
                 Err(error) => return Err(error),
             };
             let below = fs::openat(&folder, part, FOLDER_FLAGS, Mode::empty())?;
-            // One that another process has just made may not be synced yet, so the first use syncs it too.
+            // One that another process has just made may not be synced yet, so the first use syncs
+            // it too.
             if made || !self.durable().contains(path) {
                 fs::fsync(&folder)?;
                 let mut durable = self.durable();
@@ -151,7 +161,7 @@ impl Files {
     }
 
     fn durable(&self) -> MutexGuard<'_, HashSet<String>> {
-        self.durable.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.durable)
     }
 
     /// A new empty file in this store's session, open for reading and writing.
@@ -174,7 +184,7 @@ impl Files {
     }
 
     fn session(&self) -> Result<Arc<Session>, Errno> {
-        let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut session = lock(&self.session);
         Ok(match &*session {
             Some(session) => Arc::clone(session),
             None => Arc::clone(session.insert(Arc::new(self.begin_session()?))),
@@ -208,7 +218,8 @@ impl Files {
         Err(Errno::EXIST)
     }
 
-    /// Moves a file that is written to its name, create-only. When it returns, the object (also one that was there already) is durable.
+    /// Moves a file that is written to its name, create-only. When it returns, the object (also one
+    /// that was there already) is durable.
     pub(super) fn publish(&self, temporary: &Temporary, name: &str) -> Result<PutOutcome, Errno> {
         self.publish_file(&temporary.file, &temporary.session.folder, &temporary.leaf, name)
     }
@@ -219,7 +230,8 @@ impl Files {
         file.sync_all().map_err(|error| errno(&error))?;
         let folder = self.make_folder(folders)?;
         let moved = match fs::renameat_with(from, from_leaf, &folder, leaf, RenameFlags::NOREPLACE) {
-            // Some file systems (NFS, many FUSE ones) know no such flag; a hard link is create-only everywhere.
+            // Some file systems (NFS, many FUSE ones) know no such flag; a hard link is create-only
+            // everywhere.
             Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => fs::linkat(from, from_leaf, &folder, leaf, AtFlags::empty()),
             moved => moved,
         };
@@ -330,7 +342,8 @@ fn lock_gate(gate: &OwnedFd) -> Result<bool, Errno> {
     }
 }
 
-/// Removes sessions that nobody holds. What cannot be removed stays for the next time: it costs room, never a wrong result.
+/// Removes sessions that nobody holds. What cannot be removed stays for the next time: it costs
+/// room, never a wrong result.
 fn clean(temporaries: &OwnedFd) {
     let Ok(entries) = Dir::read_from(temporaries) else { return };
     for entry in entries.flatten() {

@@ -1,11 +1,13 @@
 //! Objects as files in a folder: on a disk, or on anything that is mounted.
 //!
-//! An object `a/b/c` is the file `a/b/c` below the root. A put writes a temporary file, syncs it, moves it to its name without replacing
-//! and syncs the folders, so a crash at any instant leaves either no object or a whole one (see `folder_files`). Nothing is written, and
-//! the root is not made, before the first put: a folder that is mounted read-only restores.
+//! An object `a/b/c` is the file `a/b/c` below the root. A put writes a temporary file, syncs it,
+//! moves it to its name without replacing and syncs the folders, so a crash at any instant leaves
+//! either no object or a whole one (see `folder_files`). Nothing is written, and the root is not
+//! made, before the first put: a folder that is mounted read-only restores.
 //!
-//! A listing walks the folders in the byte order of full names, in which `a-b` and `a.b` come before `a/b`: folders sort as if their
-//! names ended with `/`. It reads one folder at a time and leaves out whole folders that lie before the start.
+//! A listing walks the folders in the byte order of full names, in which `a-b` and `a.b` come
+//! before `a/b`: folders sort as if their names ended with `/`. It reads one folder at a time and
+//! leaves out whole folders that lie before the start.
 
 pub mod files;
 pub mod multipart;
@@ -34,8 +36,9 @@ pub struct FolderStore {
 }
 
 impl FolderStore {
-    /// A store in the folder `root`, which is made by the first put if only its last part is missing. Leftovers of writers that died are
-    /// removed then, too. Refused if `root` is there but is no folder, or may not be read.
+    /// A store in the folder `root`, which is made by the first put if only its last part is
+    /// missing. Leftovers of writers that died are removed then, too. Refused if `root` is there
+    /// but is no folder, or may not be read.
     pub fn open(root: &Path) -> Result<Self, StoreError> {
         let store = FolderStore { files: Arc::new(Files::new(root)) };
         store.files.open_root().map_err(|error| store.files.error("open", "", error))?;
@@ -128,7 +131,8 @@ impl FolderStore {
 
 const FOLDER_FLAGS: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
-/// For reading, what stands in the way of a name (a file, a symlink) means that there is no such object.
+/// For reading, what stands in the way of a name (a file, a symlink) means that there is no such
+/// object.
 fn absent_here<T>(result: Result<T, Errno>) -> Result<Option<T>, Errno> {
     match result {
         Err(Errno::NOTDIR | Errno::LOOP | Errno::NXIO) => Ok(None),

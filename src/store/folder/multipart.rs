@@ -1,22 +1,26 @@
 //! An object on its way into a folder in parts.
 //!
-//! Parts are written into one file of the upload (`folder_uploads`), each at its offset, by as many threads as the caller has. The offset of a part follows
-//! from the size of part 1, which all parts but the last have. Until that size is certain (part 1 is here, or two parts are), the first
-//! part to come waits in a file of its own, because it may be the shorter last one. Completing compares what was sent with what the
-//! caller expects, places the waiting part, cuts the file to its length, syncs it and moves it to its name.
+//! Parts are written into one file of the upload (`folder_uploads`), each at its offset, by as many
+//! threads as the caller has. The offset of a part follows from the size of part 1, which all parts
+//! but the last have. Until that size is certain (part 1 is here, or two parts are), the first part
+//! to come waits in a file of its own, because it may be the shorter last one. Completing compares
+//! what was sent with what the caller expects, places the waiting part, cuts the file to its
+//! length, syncs it and moves it to its name.
 //!
-//! Resuming reads the parts that the caller noted and compares their bytes with the digests: what is on the disk is what counts.
+//! Resuming reads the parts that the caller noted and compares their bytes with the digests: what
+//! is on the disk is what counts.
 
 use super::files::{Files, errno};
 use super::uploads::Upload;
 use crate::store::multipart::{check_part_number, check_parts, is_held};
 use crate::store::{Digest, KnownPart, Multipart, Part, PutOutcome, Resumed, StoreError, body_bytes, check_digest, hex};
+use crate::threads::lock;
 use bytes::Bytes;
 use rustix::io::Errno;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 /// Bytes moved or read at once when a waiting part is placed or a noted part is compared.
 const COPY_BYTES: usize = 1 << 20;
@@ -48,7 +52,7 @@ struct Waiting {
 }
 
 /// Where a part's bytes go.
-enum Place {
+enum PartPlace {
     At(u64),
     Waits,
     Nowhere(String),
@@ -101,9 +105,9 @@ impl FolderMultipart {
     }
 
     /// Decides where a part goes, and keeps it waiting if that cannot be known yet.
-    fn place(&self, number: u32, body: &[Bytes]) -> Result<Place, Errno> {
+    fn place(&self, number: u32, body: &[Bytes]) -> Result<PartPlace, Errno> {
         let size_bytes = body_bytes(body);
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = lock(&self.state);
         if state.part_bytes.is_none() {
             let certain = match &state.waiting {
                 _ if number == 1 => size_bytes,
@@ -113,7 +117,7 @@ impl FolderMultipart {
                     let file = self.upload.create_waiting(number)?;
                     write_at(&file, 0, body)?;
                     state.waiting = Some(Waiting { number, size_bytes, file });
-                    return Ok(Place::Waits);
+                    return Ok(PartPlace::Waits);
                 }
             };
             self.upload.note_part_bytes(certain)?;
@@ -124,9 +128,9 @@ impl FolderMultipart {
         }
         let part_bytes = state.part_bytes.unwrap_or(size_bytes);
         if size_bytes > part_bytes || (number == 1 && size_bytes != part_bytes) {
-            return Ok(Place::Nowhere(format!("part {number} has {size_bytes} bytes, but the parts have {part_bytes}")));
+            return Ok(PartPlace::Nowhere(format!("part {number} has {size_bytes} bytes, but the parts have {part_bytes}")));
         }
-        Ok(Place::At(u64::from(number - 1) * part_bytes))
+        Ok(PartPlace::At(u64::from(number - 1) * part_bytes))
     }
 
     fn place_waiting(&self, waiting: &Waiting, part_bytes: u64) -> Result<(), Errno> {
@@ -144,9 +148,10 @@ impl FolderMultipart {
 
     /// Makes the object of what was sent.
     fn join(&self, parts: &[Part]) -> Result<PutOutcome, StoreError> {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = lock(&self.state);
         check_parts(state.parts.iter().map(|(number, part)| (*number, part)), parts).map_err(|reason| self.refused("complete", reason))?;
-        // Once certain, the size never changes, and part 1 was refused unless it has it: every part stands at its offset.
+        // Once certain, the size never changes, and part 1 was refused unless it has it: every part
+        // stands at its offset.
         debug_assert_eq!(state.part_bytes, parts.first().map(|part| part.size_bytes));
         let total_bytes: u64 = parts.iter().map(|part| part.size_bytes).sum();
         let finish = || {
@@ -228,12 +233,12 @@ impl Multipart for FolderMultipart {
         })?;
         let failed = |error| self.files.error("put part", &self.name, error);
         match self.place(number, body).map_err(failed)? {
-            Place::At(offset) => write_at(&self.upload.object, offset, body).map_err(failed)?,
-            Place::Waits => {}
-            Place::Nowhere(reason) => return Err(self.refused("put part", reason)),
+            PartPlace::At(offset) => write_at(&self.upload.object, offset, body).map_err(failed)?,
+            PartPlace::Waits => {}
+            PartPlace::Nowhere(reason) => return Err(self.refused("put part", reason)),
         }
         let part = Part { size_bytes: body_bytes(body), digest: *digest };
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).parts.insert(number, part);
+        lock(&self.state).parts.insert(number, part);
         Ok(hex(digest))
     }
 

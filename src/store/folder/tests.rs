@@ -324,7 +324,8 @@ fn errors_say_what_to_do() {
     assert_eq!(errno(&std::io::Error::other("no number")), Errno::IO);
 }
 
-/// A full disk: /dev/shm is too large to fill, so a process limit stands in for it elsewhere; here a folder that may not be written.
+/// A full disk: /dev/shm is too large to fill, so a process limit stands in for it elsewhere; here
+/// a folder that may not be written.
 #[test]
 fn missing_permission_is_refused() {
     let scratch = Scratch::new();

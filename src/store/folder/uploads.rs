@@ -1,11 +1,13 @@
 //! The unfinished uploads of a folder store, which outlive their writers.
 //!
-//! Each lies in `.tmp/uploads/<id>/`: `about` (name, time, and the parts' size once it is certain), `object` (the parts, each at its
-//! offset), perhaps `waiting-<number>`, and `lock`, which whoever is at work on it holds (`flock`). A writer that is killed leaves all of it
-//! as it is, without a lock, and another one may take it up. What nobody has touched for [`LEFT_MAX`] goes when a session begins.
+//! Each lies in `.tmp/uploads/<id>/`: `about` (name, time, and the parts' size once it is certain),
+//! `object` (the parts, each at its offset), perhaps `waiting-<number>`, and `lock`, which whoever
+//! is at work on it holds (`flock`). A writer that is killed leaves all of it as it is, without a
+//! lock, and another one may take it up. What nobody has touched for [`LEFT_MAX`] goes when a
+//! session begins.
 //!
-//! Nothing here is synced, and nothing is believed: who resumes reads the parts and compares their SHA-256 (`folder_multipart`), so what a
-//! crash of the machine took is just not held.
+//! Nothing here is synced, and nothing is believed: who resumes reads the parts and compares their
+//! SHA-256 (`folder_multipart`), so what a crash of the machine took is just not held.
 
 use super::files::{FILE_MODE, FOLDER_FLAGS, FOLDER_MODE, LOCK_LEAF, absent, errno, exists_or, open_lock};
 use crate::store::{Unfinished, check_name, hex, random};
@@ -84,7 +86,8 @@ impl Upload {
         Ok(Upload { uploads, folder, id, _lock: lock, about, object })
     }
 
-    /// Takes up an upload; `None` if there is none of this id. [`Errno::WOULDBLOCK`] while somebody else is at work on it.
+    /// Takes up an upload; `None` if there is none of this id. [`Errno::WOULDBLOCK`] while somebody
+    /// else is at work on it.
     pub(super) fn resume(uploads: OwnedFd, id: &str) -> Result<Option<(Upload, About)>, Errno> {
         if !is_id(id) {
             return Ok(None);
@@ -153,7 +156,8 @@ pub(super) fn list(uploads: &OwnedFd) -> Result<Vec<Unfinished>, Errno> {
     Ok(found)
 }
 
-/// Removes uploads that nobody holds and nobody has written to for [`LEFT_MAX`]. What cannot be removed stays for the next time.
+/// Removes uploads that nobody holds and nobody has written to for [`LEFT_MAX`]. What cannot be
+/// removed stays for the next time.
 pub(super) fn clean(uploads: &OwnedFd, now: SystemTime) {
     let Ok(folders) = folders(uploads) else { return };
     for (id, folder) in folders {

@@ -1,11 +1,14 @@
-//! What is looked at in every attempt of every request: how it ended, and whether it is worth another one.
+//! What is looked at in every attempt of every request: how it ended, and whether it is worth
+//! another one.
 //!
-//! [`Observer`] hangs on to the client and tells the [`Limiter`] of each attempt. [`Changed`] adds to the SDK's rules for retries what a
-//! server says when the bytes that arrived are not those that were signed: on a connection without TLS that is a fault of the way, and
-//! the next attempt, which sends the same bytes, brings them right. Where they were wrong before they were sent, all attempts fail alike.
+//! [`Observer`] hangs on to the client and tells the [`Limiter`] of each attempt. [`Changed`] adds
+//! to the SDK's rules for retries what a server says when the bytes that arrived are not those that
+//! were signed: on a connection without TLS that is a fault of the way, and the next attempt, which
+//! sends the same bytes, brings them right. Where they were wrong before they were sent, all
+//! attempts fail alike.
 
 use super::error::CHANGED_CODES;
-use crate::store::limiter::{Limiter, Outcome};
+use crate::store::limiter::{Limiter, TransferOutcome};
 use aws_sdk_s3::config::interceptors::{BeforeTransmitInterceptorContextRef, FinalizerInterceptorContextRef, InterceptorContext};
 use aws_sdk_s3::config::retry::{ClassifyRetry, RetryAction};
 use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
@@ -63,21 +66,22 @@ impl Intercept for Observer {
     }
 }
 
-fn outcome(is_done: bool, response: Option<&HttpResponse>) -> Outcome {
+fn outcome(is_done: bool, response: Option<&HttpResponse>) -> TransferOutcome {
     match response {
-        _ if is_done => Outcome::Done,
-        None => Outcome::Lost,
+        _ if is_done => TransferOutcome::Done,
+        None => TransferOutcome::Lost,
         Some(response) => match (response.status().as_u16(), code(response)) {
-            (429 | 503, _) => Outcome::SlowDown,
-            (_, Some(code)) if SLOW_DOWN_CODES.contains(&code) => Outcome::SlowDown,
+            (429 | 503, _) => TransferOutcome::SlowDown,
+            (_, Some(code)) if SLOW_DOWN_CODES.contains(&code) => TransferOutcome::SlowDown,
             // It began to answer and stopped.
-            (200..=299, _) => Outcome::Lost,
-            _ => Outcome::Answered,
+            (200..=299, _) => TransferOutcome::Lost,
+            _ => TransferOutcome::Answered,
         },
     }
 }
 
-/// Retries requests whose bytes arrived changed, and those whose refusal stopped half-way, so that nobody knows what it says.
+/// Retries requests whose bytes arrived changed, and those whose refusal stopped half-way, so that
+/// nobody knows what it says.
 #[derive(Debug)]
 pub(super) struct Changed;
 
@@ -98,7 +102,8 @@ fn is_worth_another(response: &HttpResponse) -> bool {
     is_cut(response) || code(response).is_some_and(|code| CHANGED_CODES.contains(&code))
 }
 
-/// Whether a server's refusal stopped half-way: the body of one is always read whole, so only what did not come is missing.
+/// Whether a server's refusal stopped half-way: the body of one is always read whole, so only what
+/// did not come is missing.
 pub(super) fn is_cut(response: &HttpResponse) -> bool {
     !response.status().is_success() && response.body().bytes().is_none()
 }
@@ -125,14 +130,14 @@ mod tests {
     #[test]
     fn outcomes_are_told_apart() {
         let ended = |status, body: &str| outcome(false, Some(&answer(status, body)));
-        assert_eq!(outcome(true, Some(&answer(200, ""))), Outcome::Done);
-        assert_eq!(outcome(false, None), Outcome::Lost);
-        assert_eq!(ended(503, ""), Outcome::SlowDown);
-        assert_eq!(ended(429, ""), Outcome::SlowDown);
-        assert_eq!(ended(500, "<Error><Code>SlowDown</Code></Error>"), Outcome::SlowDown);
-        assert_eq!(ended(500, "<Error><Code>InternalError</Code></Error>"), Outcome::Answered);
-        assert_eq!(ended(404, ""), Outcome::Answered);
-        assert_eq!(ended(200, "half an ans"), Outcome::Lost);
+        assert_eq!(outcome(true, Some(&answer(200, ""))), TransferOutcome::Done);
+        assert_eq!(outcome(false, None), TransferOutcome::Lost);
+        assert_eq!(ended(503, ""), TransferOutcome::SlowDown);
+        assert_eq!(ended(429, ""), TransferOutcome::SlowDown);
+        assert_eq!(ended(500, "<Error><Code>SlowDown</Code></Error>"), TransferOutcome::SlowDown);
+        assert_eq!(ended(500, "<Error><Code>InternalError</Code></Error>"), TransferOutcome::Answered);
+        assert_eq!(ended(404, ""), TransferOutcome::Answered);
+        assert_eq!(ended(200, "half an ans"), TransferOutcome::Lost);
     }
 
     #[test]

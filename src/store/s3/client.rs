@@ -1,15 +1,20 @@
 //! The client of one bucket: options, runtime, time-outs, and what every request has in common.
 //!
-//! The calls of a store block, the SDK is asynchronous: a [`Client`] owns a small tokio runtime, and every call runs on it under one
-//! deadline ([`Client::run`]). Attempts and their pauses are the SDK's standard retries; [`Call`] hangs on to each request, hands the
-//! caller's digest to the signature (so the SDK reads no body for it) and counts the attempts, because only a first attempt's answer
-//! is certain. How all attempts end decides how many transfers run at once (`limiter`).
+//! The calls of a store block, the SDK is asynchronous: a [`Client`] owns a small tokio runtime,
+//! and every call runs on it under one deadline ([`Client::run`]). Attempts and their pauses are
+//! the SDK's standard retries; [`Call`] hangs on to each request, hands the caller's digest to the
+//! signature (so the SDK reads no body for it) and counts the attempts, because only a first
+//! attempt's answer is certain. How all attempts end decides how many transfers run at once
+//! (`limiter`).
 //!
-//! Three times bound a request. One that makes no progress ends after [`STALL_TIMEOUT`], so that several stalls in a row fit into the
-//! deadline; an attempt that goes on has time for its bytes at [`LEAST_RATE`]; the deadline is over everything.
+//! Three times bound a request. One that makes no progress ends after [`STALL_TIMEOUT`], so that
+//! several stalls in a row fit into the deadline; an attempt that goes on has time for its bytes at
+//! [`LEAST_RATE`]; the deadline is over everything.
 
 use super::attempts::{Changed, Observer};
 use super::http::{http_client, tls_config};
+use crate::backoff::Backoff;
+use crate::store::StoreUrl;
 use crate::store::limiter::Limiter;
 use crate::store::{Digest, StoreError, hex, random};
 use aws_config::profile::ProfileFileCredentialsProvider;
@@ -42,20 +47,24 @@ const CREDENTIALS_CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Longest time without progress: no byte of the request taken, none of the answer received.
 const STALL_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// The slowest transfer that is waited for, in bytes per second: 16 at once fill a link of 16 Mbit/s.
+/// The slowest transfer that is waited for, in bytes per second: 16 at once fill a link of 16
+/// Mbit/s.
 const LEAST_RATE: u64 = 128 * 1024;
 
 /// The calls that move an object's bytes.
 const TRANSFERS: [&str; 3] = ["put", "put part", "get"];
 
-/// First and longest pause between attempts; the SDK doubles it and multiplies with a random number.
+/// First and longest pause between attempts; the SDK doubles it and multiplies with a random
+/// number.
 const BACKOFF_FIRST: Duration = Duration::from_millis(200);
 const BACKOFF_MAX: Duration = Duration::from_secs(10);
 
-/// Threads of the runtime: they only move bytes between sockets and buffers, and two keep a 10 Gbit/s link busy.
+/// Threads of the runtime: they only move bytes between sockets and buffers, and two keep a 10
+/// Gbit/s link busy.
 const RUNTIME_THREADS: usize = 2;
 
-/// The Region for servers that have none: what they expect in a signature unless they are told otherwise.
+/// The Region for servers that have none: what they expect in a signature unless they are told
+/// otherwise.
 const REGION_OF_OTHER_SERVERS: &str = "us-east-1";
 
 /// The least TLS version taken.
@@ -84,7 +93,8 @@ pub enum ServerSideEncryption {
     },
 }
 
-/// An access key given by the program instead of found by the AWS credential chain. It never shows its secret.
+/// An access key given by the program instead of found by the AWS credential chain. It never shows
+/// its secret.
 #[derive(Clone, PartialEq, Eq)]
 pub struct AccessKey {
     /// The key's id.
@@ -101,14 +111,16 @@ impl fmt::Debug for AccessKey {
     }
 }
 
-/// How to reach an S3 server. The default is AWS itself, with the Region and credentials that the AWS tools would use.
+/// How to reach an S3 server. The default is AWS itself, with the Region and credentials that the
+/// AWS tools would use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct S3Options {
     /// URL of another server than AWS (`https://host:port`), or of a private endpoint.
     pub endpoint: Option<String>,
     /// Region; found as the AWS tools do if `None` (and `us-east-1` with `endpoint`).
     pub region: Option<String>,
-    /// The bucket goes into the path and not into the host's name; if `None`, only where `endpoint` is given.
+    /// The bucket goes into the path and not into the host's name; if `None`, only where `endpoint`
+    /// is given.
     pub path_style: Option<bool>,
     /// PEM file of the only certificate authorities taken, instead of this machine's.
     pub ca_file: Option<PathBuf>,
@@ -119,12 +131,13 @@ pub struct S3Options {
     /// Storage class of new objects (`STANDARD_IA`, ...); the bucket's default if `None`.
     /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/storage-class-intro.html>
     pub storage_class: Option<String>,
-    /// Profile in the AWS configuration files, whose credentials then win over the environment's; `AWS_PROFILE` or the default one if
-    /// `None`.
+    /// Profile in the AWS configuration files, whose credentials then win over the environment's;
+    /// `AWS_PROFILE` or the default one if `None`.
     pub profile: Option<String>,
     /// Access key to use instead of the credential chain.
     pub access_key: Option<AccessKey>,
-    /// Most time for one attempt of a request, apart from the time that its bytes take on a slow connection.
+    /// Most time for one attempt of a request, apart from the time that its bytes take on a slow
+    /// connection.
     pub request_timeout: Duration,
     /// Most time for one call of the store, with all attempts and pauses.
     pub deadline: Duration,
@@ -182,7 +195,8 @@ impl Drop for Client {
 }
 
 impl Client {
-    /// Reads the AWS configuration and sets everything up; asks no S3 server. The error is only the reason.
+    /// Reads the AWS configuration and sets everything up; asks no S3 server. The error is only the
+    /// reason.
     pub(super) fn open(bucket: &str, prefix: &str, options: &S3Options) -> Result<Client, String> {
         check_options(options)?;
         check_thread()?;
@@ -201,7 +215,7 @@ impl Client {
 
     /// The store as the user named it.
     pub(super) fn describe(&self) -> String {
-        crate::store::StoreUrl::S3 { bucket: self.bucket.clone(), prefix: self.prefix.clone() }.to_string()
+        StoreUrl::S3 { bucket: self.bucket.clone(), prefix: self.prefix.clone() }.to_string()
     }
 
     /// The key of an object, or the beginning of keys.
@@ -214,7 +228,8 @@ impl Client {
         if self.prefix.is_empty() { Some(key) } else { key.strip_prefix(&self.prefix)?.strip_prefix('/') }
     }
 
-    /// Runs one call of the store to its end, within the deadline; a transfer waits for its turn before.
+    /// Runs one call of the store to its end, within the deadline; a transfer waits for its turn
+    /// before.
     pub(super) fn run<T>(
         &self,
         action: &'static str,
@@ -262,7 +277,7 @@ impl Client {
 
     /// A random pause before attempt `attempt` (from 1) of what the SDK does not repeat itself.
     pub(super) async fn pause(&self, attempt: u32) {
-        let longest = BACKOFF_FIRST.saturating_mul(1 << attempt.min(10)).min(BACKOFF_MAX);
+        let longest = Backoff { first: 2 * BACKOFF_FIRST, longest: BACKOFF_MAX }.after(attempt);
         tokio::time::sleep(longest.mul_f64(f64::from(random::<1>()[0]) / 255.0)).await;
     }
 }
@@ -302,13 +317,15 @@ fn check_options(options: &S3Options) -> Result<(), String> {
 }
 
 async fn configure(bucket: &str, options: &S3Options, limiter: &Arc<Limiter>) -> Result<aws_sdk_s3::Client, String> {
-    // The file names the authority of the S3 server; roles and single sign-on are asked of AWS, which this machine's authorities know.
+    // The file names the authority of the S3 server; roles and single sign-on are asked of AWS,
+    // which this machine's authorities know.
     let http = http_client(tls_config(options.ca_file.as_deref(), options.tls_minimum)?, CONNECT_TIMEOUT);
     let credentials_http = http_client(tls_config(None, options.tls_minimum)?, CREDENTIALS_CONNECT_TIMEOUT);
     let behavior = BehaviorVersion::v2026_01_12();
     let mut loader = aws_config::defaults(behavior).http_client(credentials_http.clone());
     if let Some(profile) = &options.profile {
-        // A profile that is named outright wins over keys in the environment, which the chain would try first.
+        // A profile that is named outright wins over keys in the environment, which the chain would
+        // try first.
         let region = options.region.clone().map(Region::new);
         let provider = ProviderConfig::without_region().with_http_client(credentials_http).with_region(region);
         let credentials = ProfileFileCredentialsProvider::builder().configure(&provider).profile_name(profile).build();
@@ -363,7 +380,8 @@ impl Call {
         Call { payload_sha256: Some(hex(digest)), attempts: Arc::default() }
     }
 
-    /// Whether more than one attempt was sent: then an earlier one may have done its work although it brought no answer.
+    /// Whether more than one attempt was sent: then an earlier one may have done its work although
+    /// it brought no answer.
     pub(super) fn repeated(&self) -> bool {
         self.attempts.load(Ordering::Relaxed) > 1
     }

@@ -1,9 +1,11 @@
 //! What an S3 server, the network or the SDK said, sorted by what the caller does next.
 //!
-//! The flow: [`Failure::of`] takes the SDK's error apart (the server's code, the HTTP status, or the cause of a failed connection) and
-//! decides the [`FailureKind`] and a sentence on what to do. Some kinds (a name that is taken, a conflict) are answers for the calling
-//! code; the others become a [`StoreError`]. Codes: <https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>.
-//! No text of a request goes into a message, only what the server or the network said, so credentials cannot.
+//! The flow: [`Failure::of`] takes the SDK's error apart (the server's code, the HTTP status, or
+//! the cause of a failed connection) and decides the [`FailureKind`] and a sentence on what to do.
+//! Some kinds (a name that is taken, a conflict) are answers for the calling code; the others
+//! become a [`StoreError`]. Codes:
+//! <https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>. No text of a request goes
+//! into a message, only what the server or the network said, so credentials cannot.
 
 use super::attempts::is_cut;
 use super::http::find_in_chain;
@@ -100,7 +102,8 @@ impl Failure {
         Failure::new(FailureKind::Unavailable, format!("the server cannot be reached: {}", chain_text(error)))
     }
 
-    /// From the status and the code of a server's answer; servers other than AWS do not always have both.
+    /// From the status and the code of a server's answer; servers other than AWS do not always have
+    /// both.
     fn of_answer(status: u16, code: &str, message: &str) -> Self {
         let kind = match (code, status) {
             ("NoSuchKey" | "NotFound" | "NoSuchVersion", _) => FailureKind::NotFound,
@@ -114,7 +117,8 @@ impl Failure {
             ("RequestTimeout" | "SlowDown" | "ServiceUnavailable" | "InternalError" | "Throttling" | "RequestLimitExceeded", _) => {
                 FailureKind::Unavailable
             }
-            // Not a failure by its status, but nothing that the SDK could read: the server is no S3 in this.
+            // Not a failure by its status, but nothing that the SDK could read: the server is no S3
+            // in this.
             ("", 200..=299) => FailureKind::Refused,
             ("", 404) => FailureKind::NotFound,
             ("", 409) => FailureKind::Conflict,

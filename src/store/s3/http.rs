@@ -1,12 +1,17 @@
-//! HTTP for the AWS SDK: one pool of HTTP/1.1 connections over rustls, with the TLS versions and certificate authorities of our choice.
+//! HTTP for the AWS SDK: one pool of HTTP/1.1 connections over rustls, with the TLS versions and
+//! certificate authorities of our choice.
 //!
-//! The SDK's own client (`aws-smithy-http-client`) takes neither a TLS version nor a rustls configuration, so this one implements the
-//! SDK's [`HttpClient`] over hyper. The flow of one request: the SDK signs it and calls [`Connection::call`]; hyper takes an idle
-//! connection or makes one (TCP within the connect time-out, then TLS); the pieces of the body go down as they are, written with one
-//! `writev` where there is no TLS; the head of the response comes back, its body follows as it is read. A transfer that stands still for
-//! the SDK's read time-out fails, in whichever direction ([`Watched`], [`Timed`]); time-outs of a whole attempt and retries are the SDK's.
+//! The SDK's own client (`aws-smithy-http-client`) takes neither a TLS version nor a rustls
+//! configuration, so this one implements the SDK's [`HttpClient`] over hyper. The flow of one
+//! request: the SDK signs it and calls [`Connection::call`]; hyper takes an idle connection or
+//! makes one (TCP within the connect time-out, then TLS); the pieces of the body go down as they
+//! are, written with one `writev` where there is no TLS; the head of the response comes back, its
+//! body follows as it is read. A transfer that stands still for the SDK's read time-out fails, in
+//! whichever direction ([`Watched`], [`Timed`]); time-outs of a whole attempt and retries are the
+//! SDK's.
 
 use super::client::TlsMinimum;
+use crate::threads::lock;
 use aws_sdk_s3::config::RuntimeComponents;
 use aws_sdk_s3::error::{BoxError, ConnectorError};
 use aws_sdk_s3::primitives::SdkBody;
@@ -27,21 +32,24 @@ use std::error::Error;
 use std::future::Future;
 use std::path::Path;
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::time::{Instant, Sleep};
 
-/// Idle connections are closed after this time: before S3 and common load balancers close them, so that no request meets a dead one.
+/// Idle connections are closed after this time: before S3 and common load balancers close them, so
+/// that no request meets a dead one.
 const POOL_IDLE: Duration = Duration::from_secs(15);
 
 /// Most of a body that a connection takes at once, so that progress on a slow one is seen.
 const FRAME_BYTES_MAX: usize = 256 * 1024;
 
-/// Most idle connections: as many as a caller has requests in flight at most; more would only be kept open for nothing.
+/// Most idle connections: as many as a caller has requests in flight at most; more would only be
+/// kept open for nothing.
 const POOL_IDLE_CONNECTIONS: usize = 64;
 
-/// Certificate authorities for TLS: those in `ca_file` (PEM) and no others, or those of this machine. The error is only the reason.
+/// Certificate authorities for TLS: those in `ca_file` (PEM) and no others, or those of this
+/// machine. The error is only the reason.
 pub(super) fn tls_config(ca_file: Option<&Path>, minimum: TlsMinimum) -> Result<ClientConfig, String> {
     let mut roots = RootCertStore::empty();
     match ca_file {
@@ -140,10 +148,10 @@ fn stalled(limit: Duration) -> String {
 async fn unless_stalled<T>(answer: impl Future<Output = T>, progress: &Mutex<Instant>, limit: Duration) -> Option<T> {
     let mut answer = pin!(answer);
     loop {
-        let until = *progress.lock().unwrap_or_else(PoisonError::into_inner) + limit;
+        let until = *lock(&progress) + limit;
         match tokio::time::timeout_at(until, &mut answer).await {
             Ok(answer) => return Some(answer),
-            Err(_) if *progress.lock().unwrap_or_else(PoisonError::into_inner) + limit > until => {}
+            Err(_) if *lock(&progress) + limit > until => {}
             Err(_) => return None,
         }
     }
@@ -160,7 +168,7 @@ impl Body for Watched {
     type Error = <SdkBody as Body>::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        *self.progress.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        *lock(&self.progress) = Instant::now();
         Pin::new(&mut self.body).poll_frame(context)
     }
 
@@ -208,7 +216,8 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin> Body for Timed<B> {
     }
 }
 
-/// The first error of type `E` in a chain, looking into `io::Error` too, whose `source` leaves out what it carries.
+/// The first error of type `E` in a chain, looking into `io::Error` too, whose `source` leaves out
+/// what it carries.
 pub(super) fn find_in_chain<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a E> {
     let mut next = Some(error);
     while let Some(error) = next {
@@ -223,7 +232,8 @@ pub(super) fn find_in_chain<'a, E: Error + 'static>(error: &'a (dyn Error + 'sta
     None
 }
 
-/// A body in pieces for the SDK: sent as they are, and again from the start when an attempt is repeated.
+/// A body in pieces for the SDK: sent as they are, and again from the start when an attempt is
+/// repeated.
 pub(super) fn request_body(pieces: &[Bytes]) -> SdkBody {
     let pieces: Arc<[Bytes]> = pieces.iter().filter(|piece| !piece.is_empty()).cloned().collect();
     SdkBody::retryable(move || {

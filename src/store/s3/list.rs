@@ -1,20 +1,24 @@
 //! Listings of a bucket in the byte order of names.
 //!
-//! AWS lists in that order (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html>), and then a listing is read page by
-//! page from where it begins. But servers that keep objects in folders (SeaweedFS, S3 directory buckets) list folder by folder: `a/b`
-//! before `a-b`, although `-` comes before `/`. Nothing in a page shows that, and a caller who goes on after the last name would miss
-//! others. So the first put under a prefix leaves two marks, and the first listing of a process looks at the order in which they come.
-//! Where it is wrong, or the marks are missing, the listing asks for one folder after the other and sorts each: more requests, but right.
+//! AWS lists in that order
+//! (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html>), and then a listing
+//! is read page by page from where it begins. But servers that keep objects in folders (SeaweedFS,
+//! S3 directory buckets) list folder by folder: `a/b` before `a-b`, although `-` comes before `/`.
+//! Nothing in a page shows that, and a caller who goes on after the last name would miss others. So
+//! the first put under a prefix leaves two marks, and the first listing of a process looks at the
+//! order in which they come. Where it is wrong, or the marks are missing, the listing asks for one
+//! folder after the other and sorts each: more requests, but right.
 
 use super::Shared;
 use super::error::{Failure, FailureKind};
 use crate::store::{Listed, RESERVED_PART, check_name};
-use std::sync::PoisonError;
+use crate::threads::lock;
 
 /// Most keys in one answer: the limit of S3.
 const PAGE_KEYS: usize = 1000;
 
-/// Where the marks are, and the marks in byte order; a server that goes by folders lists them the other way round.
+/// Where the marks are, and the marks in byte order; a server that goes by folders lists them the
+/// other way round.
 const MARKS_FOLDER: &str = "order/";
 pub(super) const MARKS: [&str; 2] = ["order/a-b", "order/a/b"];
 
@@ -36,7 +40,8 @@ struct Entry {
 impl Shared {
     /// As [`Store::list`](crate::store::Store::list).
     pub(super) async fn list(&self, prefix: &str, after: &str, limit: usize) -> Result<Vec<Listed>, Failure> {
-        // A start outside the prefix is either before all names or after all, and some servers refuse it.
+        // A start outside the prefix is either before all names or after all, and some servers
+        // refuse it.
         let after = if after.starts_with(prefix) || after > prefix { after } else { "" };
         if limit == 0 || !after.is_empty() && !after.starts_with(prefix) {
             return Ok(Vec::new());
@@ -51,7 +56,7 @@ impl Shared {
 
     /// Whether the server lists in byte order; false also where that cannot be seen.
     async fn lists_in_order(&self) -> Result<bool, Failure> {
-        if let Some(known) = *self.in_order.lock().unwrap_or_else(PoisonError::into_inner) {
+        if let Some(known) = *lock(&self.in_order) {
             return Ok(known);
         }
         let folder = format!("{RESERVED_PART}/{MARKS_FOLDER}");
@@ -61,7 +66,7 @@ impl Shared {
         let in_order = found == expected;
         // Without marks a writer may be about to leave them, so ask again next time.
         if in_order || found.len() == expected.len() {
-            *self.in_order.lock().unwrap_or_else(PoisonError::into_inner) = Some(in_order);
+            *lock(&self.in_order) = Some(in_order);
         }
         Ok(in_order)
     }
@@ -77,7 +82,7 @@ impl Shared {
             for (key, size_bytes) in page.objects {
                 let Some(name) = self.client.name(&key).filter(|name| check_name(name).is_ok() && *name > after) else { continue };
                 if found.last().is_some_and(|last| last.name.as_str() >= name) {
-                    *self.in_order.lock().unwrap_or_else(PoisonError::into_inner) = Some(false);
+                    *lock(&self.in_order) = Some(false);
                     return Ok(None);
                 }
                 found.push(Listed { name: name.to_owned(), size_bytes });

@@ -1,14 +1,17 @@
 //! Objects in a bucket of AWS S3, or of any server that speaks S3.
 //!
-//! One digest serves all: the caller's SHA-256 goes into the signature (`x-amz-content-sha256`) and into `x-amz-checksum-sha256`, so the
-//! server compares it with the bytes that arrive and keeps it, and neither the SDK nor this code reads the body again.
+//! One digest serves all: the caller's SHA-256 goes into the signature (`x-amz-content-sha256`) and
+//! into `x-amz-checksum-sha256`, so the server compares it with the bytes that arrive and keeps it,
+//! and neither the SDK nor this code reads the body again.
 //!
-//! The flow of a put: once per store, a probe finds out what the server can do; the object goes up with
-//! `If-None-Match: *` and a random token of this call in its metadata. 412 means that the name is taken, unless an earlier attempt of
-//! this very call brought no answer and had done its work: then the object carries our token. A server that knows no conditions is asked
-//! (HEAD) before. <https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html>
+//! The flow of a put: once per store, a probe finds out what the server can do; the object goes up
+//! with `If-None-Match: *` and a random token of this call in its metadata. 412 means that the name
+//! is taken, unless an earlier attempt of this very call brought no answer and had done its work:
+//! then the object carries our token. A server that knows no conditions is asked (HEAD) before.
+//! <https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html>
 //!
-//! The flow of a read: a ranged GET, whose length and `Content-Range` must be what was asked for; a body that stops is asked for again.
+//! The flow of a read: a ranged GET, whose length and `Content-Range` must be what was asked for; a
+//! body that stops is asked for again.
 
 pub mod attempts;
 pub mod client;
@@ -22,6 +25,7 @@ use super::{
     Capabilities, Digest, KnownPart, Listed, Multipart, PutOutcome, RESERVED_PART, Resumed, Store, StoreError, Traffic, Unfinished,
     body_bytes, hex, random,
 };
+use crate::threads::lock;
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use aws_sdk_s3::operation::head_object::HeadObjectOutput;
 use aws_sdk_s3::primitives::ByteStream;
@@ -33,7 +37,7 @@ use error::{Failure, FailureKind, chain_text};
 use http::request_body;
 use multipart::S3Multipart;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 pub use client::{AccessKey, S3Options, ServerSideEncryption, TlsMinimum};
@@ -41,11 +45,13 @@ pub use client::{AccessKey, S3Options, ServerSideEncryption, TlsMinimum};
 /// Key in the object's metadata for the random token of the call that wrote it.
 pub(super) const TOKEN_KEY: &str = "amber-put";
 
-/// The object that [`Shared::probe`] leaves under the prefix, for ever the same, so that it needs no permission to delete.
+/// The object that [`Shared::probe`] leaves under the prefix, for ever the same, so that it needs
+/// no permission to delete.
 const PROBE_LEAF: &str = "probe";
 const PROBE_CONTENT: &[u8] = b"Amber wrote this to see whether the server refuses to overwrite it.\n";
 
-/// How often a conflict with another writer of the same name is tried again: either writer is done soon.
+/// How often a conflict with another writer of the same name is tried again: either writer is done
+/// soon.
 const CONFLICTS_MAX: u32 = 5;
 
 /// How long giving an upload back may take when nobody waits for the outcome.
@@ -59,7 +65,7 @@ pub struct S3Store {
 
 #[derive(Debug)]
 pub(super) struct Shared {
-    pub(super) client: Client,
+    client: Client,
     /// What the server can do, once found out.
     server: Mutex<Option<Server>>,
     /// Whether it lists in byte order, once seen (see `s3_list`).
@@ -78,7 +84,8 @@ pub(super) struct Server {
 }
 
 impl S3Store {
-    /// A store under `prefix` in `bucket`. Reads the AWS configuration of this machine, but asks no S3 server yet.
+    /// A store under `prefix` in `bucket`. Reads the AWS configuration of this machine, but asks no
+    /// S3 server yet.
     pub fn open(bucket: &str, prefix: &str, options: &S3Options) -> Result<Self, StoreError> {
         let client = Client::open(bucket, prefix, options).map_err(|reason| {
             let url = super::StoreUrl::S3 { bucket: bucket.to_owned(), prefix: prefix.to_owned() };
@@ -89,8 +96,9 @@ impl S3Store {
         })
     }
 
-    /// Makes the bucket; one that is there already and ours is no error. For tests and demonstrations: in production the bucket, with
-    /// its Object Lock, versions and policy, is the operator's.
+    /// Makes the bucket; one that is there already and ours is no error. For tests and
+    /// demonstrations: in production the bucket, with its Object Lock, versions and policy, is the
+    /// operator's.
     #[cfg(any(test, feature = "samples"))]
     pub fn create_bucket(&self) -> Result<(), StoreError> {
         let shared = &self.shared;
@@ -98,7 +106,8 @@ impl S3Store {
             match shared.client.s3.create_bucket().bucket(&shared.client.bucket).send().await {
                 Ok(_) => Ok(()),
                 Err(error) => match error.as_service_error() {
-                    // Not every server says whose it is; if it is not ours, the next request says so.
+                    // Not every server says whose it is; if it is not ours, the next request says
+                    // so.
                     Some(there) if there.is_bucket_already_owned_by_you() || there.is_bucket_already_exists() => Ok(()),
                     _ => Err(shared.error(Failure::of(&error), "create bucket", "")),
                 },
@@ -112,23 +121,24 @@ impl S3Store {
 }
 
 impl Shared {
-    pub(super) fn error(&self, failure: Failure, action: &'static str, name: &str) -> StoreError {
+    fn error(&self, failure: Failure, action: &'static str, name: &str) -> StoreError {
         failure.into_error(&self.client.describe(), action, name)
     }
 
     /// What the server can do, from the first time it can be asked.
-    pub(super) async fn server(&self) -> Result<Server, Failure> {
-        if let Some(server) = *self.server.lock().unwrap_or_else(PoisonError::into_inner) {
+    async fn server(&self) -> Result<Server, Failure> {
+        if let Some(server) = *lock(&self.server) {
             return Ok(server);
         }
         let server = self.probe().await?;
-        *self.server.lock().unwrap_or_else(PoisonError::into_inner) = Some(server);
+        *lock(&self.server) = Some(server);
         Ok(server)
     }
 
-    /// Writes one small object twice, create-only, and sees whether the second is refused. The object stays: where it is already, one
-    /// request is enough, and repositories under Object Lock or without permission to delete gather no rubbish. The first time it also
-    /// leaves the marks by which a listing sees the server's order.
+    /// Writes one small object twice, create-only, and sees whether the second is refused. The
+    /// object stays: where it is already, one request is enough, and repositories under Object Lock
+    /// or without permission to delete gather no rubbish. The first time it also leaves the marks
+    /// by which a listing sees the server's order.
     async fn probe(&self) -> Result<Server, Failure> {
         let name = format!("{RESERVED_PART}/{PROBE_LEAF}");
         let body = [Bytes::from_static(PROBE_CONTENT)];
@@ -216,8 +226,9 @@ impl Shared {
         }
     }
 
-    /// The name is taken; but by this very call, if an earlier attempt brought no answer and did its work all the same.
-    pub(super) async fn taken(&self, name: &str, token: &str, digest: &Digest, call: &Call) -> Result<PutOutcome, Failure> {
+    /// The name is taken; but by this very call, if an earlier attempt brought no answer and did
+    /// its work all the same.
+    async fn taken(&self, name: &str, token: &str, digest: &Digest, call: &Call) -> Result<PutOutcome, Failure> {
         if !call.repeated() {
             return Ok(PutOutcome::AlreadyExists);
         }
@@ -226,7 +237,7 @@ impl Shared {
     }
 
     /// Asks for an object's size, metadata and checksum.
-    pub(super) async fn head(&self, name: &str) -> Result<Option<HeadObjectOutput>, Failure> {
+    async fn head(&self, name: &str) -> Result<Option<HeadObjectOutput>, Failure> {
         let request = self.client.s3.head_object().bucket(&self.client.bucket).key(self.client.key(name));
         match request.checksum_mode(ChecksumMode::Enabled).send().await {
             Ok(head) => {
@@ -244,7 +255,8 @@ impl Shared {
         }
     }
 
-    /// The answer to a HEAD has no body, so a missing bucket looks like a missing object; this tells them apart, once.
+    /// The answer to a HEAD has no body, so a missing bucket looks like a missing object; this
+    /// tells them apart, once.
     async fn check_bucket(&self) -> Result<(), Failure> {
         if self.bucket_seen.load(Ordering::Relaxed) {
             return Ok(());
@@ -269,7 +281,8 @@ impl Shared {
         }
     }
 
-    /// Gives each piece of a range to `take` with its place in it; after a failed attempt from 0 on again.
+    /// Gives each piece of a range to `take` with its place in it; after a failed attempt from 0 on
+    /// again.
     async fn get_range(&self, name: &str, offset: u64, length: u64, take: &mut dyn FnMut(usize, &[u8])) -> Result<(), StoreError> {
         let failed = |failure: Failure| self.error(failure, "get", name);
         let end = offset.saturating_add(length);
@@ -328,7 +341,8 @@ impl Shared {
     }
 }
 
-/// Whether an answer holds just the range. A whole object (no `Content-Range`) is right if it was asked for as a whole.
+/// Whether an answer holds just the range. A whole object (no `Content-Range`) is right if it was
+/// asked for as a whole.
 fn is_range(output: &GetObjectOutput, offset: u64, length: u64) -> bool {
     if output.content_length() != i64::try_from(length).ok() {
         return false;
@@ -339,12 +353,13 @@ fn is_range(output: &GetObjectOutput, offset: u64, length: u64) -> bool {
     }
 }
 
-pub(super) fn size_of(content_length: Option<i64>) -> Result<u64, Failure> {
+fn size_of(content_length: Option<i64>) -> Result<u64, Failure> {
     let size = content_length.and_then(|size| u64::try_from(size).ok());
     size.ok_or_else(|| Failure::new(FailureKind::Refused, "the server does not say how large the object is"))
 }
 
-/// Whether an object was written by the call with this token; where a server drops metadata, the checksum speaks.
+/// Whether an object was written by the call with this token; where a server drops metadata, the
+/// checksum speaks.
 pub(super) fn carries(head: &HeadObjectOutput, token: &str, digest: &Digest) -> bool {
     match head.metadata().and_then(|metadata| metadata.get(TOKEN_KEY)) {
         Some(found) => found == token,
@@ -362,7 +377,8 @@ impl Store for S3Store {
         self.shared.client.describe()
     }
 
-    /// A server that cannot be asked now counts as one that can do nothing, and is asked again next time.
+    /// A server that cannot be asked now counts as one that can do nothing, and is asked again next
+    /// time.
     fn capabilities(&self) -> Capabilities {
         let shared = &self.shared;
         let asked = shared.client.run("probe", "", async { shared.server().await.map_err(|failure| shared.error(failure, "probe", "")) });

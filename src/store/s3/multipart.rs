@@ -1,12 +1,15 @@
 //! An object on its way into a bucket in parts.
 //!
-//! Every part goes up with the caller's digest, as a whole object does; what the server answered (the ETag, and the checksum where it
-//! knows them) is kept with the part. Completing first compares all parts that were sent with those that the caller expects, then has
-//! the server join them, create-only, and finally asks for the size of what it joined. An upload that is neither completed nor kept is
-//! aborted, so that its parts cost nothing; where that fails, a lifecycle rule of the bucket should (`AbortIncompleteMultipartUpload`).
+//! Every part goes up with the caller's digest, as a whole object does; what the server answered
+//! (the ETag, and the checksum where it knows them) is kept with the part. Completing first
+//! compares all parts that were sent with those that the caller expects, then has the server join
+//! them, create-only, and finally asks for the size of what it joined. An upload that is neither
+//! completed nor kept is aborted, so that its parts cost nothing; where that fails, a lifecycle
+//! rule of the bucket should (`AbortIncompleteMultipartUpload`).
 //!
-//! Resuming lists the parts that the server holds and takes over those that the caller noted. Which call of an earlier process began the
-//! upload is not known then, so an object that turns up under the name is told by its checksum over all parts instead of by the token.
+//! Resuming lists the parts that the server holds and takes over those that the caller noted. Which
+//! call of an earlier process began the upload is not known then, so an object that turns up under
+//! the name is told by its checksum over all parts instead of by the token.
 //! <https://docs.aws.amazon.com/AmazonS3/latest/userguide/mpuoverview.html>
 
 use super::client::{Call, ServerSideEncryption};
@@ -15,13 +18,14 @@ use super::http::request_body;
 use super::{Shared, TOKEN_KEY, size_of, token};
 use crate::store::multipart::{check_part_number, check_parts, is_held};
 use crate::store::{Digest, KnownPart, Multipart, PARTS_MAX, Part, PutOutcome, Resumed, StoreError, body_bytes, hex};
+use crate::threads::lock;
 use aws_sdk_s3::operation::head_object::HeadObjectOutput;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart, StorageClass};
 use aws_smithy_types::base64;
 use bytes::Bytes;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 #[derive(Debug)]
@@ -99,7 +103,8 @@ impl S3Multipart {
             let Ok(at) = listed.binary_search_by_key(&known.number, |part| part.number) else { continue };
             let found = &listed[at];
             let digest = found.checksum.as_deref().map(|checksum| decoded(checksum).unwrap_or_default());
-            // A server that knows checksums wants them named when it joins, and compares them then, also if its listing does not tell them.
+            // A server that knows checksums wants them named when it joins, and compares them then,
+            // also if its listing does not tell them.
             if !found.etag.is_empty() && is_held(known, found.size_bytes, digest.as_ref(), Some(tag_of(&found.etag))) {
                 let sent =
                     Sent { part: known.part.clone(), etag: found.etag.clone(), has_checksum: digest.is_some() || server.digest_checked };
@@ -136,13 +141,13 @@ impl S3Multipart {
         };
         let tag = tag_of(&etag).to_owned();
         let sent = Sent { part: Part { size_bytes, digest: *digest }, etag, has_checksum };
-        self.parts.lock().unwrap_or_else(PoisonError::into_inner).insert(number, sent);
+        lock(&self.parts).insert(number, sent);
         Ok(tag)
     }
 
     /// The parts for the server to join, once they are those that the caller expects.
     fn joined(&self, parts: &[Part]) -> Result<CompletedMultipartUpload, String> {
-        let sent = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        let sent = lock(&self.parts);
         check_parts(sent.iter().map(|(number, sent)| (*number, &sent.part)), parts)?;
         debug_assert!(sent.len() <= PARTS_MAX as usize);
         let completed = sent.iter().map(|(number, sent)| {
@@ -178,8 +183,9 @@ impl S3Multipart {
             Ok(_) => {}
             Err(failure) if failure.kind == FailureKind::Taken && !call.repeated() => return Ok(PutOutcome::AlreadyExists),
             Err(failure) => {
-                // An attempt without an answer may have joined them: then the object carries our token. A conflict means that another
-                // writer of this name was at it: if it is done, the name is taken; if not, the caller tries again.
+                // An attempt without an answer may have joined them: then the object carries our
+                // token. A conflict means that another writer of this name was at it: if it is
+                // done, the name is taken; if not, the caller tries again.
                 let unsure =
                     matches!(failure.kind, FailureKind::Taken | FailureKind::NoUpload | FailureKind::Unavailable | FailureKind::Conflict);
                 let head = if unsure { self.shared.head(&self.name).await? } else { None };
@@ -210,7 +216,8 @@ impl S3Multipart {
     }
 }
 
-/// The checksum of an object joined from parts, as S3 composes it: the SHA-256 of the parts' SHA-256s, and how many they are.
+/// The checksum of an object joined from parts, as S3 composes it: the SHA-256 of the parts'
+/// SHA-256s, and how many they are.
 /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity-upload.html>
 fn joined_checksum(parts: &[Part]) -> String {
     let mut context = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);

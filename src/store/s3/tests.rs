@@ -1,5 +1,5 @@
-//! Tests of the S3 store against a server of a few lines that answers what a test tells it: what goes over the wire, and what becomes
-//! of answers that a good server does not give.
+//! Tests of the S3 store against a server of a few lines that answers what a test tells it: what
+//! goes over the wire, and what becomes of answers that a good server does not give.
 
 mod faults;
 
@@ -148,7 +148,8 @@ fn read_request(reader: &mut impl BufRead) -> Option<Request> {
     Some(Request { method, target, headers, body })
 }
 
-/// The probe finds a server that refuses to overwrite and checks digests; the marks say that it lists in order.
+/// The probe finds a server that refuses to overwrite and checks digests; the marks say that it
+/// lists in order.
 fn probe_answer(request: &Request) -> Option<Reply> {
     if request.target.contains("prefix=pre%2F.tmp%2Forder%2F") {
         let keys = super::list::MARKS.map(|mark| format!(".tmp/{mark}"));
@@ -361,7 +362,8 @@ fn servers_without_conditions_are_asked_first() {
         assert_eq!(put(&store, b"content"), Ok(PutOutcome::Created));
         assert_eq!(store.put("taken", &[], &digest_of(b"")), Ok(PutOutcome::AlreadyExists));
         assert_eq!(server.count("PUT", "taken"), 0);
-        // The body was digested once, by the caller: what a server that compares nothing is sent with is that digest, and nobody computes another.
+        // The body was digested once, by the caller: what a server that compares nothing is sent
+        // with is that digest, and nobody computes another.
         assert_eq!(store.put("a", &[Bytes::from_static(b"content")], &digest_of(b"else")), Ok(PutOutcome::Created));
         assert_eq!(server.seen.lock().unwrap().last().unwrap().header("x-amz-content-sha256"), crate::store::hex(&digest_of(b"else")));
     }

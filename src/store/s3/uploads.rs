@@ -1,15 +1,18 @@
-//! What a bucket holds of uploads that are not completed: which there are, which parts they have, and giving them back.
+//! What a bucket holds of uploads that are not completed: which there are, which parts they have,
+//! and giving them back.
 //!
 //! Listings come in pages of a thousand, each asked for with the marker of the one before
 //! (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListMultipartUploads.html>,
-//! <https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListParts.html>). A marker that does not go on ends in an error, not in a loop.
+//! <https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListParts.html>). A marker that does not go
+//! on ends in an error, not in a loop.
 
 use super::error::{Failure, FailureKind};
 use super::{Shared, size_of};
 use crate::store::{StoreError, Unfinished, check_name};
 use std::time::Duration;
 
-/// Most pages of one listing: ten times the parts that an object can have, and more uploads than anybody can have meant to leave.
+/// Most pages of one listing: ten times the parts that an object can have, and more uploads than
+/// anybody can have meant to leave.
 const PAGES_MAX: usize = 100;
 
 /// A part as the server lists it.
@@ -53,7 +56,8 @@ impl Shared {
         Err(endless())
     }
 
-    /// The parts that the server holds of an upload, by rising number; `None` if it does not know the upload.
+    /// The parts that the server holds of an upload, by rising number; `None` if it does not know
+    /// the upload.
     pub(super) async fn parts_of(&self, name: &str, upload_id: &str) -> Result<Option<Vec<ListedPart>>, Failure> {
         let mut found: Vec<ListedPart> = Vec::new();
         let mut marker: Option<String> = None;

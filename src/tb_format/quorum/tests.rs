@@ -92,7 +92,8 @@ fn copies_of_another_history_are_refused() {
     let fork = edited(&fork, |state| (state[1360], state[40]) = (9, 2));
     assert_eq!(fault([b, b, Some(&fork), b]), (QuorumFault::Fork, 4));
     assert_eq!(fault([c, c, Some(&fork), c]), (QuorumFault::ParentNotConnected, 4));
-    // Beside the true parent, which outranks it by its number, a fork of the parent is not looked at; nor by the server.
+    // Beside the true parent, which outranks it by its number, a fork of the parent is not looked
+    // at; nor by the server.
     assert_eq!(current([c, c, b, b]).0, 3);
 }
 

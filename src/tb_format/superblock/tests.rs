@@ -6,6 +6,7 @@ use crate::tb_format::error::LedgerError;
 use crate::tb_format::layout::{BLOCK_BYTES, GRID_OFFSET, SUPERBLOCK_HEADER_BYTES};
 use crate::tb_format::sample::{PrepareSample, Roots, SampleFile, root_header, seal_superblock, superblock_bytes};
 use crate::tb_format::tests::{CLUSTER, field_of, property};
+use crate::tb_format::wal;
 use proptest::prelude::*;
 
 type Bytes = [u8; SUPERBLOCK_HEADER_BYTES];
@@ -156,7 +157,7 @@ fn view_headers_are_checked() {
     assert_eq!(refused_field(&bytes, 2152, &[0]), "superblock: number of view headers");
     assert_eq!(refused_field(&bytes, 2152, &[12]), "superblock: number of view headers");
     assert!(matches!(refusal(&bytes, 4096, &[0]), LedgerError::HeaderChecksum { .. }));
-    let reserved = crate::tb_format::wal::reserved_header(CLUSTER, 3);
+    let reserved = wal::reserved_header(CLUSTER, 3);
     assert_eq!(refused_field(&bytes, 4096, &reserved), "superblock: operation of a view header");
 
     // Three headers: op 959, a blank 958, then 957.
@@ -181,7 +182,7 @@ fn view_headers_are_checked() {
 fn the_checkpoint_is_checked() {
     let bytes = loaded();
     assert!(matches!(refusal(&bytes, 96, &[0]), LedgerError::HeaderChecksum { .. }));
-    let reserved = crate::tb_format::wal::reserved_header(CLUSTER, 3);
+    let reserved = wal::reserved_header(CLUSTER, 3);
     assert_eq!(refused_field(&bytes, 96, &reserved), "checkpoint: operation of its prepare");
     assert_eq!(refused_field(&bytes, 96 + 612, &[0; 4]), "checkpoint: release");
     assert_eq!(refused_field(&bytes, 96 + 576, &(GRID_OFFSET - BLOCK_BYTES as u64).to_le_bytes()), "checkpoint: storage size");

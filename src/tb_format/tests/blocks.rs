@@ -176,7 +176,8 @@ fn unsound_manifest_blocks_are_refused() {
 #[test]
 fn the_newest_event_of_a_table_wins() {
     let (a, b, c, d) = (reference(1), reference(2), reference(3), reference(4));
-    // Oldest first. Address 2 has two lives: the first ends, the second is current. Address 4 was made invisible.
+    // Oldest first. Address 2 has two lives: the first ends, the second is current. Address 4 was
+    // made invisible.
     let mut invisible = table_info(d, 18, 3, 2);
     invisible[112..120].copy_from_slice(&900u64.to_le_bytes());
     let older = [table_info(a, 7, 0, 1), table_info(b, 7, 0, 1), table_info(b, 7, 1, 2), table_info(c, 7, 0, 1), table_info(d, 18, 3, 1)];

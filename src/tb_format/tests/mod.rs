@@ -11,7 +11,8 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 pub(crate) const CLUSTER: u128 = 0x1234_5678_9abc_def0_1122_3344_5566_7788;
 
-/// Runs a property over the same inputs every time: a failure can be repeated, and nothing is written beside the sources.
+/// Runs a property over the same inputs every time: a failure can be repeated, and nothing is
+/// written beside the sources.
 pub(crate) fn property<S: proptest::strategy::Strategy>(
     cases: u32,
     strategy: &S,

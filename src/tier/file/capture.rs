@@ -4,8 +4,9 @@
 //! stream (frames, holes) -> fingerprint -> object writer (compress, seal, parts) -> record
 //! ```
 //!
-//! What the repository holds of the file is one object; nothing exists before its record does. A file that is changed while it is read is refused. An upload
-//! that was cut short is carried on by the next backup of the same name, as long as the file is the same (`upload`).
+//! What the repository holds of the file is one object; nothing exists before its record does. A
+//! file that is changed while it is read is refused. An upload that was cut short is carried on by
+//! the next backup of the same name, as long as the file is the same (`upload`).
 
 use super::format::{FileLayout, FileRecord, digest_text};
 use super::upload::Uploaded;
@@ -23,7 +24,7 @@ use std::sync::Arc;
 
 /// What is backed up, as what.
 #[derive(Debug, Clone)]
-pub struct Request {
+pub struct FileCaptureRequest {
     /// The file.
     pub path: PathBuf,
     /// What it is called in the repository: 1 to 128 of `a-z 0-9 . _ -`.
@@ -32,7 +33,8 @@ pub struct Request {
     pub journals: Option<PathBuf>,
     /// How the file is read.
     pub read: ReadOptions,
-    /// The run that it belongs to; one is drawn where there is none. An upload that is carried on keeps the number that it was begun with.
+    /// The run that it belongs to; one is drawn where there is none. An upload that is carried on
+    /// keeps the number that it was begun with.
     pub run: Option<RunId>,
 }
 
@@ -59,8 +61,9 @@ const NAME_BYTES_MAX: usize = 128;
 /// Backs a file up.
 ///
 /// # Errors
-/// [`Error::input`] for a file or name that cannot be used, [`Error::try_again`] while the store is away or when the file was changed meanwhile.
-pub fn backup(repository: &Arc<Repository>, request: &Request, progress: &dyn Progress) -> Result<Backup> {
+/// [`Error::input`] for a file or name that cannot be used, [`Error::try_again`] while the store is
+/// away or when the file was changed meanwhile.
+pub fn backup(repository: &Arc<Repository>, request: &FileCaptureRequest, progress: &dyn Progress) -> Result<Backup> {
     check_file_name(&request.name)?;
     let began_ns = now_ns();
     let metadata = std::fs::metadata(&request.path).map_err(|error| Error::input(format!("{}: {error}", request.path.display())))?;

@@ -4,15 +4,15 @@ use crate::error::Result;
 use crate::progress::Progress;
 use crate::repository::Repository;
 use crate::repository::name::{FILES, FileName};
-use crate::tier::object_check::{Job, check_all};
-use crate::verify::Report;
+use crate::tier::findings::VerificationReport;
+use crate::tier::object_check::{ObjectCheck, check_all};
 use std::collections::BTreeSet;
 
 /// Checks all files; with `full` every frame of them.
 ///
 /// # Errors
 /// When the store cannot be read.
-pub fn check_files(repository: &Repository, full: bool, progress: &dyn Progress, report: &mut Report) -> Result<()> {
+pub fn check_files(repository: &Repository, full: bool, progress: &dyn Progress, report: &mut VerificationReport) -> Result<()> {
     let names = repository.files(None)?;
     let mut jobs = Vec::new();
     let mut stored_bytes = 0;
@@ -20,7 +20,7 @@ pub fn check_files(repository: &Repository, full: bool, progress: &dyn Progress,
         report.objects += 1;
         if let Some(record) = report.judge(&name.record(), repository.file_record(name))? {
             stored_bytes += record.stored_bytes;
-            jobs.push(Job::File(name.clone(), record));
+            jobs.push(ObjectCheck::File(name.clone(), record));
         }
     }
     report.files = names.len() as u64;
@@ -43,7 +43,8 @@ pub fn check_files(repository: &Repository, full: bool, progress: &dyn Progress,
 /// When the store cannot be read.
 pub fn leftovers(repository: &Repository) -> Result<(u64, u64)> {
     let listed = repository.list_all(FILES)?;
-    // Listed after the objects, so that one whose record is written meanwhile is not taken for a leftover.
+    // Listed after the objects, so that one whose record is written meanwhile is not taken for a
+    // leftover.
     let promised: BTreeSet<String> = repository.files(None)?.iter().map(FileName::data).collect();
     let unpromised = listed.iter().filter(|object| FileName::parse_data(&object.name).is_some() && !promised.contains(&object.name));
     Ok(unpromised.fold((0, 0), |(count, bytes), object| (count + 1, bytes + object.size_bytes)))

@@ -1,8 +1,9 @@
 //! Plain files: one object of frames of equal size, and a record that promises it.
 //!
-//! Flow: whoever writes a file pushes its frames in order and finishes the object with [`FileLayout::entries`], then writes the record
-//! ([`Repository::promise_file`]); a file's backup exists when its record does. [`FileReader`] gives frames back, by number, each with the fingerprint by which a
-//! file that is there already is compared without fetching anything.
+//! Flow: whoever writes a file pushes its frames in order and finishes the object with
+//! [`FileLayout::entries`], then writes the record ([`Repository::promise_file`]); a file's backup
+//! exists when its record does. [`FileReader`] gives frames back, by number, each with the
+//! fingerprint by which a file that is there already is compared without fetching anything.
 //!
 //! Layout: FORMAT.md, "Files".
 
@@ -129,7 +130,8 @@ impl Repository {
         Ok(Fingerprinter::new(&self.key.derive(b"amber/1/fingerprint", &[])?))
     }
 
-    /// Promises a stored file: from now on its backup exists. The SHA-256 of the record's stored bytes.
+    /// Promises a stored file: from now on its backup exists. The SHA-256 of the record's stored
+    /// bytes.
     ///
     /// # Errors
     /// Whatever the store says.

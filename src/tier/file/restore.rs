@@ -1,32 +1,36 @@
 //! Plain files out of a repository.
 //!
-//! Flow: the record is found, its object's index read; threads take runs of frames: what a base file holds already, by its fingerprint, is taken from there, the
-//! rest is fetched with ranged reads, opened in place and expanded into the buffer that is then written past the page cache. Frames of zeros stay holes. What is
-//! written other threads read back from the disk, unless they are told not to, each frame held against its fingerprint: a disk that is read while it is written takes little
-//! longer for that. When all of the file is right, it gets its name.
+//! Flow: the record is found, its object's index read; threads take runs of frames: what a base
+//! file holds already, by its fingerprint, is taken from there, the rest is fetched with ranged
+//! reads, opened in place and expanded into the buffer that is then written past the page cache.
+//! Frames of zeros stay holes. What is written other threads read back from the disk, unless they
+//! are told not to, each frame held against its fingerprint: a disk that is read while it is
+//! written takes little longer for that. When all of the file is right, it gets its name.
 
 use super::format::{FileReader, FileRecord};
 use crate::disk::arena::{Arena, Buffer};
 use crate::disk::target::{Target, check_space};
-use crate::disk::writer::{Place, WriteOptions, Writer};
+use crate::disk::writer::{WriteOptions, WriteTarget, Writer};
 use crate::error::{Error, Result};
 use crate::pipeline::compress::Codec;
 use crate::pipeline::fingerprint::Fingerprinter;
 use crate::progress::Progress;
 use crate::repository::name::{FileName, RunId};
 use crate::repository::{Repository, fetch};
+use crate::threads::lock;
 use crossbeam_channel::{Receiver, Sender};
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 /// Threads that fetch, open, expand and write.
 const THREADS: usize = 4;
-/// Threads that read back what was written: a read takes a disk a millisecond, so a few of them keep up with what is written.
+/// Threads that read back what was written: a read takes a disk a millisecond, so a few of them
+/// keep up with what is written.
 const CHECKERS: usize = 2;
-/// Plain bytes that a thread takes at once. Servers read whole blocks of their own, so many short ranges cost them more; all threads together hold 128 MiB of
-/// what they fetched at the most.
+/// Plain bytes that a thread takes at once. Servers read whole blocks of their own, so many short
+/// ranges cost them more; all threads together hold 128 MiB of what they fetched at the most.
 const RUN_BYTES: usize = 32 * 1024 * 1024;
 /// Bytes of a thread's buffers for what it writes.
 const BUFFERS_BYTES: usize = 8 * 1024 * 1024;
@@ -35,7 +39,7 @@ const BUFFERS_MIN: usize = 2;
 
 /// What is restored, and where to.
 #[derive(Debug, Clone)]
-pub struct Request {
+pub struct FileRestoreRequest {
     /// What the file is called in the repository.
     pub name: String,
     /// Of which run; the newest otherwise.
@@ -46,7 +50,8 @@ pub struct Request {
     pub overwrite: bool,
     /// A file that may hold much of it already; it is only read.
     pub base: Option<PathBuf>,
-    /// Whether what was written is read back from the disk and checked. Each frame is checked before it is written in any case.
+    /// Whether what was written is read back from the disk and checked. Each frame is checked
+    /// before it is written in any case.
     pub read_back: bool,
 }
 
@@ -66,8 +71,9 @@ pub struct Restored {
 /// Restores a file.
 ///
 /// # Errors
-/// [`Error::input`] where there is no such file or the output cannot be written, [`Error::damaged`] when what is stored is not what was promised.
-pub fn restore_file(repository: &Repository, request: &Request, progress: &dyn Progress) -> Result<Restored> {
+/// [`Error::input`] where there is no such file or the output cannot be written, [`Error::damaged`]
+/// when what is stored is not what was promised.
+pub fn restore_file(repository: &Repository, request: &FileRestoreRequest, progress: &dyn Progress) -> Result<Restored> {
     let name = find(repository, request)?;
     let record = repository.file_record(&name)?;
     let reader = FileReader::open(repository, &name, &record)?;
@@ -75,12 +81,16 @@ pub fn restore_file(repository: &Repository, request: &Request, progress: &dyn P
     check_space(std::slice::from_ref(&target), record.file_bytes)?;
     target.set_length(record.file_bytes)?;
     let base = match &request.base {
-        Some(path) => Some(Place::to_read(path).map_err(|error| Error::input(format!("{}: {error}", path.display())))?),
+        Some(path) => Some(WriteTarget::to_read(path).map_err(|error| Error::input(format!("{}: {error}", path.display())))?),
         None => None,
     };
     let failed = |error| Error::input(format!("{}: {error}", target.temporary().display()));
-    let places: Arc<[Place]> = Arc::new([Place::to_write(target.temporary(), WriteOptions::default()).map_err(failed)?]);
-    let work = Work { base, read_back: request.read_back, ..Work::new(&reader, repository.fingerprinter()?, places, &target, progress) };
+    let places: Arc<[WriteTarget]> = Arc::new([WriteTarget::to_write(target.temporary(), WriteOptions::default()).map_err(failed)?]);
+    let work = FileRestoreWork {
+        base,
+        read_back: request.read_back,
+        ..FileRestoreWork::new(&reader, repository.fingerprinter()?, places, &target, progress)
+    };
     progress.begin("restore", Some(record.file_bytes));
     work.run()?;
     progress.end();
@@ -94,7 +104,7 @@ pub fn restore_file(repository: &Repository, request: &Request, progress: &dyn P
     Ok(Restored { name, record, bytes_fetched, bytes_kept })
 }
 
-fn find(repository: &Repository, request: &Request) -> Result<FileName> {
+fn find(repository: &Repository, request: &FileRestoreRequest) -> Result<FileName> {
     let files = repository.files(Some(&request.name))?;
     let found = match request.run {
         Some(run) => files.into_iter().find(|file| file.run == run),
@@ -107,11 +117,11 @@ fn find(repository: &Repository, request: &Request) -> Result<FileName> {
 }
 
 /// The work of all threads.
-struct Work<'a> {
+struct FileRestoreWork<'a> {
     reader: &'a FileReader<'a>,
     fingerprinter: Fingerprinter,
-    base: Option<Place>,
-    places: Arc<[Place]>,
+    base: Option<WriteTarget>,
+    places: Arc<[WriteTarget]>,
     target: &'a Target,
     read_back: bool,
     /// Restoring threads, and the plain bytes that each takes at once.
@@ -136,15 +146,15 @@ struct Lane {
     written: Sender<Range<u32>>,
 }
 
-impl<'a> Work<'a> {
+impl<'a> FileRestoreWork<'a> {
     fn new(
         reader: &'a FileReader<'a>,
         fingerprinter: Fingerprinter,
-        places: Arc<[Place]>,
+        places: Arc<[WriteTarget]>,
         target: &'a Target,
         progress: &'a dyn Progress,
-    ) -> Work<'a> {
-        Work {
+    ) -> FileRestoreWork<'a> {
+        FileRestoreWork {
             reader,
             fingerprinter,
             base: None,
@@ -178,7 +188,7 @@ impl<'a> Work<'a> {
                 thread.join().unwrap_or_else(|_| self.note_failure(Err(Error::bug("a restoring thread panicked"))));
             }
         });
-        match self.failed.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        match lock(&self.failed).take() {
             Some(error) => Err(error),
             None if self.progress.is_given_up() => Err(Error::try_again("the restore was given up before its end")),
             None => self.check_done(),
@@ -198,12 +208,12 @@ impl<'a> Work<'a> {
     /// The first failure counts; the other threads stop at their next run.
     fn note_failure(&self, outcome: Result<()>) {
         if let Err(error) = outcome {
-            self.failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+            lock(&self.failed).get_or_insert(error);
         }
     }
 
     fn is_stopped(&self) -> bool {
-        self.progress.is_given_up() || self.failed.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+        self.progress.is_given_up() || lock(&self.failed).is_some()
     }
 
     /// Restores runs until there are no more.
@@ -250,8 +260,8 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
-    /// Waits for what is being written, and gives the last run to the checkers. Between two runs that costs nothing: while the second was fetched, the
-    /// first was written.
+    /// Waits for what is being written, and gives the last run to the checkers. Between two runs
+    /// that costs nothing: while the second was fetched, the first was written.
     fn hand_over(&self, lane: &mut Lane) -> Result<()> {
         let Some(frames) = lane.behind.take() else { return Ok(()) };
         lane.writer.finish().map_err(|failed| self.write_failed(&failed.error))?;

@@ -1,10 +1,11 @@
 //! The object of a file's backup: begun, or carried on where an earlier run was cut short.
 //!
-//! Flow: the journal of this name, if there is one, says what was uploaded as what; the store is asked what it holds of it; then the file goes through from its
-//! beginning, and only what the store does not hold is compressed, sealed and sent. Where anything does not fit (another file, another program, an upload that is gone), the
-//! old upload is given back and a new one begins.
+//! Flow: the journal of this name, if there is one, says what was uploaded as what; the store is
+//! asked what it holds of it; then the file goes through from its beginning, and only what the
+//! store does not hold is compressed, sealed and sent. Where anything does not fit (another file,
+//! another program, an upload that is gone), the old upload is given back and a new one begins.
 
-use super::capture::Request;
+use super::capture::FileCaptureRequest;
 use super::format::FileLayout;
 use crate::disk::stream::{Content, Stream};
 use crate::error::{Error, Result};
@@ -39,7 +40,7 @@ struct Upload {
 /// Uploads the file. `stream` is opened anew where the file has to be read again.
 pub(super) fn upload(
     repository: &Arc<Repository>,
-    request: &Request,
+    request: &FileCaptureRequest,
     stream: &mut Stream,
     layout: FileLayout,
     progress: &dyn Progress,
@@ -65,13 +66,13 @@ pub(super) fn upload(
     }
 }
 
-fn journal_path(repository: &Repository, request: &Request) -> Option<std::path::PathBuf> {
+fn journal_path(repository: &Repository, request: &FileCaptureRequest) -> Option<std::path::PathBuf> {
     let id = crate::store::hex(&repository.header().repository_id);
     request.journals.as_ref().map(|folder| folder.join(format!("{id}-{}.journal", request.name)))
 }
 
 /// Nothing is carried on from this journal any more.
-fn discard(repository: &Repository, request: &Request) {
+fn discard(repository: &Repository, request: &FileCaptureRequest) {
     if let Some(path) = journal_path(repository, request) {
         let _ = std::fs::remove_file(path);
     }
@@ -86,7 +87,7 @@ fn give_back(repository: &Repository, object: &str, upload_id: &str, reason: &st
 }
 
 /// Begins an upload, or carries on the one that was cut short.
-fn begin(repository: &Arc<Repository>, request: &Request, layout: FileLayout, notes: &mut Vec<String>) -> Result<Upload> {
+fn begin(repository: &Arc<Repository>, request: &FileCaptureRequest, layout: FileLayout, notes: &mut Vec<String>) -> Result<Upload> {
     let new_name = || Ok::<_, Error>(FileName { name: request.name.clone(), run: request.run.map_or_else(|| repository.new_run(), Ok)? });
     let Some(path) = journal_path(repository, request) else {
         let name = new_name()?;
@@ -114,7 +115,7 @@ fn begin(repository: &Arc<Repository>, request: &Request, layout: FileLayout, no
 type Resumable = std::result::Result<(FileName, crate::store::Resumed), &'static str>;
 
 /// Whether an upload can be carried on; the inner error says why not.
-fn resumable(repository: &Repository, request: &Request, layout: FileLayout, unfinished: &Unfinished) -> Result<Resumable> {
+fn resumable(repository: &Repository, request: &FileCaptureRequest, layout: FileLayout, unfinished: &Unfinished) -> Result<Resumable> {
     let subject = &unfinished.subject;
     if !ObjectWriter::can_resume(repository, subject) {
         return Ok(Err("it was begun by another version of Amber or with other settings"));
@@ -128,7 +129,8 @@ fn resumable(repository: &Repository, request: &Request, layout: FileLayout, unf
     match repository.store().resume_multipart(&subject.object, &unfinished.upload_id, &unfinished.parts)? {
         Some(resumed) => Ok(Ok((name, resumed))),
         None => {
-            // It may have been joined in the run's last moment: nothing promises the object, and nothing will.
+            // It may have been joined in the run's last moment: nothing promises the object, and
+            // nothing will.
             repository.store().delete(&subject.object)?;
             Ok(Err("the store does not know it any more"))
         }
@@ -147,7 +149,8 @@ struct Pass<'a> {
 }
 
 impl Pass<'_> {
-    /// The stored object, and how many of the file's bytes the store had already; `None` where the file is not the one that was begun with.
+    /// The stored object, and how many of the file's bytes the store had already; `None` where the
+    /// file is not the one that was begun with.
     fn run(
         repository: &Repository,
         writer: ObjectWriter,

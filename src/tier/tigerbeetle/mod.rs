@@ -1,6 +1,7 @@
 //! TigerBeetle: a running replica is captured, its log stored, data files made of both again.
 //!
-//! [`capture`] reads a replica and writes what [`format`] describes; [`restore`] reads that and writes data files; [`check`] reads it and compares.
+//! [`capture`] reads a replica and writes what [`format`] describes; [`restore`] reads that and
+//! writes data files; [`check`] reads it and compares.
 
 pub mod capture;
 pub mod check;

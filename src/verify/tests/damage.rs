@@ -6,10 +6,11 @@ use crate::repository::key::{self, Secret};
 use crate::repository::name::{CHECKPOINTS, CLUSTER, HEADER, KEYS, PACKS, RECEIPTS, SEGMENTS};
 use crate::repository::sample::{HookedStore, open, options, secret};
 use crate::store::Store;
+use crate::tier::findings::VerificationReport;
 use crate::tier::sample::first_difference;
 use crate::tier::tigerbeetle::restore::select::Point;
-use crate::tier::tigerbeetle::restore::{Request, Restored, Role, restore};
-use crate::verify::{Report, verify};
+use crate::tier::tigerbeetle::restore::{RestoreRequest, Restored, Role, restore};
+use crate::verify::verify;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use zeroize::Zeroizing;
@@ -19,12 +20,12 @@ impl Fixture {
         open(Arc::new(self.store.clone()))
     }
 
-    pub(crate) fn verify(&self) -> Result<Report> {
+    pub(crate) fn verify(&self) -> Result<VerificationReport> {
         self.open().and_then(|repository| verify(&repository, false, &Silent))
     }
 
     fn restore(&self) -> Result<Restored> {
-        let request = Request {
+        let request = RestoreRequest {
             point: Point::Newest,
             outputs: vec![(self.path("restored"), Role::Same)],
             overwrite: true,
@@ -47,7 +48,8 @@ impl Fixture {
         }
     }
 
-    /// A restore fails and leaves nothing, or gives the very image and names the object that it did not need.
+    /// A restore fails and leaves nothing, or gives the very image and names the object that it did
+    /// not need.
     fn assert_restore_is_honest(&self, objects: &[&str], what: &str) {
         match self.restore() {
             Ok(restored) => {
@@ -68,7 +70,8 @@ impl Fixture {
     }
 }
 
-/// The repository does not open: that is damage; or, where the damage is in what the secret is bound to, the secret opens nothing.
+/// The repository does not open: that is damage; or, where the damage is in what the secret is
+/// bound to, the secret opens nothing.
 fn assert_closed(error: &Error, objects: &[&str], what: &str) {
     let bound_to_the_secret = objects.iter().any(|object| *object == HEADER || object.starts_with(KEYS));
     assert!(bound_to_the_secret, "{what}: {error}");
@@ -105,7 +108,8 @@ fn every_flipped_byte_is_detected() {
             let (mask, what) = (1 << (offset % 8), format!("{object}, byte {offset} of {size}"));
             assert!(fixture.store.corrupt(&object, offset, mask));
             fixture.assert_detected(&[&object], &what);
-            // What a restore does not need it restores without, which takes a while: not for every byte.
+            // What a restore does not need it restores without, which takes a while: not for every
+            // byte.
             if needed_by_a_restore(&object) || offset % 128 == 0 {
                 fixture.assert_restore_is_honest(&[&object], &what);
             }
@@ -232,7 +236,8 @@ fn a_wrong_secret_opens_nothing() {
         assert_eq!(error.kind, Kind::Input);
         assert!(error.message.contains(hint), "{error}");
     }
-    // A second key object that another secret opens does not keep the first from opening, nor the other way round.
+    // A second key object that another secret opens does not keep the first from opening, nor the
+    // other way round.
     let header = fixture.repository.header();
     let name = format!("{KEYS}0000000000000000");
     let stranger =

@@ -8,15 +8,16 @@ use crate::repository::sample::{Fault, FaultyStore, open, open_exhausted};
 use crate::store::Store;
 use crate::tb_format::grid::BlockKind;
 use crate::tb_format::sample::{SampleFile, block};
+use crate::tier::findings::{VerificationReport, error_of};
 use crate::tier::sample::{LOG_OPS, as_replica, backup, next_checkpoint};
 use crate::tier::tigerbeetle::format::manifest::Manifest;
 use crate::tier::tigerbeetle::format::pack::PackWriter;
-use crate::verify::{Report, error_of, verify};
+use crate::verify::verify;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 impl Fixture {
-    pub(crate) fn full(&self) -> Report {
+    pub(crate) fn full(&self) -> VerificationReport {
         verify(&self.repository, true, &Silent).unwrap()
     }
 
@@ -24,7 +25,8 @@ impl Fixture {
         CheckpointName::parse(&self.object(CHECKPOINTS)).unwrap()
     }
 
-    /// Writes another manifest that differs from the first as `change` says, as no writer of Amber would.
+    /// Writes another manifest that differs from the first as `change` says, as no writer of Amber
+    /// would.
     fn promise(&self, change: impl FnOnce(&mut Manifest)) -> CheckpointName {
         let name = self.name();
         let mut manifest = Manifest::read(&self.repository, &name, None).unwrap();

@@ -1,4 +1,5 @@
-//! The page over TLS: whoever has a certificate of the right authority reads, nobody else hears a word.
+//! The page over TLS: whoever has a certificate of the right authority reads, nobody else hears a
+//! word.
 
 use super::*;
 use crate::monitor::live::Live;

@@ -1,4 +1,5 @@
-//! Tests of what the S3 store does when requests go wrong half-way, and with uploads that an earlier process left.
+//! Tests of what the S3 store does when requests go wrong half-way, and with uploads that an
+//! earlier process left.
 
 use super::*;
 use crate::store::{KnownPart, Part};
@@ -172,7 +173,8 @@ fn parts_are_taken_over_from_all_pages() {
     }
 }
 
-/// Which process began the upload is not known: the checksum over all parts tells whether the object is this one.
+/// Which process began the upload is not known: the checksum over all parts tells whether the
+/// object is this one.
 #[test]
 fn a_resumed_upload_that_was_joined_without_an_answer_is_ours() {
     let lost = |_: &Request, before: &[Request]| {

@@ -1,12 +1,13 @@
 //! Plain files: what is stored of them, and uploads that are carried on.
 
-use super::{Backup, Request, backup, check_file_name};
+use super::{Backup, FileCaptureRequest, backup, check_file_name};
 use crate::disk::file::ReadOptions;
 use crate::error::{Kind, Result};
 use crate::progress::Silent;
 use crate::repository::Repository;
 use crate::repository::name::{FILES, FileName};
 use crate::repository::sample::{Fault, FaultyStore, create, noise, open};
+use crate::repository::upload_journal::JournalFile;
 use crate::store::Store;
 use crate::store::memory::MemoryStore;
 use crate::tier::file::format::FileReader;
@@ -51,8 +52,8 @@ impl Fixture {
         std::fs::read_dir(self.journals()).ok()?.flatten().map(|entry| entry.path()).next()
     }
 
-    fn request(&self) -> Request {
-        Request {
+    fn request(&self) -> FileCaptureRequest {
+        FileCaptureRequest {
             path: self.path(),
             name: "archive-1".to_owned(),
             journals: Some(self.journals()),
@@ -138,10 +139,12 @@ fn an_upload_that_was_cut_short_anywhere_is_carried_on() {
         held.push(backup.unwrap().bytes_held);
         fixture.assert_stored(&content);
         let left = verify(&fixture.repository(), false, &Silent).unwrap().notes;
-        // An object that was joined just before is taken back, but for one whose record alone is missing.
+        // An object that was joined just before is taken back, but for one whose record alone is
+        // missing.
         assert!(at_call == calls || left.is_empty(), "call {at_call} {fault:?}: {left:?}");
     }
-    // The later it is cut, the more is held; at the end all but the last frames, which lie in the last part too.
+    // The later it is cut, the more is held; at the end all but the last frames, which lie in the
+    // last part too.
     assert_eq!(held[0], 0);
     assert!(held.iter().any(|held| *held >= 23 * MIB as u64), "{held:?}");
 }
@@ -213,7 +216,8 @@ fn another_content_never_goes_under_the_same_object() {
 
 #[test]
 fn frames_that_were_never_sent_may_change() {
-    // So long that frames are left when the failure is noticed: four parts in flight, and what the workers have.
+    // So long that frames are left when the failure is noticed: four parts in flight, and what the
+    // workers have.
     let content = noise(90 * MIB, 19);
     let fixture = Fixture::new(&content);
     let before = cut_short(&fixture);
@@ -283,7 +287,7 @@ fn one_process_at_a_time_uploads_under_a_name() {
         cut_short_dir(&fixture);
         fixture.journals().join(format!("{}-archive-1.journal", crate::store::hex(&fixture.repository().header().repository_id)))
     };
-    let held = crate::repository::upload_journal::JournalFile::open(&path).unwrap();
+    let held = JournalFile::open(&path).unwrap();
     let error = fixture.backup(None).0.unwrap_err();
     assert_eq!(error.kind, Kind::TryAgain);
     assert!(error.message.contains("another process"), "{}", error.message);
@@ -301,7 +305,7 @@ fn without_a_journal_nothing_is_kept() {
     let fixture = Fixture::new(&content);
     let faulty = FaultyStore::new(&fixture.store);
     let repository = open(Arc::new(faulty.clone())).unwrap();
-    let request = Request { journals: None, ..fixture.request() };
+    let request = FileCaptureRequest { journals: None, ..fixture.request() };
     faulty.fail(4, Fault::Refused);
     assert!(backup(&repository, &request, &Silent).is_err());
     assert_eq!(fixture.store.unfinished("").unwrap(), []);

@@ -1,4 +1,5 @@
-//! Plain files: every byte back, holes kept, little fetched over a base, and nothing under the name when anything is wrong.
+//! Plain files: every byte back, holes kept, little fetched over a base, and nothing under the name
+//! when anything is wrong.
 
 use super::*;
 use crate::disk::file::ReadOptions;
@@ -42,16 +43,21 @@ impl Fixture {
     }
 
     fn back_up_source(&self) -> capture::Backup {
-        let request =
-            capture::Request { path: self.path("source"), name: "archive".into(), journals: None, read: ReadOptions::default(), run: None };
+        let request = capture::FileCaptureRequest {
+            path: self.path("source"),
+            name: "archive".into(),
+            journals: None,
+            read: ReadOptions::default(),
+            run: None,
+        };
         capture::backup(&self.repository(), &request, &Silent).unwrap()
     }
 
-    fn request(&self) -> Request {
-        Request { name: "archive".into(), run: None, output: self.path("out"), overwrite: false, base: None, read_back: true }
+    fn request(&self) -> FileRestoreRequest {
+        FileRestoreRequest { name: "archive".into(), run: None, output: self.path("out"), overwrite: false, base: None, read_back: true }
     }
 
-    fn restored(&self, request: &Request) -> Restored {
+    fn restored(&self, request: &FileRestoreRequest) -> Restored {
         let restored = restore_file(&self.repository(), request, &Silent).unwrap();
         assert!(std::fs::read(self.path("out")).unwrap() == std::fs::read(self.path("source")).unwrap(), "the bytes are others");
         std::fs::remove_file(self.path("out")).unwrap();
@@ -70,7 +76,7 @@ fn files_of_all_sizes_come_back_as_they_were() {
     for length in [0, 1, 4095, 4096, MIB - 1, MIB, MIB + 1, 37 * MIB + 5] {
         let fixture = Fixture::new(&noise(length, 7));
         for read_back in [true, false] {
-            let restored = fixture.restored(&Request { read_back, ..fixture.request() });
+            let restored = fixture.restored(&FileRestoreRequest { read_back, ..fixture.request() });
             assert_eq!((restored.record.file_bytes, restored.bytes_kept), (length as u64, 0), "{read_back}");
             assert!(restored.bytes_fetched >= length as u64);
         }
@@ -104,19 +110,19 @@ fn only_what_a_base_lacks_is_fetched() {
     content.truncate(39 * MIB + 5);
     fixture.back_up(&content);
     let base = Some(fixture.path("base"));
-    let restored = fixture.restored(&Request { base: base.clone(), ..fixture.request() });
+    let restored = fixture.restored(&FileRestoreRequest { base: base.clone(), ..fixture.request() });
     assert_eq!(restored.bytes_kept, 38 * MIB as u64 + 5, "all but the changed frame; what is left of the last one is the same");
     assert!(restored.bytes_fetched < 2 * MIB as u64, "{}", restored.bytes_fetched);
 
     // By its run an older one comes back; the base is that one.
     std::fs::copy(fixture.path("base"), fixture.path("source")).unwrap();
-    let restored = fixture.restored(&Request { base, run: Some(first), ..fixture.request() });
+    let restored = fixture.restored(&FileRestoreRequest { base, run: Some(first), ..fixture.request() });
     assert_eq!((restored.name.run, restored.bytes_kept), (first, 40 * MIB as u64));
 
-    let missing = Request { base: Some(fixture.path("nothing")), ..fixture.request() };
+    let missing = FileRestoreRequest { base: Some(fixture.path("nothing")), ..fixture.request() };
     let error = restore_file(&fixture.repository(), &missing, &Silent).unwrap_err();
     assert!(error.kind == Kind::Input && error.message.contains("nothing"), "{error}");
-    let folder = Request { base: Some(fixture.folder.path().to_owned()), ..fixture.request() };
+    let folder = FileRestoreRequest { base: Some(fixture.folder.path().to_owned()), ..fixture.request() };
     let error = restore_file(&fixture.repository(), &folder, &Silent).unwrap_err();
     assert!(error.message.contains("the base cannot be read"), "{error}");
     assert!(!fixture.path("out").exists());
@@ -125,16 +131,16 @@ fn only_what_a_base_lacks_is_fetched() {
 #[test]
 fn what_there_is_not_is_said_by_name() {
     let fixture = Fixture::new(b"content");
-    let refused = |request: Request| restore_file(&fixture.repository(), &request, &Silent).unwrap_err();
-    let error = refused(Request { name: "another".into(), ..fixture.request() });
+    let refused = |request: FileRestoreRequest| restore_file(&fixture.repository(), &request, &Silent).unwrap_err();
+    let error = refused(FileRestoreRequest { name: "another".into(), ..fixture.request() });
     assert!(error.kind == Kind::Input && error.message.contains("no file another: `amber list`"), "{error}");
-    let error = refused(Request { run: Some(RunId(7)), ..fixture.request() });
+    let error = refused(FileRestoreRequest { run: Some(RunId(7)), ..fixture.request() });
     assert!(error.kind == Kind::Input && error.message.contains("archive of run 0000000000000007"), "{error}");
     fixture.assert_nothing_left();
     std::fs::write(fixture.path("out"), "was there").unwrap();
     assert_eq!(refused(fixture.request()).kind, Kind::Input);
     assert_eq!(std::fs::read(fixture.path("out")).unwrap(), b"was there");
-    restore_file(&fixture.repository(), &Request { overwrite: true, ..fixture.request() }, &Silent).unwrap();
+    restore_file(&fixture.repository(), &FileRestoreRequest { overwrite: true, ..fixture.request() }, &Silent).unwrap();
     assert_eq!(std::fs::read(fixture.path("out")).unwrap(), b"content");
 }
 
@@ -180,15 +186,15 @@ fn what_nobody_wants_any_more_ends() {
 }
 
 /// What the threads do, over a disk of one's own.
-fn on_disk(fixture: &Fixture, disk: &Path, progress: &dyn Progress, act: impl FnOnce(&Work<'_>) -> Result<()>) -> Result<()> {
+fn on_disk(fixture: &Fixture, disk: &Path, progress: &dyn Progress, act: impl FnOnce(&FileRestoreWork<'_>) -> Result<()>) -> Result<()> {
     let repository = fixture.repository();
     let name = find(&repository, &fixture.request()).unwrap();
     let record = repository.file_record(&name).unwrap();
     let reader = FileReader::open(&repository, &name, &record).unwrap();
     let target = Target::create(&fixture.path("out"), false).unwrap();
-    let places: Arc<[Place]> = Arc::new([Place::to_write(disk, WriteOptions::default()).unwrap()]);
+    let places: Arc<[WriteTarget]> = Arc::new([WriteTarget::to_write(disk, WriteOptions::default()).unwrap()]);
     let fingerprinter = repository.fingerprinter().unwrap();
-    act(&Work { threads: 1, run_bytes: MIB, ..Work::new(&reader, fingerprinter, places, &target, progress) })
+    act(&FileRestoreWork { threads: 1, run_bytes: MIB, ..FileRestoreWork::new(&reader, fingerprinter, places, &target, progress) })
 }
 
 #[test]
@@ -219,7 +225,8 @@ fn a_disk_that_does_not_keep_what_it_takes_is_found_out() {
     assert!(check(69..70).unwrap_err().message.contains("offset 72351744"));
 }
 
-/// One thread takes run after run, and hands over every one of them; a run that nobody took is noticed.
+/// One thread takes run after run, and hands over every one of them; a run that nobody took is
+/// noticed.
 #[test]
 fn every_run_is_read_back() {
     let fixture = Fixture::new(&noise(5 * MIB + 1000, 9));

@@ -1,8 +1,9 @@
 //! The backup that the next one builds on.
 //!
-//! Flow: receipts that a killed run did not write are made up for; the backup that reaches furthest is read; what it promises but the repository
-//! no longer has (a lifecycle rule, a hand that slipped) is left out, so that it is stored anew. A damaged backup is not built on, and does not keep
-//! new ones from being made: it is told in a note, and `amber verify` says the rest.
+//! Flow: receipts that a killed run did not write are made up for; the backup that reaches furthest
+//! is read; what it promises but the repository no longer has (a lifecycle rule, a hand that
+//! slipped) is left out, so that it is stored anew. A damaged backup is not built on, and does not
+//! keep new ones from being made: it is told in a note, and `amber verify` says the rest.
 
 use crate::error::{Error, Kind, Result};
 use crate::repository::name::{self, CheckpointName};
@@ -16,7 +17,8 @@ use crate::tier::tigerbeetle::format::timeline::Lineage;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-/// The backup to build on, if there is one, and what the user should know of those that are damaged.
+/// The backup to build on, if there is one, and what the user should know of those that are
+/// damaged.
 #[derive(Debug, Default)]
 pub struct Base {
     /// Its manifest, without the extents that the repository does not hold any more.
@@ -89,7 +91,8 @@ fn leave_out_missing(repository: &Repository, manifest: &mut Manifest, notes: &m
     Ok(())
 }
 
-/// Two histories under one cluster id must not meet in one timeline: where checkpoints of the two can be compared, another id is proof of a fork.
+/// Two histories under one cluster id must not meet in one timeline: where checkpoints of the two
+/// can be compared, another id is proof of a fork.
 ///
 /// # Errors
 /// [`Error::input`] if so.

@@ -1,7 +1,8 @@
 //! Where the walk's blocks go: into packs, unless the repository holds their extent already.
 //!
-//! What is held: every extent of the manifest that this backup builds on, and every extent that an earlier round of this run stored. Either way
-//! the question is answered by the extent's root alone, so neither a table that did not change nor the index block of one is read again.
+//! What is held: every extent of the manifest that this backup builds on, and every extent that an
+//! earlier round of this run stored. Either way the question is answered by the extent's root
+//! alone, so neither a table that did not change nor the index block of one is read again.
 
 use super::log_capture::LogCapture;
 use crate::error::{Error, Result};
@@ -76,7 +77,8 @@ impl<'a> PackSink<'a> {
         })
     }
 
-    /// The pack table and the extents of the round that was complete, with positions in that table; waits until all packs are durable.
+    /// The pack table and the extents of the round that was complete, with positions in that table;
+    /// waits until all packs are durable.
     pub fn finish(self) -> Result<(Vec<PackEntry>, Vec<Extent>, Counts)> {
         let base = self.base_packs.len();
         let mut all = self.base_packs;
@@ -162,7 +164,8 @@ impl CheckpointSink for PackSink<'_> {
     }
 
     fn expect_extents(&mut self, extents: u64) {
-        // Extents that are held cost nothing; the others are as large as those seen so far, on the average.
+        // Extents that are held cost nothing; the others are as large as those seen so far, on the
+        // average.
         if self.base_extents.is_empty() || extents == 0 {
             return;
         }

@@ -1,13 +1,16 @@
 //! One timeline's stored log held against the log that a replica shows.
 //!
-//! In: superblock and ring of headers ([`Replica`]), and a timeline's segments and record. Out: a [`Verdict`], and up to which op the two are known to be the
-//! same, which decides between timelines ([`super::join`]).
+//! In: superblock and ring of headers ([`Replica`]), and a timeline's segments and record. Out: a
+//! [`Verdict`], and up to which op the two are known to be the same, which decides between
+//! timelines ([`super::join`]).
 //!
-//! A prepare names the whole log before it, so the highest op that both hold settles everything below it. Above it they may differ for two reasons. A view
-//! change replaces prepares that were never committed: the new one is of a later view, and what it replaced is not known to be committed. Everything else
-//! is a fork: two prepares of one op that are both committed, or of one view (a view prepares an op once), or the later of two views in
-//! place of a committed one. Where the replica has the older view, its prepare is a leftover that its cluster is about to replace, unless it turns
-//! out to be committed: that cannot be told yet.
+//! A prepare names the whole log before it, so the highest op that both hold settles everything
+//! below it. Above it they may differ for two reasons. A view change replaces prepares that were
+//! never committed: the new one is of a later view, and what it replaced is not known to be
+//! committed. Everything else is a fork: two prepares of one op that are both committed, or of one
+//! view (a view prepares an op once), or the later of two views in place of a committed one. Where
+//! the replica has the older view, its prepare is a leftover that its cluster is about to replace,
+//! unless it turns out to be committed: that cannot be told yet.
 
 use super::join::Replica;
 use crate::error::{Error, Kind, Result};
@@ -21,7 +24,8 @@ use crate::tier::tigerbeetle::format::timeline::{Branch, Lineage, PrepareRecord}
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-/// Segments at the end of a stored log whose last prepares are asked what is committed. Those of older views may be among them.
+/// Segments at the end of a stored log whose last prepares are asked what is committed. Those of
+/// older views may be among them.
 const COMMIT_SEGMENTS_MAX: usize = 8;
 
 /// The log that a replica shows: leftovers that are no part of it are left out.
@@ -43,13 +47,15 @@ impl Shown {
             }
         }
         by_op.insert(checkpoint.op(), checkpoint);
-        // A replica that fetched its state from its peers keeps prepares of rounds of the ring long past.
+        // A replica that fetched its state from its peers keeps prepares of rounds of the ring long
+        // past.
         let head_op = by_op.keys().next_back().copied().unwrap_or(0);
         by_op.retain(|op, _| op.saturating_add(u64::from(WAL_SLOTS)) > head_op);
         for op in disproved(&by_op) {
             by_op.remove(&op);
         }
-        // Views only grow along a log, and the checkpoint is certain: what contradicts that is a leftover.
+        // Views only grow along a log, and the checkpoint is certain: what contradicts that is a
+        // leftover.
         let mut view = 0;
         by_op.retain(|op, header| {
             let fits_checkpoint = *op >= checkpoint.op() || header.view() <= checkpoint.view();
@@ -84,7 +90,8 @@ impl Shown {
     }
 }
 
-/// The ops whose prepare is not the one that the log behind it has committed: leftovers that the replica has yet to repair.
+/// The ops whose prepare is not the one that the log behind it has committed: leftovers that the
+/// replica has yet to repair.
 fn disproved(by_op: &BTreeMap<u64, PrepareHeader>) -> Vec<u64> {
     let mut disproved = Vec::new();
     // The header above, and what it and those that continue it know to be committed.
@@ -127,7 +134,8 @@ pub(super) enum Verdict {
 #[derive(Debug)]
 pub(super) struct Comparison {
     pub timeline: u32,
-    /// The last op that is stored; of a timeline of which nothing is stored yet, the last that its record names.
+    /// The last op that is stored; of a timeline of which nothing is stored yet, the last that its
+    /// record names.
     pub stored_op: u64,
     /// The highest op that the stored log shows to be committed.
     pub commit_op: u64,
@@ -137,12 +145,14 @@ pub(super) struct Comparison {
     pub common: Option<PrepareId>,
     /// The highest op at which both are known to be the same.
     pub same_op: Option<u64>,
-    /// The prepare behind which the log is stored on: what is missing in what is stored below `common`, and the replica still holds, is read again.
+    /// The prepare behind which the log is stored on: what is missing in what is stored below
+    /// `common`, and the replica still holds, is read again.
     pub resume: Option<PrepareId>,
     pub verdict: Verdict,
 }
 
-/// Compares what all of these repositories together hold of a timeline; `None` for one that has neither log nor record.
+/// Compares what all of these repositories together hold of a timeline; `None` for one that has
+/// neither log nor record.
 ///
 /// # Errors
 /// [`Error::damaged`] when a segment that had to be compared is.
@@ -160,7 +170,8 @@ pub(super) fn compare(repositories: &[&Repository], shown: &Shown, timeline: u32
     }
 }
 
-/// A timeline of which only its record exists: whoever began it has stored nothing yet, or never did.
+/// A timeline of which only its record exists: whoever began it has stored nothing yet, or never
+/// did.
 fn compare_record(shown: &Shown, branch: &Branch) -> Comparison {
     let named = |record: &Option<PrepareRecord>| record.as_ref().and_then(|record| shown.holds(record));
     let header = |record: &Option<PrepareRecord>| record.as_ref().and_then(|record| shown.at(record.op)).copied();
@@ -183,7 +194,8 @@ fn compare_record(shown: &Shown, branch: &Branch) -> Comparison {
         }
         (Some(false), _) => Verdict::Fork(branch.first.as_ref().map_or(last_op, |first| first.op)),
         (None, Some(false)) => Verdict::Fork(branch.branch.as_ref().map_or(last_op, |branch| branch.op)),
-        // Its first prepare is not there, or not yet: nothing tells this history from any other of the same branch.
+        // Its first prepare is not there, or not yet: nothing tells this history from any other of
+        // the same branch.
         (None, Some(true)) => Verdict::Undecided(last_op),
         (None, None) if shown.first_op() > last_op => Verdict::Before,
         (None, None) => Verdict::Apart,
@@ -248,8 +260,8 @@ impl Stored<'_> {
         }
     }
 
-    /// An agent uploads several segments at once, so one that was killed may leave a hole before the last. The last op before the lowest hole below `common_op`
-    /// that the replica can fill.
+    /// An agent uploads several segments at once, so one that was killed may leave a hole before
+    /// the last. The last op before the lowest hole below `common_op` that the replica can fill.
     fn before_holes(&self, shown: &Shown, common_op: u64) -> u64 {
         let mut ranges: Vec<(u64, u64)> = self.pieces.iter().map(|(_, piece)| (piece.first_op, piece.last_op)).collect();
         // What lies before the branch is the parent's.
@@ -271,7 +283,8 @@ impl Stored<'_> {
         }
     }
 
-    /// Reads the segments from the last on, until one holds a prepare that the replica shows: nothing below that one needs to be read.
+    /// Reads the segments from the last on, until one holds a prepare that the replica shows:
+    /// nothing below that one needs to be read.
     fn overlap(&self, shown: &Shown) -> Result<Overlap> {
         let mut overlap = Overlap::default();
         let mut damaged: Option<(u64, Error)> = None;
@@ -314,8 +327,8 @@ impl Stored<'_> {
         Ok(commit_op)
     }
 
-    /// The stored log goes on behind the replica's last op, unless what it has there is of an older view than that op: then it was replaced, and the replica's
-    /// log is all there is.
+    /// The stored log goes on behind the replica's last op, unless what it has there is of an older
+    /// view than that op: then it was replaced, and the replica's log is all there is.
     fn ends_within(&self, shown: &Shown, common_op: u64, commit_op: u64) -> Result<Verdict> {
         let Some(view) = shown.at(common_op).map(PrepareHeader::view).filter(|_| common_op == shown.last_op()) else {
             return Ok(Verdict::Behind);
@@ -362,7 +375,8 @@ impl Stored<'_> {
     }
 }
 
-/// The header of a prepare in a segment; `None` where it cannot be read: what could not be compared for it was told already.
+/// The header of a prepare in a segment; `None` where it cannot be read: what could not be compared
+/// for it was told already.
 fn header_in(repository: &Repository, piece: &Piece, op: u64) -> Result<Option<PrepareHeader>> {
     let mut header = None;
     let read = piece.open(repository).and_then(|segment| {

@@ -1,7 +1,8 @@
 //! The log before the checkpoint, for the rare backup that ends right behind it.
 //!
-//! For some 40 ops after a checkpoint's own, a server takes the checkpoint for not durable on a quorum yet and refuses to start without the prepares since
-//! the checkpoint before. Under load the next prepares come in a moment; on a node that rests just there they do not, and then the whole
+//! For some 40 ops after a checkpoint's own, a server takes the checkpoint for not durable on a
+//! quorum yet and refuses to start without the prepares since the checkpoint before. Under load the
+//! next prepares come in a moment; on a node that rests just there they do not, and then the whole
 //! earlier interval is still in the ring: it is read and stored too.
 
 use crate::disk::file::ReadOptions;
@@ -19,7 +20,8 @@ use crate::tier::tigerbeetle::format::segment::{SegmentBuilder, SegmentEntry, se
 use std::path::Path;
 use std::sync::Arc;
 
-/// The stored log from [`earlier_log_first_op`] to the checkpoint's own op, and how many bytes were read for it.
+/// The stored log from [`earlier_log_first_op`] to the checkpoint's own op, and how many bytes were
+/// read for it.
 #[derive(Debug)]
 pub struct EarlierLog {
     /// Its first op.
@@ -33,7 +35,8 @@ pub struct EarlierLog {
 }
 
 impl EarlierLog {
-    /// What `base` holds of it, if it is all there: backups of a node that rests behind its checkpoint store it once.
+    /// What `base` holds of it, if it is all there: backups of a node that rests behind its
+    /// checkpoint store it once.
     ///
     /// # Errors
     /// When the store cannot be asked.
@@ -61,7 +64,8 @@ impl EarlierLog {
     }
 }
 
-/// Reads and stores the log that leads to `checkpoint`; `None` when the ring has moved on, and with it the need.
+/// Reads and stores the log that leads to `checkpoint`; `None` when the ring has moved on, and with
+/// it the need.
 ///
 /// # Errors
 /// When file or store fail.

@@ -1,14 +1,18 @@
-//! Where the log of a data file joins what the repository holds: which timeline it continues, and behind which op.
+//! Where the log of a data file joins what the repository holds: which timeline it continues, and
+//! behind which op.
 //!
-//! In: the replica's superblock and ring of headers. Each timeline's stored log is held against them (`compare`), and the one that shares the most
-//! with the replica counts:
+//! In: the replica's superblock and ring of headers. Each timeline's stored log is held against
+//! them (`compare`), and the one that shares the most with the replica counts:
 //!
-//! - the ring holds the last stored prepare, or what stands there was replaced in a view change: the log goes on ([`Joined::Continues`]);
-//! - both hold an op that was committed, and it is not the same prepare: another history ([`Joined::Branches`]), with the last prepare that both have in
-//!   common;
+//! - the ring holds the last stored prepare, or what stands there was replaced in a view change:
+//!   the log goes on ([`Joined::Continues`]);
+//! - both hold an op that was committed, and it is not the same prepare: another history
+//!   ([`Joined::Branches`]), with the last prepare that both have in common;
 //! - the ring ends before the stored log does: nothing can be told yet ([`Joined::Behind`]);
-//! - the ring begins after the stored log ends: ops are lost. It is the same history if the replica's checkpoint holds the last thing that the stored log made
-//!   ([`Joined::Gap`], `last_trace`). If nothing shows that, it counts as another history: unknown is worse than wrong.
+//! - the ring begins after the stored log ends: ops are lost. It is the same history if the
+//!   replica's checkpoint holds the last thing that the stored log made ([`Joined::Gap`],
+//!   `last_trace`). If nothing shows that, it counts as another history: unknown is worse than
+//!   wrong.
 
 use super::compare::{Comparison, Shown, Verdict, compare};
 use super::witness_search::last_trace;
@@ -43,13 +47,15 @@ pub enum Joined {
         /// Op and checksum.
         after: PrepareId,
     },
-    /// The data file ends within what is stored of this timeline; what comes next will tell whether it is the same history.
+    /// The data file ends within what is stored of this timeline; what comes next will tell whether
+    /// it is the same history.
     Behind {
         /// The timeline.
         timeline: u32,
         /// The last prepare that both hold.
         after: PrepareId,
-        /// The last prepare that is stored: the data file is of this history if it comes to hold the same one.
+        /// The last prepare that is stored: the data file is of this history if it comes to hold
+        /// the same one.
         stored: PrepareId,
     },
     /// The same history, but ops behind the stored log are lost.
@@ -75,8 +81,9 @@ pub struct Replica<'a> {
 /// Compares. What waits to be stored elsewhere (`also`, a spool) counts as stored.
 ///
 /// # Errors
-/// [`Error::damaged`] when a stored segment that must be compared is; [`Error::try_again`] when the next ops of the replica must tell;
-/// [`Error::input`] for a file so old that nothing stored can be compared with it.
+/// [`Error::damaged`] when a stored segment that must be compared is; [`Error::try_again`] when the
+/// next ops of the replica must tell; [`Error::input`] for a file so old that nothing stored can be
+/// compared with it.
 pub fn join(
     repository: &Repository,
     also: Option<&Repository>,
@@ -96,7 +103,8 @@ pub fn join(
     if let Some(joined) = nearest.map(same_history).transpose()?.flatten() {
         return Ok(joined);
     }
-    // A timeline that shares an op with the replica says more than one that ended before its log begins.
+    // A timeline that shares an op with the replica says more than one that ended before its log
+    // begins.
     if nearest.is_none_or(|nearest| nearest.same_op.is_none()) {
         for Comparison { timeline, stored_op, commit_op, .. } in before(&compared) {
             if let Some(witness) = last_trace(&repositories, *timeline, *commit_op.min(stored_op))?
@@ -141,7 +149,8 @@ fn same_history(nearest: &Comparison) -> Result<Option<Joined>> {
     let timeline = nearest.timeline;
     Ok(match (nearest.verdict, nearest.resume, nearest.stored) {
         (Verdict::Continues, Some(after), _) => Some(Joined::Continues { timeline, after }),
-        // What comes up to the last stored prepare would be passed over, and with it what is missing there.
+        // What comes up to the last stored prepare would be passed over, and with it what is
+        // missing there.
         (Verdict::Behind, resume, _) if resume != nearest.common => return Err(hole(nearest)),
         (Verdict::Behind, Some(after), Some(stored)) => Some(Joined::Behind { timeline, after, stored }),
         _ => None,
@@ -216,7 +225,8 @@ impl Branching<'_> {
 /// Reads a replica and compares it.
 ///
 /// # Errors
-/// As [`join`], when the data file cannot be read, and [`Error::input`] when it is of another cluster.
+/// As [`join`], when the data file cannot be read, and [`Error::input`] when it is of another
+/// cluster.
 pub fn join_file(
     repository: &Repository,
     also: Option<&Repository>,
@@ -238,7 +248,8 @@ pub fn join_file(
 /// [`Error::input`] when it is none that the repository knows.
 pub fn lineage_of(repository: &Repository, data_file: &Path, options: ReadOptions) -> Result<Lineage> {
     if repository.timelines()?.newest() == TIMELINE_FIRST {
-        // There is nothing to choose from; whether the file is of this history is checked against what it shares with it.
+        // There is nothing to choose from; whether the file is of this history is checked against
+        // what it shares with it.
         return Ok(Lineage::first());
     }
     match join_file(repository, None, data_file, options)?.1 {
@@ -250,10 +261,12 @@ pub fn lineage_of(repository: &Repository, data_file: &Path, options: ReadOption
     }
 }
 
-/// The history that a data file is a part of; a new timeline is begun if it is none that the repository knows.
+/// The history that a data file is a part of; a new timeline is begun if it is none that the
+/// repository knows.
 ///
 /// # Errors
-/// As [`join_file`]; [`Error::input`] for a cluster of another size; [`Error::try_again`] when others keep taking the timeline's number.
+/// As [`join_file`]; [`Error::input`] for a cluster of another size; [`Error::try_again`] when
+/// others keep taking the timeline's number.
 pub fn lineage_or_new(repository: &Repository, data_file: &Path, options: ReadOptions) -> Result<(Lineage, Option<Branch>)> {
     for _ in 0..BEGIN_TRIES_MAX {
         let (superblock, joined) = join_file(repository, None, data_file, options)?;
@@ -266,8 +279,9 @@ pub fn lineage_or_new(repository: &Repository, data_file: &Path, options: ReadOp
     Err(Error::try_again("others keep beginning timelines in this repository: try again"))
 }
 
-/// Refuses a fork that runs with another number of replicas, as one that was restored with --solo does. Its history would be of a cluster of one size up to the
-/// branch and of another behind it, and a restore would have to know which replicas a point has.
+/// Refuses a fork that runs with another number of replicas, as one that was restored with --solo
+/// does. Its history would be of a cluster of one size up to the branch and of another behind it,
+/// and a restore would have to know which replicas a point has.
 ///
 /// # Errors
 /// [`Error::input`] if so.
@@ -301,7 +315,8 @@ fn lineage_for(repository: &Repository, joined: &Joined) -> Result<Lineage> {
     }
 }
 
-/// The prepare behind which everything that the ring still holds of the current checkpoint interval begins.
+/// The prepare behind which everything that the ring still holds of the current checkpoint interval
+/// begins.
 pub fn checkpoint_end(superblock: &SuperBlock) -> PrepareId {
     let header = superblock.checkpoint().header();
     (header.op(), header.checksum())

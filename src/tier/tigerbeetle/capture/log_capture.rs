@@ -1,12 +1,13 @@
-//! The log beside the walk: a thread that follows the ring and stores what it reads, so that checkpoint and log meet whatever the ring has
-//! overwritten meanwhile.
+//! The log beside the walk: a thread that follows the ring and stores what it reads, so that
+//! checkpoint and log meet whatever the ring has overwritten meanwhile.
 //!
-//! Flow: [`LogCapture::follow`] says behind which checkpoint the log is wanted (older prepares are forgotten, and the segments that held only them
-//! taken back); the thread polls the ring, collects prepares into segments and writes full ones. [`LogCapture::finish`] gives everything from the
-//! followed checkpoint on, durable. What is kept is bounded: when the walk takes long, the oldest log goes first, and the walk then needs
-//! a newer checkpoint.
+//! Flow: [`LogCapture::follow`] says behind which checkpoint the log is wanted (older prepares are
+//! forgotten, and the segments that held only them taken back); the thread polls the ring, collects
+//! prepares into segments and writes full ones. [`LogCapture::finish`] gives everything from the
+//! followed checkpoint on, durable. What is kept is bounded: when the walk takes long, the oldest
+//! log goes first, and the walk then needs a newer checkpoint.
 
-use super::stored_log::HeldLog;
+use super::stored_log::StoredLog;
 use crate::disk::file::ReadOptions;
 use crate::error::{Error, Result};
 use crate::limits::governor::Priority;
@@ -19,6 +20,7 @@ use crate::tb_format::checksum::Checksum;
 use crate::tb_format::header::PrepareHeader;
 use crate::tb_format::layout::WAL_SLOTS;
 use crate::tb_format::wal::{HeaderRing, Prepare, SlotHeader};
+use crate::threads::spawn;
 use crate::tier::tigerbeetle::format::segment::{SegmentBuilder, SegmentEntry, segment_entry};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use std::collections::VecDeque;
@@ -27,9 +29,11 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// Prepares kept while the walk goes on: some sixteen checkpoint intervals, at 256 bytes of memory each.
+/// Prepares kept while the walk goes on: some sixteen checkpoint intervals, at 256 bytes of memory
+/// each.
 const KEPT_PREPARES_MAX: usize = 16_384;
-/// How long to wait before the next poll when nothing was new: at 2300 prepares a second the ring wraps in 450 ms.
+/// How long to wait before the next poll when nothing was new: at 2300 prepares a second the ring
+/// wraps in 450 ms.
 const IDLE_PAUSE: Duration = Duration::from_millis(3);
 /// A poll that finds fewer prepares than this has reached the head of the log.
 const PREPARES_BEHIND_MAX: u64 = 64;
@@ -69,15 +73,12 @@ impl LogCapture {
         data_file: &Path,
         options: ReadOptions,
         (timeline, run): (u32, RunId),
-        held: HeldLog,
+        held: StoredLog,
     ) -> Result<LogCapture> {
         let (commands, received) = crossbeam_channel::unbounded();
         let repository = Arc::clone(repository);
         let path = data_file.to_owned();
-        let thread = std::thread::Builder::new()
-            .name("amber-log".into())
-            .spawn(move || Follower::new(repository, path, options, (timeline, run), held).run(&received))
-            .map_err(|error| Error::try_again(format!("the system gives no more threads: {error}")))?;
+        let thread = spawn("amber-log", move || Follower::new(repository, path, options, (timeline, run), held).run(&received))?;
         Ok(LogCapture { commands: Some(commands), thread: Some(thread) })
     }
 
@@ -91,7 +92,8 @@ impl LogCapture {
         self.send(Command::Follow { op, checksum })
     }
 
-    /// The log behind the followed op, at least up to `at_least_op`, durable; the inner error says why the log does not reach back to it.
+    /// The log behind the followed op, at least up to `at_least_op`, durable; the inner error says
+    /// why the log does not reach back to it.
     pub fn finish(&self, at_least_op: u64) -> Result<Result<Captured, String>> {
         let (answer, answered) = crossbeam_channel::bounded(1);
         self.send(Command::Finish { at_least_op, answer })?;
@@ -131,7 +133,7 @@ struct Follower {
     /// All runs that segments were written under.
     runs: Vec<RunId>,
     /// Prepares up to its end are read, for their headers, but not stored again.
-    held: HeldLog,
+    held: StoredLog,
     tail: Option<Tail>,
     /// The prepare behind which the log is wanted.
     followed: Option<(u64, Checksum)>,
@@ -142,12 +144,13 @@ struct Follower {
     lost: Option<String>,
     /// What went wrong; told at the next finish.
     failed: Option<Error>,
-    /// The log was given away: until it is followed again nothing of it may be let go, because a manifest is about to promise it.
+    /// The log was given away: until it is followed again nothing of it may be let go, because a
+    /// manifest is about to promise it.
     resting: bool,
 }
 
 impl Follower {
-    fn new(repository: Arc<Repository>, path: PathBuf, options: ReadOptions, (timeline, run): (u32, RunId), held: HeldLog) -> Follower {
+    fn new(repository: Arc<Repository>, path: PathBuf, options: ReadOptions, (timeline, run): (u32, RunId), held: StoredLog) -> Follower {
         Follower {
             repository,
             path,
@@ -217,7 +220,8 @@ impl Follower {
         match &mut self.tail {
             Some(tail) => {
                 tail.restart(op, checksum);
-                // The same ops again: under another name, because what could not be taken back must not be in the way.
+                // The same ops again: under another name, because what could not be taken back must
+                // not be in the way.
                 self.run = self.repository.new_run()?;
                 self.runs.push(self.run);
             }
@@ -274,13 +278,15 @@ impl Follower {
         Ok(polled)
     }
 
-    /// What the repository holds was prepared but replaced in a view change: the log is stored anew from the checkpoint on.
+    /// What the repository holds was prepared but replaced in a view change: the log is stored anew
+    /// from the checkpoint on.
     fn forget_held(&mut self) {
-        self.held = HeldLog::default();
+        self.held = StoredLog::default();
         self.lost = Some("the log that an earlier backup ended with was replaced in a view change".into());
     }
 
-    /// Whether what is held is the log that was read. Where that goes on beyond it, the two were compared when its end was read.
+    /// Whether what is held is the log that was read. Where that goes on beyond it, the two were
+    /// compared when its end was read.
     fn held_agrees(&self) -> Result<bool> {
         match (self.held.end, self.headers.back()) {
             (Some((end, _)), Some(last)) if last.op() < end => self.held.agrees_with(&self.repository, last),
@@ -288,14 +294,15 @@ impl Follower {
         }
     }
 
-    /// Whether every prepare behind the followed op is in hand: the oldest are let go when too many come.
+    /// Whether every prepare behind the followed op is in hand: the oldest are let go when too many
+    /// come.
     fn reaches_back(&self) -> bool {
         let Some((op, checksum)) = self.followed else { return false };
         self.headers.front().is_none_or(|first| first.op() == op.saturating_add(1) && first.parent() == checksum)
     }
 
-    /// The highest op that the ring itself shows to be committed. What the log lacks of it is damaged or has not arrived yet: it must not be
-    /// passed over as if the log ended before it.
+    /// The highest op that the ring itself shows to be committed. What the log lacks of it is
+    /// damaged or has not arrived yet: it must not be passed over as if the log ended before it.
     fn committed_in_ring(&self) -> Result<u64> {
         let zone = header_ring(&self.path, self.options)?;
         let ring = HeaderRing::new(&zone).map_err(|error| Error::damaged(format!("{}: log ring: {error}", self.path.display())))?;
@@ -319,7 +326,8 @@ impl Follower {
                 return Ok(Err(reason.clone()));
             }
             let Some(tail) = &self.tail else { return Err(Error::bug("the log is finished before it is followed")) };
-            // A poll that found many may have left more behind; under load the head moves on for ever, so a few behind is caught up.
+            // A poll that found many may have left more behind; under load the head moves on for
+            // ever, so a few behind is caught up.
             let behind = matches!(polled, Polled::Prepares(prepares) if prepares >= PREPARES_BEHIND_MAX);
             if tail.op() >= at_least_op && !behind {
                 break;

@@ -5,8 +5,10 @@
 //! log ring   -> tail, beside the walk  -> segments -> where they meet: superblock read again -> manifest -> receipt
 //! ```
 //!
-//! The walk ([`crate::replica::checkpoint`]) runs on the calling thread and hands blocks to the [`sink`]; the tail ([`log_capture`]) runs on a thread of its
-//! own from the first superblock on, because the ring may wrap while the walk takes its time. [`window`] decides at which op the image ends.
+//! The walk ([`crate::replica::checkpoint`]) runs on the calling thread and hands blocks to the
+//! [`sink`]; the tail ([`log_capture`]) runs on a thread of its own from the first superblock on,
+//! because the ring may wrap while the walk takes its time. [`window`] decides at which op the
+//! image ends.
 
 pub mod base;
 pub mod block_sink;
@@ -43,16 +45,19 @@ use log_capture::{Captured, LogCapture};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use stored_log::HeldLog;
-use window::Window;
+use stored_log::StoredLog;
+use window::CaptureWindow;
 
-/// Rounds added because the node made a whole checkpoint interval of progress during the last one, before the capture settles for what it has.
+/// Rounds added because the node made a whole checkpoint interval of progress during the last one,
+/// before the capture settles for what it has.
 const FRESHENING_ROUNDS_MAX: u32 = 5;
 /// Rounds added because the log did not reach back to the checkpoint in hand.
 const LOST_ROUNDS_MAX: u32 = 50;
-/// And of these, rounds in which the superblock stood still: a replica that only waits for the log to arrive, or never gets it.
+/// And of these, rounds in which the superblock stood still: a replica that only waits for the log
+/// to arrive, or never gets it.
 const LOST_ROUNDS_AT_REST_MAX: u32 = 3;
-/// How often, and how long each time, a backup that would end right behind its checkpoint waits for the log to go on.
+/// How often, and how long each time, a backup that would end right behind its checkpoint waits for
+/// the log to go on.
 const EARLY_WAITS_MAX: u32 = 20;
 const EARLY_WAIT: Duration = Duration::from_millis(if cfg!(test) { 1 } else { 50 });
 /// Pause before such a round: a view change is over within it.
@@ -83,14 +88,16 @@ impl Backup {
 /// Backs up the replica whose data file is `data_file`; its server may be running.
 ///
 /// # Errors
-/// [`Error::input`] for a file that is none or belongs to another cluster, [`Error::try_again`] while store or node are not ready,
-/// [`Error::damaged`] for damage in the file. Nothing exists in the repository then that any manifest promises.
+/// [`Error::input`] for a file that is none or belongs to another cluster, [`Error::try_again`]
+/// while store or node are not ready, [`Error::damaged`] for damage in the file. Nothing exists in
+/// the repository then that any manifest promises.
 pub fn backup(repository: &Arc<Repository>, data_file: &Path, options: ReadOptions, progress: &dyn Progress) -> Result<Backup> {
     let lineage = join::lineage_of(repository, data_file, options)?;
     backup_on(repository, data_file, options, &lineage, progress)
 }
 
-/// The same for a replica whose history may be one that the repository does not know: it is stored as a timeline of its own then.
+/// The same for a replica whose history may be one that the repository does not know: it is stored
+/// as a timeline of its own then.
 ///
 /// # Errors
 /// As [`backup`], but for another history only when its cluster has another size.
@@ -116,7 +123,8 @@ pub fn backup_on(
     backup_as(repository, data_file, options, (lineage, repository.new_run()?), progress)
 }
 
-/// The same under the number of a run that has been drawn before, so that it can be recorded before it begins.
+/// The same under the number of a run that has been drawn before, so that it can be recorded before
+/// it begins.
 ///
 /// # Errors
 /// As [`backup`].
@@ -164,12 +172,12 @@ fn prepare(
     for note in &base.notes {
         progress.note(note);
     }
-    let (mut held, mut held_earlier) = (HeldLog::default(), None);
+    let (mut held, mut held_earlier) = (StoredLog::default(), None);
     if let Some(manifest) = &base.manifest {
         base::refuse_other_history(manifest, &first)?;
         // The log of an ancestor may go on behind the branch; it is of another history there.
         if manifest.summary.timeline == timeline {
-            held = HeldLog::of(repository, manifest, first.checkpoint().header().op())?;
+            held = StoredLog::of(repository, manifest, first.checkpoint().header().op())?;
             held_earlier = EarlierLog::held(repository, manifest)?;
         }
     }
@@ -212,8 +220,9 @@ fn prepare(
     Ok((name, manifest, [base.notes, walk.notes()].concat()))
 }
 
-/// What follows from the window and the counts; what the run cost is zero, and the log begins behind the checkpoint.
-fn summary_of(name: &CheckpointName, window: &Window, counts: Counts) -> Summary {
+/// What follows from the window and the counts; what the run cost is zero, and the log begins
+/// behind the checkpoint.
+fn summary_of(name: &CheckpointName, window: &CaptureWindow, counts: Counts) -> Summary {
     let (superblock, checkpoint) = (&window.superblock, window.superblock.checkpoint());
     Summary {
         cluster: format!("{:032x}", superblock.cluster()),
@@ -242,7 +251,7 @@ fn summary_of(name: &CheckpointName, window: &Window, counts: Counts) -> Summary
     }
 }
 
-fn too_early(window: &Window) -> Error {
+fn too_early(window: &CaptureWindow) -> Error {
     Error::try_again(format!(
         "the log ends at op {}, so close behind the checkpoint that a server would not start without the log before it, which is not in the ring any \
          more: try again in a moment, or when some more requests have come",
@@ -251,7 +260,7 @@ fn too_early(window: &Window) -> Error {
 }
 
 struct Capture {
-    window: Window,
+    window: CaptureWindow,
     log: Captured,
 }
 
@@ -304,7 +313,7 @@ fn capture(walk: &mut Walk, sink: &mut PackSink<'_>, log: &LogCapture) -> Result
             }
         };
         let newer = walk.superblock()?;
-        let Some(window) = Window::choose(superblock.clone(), newer, &captured.headers)? else {
+        let Some(window) = CaptureWindow::choose(superblock.clone(), newer, &captured.headers)? else {
             lost.again(&superblock, "its prepares are older than the replica's view")?;
             continue;
         };
@@ -333,7 +342,8 @@ fn take_back_run(repository: &Repository, run: RunId) {
     }
 }
 
-/// A run's leftovers that no manifest will name are taken back; where the store forbids that (Object Lock) they stay and harm nobody.
+/// A run's leftovers that no manifest will name are taken back; where the store forbids that
+/// (Object Lock) they stay and harm nobody.
 pub(crate) fn take_back(repository: &Repository, names: impl IntoIterator<Item = String>) {
     for name in names {
         let _ = repository.store().delete(&name);

@@ -1,7 +1,8 @@
 //! At which op a backup ends.
 //!
-//! In: the superblock of the checkpoint in hand, the superblock as it is now, and the headers of the log behind the checkpoint. Out: the superblock
-//! that goes into the image and the last op that a server started from it will hold. The superblock and the log were read at different moments;
+//! In: the superblock of the checkpoint in hand, the superblock as it is now, and the headers of
+//! the log behind the checkpoint. Out: the superblock that goes into the image and the last op that
+//! a server started from it will hold. The superblock and the log were read at different moments;
 //! what one says about the other decides.
 
 use crate::error::{Error, Result};
@@ -11,7 +12,7 @@ use crate::tb_format::superblock::SuperBlock;
 
 /// Where checkpoint and log meet.
 #[derive(Debug, Clone)]
-pub struct Window {
+pub struct CaptureWindow {
     /// The superblock for the image.
     pub superblock: SuperBlock,
     /// The last prepare of the image; the checkpoint's own where there is none behind it.
@@ -22,13 +23,15 @@ pub struct Window {
     pub capped: bool,
 }
 
-impl Window {
-    /// Chooses the window; `None` if a new round is needed because the log does not reach what the superblock says is committed.
+impl CaptureWindow {
+    /// Chooses the window; `None` if a new round is needed because the log does not reach what the
+    /// superblock says is committed.
     ///
     /// # Errors
     /// [`Error::damaged`] when the log is not behind the checkpoint at all.
-    pub fn choose(walked: SuperBlock, newer: SuperBlock, headers: &[PrepareHeader]) -> Result<Option<Window>> {
-        // A view change rewrites the superblock without a new checkpoint; the newer one fits prepares of the new view.
+    pub fn choose(walked: SuperBlock, newer: SuperBlock, headers: &[PrepareHeader]) -> Result<Option<CaptureWindow>> {
+        // A view change rewrites the superblock without a new checkpoint; the newer one fits
+        // prepares of the new view.
         let same_checkpoint = newer.checkpoint().checkpoint_id() == walked.checkpoint().checkpoint_id();
         let superblock = if same_checkpoint { newer } else { walked };
         let checkpoint = superblock.checkpoint().header();
@@ -49,7 +52,7 @@ impl Window {
         let commits = headers.iter().map(PrepareHeader::commit);
         let commit_known_op = commits.max().unwrap_or(0).max(superblock.commit_max()).min(end.op());
         let capped = headers.last().is_some_and(|last| last.op() > op_max);
-        Ok(Some(Window { superblock, end, commit_known_op, capped }))
+        Ok(Some(CaptureWindow { superblock, end, commit_known_op, capped }))
     }
 
     /// Whether a server would not start from this without the log before the checkpoint.
@@ -58,8 +61,9 @@ impl Window {
     }
 }
 
-/// Whether a replica started from this superblock keeps this prepare: not one of a view that the superblock does not know yet, and not a
-/// leftover of an older view that a view change has replaced (`vsr/replica.zig`, `recover_slots`: "drop header").
+/// Whether a replica started from this superblock keeps this prepare: not one of a view that the
+/// superblock does not know yet, and not a leftover of an older view that a view change has
+/// replaced (`vsr/replica.zig`, `recover_slots`: "drop header").
 fn belongs(superblock: &SuperBlock, header: &PrepareHeader) -> bool {
     if header.view() > superblock.view() {
         return false;

@@ -1,9 +1,12 @@
-//! The last thing that a stored log made, by which a replica that has lost the log behind it shows that it came through there.
+//! The last thing that a stored log made, by which a replica that has lost the log behind it shows
+//! that it came through there.
 //!
-//! Only the very last counts: a cluster that was restored to the op before it has everything earlier, too. So the stored log is read backwards from the
-//! last op that is known to be committed, over whatever leaves nothing behind, to the first prepare that does. If that one cannot be a witness (all
-//! its events are imported, or it is of an unknown operation), or the log has a hole there, there is none. If it made nothing because every event of
-//! it failed, it will not be found: then the histories count as different, which loses nothing.
+//! Only the very last counts: a cluster that was restored to the op before it has everything
+//! earlier, too. So the stored log is read backwards from the last op that is known to be
+//! committed, over whatever leaves nothing behind, to the first prepare that does. If that one
+//! cannot be a witness (all its events are imported, or it is of an unknown operation), or the log
+//! has a hole there, there is none. If it made nothing because every event of it failed, it will
+//! not be found: then the histories count as different, which loses nothing.
 
 use crate::error::Result;
 use crate::replica::witness::{Witness, leaves_no_trace};
@@ -25,7 +28,8 @@ struct Known {
     trace: Option<Option<Witness>>,
 }
 
-/// The last prepare of a timeline's own log, up to op `commit_op`, that made something; `None` when there is no certain one.
+/// The last prepare of a timeline's own log, up to op `commit_op`, that made something; `None` when
+/// there is no certain one.
 ///
 /// # Errors
 /// When the store cannot be read, or a segment is damaged.
@@ -50,7 +54,8 @@ pub(super) fn last_trace(repositories: &[&Repository], timeline: u32, commit_op:
     Ok(None)
 }
 
-/// What the segments say of these ops. Where they disagree the later view counts: the op is committed, and no view replaces it after that.
+/// What the segments say of these ops. Where they disagree the later view counts: the op is
+/// committed, and no view replaces it after that.
 fn window(indexes: &[(&Repository, LogIndex<'_>)], first_op: u64, last_op: u64) -> Result<BTreeMap<u64, Known>> {
     let mut known: BTreeMap<u64, Known> = BTreeMap::new();
     let mut take = |prepare: &Prepare<'_>| {

@@ -1,23 +1,27 @@
-//! Checks the log that agents ship: every segment that is listed, whether a manifest names it or not, and that they are one chain.
+//! Checks the log that agents ship: every segment that is listed, whether a manifest names it or
+//! not, and that they are one chain.
 //!
-//! Flow: [`check_segments`] opens what no manifest names (the others are held against their manifests' digests); [`check_timelines`] looks at the runs of ops that
-//! the names promise, follows the chain of prepares through each of them (`--full`), and tells of the holes between them.
+//! Flow: [`check_segments`] opens what no manifest names (the others are held against their
+//! manifests' digests); [`check_timelines`] looks at the runs of ops that the names promise,
+//! follows the chain of prepares through each of them (`--full`), and tells of the holes between
+//! them.
 //!
-//! A segment that vanishes while it is read was merged into a larger one, which is then listed and checked in its place. A hole is no damage by itself: a log
-//! that was never stored looks the same as one that was removed. Where a manifest promises the ops it names the
-//! segments that hold them, and one of these that is missing is a problem of its own.
+//! A segment that vanishes while it is read was merged into a larger one, which is then listed and
+//! checked in its place. A hole is no damage by itself: a log that was never stored looks the same
+//! as one that was removed. Where a manifest promises the ops it names the segments that hold them,
+//! and one of these that is missing is a problem of its own.
 
 use crate::error::{Kind, Result};
 use crate::progress::Progress;
 use crate::repository::Repository;
 use crate::repository::name::{self, CheckpointName, SegmentName};
-use crate::tier::object_check::{self, Job};
+use crate::tier::findings::VerificationReport;
+use crate::tier::object_check::{self, ObjectCheck};
 use crate::tier::tigerbeetle::format::gap::Gap;
 use crate::tier::tigerbeetle::format::log::{LogIndex, Piece, runs_of};
 use crate::tier::tigerbeetle::format::manifest::Summary;
 use crate::tier::tigerbeetle::format::timeline::{Lineage, Timelines};
 use crate::units::time_text;
-use crate::verify::{Named, Report};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// So often the log is listed anew because segments of it were merged meanwhile.
@@ -42,12 +46,12 @@ pub struct LogRuns {
 /// When the store cannot be read.
 pub fn check_segments(
     repository: &Repository,
-    named: &Named,
+    in_manifests: &BTreeSet<SegmentName>,
     full: bool,
     progress: &dyn Progress,
-    report: &mut Report,
+    report: &mut VerificationReport,
 ) -> Result<Vec<u32>> {
-    let mut known: BTreeSet<SegmentName> = named.segments.keys().copied().collect();
+    let mut known = in_manifests.clone();
     let mut listed = list(repository)?;
     for _ in 0..=RELISTS_MAX {
         let new: Vec<(SegmentName, u64)> =
@@ -55,7 +59,7 @@ pub fn check_segments(
         progress.begin("verify the log", Some(new.iter().map(|(_, stored_bytes)| stored_bytes).sum()));
         let mut vanished = false;
         for batch in new.chunks(BATCH) {
-            let jobs: Vec<Job> = batch.iter().map(|(name, stored_bytes)| Job::Shipped(*name, *stored_bytes)).collect();
+            let jobs: Vec<ObjectCheck> = batch.iter().map(|(name, stored_bytes)| ObjectCheck::Shipped(*name, *stored_bytes)).collect();
             for outcome in object_check::check_all(repository, &jobs, full, progress) {
                 let is_damaged = outcome.result.as_ref().is_err_and(|error| error.kind == Kind::Damaged);
                 if is_damaged && repository.store().size_bytes(&outcome.name)?.is_none() {
@@ -92,21 +96,28 @@ pub struct Known<'a> {
     /// The backups whose manifests open.
     pub manifests: &'a BTreeMap<CheckpointName, Summary>,
     /// What they name.
-    pub named: &'a Named,
+    pub in_manifests: &'a BTreeSet<SegmentName>,
 }
 
 /// Looks at the log of every timeline.
 ///
 /// # Errors
 /// When the store cannot be read.
-pub fn check_timelines(repository: &Repository, known: &Known<'_>, with_segments: &[u32], full: bool, report: &mut Report) -> Result<()> {
+pub fn check_timelines(
+    repository: &Repository,
+    known: &Known<'_>,
+    with_segments: &[u32],
+    full: bool,
+    report: &mut VerificationReport,
+) -> Result<()> {
     let numbers: BTreeSet<u32> = known.timelines.numbers().into_iter().chain(with_segments.iter().copied()).collect();
     report.timelines = numbers.len() as u64;
     for timeline in numbers {
         // Without its record, or an ancestor's, it is looked at alone.
         let lineage = Lineage::of(known.timelines, timeline).unwrap_or_else(|_| Lineage::only(timeline));
         let branch_op = known.timelines.branches.get(&timeline).and_then(|branch| branch.branch.as_ref()).map(|common| common.op);
-        // From the branch on: the segment that holds the last prepare in common shows whether the one continues the other.
+        // From the branch on: the segment that holds the last prepare in common shows whether the
+        // one continues the other.
         let index = LogIndex::list(repository, &lineage, branch_op.unwrap_or(0))?;
         let own: Vec<Piece> = index.pieces().iter().filter(|piece| piece.name.timeline == timeline).copied().collect();
         if full {
@@ -123,7 +134,7 @@ pub fn check_timelines(repository: &Repository, known: &Known<'_>, with_segments
 }
 
 /// Follows the chain of prepares through a run of ops.
-fn check_run(index: &LogIndex<'_>, timeline: u32, run: (u64, u64), report: &mut Report) -> Result<()> {
+fn check_run(index: &LogIndex<'_>, timeline: u32, run: (u64, u64), report: &mut VerificationReport) -> Result<()> {
     let Err(error) = index.resolve_run(run) else { return Ok(()) };
     let prefix = name::segment_prefix(timeline);
     let is_told = report.problems.iter().any(|problem| problem.object.starts_with(name::SEGMENTS));
@@ -143,7 +154,7 @@ fn check_run(index: &LogIndex<'_>, timeline: u32, run: (u64, u64), report: &mut 
 }
 
 /// Tells of the ops between the runs that no segment holds.
-fn holes(known: &Known<'_>, timeline: u32, branch_op: Option<u64>, index: &LogIndex<'_>, report: &mut Report) {
+fn holes(known: &Known<'_>, timeline: u32, branch_op: Option<u64>, index: &LogIndex<'_>, report: &mut VerificationReport) {
     let mut holes = Vec::new();
     let mut last_op = branch_op;
     for (first, last) in index.runs() {
@@ -152,7 +163,7 @@ fn holes(known: &Known<'_>, timeline: u32, branch_op: Option<u64>, index: &LogIn
         }
         last_op = Some(last.max(last_op.unwrap_or(0)));
     }
-    let named = |piece: &Piece| known.named.segments.contains_key(&piece.name);
+    let named = |piece: &Piece| known.in_manifests.contains(&piece.name);
     let shipped = index.pieces().iter().any(|piece| piece.name.timeline == timeline && !named(piece));
     let mut told = 0;
     for hole in &holes {
@@ -186,7 +197,8 @@ fn hole_text(known: &Known<'_>, timeline: u32, hole: (u64, u64), gaps: &[&Gap]) 
             .iter()
             .map(|gap| format!("ops {} to {}, noticed at {}: {}", gap.first_op, gap.last_op, time_text(gap.noticed_ns), gap.reason))
             .collect();
-        // The hole may be larger than what was known when it was recorded, because the log went on later; the record says so.
+        // The hole may be larger than what was known when it was recorded, because the log went on
+        // later; the record says so.
         return format!("{missing}; a gap is recorded ({})", reasons.join("; "));
     }
     if first_backup.is_none_or(|first_backup| last_op < first_backup) {

@@ -1,8 +1,10 @@
 //! Whether a backup's extents are exactly the tree that its superblock roots.
 //!
-//! The walk that captured the checkpoint is done again, over the repository: the trailers and the manifest log are followed from the superblock, the
-//! live tables are gathered, and the set of their roots must be the set of the extents. For each table the value blocks that its index block names
-//! must be the ones that lie behind it in the pack. Only index blocks and lists are opened here; every block was checked before.
+//! The walk that captured the checkpoint is done again, over the repository: the trailers and the
+//! manifest log are followed from the superblock, the live tables are gathered, and the set of
+//! their roots must be the set of the extents. For each table the value blocks that its index block
+//! names must be the ones that lie behind it in the pack. Only index blocks and lists are opened
+//! here; every block was checked before.
 
 use crate::error::{Error, Result};
 use crate::limits::governor::Priority;
@@ -78,7 +80,8 @@ fn chain(
     roots: &mut Vec<BlockReference>,
     previous: &mut dyn FnMut(Block<'_>) -> Result<Option<BlockReference>, LedgerError>,
 ) -> Result<()> {
-    // One more than there are extents, so that a list that goes on beyond them is looked for, and not found.
+    // One more than there are extents, so that a list that goes on beyond them is looked for, and
+    // not found.
     let limit = roots.len() as u64 + count.min(manifest.extents.len() as u64 + 1);
     let mut next = last;
     while let Some(reference) = next.filter(|_| (roots.len() as u64) < limit) {

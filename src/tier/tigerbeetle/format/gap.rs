@@ -1,6 +1,8 @@
-//! Gaps: ops of the log that no agent could read before the ring overwrote them, or that nothing had room for.
+//! Gaps: ops of the log that no agent could read before the ring overwrote them, or that nothing
+//! had room for.
 //!
-//! What can be restored follows from the segments alone; a gap's record says since when it is known and why, so that it is told and not found.
+//! What can be restored follows from the segments alone; a gap's record says since when it is known
+//! and why, so that it is told and not found.
 
 use crate::error::{Error, Kind, Result};
 use crate::repository::frame::ObjectKind;
@@ -15,7 +17,8 @@ pub struct Gap {
     pub timeline: u32,
     /// The first op that is missing.
     pub first_op: u64,
-    /// The last op that is missing, as far as it was known then. The points up to the next checkpoint's first are not restorable either.
+    /// The last op that is missing, as far as it was known then. The points up to the next
+    /// checkpoint's first are not restorable either.
     pub last_op: u64,
     /// When it was noticed, by the writer's clock.
     pub noticed_ns: u64,

@@ -1,15 +1,19 @@
 //! The log of one history, out of all the segments that its timelines hold.
 //!
-//! Flow: [`LogIndex::list`] lists the segments from an op on, in the order of their names; which ops are there without a gap follows from the names alone
-//! ([`LogIndex::reach`]). [`LogIndex::resolve`] says which prepares to take from which segment: it begins at the end that is wanted and follows `parent` after
-//! `parent` back to a prepare that is known. So it does not matter how segments overlap, which replica they are from, or in which order they were
-//! written: a prepare that a view change replaced is no parent of what came after it.
+//! Flow: [`LogIndex::list`] lists the segments from an op on, in the order of their names; which
+//! ops are there without a gap follows from the names alone ([`LogIndex::reach`]).
+//! [`LogIndex::resolve`] says which prepares to take from which segment: it begins at the end that
+//! is wanted and follows `parent` after `parent` back to a prepare that is known. So it does not
+//! matter how segments overlap, which replica they are from, or in which order they were written: a
+//! prepare that a view change replaced is no parent of what came after it.
 //!
-//! An agent may merge segments while they are read: what was listed is gone then, and its prepares are in a larger one. Whoever meets that lists again and goes
-//! on (a few times at the most); a segment that is still listed and does not open is damaged.
+//! An agent may merge segments while they are read: what was listed is gone then, and its prepares
+//! are in a larger one. Whoever meets that lists again and goes on (a few times at the most); a
+//! segment that is still listed and does not open is damaged.
 //!
-//! Only at the very end of a log there may be prepares that nothing follows yet. Where segments disagree there, the one that ends in the later view counts,
-//! as when replicas choose between their logs.
+//! Only at the very end of a log there may be prepares that nothing follows yet. Where segments
+//! disagree there, the one that ends in the later view counts, as when replicas choose between
+//! their logs.
 
 use super::segment::{PrepareRow, SegmentReader};
 use super::timeline::Lineage;
@@ -20,7 +24,8 @@ use crate::tb_format::checksum::Checksum;
 use crate::tb_format::wal::Prepare;
 use std::collections::{HashMap, HashSet};
 
-/// The most ops that a segment holds: what an index of its size limit can list. A listing that begins so many ops earlier misses no segment.
+/// The most ops that a segment holds: what an index of its size limit can list. A listing that
+/// begins so many ops earlier misses no segment.
 pub const SEGMENT_OPS_MAX: u64 = 524_288;
 /// So many ops around the end of a log may still be replaced: a few pipelines of 8 prepares.
 const UNSETTLED_OPS: u64 = 64;
@@ -88,7 +93,8 @@ impl Resolved {
         self.pieces.iter().map(|piece| piece.stored_bytes).sum()
     }
 
-    /// Gives the prepares `first_op` to `last_op` of the chain to `take`, in order, each once. Returns the stored bytes that were fetched.
+    /// Gives the prepares `first_op` to `last_op` of the chain to `take`, in order, each once.
+    /// Returns the stored bytes that were fetched.
     ///
     /// # Errors
     /// [`Error::damaged`] when a segment does not open, and whatever `take` returns.
@@ -123,7 +129,8 @@ impl Resolved {
         Ok(stored_bytes)
     }
 
-    /// Does `work` on the segments of the chain. Where one was merged away meanwhile, the very same chain is looked up anew and `work` begins again.
+    /// Does `work` on the segments of the chain. Where one was merged away meanwhile, the very same
+    /// chain is looked up anew and `work` begins again.
     ///
     /// # Errors
     /// Those of `work`.
@@ -135,7 +142,8 @@ impl Resolved {
                     if index.has_all(&self.pieces) {
                         return Err(error);
                     }
-                    // The end is known by its checksum, so it is the same chain; what is not there any more in any segment is lost.
+                    // The end is known by its checksum, so it is the same chain; what is not there
+                    // any more in any segment is lost.
                     self.pieces = match index.surviving(|index| index.back(self.end, self.after.0)) {
                         Ok((pieces, parent)) if parent == self.after.1 => pieces,
                         Err(other) if other.kind == Kind::TryAgain => return Err(other),
@@ -156,7 +164,8 @@ impl<'a> LogIndex<'a> {
     /// When the store cannot be read.
     pub fn list(repository: &'a Repository, lineage: &Lineage, from_op: u64) -> Result<LogIndex<'a>> {
         let mut index = LogIndex::list_once(repository, lineage, from_op)?;
-        // Segments that were merged between two pages of a listing look like a gap; a real gap is there again.
+        // Segments that were merged between two pages of a listing look like a gap; a real gap is
+        // there again.
         for _ in 0..RELISTS_MAX {
             if index.runs().len() <= 1 {
                 break;
@@ -192,7 +201,8 @@ impl<'a> LogIndex<'a> {
         pieces.iter().all(|piece| listed.contains(&piece.name))
     }
 
-    /// Does `work` on the segments as they were listed, and again where one of them was merged away meanwhile.
+    /// Does `work` on the segments as they were listed, and again where one of them was merged away
+    /// meanwhile.
     fn surviving<T>(&self, work: impl Fn(&LogIndex<'_>) -> Result<T>) -> Result<T> {
         let mut newer: Option<LogIndex<'_>> = None;
         for _ in 0..RELISTS_MAX {
@@ -227,7 +237,8 @@ impl<'a> LogIndex<'a> {
         self.runs().into_iter().find(|run| run.0 <= next_op && next_op <= run.1).map_or(after_op, |run| run.1)
     }
 
-    /// The chain of prepares behind `after` up to `last_op`, or as far as it goes where that is `None`.
+    /// The chain of prepares behind `after` up to `last_op`, or as far as it goes where that is
+    /// `None`.
     ///
     /// # Errors
     /// [`Error::input`] when it does not go so far, [`Error::damaged`] when a segment is.
@@ -244,7 +255,8 @@ impl<'a> LogIndex<'a> {
     /// The chain of prepares that a run of ops ([`LogIndex::runs`]) is, whatever it continues.
     ///
     /// # Errors
-    /// [`Error::input`] when the segments do not continue each other, [`Error::damaged`] when one is.
+    /// [`Error::input`] when the segments do not continue each other, [`Error::damaged`] when one
+    /// is.
     pub fn resolve_run(&self, (first_op, last_op): (u64, u64)) -> Result<Resolved> {
         self.surviving(|index| index.resolve_from((first_op.saturating_sub(1), None), last_op, None))
     }
@@ -321,7 +333,8 @@ impl<'a> LogIndex<'a> {
         Ok(false)
     }
 
-    /// Follows the chain from `head` back to op `after_op`; its segments, and the checksum that the first of its prepares continues.
+    /// Follows the chain from `head` back to op `after_op`; its segments, and the checksum that the
+    /// first of its prepares continues.
     fn back(&self, head: PrepareId, after_op: u64) -> Result<(Vec<Piece>, Checksum)> {
         let (mut wanted, mut pieces) = (head, Vec::new());
         while wanted.0 > after_op {
@@ -336,7 +349,8 @@ impl<'a> LogIndex<'a> {
         Ok((pieces, wanted.1))
     }
 
-    /// The segment that holds this prepare and reaches back furthest, cut behind `after_op`, and the checksum that its first prepare continues.
+    /// The segment that holds this prepare and reaches back furthest, cut behind `after_op`, and
+    /// the checksum that its first prepare continues.
     fn holder(&self, (op, checksum): PrepareId, after_op: u64) -> Result<Option<(Piece, Checksum)>> {
         let mut damaged = None;
         for piece in self.pieces.iter().filter(|piece| piece.holds(op)) {
@@ -375,7 +389,8 @@ impl<'a> LogIndex<'a> {
         row_at(&rows, op).map(|row| row.checksum).ok_or_else(|| Error::bug(format!("op {op} is not in its segment")))
     }
 
-    /// The last prepare at or before this time, among the segments that were listed; `None` if all are later.
+    /// The last prepare at or before this time, among the segments that were listed; `None` if all
+    /// are later.
     ///
     /// # Errors
     /// [`Error::damaged`] when a segment that must be looked into is.
@@ -436,7 +451,8 @@ fn cut(pieces: Vec<Piece>, last_op: u64) -> Vec<Piece> {
     within.map(|piece| Piece { last_op: piece.last_op.min(last_op), ..piece }).collect()
 }
 
-/// The runs of ops that these segments hold without a gap, by their names. They are sorted by first op.
+/// The runs of ops that these segments hold without a gap, by their names. They are sorted by first
+/// op.
 pub fn runs_of(pieces: &[Piece]) -> Vec<(u64, u64)> {
     let mut runs: Vec<(u64, u64)> = Vec::new();
     for piece in pieces {

@@ -1,7 +1,9 @@
-//! Checkpoint manifests: everything needed to restore one checkpoint and the log behind it, and nothing that must be listed or guessed.
+//! Checkpoint manifests: everything needed to restore one checkpoint and the log behind it, and
+//! nothing that must be listed or guessed.
 //!
-//! A manifest is an object whose frames belong to sections: a summary (JSON, first frame, so that a listing fetches little), the superblock, the
-//! client replies, the pack table, the extents, the segments. A backup exists when its manifest does; it is written last.
+//! A manifest is an object whose frames belong to sections: a summary (JSON, first frame, so that a
+//! listing fetches little), the superblock, the client replies, the pack table, the extents, the
+//! segments. A backup exists when its manifest does; it is written last.
 //!
 //! Layout: FORMAT.md, "Checkpoint manifests".
 
@@ -27,7 +29,8 @@ const SECTION_REPLIES: u8 = 3;
 const SECTION_PACKS: u8 = 4;
 const SECTION_EXTENTS: u8 = 5;
 const SECTION_SEGMENTS: u8 = 6;
-/// Sections from here on are extras of a newer writer, which a reader that does not know them leaves out.
+/// Sections from here on are extras of a newer writer, which a reader that does not know them
+/// leaves out.
 const SECTION_OPTIONAL: u8 = 128;
 const PACK_ROW_BYTES: usize = 64;
 const EXTENT_ROW_BYTES: usize = 40;
@@ -35,7 +38,8 @@ const SEGMENT_ROW_BYTES: usize = 72;
 /// Tables are cut into frames of at most this size.
 const TABLE_FRAME_BYTES: usize = 1024 * 1024;
 
-/// What a listing shows of a backup. Checksums and ids are hexadecimal, because JSON numbers do not hold 128 bits.
+/// What a listing shows of a backup. Checksums and ids are hexadecimal, because JSON numbers do not
+/// hold 128 bits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Summary {
     /// The cluster, 32 hexadecimal digits.
@@ -46,7 +50,8 @@ pub struct Summary {
     pub replica: u8,
     /// How many replicas the cluster has.
     pub replica_count: u8,
-    /// The TigerBeetle release that wrote the checkpoint: a server of this release (or one that can upgrade from it) must start the image.
+    /// The TigerBeetle release that wrote the checkpoint: a server of this release (or one that can
+    /// upgrade from it) must start the image.
     pub release: String,
     /// The op that the checkpoint stands at.
     pub checkpoint_op: u64,
@@ -54,7 +59,8 @@ pub struct Summary {
     pub checkpoint_id: String,
     /// The timestamp of the checkpoint's op; 0 for a data file that never made a checkpoint.
     pub checkpoint_timestamp_ns: u64,
-    /// The first op of the log that is stored: `checkpoint_op + 1`, or that of the checkpoint before where a server would not start without it.
+    /// The first op of the log that is stored: `checkpoint_op + 1`, or that of the checkpoint
+    /// before where a server would not start without it.
     pub log_first_op: u64,
     /// The earliest op that this backup restores to.
     pub first_restorable_op: u64,
@@ -64,7 +70,8 @@ pub struct Summary {
     pub recovered_to_timestamp_ns: u64,
     /// The checksum of that op's prepare.
     pub recovered_to_checksum: String,
-    /// The highest op known to be committed; what lies above was prepared by the replica and may not have been acknowledged yet.
+    /// The highest op known to be committed; what lies above was prepared by the replica and may
+    /// not have been acknowledged yet.
     pub commit_known_op: u64,
     /// The length of the data file.
     pub data_file_bytes: u64,

@@ -1,11 +1,15 @@
-//! Small segments joined into larger ones, so that a month of log is thousands of objects and not millions.
+//! Small segments joined into larger ones, so that a month of log is thousands of objects and not
+//! millions.
 //!
-//! Flow: [`plan_merges`] looks at names and sizes alone and picks runs of neighbours, tier by tier, so that every byte is rewritten a few times and not again and
-//! again; [`merge`] writes one segment that holds what they hold, following the hash chain across them; [`covered`] finds segments of which another
-//! holds everything, after a merge or because two agents shipped the same ops. Only then they may go, and never one that a manifest names.
+//! Flow: [`plan_merges`] looks at names and sizes alone and picks runs of neighbours, tier by tier,
+//! so that every byte is rewritten a few times and not again and again; [`merge`] writes one
+//! segment that holds what they hold, following the hash chain across them; [`covered`] finds
+//! segments of which another holds everything, after a merge or because two agents shipped the same
+//! ops. Only then they may go, and never one that a manifest names.
 
 use super::log::{Piece, SEGMENT_OPS_MAX};
 use super::segment::{FRAME_RECORD_BYTES, SegmentEntry, SegmentFrames, segment_entry};
+use crate::error::Kind;
 use crate::error::{Error, Result};
 use crate::limits::governor::Priority;
 use crate::repository::Repository;
@@ -33,7 +37,8 @@ fn tier(stored_bytes: u64) -> u32 {
     (0..TIERS).find(|tier| stored_bytes < TIER_BYTES * TIER_FACTOR.pow(*tier)).unwrap_or(TIERS)
 }
 
-/// Runs of neighbours to be merged: of `settled` segments, by first op, all of one timeline. A run has at least `least` segments.
+/// Runs of neighbours to be merged: of `settled` segments, by first op, all of one timeline. A run
+/// has at least `least` segments.
 pub fn plan_merges(settled: &[Piece], least: usize) -> Vec<Vec<Piece>> {
     let least = least.max(2);
     for limit in 0..TIERS {
@@ -75,7 +80,8 @@ fn runs_up_to(settled: &[Piece], limit: u32, least: usize) -> Vec<Vec<Piece>> {
 /// Writes one segment that holds what these neighbours hold. Durable when this returns; they stay.
 ///
 /// # Errors
-/// [`Error::damaged`] when one of them is, or they are not one chain: nothing is written then that anybody counts on.
+/// [`Error::damaged`] when one of them is, or they are not one chain: nothing is written then that
+/// anybody counts on.
 pub fn merge(repository: &Arc<Repository>, run: RunId, pieces: &[Piece]) -> Result<SegmentEntry> {
     let (Some(first), Some(last)) = (pieces.first(), pieces.last()) else { return Err(Error::bug("a merge of no segments")) };
     let name = SegmentName { timeline: first.name.timeline, first_op: first.first_op, last_op: last.last_op, run };
@@ -103,7 +109,8 @@ pub fn merge(repository: &Arc<Repository>, run: RunId, pieces: &[Piece]) -> Resu
     segment_entry(name, writer.finish(frames.entries())?)
 }
 
-/// Of these segments those of which another one holds every prepare, with the one that does; of two that hold the same, the one with the later run.
+/// Of these segments those of which another one holds every prepare, with the one that does; of two
+/// that hold the same, the one with the later run.
 ///
 /// # Errors
 /// When the store cannot be read. A segment that does not open covers nothing and is not covered.
@@ -137,7 +144,7 @@ pub fn covered(repository: &Repository, pieces: &[Piece]) -> Result<Vec<Piece>> 
 fn readable<T>(result: Result<T>) -> Result<Option<T>> {
     match result {
         Ok(value) => Ok(Some(value)),
-        Err(error) if error.kind == crate::error::Kind::Damaged => Ok(None),
+        Err(error) if error.kind == Kind::Damaged => Ok(None),
         Err(error) => Err(error),
     }
 }

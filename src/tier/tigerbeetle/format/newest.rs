@@ -1,9 +1,11 @@
 //! Which backup is the newest.
 //!
-//! The one that reaches furthest, unless what it reaches has been replaced: the last prepares of a backup may not have been committed, and a
-//! view change may then put others in their place, even fewer of them. So backups are compared as replicas compare their logs: the log of the later
-//! view counts, and among logs of which one continues the other the longer. Which backups come into question follows from their names: none
-//! reaches beyond the op that its checkpoint's ring can hold.
+//! The one that reaches furthest, unless what it reaches has been replaced: the last prepares of a
+//! backup may not have been committed, and a view change may then put others in their place, even
+//! fewer of them. So backups are compared as replicas compare their logs: the log of the later view
+//! counts, and among logs of which one continues the other the longer. Which backups come into
+//! question follows from their names: none reaches beyond the op that its checkpoint's ring can
+//! hold.
 
 use super::manifest::{Manifest, Summary};
 use super::segment::SegmentReader;
@@ -78,7 +80,8 @@ impl Repository {
         Ok(further != replaced)
     }
 
-    /// Whether the log of `longer` holds the last prepare of `shorter`. Where that cannot be read any more nothing speaks against it.
+    /// Whether the log of `longer` holds the last prepare of `shorter`. Where that cannot be read
+    /// any more nothing speaks against it.
     fn continues(&self, longer: &Candidate, shorter: &Candidate) -> Result<bool> {
         let (op, checksum) = (shorter.summary.recovered_to_op, &shorter.summary.recovered_to_checksum);
         if op == longer.summary.recovered_to_op {

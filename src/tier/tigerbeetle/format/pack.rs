@@ -1,12 +1,14 @@
 //! Packs: grid blocks, one frame a block, extent after extent.
 //!
-//! An *extent* is what is stored and found again as one: a table (its index block, then its value blocks, in the index block's order) or a
-//! single block of a trailer or of the manifest log. The root's (address, checksum) names the whole extent, because an index block holds
-//! the checksums of its value blocks. So a manifest needs one row per table, not one per block, and asking whether a table is held
-//! already needs no read of the table.
+//! An *extent* is what is stored and found again as one: a table (its index block, then its value
+//! blocks, in the index block's order) or a single block of a trailer or of the manifest log. The
+//! root's (address, checksum) names the whole extent, because an index block holds the checksums of
+//! its value blocks. So a manifest needs one row per table, not one per block, and asking whether a
+//! table is held already needs no read of the table.
 //!
-//! Flow: [`PackWriter`] opens packs as it needs them, never splits an extent over two, lets full packs finish in the background and gives
-//! each extent its [`Location`]. [`PackReader`] reads extents back and checks each block against the reference in the pack's index.
+//! Flow: [`PackWriter`] opens packs as it needs them, never splits an extent over two, lets full
+//! packs finish in the background and gives each extent its [`Location`]. [`PackReader`] reads
+//! extents back and checks each block against the reference in the pack's index.
 //!
 //! Layout: FORMAT.md, "Packs".
 
@@ -24,10 +26,11 @@ use crate::tb_format::grid::{Block, BlockReference};
 use crate::tb_format::table::record_bytes_of;
 use std::sync::Arc;
 
-/// A pack is closed at the first extent after so many stored bytes: large enough that 16 TiB are some 100 000 objects, small enough to verify
-/// and to fetch again alone.
+/// A pack is closed at the first extent after so many stored bytes: large enough that 16 TiB are
+/// some 100 000 objects, small enough to verify and to fetch again alone.
 pub const PACK_BYTES_TARGET: u64 = 64 * 1024 * 1024;
-/// And after so many blocks, which bounds its index to 150 KB also where blocks compress to almost nothing.
+/// And after so many blocks, which bounds its index to 150 KB also where blocks compress to almost
+/// nothing.
 pub const PACK_BLOCKS_TARGET: u64 = 4096;
 /// Size of a block's row in a pack's index.
 const ENTRY_BYTES: usize = 24;
@@ -81,7 +84,8 @@ pub struct PackWriter {
 }
 
 impl PackWriter {
-    /// Packs of one run. `base` is how many packs the run's pack table begins with (those of the manifest it builds on).
+    /// Packs of one run. `base` is how many packs the run's pack table begins with (those of the
+    /// manifest it builds on).
     pub fn new(repository: &Arc<Repository>, run: RunId, checkpoint_op: u64, base: u32) -> PackWriter {
         PackWriter {
             repository: Arc::clone(repository),
@@ -115,7 +119,8 @@ impl PackWriter {
         Ok(())
     }
 
-    /// Adds a block to the extent. `plain` must be exactly the bytes that were checked against `reference`.
+    /// Adds a block to the extent. `plain` must be exactly the bytes that were checked against
+    /// `reference`.
     pub fn block(&mut self, reference: BlockReference, plain: impl AsRef<[u8]> + Send + 'static) -> Result<()> {
         let open = self.open.as_mut().ok_or_else(|| Error::bug("a block outside an extent"))?;
         let record_bytes = record_bytes_of(plain.as_ref());
@@ -133,7 +138,8 @@ impl PackWriter {
     }
 
     fn close_pack(&mut self) -> Result<()> {
-        // One pack may be finishing while the next is written; more would hold more memory than the budget has.
+        // One pack may be finishing while the next is written; more would hold more memory than the
+        // budget has.
         while self.finishing.len() > 1 {
             let (name, finishing) = self.finishing.remove(0);
             self.finished.push(entry(name, finishing)?);
@@ -172,7 +178,8 @@ impl<'a> PackReader<'a> {
     /// [`Error::damaged`] when it is not the pack that the manifest means.
     pub fn open(repository: &'a Repository, entry: &PackEntry) -> Result<PackReader<'a>> {
         let name = entry.name.object();
-        // How many blocks it has tells how large its index is at the most: of a restore that needs little of it, little more is fetched.
+        // How many blocks it has tells how large its index is at the most: of a restore that needs
+        // little of it, little more is fetched.
         let tail_bytes = INDEX_FIXED_BYTES + u64::from(entry.blocks) * INDEX_BYTES_A_BLOCK;
         let object = ObjectReader::open_with_tail(repository, ObjectKind::Pack, &name, Some(entry.stored_bytes), tail_bytes)?;
         let references = decode_entries(&object.index.entries).filter(|references| references.len() == object.index.frames.len());
@@ -207,7 +214,8 @@ impl<'a> PackReader<'a> {
         self.object.index.frames.get(frame as usize).map(|row| row.plain_bytes as usize)
     }
 
-    /// Fetches the sealed frames `first .. first + count` into `buffer`, which is as long as they are ([`PackReader::stored_bytes`]).
+    /// Fetches the sealed frames `first .. first + count` into `buffer`, which is as long as they
+    /// are ([`PackReader::stored_bytes`]).
     ///
     /// # Errors
     /// [`Error::damaged`] when there are not so many; those of the store.
@@ -215,8 +223,9 @@ impl<'a> PackReader<'a> {
         self.object.fetch_into(first, count, buffer)
     }
 
-    /// Opens a frame that was fetched, in place, and expands it into `out`, as long as [`PackReader::block_bytes`] says. The block is checked by
-    /// TigerBeetle's own checksums against its reference.
+    /// Opens a frame that was fetched, in place, and expands it into `out`, as long as
+    /// [`PackReader::block_bytes`] says. The block is checked by TigerBeetle's own checksums
+    /// against its reference.
     ///
     /// # Errors
     /// [`Error::damaged`] when it is not what its reference says.
@@ -234,7 +243,8 @@ impl<'a> PackReader<'a> {
         Err(Error::damaged(format!("{}: block at address {} has bytes behind its end", self.object.name(), reference.address)))
     }
 
-    /// Blocks in frames `first .. first + count`, each checked by TigerBeetle's own checksums against its reference.
+    /// Blocks in frames `first .. first + count`, each checked by TigerBeetle's own checksums
+    /// against its reference.
     ///
     /// # Errors
     /// [`Error::damaged`] when one is not what its reference says.

@@ -1,8 +1,10 @@
 //! What the repository promises: which cluster it belongs to, and which manifests must be there.
 //!
-//! The first backup binds the repository to its cluster ([`Repository::bind_cluster`]); another cluster's file is refused from then on, because two
-//! ledgers in one history would be a lie. [`Repository::promise`] writes a manifest and then its receipt. A receipt without its manifest means
-//! that a backup was lost; a manifest without its receipt means that a run was killed between the two, and the next run makes up for it.
+//! The first backup binds the repository to its cluster ([`Repository::bind_cluster`]); another
+//! cluster's file is refused from then on, because two ledgers in one history would be a lie.
+//! [`Repository::promise`] writes a manifest and then its receipt. A receipt without its manifest
+//! means that a backup was lost; a manifest without its receipt means that a run was killed between
+//! the two, and the next run makes up for it.
 //!
 //! Layout: FORMAT.md, "Receipts" and "The cluster".
 
@@ -87,7 +89,8 @@ impl Repository {
         Ok(stored)
     }
 
-    /// Writes the receipt of a manifest that is known to be whole. It may be there already: another run that began in between found it missing.
+    /// Writes the receipt of a manifest that is known to be whole. It may be there already: another
+    /// run that began in between found it missing.
     pub fn write_receipt(self: &Arc<Self>, name: &CheckpointName, receipt: &Receipt) -> Result<()> {
         let mut writer = ObjectWriter::create(self, ObjectKind::Receipt, name.receipt())?;
         writer.push([&receipt.size_bytes.to_le_bytes()[..], &receipt.digest].concat())?;
@@ -103,7 +106,8 @@ impl Repository {
         Ok(listed.iter().filter_map(|object| CheckpointName::parse_receipt(&object.name)).collect())
     }
 
-    /// All backups that are there or were promised, in the order of restore: a manifest that is gone must not make an older backup the newest.
+    /// All backups that are there or were promised, in the order of restore: a manifest that is
+    /// gone must not make an older backup the newest.
     pub fn backups(&self) -> Result<BTreeSet<CheckpointName>> {
         Ok(self.checkpoints()?.into_iter().chain(self.receipts()?).collect())
     }

@@ -1,8 +1,10 @@
 //! Log segments: a run of prepares, verbatim, with an index by op and time.
 //!
-//! Flow: [`SegmentBuilder`] collects prepares in order (the hash chain is followed by whoever feeds it) and writes them as one object once its
-//! last op is known, because the name says first and last; or seals them in memory for whoever ships them. [`SegmentReader`] answers from the index alone which ops and times it holds, and gives
-//! the prepares back, each checked by TigerBeetle's own checksums against the index.
+//! Flow: [`SegmentBuilder`] collects prepares in order (the hash chain is followed by whoever feeds
+//! it) and writes them as one object once its last op is known, because the name says first and
+//! last; or seals them in memory for whoever ships them. [`SegmentReader`] answers from the index
+//! alone which ops and times it holds, and gives the prepares back, each checked by TigerBeetle's
+//! own checksums against the index.
 //!
 //! Layout: FORMAT.md, "Segments".
 
@@ -21,14 +23,17 @@ use crate::tb_format::record::RECORD_BYTES;
 use crate::tb_format::wal::Prepare;
 use std::sync::Arc;
 
-/// A frame is closed before it would grow beyond this: as large as the largest prepare, so one frame never holds less than one.
+/// A frame is closed before it would grow beyond this: as large as the largest prepare, so one
+/// frame never holds less than one.
 const FRAME_BYTES_TARGET: usize = 1024 * 1024;
 /// A segment is full at so many plain bytes; it is held in memory until then.
 pub const SEGMENT_BYTES_TARGET: usize = 16 * 1024 * 1024;
-/// The most plain bytes of a segment that is sealed in memory: with what does not compress and the index it stays below one part.
+/// The most plain bytes of a segment that is sealed in memory: with what does not compress and the
+/// index it stays below one part.
 pub const SEALED_BYTES_MAX: usize = 7 * 1024 * 1024;
-/// What a frame repeats in: a header is two events long, and the bodies of the prepares that matter are events. Where a body is not, those behind it
-/// are out of step, which costs a little of the ratio and nothing else.
+/// What a frame repeats in: a header is two events long, and the bodies of the prepares that matter
+/// are events. Where a body is not, those behind it are out of step, which costs a little of the
+/// ratio and nothing else.
 pub(super) const FRAME_RECORD_BYTES: Option<u16> = Some(RECORD_BYTES as u16);
 /// Frames that are authenticated at once.
 const FRAMES_A_FETCH: u32 = 4;
@@ -142,7 +147,8 @@ impl SegmentBuilder {
         Some((self.frames.rows.first()?.op, self.frames.rows.last()?.op))
     }
 
-    /// Forgets everything, because only later prepares are wanted. Returns whether all of it was at or below `op`; nothing is forgotten otherwise.
+    /// Forgets everything, because only later prepares are wanted. Returns whether all of it was at
+    /// or below `op`; nothing is forgotten otherwise.
     pub fn forget_through(&mut self, op: u64) -> bool {
         let all = self.frames.rows.last().is_some_and(|row| row.op <= op);
         if all {
@@ -151,7 +157,8 @@ impl SegmentBuilder {
         all
     }
 
-    /// Writes the segment; `None` if there is nothing to write. Wait on the second to know that it is durable.
+    /// Writes the segment; `None` if there is nothing to write. Wait on the second to know that it
+    /// is durable.
     pub fn write(mut self, repository: &Arc<Repository>, timeline: u32, run: RunId) -> Result<Option<(SegmentName, Finishing)>> {
         let Some((first_op, last_op)) = self.ops() else { return Ok(None) };
         let name = SegmentName { timeline, first_op, last_op, run };
@@ -162,7 +169,8 @@ impl SegmentBuilder {
         Ok(Some((name, writer.finish(self.frames.entries())?)))
     }
 
-    /// Seals the segment in memory; `None` if there is nothing in it. For a segment of at most [`SEALED_BYTES_MAX`] plain bytes.
+    /// Seals the segment in memory; `None` if there is nothing in it. For a segment of at most
+    /// [`SEALED_BYTES_MAX`] plain bytes.
     ///
     /// # Errors
     /// [`Error::bug`] for a larger one.
@@ -248,7 +256,8 @@ impl<'a> SegmentReader<'a> {
         stored_bytes
     }
 
-    /// Fetches every frame and checks that it authenticates and expands, without a look at the prepares in it: bulk work.
+    /// Fetches every frame and checks that it authenticates and expands, without a look at the
+    /// prepares in it: bulk work.
     ///
     /// # Errors
     /// [`Error::damaged`] when one does not.
@@ -261,7 +270,8 @@ impl<'a> SegmentReader<'a> {
         })
     }
 
-    /// Gives every prepare from `first_op` to `last_op` that the segment holds to `take`, in order. Frames outside are not fetched.
+    /// Gives every prepare from `first_op` to `last_op` that the segment holds to `take`, in order.
+    /// Frames outside are not fetched.
     ///
     /// # Errors
     /// [`Error::damaged`] when a prepare is not what the index says, and whatever `take` returns.

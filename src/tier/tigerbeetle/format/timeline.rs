@@ -1,10 +1,13 @@
 //! Timelines: the histories that a cluster has had.
 //!
-//! A cluster that was restored to an earlier op goes on with other prepares under the same cluster id. As in PostgreSQL, its history from there on
-//! is a timeline of its own: a record names the timeline that it branches off and the last prepare that both have in common. The name of the record
-//! is the timeline's number, created once, so two agents that see the same fork cannot both begin one. Timeline 1 has no record.
+//! A cluster that was restored to an earlier op goes on with other prepares under the same cluster
+//! id. As in PostgreSQL, its history from there on is a timeline of its own: a record names the
+//! timeline that it branches off and the last prepare that both have in common. The name of the
+//! record is the timeline's number, created once, so two agents that see the same fork cannot both
+//! begin one. Timeline 1 has no record.
 //!
-//! [`Lineage`] is what belongs to one history: the timeline itself, and of each ancestor what lies before the branch.
+//! [`Lineage`] is what belongs to one history: the timeline itself, and of each ancestor what lies
+//! before the branch.
 
 use crate::error::{Error, Result};
 use crate::repository::frame::ObjectKind;
@@ -30,8 +33,8 @@ pub struct Branch {
     pub timeline: u32,
     /// The timeline that it branches off.
     pub parent: u32,
-    /// The last prepare that both have in common. `None` where nothing shows how far their history is the same: then none of the parent's
-    /// belongs to this timeline.
+    /// The last prepare that both have in common. `None` where nothing shows how far their history
+    /// is the same: then none of the parent's belongs to this timeline.
     pub branch: Option<PrepareRecord>,
     /// The first prepare in which they differ, if it was seen.
     pub first: Option<PrepareRecord>,
@@ -84,7 +87,8 @@ impl Lineage {
         loop {
             let branch = timelines.branches.get(&current);
             let joint = branch.and_then(|branch| branch.branch.as_ref().map(|common| (branch.parent, common.op)));
-            // An ancestor that branches off behind the descendant's own branch has nothing of its own in this history.
+            // An ancestor that branches off behind the descendant's own branch has nothing of its
+            // own in this history.
             let first_op = joint.map_or(0, |(_, op)| op.saturating_add(1));
             if first_op <= last_op {
                 eras.push(Era { timeline: current, first_op, last_op });
@@ -113,8 +117,9 @@ impl Lineage {
         self.eras.iter().find(|era| era.timeline == timeline).map_or(0, |era| era.last_op)
     }
 
-    /// Whether a backup of that timeline, of the checkpoint at this op, belongs to this history. A timeline's first backups are of checkpoints that lie before its
-    /// branch; they belong to it all the same, since it begins with what it branched off.
+    /// Whether a backup of that timeline, of the checkpoint at this op, belongs to this history. A
+    /// timeline's first backups are of checkpoints that lie before its branch; they belong to it
+    /// all the same, since it begins with what it branched off.
     pub fn has_backup(&self, timeline: u32, checkpoint_op: u64) -> bool {
         self.eras.iter().any(|era| era.timeline == timeline && checkpoint_op <= era.last_op)
     }
@@ -172,7 +177,8 @@ impl Repository {
         Ok(branch)
     }
 
-    /// Begins a timeline; `false` when its number was taken meanwhile: read the timelines again then.
+    /// Begins a timeline; `false` when its number was taken meanwhile: read the timelines again
+    /// then.
     ///
     /// # Errors
     /// Whatever the store says.

@@ -1,7 +1,8 @@
 //! The `tigerbeetle` executables that the user gave, and which releases they run.
 //!
-//! A data file is opened only by a server of the release that its checkpoint names. Each executable is asked once (`version`, and `multiversion` for
-//! the older releases that it may carry with it), before anything is downloaded; each hop then takes the one that fits. When the cluster was
+//! A data file is opened only by a server of the release that its checkpoint names. Each executable
+//! is asked once (`version`, and `multiversion` for the older releases that it may carry with it),
+//! before anything is downloaded; each hop then takes the one that fits. When the cluster was
 //! upgraded in the middle of the log, that is not the same for all hops.
 
 use super::hop_server::{HopServer, exit_text};
@@ -11,7 +12,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-/// How long an executable may take to say which release it is: it takes milliseconds, unless the machine is very busy.
+/// How long an executable may take to say which release it is: it takes milliseconds, unless the
+/// machine is very busy.
 const VERSION_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Executables, asked for their releases.
@@ -52,10 +54,12 @@ impl Binaries {
         self.given.is_empty()
     }
 
-    /// The executable that runs this release: one that is this release rather than one that carries it.
+    /// The executable that runs this release: one that is this release rather than one that carries
+    /// it.
     ///
     /// # Errors
-    /// [`Error::input`] with the release that is needed, from which op on, and those that were given.
+    /// [`Error::input`] with the release that is needed, from which op on, and those that were
+    /// given.
     pub fn for_release(&self, needed: ReleaseNeeded) -> Result<&Path> {
         let own = self.given.iter().find(|binary| binary.releases.first() == Some(&needed.release));
         let carrying = || self.given.iter().find(|binary| binary.releases.contains(&needed.release));
@@ -81,7 +85,8 @@ impl Binary {
 }
 
 fn ask(path: &Path) -> Result<Binary> {
-    // The server is started by its path: a bare name must not be looked for in the folders of commands.
+    // The server is started by its path: a bare name must not be looked for in the folders of
+    // commands.
     let path = match path.canonicalize() {
         Ok(path) if path.is_file() => path,
         _ => return Err(Error::input(format!("--tigerbeetle {}: there is no such file", path.display()))),
@@ -116,7 +121,8 @@ fn version(path: &Path) -> Result<u32> {
     })
 }
 
-/// The releases that an executable carries; most that are built from source carry none and say so with an error.
+/// The releases that an executable carries; most that are built from source carry none and say so
+/// with an error.
 fn bundled(path: &Path) -> Vec<u32> {
     let Ok((true, said)) = run(path, &["multiversion".as_ref(), path.as_os_str()]) else { return Vec::new() };
     let line = said.lines().find_map(|line| line.strip_prefix("multiversioning.releases_bundled="));
@@ -143,8 +149,8 @@ mod tests {
     const R_78: u32 = 78 | 16 << 8;
     const R_70: u32 = 70 | 16 << 8;
 
-    /// Written by another process: a file that this one has had open for writing may be "busy" when it is to be run, for a child that
-    /// another test has just forked still holds it.
+    /// Written by another process: a file that this one has had open for writing may be "busy" when
+    /// it is to be run, for a child that another test has just forked still holds it.
     fn fake(folder: &TempDir, name: &str, script: &str) -> PathBuf {
         let path = folder.path().join(name);
         let write = r#"printf '#!/bin/sh\n%s\n' "$1" >"$2" && chmod +x "$2""#;

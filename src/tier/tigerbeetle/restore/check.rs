@@ -1,7 +1,9 @@
-//! The last look at an image before it gets its name: read back from the disk, as a server would read it.
+//! The last look at an image before it gets its name: read back from the disk, as a server would
+//! read it.
 //!
-//! The same walk that captured the checkpoint runs over the image: every reachable block against the checksum that its parent gives; then the log, from
-//! the checkpoint to the op that was asked for.
+//! The same walk that captured the checkpoint runs over the image: every reachable block against
+//! the checksum that its parent gives; then the log, from the checkpoint to the op that was asked
+//! for.
 
 use crate::disk::file::ReadOptions;
 use crate::error::{Error, Result};
@@ -62,7 +64,8 @@ pub struct Checked {
     pub notes: Vec<String>,
 }
 
-/// Checks one image that must hold a whole checkpoint and the log up to `op`; and so many blocks, if that is known beforehand.
+/// Checks one image that must hold a whole checkpoint and the log up to `op`; and so many blocks,
+/// if that is known beforehand.
 ///
 /// # Errors
 /// [`Error::damaged`] with the address or op that is not as it must be.

@@ -1,9 +1,11 @@
 //! Who fetches what: packs are opened and cut into pieces, and any thread takes the next piece.
 //!
-//! Flow: [`Feed::next`] gives a thread a piece of an opened pack, or, if there is none, a pack to open, whose pieces go back through
-//! [`Opening::done`]. So a large pack is shared by all threads, and few packs are open at a time. The first error ends the work of all.
+//! Flow: [`Feed::next`] gives a thread a piece of an opened pack, or, if there is none, a pack to
+//! open, whose pieces go back through [`Opening::done`]. So a large pack is shared by all threads,
+//! and few packs are open at a time. The first error ends the work of all.
 
 use crate::error::Error;
+use crate::threads::lock;
 use crate::tier::tigerbeetle::format::manifest::Manifest;
 use crate::tier::tigerbeetle::format::pack::PackReader;
 use std::collections::VecDeque;
@@ -20,7 +22,7 @@ pub struct Piece<'a> {
 }
 
 /// What a thread does next.
-pub enum Job<'feed, 'a> {
+pub enum FetchJob<'feed, 'a> {
     /// Open a pack.
     Open(Opening<'feed, 'a>),
     /// Restore a piece.
@@ -28,7 +30,8 @@ pub enum Job<'feed, 'a> {
 }
 
 struct State<'a> {
-    /// Packs that nobody has opened, by their position in the pack table, and the frames that are needed of each.
+    /// Packs that nobody has opened, by their position in the pack table, and the frames that are
+    /// needed of each.
     closed: VecDeque<(usize, Vec<Range<u32>>)>,
     pieces: VecDeque<Piece<'a>>,
     opening: usize,
@@ -58,22 +61,23 @@ impl<'a> Feed<'a> {
     }
 
     fn lock(&self) -> MutexGuard<'_, State<'a>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
-    /// What to do next; `None` when all is done, or somebody failed. Waits where others are about to bring new pieces.
-    pub fn next(&self) -> Option<Job<'_, 'a>> {
+    /// What to do next; `None` when all is done, or somebody failed. Waits where others are about
+    /// to bring new pieces.
+    pub fn next(&self) -> Option<FetchJob<'_, 'a>> {
         let mut state = self.lock();
         loop {
             if state.failed.is_some() {
                 return None;
             }
             if let Some(piece) = state.pieces.pop_front() {
-                return Some(Job::Restore(piece));
+                return Some(FetchJob::Restore(piece));
             }
             if let Some((pack, frames)) = state.closed.pop_front() {
                 state.opening += 1;
-                return Some(Job::Open(Opening { feed: self, pack, frames }));
+                return Some(FetchJob::Open(Opening { feed: self, pack, frames }));
             }
             if state.opening == 0 {
                 return None;

@@ -1,21 +1,23 @@
 //! Rolling a restored image forward, past what the log beside one checkpoint can reach.
 //!
-//! An image holds a checkpoint C and at most the 1008 ops behind it. To reach further, a fork of one replica is given the next window of the original log,
-//! and a real server executes it until it has written the next checkpoint; then the server is killed, the fork's own history is taken
+//! An image holds a checkpoint C and at most the 1008 ops behind it. To reach further, a fork of
+//! one replica is given the next window of the original log, and a real server executes it until it
+//! has written the next checkpoint; then the server is killed, the fork's own history is taken
 //! back, and the next hop begins:
 //!
 //! ```text
 //! plan_hops -> for each hop: window (prepares C+1 .. C'+40) -> superblock (rewound, solo) -> server -> checkpoint C' -> checked against the log
 //! ```
 //!
-//! A hop is believed only when the checkpoint that came out is the original's: the prepare at its op has the original's checksum, and its id, which
-//! covers every block of the ledger, is the one that prepares of the original log recorded.
+//! A hop is believed only when the checkpoint that came out is the original's: the prepare at its
+//! op has the original's checksum, and its id, which covers every block of the ledger, is the one
+//! that prepares of the original log recorded.
 
 use super::Role;
 use super::binaries::{Binaries, ReleaseNeeded};
 use super::hop_server::{HopServer, exit_text};
 use super::superblock::{Origin, superblock_for};
-use super::window::{Window, WrittenWindow};
+use super::window::{RestoreWindow, WrittenWindow};
 use crate::disk::file::ReadOptions;
 use crate::disk::target::Target;
 use crate::error::{Error, Result};
@@ -34,13 +36,17 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// What a hop takes where nothing is known yet, in seconds: the server's start, and executing 960 small ops. Measured: 1 to 8 s, most of it the start.
+/// What a hop takes where nothing is known yet, in seconds: the server's start, and executing 960
+/// small ops. Measured: 1 to 8 s, most of it the start.
 pub const SECONDS_PER_HOP_ESTIMATE: f64 = 4.0;
-/// How fast a server executes a log of full batches, in bytes a second. Measured: 58 s for the gigabyte of one hop, on two busy cores.
+/// How fast a server executes a log of full batches, in bytes a second. Measured: 58 s for the
+/// gigabyte of one hop, on two busy cores.
 pub const LOG_BYTES_PER_SECOND_ESTIMATE: f64 = 18e6;
-/// How long a server may show no sign of life. Its start touches gigabytes of memory, which has been seen to take 20 s.
+/// How long a server may show no sign of life. Its start touches gigabytes of memory, which has
+/// been seen to take 20 s.
 const SILENCE_MAX: Duration = Duration::from_secs(180);
-/// How long a hop may take however lively the server is: a thousand of the largest batches take half a minute.
+/// How long a hop may take however lively the server is: a thousand of the largest batches take
+/// half a minute.
 const HOP_MAX: Duration = Duration::from_secs(3600);
 /// How often the image's superblock is read.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
@@ -52,13 +58,15 @@ pub struct Hop {
     pub from_checkpoint: u64,
     /// The next one.
     pub to_checkpoint: u64,
-    /// The last op of the log that is put behind the first: enough for the second to be written and to be durable.
+    /// The last op of the log that is put behind the first: enough for the second to be written and
+    /// to be durable.
     pub last_op: u64,
 }
 
 /// The original log.
 pub trait OriginalLog {
-    /// Gives the prepares from `first_op` to `last_op`, each checked, in order and without a gap, to `take`.
+    /// Gives the prepares from `first_op` to `last_op`, each checked, in order and without a gap,
+    /// to `take`.
     ///
     /// # Errors
     /// [`Error::damaged`] when they are not all there, and whatever `take` returns.
@@ -68,10 +76,11 @@ pub trait OriginalLog {
     fn last_op(&self) -> u64;
 }
 
-/// The hops from a checkpoint to one whose log reaches `target_op`: none where the log beside `checkpoint_op` does.
+/// The hops from a checkpoint to one whose log reaches `target_op`: none where the log beside
+/// `checkpoint_op` does.
 ///
-/// The last checkpoint lies at least 41 ops before the target, so that a server starts from it without the log before it
-/// ([`crate::tb_format::layout::durable_op_for_checkpoint`]).
+/// The last checkpoint lies at least 41 ops before the target, so that a server starts from it
+/// without the log before it ([`crate::tb_format::layout::durable_op_for_checkpoint`]).
 pub fn plan_hops(checkpoint_op: u64, target_op: u64) -> Vec<Hop> {
     let mut hops = Vec::new();
     let mut from_checkpoint = checkpoint_op;
@@ -89,8 +98,9 @@ pub fn estimate_seconds(hops: usize, log_bytes: u64) -> f64 {
     if hops == 0 { 0.0 } else { hops as f64 * SECONDS_PER_HOP_ESTIMATE + log_bytes as f64 / LOG_BYTES_PER_SECOND_ESTIMATE }
 }
 
-/// Which releases of TigerBeetle execute the hops: that of the checkpoint, and another one from each hop on before which the log upgrades the cluster.
-/// The last is the one that the image needs in the end. One prepare a hop is read.
+/// Which releases of TigerBeetle execute the hops: that of the checkpoint, and another one from
+/// each hop on before which the log upgrades the cluster. The last is the one that the image needs
+/// in the end. One prepare a hop is read.
 ///
 /// # Errors
 /// Those of the log.
@@ -102,8 +112,9 @@ pub fn required_releases(hops: &[Hop], release: u32, log: &mut dyn OriginalLog) 
     }
     for hop in hops {
         let op = hop.to_checkpoint + 1;
-        // The server's own rule: a checkpoint is of the next release when all ops behind it, up to the one that triggers it, are upgrades. Of such
-        // ops the first is never followed by another kind before that.
+        // The server's own rule: a checkpoint is of the next release when all ops behind it, up to
+        // the one that triggers it, are upgrades. Of such ops the first is never followed by
+        // another kind before that.
         log.prepares(op, op, &mut |prepare| {
             if let Some(upgraded) = upgraded_release(prepare).filter(|upgraded| *upgraded != release) {
                 release = upgraded;
@@ -175,11 +186,13 @@ pub struct Rolled {
     pub bytes_written: u64,
 }
 
-/// Rolls the image in `target` through `hops`, as a solo fork. Afterwards its log is still that of the last hop: [`write_log`] puts the final one there.
+/// Rolls the image in `target` through `hops`, as a solo fork. Afterwards its log is still that of
+/// the last hop: [`write_log`] puts the final one there.
 ///
 /// # Errors
-/// [`Error::input`] when a release is missing among `binaries` ([`required_releases`] tells that beforehand); [`Error::try_again`] with the server's own words when one
-/// ends or hangs; [`Error::damaged`] when what comes out of a hop is not what the original log says.
+/// [`Error::input`] when a release is missing among `binaries` ([`required_releases`] tells that
+/// beforehand); [`Error::try_again`] with the server's own words when one ends or hangs;
+/// [`Error::damaged`] when what comes out of a hop is not what the original log says.
 pub fn roll_forward(
     target: &mut Target,
     hops: &[Hop],
@@ -215,7 +228,8 @@ pub fn superblock_of(image: &Path) -> Result<SuperBlock> {
     Ok(Walk::for_superblock(image, ReadOptions::default())?.superblock()?)
 }
 
-/// Writes the log from `first_op` to `last_op` around a checkpoint into all images, and compares what its prepares say of checkpoints.
+/// Writes the log from `first_op` to `last_op` around a checkpoint into all images, and compares
+/// what its prepares say of checkpoints.
 ///
 /// # Errors
 /// [`Error::damaged`] when it is not one unbroken log, or not that of the checkpoints reached.
@@ -227,7 +241,7 @@ pub fn write_log(
     ids: &mut CheckpointIds,
     progress: &dyn Progress,
 ) -> Result<WrittenWindow> {
-    let mut window = Window::begin(targets, checkpoint);
+    let mut window = RestoreWindow::begin(targets, checkpoint);
     log.prepares(first_op, last_op, &mut |prepare| {
         ids.verify(prepare.header())?;
         window.put(prepare)?;
@@ -301,7 +315,8 @@ fn run_server(binary: &Path, image: &Path, hop: &Hop) -> Result<()> {
     }
 }
 
-/// What changes in the file's metadata while a server works: when it was written, and what it takes on the disk.
+/// What changes in the file's metadata while a server works: when it was written, and what it takes
+/// on the disk.
 fn file_signs(image: &Path) -> Option<(i64, i64, u64)> {
     std::fs::metadata(image).ok().map(|metadata| (metadata.mtime(), metadata.mtime_nsec(), metadata.blocks()))
 }

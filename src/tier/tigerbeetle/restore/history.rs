@@ -1,7 +1,8 @@
 //! One history of the cluster: the backups that belong to it, and what its log reaches behind them.
 //!
-//! Backups hold a part of the log themselves; agents ship the rest. Any op is restorable that an unbroken log joins to an earlier backup. This asks the
-//! names of the segments first, which costs a listing, and follows the chain of prepares only for the point that was chosen.
+//! Backups hold a part of the log themselves; agents ship the rest. Any op is restorable that an
+//! unbroken log joins to an earlier backup. This asks the names of the segments first, which costs
+//! a listing, and follows the chain of prepares only for the point that was chosen.
 
 use super::forward::OriginalLog;
 use super::log::ManifestLog;
@@ -55,7 +56,8 @@ impl<'a> History<'a> {
         self.repository.newest_checkpoint_of(&self.lineage)
     }
 
-    /// The summary of one of its backups. What it holds beyond the op at which the next timeline branches off is not of this history.
+    /// The summary of one of its backups. What it holds beyond the op at which the next timeline
+    /// branches off is not of this history.
     pub fn summary(&self, name: &CheckpointName) -> Result<Summary> {
         let mut summary = Manifest::read_summary(self.repository, name)?;
         let last_op = self.last_op_of(name.timeline);
@@ -72,8 +74,9 @@ impl<'a> History<'a> {
         LogIndex::list(self.repository, &self.lineage, op.saturating_add(1))
     }
 
-    /// How far the log goes on behind a backup. The segments that the backup itself wrote may hold more than it promises: prepares that its checkpoint
-    /// does not reach, or that a view change had replaced. They count only where others go on behind them.
+    /// How far the log goes on behind a backup. The segments that the backup itself wrote may hold
+    /// more than it promises: prepares that its checkpoint does not reach, or that a view change
+    /// had replaced. They count only where others go on behind them.
     fn reach(&self, name: &CheckpointName, manifest: &Manifest, index: &LogIndex<'_>) -> u64 {
         let own_op = manifest.summary.recovered_to_op.min(self.last_op_of(name.timeline));
         let is_own = |segment: &SegmentName| manifest.segments.iter().any(|entry| entry.name == *segment);
@@ -82,7 +85,8 @@ impl<'a> History<'a> {
         if goes_on { reach } else { reach.min(own_op) }
     }
 
-    /// The newest point behind this backup, which is the newest one: the end of its own log, or of what was shipped since.
+    /// The newest point behind this backup, which is the newest one: the end of its own log, or of
+    /// what was shipped since.
     pub fn newest_behind(&self, name: &CheckpointName, summary: &Summary) -> Result<Selected> {
         let manifest = Manifest::read(self.repository, name, None)?;
         let index = self.log_behind(name.checkpoint_op)?;
@@ -110,7 +114,8 @@ impl<'a> History<'a> {
         Selected { name: *name, manifest, op, log, timeline: self.timeline(), notes: Vec::new() }
     }
 
-    /// What was found in a backup that did not see it committed: where what was shipped since has another prepare in its place, that one counts.
+    /// What was found in a backup that did not see it committed: where what was shipped since has
+    /// another prepare in its place, that one counts.
     pub fn as_the_log_has_it(&self, found: Selected) -> Result<Selected> {
         let index = self.log_behind(found.name.checkpoint_op)?;
         // Nothing follows the backups' own log: they have been compared already.
@@ -134,7 +139,8 @@ impl<'a> History<'a> {
         if reach < op || moment.is_before_all(op) {
             return Ok(None);
         }
-        // An op further on tells the id of the last checkpoint that a fork is rolled to; and what is certain.
+        // An op further on tells the id of the last checkpoint that a fork is rolled to; and what
+        // is certain.
         let further_op = reach.min(op.saturating_add(CHECKPOINT_OPS + 1));
         let after = checkpoint_of(&manifest);
         let resolved = match index.resolve(after, Some(further_op)) {
@@ -161,7 +167,8 @@ impl<'a> History<'a> {
         Ok(None)
     }
 
-    /// The op that a moment means, if the log knows it: of a time the last op before it, where the one after it is known too.
+    /// The op that a moment means, if the log knows it: of a time the last op before it, where the
+    /// one after it is known too.
     fn op_of(&self, names: &[CheckpointName], moment: Moment) -> Result<Option<u64>> {
         let timestamp_ns = match moment {
             Moment::Op(op) => return Ok(Some(op)),
@@ -195,7 +202,8 @@ impl<'a> History<'a> {
         Ok(found)
     }
 
-    /// The last restorable op before a moment that is not restorable itself, as far as the log behind the last backup before it shows; and its time.
+    /// The last restorable op before a moment that is not restorable itself, as far as the log
+    /// behind the last backup before it shows; and its time.
     pub(super) fn last_before(&self, names: &[CheckpointName], moment: Moment) -> Result<Option<(u64, u64)>> {
         let op = match moment {
             Moment::Op(op) => op,

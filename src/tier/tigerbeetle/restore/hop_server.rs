@@ -1,21 +1,25 @@
 //! A `tigerbeetle` process under watch: started, listened to, and never left behind.
 //!
-//! Flow: a one-line shell puts a watchdog beside the process and then becomes it (same process id). The watchdog reads our end of a pipe: a line means that
-//! the process was ended in good order, the end of the pipe that Amber died, and then it kills the process. What the process says is read by a
-//! thread into memory, of which only the end is kept. Dropped, also by an error or a panic, the process is killed and waited for.
+//! Flow: a one-line shell puts a watchdog beside the process and then becomes it (same process id).
+//! The watchdog reads our end of a pipe: a line means that the process was ended in good order, the
+//! end of the pipe that Amber died, and then it kills the process. What the process says is read by
+//! a thread into memory, of which only the end is kept. Dropped, also by an error or a panic, the
+//! process is killed and waited for.
 
 use crate::error::{Error, Result};
+use crate::threads::lock;
 use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// Starts the watchdog (`$$` there is still this shell's process id), then becomes the command, both outputs in one. Both read nothing but the
-/// pipe on 3.
+/// Starts the watchdog (`$$` there is still this shell's process id), then becomes the command,
+/// both outputs in one. Both read nothing but the pipe on 3.
 const GUARD_SCRIPT: &str = r#"exec 3<&0 </dev/null 2>&1; { read -r line <&3 || kill -9 $$; } & exec 3<&-; exec "$@""#;
-/// The smallest block cache that the server accepts without complaint of its own; it takes about 2.1 GiB besides.
+/// The smallest block cache that the server accepts without complaint of its own; it takes about
+/// 2.1 GiB besides.
 const CACHE_GRID: &str = "--cache-grid=64MiB";
 /// The system chooses a free port, so that two restores never meet; nobody is to connect.
 const ADDRESS: &str = "--addresses=127.0.0.1:0";
@@ -54,7 +58,8 @@ impl HopServer {
         HopServer::spawn(format!("the TigerBeetle server on {}", data_file.display()), &command)
     }
 
-    /// Starts `command`; its program and arguments are taken over, its streams are not. `name` is for messages.
+    /// Starts `command`; its program and arguments are taken over, its streams are not. `name` is
+    /// for messages.
     ///
     /// # Errors
     /// [`Error::input`] when it cannot be started at all.
@@ -78,7 +83,8 @@ impl HopServer {
         self.child.try_wait().ok().flatten()
     }
 
-    /// Waits for its end: how it ended and all that it said. Killed if that takes longer than `patience`.
+    /// Waits for its end: how it ended and all that it said. Killed if that takes longer than
+    /// `patience`.
     ///
     /// # Errors
     /// [`Error::try_again`] when it had to be killed.
@@ -115,15 +121,16 @@ impl HopServer {
 
     /// The end of what it has said so far.
     pub fn said(&self) -> String {
-        String::from_utf8_lossy(&self.said.lock().unwrap_or_else(PoisonError::into_inner).end).into_owned()
+        String::from_utf8_lossy(&lock(&self.said).end).into_owned()
     }
 
     /// How many bytes it has said so far: a sign of life.
     pub fn said_bytes(&self) -> u64 {
-        self.said.lock().unwrap_or_else(PoisonError::into_inner).bytes
+        lock(&self.said).bytes
     }
 
-    /// An error about it that quotes the end of what it said. It is ended first, so that nothing is missing.
+    /// An error about it that quotes the end of what it said. It is ended first, so that nothing is
+    /// missing.
     pub fn failure(&mut self, what: &str) -> Error {
         self.stop();
         let said = self.said();
@@ -142,7 +149,7 @@ impl Drop for HopServer {
 fn listen(output: &mut dyn Read, said: &Mutex<Said>) {
     let mut buffer = [0; 4096];
     while let Ok(length @ 1..) = output.read(&mut buffer) {
-        let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut said = lock(&said);
         said.bytes += length as u64;
         said.end.extend_from_slice(&buffer[..length]);
         let surplus = said.end.len().saturating_sub(SAID_BYTES_MAX);

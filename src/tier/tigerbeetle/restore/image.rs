@@ -1,20 +1,23 @@
-//! Writes what a checkpoint is made of into the images: holes first, then blocks and client replies.
+//! Writes what a checkpoint is made of into the images: holes first, then blocks and client
+//! replies.
 //!
 //! ```text
 //! feed: packs, cut into pieces -> each thread: what is on the disk already? (held)
 //!   -> the rest: one GET for neighbouring frames -> opened in place -> expanded into an aligned buffer -> checked -> written to all images at once
 //! ```
 //!
-//! Each block goes to its own address; unreachable grid space stays a hole. Every byte written was checked by TigerBeetle's own checksum first.
+//! Each block goes to its own address; unreachable grid space stays a hole. Every byte written was
+//! checked by TigerBeetle's own checksum first.
 //!
-//! Memory of a thread: one buffer of 4 MiB for what it fetches, 16 buffers of 512 KiB on their way to the disk, so that it fetches the next piece while they are
-//! written. With the 8 threads that there are at the most that is 96 MiB, whatever the size of the data file.
+//! Memory of a thread: one buffer of 4 MiB for what it fetches, 16 buffers of 512 KiB on their way
+//! to the disk, so that it fetches the next piece while they are written. With the 8 threads that
+//! there are at the most that is 96 MiB, whatever the size of the data file.
 
-use super::fetch_queue::{Feed, Job, Opening, Piece};
-use super::reuse::{Held, Spot};
+use super::fetch_queue::{Feed, FetchJob, Opening, Piece};
+use super::reuse::{ReusableBlocks, Spot};
 use crate::disk::arena::{Arena, Buffer};
 use crate::disk::target::Target;
-use crate::disk::writer::{Failed, Place, WriteOptions, Writer};
+use crate::disk::writer::{Failed, WriteOptions, WriteTarget, Writer};
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 use crate::repository::{Repository, fetch};
@@ -30,7 +33,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 const THREADS_MAX: usize = 8;
 /// And at the least: one that waits for the store beside one that works.
 const THREADS_MIN: usize = 4;
-/// Stored bytes fetched at once at the most. A GET of some megabytes costs little more than its bytes; a block has at most half a megabyte.
+/// Stored bytes fetched at once at the most. A GET of some megabytes costs little more than its
+/// bytes; a block has at most half a megabyte.
 const FETCH_BYTES: usize = 4 << 20;
 /// Frames of a piece at the most, so that threads share also what compresses to almost nothing.
 const PIECE_FRAMES: u32 = 64;
@@ -42,7 +46,8 @@ const BRIDGED_BYTES_MAX: u64 = 256 * 1024;
 const BRIDGED_PART: u64 = 8;
 const _: () = assert!(FETCH_BYTES > 2 * BLOCK_BYTES);
 
-/// Bytes an image takes on the disk at the most: its blocks, the log of `log_bytes`, the client replies, and the fixed zones.
+/// Bytes an image takes on the disk at the most: its blocks, the log of `log_bytes`, the client
+/// replies, and the fixed zones.
 pub fn bytes_needed(manifest: &Manifest, log_bytes: u64) -> u64 {
     let replies: u64 = manifest.replies.iter().map(|(_, reply)| reply.len() as u64).sum();
     manifest.summary.blocks.saturating_mul(BLOCK_BYTES as u64).saturating_add(log_bytes).saturating_add(replies).saturating_add(8 << 20)
@@ -69,8 +74,8 @@ pub struct Image<'a> {
     repository: &'a Repository,
     manifest: &'a Manifest,
     targets: &'a [Target],
-    places: Arc<[Place]>,
-    held: Held<'a>,
+    places: Arc<[WriteTarget]>,
+    held: ReusableBlocks<'a>,
     options: WriteOptions,
     fetched: AtomicU64,
     kept: AtomicU64,
@@ -91,10 +96,10 @@ impl<'a> Image<'a> {
         base: Option<&Path>,
         options: WriteOptions,
     ) -> Result<Image<'a>> {
-        let held = Held::new(targets, base, manifest.summary.data_file_bytes)?;
-        let places: Result<Vec<Place>> = targets
+        let held = ReusableBlocks::new(targets, base, manifest.summary.data_file_bytes)?;
+        let places: Result<Vec<WriteTarget>> = targets
             .iter()
-            .map(|target| Place::to_write(target.temporary(), options).map_err(|error| target.failed("open", error)))
+            .map(|target| WriteTarget::to_write(target.temporary(), options).map_err(|error| target.failed("open", error)))
             .collect();
         Ok(Image {
             repository,
@@ -110,7 +115,8 @@ impl<'a> Image<'a> {
         })
     }
 
-    /// How many bytes of blocks' places there are to go through ([`Image::write_blocks`] tells its progress so).
+    /// How many bytes of blocks' places there are to go through ([`Image::write_blocks`] tells its
+    /// progress so).
     pub fn total_bytes(&self) -> u64 {
         self.manifest.summary.blocks.saturating_mul(BLOCK_BYTES as u64)
     }
@@ -151,8 +157,8 @@ impl<'a> Image<'a> {
         let mut hands: Option<Hands<'_, 'a>> = None;
         while let Some(job) = feed.next() {
             match job {
-                Job::Open(opening) => self.open(opening)?,
-                Job::Restore(piece) => {
+                FetchJob::Open(opening) => self.open(opening)?,
+                FetchJob::Restore(piece) => {
                     let hands = match &mut hands {
                         Some(hands) => hands,
                         none => none.insert(Hands::new(self)?),
@@ -265,7 +271,8 @@ impl<'image, 'a> Hands<'image, 'a> {
         Ok(true)
     }
 
-    /// Fetches neighbouring frames and writes those blocks that are wanted; again where they came damaged.
+    /// Fetches neighbouring frames and writes those blocks that are wanted; again where they came
+    /// damaged.
     fn fetch(&mut self, pack: &PackReader<'_>, frames: &Range<u32>, stored_bytes: u64, spots: &[(u32, Spot)]) -> Result<()> {
         fetch::until_whole(|| self.fetch_once(pack, frames, stored_bytes, spots))
     }
@@ -305,8 +312,9 @@ fn piece_end(pack: &PackReader<'_>, first: u32, end: u32) -> u32 {
     (first + 2..=last).take_while(fits).last().unwrap_or(first + 1)
 }
 
-/// The runs of frames to fetch so that all of `wanted` (ascending) come. What lies between two of them is fetched too where that saves a request
-/// and costs little; `stored` tells the size of a run.
+/// The runs of frames to fetch so that all of `wanted` (ascending) come. What lies between two of
+/// them is fetched too where that saves a request and costs little; `stored` tells the size of a
+/// run.
 pub(super) fn ranges_to_fetch(wanted: &[u32], stored: &dyn Fn(&Range<u32>) -> u64) -> Vec<Range<u32>> {
     let mut spare = wanted.iter().map(|frame| stored(&(*frame..frame + 1))).sum::<u64>() / BRIDGED_PART;
     let mut ranges: Vec<Range<u32>> = Vec::new();

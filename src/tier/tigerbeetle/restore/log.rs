@@ -1,7 +1,7 @@
 //! The log behind a checkpoint, out of the segments that its manifest lists.
 //!
-//! Segments may overlap; each op is taken from the first that holds it. The hash chain from the checkpoint on is followed with every prepare, so
-//! a gap or a fork cannot pass.
+//! Segments may overlap; each op is taken from the first that holds it. The hash chain from the
+//! checkpoint on is followed with every prepare, so a gap or a fork cannot pass.
 
 use super::forward::OriginalLog;
 use crate::error::{Error, Result};
@@ -53,10 +53,12 @@ impl OriginalLog for ManifestLog<'_> {
     }
 }
 
-/// Gives the prepares behind the checkpoint up to `last_op` to `take`, in order; their headers, and the stored bytes that were fetched.
+/// Gives the prepares behind the checkpoint up to `last_op` to `take`, in order; their headers, and
+/// the stored bytes that were fetched.
 ///
 /// # Errors
-/// [`Error::damaged`] when the segments do not hold one unbroken chain from the checkpoint to `last_op`.
+/// [`Error::damaged`] when the segments do not hold one unbroken chain from the checkpoint to
+/// `last_op`.
 pub fn prepares(
     repository: &Repository,
     manifest: &Manifest,
@@ -92,7 +94,8 @@ pub fn prepares(
     Ok((headers, bytes_fetched))
 }
 
-/// Gives the prepares before the checkpoint that are stored, up to its own, to `take`; their headers.
+/// Gives the prepares before the checkpoint that are stored, up to its own, to `take`; their
+/// headers.
 ///
 /// # Errors
 /// [`Error::damaged`] when they do not lead to the checkpoint without a gap.
@@ -132,7 +135,8 @@ fn rows(repository: &Repository, manifest: &Manifest) -> Result<Vec<PrepareRow>>
     Ok(rows)
 }
 
-/// What the log of this backup takes in an image, in bytes, sectors filled up; of the prepares before the checkpoint too.
+/// What the log of this backup takes in an image, in bytes, sectors filled up; of the prepares
+/// before the checkpoint too.
 pub fn plain_bytes(repository: &Repository, manifest: &Manifest) -> Result<u64> {
     let mut bytes = 0;
     for entry in &manifest.segments {

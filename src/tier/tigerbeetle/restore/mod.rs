@@ -6,8 +6,8 @@
 //!   -> check (every reachable block read back from the disk) -> fsync -> rename
 //! ```
 //!
-//! Nothing stands under a target's name before it is whole, checked and on the disk. Several images of one cluster are written from one
-//! download.
+//! Nothing stands under a target's name before it is whole, checked and on the disk. Several images
+//! of one cluster are written from one download.
 
 pub mod binaries;
 pub mod check;
@@ -33,11 +33,11 @@ use crate::repository::Repository;
 use crate::repository::name::CheckpointName;
 use crate::units::time_text;
 use history::SelectedLog;
-use plan::Plan;
+use plan::RestorePlan;
 use select::Point;
 use std::path::PathBuf;
 use std::sync::Arc;
-use work::{Hops, Work};
+use work::{Hops, RestoreWork};
 
 /// Whose data file an image becomes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,13 +49,14 @@ pub enum Role {
         /// Its index.
         index: u8,
     },
-    /// A cluster of one, with the same cluster id: a sandbox, never to be mixed with replicas of the original.
+    /// A cluster of one, with the same cluster id: a sandbox, never to be mixed with replicas of
+    /// the original.
     Solo,
 }
 
 /// What to restore.
 #[derive(Debug, Clone)]
-pub struct Request {
+pub struct RestoreRequest {
     /// To which moment.
     pub point: Point,
     /// In which history: the one that ends with this timeline; with the newest one otherwise.
@@ -64,12 +65,15 @@ pub struct Request {
     pub outputs: Vec<(PathBuf, Role)>,
     /// Replace files that stand under these names.
     pub overwrite: bool,
-    /// An older image of the ledger: blocks that it holds already, at their place, are taken from there. It is only read, and every block is checked, so it may
-    /// even be the file of a running server.
+    /// An older image of the ledger: blocks that it holds already, at their place, are taken from
+    /// there. It is only read, and every block is checked, so it may even be the file of a running
+    /// server.
     pub base: Option<PathBuf>,
-    /// Begin anew, and remove what a killed restore to the same name left; it is taken over otherwise.
+    /// Begin anew, and remove what a killed restore to the same name left; it is taken over
+    /// otherwise.
     pub fresh: bool,
-    /// TigerBeetle executables that may roll a fork forward to a point that no checkpoint's log reaches.
+    /// TigerBeetle executables that may roll a fork forward to a point that no checkpoint's log
+    /// reaches.
     pub binaries: Vec<PathBuf>,
 }
 
@@ -94,7 +98,8 @@ pub struct Restored {
     pub blocks: u64,
     /// Bytes fetched from the store for blocks and log.
     pub bytes_fetched: u64,
-    /// Stored bytes of blocks that were not fetched, because a killed restore or the older image had them.
+    /// Stored bytes of blocks that were not fetched, because a killed restore or the older image
+    /// had them.
     pub bytes_kept: u64,
     /// Plain bytes written into each image.
     pub bytes_written: u64,
@@ -107,15 +112,16 @@ pub struct Restored {
 /// Writes all images that are asked for, or none.
 ///
 /// # Errors
-/// [`crate::error::Error::input`] for a point that is not held (with the nearest ones), a role that the cluster does not have or a name that is
-/// taken; [`crate::error::Error::damaged`] when the repository does not hold what its manifest promises. No file stands under a target's name then.
-pub fn restore(repository: &Arc<Repository>, request: &Request, progress: &dyn Progress) -> Result<Restored> {
+/// [`crate::error::Error::input`] for a point that is not held (with the nearest ones), a role that
+/// the cluster does not have or a name that is taken; [`crate::error::Error::damaged`] when the
+/// repository does not hold what its manifest promises. No file stands under a target's name then.
+pub fn restore(repository: &Arc<Repository>, request: &RestoreRequest, progress: &dyn Progress) -> Result<Restored> {
     let mut targets = Vec::with_capacity(request.outputs.len());
     for (path, _) in &request.outputs {
         let open = if request.fresh { Target::create } else { Target::resume };
         targets.push(open(path, request.overwrite)?);
     }
-    let plan = Plan::make(repository, request.point, request.timeline)?;
+    let plan = RestorePlan::make(repository, request.point, request.timeline)?;
     plan.require_binaries(repository, &request.binaries)?;
     let (manifest, op) = (&plan.selected.manifest, plan.selected.op);
     let mut notes = promise_notes(repository, &plan.selected.name);
@@ -126,7 +132,7 @@ pub fn restore(repository: &Arc<Repository>, request: &Request, progress: &dyn P
     crate::disk::target::check_space(&targets, plan.bytes_needed())?;
     let mut log = SelectedLog::new(repository, &plan.selected);
     let roles = request.outputs.iter().map(|(_, role)| *role).collect();
-    let work = Work { repository, manifest, op, hops: plan.hops.clone(), roles, base: request.base.as_deref() };
+    let work = RestoreWork { repository, manifest, op, hops: plan.hops.clone(), roles, base: request.base.as_deref() };
     let mut written = match work.write(&mut targets, &mut log, &request.binaries, progress) {
         Err(error) if error.kind == Kind::TryAgain => return Err(keep_for_later(&mut targets, error)),
         written => written?,

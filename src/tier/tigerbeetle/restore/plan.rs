@@ -20,7 +20,7 @@ const SECONDS_ESTIMATE: f64 = 1.0;
 
 /// What a restore does.
 #[derive(Debug)]
-pub struct Plan {
+pub struct RestorePlan {
     /// From which backup, to which op, along which log.
     pub selected: Selected,
     /// When that op was prepared, in nanoseconds since the epoch.
@@ -41,12 +41,12 @@ pub struct Plan {
     pub log_bytes: u64,
 }
 
-impl Plan {
+impl RestorePlan {
     /// Makes the plan for a point of the history that ends with `timeline`, or with the newest one.
     ///
     /// # Errors
     /// Those of [`select`], and when the log cannot be read.
-    pub fn make(repository: &Repository, point: Point, timeline: Option<u32>) -> Result<Plan> {
+    pub fn make(repository: &Repository, point: Point, timeline: Option<u32>) -> Result<RestorePlan> {
         let selected = select(repository, point, timeline)?;
         let (manifest, op) = (&selected.manifest, selected.op);
         let checkpoint = manifest.superblock.checkpoint();
@@ -62,7 +62,7 @@ impl Plan {
         }
         let releases = forward::required_releases(&hops, checkpoint.release(), &mut log)?;
         let (log_stored_bytes, log_bytes) = log_bytes(repository, &selected)?;
-        Ok(Plan {
+        Ok(RestorePlan {
             timestamp_ns: end.timestamp(),
             operation: end.operation(),
             release: releases.last().map_or(checkpoint.release(), |needed| needed.release),
@@ -81,7 +81,8 @@ impl Plan {
         SECONDS_ESTIMATE + bytes as f64 / BYTES_PER_SECOND_ESTIMATE + forward::estimate_seconds(self.hops.len(), self.log_bytes)
     }
 
-    /// What an image takes on the disk, in bytes. What a server adds to the ledger on the way is not known; it has been four times the log at the least.
+    /// What an image takes on the disk, in bytes. What a server adds to the ledger on the way is
+    /// not known; it has been four times the log at the least.
     pub fn bytes_needed(&self) -> u64 {
         let growth = if self.hops.is_empty() { 0 } else { self.log_bytes.saturating_mul(4) };
         let window = self.log_bytes.min(WAL_PREPARES_BYTES);
@@ -91,7 +92,8 @@ impl Plan {
     /// Whether `binaries` can make the hops.
     ///
     /// # Errors
-    /// [`Error::input`] with what is missing; where none is given at all, with the nearest points that need none.
+    /// [`Error::input`] with what is missing; where none is given at all, with the nearest points
+    /// that need none.
     pub fn require_binaries(&self, repository: &Repository, binaries: &[PathBuf]) -> Result<()> {
         if self.hops.is_empty() {
             return Ok(());

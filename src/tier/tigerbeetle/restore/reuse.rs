@@ -1,14 +1,15 @@
 //! What need not be fetched, because the disk holds it already.
 //!
-//! Blocks may stand in the temporary file that a killed run left, in one that began as a copy of an older image, or in that older image itself. Each is
-//! read and checked in full against its reference, header, body and size; so it does not matter where the bytes come from, or whether a
+//! Blocks may stand in the temporary file that a killed run left, in one that began as a copy of an
+//! older image, or in that older image itself. Each is read and checked in full against its
+//! reference, header, body and size; so it does not matter where the bytes come from, or whether a
 //! server is writing to the older image meanwhile. What is not as it must be is simply not held.
 //!
-//! A file that is not empty at the start is also cleared of everything that the image must not have: what follows a block in its place, and the places of
-//! blocks that are not reachable.
+//! A file that is not empty at the start is also cleared of everything that the image must not
+//! have: what follows a block in its place, and the places of blocks that are not reachable.
 
 use crate::disk::target::Target;
-use crate::disk::writer::Place;
+use crate::disk::writer::WriteTarget;
 use crate::error::{Error, Result};
 use crate::tb_format::grid::{Block, BlockReference};
 use crate::tb_format::layout::{BLOCK_BYTES, GRID_OFFSET, sector_ceil};
@@ -44,22 +45,23 @@ enum Found {
 
 /// What the disk holds already.
 #[derive(Debug)]
-pub struct Held<'a> {
+pub struct ReusableBlocks<'a> {
     targets: &'a [Target],
     /// Which targets were not empty.
     used: Vec<bool>,
     /// An older image, where not all targets began as its copy.
-    base: Option<Place>,
+    base: Option<WriteTarget>,
     /// A bit for each place of the grid that holds a block of the image.
     taken: Vec<AtomicU64>,
 }
 
-impl<'a> Held<'a> {
-    /// Looks at what is there: the targets, whose length is set, and an older image. Everything before the grid is cleared.
+impl<'a> ReusableBlocks<'a> {
+    /// Looks at what is there: the targets, whose length is set, and an older image. Everything
+    /// before the grid is cleared.
     ///
     /// # Errors
     /// [`Error::input`] when the older image cannot be read; those of the targets.
-    pub fn new(targets: &'a [Target], base: Option<&Path>, length_bytes: u64) -> Result<Held<'a>> {
+    pub fn new(targets: &'a [Target], base: Option<&Path>, length_bytes: u64) -> Result<ReusableBlocks<'a>> {
         if let Some(base) = base {
             check_base(base)?;
         }
@@ -77,10 +79,10 @@ impl<'a> Held<'a> {
         }
         let is_copied = |(target, used): (&Target, &bool)| *used && !target.is_adopted();
         let base = base.filter(|_| !targets.iter().zip(&used).all(is_copied));
-        let base = base.map(|path| Place::to_read(path).map_err(|error| unreadable(path, &error)));
+        let base = base.map(|path| WriteTarget::to_read(path).map_err(|error| unreadable(path, &error)));
         let words = if used.contains(&true) { slots(length_bytes).div_ceil(64) } else { 0 };
         let taken = (0..words).map(|_| AtomicU64::new(0)).collect();
-        Ok(Held { targets, used, base: base.transpose()?, taken })
+        Ok(ReusableBlocks { targets, used, base: base.transpose()?, taken })
     }
 
     /// Whether there is nothing to look at.
@@ -88,11 +90,12 @@ impl<'a> Held<'a> {
         self.base.is_none() && !self.used.contains(&true)
     }
 
-    /// Looks for a block. If some place holds it, it is left in `buffer`, padded with zeros; which targets lack it.
+    /// Looks for a block. If some place holds it, it is left in `buffer`, padded with zeros; which
+    /// targets lack it.
     ///
     /// # Errors
     /// Those of clearing the targets; what cannot be read is not there.
-    pub fn find(&self, spot: Spot, places: &[Place], buffer: &mut [u8]) -> Result<Option<Vec<usize>>> {
+    pub fn find(&self, spot: Spot, places: &[WriteTarget], buffer: &mut [u8]) -> Result<Option<Vec<usize>>> {
         let mut missing = Vec::new();
         let mut found_in = None;
         for (index, target) in self.targets.iter().enumerate() {
@@ -168,7 +171,7 @@ fn slots(offset: u64) -> usize {
     (offset.saturating_sub(GRID_OFFSET) / BLOCK_BYTES as u64) as usize
 }
 
-fn read(place: &Place, spot: Spot, buffer: &mut [u8]) -> Found {
+fn read(place: &WriteTarget, spot: Spot, buffer: &mut [u8]) -> Found {
     let padded = &mut buffer[..spot.padded_bytes()];
     // A place that cannot be read holds nothing; the block is fetched then.
     if place.read(spot.offset, padded).ok() != Some(padded.len()) {

@@ -1,9 +1,11 @@
 //! Which backup and which op a point in time means.
 //!
-//! A backup restores to every op from the one that its superblock says is committed to the last prepare of its log; and as far behind that as the
-//! repository's log goes on without a gap (history). Manifests are read from the newest that may fit downwards, so a restore to a recent
-//! moment reads few. A point that is not held is refused with the nearest points on both sides; it is never rounded to one of them. A
-//! backup that is damaged does not keep others from being restored, but is told of.
+//! A backup restores to every op from the one that its superblock says is committed to the last
+//! prepare of its log; and as far behind that as the repository's log goes on without a gap
+//! (history). Manifests are read from the newest that may fit downwards, so a restore to a recent
+//! moment reads few. A point that is not held is refused with the nearest points on both sides; it
+//! is never rounded to one of them. A backup that is damaged does not keep others from being
+//! restored, but is told of.
 
 use super::history::History;
 use super::{log, point_text};
@@ -49,7 +51,8 @@ impl Moment {
         }
     }
 
-    /// Before the first op the ledger is empty: whoever gives such a time has mistyped it, and op 0 can be asked for by its number.
+    /// Before the first op the ledger is empty: whoever gives such a time has mistyped it, and op 0
+    /// can be asked for by its number.
     pub(super) fn is_before_all(self, op: u64) -> bool {
         op == 0 && matches!(self, Moment::Time(_))
     }
@@ -72,7 +75,8 @@ pub struct Selected {
     pub manifest: Manifest,
     /// The op.
     pub op: u64,
-    /// The log behind the checkpoint, where the backup's own does not reach the op, or is not the one that counts.
+    /// The log behind the checkpoint, where the backup's own does not reach the op, or is not the
+    /// one that counts.
     pub log: Option<Resolved>,
     /// The timeline of the history that the op belongs to.
     pub timeline: u32,
@@ -83,7 +87,8 @@ pub struct Selected {
 /// Chooses, in the history that ends with `timeline`, or with the newest one.
 ///
 /// # Errors
-/// [`Error::input`] when the point is not held, naming the nearest restorable points; [`Error::damaged`] when a damaged backup might hold it.
+/// [`Error::input`] when the point is not held, naming the nearest restorable points;
+/// [`Error::damaged`] when a damaged backup might hold it.
 pub fn select(repository: &Repository, point: Point, timeline: Option<u32>) -> Result<Selected> {
     let history = History::of(repository, timeline)?;
     match point {
@@ -161,7 +166,8 @@ fn look_into(history: &History<'_>, name: &CheckpointName, moment: Moment) -> Re
     Ok((summary, found))
 }
 
-/// Only backups that did not see it committed hold the op, and a view change may have replaced it: the newest backup knows, if it holds it.
+/// Only backups that did not see it committed hold the op, and a view change may have replaced it:
+/// the newest backup knows, if it holds it.
 fn newest_of(history: &History<'_>, moment: Moment, found: Selected) -> Result<Selected> {
     let Some((newest, _)) = history.newest()?.best.filter(|(newest, _)| *newest != found.name) else { return Ok(found) };
     Ok(look_into(history, &newest, moment)?.1.unwrap_or(found))

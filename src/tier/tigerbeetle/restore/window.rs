@@ -1,7 +1,8 @@
 //! The log of an image: both rings, rewritten as a whole.
 //!
-//! Prepares come in, in order; each is written into its slot of every image at once. At the end the ring of headers follows, and an empty sector into
-//! every slot that holds nothing, so that nothing of an earlier use of the file remains.
+//! Prepares come in, in order; each is written into its slot of every image at once. At the end the
+//! ring of headers follows, and an empty sector into every slot that holds nothing, so that nothing
+//! of an earlier use of the file remains.
 
 use crate::disk::target::Target;
 use crate::error::{Error, Result};
@@ -14,7 +15,7 @@ use crate::tb_format::wal::{Prepare, reserved_sector, root_sector};
 
 /// The log of some images being written.
 #[derive(Debug)]
-pub struct Window<'a> {
+pub struct RestoreWindow<'a> {
     targets: &'a [Target],
     checkpoint: PrepareHeader,
     earlier: Vec<PrepareHeader>,
@@ -31,14 +32,14 @@ pub struct WrittenWindow {
     pub bytes_written: u64,
 }
 
-impl<'a> Window<'a> {
+impl<'a> RestoreWindow<'a> {
     /// Begins the log behind the checkpoint with this header.
-    pub fn begin(targets: &'a [Target], checkpoint: PrepareHeader) -> Window<'a> {
+    pub fn begin(targets: &'a [Target], checkpoint: PrepareHeader) -> RestoreWindow<'a> {
         for target in targets {
             // What stood there is overwritten anyway; a hole saves the space.
             target.punch_hole(WAL_PREPARES_OFFSET, WAL_PREPARES_BYTES);
         }
-        Window { targets, checkpoint, earlier: Vec::new(), headers: Vec::new(), bytes_written: 0 }
+        RestoreWindow { targets, checkpoint, earlier: Vec::new(), headers: Vec::new(), bytes_written: 0 }
     }
 
     fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<()> {
@@ -46,7 +47,8 @@ impl<'a> Window<'a> {
         self.targets.iter().try_for_each(|target| target.write(offset, bytes))
     }
 
-    /// Writes the next prepare: those before the checkpoint first, if there are any, then those behind it.
+    /// Writes the next prepare: those before the checkpoint first, if there are any, then those
+    /// behind it.
     pub fn put(&mut self, prepare: &Prepare<'_>) -> Result<()> {
         let header = *prepare.header();
         let (offset, length) = (prepare_offset(slot_of(header.op())), prepare.bytes().len() as u64);

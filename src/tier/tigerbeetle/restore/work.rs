@@ -28,7 +28,7 @@ use std::path::{Path, PathBuf};
 
 /// What is to be done.
 #[derive(Debug)]
-pub struct Work<'a> {
+pub struct RestoreWork<'a> {
     /// Where the blocks are.
     pub repository: &'a Repository,
     /// The checkpoint to start from.
@@ -50,7 +50,8 @@ pub struct Hops {
     pub count: u64,
     /// Seconds for all of them.
     pub seconds: f64,
-    /// Checkpoints whose ids were compared with the original's, the backup's own and the last one included where the log tells them.
+    /// Checkpoints whose ids were compared with the original's, the backup's own and the last one
+    /// included where the log tells them.
     pub checkpoint_ids_verified: u64,
     /// The checkpoint that the images now have.
     pub checkpoint_op: u64,
@@ -77,7 +78,7 @@ pub struct Written {
     pub notes: Vec<String>,
 }
 
-impl Work<'_> {
+impl RestoreWork<'_> {
     /// Fills the images, one for each role.
     ///
     /// # Errors
@@ -162,7 +163,8 @@ impl Work<'_> {
         progress: &dyn Progress,
     ) -> Result<(Vec<PrepareHeader>, u64)> {
         let checkpoint = superblock.checkpoint().header();
-        // Where the log ends so early that a server would not start without the prepares before the checkpoint, these are written too.
+        // Where the log ends so early that a server would not start without the prepares before the
+        // checkpoint, these are written too.
         let needs_earlier = self.op < durable_op_for_checkpoint(checkpoint.op());
         let first_op = if needs_earlier { self.manifest.summary.log_first_op.min(checkpoint.op()) } else { checkpoint.op() + 1 };
         let written = write_log(targets, checkpoint, (first_op, self.op), log, ids, progress)?;
@@ -183,7 +185,8 @@ fn hops_of(rolled: &Rolled, ids: &CheckpointIds) -> Hops {
     }
 }
 
-/// The id of the last checkpoint is told by ops that may lie beyond the target; where the log holds one, it is looked at.
+/// The id of the last checkpoint is told by ops that may lie beyond the target; where the log holds
+/// one, it is looked at.
 fn verify_last(superblock: &SuperBlock, op: u64, log: &mut dyn OriginalLog, ids: &mut CheckpointIds) -> Result<()> {
     let teller_op = checkpoint_after(superblock.checkpoint().header().op()) + 1;
     if op >= teller_op || log.last_op() < teller_op {

@@ -6,7 +6,8 @@ use crate::tb_format::sample::SampleFile;
 use crate::tier::sample::{LOG_OPS, as_replica, edited, next_checkpoint};
 use crate::tier::tigerbeetle::capture::tests::{Fixture, in_view, push};
 
-/// A log to op 1009, of which all but the last is known to be committed, and then `bodies`, of which nothing is known.
+/// A log to op 1009, of which all but the last is known to be committed, and then `bodies`, of
+/// which nothing is known.
 fn uncommitted(view: u32, bodies: &[&[u8]]) -> SampleFile {
     let mut sample = SampleFile::new(7, 50);
     for body in bodies {
@@ -152,7 +153,8 @@ fn a_file_far_behind_all_that_is_stored_is_refused() {
 
 #[test]
 fn a_fork_that_has_made_its_next_checkpoint_is_told_by_what_its_ring_still_holds() {
-    // Both histories have checkpoint 959 in common, and part at op 1005; the repository knows ops to 1010 as committed.
+    // Both histories have checkpoint 959 in common, and part at op 1005; the repository knows ops
+    // to 1010 as committed.
     let mut forked = SampleFile::new(7, 45);
     for op in 1005..=1919 {
         push(&mut forked, 0, op - 1, b"another history");

@@ -1,4 +1,5 @@
-//! Where a replica's log joins what is stored: every way in which the two can lie to one another, and what a hostile past leaves behind.
+//! Where a replica's log joins what is stored: every way in which the two can lie to one another,
+//! and what a hostile past leaves behind.
 
 use super::{Joined, Replica, join, lineage_of, lineage_or_new};
 use crate::disk::file::ReadOptions;
@@ -24,7 +25,8 @@ fn history(last_op: u64) -> Log {
     log_after(&root_header(7), last_op)
 }
 
-/// `log` up to op `op`, and then `count` ops of another body, made in view `view` by a cluster that had committed up to `commit`.
+/// `log` up to op `op`, and then `count` ops of another body, made in view `view` by a cluster that
+/// had committed up to `commit`.
 fn other(log: &[Vec<u8>], op: usize, count: u64, view: u32, commit: Option<u64>) -> Log {
     let mut log = log[..op].to_vec();
     for _ in 0..count {
@@ -55,7 +57,8 @@ struct Node {
 }
 
 impl Node {
-    /// A replica whose log ends with this one, of a cluster of so many. Its checkpoint is the last that it can have.
+    /// A replica whose log ends with this one, of a cluster of so many. Its checkpoint is the last
+    /// that it can have.
     fn new(log: &[Vec<u8>], replica_count: u8) -> Node {
         let headers = headers_of(log);
         let checkpoint_op = (log.len() as u64).saturating_sub(32) / 960 * 960;
@@ -162,7 +165,8 @@ fn what_a_view_change_replaced_is_no_fork() {
     place.continues(&Node::new(&new, 3), 1, id(&new, 1096));
     // What lies behind the new head is left over from the view before.
     place.continues(&Node::new(&new, 3).with(&headers_of(&old[1098..])), 1, id(&new, 1096));
-    // The old segment still reaches further than the new one, but no log of the new view goes on like that.
+    // The old segment still reaches further than the new one, but no log of the new view goes on
+    // like that.
     place.store(1, &new, 1097, 1098);
     place.continues(&Node::new(&new, 3), 1, id(&new, 1098));
     let further = other(&new, 1098, 5, 1, None);

@@ -3,6 +3,7 @@ use crate::disk::file::ReadOptions;
 use crate::progress::{Progress, Silent};
 use crate::repository::name::{CHECKPOINTS, PACKS, RECEIPTS, SEGMENTS};
 use crate::store::memory::MemoryStore;
+use crate::tb_format::layout;
 use crate::tb_format::sample::{Roots, SampleFile, headers_of, root_header, sample_timestamp, superblock_bytes};
 use crate::tier::sample::{LOG_OPS, as_replica, edited, next_checkpoint, write_data_file};
 use crate::tier::tigerbeetle::capture;
@@ -189,7 +190,7 @@ fn told_to_be_committed(sample: &SampleFile) -> SampleFile {
 }
 
 /// A byte of block 3.
-const REWRITTEN: u64 = crate::tb_format::layout::GRID_OFFSET + 2 * 512 * 1024 + 300;
+const REWRITTEN: u64 = layout::GRID_OFFSET + 2 * 512 * 1024 + 300;
 
 /// Makes the next checkpoint when the second round begins, and is done with it when the third does.
 struct NodeMovesOn<'a> {
@@ -333,7 +334,7 @@ fn a_missing_receipt_is_made_up_for() {
 fn a_capture_that_fails_in_the_middle_leaves_no_promise() {
     let (fixture, sample) = (Fixture::new(), SampleFile::new(7, LOG_OPS));
     write_data_file(&sample, &fixture.path()).unwrap();
-    super::refused::overwrite(&fixture.path(), crate::tb_format::layout::GRID_OFFSET + 4 * 512 * 1024 + 300, &[0xff]);
+    super::refused::overwrite(&fixture.path(), layout::GRID_OFFSET + 4 * 512 * 1024 + 300, &[0xff]);
     capture::backup(&fixture.repository, &fixture.path(), ReadOptions::default(), &Silent).unwrap_err();
     assert_eq!([CHECKPOINTS, RECEIPTS].map(|prefix| fixture.names(prefix).len()), [0, 0]);
     let _: &MemoryStore = &fixture.store;

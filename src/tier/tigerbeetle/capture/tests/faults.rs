@@ -14,7 +14,8 @@ use crate::tier::tigerbeetle::capture;
 use crate::verify::verify;
 use std::sync::Arc;
 
-/// What may be wrong with a repository after a run that failed: nothing, or the receipt of its last moment.
+/// What may be wrong with a repository after a run that failed: nothing, or the receipt of its last
+/// moment.
 fn assert_nothing_is_lost(store: &MemoryStore, whole_before: u64, what: &str) {
     let repository = open(Arc::new(store.clone())).unwrap();
     let report = verify(&repository, true, &Silent).unwrap();

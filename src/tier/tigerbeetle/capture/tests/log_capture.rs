@@ -8,13 +8,14 @@ use crate::replica::checkpoint::CheckpointSink;
 use crate::replica::extent::BlockSink;
 use crate::repository::name::{PACKS, RunId, SEGMENTS};
 use crate::tb_format::grid::BlockKind;
+use crate::tb_format::header::PrepareHeader;
 use crate::tb_format::layout::{prepare_offset, slot_of, wal_header_offset};
 use crate::tb_format::sample::{SampleFile, block, headers_of, log_after};
 use crate::tb_format::superblock::SuperBlock;
 use crate::tier::sample::write_data_file;
 use crate::tier::tigerbeetle::capture::block_sink::PackSink;
 use crate::tier::tigerbeetle::capture::log_capture::LogCapture;
-use crate::tier::tigerbeetle::capture::stored_log::HeldLog;
+use crate::tier::tigerbeetle::capture::stored_log::StoredLog;
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
@@ -22,11 +23,11 @@ use std::time::{Duration, Instant};
 impl Fixture {
     fn capture(&self, sample: &SampleFile) -> LogCapture {
         write_data_file(sample, &self.path()).unwrap();
-        LogCapture::start(&self.repository, &self.path(), ReadOptions::default(), (1, RunId(1)), HeldLog::default()).unwrap()
+        LogCapture::start(&self.repository, &self.path(), ReadOptions::default(), (1, RunId(1)), StoredLog::default()).unwrap()
     }
 }
 
-fn ops(headers: &[crate::tb_format::header::PrepareHeader]) -> Option<(u64, u64)> {
+fn ops(headers: &[PrepareHeader]) -> Option<(u64, u64)> {
     Some((headers.first()?.op(), headers.last()?.op()))
 }
 

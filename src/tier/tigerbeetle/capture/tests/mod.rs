@@ -1,4 +1,5 @@
-//! Whole backups of synthetic data files: what they store, what they refuse, and what they leave behind when something fails.
+//! Whole backups of synthetic data files: what they store, what they refuse, and what they leave
+//! behind when something fails.
 
 mod backup;
 mod faults;
@@ -14,7 +15,7 @@ use crate::store::memory::MemoryStore;
 use crate::tb_format::sample::{PrepareSample, SampleFile, headers_of};
 use crate::tier::sample::{backup, edited, first_difference, folder};
 use crate::tier::tigerbeetle::restore::select::Point;
-use crate::tier::tigerbeetle::restore::{Request, Role, restore};
+use crate::tier::tigerbeetle::restore::{RestoreRequest, Role, restore};
 use crate::verify::verify;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -56,11 +57,12 @@ impl Fixture {
         self.assert_newest(expected);
     }
 
-    /// The newest backup is this one, and restores to the very file though older ones may be damaged.
+    /// The newest backup is this one, and restores to the very file though older ones may be
+    /// damaged.
     pub(crate) fn assert_newest_is(&self, backup: &Backup, expected: &SampleFile) {
         let op = Point::Op(backup.summary.recovered_to_op);
         let image = self.folder.path().join("image");
-        let request = Request {
+        let request = RestoreRequest {
             point: op,
             outputs: vec![(image.clone(), Role::Same)],
             overwrite: true,
@@ -75,7 +77,7 @@ impl Fixture {
 
     fn assert_newest(&self, expected: &SampleFile) {
         let image = self.folder.path().join("image");
-        let request = Request {
+        let request = RestoreRequest {
             point: Point::Newest,
             outputs: vec![(image.clone(), Role::Same)],
             overwrite: true,

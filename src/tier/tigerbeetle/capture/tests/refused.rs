@@ -123,7 +123,8 @@ fn a_log_that_does_not_reach_what_is_committed_is_not_captured() {
 
 #[test]
 fn a_log_of_another_view_that_does_not_reach_what_is_committed_is_not_captured() {
-    // Op 961 is in the ring, but of an older view than the superblock knows, which began with op 960.
+    // Op 961 is in the ring, but of an older view than the superblock knows, which began with op
+    // 960.
     let stale = super::in_view(&SampleFile::new(7, 2), 1, 960);
     let stale = edited(&stale, |bytes| bytes[1328..1336].copy_from_slice(&961_u64.to_le_bytes()));
     let error = Fixture::new().refused(&stale, |_| {});

@@ -1,6 +1,6 @@
 //! Where checkpoint and log meet.
 
-use super::Window;
+use super::CaptureWindow;
 use crate::error::Kind;
 use crate::tb_format::header::PrepareHeader;
 use crate::tb_format::sample::{SampleFile, headers_of};
@@ -13,8 +13,8 @@ fn superblock(sample: &SampleFile) -> SuperBlock {
 }
 
 /// The window of one superblock that did not change meanwhile.
-fn choose(sample: &SampleFile) -> Option<Window> {
-    Window::choose(superblock(sample), superblock(sample), &headers_of(&sample.log)).unwrap()
+fn choose(sample: &SampleFile) -> Option<CaptureWindow> {
+    CaptureWindow::choose(superblock(sample), superblock(sample), &headers_of(&sample.log)).unwrap()
 }
 
 fn end_of(sample: &SampleFile) -> u64 {
@@ -34,10 +34,10 @@ fn the_newer_superblock_counts_while_the_checkpoint_is_the_same() {
     let mut sample = SampleFile::new(7, 3);
     push(&mut sample, 2, 962, b"x");
     let later_view = in_view(&sample, 2, 962);
-    let window = Window::choose(superblock(&sample), superblock(&later_view), &headers_of(&sample.log)).unwrap().unwrap();
+    let window = CaptureWindow::choose(superblock(&sample), superblock(&later_view), &headers_of(&sample.log)).unwrap().unwrap();
     assert_eq!((window.superblock.view(), window.end.op()), (2, 963));
     let next = next_checkpoint(&SampleFile::new(7, 960), 0).unwrap();
-    let window = Window::choose(superblock(&sample), superblock(&next), &headers_of(&sample.log)).unwrap().unwrap();
+    let window = CaptureWindow::choose(superblock(&sample), superblock(&next), &headers_of(&sample.log)).unwrap().unwrap();
     assert_eq!(
         (window.superblock.checkpoint().header().op(), window.end.op()),
         (959, 962),
@@ -54,7 +54,7 @@ fn a_log_with_a_gap_or_a_fork_is_a_bug_of_ours() {
     let cases: [Vec<PrepareHeader>; 3] =
         [headers[1..].to_vec(), vec![headers[0], headers[2]], vec![headers[0], headers_of(&forked.log)[1], headers[2]]];
     for headers in cases {
-        let error = Window::choose(superblock(&sample), superblock(&sample), &headers).unwrap_err();
+        let error = CaptureWindow::choose(superblock(&sample), superblock(&sample), &headers).unwrap_err();
         assert_eq!(error.kind, Kind::Bug);
     }
 }

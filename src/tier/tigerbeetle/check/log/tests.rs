@@ -1,4 +1,5 @@
-//! The log that agents ship, timelines and gaps: every damage is found, what cannot be told from a log that was never written is a note.
+//! The log that agents ship, timelines and gaps: every damage is found, what cannot be told from a
+//! log that was never written is a note.
 
 use crate::progress::Silent;
 use crate::repository::name::{GAPS, RunId, SEGMENTS, TIMELINES, timeline_object};
@@ -7,6 +8,7 @@ use crate::store::Store;
 use crate::tb_format::header::PrepareHeader;
 use crate::tb_format::sample::{PrepareSample, SampleFile, headers_of};
 use crate::tb_format::wal::Prepare;
+use crate::tier::findings::VerificationReport;
 use crate::tier::tigerbeetle::format::gap::Gap;
 use crate::tier::tigerbeetle::format::log::LogIndex;
 use crate::tier::tigerbeetle::format::merge::merge;
@@ -14,7 +16,7 @@ use crate::tier::tigerbeetle::format::segment::SegmentBuilder;
 use crate::tier::tigerbeetle::format::timeline::{Branch, Lineage, PrepareRecord};
 use crate::verify::tests::Fixture;
 use crate::verify::tests::damage::sibling;
-use crate::verify::{Report, verify};
+use crate::verify::verify;
 use std::sync::Arc;
 
 /// The log from op 960 on, of which the backup holds ops 960 to 1011.
@@ -44,7 +46,8 @@ impl Fixture {
         sealed.name.object()
     }
 
-    /// Timeline 1 has ops 1012 to 1017 in two segments, a gap of two ops that is recorded, and ops 1020 to 1022; timeline 2 branches off behind op 1014.
+    /// Timeline 1 has ops 1012 to 1017 in two segments, a gap of two ops that is recorded, and ops
+    /// 1020 to 1022; timeline 2 branches off behind op 1014.
     fn with_log() -> Fixture {
         let (fixture, log) = (Fixture::new(), log());
         for (run, first) in [(1, 52), (2, 55), (3, 60)] {
@@ -79,7 +82,7 @@ impl Fixture {
     }
 }
 
-fn notes_of<'a>(report: &'a Report, part: &str) -> Vec<&'a String> {
+fn notes_of<'a>(report: &'a VerificationReport, part: &str) -> Vec<&'a String> {
     report.notes.iter().filter(|note| note.contains(part)).collect()
 }
 

@@ -1,6 +1,7 @@
 //! The log of a history, out of segments that overlap, disagree, are merged or missing.
 
 use super::{LogIndex, Piece, PrepareId, SEGMENT_OPS_MAX, list_segments};
+use crate::error::Error;
 use crate::error::Kind;
 use crate::repository::Repository;
 use crate::repository::name::{RunId, SegmentName, TIMELINE_FIRST};
@@ -108,7 +109,8 @@ fn a_replaced_end_gives_way_to_the_later_view() {
     assert_eq!(chain(&repository, &Lineage::first(), root(), Some(15)).unwrap(), old[..15]);
     let replaced = chain(&repository, &Lineage::first(), root(), Some(19)).unwrap_err();
     assert!(replaced.kind == Kind::Input && replaced.message.contains("a view change replaced it"), "{replaced}");
-    // An op of a later view may be lost again when the view after it starts from the older log: what follows decides.
+    // An op of a later view may be lost again when the view after it starts from the older log:
+    // what follows decides.
     let survived = later_view(&headers[15], 4, headers[14].view() + 2);
     store(&repository, 1, 4, &survived);
     assert_eq!(chain(&repository, &Lineage::first(), root(), None).unwrap(), [&old[..16], &survived].concat());
@@ -177,7 +179,8 @@ fn a_damaged_copy_is_passed_over_and_a_damaged_only_copy_is_told() {
     let index = LogIndex::list(&repository, &Lineage::first(), 0).unwrap();
     let whole = headers_of(&log)[9];
     let found = index.resolve(root(), Some(10));
-    // The damaged segment overlaps the whole one, so what it holds cannot be compared: that is told, not guessed.
+    // The damaged segment overlaps the whole one, so what it holds cannot be compared: that is
+    // told, not guessed.
     assert!(found.is_err() || found.unwrap().end == id(&whole));
 }
 
@@ -260,7 +263,7 @@ fn what_is_gone_for_good_or_still_listed_is_damage() {
     let mut given = 0;
     let error = resolved.prepares(&repository, 1, 20, &mut |_| {
         given += 1;
-        Err(crate::error::Error::damaged("refused"))
+        Err(Error::damaged("refused"))
     });
     assert_eq!((error.unwrap_err().message.as_str(), given), ("refused", 1));
 }

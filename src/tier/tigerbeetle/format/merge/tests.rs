@@ -1,4 +1,5 @@
-//! Merging: which segments become one, that the one holds what they held, and which may go afterwards.
+//! Merging: which segments become one, that the one holds what they held, and which may go
+//! afterwards.
 
 use super::{covered, merge, plan_merges};
 use crate::error::Kind;

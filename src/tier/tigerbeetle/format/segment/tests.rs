@@ -116,7 +116,8 @@ fn what_the_taker_says_ends_the_reading() {
     assert_eq!((error.unwrap_err(), taken), (Error::try_again("enough"), 2));
 }
 
-/// A segment as the format has it, of these frames and entries, under a name that promises ops 1 to `last_op`.
+/// A segment as the format has it, of these frames and entries, under a name that promises ops 1 to
+/// `last_op`.
 fn forged(frames: &[Vec<u8>], entries: Vec<u8>, last_op: u64) -> Result<Vec<Vec<u8>>> {
     let (_, repository) = repository();
     let name = SegmentName { timeline: 1, first_op: 1, last_op, run: RunId(5) };

@@ -120,7 +120,8 @@ fn a_beat_that_cannot_be_read_still_counts() {
     assert!(store.corrupt(&name, 70, 1));
     let seen = repository.lease(1).unwrap().unwrap();
     assert_eq!((seen.fence, seen.holder.as_str(), seen.released), (7, "unknown", false));
-    // Where a store overwrites instead of refusing, whoever does not read its own words back has not got it.
+    // Where a store overwrites instead of refusing, whoever does not read its own words back has
+    // not got it.
     let hiding = HidingStore::new(&store, "amber/leases/tigerbeetle/00000001/00000000000000000009-00000000000000000000");
     let other = open(Arc::new(hiding)).unwrap();
     assert!(other.take_lease(1, 8, "second", "token of second").unwrap().is_none());

@@ -1,4 +1,5 @@
-//! Hops with a server that is a shell script: it puts a data file that was made before in the place of the one that it is to work on.
+//! Hops with a server that is a shell script: it puts a data file that was made before in the place
+//! of the one that it is to work on.
 
 use super::{CheckpointIds, Hop, OriginalLog, estimate_seconds, plan_hops, required_releases};
 use crate::error::{Error, Kind, Result};
@@ -11,7 +12,7 @@ use crate::tb_format::wal::Prepare;
 use crate::tier::sample::{LOG_OPS, next_checkpoint, write_data_file};
 use crate::tier::tigerbeetle::restore::binaries::ReleaseNeeded;
 use crate::tier::tigerbeetle::restore::history::tests::ship;
-use crate::tier::tigerbeetle::restore::plan::Plan;
+use crate::tier::tigerbeetle::restore::plan::RestorePlan;
 use crate::tier::tigerbeetle::restore::select::Point;
 use crate::tier::tigerbeetle::restore::tests::Fixture;
 use crate::tier::tigerbeetle::restore::{Restored, Role, restore};
@@ -104,7 +105,8 @@ fn ids_of_checkpoints_are_compared_with_what_prepares_name() {
     }
 }
 
-/// A backup of checkpoint 959 that reaches op 1011, the log to op 1979 behind it, and what a server makes of that: checkpoint 1919.
+/// A backup of checkpoint 959 that reaches op 1011, the log to op 1979 behind it, and what a server
+/// makes of that: checkpoint 1919.
 struct Rolling {
     fixture: Fixture,
     /// With the log up to op 1979, whose prepares name checkpoint 959 from op 1920 on.
@@ -129,7 +131,8 @@ impl Rolling {
     fn binary(&self, start: &str) -> PathBuf {
         let path = self.fixture.path("tigerbeetle");
         let script = format!("case $1 in version) echo TigerBeetle version 0.16.78+abc;; start) {start};; *) exit 1;; esac");
-        // Written by another process, so that no child of another test holds it open when it is to be run.
+        // Written by another process, so that no child of another test holds it open when it is to
+        // be run.
         let write = r#"printf '#!/bin/sh\n%s\n' "$1" >"$2" && chmod +x "$2""#;
         assert!(Command::new("sh").args(["-c", write, "write", &script]).arg(&path).status().unwrap().success());
         path
@@ -147,8 +150,10 @@ impl Rolling {
     }
 
     fn restore(&self, op: u64, role: Role, binary: PathBuf) -> Result<Restored> {
-        let request =
-            crate::tier::tigerbeetle::restore::Request { binaries: vec![binary.clone()], ..self.fixture.request(Point::Op(op), role) };
+        let request = crate::tier::tigerbeetle::restore::RestoreRequest {
+            binaries: vec![binary.clone()],
+            ..self.fixture.request(Point::Op(op), role)
+        };
         let restored = restore(&self.fixture.repository, &request, &Silent);
         std::fs::remove_file(binary).unwrap();
         let _ = std::fs::remove_file(self.fixture.path("made"));
@@ -186,7 +191,7 @@ fn several_outputs_are_copies_of_one_roll() {
     let rolling = Rolling::new(None);
     let binary = rolling.making(&rolling.next);
     let outputs = (0..3).map(|index| (rolling.fixture.path(&format!("image{index}")), Role::Replica { index })).collect();
-    let request = crate::tier::tigerbeetle::restore::Request {
+    let request = crate::tier::tigerbeetle::restore::RestoreRequest {
         binaries: vec![binary],
         outputs,
         ..rolling.fixture.request(Point::Op(1979), Role::Same)
@@ -229,7 +234,7 @@ fn a_server_that_ends_is_quoted() {
 #[test]
 fn without_the_right_binary_nothing_is_begun() {
     let rolling = Rolling::new(None);
-    let plan = Plan::make(&rolling.fixture.repository, Point::Op(1979), None).unwrap();
+    let plan = RestorePlan::make(&rolling.fixture.repository, Point::Op(1979), None).unwrap();
     assert_eq!((plan.hops.len(), plan.release, plan.timestamp_ns), (1, SAMPLE_RELEASE, crate::tb_format::sample::sample_timestamp(1979)));
     assert!(plan.estimate_seconds() > estimate_seconds(1, plan.log_bytes));
     let error = rolling.fixture.refused(Point::Op(1979));

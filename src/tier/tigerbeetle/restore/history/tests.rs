@@ -15,10 +15,11 @@ use crate::tier::tigerbeetle::format::log::{LogIndex, Piece};
 use crate::tier::tigerbeetle::format::merge::merge;
 use crate::tier::tigerbeetle::format::segment::{SegmentBuilder, segment_entry};
 use crate::tier::tigerbeetle::format::timeline::{Branch, Lineage, PrepareRecord};
-use crate::tier::tigerbeetle::restore::plan::Plan;
+use crate::tier::tigerbeetle::restore::forward;
+use crate::tier::tigerbeetle::restore::plan::RestorePlan;
 use crate::tier::tigerbeetle::restore::select::{Point, Selected, select};
 use crate::tier::tigerbeetle::restore::tests::Fixture;
-use crate::tier::tigerbeetle::restore::{Request, Role, restore};
+use crate::tier::tigerbeetle::restore::{RestoreRequest, Role, restore};
 use crate::units::time_text;
 use std::sync::Arc;
 
@@ -65,7 +66,7 @@ fn every_op_of_the_log_behind_a_backup_is_restored() {
     }
     let newest = fixture.restore(Point::Newest).unwrap();
     assert_eq!(newest.op, 1500);
-    let plan = Plan::make(&fixture.repository, Point::Op(1100), None).unwrap();
+    let plan = RestorePlan::make(&fixture.repository, Point::Op(1100), None).unwrap();
     assert_eq!((plan.hops.len(), plan.timestamp_ns), (0, sample_timestamp(1100)));
 }
 
@@ -154,9 +155,9 @@ fn each_timeline_restores_to_its_own_history() {
     };
     assert!(fixture.repository.begin_timeline(&branch).unwrap());
     let last_of = |timeline: Option<u32>, point: Point| {
-        let request = Request { timeline, ..fixture.request(point, Role::Same) };
+        let request = RestoreRequest { timeline, ..fixture.request(point, Role::Same) };
         let restored = restore(&fixture.repository, &request, &crate::progress::Silent).unwrap();
-        let superblock = crate::tier::tigerbeetle::restore::forward::superblock_of(&fixture.path("image")).unwrap();
+        let superblock = forward::superblock_of(&fixture.path("image")).unwrap();
         (restored.op, restored.timeline, superblock.view())
     };
     assert_eq!(last_of(None, Point::Newest), (1300, 2, 0), "nothing was shipped of it yet");

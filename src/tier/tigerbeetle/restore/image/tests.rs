@@ -18,10 +18,11 @@ use crate::tier::tigerbeetle::restore::check::check_image;
 use crate::tier::tigerbeetle::restore::log::prepares;
 use crate::tier::tigerbeetle::restore::select::Point;
 use crate::tier::tigerbeetle::restore::tests::Fixture;
-use crate::tier::tigerbeetle::restore::{Request, Role, restore};
+use crate::tier::tigerbeetle::restore::{RestoreRequest, Role, restore};
 use std::os::unix::fs::FileExt;
 
-/// A superblock that says that everything up to `commit_max` is committed, and whose view began with `newest`, newest first.
+/// A superblock that says that everything up to `commit_max` is committed, and whose view began
+/// with `newest`, newest first.
 fn with_consensus(sample: &SampleFile, commit_max: u64, newest: &[PrepareHeader]) -> SampleFile {
     edited(sample, |bytes| {
         bytes[1328..1336].copy_from_slice(&commit_max.to_le_bytes());
@@ -38,7 +39,8 @@ fn newest_first(sample: &SampleFile, from: u64, to: u64) -> Vec<PrepareHeader> {
     headers_of(&sample.log).into_iter().rev().filter(|header| (to..=from).contains(&header.op())).collect()
 }
 
-/// The image that ends at `op`: where that is right behind the checkpoint, its superblock must say that all of it is committed.
+/// The image that ends at `op`: where that is right behind the checkpoint, its superblock must say
+/// that all of it is committed.
 fn ending_at(op: u64) -> SampleFile {
     let sample = SampleFile::new(7, op - 959);
     let newest = if op == 959 { vec![sample.checkpoint().header()] } else { newest_first(&sample, op, op - 8) };
@@ -155,7 +157,7 @@ fn one_backup_becomes_every_replica_or_a_cluster_of_one() {
     let fixture = Fixture::of(&as_replica(&sample, 1).unwrap());
     let outputs: Vec<_> = (0..3).map(|index| (fixture.path(&format!("{index}")), Role::Replica { index })).collect();
     let mut request =
-        Request { point: Point::Newest, outputs, overwrite: false, binaries: Vec::new(), timeline: None, base: None, fresh: false };
+        RestoreRequest { point: Point::Newest, outputs, overwrite: false, binaries: Vec::new(), timeline: None, base: None, fresh: false };
     request.outputs.extend([(fixture.path("same"), Role::Same), (fixture.path("solo"), Role::Solo)]);
     restore(&fixture.repository, &request, &Silent).unwrap();
     assert_eq!(fixture.files(), ["0", "1", "2", "same", "solo"]);

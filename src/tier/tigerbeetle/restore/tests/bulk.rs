@@ -1,4 +1,5 @@
-//! What need not be fetched: a killed restore goes on, and the image is the very same whatever stood there before.
+//! What need not be fetched: a killed restore goes on, and the image is the very same whatever
+//! stood there before.
 
 use super::Fixture;
 use crate::disk::target::Target;
@@ -13,8 +14,9 @@ use crate::tier::tigerbeetle::format::manifest::Manifest;
 use crate::tier::tigerbeetle::format::pack::PackReader;
 use crate::tier::tigerbeetle::restore::copy::copy_image;
 use crate::tier::tigerbeetle::restore::image::ranges_to_fetch;
+use crate::tier::tigerbeetle::restore::plan::RestorePlan;
 use crate::tier::tigerbeetle::restore::select::Point;
-use crate::tier::tigerbeetle::restore::{Request, Restored, Role, restore};
+use crate::tier::tigerbeetle::restore::{RestoreRequest, Restored, Role, restore};
 use proptest::prelude::*;
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
@@ -62,12 +64,12 @@ impl Bulk {
         Bulk::of(Fixture::of(&sample), sample)
     }
 
-    pub(super) fn request(&self) -> Request {
-        Request { overwrite: true, ..self.fixture.request(Point::Newest, Role::Same) }
+    pub(super) fn request(&self) -> RestoreRequest {
+        RestoreRequest { overwrite: true, ..self.fixture.request(Point::Newest, Role::Same) }
     }
 
     /// Restores; also what was read of packs.
-    pub(super) fn restore_with(&self, change: impl FnOnce(&mut Request)) -> (Restored, u64) {
+    pub(super) fn restore_with(&self, change: impl FnOnce(&mut RestoreRequest)) -> (Restored, u64) {
         let mut request = self.request();
         change(&mut request);
         self.pack_bytes.store(0, Ordering::SeqCst);
@@ -85,7 +87,8 @@ impl Bulk {
         reachable.map(|(reference, bytes)| (block_offset(reference.address).unwrap(), &bytes[..])).collect()
     }
 
-    /// A restore over `prepare`d leftovers gives the image and leaves nothing else; what it read is what it says.
+    /// A restore over `prepare`d leftovers gives the image and leaves nothing else; what it read is
+    /// what it says.
     fn goes_on(&self, prepare: impl FnOnce(&File)) -> (Restored, u64) {
         let file = OpenOptions::new().create_new(true).write(true).open(self.fixture.path(LEFT)).unwrap();
         prepare(&file);
@@ -100,7 +103,7 @@ impl Bulk {
     }
 
     fn log_bytes(&self) -> u64 {
-        let plan = crate::tier::tigerbeetle::restore::plan::Plan::make(&self.repository, Point::Newest, None).unwrap();
+        let plan = RestorePlan::make(&self.repository, Point::Newest, None).unwrap();
         plan.log_stored_bytes
     }
 }
@@ -136,7 +139,8 @@ fn nothing_of_what_stood_there_before_remains() {
     let blocks = bulk.blocks();
     let length = bulk.sample.checkpoint().storage_size();
     let (restored, _) = bulk.goes_on(|file| {
-        // Longer than the image, with something in every zone, before the grid and at an address that the image does not have.
+        // Longer than the image, with something in every zone, before the grid and at an address
+        // that the image does not have.
         file.set_len(length + 5 * BLOCK_BYTES as u64).unwrap();
         for offset in [0, 8192, 200_000, WAL_PREPARES_OFFSET + (700 << 20), GRID_OFFSET - 4096, block_offset(9).unwrap(), length + 4096] {
             file.write_all_at(&[0xaa; 4096], offset).unwrap();

@@ -1,4 +1,5 @@
-//! Restores that take from an older image: whatever that is, the image is the very same and the older one is not changed.
+//! Restores that take from an older image: whatever that is, the image is the very same and the
+//! older one is not changed.
 
 use super::Fixture;
 use super::bulk::{Bulk, LEFT};
@@ -9,14 +10,15 @@ use crate::tb_format::sample::SampleFile;
 use crate::tier::sample::{LOG_OPS, first_difference, next_checkpoint, write_data_file};
 use crate::tier::tigerbeetle::format::manifest::Manifest;
 use crate::tier::tigerbeetle::format::pack::PackReader;
-use crate::tier::tigerbeetle::restore::{Request, Restored, Role, restore};
+use crate::tier::tigerbeetle::restore::{RestoreRequest, Restored, Role, restore};
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// A repository with a backup of the ledger one checkpoint later, an image of the earlier one, and of the later one the sample.
+/// A repository with a backup of the ledger one checkpoint later, an image of the earlier one, and
+/// of the later one the sample.
 fn two_checkpoints() -> (Bulk, PathBuf) {
     let earlier = SampleFile::new(7, 1000);
     let fixture = Fixture::of(&earlier);
@@ -133,7 +135,7 @@ fn a_base_that_is_no_file_is_refused() {
         (bulk.fixture.source.path().to_owned(), "the older image must be a data file"),
         (PathBuf::from("/dev/null"), "the older image must be a data file"),
     ] {
-        let request = Request { base: Some(base), ..bulk.request() };
+        let request = RestoreRequest { base: Some(base), ..bulk.request() };
         let error = restore(&bulk.repository, &request, &Silent).unwrap_err();
         assert!(error.kind == Kind::Input && error.message.contains(says), "{error}");
         assert_eq!(bulk.fixture.files(), [""; 0]);

@@ -6,7 +6,7 @@ use crate::store::Store;
 use crate::tb_format::sample::SampleFile;
 use crate::tier::sample::LOG_OPS;
 use crate::tier::tigerbeetle::restore::select::Point;
-use crate::tier::tigerbeetle::restore::{Request, Role, restore};
+use crate::tier::tigerbeetle::restore::{RestoreRequest, Role, restore};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -26,7 +26,8 @@ fn whichever_request_fails_nothing_stands_under_the_name() {
         for call in 1..=calls {
             faulty.fail(call, Fault::Refused);
             match restore(&repository, &request, &Silent) {
-                // What it does not need it goes without, and says so; a refusal whose nearest point cannot be dated is the same refusal.
+                // What it does not need it goes without, and says so; a refusal whose nearest point
+                // cannot be dated is the same refusal.
                 Ok(restored) => {
                     survived += 1;
                     assert!(held && restored.notes.len() == 1, "call {call}: {:?}", restored.notes);
@@ -36,7 +37,8 @@ fn whichever_request_fails_nothing_stands_under_the_name() {
                     assert!(error.kind == Kind::TryAgain || (!held && error.kind == Kind::Input), "call {call} of {calls}: {error}")
                 }
             }
-            // Where the store may come back what was fetched is left for the next attempt, and nothing else.
+            // Where the store may come back what was fetched is left for the next attempt, and
+            // nothing else.
             let partial = |name: &String| name.starts_with(".image.") && name.ends_with(".amber-partial");
             assert!(fixture.files().iter().all(partial) && fixture.files().len() <= 1, "call {call} of {calls}: {:?}", fixture.files());
             fixture.files().iter().for_each(|name| std::fs::remove_file(fixture.path(name)).unwrap());
@@ -87,7 +89,7 @@ fn a_full_disk_is_an_input_error_and_leaves_nothing() {
         eprintln!("skipped: no file system can be mounted here");
         return;
     };
-    let request = |names: &[&str]| Request {
+    let request = |names: &[&str]| RestoreRequest {
         point: Point::Newest,
         outputs: names.iter().map(|name| (disk.0.join(name), Role::Same)).collect(),
         overwrite: false,

@@ -1,4 +1,5 @@
-//! Restores of real backups: the very image, the right op, and nothing under the target's name when it fails.
+//! Restores of real backups: the very image, the right op, and nothing under the target's name when
+//! it fails.
 
 mod bulk;
 mod delta;
@@ -6,7 +7,7 @@ mod faults;
 mod point;
 
 use super::select::Point;
-use super::{Request, Restored, Role, restore};
+use super::{RestoreRequest, Restored, Role, restore};
 use crate::error::{Error, Result};
 use crate::progress::Silent;
 use crate::repository::Repository;
@@ -58,8 +59,8 @@ impl Fixture {
         names
     }
 
-    pub(crate) fn request(&self, point: Point, role: Role) -> Request {
-        Request {
+    pub(crate) fn request(&self, point: Point, role: Role) -> RestoreRequest {
+        RestoreRequest {
             point,
             outputs: vec![(self.path("image"), role)],
             overwrite: true,
@@ -85,7 +86,8 @@ impl Fixture {
         assert_eq!(first_difference(&self.path("image"), expected).unwrap(), None);
     }
 
-    /// Writes a manifest that differs from that of `backup` as `change` says, as no writer of Amber would, and takes the true one away.
+    /// Writes a manifest that differs from that of `backup` as `change` says, as no writer of Amber
+    /// would, and takes the true one away.
     pub(crate) fn replace_manifest(&self, backup: &Backup, change: impl FnOnce(&mut Manifest)) {
         let mut manifest = Manifest::read(&self.repository, &backup.name, None).unwrap();
         change(&mut manifest);

@@ -96,7 +96,8 @@ fn an_empty_repository_says_how_to_fill_it() {
 
 #[test]
 fn an_older_checkpoint_may_reach_further() {
-    // The second replica lags: it has made the next checkpoint, but its log ends before that of the first backup.
+    // The second replica lags: it has made the next checkpoint, but its log ends before that of the
+    // first backup.
     let fixture = Fixture::of(&SampleFile::new(7, 1008));
     let lagging = next_checkpoint(&SampleFile::new(7, 960), 43).unwrap();
     fixture.backup(&as_replica(&lagging, 1).unwrap());
@@ -116,7 +117,8 @@ fn before_a_view_change() -> SampleFile {
     sample
 }
 
-/// The same ledger after a view change that put one other prepare in the place of op 1012 and what followed.
+/// The same ledger after a view change that put one other prepare in the place of op 1012 and what
+/// followed.
 fn after_a_view_change() -> SampleFile {
     let mut sample = SampleFile::new(7, LOG_OPS);
     let last = headers_of(&sample.log)[LOG_OPS as usize - 1];
