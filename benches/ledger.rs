@@ -1,5 +1,5 @@
-//! The walk of a checkpoint: superblock, manifest, every block read and checked. The file lies in
-//! memory where the system has such a place, so that this is its CPU.
+//! The walk of a checkpoint: superblock, manifest, every block read and checked. The file is in
+//! memory where the system allows it, so that this measures CPU time.
 
 use amber::disk::file::ReadOptions;
 use amber::error::Result;

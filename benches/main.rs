@@ -1,7 +1,7 @@
-//! What each room costs: stages, the joined pipeline, log segments, the walk of a checkpoint, a
+//! The cost of each module: stages, the joined pipeline, log segments, the walk of a checkpoint, a
 //! restore. `cargo bench`, or `cargo bench -- seal`.
 //!
-//! All of it runs on bytes that are made, into memory; `amber bench` measures the same stages on a
+//! All of it runs on synthetic bytes, into memory; `amber bench` measures the same stages on a
 //! user's own file and store.
 
 mod ledger;
@@ -16,7 +16,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use std::error::Error;
 use std::time::Duration;
 
-/// Blocks of made transfers.
+/// Blocks of synthetic transfers.
 fn blocks(bytes: u64) -> Result<Vec<Vec<u8>>, Box<dyn Error>> {
     let mut data = Data::open(None, bytes, ReadOptions::default())?;
     let mut blocks = Vec::new();
@@ -29,7 +29,7 @@ fn blocks(bytes: u64) -> Result<Vec<Vec<u8>>, Box<dyn Error>> {
     }
 }
 
-/// Few samples: a stage runs for milliseconds over whole blocks, and its spread is small.
+/// Few samples: a stage takes milliseconds for complete blocks, and its spread is small.
 fn few() -> Criterion {
     Criterion::default().sample_size(10).warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(3))
 }

@@ -1,4 +1,4 @@
-//! Each stage alone, over 16 MiB of made transfers.
+//! Each stage alone, over 16 MiB of synthetic transfers.
 
 use amber::pipeline::compress::{Encoding, Packed, compress, expand};
 use amber::pipeline::digest::digest_of;

@@ -1,4 +1,4 @@
-//! The object writer with its workers into memory, and log segments there and back.
+//! The object writer with its workers, into memory, and log segments encoded and decoded.
 
 use amber::repository::frame::ObjectKind;
 use amber::repository::name::RunId;

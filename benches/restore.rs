@@ -1,4 +1,4 @@
-//! The restore of a whole image out of a repository in memory, with the check of what was written.
+//! The restore of a complete image from a repository in memory, with the check of what was written.
 
 use amber::disk::file::ReadOptions;
 use amber::progress::Silent;
@@ -7,8 +7,10 @@ use amber::store::memory::MemoryStore;
 use amber::tier::sample::folder;
 use amber::tier::sample_large::LargeFile;
 use amber::tier::tigerbeetle::capture::backup;
-use amber::tier::tigerbeetle::restore::select::Point;
-use amber::tier::tigerbeetle::restore::{RestoreRequest, Role, restore};
+use amber::tier::tigerbeetle::restore::RestoreRequest;
+use amber::tier::tigerbeetle::restore::point::Point;
+use amber::tier::tigerbeetle::restore::restore;
+use amber::tier::tigerbeetle::restore::role::Role;
 use criterion::{Criterion, Throughput};
 
 /// Restores 64 MiB of blocks.

@@ -1,9 +1,10 @@
-//! Makes the data files of `perf/scale`: a sound one of any size, and on demand its next checkpoint
-//! with some tables changed.
+//! Makes the data files of `perf/scale`: a valid one of any size, and on request its next
+//! checkpoint with some tables changed.
 //!
 //! `cargo run --release --no-default-features --features samples --example large_file -- FILE
-//! TABLES VALUES full|sparse` writes the first checkpoint and says its size; then each number on
-//! the standard input is a count of tables to change, and each answer the bytes of their blocks.
+//! TABLES VALUES full|sparse` writes the first checkpoint and prints its size. Then each number on
+//! the standard input is a count of tables to change, and each answer is the number of bytes of
+//! their blocks.
 
 use amber::tier::sample_large::{LargeFile, Shape};
 use std::error::Error;

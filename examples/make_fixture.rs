@@ -2,8 +2,8 @@
 //! real code.
 //!
 //! `cargo run --release --example make_fixture --features samples -- fixtures/version-N` was run
-//! once for each version N, when it was fixed. The files are never written again: `tests/golden.rs`
-//! restores them for ever. A new version gets a new folder.
+//! once for each version N, when the version was fixed. The files are never written again:
+//! `tests/golden.rs` restores them in every later release. A new version gets a new folder.
 
 use amber::disk::file::ReadOptions;
 use amber::progress::Silent;
@@ -21,7 +21,7 @@ use zeroize::Zeroizing;
 
 /// The cluster of the sample.
 const CLUSTER: u128 = 7;
-/// Ops behind the checkpoint: so few that the log before it is stored too.
+/// Ops after the checkpoint: so few that the log before it is stored too.
 const LOG_OPS: u64 = 20;
 /// The key file of the fixture; no secret.
 const KEY: [u8; 32] = *b"golden files need a key as well.";

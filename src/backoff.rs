@@ -1,23 +1,23 @@
 //! Pauses between attempts: each is twice as long as the one before, up to a limit.
 //!
-//! Where several agents may fail at the same moment, the caller adds chance to the pause, so that
-//! they do not come back at the same moment too.
+//! Where several agents may fail at the same moment, the caller adds a random part to the pause, so
+//! that they do not retry at the same moment too.
 
 use std::time::Duration;
 
 /// A first pause and the longest one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Backoff {
-    /// The pause behind the first failure.
+    /// The pause after the first failure.
     pub first: Duration,
     /// No pause is longer.
     pub longest: Duration,
 }
 
 impl Backoff {
-    /// The pause behind so many failures in a row; that behind none is that behind the first.
+    /// The pause after this many failures in a row. After no failure it is the first pause.
     pub fn after(self, failures: u32) -> Duration {
-        // From here on any pause in use is the longest.
+        // From here on every pause in use has reached the longest.
         let doublings = failures.saturating_sub(1).min(16);
         self.first.saturating_mul(1 << doublings).min(self.longest)
     }

@@ -1,16 +1,16 @@
-//! Files that are replaced as a whole: after a crash there is the old content or the new one, never
-//! a part.
+//! Files that are replaced as a whole: after a crash a file has either its old content or the new
+//! one, never a part.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Result, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-/// Replaces a file; it is on the disk when this returns. The content is written beside it under the
-/// name `temporary` first, which is overwritten where a crash left one.
+/// Replaces a file. The new content is durable when this returns. It is first written to a file
+/// named `temporary` in the same folder; one that a crash left there is overwritten.
 ///
 /// # Errors
-/// What the system says. The old content is still there, unless only the folder's own sync failed.
+/// The system's error. The old content is still there, unless only the sync of the folder failed.
 pub fn replace(path: &Path, temporary: &str, mode: u32, content: &[u8]) -> Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let temporary = folder.join(temporary);
@@ -21,10 +21,10 @@ pub fn replace(path: &Path, temporary: &str, mode: u32, content: &[u8]) -> Resul
     sync_folder(folder)
 }
 
-/// Makes names durable that were made, moved or removed in a folder.
+/// Makes names durable that were created, moved or removed in a folder.
 ///
 /// # Errors
-/// What the system says.
+/// The system's error.
 pub fn sync_folder(folder: &Path) -> Result<()> {
     File::open(folder)?.sync_all()
 }
@@ -43,7 +43,7 @@ mod tests {
         assert_eq!(std::fs::read(&path).unwrap(), b"the second");
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o640);
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside it");
-        // A folder where the temporary file should be: nothing is changed.
+        // A folder is where the temporary file should be: nothing is changed.
         std::fs::create_dir(folder.path().join("state.new")).unwrap();
         replace(&path, "state.new", 0o640, b"the third").unwrap_err();
         assert_eq!(std::fs::read(&path).unwrap(), b"the second");

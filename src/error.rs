@@ -15,7 +15,7 @@ pub enum Kind {
     Input = 2,
     /// The store or the node is not available now: try again.
     TryAgain = 3,
-    /// Bytes that had been good are no longer: the repository or the data file is damaged.
+    /// Bytes that used to be intact no longer are: the repository or the data file is damaged.
     Damaged = 4,
 }
 
@@ -41,7 +41,7 @@ impl Kind {
 pub struct Error {
     /// What the reader does next.
     pub kind: Kind,
-    /// What happened and where, then what to do; one or two sentences, never a secret.
+    /// What happened and where, then what to do. One or two sentences, never a secret.
     pub message: String,
 }
 
@@ -59,7 +59,7 @@ impl Error {
         Error { kind: Kind::TryAgain, message: message.into() }
     }
 
-    /// Bytes are damaged; `message` names the object or file and the place.
+    /// Bytes are damaged; `message` names the object or file and the position.
     pub fn damaged(message: impl Into<String>) -> Self {
         Error { kind: Kind::Damaged, message: message.into() }
     }

@@ -1,29 +1,34 @@
 //! Amber: continuous, verified, encrypted backup and recovery for TigerBeetle ledgers.
 //!
-//! This is the map. A room uses only rooms below it; ARCHITECTURE.md tells the flow, FORMAT.md
+//! This is the map. A room uses only rooms below it. ARCHITECTURE.md describes the flow, FORMAT.md
 //! every stored byte.
 //!
 //! | room | job |
 //! |---|---|
 //! | [`cli`] | one file per command: arguments in, call, print |
-//! | [`agent`] | the process that ships a replica's log continuously |
-//! | [`demo`] | a real TigerBeetle under load, and the check that nothing acknowledged is missing after a restore |
-//! | [`mod@bench`] | what the pipeline costs on this machine, stage by stage, and what to set because of it |
+//! | [`agent`] | the process beside a replica: the log and the jobs |
+//! | [`mod@bench`] | what the pipeline costs on this machine, stage by stage, and what to set |
+//! | [`log_shipping`] | a replica's log on its way into the repository, continuously |
+//! | [`jobs`] | the agent's jobs: begun when they are due, one at a time |
+//! | [`runs`] | the record of every run, and its delivery |
 //! | [`verify`] | whether what the repository promises is there, to the last byte |
-//! | [`observe`] | progress on a terminal or in a log, log lines, what the process used |
-//! | [`config`] | the agent's configuration: TOML in, checked values out |
-//! | [`events`] | what was backed up, as transfers in a ledger that nobody can alter |
-//! | [`schedule`] | when jobs run |
 //! | [`catalog`] | what ran, as DuckDB tables |
-//! | [`restore`] | choose a backup and an op, write data files that a server starts from |
-//! | [`tier`] | what is backed up: source, pipeline and repository joined |
+//! | [`monitor`] | progress, log lines, what the process used, the agent's status |
+//! | [`config`] | the agent's configuration: TOML in, checked values out |
+//! | [`demo`] | a real TigerBeetle under load, and the check of its books after a restore |
+//! | [`ledger_events`] | what was backed up, as transfers in a ledger that nobody can alter |
+//! | [`schedule`] | when jobs run |
+//! | [`tier`] | what is backed up and restored: source, pipeline and repository joined |
 //! | [`repository`] | the format: names, keys, objects, packs, segments, manifests |
-//! | [`source`] | io_uring, the pre-copy walk of a running replica's checkpoint, the tail of its log |
-//! | [`store`] | objects in a folder, in S3, in memory |
+//! | [`replica`] | the pre-copy walk of a running replica's checkpoint, the tail of its log |
 //! | [`pipeline`] | compress, seal, digest, on worker threads |
-//! | [`ledger`] | the TigerBeetle formats; bytes in, facts out |
-//! | [`memory`] | the arena |
-//! | [`progress`], [`units`], [`error`] | what everybody may use |
+//! | [`disk`] | io_uring, the arena, files that are read and written past the page cache |
+//! | [`limits`] | CPU time and bandwidth that the process may use |
+//! | [`store`] | objects in a folder, in S3, in memory |
+//! | [`tb_format`] | the TigerBeetle formats; bytes in, facts out |
+//! | [`stop`] | when to stop: SIGTERM and SIGINT |
+//! | [`threads`], [`backoff`], [`durable_file`] | named threads, pauses, replaced files |
+//! | [`progress`], [`units`], [`error`] | what every room may use |
 
 pub mod agent;
 pub mod backoff;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    // A panic has said its place on the standard error; to a script it is what exit code 1 stands
-    // for, a bug.
+    // The panic has already reported its place on standard error. To a script it is a bug, which
+    // exit code 1 stands for.
     std::panic::catch_unwind(amber::cli::run).unwrap_or(ExitCode::FAILURE)
 }

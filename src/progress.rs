@@ -1,27 +1,28 @@
-//! How long work says how far it is, without knowing who listens: a terminal, a log, a test.
+//! How long-running work reports its progress, without knowing who listens: a terminal, a log, a
+//! test.
 
-/// Told by long work; every call must be cheap, it may come once a block.
+/// Notified by long-running work. Every call must be cheap: there may be one for each block.
 pub trait Progress: Send + Sync {
     /// A step begins: what it does, in a few words, and how many bytes it has, if that is known.
     fn begin(&self, step: &str, total_bytes: Option<u64>);
-    /// The step has so many bytes in all; may be corrected as it goes.
+    /// The step has this many bytes in all. The number may be corrected as the step goes on.
     fn total(&self, total_bytes: u64);
-    /// The step stands at so many bytes.
+    /// The step has reached this many bytes.
     fn position(&self, position_bytes: u64);
     /// Something that the user should know now: a fallback, a retry.
     fn note(&self, text: &str);
     /// The step is done.
     fn end(&self);
-    /// Whether nobody wants the work any more: it ends with an error soon, and promises nothing.
+    /// Whether the work is no longer wanted. Then it soon ends with an error and promises nothing.
     fn is_given_up(&self) -> bool {
         false
     }
-    /// Called between pieces of work that can wait: returns when the next one may begin, at once if
+    /// Called between pieces of work that can wait. Returns when the next one may begin: at once if
     /// nothing else goes first.
     fn rest(&self) {}
 }
 
-/// Tells nobody.
+/// Reports to nobody.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Silent;
 
@@ -33,10 +34,10 @@ impl Progress for Silent {
     fn end(&self) {}
 }
 
-/// Tells nobody, and gives up at the given rest, for tests.
+/// Reports to nobody, and gives up after a given number of pauses, for tests.
 #[cfg(test)]
 pub(crate) struct Patience {
-    /// Rests until then; 0 has given up already.
+    /// Pauses that are left until then; at 0 it has given up.
     pub left: std::sync::atomic::AtomicU64,
 }
 

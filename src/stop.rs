@@ -1,9 +1,9 @@
 //! When to stop: the first SIGTERM or SIGINT asks the agent to drain, the second ends the process
 //! at once.
 //!
-//! Flow: [`Stop::on_signals`] installs the handlers, and a thread that turns a signal into
-//! [`Stop::ask`]. Whoever waits does so on [`Stop::wait`] or, among other channels, on
-//! [`Stop::asked`], which ends when stopping is asked for.
+//! Flow: [`Stop::on_signals`] installs the handlers, and starts a thread that turns a signal into
+//! [`Stop::ask`]. Whoever waits uses [`Stop::wait`] or, together with other channels,
+//! [`Stop::asked`], which closes when a stop is requested.
 
 use crate::error::{Error, Result};
 use crate::threads::lock;
@@ -15,7 +15,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// Whether the agent is to stop. Clones are the same one.
+/// Whether the agent is to stop. Clones share one state.
 #[derive(Debug, Clone)]
 pub struct Stop {
     /// Dropped to wake everybody; nothing is ever sent.
@@ -31,15 +31,15 @@ impl Default for Stop {
 }
 
 impl Stop {
-    /// One that SIGTERM and SIGINT ask, for the rest of the process's life. A second signal does
-    /// what it does by default.
+    /// A stop that SIGTERM and SIGINT request, for the rest of the process's life. A second signal
+    /// has its default effect.
     ///
     /// # Errors
     /// [`Error::try_again`] where the system refuses a handler or a thread.
     pub fn on_signals() -> Result<Stop> {
         let refused = |error: std::io::Error| Error::try_again(format!("signals cannot be handled: {error}"));
         let stop = Stop::default();
-        // Handlers run in this order: at the first signal the mark is not there yet.
+        // Handlers run in this order: at the first signal the mark is not set yet.
         let signalled = Arc::new(AtomicBool::new(false));
         for signal in [SIGTERM, SIGINT] {
             signal_hook::flag::register_conditional_default(signal, Arc::clone(&signalled)).map_err(refused)?;
@@ -58,22 +58,22 @@ impl Stop {
         Ok(stop)
     }
 
-    /// Asks everybody to stop; more than once is the same as once.
+    /// Requests a stop. More than one request has the same effect as one.
     pub fn ask(&self) {
         lock(&self.sender).take();
     }
 
-    /// Whether it has been asked.
+    /// Whether a stop was requested.
     pub fn is_asked(&self) -> bool {
         lock(&self.sender).is_none()
     }
 
-    /// Waits until it is asked, at most so long; whether it is.
+    /// Waits until a stop is requested, at most for this long. Returns whether it was requested.
     pub fn wait(&self, at_most: Duration) -> bool {
         matches!(self.asked.recv_timeout(at_most), Err(RecvTimeoutError::Disconnected))
     }
 
-    /// A channel that never gives anything and ends when it is asked, for `select!`.
+    /// A channel that never carries a message and closes when a stop is requested, for `select!`.
     pub fn asked(&self) -> &Receiver<Infallible> {
         &self.asked
     }

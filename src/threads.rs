@@ -1,14 +1,14 @@
 //! Named threads, and locks that a panic elsewhere does not close.
 //!
-//! A thread has a name so that `top -H`, a debugger and a core dump say what it does. A mutex that
-//! was poisoned is taken all the same: every value that Amber guards is complete between two
-//! statements, and the thread that panicked is reported where it is joined.
+//! A thread has a name so that `top -H`, a debugger and a core dump show what it does. A poisoned
+//! mutex is locked all the same: every value that Amber guards is complete between two statements,
+//! and the thread that panicked is reported where it is joined.
 
 use crate::error::{Error, Result};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-/// Starts a thread with a name (at most 15 bytes of it are shown by Linux).
+/// Starts a thread with a name. Linux shows at most 15 bytes of it.
 ///
 /// # Errors
 /// [`Error::try_again`] when the system gives no more threads.
@@ -17,7 +17,7 @@ pub fn spawn<T: Send + 'static>(name: &str, work: impl FnOnce() -> T + Send + 's
     spawned.map_err(|error| Error::try_again(format!("the system gives no more threads: {error}")))
 }
 
-/// Waits for a mutex and takes it, also when a thread panicked while it held it.
+/// Waits for a mutex and locks it, even if a thread panicked while it held the lock.
 pub fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,7 +1,7 @@
 //! Sizes, times and rates, as people and machines read them.
 //!
-//! Inside the program every quantity carries its unit in its name (`size_bytes`, `timestamp_ns`);
-//! here they become text and text becomes them. Times are nanoseconds since the Unix epoch, as
+//! Inside the program every quantity carries its unit in its name (`size_bytes`, `timestamp_ns`).
+//! This module turns them into text and back. Times are nanoseconds since the Unix epoch, as
 //! TigerBeetle stamps its prepares.
 
 use crate::error::{Error, Result};
@@ -55,7 +55,7 @@ pub fn parse_time(text: &str) -> Result<u64> {
     u64::try_from(time.unix_timestamp_nanos()).map_err(|_| wrong("before 1970 or after 2554".into()))
 }
 
-/// Now, in nanoseconds since the epoch; 0 if the clock stands before it.
+/// Now, in nanoseconds since the epoch; 0 if the clock is set to a time before it.
 pub fn now_ns() -> u64 {
     let elapsed = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX)

@@ -1,4 +1,4 @@
-//! The agent beside real servers: the log ships as it grows and restores to any op, through view
+//! The agent next to real servers: the log ships as it grows and restores to any op, through view
 //! changes, takeovers and restored clusters.
 
 use crate::support::agent::{Agent, QUICK};
@@ -13,14 +13,14 @@ use std::time::Duration;
 
 const TIMEOUT: Duration = Duration::from_secs(180);
 
-/// Restores to a point and checks the books that a server on the image serves, against the original
-/// where it still runs.
+/// Restores to a point and checks the books that a server on the image serves. It compares them
+/// with the original where that still runs.
 #[derive(Clone, Copy)]
 struct Check<'a> {
     program: &'a Program,
     place: &'a Path,
     plan: LoadPlan,
-    /// Requests of each client that were acknowledged: the latest op must hold them all.
+    /// Requests of each client that were acknowledged: the latest op must include all of them.
     acknowledged: &'a [u64],
     original: &'a Cluster,
 }
@@ -68,7 +68,8 @@ fn the_log_ships_as_it_grows_and_restores_to_any_op() {
     }
     let latest = check.restore("latest", &["--latest"]);
     assert_eq!(latest["op"], head);
-    // A plan says what it would do; without a server only what no hop leads to can be restored.
+    // A plan says what it would do. Without a server only points that no hop leads to can be
+    // restored.
     let target = place.path().join("never.tigerbeetle");
     let target = text(&target);
     for op in [head - 100, head - 1200, head - 2200] {
@@ -109,7 +110,7 @@ fn a_restored_cluster_goes_on_in_a_timeline_of_its_own() {
     first_agent.kill();
     node.kill_all();
 
-    // Restored to an earlier op under a new file; an agent beside it ships to the same repository.
+    // Restored to an earlier op under a new file; an agent next to it ships to the same repository.
     let branch_op = first_head - 200;
     let restored_file = place.path().join("restored.tigerbeetle");
     program.restore(&restored_file, &["--op", &branch_op.to_string(), "--tigerbeetle", text(&tigerbeetle_path())]);
@@ -122,8 +123,8 @@ fn a_restored_cluster_goes_on_in_a_timeline_of_its_own() {
     });
     println!("{status:#}");
 
-    // The agent of the dead cluster comes back, and its server too: they go on in the first
-    // timeline and harm nobody.
+    // The agent of the dead cluster comes back, and its server too: they continue in the first
+    // timeline and do not disturb the second.
     let old_file = node.data_file(0).to_owned();
     node.start_all().unwrap();
     let mut stale = Agent::start(&program, &place.path().join("first"), &old_file, QUICK);
@@ -136,7 +137,7 @@ fn a_restored_cluster_goes_on_in_a_timeline_of_its_own() {
     assert_eq!((stale.stop(), second_agent.stop()), (0, 0), "{}{}", stale.log(), second_agent.log());
 
     let of_first = Check { program: &program, place: place.path(), plan: first_plan, acknowledged: &[], original: &node };
-    // Every load has its own accounts, so the newest transfer is asked for only where that load was
+    // Every load has its own accounts, so the newest transfer is required only where that load was
     // the last.
     let second = Check { plan: second_plan, original: &restored, ..of_first }.restore("second", &["--latest"]);
     assert_eq!((number(&second, "op"), number(&second, "timeline")), (second_head, 2));
@@ -173,7 +174,7 @@ fn another_agent_takes_over_within_seconds() {
     });
     let took = began.elapsed();
     load.wait_for(700, TIMEOUT).unwrap();
-    // The first comes back and stands by.
+    // The first agent comes back and stands by.
     first.run();
     first.wait("the first agent to stand by", TIMEOUT, |status| status["state"] == "standing_by");
     let acknowledged = load.stop().unwrap().acknowledged;

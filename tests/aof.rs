@@ -1,4 +1,4 @@
-//! The two sources of the log beside one real server: what they hand on is the same, op by op.
+//! The two sources of the log next to one real server: they hand on the same prepares, op by op.
 
 use crate::support::cluster::{CLUSTER, Cluster};
 use crate::support::{folder, tigerbeetle, turn};
@@ -15,11 +15,11 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 const TIMEOUT: Duration = Duration::from_secs(120);
-/// Nothing new for so long after the load has ended is the end.
+/// If nothing new comes for this long after the load has ended, the log is at its end.
 const REST: Duration = Duration::from_millis(500);
 
-/// Follows a source until it has come to rest after `load_ended`: all it handed on, and the last op
-/// known to be committed.
+/// Follows a source until it is idle after `load_ended`. Returns all that it handed on, and the
+/// last op known to be committed.
 fn follow(mut source: impl LogSource + 'static, load_ended: &Arc<AtomicBool>) -> JoinHandle<(Vec<Vec<u8>>, u64)> {
     let load_ended = Arc::clone(load_ended);
     std::thread::spawn(move || {
@@ -41,7 +41,7 @@ fn follow(mut source: impl LogSource + 'static, load_ended: &Arc<AtomicBool>) ->
     })
 }
 
-/// Eight clients, with so many requests each.
+/// Eight clients, each with this many requests.
 fn load(cluster: &Cluster, number: u32, requests: u64) {
     let plan = LoadPlan { number, ledger: number, accounts: 10, clients: 8, transfers_per_request: 3 };
     let options = LoadOptions { plan, requests_max: Some(requests), ..LoadOptions::default() };
@@ -68,7 +68,7 @@ fn the_ring_and_the_append_only_file_are_one_log() {
     cluster.start_all().unwrap();
     let after_bytes = aof.metadata().unwrap().len();
     assert!(after_bytes > before_bytes * 3 / 2, "the server is to repeat its log: {before_bytes} bytes, then {after_bytes}");
-    // A rotation: the file is moved away, and made anew at the next checkpoint.
+    // A rotation: the file is moved away, and created anew at the next checkpoint.
     std::fs::rename(&aof, place.path().join("old.aof")).unwrap();
     load(&cluster, 2, 150);
     assert!(aof.metadata().unwrap().len() > 0);

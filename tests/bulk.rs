@@ -1,5 +1,5 @@
-//! Restores that need not fetch everything: one that was killed goes on, and one that has an older
-//! image takes what that holds.
+//! Restores that need not fetch everything: one that was killed is resumed, and one that is given
+//! an older image takes from it what it holds.
 
 use crate::support::books::check_restored;
 use crate::support::cluster::Cluster;
@@ -14,13 +14,13 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-/// What a file takes on the disk.
+/// How many bytes a file occupies on the disk.
 fn allocated_bytes(path: &Path) -> u64 {
     std::fs::metadata(path).map_or(0, |metadata| metadata.blocks() * 512)
 }
 
-/// Restores to `output` until that takes `bytes` on the disk, and kills it. Whether there was
-/// something to kill.
+/// Restores to `output` until the file occupies `bytes` on the disk, and kills the restore. Returns
+/// whether the kill came before the restore was complete.
 fn killed_at(program: &Program, output: &Path, bytes: u64) -> bool {
     let mut command = program.command(&["restore", "tigerbeetle", "--output", text(output)]);
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
@@ -36,8 +36,8 @@ fn killed_at(program: &Program, output: &Path, bytes: u64) -> bool {
     false
 }
 
-/// A restore that is killed half-way is started again: it says that it fetched less, and the image
-/// is the same.
+/// A restore that is killed half-way is started again: it reports that it fetched less, and the
+/// image is the same.
 fn goes_on(program: &Program, place: &Path, whole: (&Path, &Value)) {
     let (image, said) = whole;
     let output = place.join("killed").join("0.tigerbeetle");
@@ -74,8 +74,8 @@ fn a_killed_restore_goes_on_and_an_older_image_spares_the_rest() {
     let load = Load::start(node.id(), &node.addresses(), &LoadOptions { plan, ..LoadOptions::default() }).unwrap();
     load.wait_for(1100, Duration::from_secs(240)).unwrap();
     program.backup(node.data_file(0));
-    // Nothing is written while restores are killed and go on: the gigabytes that would come are
-    // nothing that is restored.
+    // Nothing is written while restores are killed and resumed: a load would write gigabytes that
+    // no restore needs.
     let first_acknowledged = load.stop().unwrap().acknowledged;
     let old = place.path().join("old.tigerbeetle");
     let whole = program.restore(&old, &[]);
@@ -87,7 +87,7 @@ fn a_killed_restore_goes_on_and_an_older_image_spares_the_rest() {
     let acknowledged = load.acknowledged();
     let later = program.backup(node.data_file(0));
     let op = later["recovered_to_op"].to_string();
-    // The node goes on being written to, slowly.
+    // The load on the node continues, slowly.
     load.stop().unwrap();
     let trickle = LoadPlan { number: 2, ledger: 2, clients: 2, transfers_per_request: 10, ..LoadPlan::default() };
     let options = LoadOptions { plan: trickle, pause: Some(Duration::from_millis(5)), ..LoadOptions::default() };
@@ -101,7 +101,7 @@ fn a_killed_restore_goes_on_and_an_older_image_spares_the_rest() {
     );
     assert!(number(&spared, "bytes_kept") > 0 && number(&spared, "bytes_fetched") < number(&all, "bytes_fetched"), "{spared}");
     assert_same(&delta, &image);
-    // A running server's file, and the file that is replaced, serve too.
+    // The file of a running server, and the file that is being replaced, serve as a base too.
     let live = program.restore(&delta, &["--op", &op, "--overwrite", "--base", text(node.data_file(0))]);
     assert!(number(&live, "bytes_kept") > 0, "{live}");
     let replaced = program.restore(&old, &["--op", &op, "--overwrite", "--base", text(&old)]);
@@ -111,7 +111,7 @@ fn a_killed_restore_goes_on_and_an_older_image_spares_the_rest() {
     load.stop().unwrap();
     tigerbeetle().inspect_integrity(&delta).unwrap();
     check_restored(std::slice::from_ref(&delta), &all, later_plan, &acknowledged, &node);
-    // What was written first is there, too; it is not what the restored op made.
+    // What was written first is there too, but the restored op did not create it.
     let mut earlier = all;
     earlier["operation"] = Value::from("none of these");
     check_restored(&[delta], &earlier, plan, &first_acknowledged, &node);

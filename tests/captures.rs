@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 const TIMEOUT: Duration = Duration::from_secs(180);
-/// The promise: whatever the size of the data file.
+/// The promised memory limit, whatever the size of the data file.
 const MEMORY_BYTES_MAX: u64 = 256 * 1024 * 1024;
 
 struct Capture {
@@ -20,17 +20,17 @@ struct Capture {
     image: PathBuf,
 }
 
-/// Brings a new node close to its first checkpoint with requests that cost little.
+/// Brings a new node close to its first checkpoint with cheap requests.
 fn approach_checkpoint(node: &Cluster) {
     let plan = LoadPlan { number: 9, ledger: 9, accounts: 10, clients: 4, transfers_per_request: 1 };
     let options = LoadOptions { plan, requests_max: Some(190), ..LoadOptions::default() };
     Load::start(node.id(), &node.addresses(), &options).unwrap().finish(TIMEOUT).unwrap();
 }
 
-/// Captures `count` times in a row while `plan` is written, after the first `requests_before`; then
-/// starts every image and checks its books. Each client of the load rests for `pause` behind a
-/// request, so that the disk is not all that is tested; between two captures at least
-/// `requests_between` requests come. The checkpoints that were captured.
+/// Captures `count` times in a row while `plan` is written, after the first `requests_before`. Then
+/// it starts every image and checks its books. Each client of the load pauses for `pause` after a
+/// request, so that the disk is not the only thing that is tested. Between two captures at least
+/// `requests_between` requests come. Returns the ops of the checkpoints that were captured.
 fn captures(plan: LoadPlan, pause: Duration, requests_before: u64, requests_between: u64, count: usize) -> Vec<u64> {
     let _turn = turn();
     let mut node = Cluster::new(1);

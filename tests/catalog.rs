@@ -1,5 +1,5 @@
-//! The catalog through the program: what commands record, what is asked while another process
-//! writes, and rebuilding it.
+//! The catalog through the program: what commands record, queries while another process writes, and
+//! the rebuild.
 
 use crate::support::agent::Agent;
 use crate::support::folder;
@@ -72,7 +72,7 @@ impl Place {
     }
 }
 
-/// Everything of the catalog in a folder.
+/// All rows of the catalog in a folder.
 fn content(place: &Place, catalog: &Path) -> Vec<Value> {
     let tables = ["backup_metadata", "kms_key_backups", "verification_runs", "recovery_drills", "retention_runs"];
     let ask = |table: &str| {
@@ -124,7 +124,7 @@ fn commands_are_recorded_listed_and_rebuilt() {
     assert_eq!((only(&["--since", "2100-01-01T00:00:00Z"]), only(&["--type", "file", "--status", "completed"])), (0, 1));
     what_is_listed_by_a_catalog_is_what_the_repository_has(&place, &cached);
 
-    // The cache is gone: the same rows come back.
+    // The cache is deleted: the same rows come back.
     let before = content(&place, &cache_of(&place));
     std::fs::remove_dir_all(place.path("cache")).unwrap();
     let rebuilt = place.ok(&["catalog", "rebuild"]);
@@ -134,7 +134,7 @@ fn commands_are_recorded_listed_and_rebuilt() {
     assert_eq!((&again["compared"], &again["same"], &again["notes"]), (&json!(true), &json!(true), &json!([])), "{again}");
     let shown = place.ok(&["catalog", "show"]);
     assert_eq!((&shown["is_complete"], number(&shown["rows"], "verification_runs")), (&json!(true), 1), "{shown}");
-    // What commands record is part of what is verified.
+    // Verification includes what commands record.
     let verified = place.ok(&["verify"]);
     assert_eq!((&verified["ok"], number(&verified, "runs")), (&json!(true), 5));
     assert_eq!(verified["notes"], json!([]));
@@ -183,19 +183,23 @@ fn an_agents_catalog_is_found_by_its_configuration() {
     place.ok(&["catalog", "rebuild", "--config", text(&config)]);
     assert_eq!(files(&agent.join("state/catalog")).len(), 2, "catalog and lock");
     assert!(!place.path("cache").exists());
-    // Neither the repository nor its secret is needed to ask.
+    // A query needs neither the repository nor its secret.
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_amber"));
     command.args(["catalog", "query", "--json", "SELECT backup_type FROM backup_metadata"]).args(of_agent);
     let output = command.env_remove("AMBER_REPO").env_remove("AMBER_PASSPHRASE").output().unwrap();
     assert_eq!(parse(&output)["rows"], json!([{ "backup_type": "tigerbeetle" }]));
     let asked = place.ok(&[&["history"], &of_agent[..]].concat());
     assert_eq!(asked, place.ok(&["history", "--catalog", text(&agent.join("state/catalog"))]));
-    // Nor to list what is stored, by the same catalog: the repository may be away.
+    // Listing what is stored needs neither too: it uses the same catalog, and the repository may be
+    // away.
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_amber"));
     command.args(["list"]).args(of_agent).env_remove("AMBER_REPO").env_remove("AMBER_PASSPHRASE");
     let output = command.output().unwrap();
-    let told = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && told.starts_with("1 backups by the catalog ") && told.contains("restorable ops"), "{output:?}");
+    let reported = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success() && reported.starts_with("1 backups by the catalog ") && reported.contains("restorable ops"),
+        "{output:?}"
+    );
     for command in ["history", "list", "show"] {
         let nowhere = std::process::Command::new(env!("CARGO_BIN_EXE_amber")).args([command]).env_remove("AMBER_REPO").output().unwrap();
         assert_eq!(nowhere.status.code(), Some(2));
@@ -219,12 +223,12 @@ fn sql_that_wants_more_than_to_ask_is_refused() {
         place.fails(2, &["catalog", "query", &sql]);
     }
     assert!(!out.exists());
-    let told = std::process::Command::new(env!("CARGO_BIN_EXE_amber"))
+    let reported = std::process::Command::new(env!("CARGO_BIN_EXE_amber"))
         .args(["catalog", "query", "SELECT backup_type AS kind, NULL AS x, 7 AS seven FROM backup_metadata", "--catalog"])
         .arg(cache_of(&place))
         .output()
         .unwrap();
-    assert_eq!(String::from_utf8_lossy(&told.stdout), "kind         x  seven\ntigerbeetle  -  7\n\n1 rows\n");
+    assert_eq!(String::from_utf8_lossy(&reported.stdout), "kind         x  seven\ntigerbeetle  -  7\n\n1 rows\n");
 }
 
 fn cache_of(place: &Place) -> PathBuf {
@@ -245,8 +249,8 @@ fn record(number: u64, has_ended: bool) -> RunRecord {
     RunRecord { run, outcome: has_ended.then(|| RunOutcome::failed((number + 1) * 1_000_000_000, "on purpose")) }
 }
 
-/// This process writes as an agent does; others ask meanwhile, and always get a whole catalog that
-/// never goes back.
+/// This process writes as an agent does. Others query meanwhile, and always get a complete catalog
+/// that never goes back.
 #[test]
 fn processes_ask_while_another_writes() {
     let place = Place::new();
@@ -258,7 +262,7 @@ fn processes_ask_while_another_writes() {
         for _ in 0..2 {
             scope.spawn(|| {
                 let mut last = (0, 0);
-                // Once more after the end.
+                // One more query after the end.
                 let mut is_last = false;
                 while !is_last {
                     is_last = ended.load(Ordering::SeqCst);
@@ -279,13 +283,13 @@ fn processes_ask_while_another_writes() {
         ended.store(true, Ordering::SeqCst);
     });
     println!("{} queries", asked.into_inner());
-    // A writer that holds the lock keeps nobody from reading.
+    // A writer that holds the lock blocks no reader.
     let held = catalog.folder().lock().unwrap();
     assert_eq!(place.ok(&["history", "--catalog", text(&folder)])["runs"].as_array().unwrap().len(), 30);
     drop(held);
 }
 
-/// Whoever is killed while it writes leaves the catalog before or the one after.
+/// A process that is killed while it writes leaves either the catalog before or the one after.
 #[test]
 fn a_rebuild_that_is_killed_leaves_a_whole_catalog() {
     let place = Place::new();
@@ -309,7 +313,7 @@ fn a_rebuild_that_is_killed_leaves_a_whole_catalog() {
     assert_eq!(files(&cache_of(&place)).len(), 2, "leftovers are cleared");
 }
 
-/// A repository of an Amber that recorded no runs has its history all the same.
+/// A repository of an Amber version that recorded no runs has its history all the same.
 #[test]
 fn an_older_repository_has_its_catalog() {
     let place = Place::new();

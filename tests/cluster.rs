@@ -1,4 +1,4 @@
-//! A three-replica cluster, captured from one of its replicas, rebuilt whole and as a solo fork.
+//! A three-replica cluster, captured from one of its replicas, rebuilt in full and as a solo fork.
 
 use crate::support::books::expected;
 use crate::support::cluster::Cluster;
@@ -27,7 +27,7 @@ fn a_cluster_is_rebuilt_from_one_of_its_replicas() {
     assert!(number(&backup, "checkpoint_op") > 0, "{backup}");
     load.stop().unwrap();
 
-    // The same checkpoint from the other replicas: not a block is stored twice. The log goes on, so
+    // The same checkpoint from the other replicas: no block is stored twice. The log continues, so
     // only blocks are counted.
     let again: Vec<Value> = [0, 2].map(|replica| program.backup(cluster.data_file(replica))).into();
     let alike = again.iter().filter(|other| other["checkpoint_op"] == backup["checkpoint_op"]).collect::<Vec<_>>();
@@ -60,7 +60,7 @@ fn a_cluster_is_rebuilt_from_one_of_its_replicas() {
     let sandbox = Cluster::open(id, std::slice::from_ref(&fork)).unwrap();
     let fork_books = check_books(id, &sandbox.addresses(), &expected(plan, &acknowledged, &solo, None)).unwrap();
     assert_eq!(fork_books.transfers, books.transfers);
-    // Its log is of a cluster of another size, which is no timeline of this one.
+    // Its log is that of a cluster of another size, which is no timeline of this one.
     let other_size = program.fails(2, &["backup", "tigerbeetle", "--new-timeline", "--data-file", text(&fork)]);
     assert!(other_size.contains("1 replicas"), "{other_size}");
 

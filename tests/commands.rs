@@ -1,5 +1,5 @@
-//! The forms that scripts rely on: arguments, environment, JSON, exit codes, messages; and damage
-//! on the source.
+//! The interfaces on which scripts rely: arguments, environment, JSON, exit codes, messages; and
+//! damage in the source.
 
 use crate::support::cluster::Cluster;
 use crate::support::program::{Program, files, number, text};
@@ -106,7 +106,7 @@ fn damage_on_the_source_is_told_and_never_backed_up_as_good() {
         json["error"]["message"].as_str().unwrap_or_default().to_owned()
     };
 
-    // One and two bad superblock copies are survived, three are not.
+    // The backup tolerates one and two bad superblock copies, but not three.
     const COPY_BYTES: u64 = 24 * 1024;
     flip(&data_file, 100);
     assert!(backup(&data_file).1["notes"][0].as_str().unwrap().contains("superblock copy 0"));
@@ -120,8 +120,8 @@ fn damage_on_the_source_is_told_and_never_backed_up_as_good() {
     }
     program.backup(&data_file);
 
-    // A bad block: found by its address, though the repository holds a good copy of it only under
-    // another repository's eyes.
+    // A bad block is found by its address. The repository that holds a good copy of it is another
+    // one than this backup uses.
     let fresh = Program::in_folder(&place.path().join("fresh"));
     fresh.init();
     const GRID_OFFSET: u64 = 1_141_374_976;
@@ -135,8 +135,8 @@ fn damage_on_the_source_is_told_and_never_backed_up_as_good() {
     assert_eq!(fresh.ok(&["verify", "--full"])["ok"], true);
     flip(&data_file, offset);
 
-    // A hole in the log: the ops behind it are committed, so the backup must not end before it as
-    // if all were well.
+    // A hole in the log: the ops after it are committed, so the backup must not end before it as if
+    // all were well.
     const WAL_PREPARES_OFFSET: u64 = 360_448;
     let hole = number(&whole, "recovered_to_op") - 5;
     let in_hole = WAL_PREPARES_OFFSET + (hole % 1024) * 1024 * 1024 + 200;
@@ -167,8 +167,8 @@ fn damage_on_the_source_is_told_and_never_backed_up_as_good() {
     assert_eq!(verified["backups"], verified["backups_whole"]);
 }
 
-/// Whether a block of the file is one that the last backup reached: flipping it back and forth must
-/// change the outcome of an inspection.
+/// Whether a block of the file is one that the last backup reached: flipping it must change the
+/// outcome of an inspection.
 fn is_reachable(data_file: &Path, address: u64, program: &Program) -> bool {
     let offset = 1_141_374_976 + (address - 1) * 512 * 1024 + 300;
     flip(data_file, offset);

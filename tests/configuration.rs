@@ -1,5 +1,5 @@
-//! `amber agent --check` and `amber status` as scripts call them: wrong configurations end with 2,
-//! the line and what to write instead.
+//! `amber agent --check` and `amber status` as scripts call them: wrong configurations exit with 2,
+//! the line, and what to write instead.
 
 use crate::support::program::text;
 use amber::disk::process_lock::ProcessLock;
@@ -24,7 +24,7 @@ fn parsed(output: &Output) -> (i32, Value, String) {
     (output.status.code().unwrap_or(-1), json, String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
-/// A whole configuration in a folder with a data file and a repository.
+/// A complete configuration in a folder with a data file and a repository.
 fn prepared(folder: &Path) -> String {
     write_data_file(&SampleFile::new(7, 5), &folder.join("d")).unwrap();
     let config = folder.join("amber.toml");
@@ -77,13 +77,13 @@ fn what_the_agents_user_may_not_touch_is_named() {
     std::fs::create_dir(folder.path().join("state")).unwrap();
     mode("", 0o755);
     mode("state", 0o777);
-    // Root may do everything, so the program runs as somebody else then.
+    // Root may do everything, so the program then runs as another user.
     let root = rustix::process::geteuid().is_root();
     if root && !Command::new("setpriv").arg("--version").output().is_ok_and(|output| output.status.success()) {
         println!("skipped: root may do everything, and setpriv is missing");
         return;
     }
-    // Where the other user can reach it.
+    // The program must be where the other user can reach it.
     let program = folder.path().join("amber");
     std::fs::copy(env!("CARGO_BIN_EXE_amber"), &program).unwrap();
     let refused = |wanted: &str| {

@@ -1,4 +1,4 @@
-//! Kills and full disks: nothing half-written under a final name, everything that was promised
+//! Kills and full disks: no half-written file has a final name, and everything that was promised
 //! still restores.
 
 use crate::support::cluster::Cluster;
@@ -21,7 +21,7 @@ fn a_kill_at_any_moment_breaks_no_promise() {
     load.wait_for(1100, Duration::from_secs(120)).unwrap();
     let promised = program.backup(node.data_file(0));
 
-    // Backups killed after 20, 60, 100, ... ms: between none and all of the work is done.
+    // Backups are killed after 20, 60, 100, ... ms, when between none and all of the work is done.
     let data_file = node.data_file(0).to_owned();
     for attempt in 0..12_u64 {
         let mut command = program.command(&["backup", "tigerbeetle", "--data-file", text(&data_file)]);
@@ -36,7 +36,7 @@ fn a_kill_at_any_moment_breaks_no_promise() {
     let verified = program.ok(&["verify", "--full"]);
     assert_eq!(verified["backups"], verified["backups_whole"], "{verified}");
 
-    // Restores killed in the same way.
+    // Restores are killed in the same way.
     let target = place.path().join("target").join("0.tigerbeetle");
     std::fs::create_dir(target.parent().unwrap()).unwrap();
     for attempt in 0..8_u64 {
@@ -49,7 +49,7 @@ fn a_kill_at_any_moment_breaks_no_promise() {
         match ended {
             None => assert!(
                 !target.exists() || tigerbeetle().inspect_integrity(&target).is_ok(),
-                "a file that is not whole has the target's name"
+                "a file that is incomplete has the target's name"
             ),
             Some(status) => assert!(status.success() && target.exists()),
         }
@@ -64,8 +64,8 @@ fn a_kill_at_any_moment_breaks_no_promise() {
     program.restore(&target, &["--overwrite"]);
 }
 
-/// Runs a shell script in a mount namespace of its own, as root there; `None` where the system
-/// allows no such thing.
+/// Runs a shell script in a mount namespace of its own, as root there; `None` where the system does
+/// not allow it.
 fn in_own_namespace(script: &str) -> Option<std::process::Output> {
     let unshare = |script: &str| Command::new("unshare").args(["--user", "--map-root-user", "--mount", "sh", "-c", script]).output();
     let allowed = unshare("mount -t tmpfs -o size=1m none /mnt").is_ok_and(|output| output.status.success());
@@ -84,7 +84,7 @@ fn a_full_disk_leaves_no_file_under_the_target_name() {
     let load = Load::start(node.id(), &node.addresses(), &LoadOptions { plan, requests_max: Some(100), ..LoadOptions::default() }).unwrap();
     load.finish(Duration::from_secs(120)).unwrap();
     program.backup(node.data_file(0));
-    // 20 MiB: the early estimate passes or fails by what is free; a file that takes the rest makes
+    // 20 MiB: the early estimate passes or fails by what is free. A file that takes the rest makes
     // the write itself fail.
     let amber = env!("CARGO_BIN_EXE_amber");
     let script = format!(

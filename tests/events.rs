@@ -1,5 +1,5 @@
-//! Backups are told to a real TigerBeetle: once, in order, through outages of the ledger and kills
-//! of the agent; and what was altered shows.
+//! Backups are reported to a real TigerBeetle: once, in order, through outages of the ledger and
+//! kills of the agent; and alterations are detected.
 
 use crate::support::agent::Agent;
 use crate::support::cluster::Cluster;
@@ -11,7 +11,7 @@ use amber::ledger_events::client::{Ledger, LedgerAddress};
 use amber::ledger_events::event::{Accounts, Event};
 use amber::ledger_events::objects::{Account, Transfer, account_flags};
 use amber::ledger_events::session::Session;
-use amber::ledger_events::{Delivered, Teller};
+use amber::ledger_events::{Delivered, EventLedger};
 use amber::repository::key::Secret;
 use amber::repository::name::{RunId, RunName};
 use amber::repository::run_record::{Run, RunOutcome, RunRecord, Scope, Work};
@@ -24,16 +24,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 const TIMEOUT: Duration = Duration::from_secs(90);
-/// A backup every second: with so small a budget replaying the log always takes too long.
+/// A backup every second: with so small a budget, replaying the log always takes too long.
 const BUSY: &str =
     "[checkpoint]\non_start = true\nreplay_budget_s = 10\nreplay_ops_per_s = 1\n[lease]\nheartbeat_ms = 500\ntimeout_ms = 3000\n";
-/// None but the first.
+/// No backup but the first.
 const CALM: &str = "[checkpoint]\non_start = false\nreplay_ops_per_s = 1000000\n[lease]\nheartbeat_ms = 500\ntimeout_ms = 3000\n";
 const LEDGER: u32 = 700;
 const SYSTEM: u128 = 0x7001_0000_0000_0000_0000;
 const ALL_TENANTS: u128 = 7002;
 
-/// For whoever waits for an answer on a busy machine.
+/// The timeout for waiting for an answer on a busy machine.
 const PATIENT_MS: u64 = 60_000;
 
 fn with_events(more: &str, addresses: &str, answer_timeout_ms: u64) -> String {
@@ -43,7 +43,7 @@ fn with_events(more: &str, addresses: &str, answer_timeout_ms: u64) -> String {
     )
 }
 
-/// A node with some ops, a repository and the place for an agent.
+/// A node with some ops, a repository and a folder for an agent.
 struct Rig {
     node: Cluster,
     place: tempfile::TempDir,
@@ -70,21 +70,21 @@ impl Rig {
         self.place.path().join("agent/amber.toml")
     }
 
-    /// Changes the agent's catalog, as somebody could who has its file.
+    /// Changes the agent's catalog, as anyone who has access to its file could.
     fn alter_catalog(&self, change: &str) {
         let catalog = Folder::new(&self.place.path().join("agent/state").join(STATE_FOLDER)).catalog();
         let changed = duckdb::Connection::open(catalog).unwrap().execute(change, []).unwrap();
         assert_eq!(changed, 1, "{change}");
     }
 
-    /// `amber events` with the agent's configuration: exit code and what it says.
+    /// `amber events` with the agent's configuration: exit code and output.
     fn events(&self, more: &[&str]) -> (i32, Value) {
         let config = self.config();
         self.program.run(&[&["events", "--config", text(&config), "--last", "100000"], more].concat())
     }
 
-    /// An agent that takes no more checkpoints ends what was killed, and tells everything that is
-    /// left.
+    /// Runs an agent that takes no more checkpoints. It ends the runs that were killed, and reports
+    /// everything that is left.
     fn settle(&self, addresses: &str) {
         let mut agent = self.agent(&with_events(CALM, addresses, PATIENT_MS));
         let repository = self.repository();
@@ -110,7 +110,7 @@ impl Rig {
     }
 }
 
-/// How many runs are recorded to have begun, and to have ended.
+/// How many runs are recorded as begun, and how many as ended.
 fn recorded(repository: &Repository) -> (usize, usize) {
     let listed = repository.list_all("catalog/runs/").unwrap();
     let names: Vec<RunName> = listed.iter().filter_map(|listed| RunName::parse(&listed.name)).collect();
@@ -122,24 +122,24 @@ fn waiting(status: &Value) -> Option<u64> {
     status["events"]["waiting"].as_u64()
 }
 
-/// Run and moment of each event, in the order in which the ledger took them.
-fn told(said: &Value) -> Vec<(String, String)> {
+/// Run and moment of each event, in the order in which the ledger accepted them.
+fn reported(said: &Value) -> Vec<(String, String)> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     said["newest"].as_array().unwrap().iter().map(|event| (text(&event["run"]), text(&event["facts"]["status"]))).collect()
 }
 
-/// Backups are told one after the other, each first when it begins and later, once, when it has
-/// ended.
-fn assert_in_order(told: &[(String, String)]) {
-    let begun: Vec<&String> = told.iter().filter(|(_, moment)| moment == "started").map(|(run, _)| run).collect();
-    assert!(begun.is_sorted_by(|one, next| one < next), "{told:?}");
-    for (place, (run, _)) in told.iter().enumerate().filter(|(_, (_, moment))| moment != "started") {
-        let before = told[..place].iter().filter(|(other, _)| other == run).collect::<Vec<_>>();
-        assert!(before.len() == 1 && before[0].1 == "started", "{run}: {told:?}");
+/// Checks the order of the reports: backups one after the other, each first when it begins and
+/// later, once, when it has ended.
+fn assert_in_order(reported: &[(String, String)]) {
+    let begun: Vec<&String> = reported.iter().filter(|(_, moment)| moment == "started").map(|(run, _)| run).collect();
+    assert!(begun.is_sorted_by(|one, next| one < next), "{reported:?}");
+    for (place, (run, _)) in reported.iter().enumerate().filter(|(_, (_, moment))| moment != "started") {
+        let before = reported[..place].iter().filter(|(other, _)| other == run).collect::<Vec<_>>();
+        assert!(before.len() == 1 && before[0].1 == "started", "{run}: {reported:?}");
     }
 }
 
-/// What TigerBeetle's own repl says to a command.
+/// The answer of TigerBeetle's own repl to a command.
 fn repl(cluster: &Cluster, command: &str) -> String {
     let mut repl = Command::new(tigerbeetle_path());
     repl.arg("repl").arg(format!("--cluster={}", cluster.id())).arg(format!("--addresses={}", cluster.addresses()));
@@ -168,7 +168,7 @@ fn backups_are_told_to_the_ledger_and_what_was_altered_shows() {
     assert_eq!(agent.stop(), 0, "{}", agent.log());
     let (code, said) = rig.events(&[]);
     assert_eq!((code, &said["ok"], number(&said, "events") >= 6), (0, &Value::Bool(true), true), "{said:#}");
-    assert_in_order(&told(&said));
+    assert_in_order(&reported(&said));
     let first = &said["newest"][1];
     assert_eq!((&first["facts"]["backup_type"], &first["facts"]["status"]), (&"tigerbeetle".into(), &"completed".into()));
     assert!(first["amount"].as_str().and_then(|amount| amount.parse::<u64>().ok()) > Some(0), "{first}");
@@ -189,7 +189,7 @@ fn backups_are_told_to_the_ledger_and_what_was_altered_shows() {
         assert_eq!((theirs["user_data_64"].as_str(), &theirs["code"]), (Some(ours["started_s"].to_string().as_str()), &Value::from("12")));
     }
 
-    // A record that the ledger was never told of, as a command leaves it.
+    // A record that was never reported to the ledger, as a command leaves it.
     let repository = rig.repository();
     let run = repository.new_run().unwrap();
     repository.record_run(run, &record(40)).unwrap();
@@ -216,7 +216,7 @@ fn record(stored_bytes: u64) -> RunRecord {
     RunRecord { run, outcome: Some(outcome) }
 }
 
-/// On either side.
+/// Alterations on either side: in the repository, and in the ledger.
 fn alterations(rig: &Rig, repository: &Repository, run: RunId) {
     let file = rig.record_file(&run.to_string(), "ended");
     let original = std::fs::read(&file).unwrap();
@@ -224,22 +224,22 @@ fn alterations(rig: &Rig, repository: &Repository, run: RunId) {
     std::fs::remove_file(&file).unwrap();
     let (code, said) = rig.events(&[]);
     assert_eq!((code, kinds(&said)), (4, vec!["unknown"]), "{said:#}");
-    // Another one in its place, sealed with the repository's own key.
+    // Another record takes its place, sealed with the repository's own key.
     repository.record_run(run, &record(41)).unwrap();
     let (code, said) = rig.events(&[]);
     assert_eq!((code, kinds(&said)), (4, vec!["altered"]), "{said:#}");
     assert!(said["differences"][0]["what"].as_str().unwrap().contains("amount 40 instead of 41"), "{said:#}");
-    // Damaged.
+    // The record is damaged.
     std::fs::write(&file, &original[..original.len() - 1]).unwrap();
     let (code, said) = rig.events(&[]);
     assert_eq!((code, kinds(&said)), (4, vec!["unreadable", "unknown"]), "{said:#}");
     std::fs::write(&file, &original).unwrap();
     let (code, said) = rig.events(&["--post"]);
     assert_eq!((code, number(&said, "posted")), (0, 0), "{said:#}");
-    // The agent has not seen this run, which is no difference.
+    // The agent has not seen this run; that is not a difference.
     assert_eq!(said["catalog"]["behind"], json!([run.to_string()]), "{said:#}");
     rows(rig);
-    // The ledger: a transfer that nobody's backup made, and one that says what another does.
+    // The ledger: a transfer that no backup made, and one that repeats what another says.
     let forged = |id: u32, amount: u32, packed: &str| {
         let accounts = format!("debit_account_id={SYSTEM} credit_account_id={ALL_TENANTS}");
         repl(
@@ -259,7 +259,7 @@ fn alterations(rig: &Rig, repository: &Repository, run: RunId) {
     );
     repl(&rig.node, &double);
     assert_eq!(kinds(&rig.events(&[]).1), ["unknown", "unknown", "doubled"]);
-    // With the place written out, the same is found.
+    // With the configuration's values given as arguments, the same is found.
     let (system, all) = (SYSTEM.to_string(), ALL_TENANTS.to_string());
     let addresses = rig.node.addresses();
     let (code, said) = rig.program.run(&[
@@ -280,7 +280,7 @@ fn alterations(rig: &Rig, repository: &Repository, run: RunId) {
     assert!(refused.contains("is no address"), "{refused}");
 }
 
-/// A row of the catalog is altered, and made again.
+/// A row of the catalog is altered, and rebuilt.
 fn rows(rig: &Rig) {
     let oldest = "WHERE run = (SELECT min(run) FROM backup_metadata WHERE status = 'completed')";
     rig.alter_catalog(&format!("UPDATE backup_metadata SET backup_size_bytes = 1 {oldest}"));
@@ -300,7 +300,7 @@ fn rows(rig: &Rig) {
 fn a_ledger_that_is_away_is_told_later_once_and_in_order() {
     let _turn = turn();
     let rig = Rig::new("events-away");
-    // A ledger of its own, so that the node goes on while it is away.
+    // A separate ledger, so that the node continues while the ledger is away.
     let mut ledger = Cluster::new(1);
     ledger.kill_all();
     let mut agent = rig.agent(&with_events(BUSY, &ledger.addresses(), 2000));
@@ -310,13 +310,13 @@ fn a_ledger_that_is_away_is_told_later_once_and_in_order() {
     agent.wait("an alert", TIMEOUT, |status| status["alerts"].to_string().contains("has not answered"));
     let (code, said) = rig.events(&[]);
     assert_eq!(code, 3, "{said}");
-    // A restart while it is away loses none.
+    // A restart while the ledger is away loses no event.
     agent.kill();
     agent.run();
     agent.wait("more backups", TIMEOUT, |status| waiting(status) >= Some(10));
     ledger.start_all().unwrap();
     agent.wait("everything to be told", TIMEOUT, |status| status["events"]["delivered"].as_u64() >= Some(10) && waiting(status) <= Some(2));
-    // In the middle of it all the ledger goes away once more.
+    // The ledger goes away once more in the middle of the delivery.
     ledger.kill_all();
     agent.wait("events to wait again", TIMEOUT, |status| waiting(status) >= Some(4));
     ledger.start_all().unwrap();
@@ -325,7 +325,7 @@ fn a_ledger_that_is_away_is_told_later_once_and_in_order() {
     rig.settle(&ledger.addresses());
     let (code, said) = rig.events(&[]);
     assert_eq!((code, &said["events"]), (0, &said["expected"]), "{said:#}");
-    assert_in_order(&told(&said));
+    assert_in_order(&reported(&said));
 }
 
 #[test]
@@ -340,7 +340,8 @@ fn an_agent_that_is_killed_at_any_moment_leaves_no_run_open_and_no_event_missing
         let (before, _) = recorded(&repository);
         agent.run();
         agent.wait("a run to begin", TIMEOUT, |_| recorded(&repository).0 > before);
-        // From its first moment to its end, and every other time to behind that.
+        // The kill comes between the run's first moment and its end; every other time it may come
+        // after the end.
         std::thread::sleep(Duration::from_millis(random.next(if kill % 2 == 0 { 100 } else { 1200 })));
         agent.kill();
     }
@@ -356,7 +357,8 @@ fn an_agent_that_is_killed_at_any_moment_leaves_no_run_open_and_no_event_missing
     let (code, said) = rig.events(&[]);
     let records = 2 * runs.runs.len() as u64;
     assert_eq!((code, number(&said, "events"), number(&said, "expected")), (0, records, records), "{said:#}");
-    // The catalog has the same, nothing in it is under way for ever, and made again it is equal.
+    // The catalog has the same runs, none of them is in progress for ever, and a rebuild gives an
+    // equal catalog.
     assert_eq!(said["catalog"], json!({ "events": runs.runs.len(), "behind": [] }), "{said:#}");
     let config = rig.config();
     let sql = "SELECT count(*) AS runs, count(*) FILTER (status = 'started') AS open FROM backup_metadata";
@@ -389,8 +391,8 @@ fn a_ledger_takes_an_event_once_and_refuses_what_it_cannot_book() {
     assert!(reason.contains("ExistsWithDifferentAmount") && reason.contains("`amber events`"), "{reason}");
     assert_eq!(ledger.known().unwrap().into_iter().collect::<Vec<_>>(), [first.id]);
 
-    // Accounts that are there already: of another ledger, with a limit, closed; and one that will
-    // do.
+    // Accounts that already exist: one of another ledger, one with a limit, one closed; and one
+    // that is usable.
     let account = |id, ledger, code| Account { id, ledger, code, ..Account::default() };
     let there = [
         account(501, LEDGER + 1, 12),
@@ -403,11 +405,12 @@ fn a_ledger_takes_an_event_once_and_refuses_what_it_cannot_book() {
         let reason = refusal(deliver(&mut ledger, &Event { debit_account: system, ..second }));
         assert!(reason.contains(&format!("account {system} is there already")) && reason.contains(what), "{reason}");
     }
-    // The id is not lost by that: once the configuration is mended, the ledger takes the event.
+    // The refusal does not use the id up: once the configuration is corrected, the ledger accepts
+    // the event.
     assert_eq!(deliver(&mut ledger, &Event { debit_account: 503, ..second }), Delivered::Yes);
     assert_eq!(ledger.known().unwrap().len(), 2);
 
-    // More events than one answer holds.
+    // More events than one answer can hold.
     let more = |from: u128, count: u128| -> Vec<Transfer> {
         let like = Transfer { debit_account_id: SYSTEM, credit_account_id: 42, amount: 1, ledger: LEDGER, code: 12, ..Transfer::default() };
         (from..from + count).map(|id| Transfer { id, ..like }).collect()
@@ -423,7 +426,7 @@ fn a_ledger_takes_an_event_once_and_refuses_what_it_cannot_book() {
         })
         .unwrap();
     assert_eq!(seen, 2 * 8189 + 5 + 2);
-    // A caller that gives up gets its thread back, and a ledger that is away keeps nobody.
+    // A caller that gives up gets its thread back, and a ledger that is away blocks no caller.
     let mut away =
         Ledger::new(LedgerAddress { addresses: "127.0.0.1:1".into(), answer_timeout: Duration::from_millis(100), ..place(accounts) });
     assert_eq!(away.deliver(&first, &|| true), Delivered::GaveUp);

@@ -1,5 +1,5 @@
-//! A real S3 server behind a proxy that goes wrong: what is backed up all the same verifies, and
-//! what cannot be says so.
+//! A real S3 server behind a faulty proxy: what is backed up nevertheless verifies, and what cannot
+//! be backed up is reported.
 
 use crate::contract::S3Server;
 use crate::support::cluster::Cluster;
@@ -15,7 +15,7 @@ use bytes::Bytes;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Backups are repeated until every kind of fault has happened; so many are enough in any case.
+/// Backups are repeated until every kind of fault has happened, but at most this many times.
 const BACKUPS_MAX: usize = 40;
 const REQUESTS_MIN: u64 = 300;
 const MEMORY_BYTES_MAX: u64 = 256 << 20;
@@ -24,8 +24,8 @@ fn s3_server(endpoint: &str) -> S3Server<'_> {
     S3Server { endpoint, access_key_id: ACCESS_KEY, secret_access_key: SECRET_KEY, ca_file: None }
 }
 
-/// Everything but changed bytes in answers, which a store cannot see: what reads them authenticates
-/// them.
+/// All faults except changed bytes in answers, which a store cannot see: the reader of the bytes
+/// authenticates them.
 #[test]
 fn the_contract_holds_through_faults() {
     let server = Seaweed::start();
@@ -34,14 +34,14 @@ fn the_contract_holds_through_faults() {
     let endpoint = proxy.endpoint();
     let store = Arc::new(s3_server(&endpoint).store("amber-faults", "contract"));
     contract(store.clone());
-    assert_eq!(proxy.missing(), ["corrupt"], "{}", proxy.told());
+    assert_eq!(proxy.missing(), ["corrupt"], "{}", proxy.reported());
     let traffic = store.traffic();
-    println!("{} {traffic:?}", proxy.told());
+    println!("{} {traffic:?}", proxy.reported());
     assert!(traffic.retries > 0 && traffic.slow_downs > 0 && traffic.lost > 0, "{traffic:?}");
     assert!((1..=16).contains(&traffic.transfers_max), "{traffic:?}");
 }
 
-/// Half of all bodies change on the way: no object of other bytes comes of it, and what gets
+/// Half of all bodies change on the way: they never become an object of other bytes, and what gets
 /// through in the end is right.
 #[test]
 fn bytes_that_change_on_the_way_are_sent_again() {
@@ -87,14 +87,14 @@ fn a_node_is_backed_up_and_restored_through_faults() {
     let load = Load::start(node.id(), &node.addresses(), &LoadOptions { plan, pause, ..LoadOptions::default() }).unwrap();
     load.wait_for(1100, Duration::from_secs(180)).unwrap();
     let mut backups = 0;
-    while backups < BACKUPS_MAX && (backups < 4 || number(&proxy.told(), "requests") < REQUESTS_MIN || !proxy.missing().is_empty()) {
+    while backups < BACKUPS_MAX && (backups < 4 || number(&proxy.reported(), "requests") < REQUESTS_MIN || !proxy.missing().is_empty()) {
         let backup = faulty.backup(node.data_file(0));
         assert!(number(&backup, "peak_memory_bytes") <= MEMORY_BYTES_MAX, "{backup}");
         backups += 1;
     }
     load.stop().unwrap();
-    println!("{backups} backups: {}", proxy.told());
-    assert_eq!(proxy.missing(), Vec::<String>::new(), "{}", proxy.told());
+    println!("{backups} backups: {}", proxy.reported());
+    assert_eq!(proxy.missing(), Vec::<String>::new(), "{}", proxy.reported());
     let verified = direct.ok(&["verify", "--full"]);
     assert_eq!(number(&verified, "backups_whole") as usize, backups, "{verified}");
     assert!(number(&verified, "peak_memory_bytes") <= MEMORY_BYTES_MAX, "{verified}");
@@ -103,10 +103,10 @@ fn a_node_is_backed_up_and_restored_through_faults() {
     faulty.restore(&through, &[]);
     direct.restore(&past, &[]);
     tigerbeetle().inspect_integrity(&through).unwrap();
-    // The same image, with faults and without.
+    // The image is the same with faults and without.
     assert_same(&through, &past);
     faulty.ok(&["verify", "--full"]);
-    println!("in all: {}", proxy.told());
+    println!("in all: {}", proxy.reported());
 }
 
 #[test]

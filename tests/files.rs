@@ -1,4 +1,4 @@
-//! Plain files, against a real S3 server: there and back, killed in the middle of an upload, delta
+//! Plain files, with a real S3 server: backup and restore, a kill in the middle of an upload, delta
 //! restores.
 //!
 //! `AMBER_TEST_UPLOAD_MIB` is the size of the file whose upload is killed; 2048 is the long form.
@@ -17,7 +17,7 @@ const MIB: u64 = 1024 * 1024;
 /// Enough for a few parts before the kill and a few after it.
 const UPLOAD_MIB: u64 = 160;
 
-/// A file of bytes that do not shrink.
+/// A file of bytes that do not compress.
 fn write_noise(path: &Path, length_mib: u64) {
     let mut seeded = Seeded(length_mib);
     let mut file = std::io::BufWriter::new(std::fs::File::create(path).unwrap());
@@ -31,7 +31,7 @@ fn program(server: &Seaweed) -> Program {
     Program::in_s3(&format!("s3://{BUCKET}/files"), &server.endpoint(), ACCESS_KEY, SECRET_KEY)
 }
 
-/// Journals below the state directory, and how many parts they note.
+/// The number of parts that the journals below the state directory note.
 fn noted_parts(state: &Path) -> usize {
     let journals = std::fs::read_dir(state).into_iter().flatten().flatten();
     let text = journals.filter_map(|entry| std::fs::read_to_string(entry.path()).ok()).collect::<String>();
@@ -64,8 +64,8 @@ fn an_upload_that_was_killed_sends_only_what_was_missing() {
 
     let backup = program.ok(&arguments);
     println!("{upload_mib} MiB, killed with {noted} parts noted: {backup}");
-    // Frames do not end where parts do: of the noted parts all but the frames at their edges are
-    // held, and those sent again belong to a part that was missing.
+    // Frames do not end where parts do. All frames of the noted parts are held except those at the
+    // edges of parts; the frames that are sent again belong to a part that was missing.
     assert!(number(&backup, "bytes_held") >= (noted - 1) * 8 * MIB - noted * MIB, "{backup}");
     assert!(number(&backup, "peak_memory_bytes") <= 256 * MIB, "{backup}");
     assert_eq!(program.ok(&["uploads", "--older-than", "0s"])["uploads"].as_array().unwrap().len(), 0);
@@ -95,7 +95,8 @@ fn a_file_comes_back_with_its_holes_and_a_delta_fetches_little() {
     assert!(on_disk <= 66 * MIB, "{on_disk} bytes on the disk");
     assert!(program.fails(2, &["restore", "file", "sparse", "--output", text(&output)]).contains("--overwrite"));
 
-    // One frame changes: little more than it is fetched, also onto the older file itself.
+    // One frame changes: little more than that frame is fetched, also when restoring onto the older
+    // file.
     file.write_all_at(&[7; 100], 30 * MIB + 5).unwrap();
     let second = back_up();
     let delta = program.ok(&["restore", "file", "sparse", "--output", text(&output), "--overwrite", "--base", text(&output)]);

@@ -30,7 +30,7 @@ const TIMEOUT: Duration = Duration::from_secs(300);
 /// The prepares of a node by op.
 type Log = BTreeMap<u64, Vec<u8>>;
 
-/// Every prepare of a running node, from its first op on, in memory.
+/// A recorder of every prepare of a running node, from its first op on, in memory.
 struct Recorder {
     stop: Arc<AtomicBool>,
     thread: JoinHandle<Log>,
@@ -67,8 +67,8 @@ impl Recorder {
     }
 }
 
-/// A cluster that was written to beyond several checkpoints; a backup from the beginning, and the
-/// log behind it in a repository, as an agent ships it.
+/// A cluster that was written to over several checkpoints; a backup from the beginning, and the log
+/// after it in a repository, as an agent ships it.
 struct History {
     node: Cluster,
     plan: LoadPlan,
@@ -112,7 +112,7 @@ impl History {
         restored
     }
 
-    /// The images serve exactly what the ledger held at the op.
+    /// Checks that the images serve exactly what the ledger held at the op.
     fn check(&self, restored: &Value, images: &[PathBuf]) {
         for image in images {
             tigerbeetle().inspect_integrity(image).unwrap();
@@ -146,7 +146,8 @@ fn a_fork_rolls_over_several_checkpoints_to_an_exact_op() {
     let (checkpoint_op, last_op) = (number(&history.backup, "checkpoint_op"), history.last_op);
     assert_eq!(checkpoint_op, 0);
 
-    // No binary: the points that need none are named. What it would take is said beforehand.
+    // Without a binary, the points that need none are named, and the requirements are reported
+    // beforehand.
     let image = history.path("image.tigerbeetle");
     let point = ["restore", "tigerbeetle", "--output", text(&image)];
     let refused = history.program.fails(2, &[&point[..], &["--latest"]].concat());
@@ -158,19 +159,20 @@ fn a_fork_rolls_over_several_checkpoints_to_an_exact_op() {
     let other = history.program.fails(2, &[&point[..], &["--tigerbeetle", "/bin/true"]].concat());
     assert!(other.contains("no TigerBeetle"), "{other}");
     assert!(!image.exists());
-    // Without hops no binary is asked.
+    // A restore without hops needs no binary.
     history.program.restore(&image, &["--op", "1007"]);
 
-    // Right behind what the log beside a checkpoint reaches; its last op; the end of all.
+    // The first op after what the log next to a checkpoint reaches; the last op that it reaches;
+    // the end of all.
     for (op, arguments) in [(2928, vec!["--op", "2928"]), (3887, vec!["--op", "3887"]), (last_op, vec!["--latest"])] {
         let restored = history.restore(&[&["--overwrite", "--output", text(&image)], &arguments[..]].concat());
         let hops = number(&restored, "hops");
         assert_eq!(number(&restored, "op"), op);
         assert_eq!(hops, plan_hops(0, op).len() as u64);
-        // That of the backup, those on the way, and the last where the log goes on behind what that
-        // reaches.
-        let told = last_op > 959 + 960 * hops;
-        assert_eq!(number(&restored, "checkpoint_ids_verified"), hops + u64::from(told), "{restored}");
+        // The ids verified are that of the backup, those on the way, and the last one if the log
+        // continues after the ops that the last one reaches.
+        let reported = last_op > 959 + 960 * hops;
+        assert_eq!(number(&restored, "checkpoint_ids_verified"), hops + u64::from(reported), "{restored}");
         history.check(&restored, std::slice::from_ref(&image));
     }
     let left = std::fs::read_dir(history.place.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
@@ -182,8 +184,8 @@ fn a_whole_cluster_is_rolled_forward_once() {
     let _turn = turn_for(2);
     let mut history = History::new(3, LoadPlan { clients: 4, transfers_per_request: 30, ..LoadPlan::default() }, 1100, 1500);
     assert!(number(&history.backup, "checkpoint_op") > 0, "{}", history.backup);
-    // Six servers at once are too much for a small machine; the original is then one replica short
-    // of its majority, so two of it stay.
+    // Six servers at once are too much for a small machine. The original then has one replica less,
+    // which still leaves a majority of two.
     history.node.kill(2);
     let folder = history.path("restored");
     let op = history.last_op - 7;

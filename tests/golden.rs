@@ -1,4 +1,4 @@
-//! Golden files: a repository of every format version stays in fixtures/ and must restore for ever.
+//! Golden files: a repository of every format version stays in fixtures/ and must always restore.
 
 use crate::support::folder;
 use crate::support::program::text;

@@ -1,5 +1,5 @@
 //! SIGKILL of the agent at seeded moments under load: what it declared durable restores, and the
-//! next start goes on without a gap.
+//! next start continues without a gap.
 //!
 //! `perf/soak` is the long form.
 
@@ -13,7 +13,7 @@ use std::time::Duration;
 
 const TIMEOUT: Duration = Duration::from_secs(60);
 const KILLS: u64 = 8;
-/// Every so many kills the restored ledger is served and its books are checked.
+/// After this many kills, each time, the restored ledger is served and its books are checked.
 const SERVED_EVERY: u64 = 4;
 const SEED: u64 = 3;
 
@@ -26,7 +26,7 @@ fn what_a_killed_agent_declared_durable_restores() {
     let program = Program::in_folder(&place.path().join("repository"));
     program.init();
     let mut agent = Agent::configure(&program, &place.path().join("agent"), node.data_file(0), QUICK);
-    // Slow enough that the ring still holds, at the next start, what was written while no agent
+    // Slow enough that at the next start the WAL ring still holds what was written while no agent
     // ran.
     let options = LoadOptions { plan, pause: Some(Duration::from_millis(50)), ..LoadOptions::default() };
     let load = Load::start(node.id(), &node.addresses(), &options).unwrap();
@@ -61,7 +61,7 @@ fn what_a_killed_agent_declared_durable_restores() {
     let status = agent.wait_durable(head);
     assert_eq!(status["gaps"].as_array().map(Vec::len), Some(0), "{}", agent.log());
     assert_eq!(agent.stop(), 0, "{}", agent.log());
-    // Each op from the first to the last: a plan is made only over an unbroken chain.
+    // This covers each op from the first to the last: a plan is made only over an unbroken chain.
     let planned = program.ok(&["restore", "tigerbeetle", "--latest", "--dry-run", "--output", text(&dry)]);
     assert_eq!(number(&planned, "op"), head);
     program.ok(&["verify", "--full"]);

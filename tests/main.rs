@@ -1,7 +1,7 @@
 //! The integration tests: the program as a user calls it, against real TigerBeetle servers and a
 //! real S3 server.
 //!
-//! One binary, so that it is linked once. What starts servers takes a turn first
+//! They are one binary, so that it is linked once. A test that starts servers takes a turn first
 //! ([`support::turn`]).
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]

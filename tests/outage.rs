@@ -1,5 +1,5 @@
-//! The store goes away and comes back: nothing is lost while memory and spool hold it; what they
-//! cannot hold is a gap, told and closed.
+//! The store goes away and comes back: nothing is lost while memory and spool hold it. What they
+//! cannot hold is a gap, which is reported and closed.
 
 use crate::support::agent::{Agent, QUICK};
 use crate::support::books::check_restored;
@@ -12,8 +12,8 @@ use std::time::Duration;
 
 const TIMEOUT: Duration = Duration::from_secs(180);
 
-/// How much longer the store is away than it takes the load to make its requests: the long form
-/// sets it.
+/// How much longer the store is away than the load takes to make its requests. The long form of the
+/// test sets it.
 fn away() -> Duration {
     Duration::from_secs(std::env::var("AMBER_TEST_OUTAGE_S").ok().and_then(|seconds| seconds.parse().ok()).unwrap_or(0))
 }
@@ -60,7 +60,7 @@ fn an_outage_loses_nothing_that_memory_and_spool_hold() {
 fn what_the_spool_cannot_hold_is_a_gap_that_a_checkpoint_closes() {
     let _turn = turn();
     // Large enough to fill the memory soon, and no larger: whatever is written meanwhile is
-    // compared in the end, and in columns it takes a sixtieth of its size.
+    // compared in the end, and compressed in columns it takes a sixtieth of its size.
     let plan = LoadPlan { clients: 3, transfers_per_request: 2000, ..LoadPlan::default() };
     let node = Cluster::new(1);
     let mut seaweed = Seaweed::start();
@@ -75,7 +75,7 @@ fn what_the_spool_cannot_hold_is_a_gap_that_a_checkpoint_closes() {
     let before = agent.wait("something durable", TIMEOUT, |status| number(status, "durable_op") > 10);
     seaweed.kill();
     agent.wait("a full memory", TIMEOUT, |status| number(status, "backlog_bytes") > 12_000_000);
-    // Until well after it was full, beyond the checkpoint after it.
+    // The store stays away until well after the memory was full, beyond the next checkpoint.
     let full_op = agent.document()["head_op"].as_u64().unwrap();
     agent.wait("the log to go on", TIMEOUT, |status| number(status, "head_op") > full_op + 1100);
     seaweed.come_back();
@@ -108,7 +108,7 @@ fn what_the_spool_cannot_hold_is_a_gap_that_a_checkpoint_closes() {
     assert!(refused.contains("nearest"), "{refused}");
     println!("{refused}");
     let image = place.path().join("latest.tigerbeetle");
-    // The load may have gone on over another checkpoint.
+    // The load may have passed another checkpoint.
     let restored = program.restore(&image, &["--latest", "--tigerbeetle", text(&tigerbeetle_path())]);
     assert_eq!(number(&restored, "op"), head);
     let books = check_restored(&[image], &restored, plan, &acknowledged, &node);
@@ -130,7 +130,7 @@ fn an_agent_that_was_away_too_long_leaves_a_gap_in_the_same_history() {
     agent.wait("something durable", TIMEOUT, |status| number(status, "durable_op") > 200);
     agent.kill();
     let stored = agent.durable_op();
-    // The ring wraps more than once.
+    // The WAL ring wraps more than once.
     load.wait_for(2500, TIMEOUT).unwrap();
     agent.run();
     let status = agent.wait("the gap to be closed", TIMEOUT, |status| {

@@ -1,23 +1,22 @@
-//! What people install, installed where nothing is: the tarball and the Debian package in an empty
-//! Debian root, without Rust, compilers or Python.
+//! What people install, on a system that has nothing else: the tarball and the Debian package in an
+//! empty Debian root, without Rust, compilers or Python.
 //!
-//! The packages hold the program under test, so that they cost the suite no release build;
-//! `tools/package` itself is what makes them. Changing into another root takes root: without it, or
-//! where `tools/setup` could not make that root, the test says that it did not run.
+//! The packages contain the program under test, so that the test suite needs no release build;
+//! `tools/package` itself makes them. Changing into another root requires root rights. Without
+//! them, or where `tools/setup` could not make that root, the test reports that it did not run.
 
 use crate::support::folder;
 use crate::support::program::text;
 use std::path::Path;
 use std::process::{Command, Output};
 
-/// A Debian with nothing but what a package manager needs, unpacked for one test. Removed with its
-/// folder.
+/// A Debian with only what a package manager needs, unpacked for one test. Removed with its folder.
 struct Root<'a> {
     path: &'a Path,
 }
 
 impl Root<'_> {
-    /// Runs a shell command there, with /proc as every system has it, which is gone with the
+    /// Runs a shell command there, with /proc as every system has it. /proc is gone with the
     /// command.
     fn run(&self, command: &str) -> Output {
         let enter = r#"mount -t proc proc "$1/proc" && exec env -i PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin HOME=/root AMBER_REPO=/root/repository \
@@ -40,7 +39,7 @@ fn unpacked(archive: &Path, place: &Path) {
     assert!(Command::new("tar").args(["-xzf", text(archive), "-C", text(place)]).status().unwrap().success());
 }
 
-/// A backup and its restore with nothing but what was installed.
+/// A backup and its restore with only what was installed.
 fn works(root: &Root<'_>) {
     let said = root.ok("amber --version");
     assert!(said.contains(env!("CARGO_PKG_VERSION")) && said.contains("revision: "), "{said}");

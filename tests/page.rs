@@ -1,5 +1,5 @@
-//! The page in a real browser: of made statuses, with jobs to click on, and of a live agent beside
-//! a real TigerBeetle under load.
+//! The page in a real browser: with synthetic statuses and jobs to click on, and of a live agent
+//! next to a real TigerBeetle under load.
 //!
 //! `tests/page/browse.mjs` looks and clicks. With `AMBER_SCREENSHOTS=FOLDER` it also writes the
 //! pictures that are in `docs`.
@@ -32,18 +32,18 @@ const TIMEOUT: Duration = Duration::from_secs(120);
 /// The page may take half a percent of a core.
 const IDLE_SHARE: f64 = 0.005;
 
-/// What the browser is to do.
+/// What the browser does on a visit.
 #[derive(Clone, Copy)]
 enum Visit {
-    /// All of it; there are jobs to click on.
+    /// The complete visit; there are jobs to click on.
     Whole,
-    /// All of it, with what jobs there are.
+    /// The complete visit, with whatever jobs there are.
     Live,
-    /// Only a look in both themes and on a phone.
+    /// Only a look, in both themes and on a phone.
     Brief,
 }
 
-/// Runs the browser over a page; what it found out.
+/// Runs the browser over a page. Returns what it found.
 fn browse(url: &str, visit: Visit) -> String {
     let project = Path::new(env!("CARGO_MANIFEST_DIR"));
     let screenshots = std::env::var("AMBER_SCREENSHOTS").ok().filter(|_| matches!(visit, Visit::Live));
@@ -59,7 +59,7 @@ fn browse(url: &str, visit: Visit) -> String {
     let home = folder("browser");
     let mut command = Command::new("node");
     command.arg(project.join("tests/page/browse.mjs")).arg(options.to_string());
-    // Whatever a browser writes for its user stays here.
+    // Files that a browser writes for its user stay in this folder.
     let output = command.env("HOME", home.path()).env("TMPDIR", home.path()).stdin(Stdio::null()).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
@@ -67,7 +67,7 @@ fn browse(url: &str, visit: Visit) -> String {
     said
 }
 
-/// Jobs that do what they are told, at once.
+/// Jobs that carry out each request at once.
 #[derive(Default)]
 struct Jobs {
     asked: Mutex<Vec<String>>,
@@ -108,7 +108,7 @@ impl Control for Jobs {
     }
 }
 
-/// A page of made statuses that go on as those of an agent do.
+/// A page of synthetic statuses that change as those of an agent do.
 struct Made {
     server: Option<Server>,
     live: Arc<Live>,
@@ -132,7 +132,7 @@ impl Made {
             jobs.show(&mut status.jobs);
             status
         };
-        // Ten minutes that were.
+        // Ten minutes of past statuses.
         let began_ns = now_ns();
         for second in 0..600_u32 {
             live.publish(status(&jobs, began_ns - u64::from(600 - second) * 1_000_000_000, f64::from(second)));
@@ -177,14 +177,14 @@ fn a_browser_reads_the_page_and_acts_with_the_token() {
     let made = Made::start(healthy);
     let said = browse(&made.url(), Visit::Whole);
     assert!(said.contains("verdict: Everything is safe (safe)"), "{said}");
-    // What the browser clicked with the token, and nothing that was tried without it.
+    // The list has what the browser clicked with the token, and nothing that was tried without it.
     assert_eq!(*made.jobs.asked.lock().unwrap(), ["run checkpoint", "pause checkpoint", "resume checkpoint"]);
     let trouble = Made::start(troubled);
     let said = browse(&trouble.url(), Visit::Brief);
     assert!(said.contains("verdict: Not safe (danger)"), "{said}");
 }
 
-/// An answer of the page, over a connection of its own.
+/// An answer of the page, over a separate connection.
 fn get(url: &str, path: &str) -> (u16, String) {
     let address = url.trim_start_matches("http://").trim_end_matches('/');
     let mut stream = TcpStream::connect(address).unwrap();
@@ -234,7 +234,7 @@ fn a_browser_watches_a_live_agent_under_load() {
     check_answers(&url, &program, &agent);
     load.stop().unwrap();
 
-    // The page's share of a core: nobody looks, then one viewer does.
+    // The page's share of a core: first without a viewer, then with one.
     let idle = page_share(pid, Duration::from_secs(4));
     let address = url.trim_start_matches("http://").trim_end_matches('/').to_owned();
     let mut viewer = TcpStream::connect(&address).unwrap();
@@ -257,7 +257,8 @@ fn check_answers(url: &str, program: &Program, agent: &Agent) {
     check_metrics(&metrics);
     assert!(metrics.contains("amber_leader{") && metrics.contains("amber_recovery_point_lag_seconds{"), "{metrics}");
     let view: Value = serde_json::from_str(&get(url, "/api/status").1).unwrap();
-    // What is said to be restorable is what `amber list` shows as backups and log.
+    // The restorable ranges that the page shows are those that `amber list` shows as backups and
+    // log.
     let listed = program.ok(&["list"]);
     let first_op = listed["backups"][0]["first_restorable_op"].as_u64().unwrap();
     let ranges = view["status"]["restorable"].as_array().unwrap();
@@ -306,7 +307,7 @@ fn status_is_watched_until_somebody_ends_it() {
         command.args(["status", "--watch", "--state-directory", text(state)]).args(more);
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).stdin(Stdio::null()).spawn().unwrap()
     };
-    // Two looks, then somebody types Ctrl-C.
+    // Waits for two updates, then sends what Ctrl-C sends.
     let watched = |more: &[&str], look: &str| {
         let mut child = watch(more);
         let mut reader = BufReader::new(child.stdout.take().unwrap());
@@ -325,7 +326,7 @@ fn status_is_watched_until_somebody_ends_it() {
     let machine = watched(&["--json"], "\"durable_op\"");
     let lines: Vec<Value> = machine.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert!(lines.iter().all(|line| line["durable_op"] == 4_812_330 && line["verdict"]["level"] == "danger"), "{machine}");
-    // A reader that has gone ends it, too.
+    // The watch also ends when its reader has gone.
     let mut child = watch(&[]);
     drop(child.stdout.take());
     assert_eq!(child.wait().unwrap().code(), Some(0));

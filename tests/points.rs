@@ -1,5 +1,5 @@
-//! Restoring to an op and to a time inside a backup's window stops exactly there; outside, the
-//! nearest points are named.
+//! Restoring to an op or a time inside a backup's window stops exactly there. Outside the window,
+//! the nearest points are named.
 
 use crate::support::books::check_restored;
 use crate::support::cluster::Cluster;
@@ -58,8 +58,8 @@ fn ops_and_times_are_met_exactly() {
     assert!(refused(&["--time", "yesterday"]).contains("RFC 3339"));
 }
 
-/// For 40 ops behind a checkpoint a server does not start without the log before it; a backup of a
-/// node that rests there brings it along.
+/// For 40 ops after a checkpoint a server does not start without the log before it. A backup of a
+/// node that is idle there includes that log.
 #[test]
 fn a_node_that_rests_right_behind_a_checkpoint_restores() {
     let _turn = turn();
@@ -107,8 +107,8 @@ fn a_node_that_rests_right_behind_a_checkpoint_restores() {
     }
 }
 
-/// A cluster that was restored to an earlier op goes on with another history under the same id; it
-/// must not pass for the old one.
+/// A cluster that was restored to an earlier op continues with another history under the same id.
+/// It must not be mistaken for the old one.
 #[test]
 fn a_fork_is_not_taken_for_the_history() {
     let _turn = turn();
@@ -132,7 +132,8 @@ fn a_fork_is_not_taken_for_the_history() {
     write(&other, 2, 300);
     let refused = program.fails(2, &["backup", "tigerbeetle", "--data-file", text(&fork)]);
     assert!(refused.contains("another history") && refused.contains("--new-timeline"), "{refused}");
-    // And when it has gone on to a checkpoint of its own, which still overlaps what is stored.
+    // It is also refused after it has reached a checkpoint of its own, which still overlaps what is
+    // stored.
     write(&other, 3, 600);
     other.kill_all();
     let refused = program.fails(2, &["backup", "tigerbeetle", "--data-file", text(&fork)]);

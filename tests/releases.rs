@@ -1,6 +1,6 @@
 //! A data file of TigerBeetle 0.17.9, killed under load: captured, verified, restored, inspected,
-//! and its books decoded. Its description is in `fixtures/README.md`. No registry has a server of
-//! 0.17, so nothing here starts one; `tools/test --tigerbeetle` does with whoever has one.
+//! and its books decoded. `fixtures/README.md` describes it. No registry has a server of 0.17, so
+//! nothing here starts one; `tools/test --tigerbeetle` does so for those who have one.
 
 use crate::support::folder;
 use crate::support::program::{Program, number, text};
@@ -11,14 +11,14 @@ use std::io::Read;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-/// The file is a gigabyte of log, most of it zeros.
+/// The file is a gigabyte of log, most of it zeros, so it is unpacked in chunks.
 const CHUNK_BYTES: usize = 1 << 20;
 /// It was compressed with `zstd --long=27`.
 const WINDOW_LOG: u32 = 27;
 const FILE_BYTES: u64 = 1_244_663_808;
 const FILE_SHA256: &str = "a0157473da6eff4951ea7afdf9aa5cf6a66e9ad34333477aa0507b2a31060ef4";
 
-/// Unpacks the fixture, zeros as holes.
+/// Unpacks the fixture; zeros become holes.
 fn unpack(to: &Path) {
     let packed = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/tigerbeetle-0.17.9/data.tigerbeetle.zst");
     let mut unpacked = zstd::Decoder::new(File::open(packed).unwrap()).unwrap();
@@ -47,7 +47,7 @@ fn unpack(to: &Path) {
     assert_eq!((offset, digest.as_str()), (FILE_BYTES, FILE_SHA256), "the fixture is what its description says");
 }
 
-/// The sum of a number in text.
+/// The value of a number that is given as text.
 fn amount(value: &Value) -> u128 {
     value.as_str().unwrap().parse().unwrap()
 }
@@ -88,7 +88,7 @@ fn a_data_file_of_0_17_is_captured_restored_and_decoded() {
     assert_eq!(amount(&ledger["debits_posted"]) + amount(&log["amount_asked_for"]), 39_740_854);
     assert_eq!(amount(&ledger["credits_posted"]) + amount(&log["amount_asked_for"]), 39_740_854);
 
-    // A point between: the checkpoint is the same, the log ends there.
+    // A point in between: the checkpoint is the same, and the log ends there.
     let earlier = place.path().join("earlier.tigerbeetle");
     program.restore(&earlier, &["--op", "6000"]);
     let earlier = program.ok(&["inspect", "--no-blocks", "--books", text(&earlier)]);

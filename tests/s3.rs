@@ -1,4 +1,4 @@
-//! The stores' contract, and whole backups, on a real S3 server.
+//! The stores' contract, and complete backups, on a real S3 server.
 
 use crate::contract::{S3Server, s3_certificates, s3_contract, s3_tls_minimum};
 use crate::support::books::check_restored;

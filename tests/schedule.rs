@@ -25,12 +25,12 @@ fn job(status: &Value, name: &str) -> Value {
     jobs.into_iter().find(|job| job["name"] == name).unwrap_or_default()
 }
 
-/// When the newest run of a job began, once it is over.
+/// When the newest run of a job began, once that run has ended.
 fn last_began_ns(status: &Value, name: &str) -> u64 {
     job(status, name)["last"]["started_ns"].as_u64().unwrap_or(0)
 }
 
-/// The records of a job, by the order of their runs.
+/// The records of a job, in the order of its runs.
 fn records(folder: &Path, name: &str) -> Vec<RunRecord> {
     let store = amber::store::open(&StoreUrl::Folder(folder.to_owned()), &S3Options::default()).unwrap();
     let secret = Secret::Passphrase(b"a passphrase for tests".to_vec().into());
@@ -48,7 +48,7 @@ fn jobs_run_when_they_are_due_and_when_they_are_asked_for() {
     let more = format!("{QUICK}[jobs.verification]\ninterval_s = 2\n");
     let mut agent = Agent::start(&program, &place.path().join("agent"), node.data_file(0), &more);
     agent.wait_leading();
-    // By themselves.
+    // The jobs run by themselves.
     let first_ns =
         last_began_ns(&agent.wait("a verification", TIMEOUT, |status| last_began_ns(status, "verification") > 0), "verification");
     let status = agent.wait("another", TIMEOUT, |status| last_began_ns(status, "verification") > first_ns);
@@ -60,7 +60,7 @@ fn jobs_run_when_they_are_due_and_when_they_are_asked_for() {
     };
     agent.wait("what is stored", TIMEOUT, |status| number(status, "restore_estimate_seconds") > 0 && holds_checkpoints(status));
 
-    // On request, to the end of the run.
+    // A job runs on request, and the request waits for its end.
     let (code, ended) = agent.ask(&["run", "checkpoint", "--wait"]);
     assert_eq!((code, &ended["completed"], &ended["job"]), (0, &Value::Bool(true), &Value::from("checkpoint")), "{ended}");
     let run = ended["run"].as_str().unwrap();
@@ -73,7 +73,7 @@ fn jobs_run_when_they_are_due_and_when_they_are_asked_for() {
         "{listed}"
     );
 
-    // Not while it is paused, unless somebody asks.
+    // A paused job does not run, unless it is requested.
     let (code, paused) = agent.ask(&["pause", "verification"]);
     assert_eq!((code, &paused["is_paused"]), (0, &Value::Bool(true)), "{paused}");
     let (code, ended) = agent.ask(&["run", "verification", "--wait"]);
@@ -84,7 +84,7 @@ fn jobs_run_when_they_are_due_and_when_they_are_asked_for() {
     assert!(code == 3 && refused.to_string().contains("no agent is running"), "{refused}");
     assert_eq!(agent.ask(&["jobs"]).0, 3);
 
-    // The next agent remembers.
+    // The next agent remembers the pause.
     agent.run();
     let status = agent.wait("the agent to remember", TIMEOUT, |status| {
         job(status, "verification")["is_paused"] == true && status["lease"]["is_ours"] == true
@@ -95,7 +95,7 @@ fn jobs_run_when_they_are_due_and_when_they_are_asked_for() {
     assert_eq!((code, &resumed["is_paused"]), (0, &Value::Bool(false)), "{resumed}");
     agent.wait("a verification behind the pause", TIMEOUT, |status| last_began_ns(status, "verification") > before_ns);
 
-    // What is no job or no request is said.
+    // An unknown job or request is reported.
     let (code, unknown) = agent.ask(&["run", "verifcation"]);
     assert!(code == 2 && unknown.to_string().contains("did you mean verification?"), "{unknown}");
     let stray = agent.state().join("requests/walk-verification");
@@ -115,7 +115,7 @@ fn a_run_that_is_killed_is_made_up_for_and_damage_is_told() {
     let place = folder("schedule-kill");
     let program = Program::in_folder(&place.path().join("repository"));
     program.init();
-    // Large enough to take its time at a MiB a second.
+    // Large enough to take some time at a MiB a second.
     let mut random = Seeded(5);
     let noise: Vec<u8> = (0..3 << 20).flat_map(|_| random.next(u64::MAX).to_le_bytes()).collect();
     let file = place.path().join("archive");
@@ -138,7 +138,7 @@ fn a_run_that_is_killed_is_made_up_for_and_damage_is_told() {
     let (code, ended) = agent.ask(&["run", "verification", "--wait"]);
     assert_eq!(code, 0, "{ended}");
 
-    // A byte that changes is found, told, and recorded.
+    // A changed byte is found, reported, and recorded.
     let data = crate::support::program::files(&place.path().join("repository/files/data")).remove(0);
     let mut bytes = std::fs::read(&data).unwrap();
     let middle = bytes.len() / 2;
@@ -167,7 +167,7 @@ fn a_request_that_nobody_takes_is_withdrawn() {
     };
     let (code, said) = ask(&["run", "verification"]);
     assert!(code == Some(3) && said.contains("there is no status"), "{said}");
-    // It hangs, though it has just written its status.
+    // The agent hangs, although it has just written its status.
     let far_ahead = AgentStatus { written_ns: now_ns() + 5_000_000_000, ..AgentStatus::default() };
     far_ahead.write(&state).unwrap();
     let (code, said) = ask(&["pause", "verification"]);
@@ -199,7 +199,7 @@ fn each_job_runs_once_in_a_cluster_of_agents() {
     let began_ns =
         last_began_ns(&first.wait("a verification", TIMEOUT, |status| last_began_ns(status, "verification") > 0), "verification");
     first.wait("another", TIMEOUT, |status| last_began_ns(status, "verification") > began_ns);
-    // Given up in order, then by a kill.
+    // The lease is released first by a regular stop, then by a kill.
     assert_eq!(first.stop(), 0, "{}", first.log());
     let taken_over_ns = now_ns();
     second.wait("a verification of the other agent", TIMEOUT, |status| last_began_ns(status, "verification") > taken_over_ns);

@@ -1,4 +1,4 @@
-//! Histories that part: what shows that a data file is of one, and backups of both in one
+//! Histories that diverge: how to tell to which one a data file belongs, and backups of both in one
 //! repository.
 
 use crate::support::books::check_restored;
@@ -17,7 +17,7 @@ use std::time::Duration;
 
 const TIMEOUT: Duration = Duration::from_secs(180);
 
-/// A load of its own accounts that ends after so many requests.
+/// A load with its own accounts that ends after this many requests.
 fn write(at: &Cluster, number: u32, transfers_per_request: usize, requests: u64) -> LoadPlan {
     let plan = LoadPlan { number, ledger: number, accounts: 10, clients: 2, transfers_per_request };
     let options = LoadOptions { plan, requests_max: Some(requests / 2), ..LoadOptions::default() };
@@ -25,7 +25,7 @@ fn write(at: &Cluster, number: u32, transfers_per_request: usize, requests: u64)
     plan
 }
 
-/// What the prepares in the ring of a young cluster made, in order.
+/// What the prepares in the WAL ring of a young cluster created, in order.
 fn witnesses(cluster: u128, data_file: &Path) -> Vec<Witness> {
     let root = PrepareHeader::check(&root_prepare(cluster)).unwrap();
     let mut tail = Tail::open(data_file, ReadOptions::default(), 0, root.checksum()).unwrap();
@@ -54,7 +54,7 @@ fn a_transfer_is_found_in_its_own_history_only() {
     assert!(!find(&data_file, late), "no checkpoint holds it yet");
     program.backup(&data_file);
 
-    // While the server writes, too.
+    // The same while the server writes.
     let plan = LoadPlan { number: 2, ledger: 2, accounts: 10, clients: 2, transfers_per_request: 300 };
     let load = Load::start(node.id(), &node.addresses(), &LoadOptions { plan, ..LoadOptions::default() }).unwrap();
     load.wait_for(600, TIMEOUT).unwrap();
@@ -79,14 +79,14 @@ fn a_transfer_is_found_in_its_own_history_only() {
     assert!(find(&fork, accounts) && find(&fork, early) && find(&fork, &made[made.len() - 2]));
     assert!(!find(&fork, late), "the fork never made it");
 
-    // Both have run on beyond everything that is stored; what was stored last tells them apart.
+    // Both have continued beyond everything that is stored; what was stored last tells them apart.
     let beyond = |file: &Path| program.ok(&["backup", "tigerbeetle", "--new-timeline", "--data-file", text(file)]);
     assert_eq!(number(&beyond(&fork), "timeline"), 2);
     assert_eq!(number(&beyond(&data_file), "timeline"), 1);
     assert_eq!(number(&program.backup(&fork), "timeline"), 2, "it is known now");
 }
 
-/// A cluster is restored to an earlier op and goes on, and then the old one comes back, too: both
+/// A cluster is restored to an earlier op and continues, and then the old one comes back too. Both
 /// are backed up, and both restore.
 #[test]
 fn both_histories_are_kept_and_restore() {

@@ -1,5 +1,5 @@
-//! What must hold before an agent starts: everything that the plan names is there, may be used, and
-//! fits together.
+//! Checks what must hold before an agent starts: everything that the configuration names exists,
+//! may be used, and fits together.
 //!
 //! Every refusal begins with the line of the configuration that led to it.
 
@@ -13,13 +13,13 @@ use crate::jobs::registry;
 use crate::log_shipping::session::Checked;
 use crate::replica::checkpoint::Walk;
 
-/// Checks a plan against the world. Nothing is written but the state directory itself, where it is
-/// missing.
+/// Checks a configuration against the system. It writes nothing but the state directory itself,
+/// where that is missing.
 ///
 /// # Errors
-/// [`Error::input`] for what must be written otherwise: a file that is missing, may not be read or
-/// is none, no repository, the wrong secret, another cluster's repository. [`Error::try_again`]
-/// while the store or the node is away.
+/// [`Error::input`] for what must be configured differently: a file that is missing, may not be
+/// read or is not a file, no repository, the wrong secret, another cluster's repository.
+/// [`Error::try_again`] while the store or the node is away.
 pub fn check(plan: &AgentConfig) -> Result<Checked> {
     process_lock::prepare(&plan.state_directory).map_err(|error| error.context(&plan.origins.state_directory))?;
     registry::check(plan, &registry::registrations(plan))?;

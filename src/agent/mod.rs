@@ -1,16 +1,29 @@
 //! The agent: one process beside one replica, which ships its log for as long as it runs.
 //!
-//! Flow: [`check`] opens what the plan names; [`process_lock`] makes sure that there is one agent
-//! in a state directory. Then [`session`] after session: the log is joined to what is stored
-//! ([`crate::tier::tigerbeetle::capture::join`]), [`follow`] reads it, [`collector`] makes sealed
-//! segments of it, [`shipper`] ([`backlog`], [`spool`]) makes them durable, [`keeper`] holds the
-//! lease, [`bulk`] takes checkpoints when they are due or [`policy`] wishes one, and merges
-//! segments. Whatever else runs once in a while [`jobs`] runs, on threads that `beside` starts and
-//! ends. What ran is put down by the [`recorder`], brought to the catalog by the [`catalog_keeper`]
-//! and to repository and ledger by [`delivery`], after [`reconcile`] has ended what was killed. All
-//! of them write on one [`board`], which [`report`] makes the [`status`](crate::monitor::status)
-//! of, together with what [`window`] says can be restored; [`page`] shows it. [`signals`] says when
-//! to stop, [`notify`] tells systemd how it goes.
+//! Flow: [`check`] opens what the configuration names, and
+//! [`process_lock`](crate::disk::process_lock) ensures that only one agent uses a state directory.
+//! Then one [`session`](crate::log_shipping::session) follows another: the log is joined to what is
+//! stored ([`crate::tier::tigerbeetle::capture::join`]), the
+//! [`follower`](crate::log_shipping::follower) reads it, the
+//! [`collector`](crate::log_shipping::collector) makes sealed segments of it, and the
+//! [`shipper`](crate::log_shipping::shipper) makes them durable (with
+//! [`uploads`](crate::log_shipping::uploads), [`queue`](crate::log_shipping::queue) and
+//! [`spool`](crate::log_shipping::spool)). The [`lease_holder`](crate::log_shipping::lease_holder)
+//! holds the lease. The [`checkpoints`](crate::log_shipping::checkpoints) module takes checkpoints
+//! when they are due or the [`checkpoint_policy`](crate::log_shipping::checkpoint_policy) wishes
+//! one, and merges segments.
+//!
+//! The [`jobs`](crate::jobs) run everything else that runs from time to time, on threads that
+//! `threads` starts and ends. The [`recorder`](crate::runs::recorder) records what ran, the
+//! catalog's [`updates`](crate::catalog::updates) bring it to the catalog, and
+//! [`delivery`](crate::runs::delivery) brings it to repository and ledger, after
+//! [`reconcile`](crate::runs::reconcile) has ended the runs that were killed.
+//!
+//! All of them write on one [`status_board`](crate::monitor::status_board). From it, and from what
+//! [`restorable`](crate::log_shipping::restorable) says can be restored, the
+//! [`reporter`](crate::monitor::reporter) makes the [`status`](crate::monitor::status), which the
+//! [`page`] shows. [`Stop`] says when to stop, and [`systemd`](crate::monitor::systemd) is notified
+//! of the state.
 
 pub mod check;
 pub mod page;
@@ -36,22 +49,22 @@ use std::sync::Arc;
 use std::time::Duration;
 use threads::AgentThreads;
 
-/// Between two sessions.
+/// The pause between two sessions.
 const SESSION_PAUSE: Duration = Duration::from_millis(50);
-/// Where an agent keeps what it knows itself by.
+/// The file in which an agent keeps the token by which it recognises itself.
 const TOKEN_FILE: &str = "agent-id";
 
 /// Runs the agent until a signal asks it to stop.
 ///
 /// # Errors
-/// What keeps it from starting, with the line of the configuration that led there; what no further
-/// try would mend.
+/// What keeps the agent from starting, with the line of the configuration that caused it; an error
+/// that another try would not fix.
 pub fn run(plan: AgentConfig) -> Result<()> {
     let _lock = ProcessLock::take(&plan.state_directory).map_err(|error| error.context(&plan.origins.state_directory))?;
     let stop = Stop::on_signals()?;
     let notifier = Notifier::from_environment();
     let checked = check::check(&plan)?;
-    let told = told(&plan, &checked)?;
+    let ledger_delivery = ledger_delivery(&plan, &checked)?;
     for note in &checked.notes {
         tracing::warn!("{note}");
     }
@@ -66,16 +79,16 @@ pub fn run(plan: AgentConfig) -> Result<()> {
         (status.host, status.began_ns, status.store_reachable) = (Some(host), now_ns(), true);
     });
     let beside = AgentThreads { plan: &plan, checked: &checked, board: &board, token: &holder.token, notifier: &notifier, stop: &stop };
-    let (jobs, threads) = beside.start(told)?;
+    let (jobs, threads) = beside.start(ledger_delivery)?;
     let ended = sessions(&Agent { plan, checked, board, holder, jobs }, &stop);
     notifier.stopping();
     threads.end();
     ended
 }
 
-/// The ledger that backups are told to, if one is configured.
+/// The ledger to which backups are reported, if one is configured.
 #[cfg(feature = "client")]
-fn told(plan: &AgentConfig, checked: &Checked) -> Result<Option<LedgerDelivery>> {
+fn ledger_delivery(plan: &AgentConfig, checked: &Checked) -> Result<Option<LedgerDelivery>> {
     use crate::ledger_events::client::{Ledger, LedgerAddress};
     let Some(events) = &plan.events else { return Ok(None) };
     let place = LedgerAddress {
@@ -88,7 +101,7 @@ fn told(plan: &AgentConfig, checked: &Checked) -> Result<Option<LedgerDelivery>>
 }
 
 #[cfg(not(feature = "client"))]
-fn told(plan: &AgentConfig, _checked: &Checked) -> Result<Option<LedgerDelivery>> {
+fn ledger_delivery(plan: &AgentConfig, _checked: &Checked) -> Result<Option<LedgerDelivery>> {
     match &plan.events {
         None => Ok(None),
         Some(events) => Err(events
@@ -104,14 +117,15 @@ fn sessions(agent: &Agent, stop: &Stop) -> Result<()> {
             Ended::Rejoin(reason) => tracing::warn!("{reason}: looking anew where the log joins"),
         }
         agent.board.change(|status| status.state = AgentState::Starting);
-        // Never one session after the other without a rest.
+        // A session never follows another without a pause.
         if stop.wait(SESSION_PAUSE) {
             return Ok(());
         }
     }
 }
 
-/// What this agent knows itself by, the same at every start with this state directory.
+/// The token by which this agent recognises itself, the same at every start with this state
+/// directory.
 fn token(directory: &Path) -> Result<String> {
     let path = directory.join(TOKEN_FILE);
     if let Ok(token) = std::fs::read_to_string(&path)

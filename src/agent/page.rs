@@ -1,15 +1,16 @@
-//! The page of this agent: what `[page]` names is read here and handed to [`crate::monitor::web`].
+//! The page of this agent: what `[page]` names is read here and passed to [`crate::monitor::web`].
 
 use crate::config::page::PagePlan;
 use crate::error::{Error, Result};
+use crate::monitor::alert::Topic;
 use crate::monitor::live::Live;
-use crate::monitor::status_board::{StatusBoard, Topic};
+use crate::monitor::status_board::StatusBoard;
 use crate::monitor::web::access::{Access, TOKEN_BYTES_MAX, Token};
 use crate::monitor::web::{Options, Server, tls};
 use std::path::Path;
 use std::sync::Arc;
 
-/// What the page is served with; `None` where it is off.
+/// The options with which the page is served; `None` where it is off.
 ///
 /// # Errors
 /// [`Error::input`] with the line that names a file which is missing or is not what it must be.
@@ -31,14 +32,14 @@ pub fn options(plan: &PagePlan) -> Result<Option<Options>> {
     Ok(Some(Options { listen, access, tls }))
 }
 
-/// What somebody should know before a page is served so.
+/// What the operator should know before a page is served with this configuration.
 pub fn notes(plan: &PagePlan) -> Vec<String> {
     let in_the_clear = plan.listen.is_some_and(|listen| !listen.ip().is_loopback()) && plan.tls.is_none();
     let note = "the page sends its figures and takes its token without TLS: write tls_certificate and tls_key in [page] unless something in front of it does that";
     in_the_clear.then(|| note.to_owned()).into_iter().collect()
 }
 
-/// Serves it; what keeps it from being served is an alert.
+/// Serves the page. What keeps it from being served raises an alert.
 ///
 /// # Errors
 /// Those of [`Server::start`].

@@ -1,5 +1,5 @@
 //! Sends this agent's metrics to the collector that `[telemetry]` names, on a thread of its own:
-//! whatever a collector does, nothing waits for it.
+//! nothing waits for the collector, whatever it does.
 
 use crate::config::telemetry::TelemetryPlan;
 use crate::error::Result;
@@ -9,10 +9,10 @@ use crate::stop::Stop;
 use crate::threads;
 use std::sync::Arc;
 
-/// Begins to send, where there is a collector.
+/// Begins to send, if a collector is configured.
 ///
 /// # Errors
-/// Where the system gives no thread or runtime for it.
+/// Where the system provides no thread or runtime for it.
 pub(super) fn start(plan: Option<&TelemetryPlan>, live: &Arc<Live>, stop: &Stop) -> Result<()> {
     let Some(plan) = plan else { return Ok(()) };
     let (exporter, interval) = (Exporter::new(plan.uri.clone())?, plan.interval);
@@ -21,7 +21,7 @@ pub(super) fn start(plan: Option<&TelemetryPlan>, live: &Arc<Live>, stop: &Stop)
         let mut is_taken = true;
         while !stop.wait(interval) {
             let sent = exporter.send(&live.status());
-            // Said when it changes: a collector that is away for a night must not fill the log.
+            // Only a change is logged: a collector that is away for a night must not fill the log.
             match &sent {
                 Err(error) if is_taken => tracing::warn!("{error}; it is tried again every {} s", interval.as_secs()),
                 Ok(()) if !is_taken => tracing::info!("the collector takes the metrics again"),

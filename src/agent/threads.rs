@@ -1,11 +1,11 @@
-//! The threads that run beside the log for as long as the agent does: each is started once, in an
-//! order in which nothing misses what came before it. At the end those that do something go first,
-//! and then those that put it down and show it.
+//! The threads that run beside the log for as long as the agent does. Each is started once, in an
+//! order in which none misses what came before it. At the end the threads that do work end first,
+//! then those that record and show it.
 //!
-//! Flow: the [`Recorder`] is made first, for all others put down what they do; [`Delivery`] brings
-//! that to repository and ledger, the [`CatalogUpdater`] to the catalog. The [`Jobs`] and their
-//! [`JobRunner`] run what is due. [`Reporter`] and [`RestorableRanges`] write on the board, which
-//! page and telemetry read.
+//! Flow: the [`Recorder`] is created first, because all others record what they do with it.
+//! [`Delivery`] brings the records to repository and ledger, the [`CatalogUpdater`] brings them to
+//! the catalog. The [`Jobs`] and their [`JobRunner`] run what is due. [`Reporter`] and
+//! [`RestorableRanges`] write on the board, which page and telemetry read.
 
 use super::{page, telemetry};
 use crate::catalog::folder::STATE_FOLDER;
@@ -36,7 +36,7 @@ use std::time::{Duration, Instant};
 
 /// How long the end of the agent waits for its jobs to end, and as long again for the catalog.
 const GRACE: Duration = Duration::from_secs(5);
-/// Between two looks whether a thread ended.
+/// The pause between two checks whether a thread has ended.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// What the threads are started with.
@@ -44,20 +44,20 @@ pub(super) struct AgentThreads<'agent> {
     pub plan: &'agent AgentConfig,
     pub checked: &'agent Checked,
     pub board: &'agent Arc<StatusBoard>,
-    /// What the agent knows itself by.
+    /// The token by which the agent recognises itself.
     pub token: &'agent str,
     pub notifier: &'agent Notifier,
     /// Asks the whole agent to stop.
     pub stop: &'agent Stop,
 }
 
-/// A thread, and what asks it to end.
+/// A thread, and the stop that asks it to end.
 struct Running {
     thread: JoinHandle<()>,
     stop: Stop,
 }
 
-/// What runs, until [`Threads::end`].
+/// The running threads, until [`Threads::end`].
 pub(super) struct Threads {
     governor: Arc<Governor>,
     delivery: Delivery,
@@ -69,17 +69,17 @@ pub(super) struct Threads {
 }
 
 impl AgentThreads<'_> {
-    /// Starts them all, and tells the service manager when the jobs are open.
+    /// Starts all threads, and notifies the service manager when the jobs are open.
     ///
     /// # Errors
-    /// What is on the disk and cannot be read, a port that is taken, a thread that cannot be had.
-    pub(super) fn start(&self, told: Option<LedgerDelivery>) -> Result<(Arc<Jobs>, Threads)> {
+    /// When something on the disk cannot be read, a port is taken, or a thread cannot be started.
+    pub(super) fn start(&self, reported: Option<LedgerDelivery>) -> Result<(Arc<Jobs>, Threads)> {
         let repository = &self.checked.repository;
         let catalog = Arc::new(Catalog::new(repository, &self.plan.state_directory.join(STATE_FOLDER)));
         let queue = Arc::new(CatalogQueue::default());
-        let recorder = (self.token, vec![Arc::clone(&queue) as Arc<dyn RunSink>], told.is_some());
+        let recorder = (self.token, vec![Arc::clone(&queue) as Arc<dyn RunSink>], reported.is_some());
         let recorder = Arc::new(Recorder::new(repository, self.board, &self.plan.state_directory, recorder)?);
-        let delivery = Delivery::start(&recorder, told)?;
+        let delivery = Delivery::start(&recorder, reported)?;
         let jobs = self.jobs(&catalog, recorder)?;
         let clerk = JobRunner::new(&jobs);
         self.notifier.ready(&format!("following replica {} of cluster {}", self.checked.replica, self.checked.cluster));
@@ -112,7 +112,7 @@ impl AgentThreads<'_> {
         Jobs::open(self.plan, parts)
     }
 
-    /// What writes on the board.
+    /// Starts the threads that write on the board.
     fn report(&self, live: &Arc<Live>) -> Result<Running> {
         let (plan, governor) = (self.plan, self.checked.repository.governor());
         let mut reporter = Reporter::new(self.board, live, plan.state_directory.clone(), *self.notifier, plan.log.lag_alarm, governor);
@@ -140,9 +140,9 @@ fn catalogue(mut keeper: CatalogUpdater) -> Result<Running> {
 }
 
 impl Threads {
-    /// Ends them: jobs first, then what puts down and shows how they ended.
+    /// Ends the threads: jobs first, then those that record and show how the jobs ended.
     pub(super) fn end(self) {
-        // What waits for its turn must see that nobody wants it any more.
+        // Work that waits for the governor must see that it is no longer wanted.
         self.governor.release();
         self.clerk.end_within(GRACE);
         self.catalog.end_within(GRACE);
@@ -155,8 +155,8 @@ impl Threads {
 }
 
 impl Running {
-    /// Asks the thread to end, and waits for it no longer than this: a store that does not answer
-    /// must not keep the process.
+    /// Asks the thread to end, and waits no longer than `grace`: a store that does not answer must
+    /// not keep the process alive.
     fn end_within(&self, grace: Duration) {
         self.stop.ask();
         let began = Instant::now();

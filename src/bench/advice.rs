@@ -1,8 +1,8 @@
-//! What to set on this machine, from what was measured. Arithmetic only.
+//! The settings for this machine, from the measurements. Arithmetic only.
 //!
-//! - **Level:** whatever compressing leaves must be sealed, digested and sent, so the level with
-//!   the least CPU in all is wanted, not the fastest one; of those within a tenth of the least, the
-//!   one that stores least.
+//! - **Level:** whatever compressing leaves must be sealed, digested and sent. So the best level is
+//!   the one with the least CPU in all, not the fastest one. Of the levels within a tenth of the
+//!   least, it is the one that stores least.
 //! - **Part size and number at once:** of the shapes within a tenth of the fastest, the one that
 //!   holds the fewest bytes in memory.
 //! - **Workers:** as many as keep up with the rate; never more than there are cores.
@@ -10,15 +10,15 @@
 use super::sends::{Send, Shape};
 use super::stages::{LevelCost, Stages};
 
-/// What is as good as the best.
+/// A result within this factor of the best counts as equally good.
 const AS_GOOD: f64 = 1.1;
-/// A worker is not counted on for all of a core's time.
+/// A worker is expected to use no more than this share of a core's time.
 const BUSY_MAX: f64 = 0.7;
 
 /// What the user wants.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Wish {
-    /// Source bytes that come in a second, if known.
+    /// Source bytes that arrive per second, if known.
     pub rate_bytes_per_s: Option<u64>,
     /// Percent of the machine that may be used.
     pub budget_percent: f64,
@@ -35,18 +35,18 @@ pub struct Advice {
     pub workers: usize,
     /// Part size and parts in flight; none without a store.
     pub shape: Option<Shape>,
-    /// CPU seconds for a source byte at that level, sending included where it was measured.
+    /// CPU seconds per source byte at that level, including sending if that was measured.
     pub cpu_seconds_per_byte: f64,
-    /// Stored bytes for a source byte at that level.
+    /// Stored bytes per source byte at that level.
     pub stored_share: f64,
     /// Percent of the machine at the user's rate, if that is known.
     pub cpu_percent: Option<f64>,
-    /// Source bytes a second that the budget carries.
+    /// Source bytes per second that fit into the budget.
     pub bytes_per_s_in_budget: f64,
 }
 
 impl Advice {
-    /// What follows from these figures.
+    /// The advice that follows from these figures.
     pub fn of(stages: &Stages, sends: &[Send], wish: &Wish) -> Advice {
         let shape = best_shape(sends);
         let send = sends.iter().find(|send| Some(send.shape) == shape).map_or(0.0, |send| send.cost.cpu_seconds_per_byte());
@@ -71,7 +71,7 @@ impl Advice {
     }
 }
 
-/// What is left of a source byte at a level.
+/// The stored bytes per source byte at a level.
 fn share(stages: &Stages, level: &LevelCost) -> f64 {
     level.stored_bytes as f64 / stages.source_bytes.max(1) as f64
 }

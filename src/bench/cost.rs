@@ -16,7 +16,7 @@ pub struct Cost {
 }
 
 impl Cost {
-    /// Does `work` on `bytes` bytes and adds what it took.
+    /// Runs `work` on `bytes` bytes and adds what it took.
     pub fn of<T>(&mut self, bytes: u64, work: impl FnOnce() -> T) -> T {
         let (began, cpu_before) = (Instant::now(), cpu_seconds());
         let result = work();
@@ -26,22 +26,22 @@ impl Cost {
         result
     }
 
-    /// CPU seconds for a GiB that goes in.
+    /// CPU seconds per GiB that goes in.
     pub fn cpu_seconds_per_gib(&self) -> f64 {
         self.cpu_seconds_per_byte() * GIB as f64
     }
 
-    /// CPU seconds for a byte that goes in; 0 where nothing was measured.
+    /// CPU seconds per byte that goes in; 0 if nothing was measured.
     pub fn cpu_seconds_per_byte(&self) -> f64 {
         if self.bytes == 0 { 0.0 } else { self.cpu_seconds / self.bytes as f64 }
     }
 
-    /// Bytes that one core gets through in a second, in GB (10^9).
+    /// Bytes that one core processes in a second, in GB (10^9).
     pub fn gb_per_core_second(&self) -> f64 {
         self.bytes as f64 / self.cpu_seconds.max(1e-9) / 1e9
     }
 
-    /// Bytes a second on the clock.
+    /// Bytes per second on the clock.
     pub fn bytes_per_second(&self) -> f64 {
         self.bytes as f64 / self.seconds.max(1e-9)
     }

@@ -1,11 +1,11 @@
-//! The bytes that are measured on: a data file's live blocks, any other file, or made transfers.
+//! The bytes that are measured: a data file's live blocks, any other file, or generated transfers.
 //!
-//! Flow: [`Data::open`] plans which places of the file make a sample that is spread over all of it:
-//! of a TigerBeetle data file every so-many-th table that its newest checkpoint reaches, of any
-//! other file windows at equal distances. [`Data::next_window`] reads the next window with Amber's
-//! own reader; [`Data::check`] is what a backup does with a block before it uses it. A data file
-//! may belong to a running server: what it overwrites meanwhile ends the measurement with a request
-//! to try again.
+//! Flow: [`Data::open`] plans which parts of the file make a sample that is spread over all of it.
+//! For a TigerBeetle data file it takes every n-th table that its newest checkpoint reaches, for
+//! any other file windows at equal distances. [`Data::next_window`] reads the next window with
+//! Amber's own reader. [`Data::check`] does what a backup does with a block before using it. A data
+//! file may belong to a running server: if the server overwrites a part of the sample meanwhile,
+//! the measurement ends with a request to try again.
 
 use super::cost::Cost;
 use crate::disk::file::{Read, ReadOptions, Reader};
@@ -20,11 +20,11 @@ use crate::tb_format::record::RECORD_BYTES;
 use crate::tb_format::superblock::SuperBlock;
 use std::path::Path;
 
-/// Blocks of a window: 32 MiB, as many as the walk of a backup holds.
+/// Blocks of a window: 32 MiB, as many as a backup's walk holds.
 const WINDOW_BLOCKS: usize = 64;
-/// Records in a made block, which fill it as those of a full value block do.
+/// Records in a generated block, which fill it as those of a full value block do.
 const MADE_RECORDS: usize = (BLOCK_BYTES - HEADER_BYTES) / RECORD_BYTES;
-/// Accounts among which made transfers go back and forth.
+/// Accounts among which generated transfers move money back and forth.
 const MADE_ACCOUNTS: u64 = 10_000;
 
 /// Where the bytes come from.
@@ -34,12 +34,12 @@ pub enum Kind {
     Ledger,
     /// Any other file.
     File,
-    /// Made transfers.
+    /// Generated transfers.
     Made,
 }
 
 impl Kind {
-    /// For reports.
+    /// The name for reports.
     pub fn name(self) -> &'static str {
         match self {
             Kind::Ledger => "TigerBeetle data file",
@@ -54,7 +54,7 @@ impl Kind {
 pub enum Piece {
     /// Read from the file, into the reader's own buffer.
     Read(Read),
-    /// Made.
+    /// Generated.
     Made(Vec<u8>),
 }
 
@@ -68,7 +68,8 @@ impl AsRef<[u8]> for Piece {
 }
 
 impl Piece {
-    /// The bytes, and where they were read what follows them up to the end of the sector.
+    /// The bytes. If they were read, the bytes that follow them up to the end of the sector are
+    /// included.
     pub fn sectors(&self) -> &[u8] {
         match self {
             Piece::Read(read) => &read.buffer[..read.length.next_multiple_of(4096).min(read.buffer.len())],
@@ -121,18 +122,18 @@ impl Data {
         self.kind
     }
 
-    /// Bytes that all windows hold together, at the most.
+    /// Bytes of all windows together, at the most.
     pub fn total_bytes(&self) -> u64 {
         self.places.len() as u64 * BLOCK_BYTES as u64
     }
 
-    /// What reading fell back to, in sentences for the user.
+    /// What the reader fell back to, in sentences for the user.
     pub fn notes(&self) -> Vec<String> {
         self.reader.as_ref().map(|reader| reader.notes().to_vec()).unwrap_or_default()
     }
 
-    /// Reads the next window and adds what that took; no piece when all was read. All pieces of the
-    /// window before must be dropped.
+    /// Reads the next window and adds what that took. Returns no piece when everything was read.
+    /// All pieces of the previous window must be dropped.
     ///
     /// # Errors
     /// Those of the file.
@@ -160,8 +161,8 @@ impl Data {
         Ok(pieces.into_iter().flatten().collect())
     }
 
-    /// Checks a piece of the window that was read last as a backup does, and cuts it to what it
-    /// holds. `number` is its position in the window.
+    /// Checks a piece of the newest window as a backup does, and cuts it to the bytes in use.
+    /// `number` is its position in the window.
     ///
     /// # Errors
     /// [`Error::try_again`] where a running server has overwritten it since the sample was planned.
@@ -191,8 +192,7 @@ impl Data {
     }
 }
 
-/// The places of the live blocks of every so-many-th table; nothing where the file is not
-/// TigerBeetle's.
+/// The places of the live blocks of every n-th table; nothing if the file is not TigerBeetle's.
 fn live_blocks(path: &Path, blocks: usize, options: ReadOptions) -> Result<Option<Vec<FramePlace>>> {
     let mut walk = Walk::open(path, options)?;
     match walk.superblock() {
@@ -222,7 +222,7 @@ fn windows_of(path: &Path, blocks: usize, options: ReadOptions) -> Result<Vec<Fr
 #[derive(Debug, Default)]
 struct Sampler {
     blocks_wanted: u64,
-    /// Blocks that the grid has room for, which bounds those that are live.
+    /// Blocks that the grid has room for, which bounds the number of live blocks.
     blocks_max: u64,
     asked: u64,
     found: Vec<BlockReference>,
@@ -266,8 +266,8 @@ impl CheckpointSink for Sampler {
     fn expect_extents(&mut self, _extents: u64) {}
 }
 
-/// Makes transfers as a ledger holds them: ids that are half time and half chance, accounts and
-/// amounts by chance, times that rise.
+/// Generates transfers as a ledger holds them: ids that are half time and half random, random
+/// accounts and amounts, and rising times.
 #[derive(Debug)]
 struct Transfers {
     chance: u64,

@@ -1,12 +1,12 @@
-//! A store that forgets what it is given, so that the joined pipeline is measured without a store's
-//! own cost.
+//! A store that discards what it receives, so that the joined pipeline is measured without the cost
+//! of a store.
 
 use crate::store::{Capabilities, Digest, Listed, Multipart, Part, PutOutcome, Store, StoreError};
 use crate::threads::lock;
 use bytes::Bytes;
 use std::sync::{Arc, Mutex};
 
-/// Objects so small are kept: a repository's header and key.
+/// Objects up to this size are kept: a repository's header and key.
 const KEPT_BYTES_MAX: usize = 4096;
 
 /// See the head of this file.

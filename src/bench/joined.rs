@@ -1,9 +1,9 @@
-//! The stages joined as in a backup: reader, workers and uploads side by side, through the real
+//! The stages joined as in a backup: reader, workers and uploads run side by side, through the real
 //! object writer.
 //!
-//! Flow: a repository of its own is made in the place (in the user's store, or in one that
-//! forgets); windows are read and checked and their pieces go to the writer, which begins another
-//! object when one is as large as a pack. What it takes is held against the sum of the stages
+//! Flow: a repository is created for the measurement (in the user's store, or in one that discards
+//! everything). Windows are read and checked, and their pieces go to the writer, which begins
+//! another object when one is as large as a pack. The cost is compared with the sum of the stages
 //! alone.
 
 use super::cost::Cost;
@@ -25,7 +25,7 @@ use zeroize::Zeroizing;
 /// What the joined pipeline took.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Joined {
-    /// Over the bytes read.
+    /// Cost, counted over the bytes read.
     pub cost: Cost,
     /// Bytes that were sent.
     pub stored_bytes: u64,
@@ -42,7 +42,8 @@ pub struct Joined {
 pub fn run(mut data: Data, store: Option<Arc<dyn Store>>, options: Options, progress: &dyn Progress) -> Result<Joined> {
     let (to_store, workers) = (store.is_some(), options.workers);
     let store = store.unwrap_or_else(|| Arc::new(DiscardStore::default()));
-    // A key file: a passphrase would cost 64 MiB and a moment that is not the pipeline's.
+    // A key file is used, because a passphrase would cost 64 MiB and time that is not the
+    // pipeline's.
     let secret = Secret::KeyFile(Zeroizing::new(key::random::<32>()?.to_vec()));
     Repository::init(&store, &secret, now_ns())?;
     let repository = Repository::open(store, &secret, options)?;
@@ -54,7 +55,7 @@ pub fn run(mut data: Data, store: Option<Arc<dyn Store>>, options: Options, prog
     Ok(Joined { cost, stored_bytes, to_store, workers })
 }
 
-/// Source bytes read and bytes stored.
+/// Writes the sample. Returns the source bytes read and the bytes stored.
 fn write(data: &mut Data, repository: &Arc<Repository>, progress: &dyn Progress) -> Result<(u64, u64)> {
     let (mut finishing, mut source_bytes) = (Vec::<Finishing>::new(), 0);
     let mut writer: Option<ObjectWriter> = None;

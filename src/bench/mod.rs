@@ -1,16 +1,18 @@
 //! What the pipeline costs on this machine, with the user's own bytes and store: each stage alone,
-//! the stages joined, and what to set because of it.
+//! the joined stages, and which settings follow from that.
 //!
 //! ```text
-//! data: a data file's live blocks | any file | made transfers
-//!   -> stages: read, verify, compress (levels), seal, digest | open, expand, write   one thread, CPU time of each
+//! data: a data file's live blocks | any file | generated transfers
+//!   -> stages: read, verify, compress (levels), seal, digest | open, expand, write
+//!              (one thread, CPU time of each)
 //!   -> sends:  parts of several sizes, several at once, and fetches, on the user's store
 //!   -> joined: the real object writer, into nothing or into the store
 //!   -> advice: level, workers, part size, how many at once, CPU at the user's rate
 //! ```
 //!
-//! CPU time is the process's own, so neighbours matter little; rates in seconds are as true as the
-//! machine is quiet. Memory is one window of blocks and one part, whatever the size of the sample.
+//! CPU time is the process's own, so other processes matter little. Rates in seconds are only as
+//! accurate as the machine is quiet. Memory is one window of blocks and one part, whatever the size
+//! of the sample.
 
 pub mod advice;
 pub mod cost;
@@ -36,19 +38,20 @@ use std::sync::Arc;
 /// What is to be measured.
 #[derive(Debug, Clone)]
 pub struct BenchRequest {
-    /// The file to read; made transfers otherwise.
+    /// The file to read; generated transfers if `None`.
     pub data: Option<PathBuf>,
     /// How to read it.
     pub read: ReadOptions,
-    /// How many bytes of it are taken at the most.
+    /// How many bytes of it are used at most.
     pub sample_bytes: u64,
     /// zstd levels to try; the first is the one that the other stages and the joined pipeline use.
     pub levels: Vec<i32>,
     /// Threads that compress and seal in the joined pipeline.
     pub workers: usize,
-    /// A folder for a file that the write stage makes and removes; that stage is left out without.
+    /// A folder for a file that the write stage creates and removes; without it that stage is left
+    /// out.
     pub scratch: Option<PathBuf>,
-    /// A place in the user's store under a name that nobody else uses; everything below it is
+    /// A prefix in the user's store under a name that nobody else uses; everything below it is
     /// deleted again.
     pub store: Option<Arc<dyn Store>>,
     /// Each stage alone, and sending with Amber's own part size only.
@@ -64,15 +67,15 @@ pub struct Findings {
     pub kind: data::Kind,
     /// Each stage.
     pub stages: Stages,
-    /// Sending parts, one row for each size and number at once; empty without a store.
+    /// Sending parts: one row for each part size and number in flight; empty without a store.
     pub sends: Vec<Send>,
     /// Fetching ranges as a restore does; none without a store.
     pub fetch: Option<Send>,
-    /// The joined pipeline; none where only stages were asked for.
+    /// The joined pipeline; `None` if only the stages were asked for.
     pub joined: Option<Joined>,
     /// What to set.
     pub advice: Advice,
-    /// What did not go as fast as it could, and what could not be tidied.
+    /// What did not run as fast as it could, and what could not be cleaned up.
     pub notes: Vec<String>,
 }
 
@@ -84,7 +87,7 @@ pub struct Findings {
 pub fn run(request: &BenchRequest, progress: &dyn Progress) -> Result<Findings> {
     let mut notes = Vec::new();
     let measured = measure(request, &mut notes, progress);
-    // Also after a failure nothing stays in the user's store.
+    // Nothing stays in the user's store, even after a failure.
     if let Some(store) = &request.store {
         notes.extend(sends::tidy(&**store));
     }

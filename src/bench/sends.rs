@@ -1,9 +1,9 @@
-//! Sending parts to the user's store and fetching them back, as uploads and restores do, without
-//! anything else: which part size and how many at once are fast, and what HTTP costs.
+//! Sending parts to the user's store and fetching them back, as uploads and restores do, and
+//! nothing else: which part size and how many parts in flight are fast, and what HTTP costs.
 //!
-//! Flow: one object a shape, under a name that nobody else uses; its parts are the same bytes,
-//! digested beforehand, so that only the sending is measured. [`tidy`] deletes whatever is left in
-//! the place afterwards.
+//! Flow: each shape sends one object under a name that nobody else uses. The parts of an object are
+//! the same bytes, digested beforehand, so that only the sending is measured. Afterwards [`tidy`]
+//! deletes everything below the prefix.
 
 use super::cost::Cost;
 use crate::error::{Error, Result};
@@ -16,13 +16,13 @@ use bytes::Bytes;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// A shape sends at least so much.
+/// A shape sends at least this many bytes.
 const SENT_BYTES_MIN: u64 = 64 * MIB;
-/// And at least so many parts for each that is in flight.
+/// And at least this many parts for each one in flight.
 const ROUNDS_MIN: u32 = 2;
 /// How many parts Amber's own writer has in flight.
 const OWN_IN_FLIGHT: u32 = 4;
-/// Objects listed at once while tidying.
+/// Objects listed at once while cleaning up.
 const LIST_PAGE: usize = 1000;
 
 /// A part size and how many parts are in flight.
@@ -108,7 +108,8 @@ fn fetch(store: &dyn Store, name: &str, shape: Shape) -> Result<Send> {
     Ok(Send { shape, cost })
 }
 
-/// Does all parts of a shape on as many threads as are to be in flight; the first error ends it.
+/// Runs all parts of a shape on as many threads as parts are to be in flight. The first error ends
+/// it.
 fn side_by_side(shape: Shape, work: impl Fn(u32) -> Result<()> + Sync) -> Result<()> {
     let (next, failed) = (AtomicU32::new(0), Mutex::new(None));
     std::thread::scope(|scope| {
@@ -150,7 +151,8 @@ fn noise(length: usize) -> Bytes {
     Bytes::from(bytes)
 }
 
-/// Deletes everything in the place; what could not be deleted, in sentences for the user.
+/// Deletes everything below the prefix. Returns what could not be deleted, in sentences for the
+/// user.
 pub fn tidy(store: &dyn Store) -> Vec<String> {
     let mut notes = Vec::new();
     let mut after: Option<String> = None;

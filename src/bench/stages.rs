@@ -1,10 +1,10 @@
-//! Every local stage alone, on one thread: what it takes for the same bytes.
+//! Every local stage alone, on one thread: the cost of each for the same bytes.
 //!
-//! Flow: a window of blocks is read, then each stage runs over all of it before the next begins, so
-//! that a stage is measured in one go and the sample need not fit into memory. What one stage makes
-//! is what the next one takes: compressed frames are sealed, sealed frames digested, opened and
-//! expanded again. The buffers for that are kept from window to window, as the pipeline keeps its
-//! own, so that no stage pays for pages that a real run gets once.
+//! Flow: a window of blocks is read, then each stage runs over all of it before the next begins. So
+//! a stage is measured in one go, and the sample need not fit into memory. The output of one stage
+//! is the input of the next: compressed frames are sealed, sealed frames are digested, opened and
+//! expanded again. The buffers are kept from window to window, as the pipeline keeps its own, so
+//! that no stage pays for pages that a real run allocates once.
 
 use super::cost::Cost;
 use super::data::{Data, Piece};
@@ -20,7 +20,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
-/// What a file is read and written in past the page cache.
+/// The unit of reads and writes past the page cache.
 const SECTOR_BYTES: u64 = 4096;
 
 /// Compression at one level.
@@ -30,26 +30,26 @@ pub struct LevelCost {
     pub level: i32,
     /// What it took.
     pub cost: Cost,
-    /// What was left.
+    /// The size after compression.
     pub stored_bytes: u64,
 }
 
 /// What each stage took for the whole sample.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Stages {
-    /// Bytes read, or made where there is no file.
+    /// Bytes read, or generated if there is no file.
     pub source_bytes: u64,
-    /// Bytes in blocks, without what lies behind them on the disk.
+    /// Bytes in blocks, without what follows them on the disk.
     pub plain_bytes: u64,
     /// Sealed bytes at the first level.
     pub stored_bytes: u64,
-    /// Reading; none for made data.
+    /// Reading; `None` for generated data.
     pub read: Option<Cost>,
-    /// Checking TigerBeetle's checksums; none for other files.
+    /// Checking TigerBeetle's checksums; `None` for other files.
     pub verify: Option<Cost>,
     /// Compressing, at each level.
     pub levels: Vec<LevelCost>,
-    /// AES-256-GCM over what is left after compressing at the first level.
+    /// AES-256-GCM over the output of compressing at the first level.
     pub seal: Cost,
     /// SHA-256 of the sealed bytes.
     pub digest: Cost,
@@ -57,12 +57,12 @@ pub struct Stages {
     pub open: Cost,
     /// Expanding them.
     pub expand: Cost,
-    /// Writing the plain bytes to a file; none without a folder for it.
+    /// Writing the plain bytes to a file; `None` without a folder for it.
     pub write: Option<Cost>,
 }
 
 impl Stages {
-    /// CPU seconds of a stage for a byte of the source.
+    /// CPU seconds of a stage per byte of the source.
     pub fn per_source_byte(&self, cost: &Cost) -> f64 {
         cost.cpu_seconds / self.source_bytes.max(1) as f64
     }
@@ -72,28 +72,28 @@ impl Stages {
         self.levels.first().copied().unwrap_or(LevelCost { level: 0, cost: Cost::default(), stored_bytes: 0 })
     }
 
-    /// CPU seconds of all local stages of a backup for a byte of the source.
+    /// CPU seconds of all local stages of a backup per byte of the source.
     pub fn backup_per_source_byte(&self) -> f64 {
         let local = [self.read, self.verify, Some(self.compress().cost), Some(self.seal), Some(self.digest)];
         local.iter().flatten().map(|cost| self.per_source_byte(cost)).sum()
     }
 
-    /// CPU seconds of all local stages of a restore for a byte of the source.
+    /// CPU seconds of all local stages of a restore per byte of the source.
     pub fn restore_per_source_byte(&self) -> f64 {
         let local = [Some(self.open), Some(self.expand), self.verify, self.write];
         local.iter().flatten().map(|cost| self.per_source_byte(cost)).sum()
     }
 
-    /// Sealed bytes for a byte of the source.
+    /// Sealed bytes per byte of the source.
     pub fn stored_share(&self) -> f64 {
         self.stored_bytes as f64 / self.source_bytes.max(1) as f64
     }
 }
 
-/// What stages write into.
+/// The buffers that stages write into.
 #[derive(Default)]
 struct Buffers {
-    /// Frames at the first level, which go on to the next stages.
+    /// Frames at the first level, which are the input of the next stages.
     frames: Vec<(Packed, Vec<u8>)>,
     /// Frames at any other level.
     others: Vec<(Packed, Vec<u8>)>,
@@ -145,7 +145,7 @@ fn bytes_of(pieces: &[Piece]) -> u64 {
 }
 
 impl Stages {
-    /// The stages between reading and sending, there and back.
+    /// The stages between reading and sending, in both directions.
     fn window(&mut self, window: &[Piece], sealing: &SealingKey, buffers: &mut Buffers) -> Result<()> {
         let plain_bytes = bytes_of(window);
         let Buffers { frames, others, expanded } = buffers;
@@ -202,7 +202,7 @@ fn expand_as(frame: &[u8], packed: Packed, out: &mut [u8]) -> Result<()> {
     Ok(())
 }
 
-/// A file that takes plain bytes and is gone afterwards.
+/// A file that takes plain bytes and is removed afterwards.
 struct Sink {
     place: WriteTarget,
     path: PathBuf,
@@ -222,7 +222,7 @@ impl Sink {
         let mut offset = cost.bytes.next_multiple_of(SECTOR_BYTES);
         cost.of(bytes_of(window), || {
             for piece in window {
-                // Whole sectors out of the buffer that was read into, as a restore writes them past
+                // Whole sectors from the buffer that was read into, as a restore writes them past
                 // the page cache.
                 let sectors = piece.sectors();
                 place.write(offset, sectors).map_err(|error| refused(path, &error))?;
@@ -242,7 +242,8 @@ impl Sink {
 
 impl Drop for Sink {
     fn drop(&mut self) {
-        // What cannot be removed now is named like nothing else in the folder that the user gave.
+        // If the file cannot be removed now, its name still cannot be confused with any other file
+        // in the user's folder.
         let _ = std::fs::remove_file(&self.path);
     }
 }

@@ -1,34 +1,36 @@
-//! Rows of backups as the records that they were made of: what the catalog says there must be in a
-//! ledger.
+//! Turns rows of backups back into the records that they were made from: what, according to the
+//! catalog, a ledger must contain.
 //!
-//! The opposite of [`super::row`], as far as a row keeps a record: times in microseconds, and no
-//! figures of the kind of work. A row that the tables take and no record gives, one that somebody
-//! has altered, is told with what is wrong with it.
+//! This is the inverse of [`super::row`], as far as a row keeps a record: times are in
+//! microseconds, and the figures of the kind of work are missing. A row that fits the tables but
+//! can come from no record, because somebody has altered it, is reported with what is wrong with
+//! it.
 
 use super::row::{DAY_US, Evidence, Table};
 use crate::repository::run_record::{Run, RunOutcome, RunRecord, Scope, Work};
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
-/// All rows of backups; in place of one that no record gives, its run and what is wrong with it.
+/// All rows of backups. In place of a row that can come from no record: its run, and what is wrong
+/// with it.
 pub type BackupRows = Vec<Result<BackupRow, (String, String)>>;
 
-/// A row of the backups.
+/// A row of the table of backups.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BackupRow {
-    /// Its run's number, which is its name in what is said of it.
+    /// Its run's id, by which messages name it.
     pub run: String,
     /// The backup's id.
     pub id: Uuid,
-    /// What it rests on. One that rests on the backup alone has no record, and so no event, until
-    /// somebody records the end.
+    /// What it is based on. A row that is based on the backup alone has no record of the run's end,
+    /// and so no event, until somebody records the end.
     pub evidence: Evidence,
-    /// What it says.
+    /// The record that it was made from.
     pub record: RunRecord,
 }
 
-/// What [`parse`] takes, in its order: text of every column of the table but the figures of its
-/// kind of work.
+/// The query whose rows [`parse`] takes: every column of the table as text, except the figures of
+/// the kind of work.
 pub(super) fn sql() -> String {
     format!(
         "SELECT id::VARCHAR, run, evidence, backup_type, backup_scope, tenant_id, job, run_by, epoch_us(start_time)::VARCHAR, \
@@ -38,10 +40,10 @@ pub(super) fn sql() -> String {
     )
 }
 
-/// Columns of [`sql`].
+/// How many columns [`sql`] selects.
 pub(super) const COLUMNS: usize = 18;
 
-/// A row of [`sql`], or the run and what is wrong with it.
+/// Parses a row of [`sql`]. The error is its run and what is wrong with it.
 pub(super) fn parse(row: Vec<Option<String>>) -> Result<BackupRow, (String, String)> {
     let run = row.get(1).cloned().flatten().unwrap_or_default();
     let Ok(fields) = <[Option<String>; COLUMNS]>::try_from(row) else { return Err((run, "it has not the columns of a backup".to_owned())) };
@@ -102,7 +104,7 @@ fn of_fields(name: &str, fields: [Option<String>; COLUMNS]) -> Result<BackupRow,
     Ok(BackupRow { run: name.to_owned(), id, evidence, record: RunRecord { run, outcome } })
 }
 
-/// A time, at most what nanoseconds in 64 bits hold.
+/// Parses a time, which must fit into 64 bits as nanoseconds.
 fn microseconds(column: &str, text: Option<String>) -> Result<Option<u64>, String> {
     let Some(text) = text else { return Ok(None) };
     match text.parse::<u64>() {
@@ -111,13 +113,13 @@ fn microseconds(column: &str, text: Option<String>) -> Result<Option<u64>, Strin
     }
 }
 
-/// The records' own word for a kind of work or a scope.
+/// Parses the word that records use for a kind of work or a scope.
 fn word<T: serde::de::DeserializeOwned>(column: &str, text: Option<String>) -> Result<T, String> {
     let value = text.map_or(serde_json::Value::Null, serde_json::Value::String);
     serde_json::from_value(value.clone()).map_err(|_| format!("its {column} is {value}"))
 }
 
-/// For how many days a backup is kept; 0 is for ever.
+/// For how many days a backup is retained; 0 is for ever.
 fn days(begin_us: u64, until_us: Option<u64>) -> Result<u16, String> {
     let Some(until_us) = until_us else { return Ok(0) };
     let kept_us = until_us.checked_sub(begin_us).filter(|kept_us| kept_us.is_multiple_of(DAY_US.unsigned_abs()));

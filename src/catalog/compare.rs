@@ -1,11 +1,11 @@
-//! What two catalogs say otherwise of the same runs.
+//! The differences between two catalogs of the same runs.
 
 use super::database::Database;
 use super::row::Table;
 use crate::error::Result;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A field that is not what it was.
+/// A field that differs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Field {
     /// The column.
@@ -16,7 +16,7 @@ pub struct Field {
     pub is: Option<String>,
 }
 
-/// What is otherwise of a row.
+/// How a row differs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
     /// The old catalog did not have it.
@@ -27,7 +27,7 @@ pub enum Change {
     Fields(Vec<Field>),
 }
 
-/// A row that is not the same in both.
+/// A row that differs between the two.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
     /// Its table.
@@ -36,11 +36,11 @@ pub struct Difference {
     pub id: String,
     /// Its run.
     pub run: String,
-    /// What is otherwise.
+    /// How it differs.
     pub change: Change,
 }
 
-/// A table by its keys; each row has a text for every column.
+/// The rows of a table by their keys; each row has a text for every column.
 pub(super) type Texts = BTreeMap<String, Vec<Option<String>>>;
 
 /// Reads a table.

@@ -1,9 +1,9 @@
-//! DuckDB, opened in the two ways that the catalog needs it: a private file to work on, and a
+//! DuckDB, opened in the two ways that the catalog needs: a private file to work on, and a
 //! published one to read.
 //!
-//! Neither reaches beyond its file: access to anything outside is switched off, extensions are not
-//! looked for, nothing is spilled to the disk, memory has a limit, and the settings are locked, so
-//! that no SQL can change that.
+//! Neither reaches beyond its file. Access to anything outside is switched off, extensions are not
+//! loaded, nothing is spilled to the disk, and memory is limited. The settings are locked, so that
+//! no SQL can change that.
 
 use crate::error::{Error, Kind, Result};
 use duckdb::types::Value;
@@ -19,7 +19,7 @@ const MEMORY_TO_WORK: &str = "512MB";
 /// Size of the blocks of a new file. Each column of each table takes one at least; with DuckDB's
 /// own 256 KiB an empty catalog would have megabytes.
 const BLOCK_BYTES: &str = "16384";
-/// What of DuckDB's messages is passed on: what follows are hints for whoever may change the
+/// Where DuckDB's messages are cut off: the hints that follow are for users who can change the
 /// settings.
 const MESSAGE_END: [&str; 3] = ["\n\nLINE ", "\n\nPossible solutions", "\nLINE "];
 
@@ -30,7 +30,7 @@ pub(super) struct Database {
 }
 
 impl Database {
-    /// Opens a file that nobody else has, or makes it.
+    /// Opens a file that no other process uses, or makes it.
     pub(super) fn open_to_work(path: &Path) -> Result<Database> {
         let config = config(MEMORY_TO_WORK).and_then(|config| config.with("default_block_size", BLOCK_BYTES));
         Database::open(path, config)
@@ -38,7 +38,8 @@ impl Database {
 
     /// Opens a file that nobody changes.
     pub(super) fn open_to_read(path: &Path) -> Result<Database> {
-        // What keeps a file from being opened at all is told better by the system than by DuckDB.
+        // If the file cannot be opened at all, the system's error says why more clearly than
+        // DuckDB's.
         File::open(path).map_err(|error| match error.kind() {
             ErrorKind::NotFound => {
                 Error::input(format!("{}: there is no catalog; `amber catalog rebuild` makes it from the repository", path.display()))
@@ -52,7 +53,7 @@ impl Database {
         let failed = |error: duckdb::Error| failure(path, &error);
         let config = config.map_err(|error| Error::bug(format!("DuckDB: {}", message(&error))))?;
         let database = Database { connection: Connection::open_with_flags(path, config).map_err(failed)?, path: path.to_owned() };
-        // A build of DuckDB without ICU knows no time zones, and takes every time for UTC anyway.
+        // A build of DuckDB without ICU has no time zones, and treats every time as UTC anyway.
         let _ = database.connection.execute_batch("SET TimeZone = 'UTC'");
         database.execute("SET temp_directory = ''; SET enable_external_access = false; SET lock_configuration = true")?;
         Ok(database)
@@ -73,7 +74,7 @@ impl Database {
         &self.connection
     }
 
-    /// Runs statements that give nothing back.
+    /// Runs statements that return nothing.
     pub(super) fn execute(&self, sql: &str) -> Result<()> {
         self.connection.execute_batch(sql).map_err(|error| self.failed(&error))
     }
@@ -85,7 +86,7 @@ impl Database {
         rows.into_iter().try_for_each(|row| statement.execute(params_from_iter(row)).map(|_| ()).map_err(failed))
     }
 
-    /// Does several things, or none of them.
+    /// Runs `work` in a transaction: all of it takes effect, or nothing does.
     pub(super) fn in_transaction(&mut self, work: impl FnOnce(&Connection) -> duckdb::Result<()>) -> Result<()> {
         let path = self.path.clone();
         let run = || {
@@ -111,7 +112,7 @@ impl Database {
         Ok(all)
     }
 
-    /// The same one after the other, until `take` has enough.
+    /// Passes the rows one by one to `take`, until it wants no more.
     pub(super) fn each_row(
         &self,
         sql: &str,
@@ -131,8 +132,8 @@ impl Database {
         Ok(())
     }
 
-    /// Appends rows to a table, each a value for every one of its columns. Constraints are checked
-    /// when all are there.
+    /// Appends rows to a table; each has a value for every column. Constraints are checked when all
+    /// rows are appended.
     pub(super) fn append(&self, table: &str, rows: impl IntoIterator<Item = Vec<Value>>) -> Result<()> {
         let failed = |error: duckdb::Error| self.failed(&error);
         let mut appender = self.connection.appender(table).map_err(failed)?;
@@ -149,18 +150,19 @@ impl Database {
 }
 
 fn config(memory: &str) -> duckdb::Result<Config> {
-    // One thread: the tables are small, and whoever asks may run beside a database server.
+    // One thread: the tables are small, and the query may run on the machine of a database server.
     Config::default().enable_autoload_extension(false)?.max_memory(memory)?.threads(1)
 }
 
-/// What DuckDB says, without the hints that follow.
+/// DuckDB's message without the hints that follow it.
 pub(super) fn message(error: &duckdb::Error) -> String {
     let text = error.to_string();
     let end = MESSAGE_END.iter().filter_map(|end| text.find(end)).min().unwrap_or(text.len());
     text[..end].replace('\n', " ")
 }
 
-/// A file that DuckDB cannot work with is damaged, unless the disk or the memory is full.
+/// The error for a file that DuckDB cannot work with: it is damaged, unless the disk or the memory
+/// is full.
 fn failure(path: &Path, error: &duckdb::Error) -> Error {
     let text = message(error);
     let kind = if ["No space", "Out of Memory", "Disk quota", "Could not set lock"].iter().any(|sign| text.contains(sign)) {

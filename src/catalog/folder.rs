@@ -1,8 +1,9 @@
-//! The folder of a catalog: the file that is read, the lock of whoever changes it, and drafts.
+//! The folder of a catalog: the published file, the lock for changes, and drafts.
 //!
-//! Flow: [`Folder::lock`] waits for its turn; a [`Draft`] is an empty file or a copy of the one
-//! that is read; [`Draft::publish`] makes it durable and renames it over that one. A draft that is
-//! not published is removed; one that a killed process left is removed before the next.
+//! Flow: [`Folder::lock`] waits for its turn. A [`Draft`] is an empty file or a copy of the
+//! published one. [`Draft::publish`] makes it durable and renames it over the published file. A
+//! draft that is not published is removed. One that a killed process left behind is removed before
+//! the next draft is made.
 
 use crate::durable_file::sync_folder;
 use crate::error::{Error, Result};
@@ -14,58 +15,58 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// What the folder is called in an agent's state directory.
+/// The folder's name in an agent's state directory.
 pub const STATE_FOLDER: &str = "catalog";
-/// The file that is read: always whole, never changed under this name.
+/// The published file: always complete, never changed in place.
 pub const CATALOG: &str = "catalog.duckdb";
-/// What is made into it.
+/// The draft that is to replace it.
 const DRAFT: &str = "draft.duckdb";
-/// What it is compared with.
+/// A copy of the old catalog, to compare a draft with.
 const OLD: &str = "old.duckdb";
-/// What is held fast of it while it is backed up.
+/// A hard link that pins the published file while it is backed up.
 const HELD: &str = "held.duckdb";
 const LOCK: &str = "lock";
-/// How long a change waits for another. One takes a moment.
+/// How long a change waits for another change, which takes only a moment.
 const PATIENCE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// The folder; nothing of it needs to be there.
+/// The folder of a catalog; nothing in it needs to exist.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Folder {
     path: PathBuf,
 }
 
-/// The right to change it, held until it is dropped or the process ends.
+/// The right to change the catalog, held until it is dropped or the process ends.
 #[derive(Debug)]
 pub struct Locked<'a> {
     folder: &'a Folder,
     _lock: File,
 }
 
-/// A file that nobody else knows. Dropping it removes it.
+/// A private file that may be published. Dropping it removes it.
 #[derive(Debug)]
 pub struct Draft<'a> {
     locked: &'a Locked<'a>,
     path: PathBuf,
 }
 
-/// The file that was read when it was taken hold of; it stays the same whatever is published
-/// meanwhile. Dropping it lets go.
+/// The published file, pinned under another name: it stays the same whatever is published
+/// meanwhile. Dropping it removes that name.
 #[derive(Debug)]
-pub struct Held {
+pub struct PinnedCatalog {
     path: PathBuf,
 }
 
-impl Held {
+impl PinnedCatalog {
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
     }
 }
 
-impl Drop for Held {
+impl Drop for PinnedCatalog {
     fn drop(&mut self) {
-        // What cannot be removed now is removed before the next.
+        // If it cannot be removed now, it is removed before the next one is made.
         let _ = std::fs::remove_file(&self.path);
     }
 }
@@ -81,18 +82,18 @@ impl Folder {
         &self.path
     }
 
-    /// The file that is read, if there is one.
+    /// The path of the published file, which need not exist.
     pub fn catalog(&self) -> PathBuf {
         self.path.join(CATALOG)
     }
 
-    /// Holds the file that is read fast under another name, for one who reads it for long: it needs
-    /// no lock, because a published file is never changed.
+    /// Pins the published file under another name, for a long read. That needs no lock, because a
+    /// published file is never changed.
     ///
     /// # Errors
     /// [`Error::input`] where there is no catalog, or the folder cannot be written to.
-    pub fn hold(&self) -> Result<Held> {
-        let held = Held { path: self.path.join(HELD) };
+    pub fn hold(&self) -> Result<PinnedCatalog> {
+        let held = PinnedCatalog { path: self.path.join(HELD) };
         match std::fs::remove_file(&held.path) {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(self.failed(&held.path, &error)),
             _ => {}
@@ -101,7 +102,7 @@ impl Folder {
         Ok(held)
     }
 
-    /// Makes the folder where it is missing, and takes the lock.
+    /// Makes the folder if it is missing, and takes the lock.
     ///
     /// # Errors
     /// [`Error::input`] where the folder cannot be written to, [`Error::try_again`] when another
@@ -139,7 +140,7 @@ impl Folder {
 }
 
 impl Locked<'_> {
-    /// A draft that is not there yet.
+    /// A draft whose file does not exist yet.
     ///
     /// # Errors
     /// As [`Folder::lock`].
@@ -147,7 +148,7 @@ impl Locked<'_> {
         self.draft(DRAFT)
     }
 
-    /// A copy of the file that is read, to be changed; `None` where there is none.
+    /// A copy of the published file, to be changed; `None` if there is none.
     ///
     /// # Errors
     /// As [`Folder::lock`].
@@ -155,7 +156,7 @@ impl Locked<'_> {
         self.copy_as(DRAFT)
     }
 
-    /// A copy of the file that is read, beside a draft.
+    /// A copy of the published file, to compare a draft with; `None` if there is none.
     ///
     /// # Errors
     /// As [`Folder::lock`].
@@ -185,10 +186,10 @@ impl Draft<'_> {
         &self.path
     }
 
-    /// Makes it the file that is read: from now on whole and durable under that name.
+    /// Makes the draft durable and replaces the published file with it.
     ///
     /// # Errors
-    /// As [`Folder::lock`]; the file that was read before still is then.
+    /// As [`Folder::lock`]. The published file is unchanged then.
     pub fn publish(self) -> Result<()> {
         let (folder, catalog) = (self.locked.folder, self.locked.folder.catalog());
         let publish = || {
@@ -214,7 +215,7 @@ impl Draft<'_> {
 
 impl Drop for Draft<'_> {
     fn drop(&mut self) {
-        // What cannot be removed now is removed before the next draft.
+        // If it cannot be removed now, it is removed before the next draft is made.
         let _ = self.remove();
     }
 }

@@ -1,10 +1,10 @@
-//! Repository and catalog, both held against one reading of the ledger.
+//! Compares both the repository and the catalog with one reading of the ledger.
 //!
-//! The repository decides what there must be. The catalog is a cache that its agent brings up to
-//! date when it starts and whenever it has run something itself, so a run that it does not have yet
-//! is no difference ([`Sides::behind`] names it); a row that says something else than the ledger is
-//! one, and so is a row of which neither ledger nor repository knows. What both sides would say of
-//! an event that nobody leads to is said once.
+//! The repository decides which events there must be. The catalog is a cache, which its agent
+//! brings up to date when it starts and whenever it has run something itself. So a run that the
+//! catalog does not have yet is no difference ([`Sides::behind`] names it). A row that differs from
+//! the ledger is one, and so is a row that neither ledger nor repository knows. An event for which
+//! neither side has a record is reported once.
 
 use super::backups::BackupRows;
 use super::row::Evidence;
@@ -15,7 +15,7 @@ use crate::ledger_events::trail::{Booked, Check, Difference, DifferenceKind, Exp
 use crate::repository::Repository;
 use std::collections::BTreeSet;
 
-/// What the repository says there must be, and the catalog where there is one.
+/// The events that there must be: by the repository, and by the catalog if there is one.
 #[derive(Debug, Clone)]
 pub struct Sides {
     /// The repository's records.
@@ -24,7 +24,7 @@ pub struct Sides {
     pub catalog: Option<Side>,
 }
 
-/// Events held against both, one after the other.
+/// Compares events with both sides, one event after the other.
 pub struct Checks<'a> {
     sides: &'a Sides,
     repository: Check<'a>,
@@ -41,12 +41,12 @@ impl Sides {
         Ok(Sides { repository: Side::of_repository(repository, accounts)?, catalog })
     }
 
-    /// Begins to look at events.
+    /// Begins to compare events.
     pub fn check(&self) -> Checks<'_> {
         Checks { sides: self, repository: self.repository.check(), catalog: self.catalog.as_ref().map(Side::check) }
     }
 
-    /// Runs whose end the repository has and the catalog does not have yet.
+    /// Runs whose end the repository has recorded and the catalog does not have yet.
     pub fn behind(&self) -> BTreeSet<&str> {
         let Some(catalog) = &self.catalog else { return BTreeSet::new() };
         let ended = self.repository.all().filter(|expected| expected.status != Status::Started);
@@ -58,7 +58,7 @@ fn side_of(rows: BackupRows, accounts: Accounts) -> Side {
     let mut side = Side::new("the catalog", accounts);
     for row in rows {
         match row {
-            // Its run has no record of an end, which is what an event tells.
+            // Its run has no record of an end, so it has no event of one.
             Ok(row) if row.evidence == Evidence::Backup => {}
             Ok(row) => side.add_newest(&row.run, row.id, &row.record),
             Err((run, wrong)) => side.unreadable(format!("{run} in the catalog"), wrong),
@@ -68,7 +68,7 @@ fn side_of(rows: BackupRows, accounts: Accounts) -> Side {
 }
 
 impl Checks<'_> {
-    /// The next event.
+    /// Compares the next event.
     pub fn see(&mut self, booked: &Booked) {
         self.repository.see(booked);
         if let Some(catalog) = &mut self.catalog {
@@ -81,16 +81,16 @@ impl Checks<'_> {
         self.repository.events()
     }
 
-    /// What differs, once all events were seen. What `waits` for the ledger is not missing; how
-    /// many do.
+    /// The differences, once all events were seen, and how many events wait for the ledger. An
+    /// event for which `waits` holds is not missing.
     pub fn finish(self, waits: impl Fn(&Expected) -> bool) -> (Vec<Difference>, u64) {
         let (mut differences, waiting) = self.repository.finish(&waits);
         if let Some(catalog) = self.catalog {
             let is_news = |difference: &Difference| match difference.kind {
                 DifferenceKind::Altered | DifferenceKind::Unreadable => true,
-                // The repository has said so, too.
+                // The repository reports it already if it expects the event.
                 DifferenceKind::Missing => self.sides.repository.expected(difference.id).is_none(),
-                // Either the repository has said so, too, or the catalog is behind.
+                // Either the repository reports it already, or the catalog is behind.
                 DifferenceKind::Doubled | DifferenceKind::Unknown => false,
             };
             differences.extend(catalog.finish(&waits).0.into_iter().filter(is_news));

@@ -1,21 +1,26 @@
-//! The catalog: what ran, when, how large, where it is and whether it verified, as DuckDB tables
-//! that anybody can ask.
+//! The catalog: what ran, when, how large it is, where it is and whether it verified, as DuckDB
+//! tables that anybody can query.
 //!
 //! ```text
-//! a run ends -> writer::Catalog (put) -> row -> database: a draft, changed -> folder: published by rename
-//! repository -> source (records, manifests) -> refresh | rebuild ----------------^      |
-//!                                            reader: SELECT and lists <-- read-only ----+
+//! a run ends -> writer::Catalog (put) ----------------------+
+//! repository -> source (records, manifests)                 |
+//!                   -> refresh | rebuild -------------------+-> row
+//!     -> database: a draft, changed -> folder: published by rename
+//!                                          |
+//! reader: SELECT and lists <-- read-only --+
 //! ```
 //!
 //! It is a cache: every row follows from records and manifests of the repository ([`row`],
-//! [`outcome`]), so the same runs give the same rows, whatever the order and however often they
-//! come. DuckDB lets one process write, and none read meanwhile; so nobody ever works on the file
-//! that is read. Whoever changes the catalog takes the folder's lock, changes a copy and renames it
-//! over the file ([`folder`]): readers in other processes open a whole file, whenever they come,
-//! and a kill at any moment leaves the one or the other.
+//! [`crate::tier::outcome`]). So the same runs give the same rows, whatever the order and however
+//! often they come.
 //!
-//! Times in the tables are UTC and have no time zone of their own: functions of `TIMESTAMPTZ` need
-//! DuckDB's ICU extension, which not every build of DuckDB has, and what they give depends on the
+//! DuckDB lets one process write, and no other read meanwhile. So nobody ever works on the
+//! published file. Whoever changes the catalog takes the folder's lock, changes a copy and renames
+//! it over the file ([`folder`]). Readers in other processes always open a complete file, and a
+//! kill at any moment leaves either the old or the new one.
+//!
+//! Times in the tables are UTC and have no time zone of their own. Functions of `TIMESTAMPTZ` need
+//! DuckDB's ICU extension, which not every build of DuckDB has, and their results depend on the
 //! reader's settings.
 
 pub mod backups;

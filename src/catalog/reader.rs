@@ -1,10 +1,10 @@
 //! Reads the catalog: any SELECT, and the list of what ran.
 //!
-//! The published file is opened read-only, so several processes read at once while another one
-//! publishes the next. Whoever asks may only ask: one SELECT (or SHOW, DESCRIBE, SUMMARIZE), which
-//! DuckDB's `query` checks before anything of it runs. It can change nothing and reach no other
-//! file, because the database was opened so (`database`); that alone would do, the check is there
-//! for a clear answer.
+//! The published file is opened read-only, so several processes can read at once while another one
+//! publishes the next file. Only one SELECT (or SHOW, DESCRIBE, SUMMARIZE) is allowed, which
+//! DuckDB's `query` checks before anything runs. It can change nothing and reach no other file,
+//! because of how the database was opened (`database`). That alone would be enough; the check makes
+//! the error clear.
 
 use super::backups::{self, BackupRows};
 use super::database::{Database, message};
@@ -19,14 +19,13 @@ use serde_json::{Number, json};
 use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
-/// The most rows of an answer.
+/// The most rows that an answer has.
 pub const ROWS_MAX: usize = 100_000;
-/// DuckDB's number types that JSON holds.
+/// DuckDB's integer types that JSON can hold.
 const INTEGERS: [&str; 8] = ["TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT"];
-/// Table functions, by how their names begin, that change the process or run SQL that no plan
-/// shows.
+/// Prefixes of the names of table functions that change the process or run SQL that no plan shows.
 const FUNCTIONS_THAT_ACT: [&str; 6] = ["ENABLE_", "DISABLE_", "TRUNCATE_", "CHECKPOINT", "FORCE_", "JSON_EXECUTE"];
-/// A HUGEINT, which sums are, is a number in JSON as long as it fits.
+/// Wide integers, which sums have: a number in JSON as long as it fits.
 const WIDE_INTEGERS: [&str; 2] = ["HUGEINT", "UHUGEINT"];
 
 /// An open catalog.
@@ -36,14 +35,14 @@ pub struct Reader {
     version: u32,
 }
 
-/// What a catalog says of itself.
+/// What a catalog says about itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct About {
     /// The version of its schema.
     pub version: u32,
-    /// Whose it is.
+    /// The id of the repository that it belongs to.
     pub repository_id: Uuid,
-    /// Whether it has all that the repository knew when it was brought up to date last.
+    /// Whether it contains all that the repository knew when it was last brought up to date.
     pub is_complete: bool,
     /// Rows of each table.
     pub rows: Vec<(&'static str, u64)>,
@@ -58,27 +57,27 @@ pub struct Column {
     pub kind: String,
 }
 
-/// What a query gives.
+/// The result of a query.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
     /// The columns.
     pub columns: Vec<Column>,
-    /// The rows; NULL is none.
+    /// The rows; NULL is `None`.
     pub rows: Vec<Vec<Option<String>>>,
-    /// There are more than [`ROWS_MAX`].
+    /// There are more rows than [`ROWS_MAX`], and the rest is cut off.
     pub is_cut: bool,
 }
 
 /// Which runs are listed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Filter {
-    /// Only this work.
+    /// Only runs of this kind of work.
     pub work: Option<String>,
-    /// Only this status.
+    /// Only runs with this status.
     pub status: Option<String>,
     /// Only those that began at or after this time, in nanoseconds since the epoch.
     pub since_ns: Option<u64>,
-    /// At most so many; all where there is none.
+    /// At most this many; all if it is `None`.
     pub limit: Option<u64>,
 }
 
@@ -87,7 +86,7 @@ pub struct Filter {
 pub struct Listed {
     /// Its backup's key.
     pub id: String,
-    /// Its number.
+    /// Its id.
     pub run: String,
     /// What it does.
     pub work: String,
@@ -105,7 +104,7 @@ pub struct Listed {
     pub status: String,
     /// What a backup stored.
     pub stored_bytes: Option<u64>,
-    /// The object by which a backup exists.
+    /// The object that makes a backup exist.
     pub location: Option<String>,
     /// Why it failed.
     pub reason: Option<String>,
@@ -115,7 +114,7 @@ impl Reader {
     /// Opens the catalog in a folder.
     ///
     /// # Errors
-    /// [`Error::input`] where there is none, it may not be read or has a newer schema;
+    /// [`Error::input`] if there is none, if it may not be read, or if it has a newer schema;
     /// [`Error::damaged`] for a file that is no catalog.
     pub fn open(folder: &Path) -> Result<Reader> {
         let folder = Folder::new(folder);
@@ -128,12 +127,12 @@ impl Reader {
         Ok(Reader { database, folder, version })
     }
 
-    /// The file that is read.
+    /// The path of the file.
     pub fn path(&self) -> PathBuf {
         self.folder.catalog()
     }
 
-    /// What it says of itself.
+    /// What the catalog says about itself.
     ///
     /// # Errors
     /// [`Error::damaged`] when it cannot be read.
@@ -141,7 +140,7 @@ impl Reader {
         let state = state(&self.database).map_err(advise)?;
         let mut rows = Vec::new();
         for table in Table::ALL {
-            // One of an older schema has fewer tables.
+            // A catalog of an older schema has fewer tables.
             let sql = "SELECT table_name FROM duckdb_tables() WHERE NOT internal AND table_name = ?";
             if self.database.texts(sql, &[Value::Text(table.name().to_owned())]).map_err(advise)?.is_empty() {
                 continue;
@@ -155,8 +154,8 @@ impl Reader {
     /// Answers one SELECT.
     ///
     /// # Errors
-    /// [`Error::input`] for anything else, and for what DuckDB does not understand or may not do;
-    /// [`Error::damaged`] when the catalog is.
+    /// [`Error::input`] for anything else, and for SQL that DuckDB does not understand or may not
+    /// run; [`Error::damaged`] when the catalog is damaged.
     pub fn query(&self, sql: &str) -> Result<Answer> {
         let quoted = sql.replace('\'', "''");
         self.check_plan(&quoted)?;
@@ -168,14 +167,14 @@ impl Reader {
                 _ => None,
             })
             .collect();
-        // As text, because DuckDB has a text for a value of every type.
+        // All values are read as text, because DuckDB can convert every type to text.
         let sql = format!("SELECT COLUMNS(*)::VARCHAR FROM query('{quoted}')");
         let (rows, is_cut) = self.rows_of_user(&sql, columns.len(), ROWS_MAX)?;
         Ok(Answer { columns, rows, is_cut })
     }
 
-    /// Refuses what is no SELECT, and functions that do something beside giving rows: no setting
-    /// switches them off, and logging into a file that must not be written ends the process.
+    /// Refuses what is no SELECT, and functions that do more than return rows. No setting switches
+    /// them off, and logging into a file that must not be written ends the process.
     fn check_plan(&self, quoted: &str) -> Result<()> {
         let explained = self.rows_of_user(&format!("EXPLAIN (FORMAT json) SELECT * FROM query('{quoted}')"), 2, usize::MAX)?.0;
         for plan in explained.iter().filter_map(|row| serde_json::from_str(row.get(1)?.as_deref()?).ok()) {
@@ -186,7 +185,7 @@ impl Reader {
         Ok(())
     }
 
-    /// The rows of somebody else's SQL, at most so many; and whether there are more.
+    /// The rows of a user's SQL, at most `rows_max`, and whether there are more.
     fn rows_of_user(&self, sql: &str, columns: usize, rows_max: usize) -> Result<(Vec<Vec<Option<String>>>, bool)> {
         let (mut rows, mut is_cut) = (Vec::new(), false);
         self.try_rows(sql, columns, |row| {
@@ -212,7 +211,7 @@ impl Reader {
         Ok(())
     }
 
-    /// Why a query was not answered.
+    /// The error for a query that was not answered.
     fn refused(&self, error: &duckdb::Error) -> Error {
         let text = message(error);
         if text.contains("Corrupt database file") || text.starts_with("IO Error") {
@@ -226,7 +225,7 @@ impl Reader {
         Error::input(format!("the query was not answered: {text}"))
     }
 
-    /// Its rows of backups, the oldest first.
+    /// The rows of backups, the oldest first.
     ///
     /// # Errors
     /// [`Error::damaged`] when it cannot be read.
@@ -235,7 +234,7 @@ impl Reader {
         Ok(rows.into_iter().map(backups::parse).collect())
     }
 
-    /// The runs that a filter leaves, the newest first.
+    /// The runs that match a filter, the newest first.
     ///
     /// # Errors
     /// [`Error::input`] for a catalog of a schema without them, [`Error::damaged`] when it cannot
@@ -264,7 +263,7 @@ impl Reader {
     }
 }
 
-/// A function in a plan that does something.
+/// The name of a function in the plan that does more than return rows.
 fn function_that_acts(plan: &serde_json::Value) -> Option<&str> {
     let acts = |name: &&str| FUNCTIONS_THAT_ACT.iter().any(|acting| name.starts_with(acting));
     match plan {
@@ -277,7 +276,7 @@ fn function_that_acts(plan: &serde_json::Value) -> Option<&str> {
     }
 }
 
-/// What helps with a catalog that cannot be read.
+/// Adds to an error what helps with a catalog that cannot be read.
 fn advise(mut error: Error) -> Error {
     if error.kind == Kind::Damaged {
         error.message.push_str("; the catalog is only a cache: `amber catalog rebuild` makes it again from the repository");

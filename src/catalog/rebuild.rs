@@ -1,10 +1,10 @@
-//! The catalog out of the repository: brought up to date, or made again from nothing and compared
-//! with what was there.
+//! The catalog from the repository: brought up to date, or rebuilt from nothing and compared with
+//! the old one.
 //!
 //! [`refresh`] reads what the catalog does not know yet. [`rebuild`] reads everything, writes a new
 //! file and replaces the old one with it. Both read the repository without holding the catalog's
-//! lock, so a run that ends meanwhile is written down as always: rows that are younger than the
-//! rebuild's beginning are taken over from the old file.
+//! lock, so a run that ends meanwhile is written as always. A rebuild copies rows that are newer
+//! than its beginning from the old file.
 
 use super::compare::{Texts, compare, texts};
 use super::database::Database;
@@ -22,31 +22,31 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub use super::compare::{Change, Difference, Field};
 
-/// What a refresh did.
+/// The result of a refresh.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Refreshed {
-    /// What was written.
+    /// The rows that were written.
     pub applied: Applied,
-    /// What of the repository could not be used, in sentences.
+    /// Which parts of the repository could not be used, in sentences.
     pub notes: Vec<String>,
 }
 
-/// What a rebuild did.
+/// The result of a rebuild.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Rebuilt {
-    /// Rows of each table.
+    /// How many rows each table has.
     pub rows: BTreeMap<&'static str, u64>,
-    /// Where the old catalog said otherwise; `None` where there was nothing to compare with.
+    /// Where the old catalog differed; `None` if there was nothing to compare with.
     pub differences: Option<Vec<Difference>>,
     /// Rows of runs that began or ended while the repository was read, as the old catalog had them.
     pub kept: u64,
-    /// What of the repository could not be used, and why there was nothing to compare with, in
-    /// sentences.
+    /// Which parts of the repository could not be used, and why there was nothing to compare with,
+    /// in sentences.
     pub notes: Vec<String>,
 }
 
-/// Brings a catalog up to date: whatever the repository knows and the catalog does not is added.
-/// One that is not there is made.
+/// Brings a catalog up to date: adds what the repository knows and the catalog does not. Makes the
+/// catalog if there is none.
 ///
 /// # Errors
 /// When the store cannot be read; those of [`Catalog::apply`].
@@ -56,7 +56,8 @@ pub fn refresh(catalog: &Catalog, progress: &dyn Progress) -> Result<Refreshed> 
         let coverage = if known.is_empty() { Coverage::Everything } else { Coverage::Rest };
         let gathered = gather(catalog.repository(), |run| known.get(&run).copied(), progress)?;
         let mut applied = catalog.apply_of(&gathered.runs, coverage)?;
-        // What it knew turned out to be damaged when more was to be written.
+        // The old catalog turned out to be damaged when rows were to be added, so what it knew is
+        // lost and everything is read.
         if applied.begun_anew.is_some() && coverage == Coverage::Rest {
             known.clear();
             continue;
@@ -66,7 +67,7 @@ pub fn refresh(catalog: &Catalog, progress: &dyn Progress) -> Result<Refreshed> 
     }
 }
 
-/// What the catalog knows of each run; nothing where it cannot be used.
+/// What the catalog knows about each run; empty if it cannot be used.
 fn known_runs(catalog: &Catalog) -> Result<BTreeMap<RunId, Evidence>> {
     let locked = catalog.folder().lock()?;
     let Some(copy) = locked.copy_to_compare()? else { return Ok(BTreeMap::new()) };
@@ -86,17 +87,17 @@ fn known_runs(catalog: &Catalog) -> Result<BTreeMap<RunId, Evidence>> {
         Ok(known)
     };
     match read() {
-        // Then it is begun anew when the rows are written.
+        // It is begun anew when the rows are written.
         Err(error) if error.kind == Kind::Damaged => Ok(BTreeMap::new()),
         read => read,
     }
 }
 
-/// Makes the catalog again from the repository alone, and says what was otherwise in the one that
-/// it replaces.
+/// Rebuilds the catalog from the repository alone, and reports the differences from the one that it
+/// replaces.
 ///
 /// # Errors
-/// When the store cannot be read or the folder not be written to. The old catalog is still there
+/// When the store cannot be read, or the folder cannot be written to. The old catalog is unchanged
 /// then.
 pub fn rebuild(catalog: &Catalog, progress: &dyn Progress) -> Result<Rebuilt> {
     let began_ns = now_ns();
@@ -131,7 +132,8 @@ struct Old {
 }
 
 impl Old {
-    /// `None`, and a note, where there is none or it cannot be used.
+    /// Reads the old catalog. Returns `None` if there is none, and also adds a note if it cannot be
+    /// used.
     fn read(catalog: &Catalog, locked: &Locked<'_>, began_ns: u64, notes: &mut Vec<String>) -> Result<Option<Old>> {
         let Some(copy) = locked.copy_to_compare()? else { return Ok(None) };
         let read = || -> Result<Old> {
@@ -143,7 +145,7 @@ impl Old {
         };
         match read() {
             Ok(old) => Ok(Some(old)),
-            // Whatever it was, it is only replaced.
+            // Whatever is wrong with it, it is replaced without a comparison.
             Err(error) if error.kind != Kind::TryAgain => {
                 notes.push(format!("the old catalog was not compared: {error}"));
                 Ok(None)
@@ -152,7 +154,7 @@ impl Old {
         }
     }
 
-    /// Takes the young rows over.
+    /// Copies the young rows into the new catalog.
     fn keep(&self, database: &Database, table: Table) -> Result<u64> {
         let young = self.tables.get(&table).into_iter().flatten().filter(|(id, _)| self.young.contains(*id));
         let rows: Vec<Vec<Value>> =
@@ -165,7 +167,7 @@ impl Old {
     }
 }
 
-/// A copy of the old catalog, brought to this program's schema.
+/// Opens a copy of the old catalog, and migrates it to this program's schema.
 fn open_old(catalog: &Catalog, copy: &Draft<'_>) -> Result<Database> {
     let mut database = Database::open_to_work(copy.path())?;
     schema::migrate(&mut database)?;

@@ -1,9 +1,9 @@
-//! What a run is in the tables: one row in the table of its work, and another in that of the keys
-//! where it backs one up.
+//! The rows of a run: one in the table of its work, and another in the table of keys if it backs
+//! one up.
 //!
 //! A row follows from the run's record alone, so it is the same whoever writes it. [`Evidence`]
-//! says what a row rests on: more replaces less, and the same again changes nothing, so the order
-//! in which records come does not matter.
+//! says what a row is based on. More evidence replaces less, and equal evidence changes nothing, so
+//! the order in which records come does not matter.
 
 use crate::repository::name::RunId;
 use crate::repository::run_record::{RunOutcome, RunRecord, Work};
@@ -14,12 +14,12 @@ use uuid::Uuid;
 /// Microseconds of a day.
 pub(super) const DAY_US: i64 = 86_400_000_000;
 
-/// What is known of a run, from little to everything.
+/// What is known about a run, from least to most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Evidence {
     /// The record of its beginning.
     Started,
-    /// The backup that it made; of its end there is no record.
+    /// The backup that it made; there is no record of its end.
     Backup,
     /// The record of its end.
     Ended,
@@ -28,7 +28,7 @@ pub enum Evidence {
 impl Evidence {
     const ALL: [Evidence; 3] = [Evidence::Started, Evidence::Backup, Evidence::Ended];
 
-    /// As the tables have it.
+    /// The word for it in the tables.
     pub fn text(self) -> &'static str {
         match self {
             Evidence::Started => "started",
@@ -37,20 +37,20 @@ impl Evidence {
         }
     }
 
-    /// Reads what the tables have.
+    /// Parses the word for it in the tables.
     pub fn parse(text: &str) -> Option<Evidence> {
         Evidence::ALL.into_iter().find(|evidence| evidence.text() == text)
     }
 }
 
-/// A run, and what is known of it.
+/// A run, and what is known about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Known {
-    /// Its number.
+    /// Its id.
     pub run: RunId,
-    /// What its records say, or would say.
+    /// Its record; where there is none of its end, the record that the backup leads to.
     pub record: RunRecord,
-    /// What that rests on.
+    /// What that is based on.
     pub evidence: Evidence,
 }
 
@@ -62,22 +62,23 @@ impl Known {
     }
 }
 
-/// A table whose rows follow from runs.
+/// A table of the catalog.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Table {
     /// Backups.
     Backups,
-    /// Keys that were backed up.
+    /// Backed-up keys.
     Keys,
     /// Verifications.
     Verifications,
     /// Drills.
     Drills,
-    /// Removals of what has outlived its time.
+    /// Deletions of what has expired.
     Retention,
 }
 
-/// What every table of runs ends with.
+/// Adds the key in front of a table's own columns, and behind them those that every table of runs
+/// ends with.
 macro_rules! with_run {
     ($($column:literal),*) => {
         &["id", $($column,)* "created_at", "run", "job", "run_by", "reason", "details", "evidence"]
@@ -85,7 +86,7 @@ macro_rules! with_run {
 }
 
 impl Table {
-    /// All of them.
+    /// All tables.
     pub const ALL: [Table; 5] = [Table::Backups, Table::Keys, Table::Verifications, Table::Drills, Table::Retention];
 
     /// Its name in the catalog.
@@ -152,17 +153,17 @@ impl Table {
 /// A row.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Row {
-    /// Where it belongs.
+    /// Its table.
     pub table: Table,
     /// Its key.
     pub id: Uuid,
-    /// What it rests on.
+    /// What it is based on.
     pub evidence: Evidence,
     /// A value for each column of the table.
     pub values: Vec<Value>,
 }
 
-/// The rows of a run whose backup has this id. What does not fit into the tables, otherwise.
+/// The rows of a run whose backup has this id. The error says what does not fit into the tables.
 pub(super) fn rows_of(id: Uuid, known: &Known) -> Result<Vec<Row>, String> {
     let facts = Facts { id, known };
     facts.check()?;
@@ -177,7 +178,7 @@ struct Facts<'a> {
 }
 
 impl Facts<'_> {
-    /// The tables refuse the same; here it can be said which run it is.
+    /// Checks what the tables would refuse too. Here the error can name the run.
     fn check(&self) -> Result<(), String> {
         let record = &self.known.record;
         if let Some(tenant) = &record.run.tenant
@@ -210,7 +211,8 @@ impl Facts<'_> {
             "backup_type" => text(run.work.text()),
             "backup_scope" => text(run.scope.text()),
             "tenant_id" => run.tenant.as_deref().map_or(Value::Null, text),
-            // The row is made when the run begins; whoever makes it again must come to the same.
+            // The time of creation is the beginning of the run, so that a row that is made again is
+            // the same.
             "start_time" | "created_at" => time(run.started_ns),
             "end_time" => of_outcome(|outcome| time(outcome.ended_ns)),
             "status" => text(outcome.map_or("started", |outcome| if outcome.completed { "completed" } else { "failed" })),
@@ -226,7 +228,7 @@ impl Facts<'_> {
             "reason" => of_outcome(|outcome| text_or_null(&outcome.reason)),
             "details" => of_outcome(|outcome| details_text(&outcome.details)),
             "evidence" => text(self.known.evidence.text()),
-            // Everything else is a figure of its own kind of work.
+            // Every other column is a figure of the kind of work.
             figure => outcome.and_then(|outcome| outcome.details.get(figure)).map_or(Value::Null, |value| figure_of(figure, value)),
         }
     }
@@ -264,7 +266,7 @@ fn details_text(details: &BTreeMap<String, serde_json::Value>) -> Value {
     serde_json::to_string(details).map_or(Value::Null, Value::Text)
 }
 
-/// A figure as its column takes it; one of another kind is none.
+/// The value of a figure in its column's type; NULL if the figure has another type.
 fn figure_of(column: &str, value: &serde_json::Value) -> Value {
     match column {
         "is_full" => value.as_bool().map_or(Value::Null, Value::Boolean),

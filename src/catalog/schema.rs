@@ -1,13 +1,13 @@
-//! The schema by version: `schema_version` has a row for each migration that was made, and what is
-//! missing is made in order.
+//! The schema by version: `schema_version` has a row for each migration that was applied, and
+//! missing ones are applied in order.
 //!
-//! A catalog of a newer version is refused and not touched. The SQL of a version that was released
-//! is never changed; a change is a new version.
+//! A catalog of a newer version is refused and left unchanged. The SQL of a released version never
+//! changes; a change is a new version.
 
 use super::database::Database;
 use crate::error::{Error, Result};
 
-/// What a migration is called, and its SQL. Its version is its place, from 1.
+/// Each migration's name and SQL. Its version is its position, counted from 1.
 const MIGRATIONS: [(&str, &str); 2] = [
     ("backups and keys", include_str!("migrations/1-backups.sql")),
     ("verifications, drills and retention", include_str!("migrations/2-other-runs.sql")),
@@ -17,10 +17,10 @@ pub const VERSION: u32 = MIGRATIONS.len() as u32;
 
 const VERSIONS_TABLE: &str = "CREATE TABLE schema_version (version UINTEGER PRIMARY KEY, what VARCHAR NOT NULL)";
 
-/// The version that a catalog has; 0 for a file without a table.
+/// The version of a catalog; 0 for a file without tables.
 ///
 /// # Errors
-/// [`Error::damaged`] when there are tables, but not those of a catalog.
+/// [`Error::damaged`] if there are tables, but not those of a catalog.
 pub(super) fn version(database: &Database) -> Result<u32> {
     let tables: Vec<String> = database.texts("SELECT table_name FROM duckdb_tables() WHERE NOT internal", &[])?;
     if tables.is_empty() {
@@ -34,7 +34,7 @@ pub(super) fn version(database: &Database) -> Result<u32> {
     version.ok_or_else(|| Error::damaged(format!("{}: its schema has no version", database.describe())))
 }
 
-/// Refuses a version that a newer program has made.
+/// Refuses a version of a newer program.
 ///
 /// # Errors
 /// [`Error::input`] with what to do.
@@ -48,15 +48,15 @@ pub(super) fn check(database: &Database, version: u32) -> Result<()> {
     )))
 }
 
-/// Brings a catalog, or an empty file, to [`VERSION`]. The version that it had.
+/// Migrates a catalog, or an empty file, to [`VERSION`]. Returns the version that it had.
 ///
 /// # Errors
-/// [`Error::input`] for a newer version, [`Error::damaged`] for what is no catalog.
+/// [`Error::input`] for a newer version, [`Error::damaged`] for a file that is no catalog.
 pub(super) fn migrate(database: &mut Database) -> Result<u32> {
     migrate_to(database, VERSION)
 }
 
-/// The same up to an older version, for tests of what follows.
+/// The same up to an older version, for tests of later migrations.
 pub(super) fn migrate_to(database: &mut Database, wanted: u32) -> Result<u32> {
     let found = version(database)?;
     check(database, found)?;

@@ -1,8 +1,9 @@
-//! The runs as the repository knows them: records, and backups whose run has no record of its end.
+//! The runs that the repository knows: from records, and from backups whose run has no record of
+//! its end.
 //!
-//! Flow: the names of records and backups are listed; of every run of which the asker does not know
-//! all of that already, what says most is read, a few runs at once. What is damaged is told, and
-//! the next best counts.
+//! Flow: the names of records and backups are listed. For every run that the caller does not know
+//! fully yet, the best evidence is read, a few runs at once. If that is damaged, a note reports it
+//! and the next best evidence is used.
 
 use super::row::{Evidence, Known};
 use crate::error::{Error, Kind, Result};
@@ -12,31 +13,31 @@ use crate::repository::Repository;
 use crate::repository::name::{self, RunId, RunName};
 use crate::repository::run_record::RunRecord;
 use crate::threads::lock;
-use crate::tier::outcome::{Stored, stored_backups};
+use crate::tier::outcome::{StoredBackup, stored_backups};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-/// Runs read at once: each takes a few requests, one after the other.
+/// How many runs are read at once: each takes a few requests, one after the other.
 const THREADS: usize = 8;
-/// What opening a manifest or a record fetches at most, about.
+/// About the most that is fetched to open a manifest or a record.
 const FETCH_BYTES: u64 = 128 * 1024;
 
-/// What was found.
+/// The runs that were found.
 #[derive(Debug, Default)]
 pub struct Gathered {
-    /// The runs of which the asker did not know all of this.
+    /// The runs about which the repository says more than the caller knew.
     pub runs: Vec<Known>,
-    /// What is damaged, in sentences.
+    /// Damage that was found, in sentences.
     pub notes: Vec<String>,
 }
 
-/// What there is of a run.
+/// What the repository has of a run.
 #[derive(Debug, Default)]
 struct Traces {
     started: Option<RunName>,
     ended: Option<RunName>,
-    backup: Option<Stored>,
+    backup: Option<StoredBackup>,
     listed_bytes: u64,
 }
 
@@ -49,7 +50,7 @@ impl Traces {
         }
     }
 
-    /// What says most of what can be read.
+    /// Reads the best evidence that is intact.
     fn read(&self, repository: &Repository, run: RunId, notes: &mut Vec<String>) -> Result<Option<Known>> {
         let record = |name: &Option<RunName>, notes: &mut Vec<String>| -> Result<Option<RunRecord>> {
             name.as_ref().map_or(Ok(None), |name| unless_damaged(repository.run_record(name), notes))
@@ -81,10 +82,10 @@ fn unless_damaged<T>(result: Result<T>, notes: &mut Vec<String>) -> Result<Optio
     }
 }
 
-/// All runs of which the repository says more than `known` does.
+/// All runs about which the repository says more than `known` does.
 ///
 /// # Errors
-/// When the store cannot be read; damage is no error here but a note.
+/// When the store cannot be read. Damage is a note here, not an error.
 pub fn gather(repository: &Repository, known: impl Fn(RunId) -> Option<Evidence>, progress: &dyn Progress) -> Result<Gathered> {
     let mut traces: BTreeMap<RunId, Traces> = BTreeMap::new();
     for listed in repository.list_all(name::RUNS)? {
@@ -93,8 +94,8 @@ pub fn gather(repository: &Repository, known: impl Fn(RunId) -> Option<Evidence>
         traces.listed_bytes += listed.size_bytes;
         *(if name.has_ended { &mut traces.ended } else { &mut traces.started }) = Some(name);
     }
-    // Listed after the records: a run that ends meanwhile then has a backup, and what is known of
-    // it grows later.
+    // Backups are listed after the records. A run that ends in between then has a backup, and the
+    // record of its end is found next time.
     for (run, stored) in stored_backups(repository)? {
         traces.entry(run).or_default().backup = Some(stored);
     }
@@ -117,7 +118,7 @@ fn read_all(repository: &Repository, work: &[(RunId, Traces)], progress: &dyn Pr
                     repository.admit_fetch(Priority::Bulk, traces.listed_bytes.clamp(1, FETCH_BYTES));
                     let mut notes = Vec::new();
                     let read = if progress.is_given_up() {
-                        Err(Error::try_again("reading the runs was given up before its end"))
+                        Err(Error::try_again("reading the runs was cancelled before its end"))
                     } else {
                         traces.read(repository, *run, &mut notes)
                     };

@@ -1,14 +1,15 @@
-//! Keeps the catalog beside the agent: what ran is gathered, and written down in one go when there
-//! is room for it.
+//! Keeps the agent's catalog up to date: records of runs are gathered, and written together when
+//! the limits allow it.
 //!
 //! ```text
-//! Recorder -> CatalogQueue (a sink, takes a record at once) -> CatalogUpdater::run -> refresh (once), Catalog::apply -> catalog
+//! Recorder -> CatalogQueue (a sink that accepts a record at once)
+//!     -> CatalogUpdater::run -> refresh (once), Catalog::apply -> catalog
 //! ```
 //!
-//! To open the catalog costs more than to write a row, and nothing waits for it: a catalog can be
-//! made again from the repository at any time. So it is bulk work that begins when the agent's
-//! start lies a window of the CPU budget back, and rows that come close together share one writing.
-//! The end of the agent writes what waits; what a killed agent did not write, the next one finds in
+//! Opening the catalog costs more than writing a row, and nothing waits for it: a catalog can be
+//! rebuilt from the repository at any time. So writing is bulk work. It begins one window of the
+//! CPU budget after the agent's start, and rows that come close together are written together. When
+//! the agent ends, it writes what waits. What a killed agent did not write, the next one finds in
 //! its outbox ([`crate::runs::recorder`]) or, with a refresh, in the repository.
 
 use super::rebuild::refresh;
@@ -25,20 +26,21 @@ use crossbeam_channel::{Receiver, Sender, after, bounded, never, select};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-/// When the first writing begins: the start is behind the agent then, with what it costs.
+/// When the first write begins: the agent's start, with its CPU cost, is over then.
 pub const FIRST_AFTER: Duration = Duration::from_secs(10);
-/// How long rows wait for others to be written with.
+/// How long rows wait for others to be written together with them.
 const GATHERED_FOR: Duration = Duration::from_secs(1);
-/// What a writing is admitted as, in plain bytes of bulk work: it costs about 0.05 CPU seconds, as
-/// much as a MiB at the dearest level.
+/// As how many plain bytes of bulk work a write is admitted. It costs about 0.05 CPU seconds, as
+/// much as a MiB at the most expensive level.
 const WRITING_BYTES: u64 = 1 << 20;
-/// When that is tried again which could not be done: the store was away, or the catalog not free.
+/// When a failed write or refresh is retried: the store could not be reached, or the catalog was
+/// locked.
 const RETRY_AFTER: Duration = Duration::from_secs(60);
-/// Rows that wait at the most. The daily refresh brings those that are more.
+/// The most rows that wait. The daily refresh brings those beyond it.
 const WAITING_MAX: usize = 1024;
 
-/// What waits to be written down. Kept in memory only: outbox and repository have it, too, and the
-/// catalog can be made again from them.
+/// The rows that wait to be written. They are in memory only: outbox and repository have them too,
+/// and the catalog can be rebuilt from those.
 #[derive(Debug)]
 pub struct CatalogQueue {
     waiting: Mutex<Vec<Known>>,
@@ -64,28 +66,29 @@ impl RunSink for CatalogQueue {
         waiting.drain(..too_many);
         waiting.push(Known::recorded(run, record));
         drop(waiting);
-        // It is full when somebody has been woken already.
+        // A full channel means that the updater has been woken already.
         let _ = self.wake.0.try_send(());
         Ok(())
     }
 }
 
-/// Writes it down; see the head of this module.
+/// Writes the queue into the catalog; see the head of this module.
 #[derive(Debug)]
 pub struct CatalogUpdater {
     catalog: Arc<Catalog>,
     queue: Arc<CatalogQueue>,
-    /// Whether the repository's runs are in the catalog.
+    /// Whether the catalog has been brought up to date with the repository.
     is_refreshed: bool,
 }
 
 impl CatalogUpdater {
-    /// A keeper of this catalog.
+    /// An updater of this catalog.
     pub fn new(catalog: &Arc<Catalog>, queue: &Arc<CatalogQueue>) -> CatalogUpdater {
         CatalogUpdater { catalog: Arc::clone(catalog), queue: Arc::clone(queue), is_refreshed: false }
     }
 
-    /// Writes until it is asked to stop, and then what waits; the first time after `first_after`.
+    /// Writes until it is asked to stop, and then writes what waits. The first write comes after
+    /// `first_after`.
     pub fn run(&mut self, first_after: Duration, stop: &Stop) {
         self.catalog.repository().governor().begin_bulk_thread();
         stop.wait(first_after);
@@ -108,8 +111,8 @@ impl CatalogUpdater {
         }
     }
 
-    /// Writes what waits, which needs no store; then brings the catalog up to date with the
-    /// repository, if that was not done yet.
+    /// Writes what waits, which needs no store. Then brings the catalog up to date with the
+    /// repository, if that has not been done yet.
     fn write(&mut self) {
         let waiting = std::mem::take(&mut *self.queue.lock());
         if !waiting.is_empty() {
@@ -129,7 +132,7 @@ impl CatalogUpdater {
         }
     }
 
-    /// Keeps what was not written for the next time, where that may go better.
+    /// Keeps rows that were not written for the next attempt, if that may succeed.
     fn keep(&self, mut rows: Vec<Known>, error: &Error) {
         tracing::warn!("{} records of runs are not in the catalog: {error}", rows.len());
         if error.kind == Kind::TryAgain {

@@ -1,9 +1,9 @@
-//! Writes runs into the catalog: applied to a copy, published whole.
+//! Writes runs into the catalog: changes a copy and publishes it atomically.
 //!
 //! A catalog that is missing, damaged, no catalog at all or another repository's is begun anew,
-//! because it is a cache and what runs must be written down; it is marked as not complete until
-//! [`super::rebuild::refresh`] has brought what the repository knows. Only one of a newer schema is
-//! refused: it is right, and this program is not.
+//! because it is a cache and runs must be recorded. It is marked as not complete until
+//! [`super::rebuild::refresh`] has added what the repository knows. Only a catalog of a newer
+//! schema is refused: it is valid, and this program is too old for it.
 
 use super::database::Database;
 use super::folder::{Draft, Folder, Locked};
@@ -19,19 +19,19 @@ use std::path::Path;
 use std::sync::Arc;
 use uuid::Uuid;
 
-/// The catalog of a repository, for the process that records what runs.
+/// The catalog of a repository, for writing.
 #[derive(Debug, Clone)]
 pub struct Catalog {
     repository: Arc<Repository>,
     folder: Folder,
 }
 
-/// What came of writing.
+/// The result of a write.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Applied {
     /// Rows that were not there before.
     pub added: u64,
-    /// Rows of which more is known now.
+    /// Rows about which more is known now.
     pub changed: u64,
     /// Why the catalog was begun anew, if it was.
     pub begun_anew: Option<String>,
@@ -39,14 +39,14 @@ pub struct Applied {
     pub unfit: Vec<String>,
 }
 
-/// Which runs are written down.
+/// Which of all runs are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Coverage {
     /// Some.
     Some,
     /// All that the catalog did not have.
     Rest,
-    /// All that there are.
+    /// All runs of the repository.
     Everything,
 }
 
@@ -66,16 +66,17 @@ impl Catalog {
         &self.repository
     }
 
-    /// Writes runs down. What is known already changes nothing, and then nothing is written.
+    /// Writes runs. What the catalog knows already changes nothing; if nothing is new, nothing is
+    /// written.
     ///
     /// # Errors
     /// [`Error::input`] for a folder that cannot be used or a catalog of a newer schema,
-    /// [`Error::try_again`] when disk or lock are not free.
+    /// [`Error::try_again`] when the disk is full or the lock is taken.
     pub fn apply(&self, runs: &[Known]) -> Result<Applied> {
         self.apply_of(runs, Coverage::Some)
     }
 
-    /// The same, where it is known which these are of all the runs.
+    /// The same, for a caller that knows which of all runs these are.
     pub(super) fn apply_of(&self, runs: &[Known], coverage: Coverage) -> Result<Applied> {
         let mut unfit = Vec::new();
         let rows = self.rows(runs, &mut unfit);
@@ -111,7 +112,7 @@ impl Catalog {
         Ok(Applied { added, changed, ..Applied::default() })
     }
 
-    /// Publishes a catalog of these rows and no others.
+    /// Publishes a new catalog with these rows only.
     fn begin_anew(&self, locked: &Locked<'_>, rows: &[Row], coverage: Coverage) -> Result<Applied> {
         let draft = locked.empty()?;
         let database = self.create(&draft, coverage == Coverage::Everything)?;
@@ -132,7 +133,7 @@ impl Catalog {
         rows
     }
 
-    /// An empty catalog.
+    /// Makes an empty catalog.
     pub(super) fn create(&self, draft: &Draft<'_>, is_complete: bool) -> Result<Database> {
         let mut database = Database::open_to_work(draft.path())?;
         schema::migrate(&mut database)?;
@@ -156,7 +157,7 @@ impl RunSink for Catalog {
     }
 }
 
-/// What a catalog says of itself.
+/// What a catalog says about itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct State {
     pub repository_id: Uuid,
@@ -166,7 +167,7 @@ pub(super) struct State {
 /// Reads it.
 ///
 /// # Errors
-/// [`Error::damaged`] where it is not one row.
+/// [`Error::damaged`] if it is not exactly one row.
 pub(super) fn state(database: &Database) -> Result<State> {
     let rows = database.rows("SELECT repository_id::VARCHAR, is_complete::VARCHAR FROM catalog_state", &[], 2)?;
     let state = match &rows[..] {
@@ -181,7 +182,8 @@ pub(super) fn state(database: &Database) -> Result<State> {
     state.ok_or_else(|| Error::damaged(format!("{}: it does not say whose catalog it is", database.describe())))
 }
 
-/// Writes rows where they say more than what is there. How many were added, and how many changed.
+/// Writes the rows that say more than the catalog does. Returns how many were added, and how many
+/// were changed.
 pub(super) fn write(database: &Database, rows: &[Row]) -> Result<(u64, u64)> {
     let mut tables: BTreeMap<Table, BTreeMap<Uuid, &Row>> = BTreeMap::new();
     for row in rows {
@@ -197,15 +199,15 @@ pub(super) fn write(database: &Database, rows: &[Row]) -> Result<(u64, u64)> {
         let replaced: Vec<Vec<Value>> = rows.keys().filter(|id| known.contains_key(id)).map(|id| vec![id_value(id)]).collect();
         changed += replaced.len() as u64;
         added += (rows.len() - replaced.len()) as u64;
-        // Not in one transaction: DuckDB takes a key for taken until the one that removes it has
-        // ended. Nobody sees the draft in between.
+        // This is not one transaction, because DuckDB considers a key taken until the transaction
+        // that deletes it has ended. Nobody sees the draft in between.
         database.execute_all(&format!("DELETE FROM {} WHERE id = ?", table.name()), replaced)?;
         database.append(table.name(), rows.into_values().map(|row| row.values.clone()))?;
     }
     Ok((added, changed))
 }
 
-/// What is known already of these rows.
+/// What the catalog knows already about these rows.
 fn known_of(database: &Database, table: Table, rows: &BTreeMap<Uuid, &Row>) -> Result<BTreeMap<Uuid, Evidence>> {
     let mut known = BTreeMap::new();
     let name = table.name();

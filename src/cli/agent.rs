@@ -38,7 +38,7 @@ pub struct AgentArguments {
     check: bool,
 }
 
-/// Checks, or runs until a signal comes.
+/// Checks with `--check`; otherwise runs until a signal comes.
 pub fn run(arguments: &AgentArguments) -> Result<Report> {
     let plan = AgentConfig::load(&arguments.config)?;
     if arguments.check {

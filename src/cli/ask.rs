@@ -1,4 +1,4 @@
-//! Asking a running agent: where it keeps its state, whether it runs, and what it answers.
+//! Requests to a running agent: where its state is, whether it runs, and what it answers.
 
 use crate::config::AgentConfig;
 use crate::disk::process_lock::{Running, running};
@@ -11,7 +11,7 @@ use clap::Args;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// How long an agent may take to take a request; it looks twice a second.
+/// How long an agent may take to accept a request; it checks twice a second.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 const ANSWER_PAUSE: Duration = Duration::from_millis(50);
 
@@ -41,10 +41,10 @@ impl StateArguments {
     }
 }
 
-/// The status of an agent that runs, and says so.
+/// The status of an agent that is running and not hung.
 ///
 /// # Errors
-/// [`Error::try_again`] where none runs, or it hangs.
+/// [`Error::try_again`] if none is running, or if it hangs.
 pub fn live_status(directory: &Path) -> Result<AgentStatus> {
     if running(directory)? == Running::No {
         return Err(no_agent(directory));
@@ -59,16 +59,16 @@ pub fn live_status(directory: &Path) -> Result<AgentStatus> {
     Ok(status)
 }
 
-/// Nobody is there to be asked.
+/// The error for a state directory whose agent is not running.
 pub fn no_agent(directory: &Path) -> Error {
     Error::try_again(format!("{}: no agent is running there; `amber agent --config FILE` starts one", directory.display()))
 }
 
-/// Asks, and waits until the agent has taken it.
+/// Sends a request, and waits until the agent has accepted it.
 ///
 /// # Errors
-/// [`Error::input`] where there is no such job or this user may not ask, [`Error::try_again`] where
-/// no agent runs or it refuses.
+/// [`Error::input`] if there is no such job or this user may not send requests,
+/// [`Error::try_again`] if no agent is running or it refuses.
 pub fn ask(directory: &Path, request: &JobRequest) -> Result<()> {
     let status = live_status(directory)?;
     let names: Vec<&str> = status.jobs.iter().map(|job| job.name.as_str()).collect();

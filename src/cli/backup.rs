@@ -10,7 +10,9 @@ use crate::disk::file::ReadOptions;
 use crate::error::{Error, Result};
 use crate::monitor::progress::for_people;
 use crate::monitor::usage::{cpu_seconds, peak_memory_bytes};
-use crate::pipeline::compress::{LEVEL_DEFAULT, LEVEL_MAX, LEVEL_MIN};
+use crate::pipeline::compress::LEVEL_MAX;
+use crate::pipeline::compress::LEVEL_MIN;
+use crate::pipeline::level::LEVEL_DEFAULT;
 use crate::repository::Options;
 use crate::repository::run_record::Work;
 use crate::tier::outcome;
@@ -119,7 +121,7 @@ fn report(backup: &Backup, seconds: f64) -> Report {
     Report::new(facts(&rows), json)
 }
 
-/// What a manifest's summary says, for people.
+/// A manifest's summary as text for people.
 pub fn summary_rows(summary: &Summary) -> Vec<(&'static str, String)> {
     let from = format!("op {} to op {}", summary.first_restorable_op, summary.recovered_to_op);
     let unsure = summary.recovered_to_op - summary.commit_known_op;
@@ -146,7 +148,7 @@ pub fn summary_rows(summary: &Summary) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// What a manifest's summary says, for machines.
+/// A manifest's summary as JSON.
 pub fn summary_json(summary: &Summary) -> Value {
     serde_json::to_value(summary).unwrap_or_else(|error| json!({ "error": Error::bug(error.to_string()).message }))
 }

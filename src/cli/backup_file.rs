@@ -1,4 +1,4 @@
-//! `amber backup file`: one plain file, as it stands.
+//! `amber backup file`: one plain file, as it is now.
 
 use super::limits::{LimitArguments, UploadLimit};
 use super::output::{Report, facts};
@@ -9,10 +9,14 @@ use crate::disk::file::ReadOptions;
 use crate::error::Result;
 use crate::monitor::progress::for_people;
 use crate::monitor::usage::{cpu_seconds, peak_memory_bytes};
-use crate::pipeline::compress::{LEVEL_DEFAULT, LEVEL_MAX, LEVEL_MIN};
+use crate::pipeline::compress::LEVEL_MAX;
+use crate::pipeline::compress::LEVEL_MIN;
+use crate::pipeline::level::LEVEL_DEFAULT;
 use crate::repository::Options;
 use crate::repository::run_record::{Scope, Work};
-use crate::tier::file::capture::{self, Backup, FileCaptureRequest};
+use crate::tier::file::capture;
+use crate::tier::file::capture::Backup;
+use crate::tier::file::request::FileCaptureRequest;
 use crate::tier::outcome;
 use crate::units::{bytes_text, time_text};
 use clap::Args;
@@ -24,7 +28,7 @@ const AFTER_HELP: &str = "\
 For files that nobody writes to: archives, exports, a copy of a database. A file that is changed while it is read is refused. For the data file of a
 running TigerBeetle there is `amber backup tigerbeetle`.
 
-An upload that is cut short, by a kill or an outage, is carried on by the same command: what the store holds already is not sent again. What was
+An upload that is cut short, by a kill or an outage, is resumed by the same command: what the store holds already is not sent again. What was
 sent is noted in --state-dir.
 
   amber backup file /archive/2026-10.parquet --name ledger-2026-10 --repo s3://backups/ledger";
@@ -100,7 +104,7 @@ fn report(backup: &Backup, seconds: f64) -> Report {
         ("digest", record.digest.clone()),
     ];
     if backup.bytes_held > 0 {
-        rows.push(("carried on", format!("{} of the file had been sent before", bytes_text(backup.bytes_held))));
+        rows.push(("resumed", format!("{} of the file had been sent before", bytes_text(backup.bytes_held))));
     }
     rows.push(("time", format!("{seconds:.1} s, {cpu:.2} CPU s, at most {} of memory", bytes_text(peak_memory_bytes()))));
     let json = json!({

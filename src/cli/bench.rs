@@ -11,7 +11,9 @@ use crate::disk::file::ReadOptions;
 use crate::error::Result;
 use crate::monitor::progress::for_people;
 use crate::monitor::usage::{cpu_seconds, peak_memory_bytes};
-use crate::pipeline::compress::{LEVEL_DEFAULT, LEVEL_MAX, LEVEL_MIN};
+use crate::pipeline::compress::LEVEL_MAX;
+use crate::pipeline::compress::LEVEL_MIN;
+use crate::pipeline::level::LEVEL_DEFAULT;
 use crate::repository::key;
 use crate::units::{GIB, MIB, bytes_text};
 use clap::Args;
@@ -19,7 +21,7 @@ use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::time::Instant;
 
-/// Levels that are tried beside the one that is asked for.
+/// Levels that are measured in addition to the requested one.
 const LEVELS: [i32; 4] = [-5, -1, 1, 3];
 
 const AFTER_HELP: &str = "\
@@ -80,7 +82,7 @@ fn percent(text: &str) -> Result<f64, String> {
     if number > 0.0 && number <= 100.0 { Ok(number) } else { Err("it must be above 0 and at most 100".to_owned()) }
 }
 
-/// Measures.
+/// Runs the measurements.
 pub fn run(arguments: &BenchArguments, manner: Manner) -> Result<Report> {
     let began = Instant::now();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -101,8 +103,8 @@ pub fn run(arguments: &BenchArguments, manner: Manner) -> Result<Report> {
     let progress = for_people(manner.quiet);
     let measured = measure(&request, &*progress);
     if let Some(folder) = arguments.place.as_ref().and_then(|place| place.folder_below(&scratch_name)) {
-        // What a folder keeps for itself is no object; that it stays would be seen, and harms
-        // nothing.
+        // The store's own files in the folder are no objects, so they are removed here. If that
+        // fails, the folder visibly remains and does no harm.
         let _ = std::fs::remove_dir_all(folder);
     }
     let findings = measured?;
@@ -115,7 +117,7 @@ pub fn run(arguments: &BenchArguments, manner: Manner) -> Result<Report> {
     Ok(Report::new(text_of(&findings, &request), json))
 }
 
-/// A stage's name, its cost, and how many of its bytes there are for a byte of the source.
+/// Each stage's name, its cost, and how many of its bytes there are for a byte of the source.
 fn stages_of(findings: &Findings) -> Vec<(String, Cost)> {
     let stages = &findings.stages;
     let mut rows = Vec::new();
@@ -130,14 +132,14 @@ fn stages_of(findings: &Findings) -> Vec<(String, Cost)> {
     rows
 }
 
-/// Sending with Amber's own shape, or the nearest to it that was measured.
+/// The measurement of sending with Amber's own part size and parallelism, or the one closest to it.
 fn own_send(findings: &Findings) -> Option<&Send> {
     let own = crate::bench::sends::own_shape();
     findings.sends.iter().find(|send| own.contains(&send.shape))
 }
 
-/// CPU seconds of all stages of a backup and of a restore for a GiB of the source, sending and
-/// fetching included where they were measured.
+/// CPU seconds of all stages of a backup and of a restore for a GiB of the source, including
+/// sending and fetching if they were measured.
 fn sums(findings: &Findings) -> (f64, f64) {
     let (stages, share) = (&findings.stages, findings.stages.stored_share());
     let per_stored = |send: Option<&Send>| send.map_or(0.0, |send| send.cost.cpu_seconds_per_byte() * share);
@@ -276,7 +278,7 @@ mod tests {
     fn a_store_is_asked_for_only_where_one_is_named() {
         let line = |words: &[&str]| Line::try_parse_from([&["bench"], words].concat()).map(|line| line.bench.place.is_some());
         assert!(line(&["--repo", "/backup"]).unwrap());
-        // The environment may name a repository as well; a test must not depend on it.
+        // The environment may name a repository too, and a test must not depend on that.
         if std::env::var_os("AMBER_REPO").is_none() && std::env::var_os("AMBER_ENDPOINT").is_none() {
             assert!(!line(&[]).unwrap());
         }

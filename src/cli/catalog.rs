@@ -1,4 +1,4 @@
-//! `amber catalog`: asks the catalog, shows what it is, makes it again from the repository.
+//! `amber catalog`: queries the catalog, shows what it is, rebuilds it from the repository.
 
 use super::Manner;
 use super::catalog_place::CatalogArguments;
@@ -11,8 +11,8 @@ use crate::monitor::progress::for_people;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-/// Differences that are written out in text; JSON has all.
-const DIFFERENCES_TOLD_MAX: usize = 20;
+/// How many differences the text lists; JSON has all.
+const DIFFERENCES_SHOWN_MAX: usize = 20;
 
 const QUERY_HELP: &str = "\
 The tables are backup_metadata, kms_key_backups, verification_runs, recovery_drills and retention_runs, the view `runs` has what ran of all
@@ -25,7 +25,7 @@ agent may be running.
 
 const REBUILD_HELP: &str = "\
 The catalog is a cache. Everything in it is made again from the repository: the records of runs, and the backups whose runs left none. The old
-catalog is compared first, and what it says otherwise is told; then it is replaced. An agent may be running: what it writes down meanwhile stays.
+catalog is compared first, and what differs is reported; then it is replaced. An agent may be running: what it writes down meanwhile stays.
 
   amber catalog rebuild --config /etc/amber/amber.toml
   amber catalog rebuild --repo s3://backups/ledger --catalog /var/lib/amber/catalog";
@@ -71,7 +71,7 @@ pub struct RebuildArguments {
     catalog: CatalogArguments,
 }
 
-/// Does it.
+/// Runs the subcommand.
 pub fn run(command: &CatalogCommand, manner: Manner) -> Result<Report> {
     match command {
         CatalogCommand::Query(arguments) => {
@@ -129,10 +129,10 @@ fn rebuilt_report(path: &str, rebuilt: &Rebuilt) -> Report {
     rows.extend(rebuilt.rows.iter().map(|(table, count)| (*table, format!("{count} rows"))));
     rows.push(("compared", compared));
     let mut text = facts(&rows);
-    for difference in differences.unwrap_or_default().iter().take(DIFFERENCES_TOLD_MAX) {
+    for difference in differences.unwrap_or_default().iter().take(DIFFERENCES_SHOWN_MAX) {
         text.push_str(&format!("  {}\n", difference_text(difference)));
     }
-    let more = differences.unwrap_or_default().len().saturating_sub(DIFFERENCES_TOLD_MAX);
+    let more = differences.unwrap_or_default().len().saturating_sub(DIFFERENCES_SHOWN_MAX);
     if more > 0 {
         text.push_str(&format!("  and {more} more; --json has all\n"));
     }
@@ -158,9 +158,9 @@ fn difference_text(difference: &Difference) -> String {
         Change::Extra => "the repository does not know it; it is gone now".to_owned(),
         Change::Fields(fields) => {
             let quoted = |text: &Option<String>| text.as_ref().map_or("nothing".to_owned(), |text| format!("{text:?}"));
-            let told: Vec<String> =
+            let reported: Vec<String> =
                 fields.iter().map(|field| format!("{} was {}, is {}", field.name, quoted(&field.was), quoted(&field.is))).collect();
-            told.join("; ")
+            reported.join("; ")
         }
     };
     format!("{}, run {} ({}): {what}", difference.table, difference.run, difference.id)

@@ -1,5 +1,5 @@
-//! The arguments that name a catalog: a folder, an agent's, or a repository of which the user's own
-//! cache has one.
+//! The arguments that name a catalog: a folder, the catalog of an agent, or a repository whose
+//! catalog is in the user's own cache.
 
 use super::repository::RepositoryArguments;
 use super::{Manner, user_folders};
@@ -18,7 +18,8 @@ use uuid::Uuid;
 
 /// Which catalog.
 #[derive(Debug, Args)]
-// The repository is one of three ways; its other users cannot do without it.
+// Here the repository is only one of three ways to name a catalog, so `--repo` is optional. Other
+// commands require it.
 #[command(mut_arg("repo", |argument| argument.required(false).default_value("").hide_default_value(true)))]
 pub struct CatalogArguments {
     /// The folder that the catalog is in. Goes before --config, --repo and AMBER_REPO.
@@ -38,7 +39,7 @@ const NO_CATALOG: &str = "name a catalog: --catalog DIR, --config FILE of an age
 const NO_PLACE: &str = "name a repository, --repo URL (AMBER_REPO), or ask a catalog instead: --config FILE of an agent, or --catalog DIR";
 
 impl CatalogArguments {
-    /// Opens the catalog to read. That of a repository is brought up to date first.
+    /// Opens the catalog to read. The catalog of a repository is brought up to date first.
     pub fn reader(&self, manner: Manner) -> Result<Reader> {
         if let Some(reader) = self.named()? {
             return Ok(reader);
@@ -51,17 +52,17 @@ impl CatalogArguments {
         Reader::open(catalog.folder().path())
     }
 
-    /// Opens the catalog to read, where one is named by its folder or its agent.
+    /// Opens the catalog to read, if one is named by its folder or its agent.
     pub fn named(&self) -> Result<Option<Reader>> {
         self.folder()?.map(|folder| Reader::open(&folder)).transpose()
     }
 
-    /// Opens the repository itself, for who does without a catalog.
+    /// Opens the repository itself, for commands that were given no catalog.
     pub fn repository(&self) -> Result<Arc<Repository>> {
         self.open(NO_PLACE)
     }
 
-    /// The catalog, to be made again from its repository.
+    /// The catalog, to be rebuilt from its repository.
     pub fn catalog(&self) -> Result<Catalog> {
         let repository = match &self.config {
             Some(config) => AgentConfig::load(config)?.open_repository()?,
@@ -73,7 +74,7 @@ impl CatalogArguments {
         }
     }
 
-    /// The folder, where one is named.
+    /// The folder, if one is named.
     fn folder(&self) -> Result<Option<PathBuf>> {
         let of_agent = |config: &PathBuf| Ok(AgentConfig::load(config)?.state_directory.join(STATE_FOLDER));
         match (&self.catalog, &self.config) {
@@ -97,7 +98,7 @@ impl CatalogArguments {
     }
 }
 
-/// A folder for each repository.
+/// The catalog's folder in the cache: each repository has its own.
 fn folder_of(cache: &Path, repository: &Repository) -> PathBuf {
     cache.join(Uuid::from_bytes(repository.header().repository_id).to_string())
 }

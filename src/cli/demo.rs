@@ -1,9 +1,8 @@
-//! `amber demo`: the main job in front of one's eyes, with a real server, a real load and a real
-//! loss.
+//! `amber demo`: shows the main job at work, with a real server, a real load and a real loss.
 //!
 //! Flow: format and start a TigerBeetle, write without pause, back it up while it runs, kill it and
-//! destroy its file, restore, start, check the books. The backups and the restore are made by this
-//! same program as a user would call it, so that their CPU time is theirs alone.
+//! destroy its file, restore, start, check the books. Backups and restore run in processes of this
+//! program, called as a user would call it, so that their CPU time is measured alone.
 
 use super::Manner;
 use super::output::{Report, facts, table};
@@ -26,9 +25,10 @@ Needs a TigerBeetle server, some 3 GiB of memory and 5 GiB of disk, and about a 
 const CLUSTER: u128 = 2026;
 /// Backups taken while the load writes.
 const BACKUPS: usize = 4;
-/// Requests of all clients before the first backup: with these the first checkpoint is behind.
+/// Requests of all clients before the first backup: after these, the server has taken its first
+/// checkpoint.
 const REQUESTS_BEFORE: u64 = 1100;
-/// Between two backups.
+/// The pause between two backups.
 const BETWEEN_BACKUPS: Duration = Duration::from_secs(3);
 const TIMEOUT: Duration = Duration::from_secs(120);
 
@@ -140,7 +140,7 @@ impl Story<'_> {
         ))
     }
 
-    /// Calls this program; its result.
+    /// Calls this program and returns its result.
     fn amber(&self, arguments: &[&str]) -> Result<Value> {
         let program = std::env::current_exe().map_err(|error| Error::try_again(format!("this program's own file: {error}")))?;
         let mut command = Command::new(program);

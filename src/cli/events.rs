@@ -1,10 +1,10 @@
-//! `amber events`: the trail of backups in a ledger, read back and held against the repository and
+//! `amber events`: reads the trail of backups in a ledger and compares it with the repository and
 //! the agent's catalog.
 //!
-//! Flow: what the catalog's rows and the repository's records say there must be ([`Sides`]), then
-//! what waits in the outbox of this machine's agent, then every event of the ledger, in this order,
-//! so that whatever an agent delivers meanwhile is seen on one side or the other. What differs is
-//! looked at twice: a difference that stands is one.
+//! Flow: first the events that the catalog's rows and the repository's records expect ([`Sides`]),
+//! then what waits in the outbox of this machine's agent, then every event of the ledger. In this
+//! order an event that an agent delivers meanwhile is seen on one side or the other. If there are
+//! differences, everything is compared a second time, and only those found both times are reported.
 
 use super::output::{Report, facts, table};
 use super::repository::{PlaceArguments, SecretArguments};
@@ -19,7 +19,7 @@ use crate::ledger_events::client::{Ledger, LedgerAddress};
 use crate::ledger_events::event::Accounts;
 use crate::ledger_events::packing::Packed;
 use crate::ledger_events::trail::{Booked, Difference, DifferenceKind, Expected, Side, waits_in};
-use crate::ledger_events::{Delivered, Teller};
+use crate::ledger_events::{Delivered, EventLedger};
 use crate::repository::{Options, Repository};
 use crate::runs::outbox;
 use crate::runs::recorder::OUTBOX;
@@ -98,17 +98,17 @@ struct LedgerArguments {
     timeout_s: u64,
 }
 
-/// What the arguments lead to.
+/// What the arguments name.
 struct Opened {
     repository: Arc<Repository>,
     ledger: Ledger,
-    /// That of this machine's agent.
+    /// The outbox of this machine's agent.
     outbox: Option<PathBuf>,
     /// The folder of the catalog.
     catalog: Option<PathBuf>,
 }
 
-/// One look at both sides.
+/// The result of one comparison.
 struct Look {
     sides: Sides,
     differences: Vec<Difference>,
@@ -117,7 +117,7 @@ struct Look {
     newest: VecDeque<Booked>,
 }
 
-/// Reads the trail, and delivers what is missing if asked to.
+/// Reads the trail, and with `--post` delivers the missing events.
 pub fn run(arguments: &EventsArguments) -> Result<Report> {
     let mut opened = open(arguments)?;
     let mut look = opened.look(arguments.last)?;
@@ -155,7 +155,7 @@ fn open(arguments: &EventsArguments) -> Result<Opened> {
     };
     let ledger = Ledger::new(LedgerAddress { cluster, addresses, accounts, answer_timeout });
     let outbox = state_directory.as_ref().map(|directory| directory.join(OUTBOX));
-    // An agent that never ran has none yet.
+    // An agent that has never run has no catalog yet.
     let kept = state_directory.map(|directory| directory.join(STATE_FOLDER)).filter(|folder| Folder::new(folder).catalog().exists());
     Ok(Opened { repository, ledger, outbox, catalog: arguments.catalog.clone().or(kept) })
 }
@@ -193,7 +193,7 @@ impl Opened {
         Ok(Look { sides, differences, events, waiting, newest })
     }
 
-    /// What the catalog has of backups.
+    /// The catalog's rows of backups.
     fn rows(&self, folder: &Path) -> Result<BackupRows> {
         let reader = Reader::open(folder)?;
         let (its, ours) = (reader.about()?.repository_id, Uuid::from_bytes(self.repository.header().repository_id));
@@ -204,7 +204,7 @@ impl Opened {
         reader.backups()
     }
 
-    /// Delivers what is missing, the oldest first. What was delivered is no difference any more.
+    /// Delivers the missing events, the oldest first. A delivered event is no longer a difference.
     fn post(&mut self, look: &mut Look) -> Result<u64> {
         let missing = look.differences.iter().filter(|difference| difference.kind == DifferenceKind::Missing);
         let mut missing: Vec<Expected> = missing.filter_map(|difference| look.sides.repository.expected(difference.id)).cloned().collect();
@@ -298,7 +298,7 @@ fn difference_json(difference: &Difference) -> Value {
     json!({ "kind": difference.kind.text(), "id": id, "subject": difference.subject, "what": difference.what })
 }
 
-/// Numbers of 128 bits are text: decimal, as TigerBeetle's own tools print them.
+/// Numbers of 128 bits are text: decimal, the way TigerBeetle's own tools print them.
 fn booked_json(side: &Side, booked: &Booked) -> Value {
     let event = &booked.event;
     let facts = Packed::unpack(event.packed).ok().map(|packed| {

@@ -120,7 +120,7 @@ fn text(runs: &[Listed]) -> String {
     format!("{}{reasons}", table(&HEADER, &rows))
 }
 
-/// A time to the second: nobody compares more by eye.
+/// A time to the second, which is enough for the eye.
 fn seconds_text(time_ns: u64) -> String {
     time_text(time_ns - time_ns % 1_000_000_000)
 }
@@ -169,7 +169,7 @@ mod tests {
         assert_eq!(since_ns("1970-01-01T00:00:01Z", 5).unwrap(), 1_000_000_000);
         let error = since_ns("yesterday", 5).unwrap_err();
         assert!(error.kind == Kind::Input && error.message.contains("7d"), "{error}");
-        let told = [0, 119_900_000_000, 120_000_000_000, 7_199_000_000_000, 7_200_000_000_000].map(took_text);
-        assert_eq!(told, ["0.0 s", "119.9 s", "2 min", "119 min", "2 h"]);
+        let reported = [0, 119_900_000_000, 120_000_000_000, 7_199_000_000_000, 7_200_000_000_000].map(took_text);
+        assert_eq!(reported, ["0.0 s", "119.9 s", "2 min", "119 min", "2 h"]);
     }
 }

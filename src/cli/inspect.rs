@@ -1,7 +1,7 @@
 //! `amber inspect`: what is in a data file, for people.
 //!
-//! The same readers as a backup's, on a file that may be in use: nothing is written, nothing is
-//! locked.
+//! It uses the same readers as a backup, on a file that may be in use. Nothing is written, and
+//! nothing is locked.
 
 use super::Manner;
 use super::inspect_books::books;
@@ -161,7 +161,7 @@ fn log_facts(path: &Path, superblock: &SuperBlock) -> Result<(String, Value)> {
 struct Tally<'a> {
     progress: &'a dyn Progress,
     bytes: u64,
-    /// Kind and tree to blocks and bytes.
+    /// Maps kind and tree to blocks and bytes.
     kinds: BTreeMap<(String, String), (u64, u64)>,
     checkpoint_op: u64,
 }

@@ -1,8 +1,8 @@
 //! `amber inspect --books`: the accounts and transfers of a data file, counted and added up.
 //!
 //! Flow: the checkpoint's accounts and transfers, each once ([`crate::replica::objects`]), are
-//! added up by ledger; then what the prepares behind the checkpoint ask for. Those are counted as
-//! they were asked for: which of them the ledger took is known only once a server has executed
+//! added up by ledger. Then come the requests in the prepares after the checkpoint. Those are
+//! counted as requested: which of them the ledger accepts is known only once a server has executed
 //! them.
 
 use super::output::{facts, table};
@@ -41,21 +41,21 @@ impl LedgerBooks {
     }
 }
 
-/// What the log behind the checkpoint asks for.
+/// The requests in the log after the checkpoint.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 struct LogBooks {
     op: u64,
     accounts: u64,
     transfers: u64,
-    /// Of those that say it: what posts or voids a pending transfer, or balances, has an amount
-    /// that only a server can tell.
+    /// The sum over the transfers that state their amount. If a transfer posts or voids a pending
+    /// one, or balances, only a server can determine its amount.
     amount: u128,
     of_other_amounts: u64,
-    /// Why it cannot be followed any further, where there is more of it.
+    /// Why the log could not be read to its end, if so.
     lost: Option<String>,
 }
 
-/// Everything that is added up.
+/// All sums.
 pub(super) struct Books<'a> {
     progress: &'a dyn Progress,
     checkpoint_op: u64,
@@ -113,8 +113,8 @@ impl ObjectSink for Books<'_> {
 impl Books<'_> {
     fn add_log(&mut self, path: &Path, superblock: &SuperBlock) -> Result<(), SourceError> {
         let header = superblock.checkpoint().header();
-        // A server under load may go on for ever; one ring behind this checkpoint there is a newer
-        // one.
+        // A server under load may write for ever. One length of the WAL ring after this checkpoint
+        // there is a newer one, so reading stops there.
         let last_op = header.op() + u64::from(WAL_SLOTS);
         let mut tail = Tail::open(path, ReadOptions::default(), header.op(), header.checksum())?;
         loop {
@@ -210,7 +210,7 @@ mod tests {
     use crate::tb_format::record::{TRANSFER_POST_PENDING, TRANSFER_VOID_PENDING};
     use crate::tb_format::sample::{PrepareSample, account, root_header, transfer};
 
-    /// What the log asks for, by operations without a trailer.
+    /// The sums for a log with these operations and bodies, which have no trailer.
     fn log_of(requests: &[(u8, &[[u8; 128]])]) -> LogBooks {
         let mut books = LogBooks::default();
         for (operation, events) in requests {

@@ -1,4 +1,4 @@
-//! `amber jobs`: what an agent runs, when, and how it went; from what it writes into its state
+//! `amber jobs`: what an agent runs, when, and with what result, from the status in its state
 //! directory.
 
 use super::ask::{StateArguments, no_agent};

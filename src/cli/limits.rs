@@ -1,11 +1,11 @@
-//! The arguments that limit what a command takes of the machine, alike for every command that works
-//! in bulk.
+//! The arguments that limit what a command takes of the machine, the same for every command that
+//! works in bulk.
 
 use crate::limits::governor::{Governor, Limits};
 use clap::Args;
 use std::sync::Arc;
 
-/// The least bandwidth that is taken: 1 MiB a second.
+/// The least bandwidth that is accepted: 1 MiB per second.
 const RATE_MIN: u64 = 1 << 20;
 
 /// Limits. A person who starts a command waits for it, so there are none unless they are given;
@@ -32,7 +32,7 @@ pub struct UploadLimit {
 }
 
 impl LimitArguments {
-    /// What keeps them.
+    /// The governor that enforces the limits.
     pub fn governor(&self, upload: Option<&UploadLimit>) -> Arc<Governor> {
         let limits = Limits {
             cpu_budget_percent: self.cpu_budget_percent,

@@ -1,10 +1,11 @@
-//! `amber list`: the backups in a repository, and the log behind them.
+//! `amber list`: the backups in a repository, and the log after them.
 //!
-//! The histories of a cluster are a tree: a timeline branches off another one at an op. It is drawn
-//! where there is more than one timeline, or something besides backups to tell of.
+//! The histories of a cluster are a tree: a timeline branches off another one at an op. The tree is
+//! drawn if there is more than one timeline, or something besides backups to show.
 
 use super::backup::summary_json;
 use super::catalog_place::CatalogArguments;
+use super::list_catalog::HEADER;
 use super::output::{Report, table};
 use super::{list_catalog, list_files};
 use crate::error::{Error, Kind, Result};
@@ -18,9 +19,8 @@ use crate::units::{bytes_text, time_text};
 use clap::Args;
 use serde_json::{Value, json};
 
-/// Runs that are written out in text; JSON has all.
-const RUNS_TOLD_MAX: usize = 5;
-pub(super) const HEADER: [&str; 8] = ["checkpoint", "restorable ops", "recovered to", "replica", "timeline", "blocks", "stored", "run"];
+/// How many op ranges the text lists; JSON has all.
+const OP_RANGES_SHOWN_MAX: usize = 5;
 
 const AFTER_HELP: &str = "\
 With --config or --catalog the catalog is read and the store is not asked: the backups as the catalog knew them when it was brought up to date last, also \
@@ -37,7 +37,7 @@ pub struct ListArguments {
     place: CatalogArguments,
 }
 
-/// A timeline, and what is stored of it.
+/// A timeline, and which parts of it are stored.
 struct Timeline {
     number: u32,
     /// Timeline 1 has none.
@@ -46,7 +46,7 @@ struct Timeline {
     gaps: Vec<Gap>,
 }
 
-/// What was found, and the first damage of it.
+/// What was found, and the first damage in it.
 #[derive(Default)]
 struct Found {
     backups: Vec<(u32, Vec<String>, Value)>,
@@ -116,7 +116,7 @@ impl Found {
         Ok(())
     }
 
-    /// Damaged records do not keep the rest from being listed.
+    /// Reads the timelines. Damaged records do not prevent the rest from being listed.
     fn timelines(&mut self, repository: &Repository) -> Result<()> {
         let timelines = match repository.timelines() {
             Err(error) if error.kind == Kind::Damaged => {
@@ -153,7 +153,7 @@ impl Found {
     }
 
     fn tree(&self, rows: &dyn Fn(Option<u32>) -> Vec<Vec<String>>) -> String {
-        // Nothing tells what branches off what: all backups in one table.
+        // The branches are not known, so all backups are in one table.
         if self.timelines.is_empty() {
             return table(&HEADER, &rows(None));
         }
@@ -219,15 +219,16 @@ impl Timeline {
     }
 }
 
-/// Runs of ops, for people: "ops 960 to 12345".
+/// Op ranges for people: "ops 960 to 12345".
 pub fn runs_text(runs: &[(u64, u64)]) -> String {
-    let told: Vec<String> = runs.iter().take(RUNS_TOLD_MAX).map(|(first_op, last_op)| format!("{first_op} to {last_op}")).collect();
-    let more = runs.len() - told.len();
+    let reported: Vec<String> =
+        runs.iter().take(OP_RANGES_SHOWN_MAX).map(|(first_op, last_op)| format!("{first_op} to {last_op}")).collect();
+    let more = runs.len() - reported.len();
     let rest = if more == 0 { String::new() } else { format!(" and {more} more runs") };
-    format!("ops {}{rest}", told.join(", "))
+    format!("ops {}{rest}", reported.join(", "))
 }
 
-/// Runs of ops, for machines.
+/// Op ranges as JSON.
 pub fn runs_json(runs: &[(u64, u64)]) -> Value {
     runs.iter().map(|(first_op, last_op)| json!({ "first_op": first_op, "last_op": last_op })).collect()
 }

@@ -1,30 +1,32 @@
-//! What `amber list` and `amber show` say by a catalog: the store is not asked, so they answer
-//! while it is away, and at once.
+//! `amber list` and `amber show` with a catalog: no request goes to the store, so they answer at
+//! once, also while the store cannot be reached.
 //!
-//! A catalog tells what was stored when it was brought up to date last. Whether that is there still
-//! and whole, only the repository says.
+//! A catalog lists what was stored when it was last brought up to date. Only the repository shows
+//! whether that is still there and intact.
 
-use super::list::HEADER;
 use super::output::{Report, facts, table};
 use crate::catalog::reader::Reader;
 use crate::error::{Error, Result};
 use crate::units::{bytes_text, time_text};
 use serde_json::{Value, json};
 
+pub(super) const HEADER: [&str; 8] = ["checkpoint", "restorable ops", "recovered to", "replica", "timeline", "blocks", "stored", "run"];
+
 const OTHERS: [&str; 6] = ["type", "name", "stored at", "size", "stored", "run"];
 
-/// Backups that exist, the newest first: of more than an answer holds the oldest are left off.
+/// Backups that exist, the newest first. If there are more than an answer can hold, the oldest are
+/// left out.
 const STORED: &str = "SELECT run, backup_type AS type, backup_scope AS scope, tenant_id AS tenant, job, run_by, \
                       epoch_ns(start_time) AS began_ns, epoch_ns(end_time) AS ended_ns, epoch_ns(retention_until) AS retention_until_ns, \
                       backup_size_bytes AS stored_bytes, backup_location AS location, checksum, compression, encryption, evidence, details \
                       FROM backup_metadata WHERE status = 'completed' ORDER BY start_time DESC, run DESC";
 
-/// What a catalog says is stored.
+/// The stored backups according to a catalog.
 struct Stored {
     path: String,
-    /// Why it may be less than there is.
+    /// Why the list may be incomplete.
     notes: Vec<String>,
-    /// The oldest first; figures of the kind of work are members like the others.
+    /// Checkpoints, the oldest first. Figures of the kind of work are members like the others.
     checkpoints: Vec<Value>,
     others: Vec<Value>,
 }
@@ -46,8 +48,8 @@ pub fn list(reader: &Reader) -> Result<Report> {
     Ok(Report::new(text, json!({ "catalog": stored.path, "notes": stored.notes, "backups": checkpoints, "files": others })))
 }
 
-/// One backup of a catalog: by its run, its checkpoint op or its whole name; the checkpoint that
-/// reaches furthest otherwise.
+/// One backup of a catalog, by its run, its checkpoint op or its full name. Without any of these:
+/// the checkpoint with the greatest op.
 pub fn show(reader: &Reader, wanted: Option<&str>) -> Result<Report> {
     let stored = Stored::read(reader)?;
     let backup = stored.find(wanted)?;
@@ -147,7 +149,7 @@ fn label(name: &str) -> String {
     name.strip_suffix("_ns").unwrap_or(name).replace('_', " ")
 }
 
-/// A value for people: a time or a size by its field's unit.
+/// A value for people: a time or a size according to its field's unit.
 fn said(name: &str, value: &Value) -> String {
     match value.as_u64() {
         Some(time_ns) if name.ends_with("_ns") => time_text(time_ns),

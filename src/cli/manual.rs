@@ -1,5 +1,4 @@
-//! `amber manual`: man pages, made from the commands' own help so that they never say something
-//! else.
+//! `amber manual`: man pages, generated from the commands' own help so that the two never differ.
 
 use super::Arguments;
 use super::output::Report;
@@ -24,7 +23,7 @@ pub struct ManualArguments {
 
 /// Makes the pages.
 pub fn run(arguments: &ManualArguments) -> Result<Report> {
-    // Only a page says more than the first line of a version.
+    // A man page shows only the version number, not the revision and features of `--version`.
     let command = Arguments::command().long_version(env!("CARGO_PKG_VERSION"));
     let Some(directory) = &arguments.directory else {
         let mut page = Vec::new();

@@ -1,9 +1,9 @@
 //! The program's commands: arguments in, one call, the result printed.
 //!
-//! Flow: [`run()`] parses the arguments, each command's file makes its call and gives a
-//! [`output::Report`] back, which is printed for people or, with `--json`, as one JSON object on
-//! the standard output. Everything else (progress, notes, errors) goes to the standard error. The
-//! exit code is that of the error's [`Kind`].
+//! Flow: [`run()`] parses the arguments. Each command's file makes its call and returns an
+//! [`output::Report`], which is printed for people or, with `--json`, as one JSON object on the
+//! standard output. Everything else (progress, notes, errors) goes to the standard error. The exit
+//! code is that of the error's [`Kind`].
 
 pub mod agent;
 pub mod ask;
@@ -133,12 +133,12 @@ enum Command {
     },
 }
 
-/// How a command talks while it works.
+/// How a command shows progress and results.
 #[derive(Debug, Clone, Copy)]
 pub struct Manner {
-    /// A machine reads.
+    /// The output is JSON.
     pub json: bool,
-    /// No progress.
+    /// Progress is not shown.
     pub quiet: bool,
 }
 
@@ -200,8 +200,8 @@ fn dispatch(command: Command, manner: Manner) -> Result<Report> {
     }
 }
 
-/// Keys live in this process's memory: it must not be dumped to a disk or read by other processes
-/// of the user.
+/// This process has keys in its memory, which must not be dumped to a disk or read by other
+/// processes of the user.
 fn forbid_core_dumps() -> Result<()> {
     use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
     let refused = |error: rustix::io::Errno| Error::try_again(format!("core dumps cannot be forbidden: {error}"));

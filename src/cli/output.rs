@@ -11,7 +11,8 @@ pub struct Report {
     pub text: String,
     /// For machines.
     pub json: Value,
-    /// The command has a result to print and yet failed (verification that found damage).
+    /// The error of a command that failed although it has a result to print (a verification that
+    /// found damage).
     pub failure: Option<Error>,
 }
 
@@ -21,19 +22,19 @@ impl Report {
         Report { text, json, failure: None }
     }
 
-    /// Text that is the same for everybody.
+    /// Text that is printed as it is, for people and machines.
     pub fn verbatim(text: String) -> Report {
         Report { json: Value::String(text.clone()), text, failure: None }
     }
 
-    /// Writes it to the standard output. A reader that has gone away is no error.
+    /// Writes the report to the standard output. A reader that has closed the pipe is no error.
     pub fn print(&self, json: bool) {
         let text = if json { self.json.to_string() } else { self.text.trim_end().to_owned() };
         let _ = writeln!(std::io::stdout(), "{text}");
     }
 }
 
-/// Says an error, on the standard error for people and on the standard output for machines.
+/// Prints an error: on the standard error for people, on the standard output for machines.
 pub fn print_error(error: &Error, json: bool) {
     if json {
         let object = json!({ "error": { "kind": error.kind.word(), "exit_code": error.kind.exit_code(), "message": error.message } });

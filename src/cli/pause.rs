@@ -1,4 +1,4 @@
-//! `amber pause` and `amber resume`: a job that does not run by itself until somebody lets it.
+//! `amber pause` and `amber resume`: a paused job does not run by itself until it is resumed.
 
 use super::ask::{StateArguments, ask};
 use super::output::Report;
@@ -27,7 +27,7 @@ pub struct PauseArguments {
     state: StateArguments,
 }
 
-/// Pauses a job, or lets it go on.
+/// Pauses or resumes a job.
 pub fn run(arguments: &PauseArguments, is_paused: bool) -> Result<Report> {
     let (directory, job) = (arguments.state.directory()?, arguments.job.clone());
     ask(&directory, &JobRequest { action: if is_paused { Action::Pause } else { Action::Resume }, job: job.clone() })?;

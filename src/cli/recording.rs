@@ -1,8 +1,8 @@
-//! That a command ran is recorded in the repository, when it has ended: for the catalog, and for
-//! whoever wants to know.
+//! Records in the repository that a command ran, when it has ended: for the catalog, and for anyone
+//! who wants to know.
 //!
-//! What the command did counts more than its record: where that cannot be written, a note says so
-//! and nothing else follows.
+//! The command's result matters more than its record: if the record cannot be written, a note says
+//! so, and the command does not fail.
 
 use crate::error::Result;
 use crate::progress::Progress;
@@ -11,10 +11,10 @@ use crate::repository::name::RunId;
 use crate::repository::run_record::{Run, RunOutcome, RunRecord, Scope, Work};
 use crate::units::now_ns;
 
-/// The job that runs of the command line belong to.
+/// The job name of runs of the command line.
 pub const JOB: &str = "command line";
 
-/// A run of the command line, as it begins.
+/// A run of the command line that has begun.
 #[derive(Debug)]
 pub struct Recording {
     work: Work,
@@ -24,11 +24,11 @@ pub struct Recording {
 /// How it ended.
 #[derive(Debug)]
 pub struct Ended {
-    /// Its number, which the backup has that it made; one is drawn where it made none.
+    /// The run's id, which is that of the backup it made; a random one is drawn if it made none.
     pub run: Option<RunId>,
-    /// How much a backup holds by itself.
+    /// How much the backup contains by itself.
     pub scope: Scope,
-    /// What came of it.
+    /// The outcome of the run.
     pub outcome: RunOutcome,
 }
 
@@ -38,8 +38,8 @@ impl Recording {
         Recording { work, started_ns: now_ns() }
     }
 
-    /// Records how the run ended, whatever came of it, and gives that back with a note if it could
-    /// not be recorded; the note has been said then.
+    /// Records how the run ended, whether it succeeded or failed, and returns its result. If it
+    /// could not be recorded, a note is shown and returned too.
     ///
     /// # Errors
     /// That of the run.

@@ -1,4 +1,4 @@
-//! The arguments that name and open a repository, alike for every command.
+//! The arguments that name and open a repository, the same for every command.
 
 use crate::config::place::{self, StoreLocation};
 use crate::config::secret::SecretSource;
@@ -80,18 +80,18 @@ pub struct RepositoryArguments {
 }
 
 impl PlaceArguments {
-    /// Opens the store; says what is wrong with the arguments.
+    /// Opens the store. The error says what is wrong with the arguments.
     pub fn store(&self) -> Result<Arc<dyn Store>> {
         self.open(&self.repo)
     }
 
-    /// Opens the folder of this name below the repository's place, for what must not be mixed with
-    /// it.
+    /// Opens the store at the folder of this name below the repository, for objects that must not
+    /// be mixed with those of the repository.
     pub fn store_below(&self, folder: &str) -> Result<Arc<dyn Store>> {
         self.open(&format!("{}/{folder}", self.repo.trim_end_matches('/')))
     }
 
-    /// Where [`PlaceArguments::store_below`] keeps its objects, if that is a folder of this
+    /// The folder in which [`PlaceArguments::store_below`] stores its objects, if it is on this
     /// machine.
     pub fn folder_below(&self, folder: &str) -> Option<PathBuf> {
         match StoreUrl::parse(&self.repo) {

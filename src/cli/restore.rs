@@ -1,4 +1,4 @@
-//! `amber restore`: data files out of a repository.
+//! `amber restore`: restores data files from a repository.
 
 use super::Manner;
 use super::output::{Report, facts};
@@ -9,10 +9,13 @@ use crate::monitor::progress::for_people;
 use crate::monitor::usage::{cpu_seconds, peak_memory_bytes};
 use crate::repository::{Options, Repository};
 use crate::tb_format::header::{operation_name, release_text};
+use crate::tier::tigerbeetle::restore;
+use crate::tier::tigerbeetle::restore::RestoreRequest;
+use crate::tier::tigerbeetle::restore::Restored;
 use crate::tier::tigerbeetle::restore::plan::RestorePlan;
-use crate::tier::tigerbeetle::restore::select::Point;
+use crate::tier::tigerbeetle::restore::point::Point;
+use crate::tier::tigerbeetle::restore::role::Role;
 use crate::tier::tigerbeetle::restore::work::Hops;
-use crate::tier::tigerbeetle::restore::{self, RestoreRequest, Restored, Role};
 use crate::units::{bytes_text, parse_time, time_text};
 use clap::{Args, Subcommand};
 use serde_json::json;
@@ -184,7 +187,7 @@ fn report(request: &RestoreRequest, restored: &Restored, seconds: f64) -> Report
     let cpu = cpu_seconds();
     let mut rows = vec![
         ("restored", files.join(", ")),
-        ("to", restore::point_text(restored.op, restored.timestamp_ns)),
+        ("to", crate::tier::tigerbeetle::restore::point::point_text(restored.op, restored.timestamp_ns)),
         ("from", restored.name.object()),
         ("timeline", restored.timeline.to_string()),
         ("release", format!("{}: start it with this release of TigerBeetle, or one that upgrades from it", release_text(restored.release))),
@@ -254,7 +257,7 @@ fn plan_report(request: &RestoreRequest, plan: &RestorePlan) -> Report {
     let seconds = plan.estimate_seconds();
     let rows = [
         ("would write", files.join(", ")),
-        ("to", restore::point_text(selected.op, plan.timestamp_ns)),
+        ("to", crate::tier::tigerbeetle::restore::point::point_text(selected.op, plan.timestamp_ns)),
         ("from", selected.name.object()),
         ("checkpoint", format!("op {checkpoint_op}")),
         ("timeline", selected.timeline.to_string()),

@@ -1,4 +1,4 @@
-//! `amber restore file`: one plain file, as it stood.
+//! `amber restore file`: one plain file, as it was backed up.
 
 use super::Manner;
 use super::output::{Report, facts};

@@ -1,5 +1,5 @@
-//! `amber run`: a job now, whatever its schedule says. The agent runs it; this command asks, and
-//! with `--wait` follows it to its end.
+//! `amber run`: runs a job now, whatever its schedule says. The agent runs it. This command sends
+//! the request, and with `--wait` follows the run to its end.
 
 use super::Manner;
 use super::ask::{StateArguments, ask, live_status};
@@ -27,7 +27,7 @@ With --wait the exit code is that of the run: 0 when it did what it was to do, 4
   amber run verification --config /etc/amber/amber.toml --wait
   amber run verification --state-directory /var/lib/amber --wait --json";
 
-/// Time between two looks at the status, which is written once a second.
+/// The time between two reads of the status, which is written once a second.
 const LOOK: Duration = Duration::from_millis(250);
 
 /// Arguments of `amber run`.
@@ -85,7 +85,7 @@ fn follow(directory: &Path, job: &str, asked_ns: u64, progress: &dyn Progress) -
     }
 }
 
-/// The run has not begun: says why, once for each reason.
+/// Reports why the run has not begun, once for each reason.
 fn waits(found: Option<&JobStatus>, status: &AgentStatus, said: &mut String, progress: &dyn Progress) -> Result<()> {
     let Some(found) = found else { return Ok(()) };
     if found.running.is_none() && found.next_reason == ELSEWHERE {
@@ -101,7 +101,7 @@ fn waits(found: Option<&JobStatus>, status: &AgentStatus, said: &mut String, pro
     Ok(())
 }
 
-/// The oldest run of a job that began at that time or later, and is over.
+/// The oldest finished run of a job that began at `asked_ns` or later.
 fn ended_since(status: &AgentStatus, job: &str, asked_ns: u64) -> Option<EndedStatus> {
     let of_job = status.recent.iter().filter(|ended| ended.job == job && ended.started_ns >= asked_ns);
     of_job.min_by_key(|ended| ended.started_ns).cloned()

@@ -1,7 +1,7 @@
-//! `amber status`: how an agent is doing, from what it writes into its state directory.
+//! `amber status`: how an agent is doing, from the status in its state directory.
 //!
-//! Neither the repository nor the agent is asked, so it answers at once, whatever has gone wrong
-//! there. What is printed is made in `status_text`; `--watch` looks again every second until it is
+//! It contacts neither the repository nor the agent, so it answers at once, whatever has gone wrong
+//! there. `status_text` makes the text. `--watch` reads the status again every second until it is
 //! interrupted.
 
 use super::Manner;
@@ -10,8 +10,10 @@ use super::status_text::text;
 use crate::config::AgentConfig;
 use crate::disk::process_lock::{Running, running};
 use crate::error::{Error, Kind, Result};
+use crate::monitor::level::Level;
 use crate::monitor::status::AgentStatus;
-use crate::monitor::verdict::{Level, Reason, verdict};
+use crate::monitor::verdict::Reason;
+use crate::monitor::verdict::verdict;
 use crate::stop::Stop;
 use crate::units::{now_ns, time_text};
 use clap::Args;
@@ -30,12 +32,13 @@ restored, gaps aside; lag_ms is how long the oldest op that is not durable has b
   amber status --state-directory /var/lib/amber --json
   amber status --state-directory /var/lib/amber --json --watch    # one object a line, once a second";
 
-/// How often it looks again with `--watch`; the agent writes its status so often.
+/// How often `--watch` reads the status, which is as often as the agent writes it.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
-/// Another screen than the shell's, and no cursor; and back.
+/// Switches to the terminal's alternate screen and hides the cursor; and back.
 const SCREEN_ENTER: &str = "\x1b[?1049h\x1b[?25l";
 const SCREEN_LEAVE: &str = "\x1b[?25h\x1b[?1049l";
-/// To the corner; and, behind what is written then, the rest of the line and of the screen goes.
+/// Moves to the top left corner; and clears the rest of a line, and of the screen, after what was
+/// written.
 const SCREEN_HOME: &str = "\x1b[H";
 const LINE_END: &str = "\x1b[K\n";
 const SCREEN_REST: &str = "\x1b[J";
@@ -63,7 +66,7 @@ struct AgentPlace {
     state_directory: Option<PathBuf>,
 }
 
-/// Reads the status, once or again and again.
+/// Reads the status once or, with `--watch`, repeatedly.
 pub fn run(arguments: &StatusArguments, manner: Manner) -> Result<Report> {
     let directory = match (&arguments.agent.state_directory, &arguments.agent.config) {
         (Some(directory), _) => directory.clone(),
@@ -78,20 +81,21 @@ fn look(directory: &Path) -> Result<Report> {
     report(directory, &status, running(directory)?, now_ns())
 }
 
-/// Looks every second. The last look is the result, so that it stays on the screen.
+/// Shows the status every second. The last one is the command's result, so that it stays on the
+/// screen.
 fn watch(directory: &Path, manner: Manner) -> Result<Report> {
     let stop = Stop::on_signals()?;
     let screen = (!manner.json && std::io::stdout().is_terminal()).then(Screen::enter);
     loop {
         let looked = match look(directory) {
-            // Before the first status, and while it cannot be read.
+            // The agent has not written a status yet, or it cannot be read now.
             Err(error) if error.kind == Kind::TryAgain => {
                 let json = json!({ "error": { "kind": error.kind.word(), "exit_code": error.kind.exit_code(), "message": error.message } });
                 Report::new(error.message, json)
             }
             looked => looked?,
         };
-        // That somebody ends it is no failure.
+        // An interrupt by the user is no failure.
         let looked = Report { failure: None, ..looked };
         if stop.is_asked() {
             drop(screen);
@@ -101,7 +105,7 @@ fn watch(directory: &Path, manner: Manner) -> Result<Report> {
             Some(_) => show(&looked.text),
             None => writeln!(std::io::stdout(), "{}", if manner.json { looked.json.to_string() } else { looked.text.clone() }),
         };
-        // Whoever has read it has gone.
+        // The reader of the output is gone.
         if shown.is_err() {
             return Ok(looked);
         }
@@ -109,7 +113,7 @@ fn watch(directory: &Path, manner: Manner) -> Result<Report> {
     }
 }
 
-/// The terminal's other screen; the shell's comes back when this is dropped.
+/// The terminal's alternate screen; dropping it restores the shell's screen.
 struct Screen;
 
 impl Screen {
@@ -125,8 +129,8 @@ impl Drop for Screen {
     }
 }
 
-/// Draws a text over the one before it, as far as the terminal has room: what comes first counts
-/// most.
+/// Draws a text over the previous one, as far as the terminal has room. The beginning is the most
+/// important part.
 fn show(text: &str) -> std::io::Result<()> {
     let size = rustix::termios::tcgetwinsize(std::io::stdout()).ok().filter(|size| size.ws_row > 1 && size.ws_col > 1);
     let (rows, columns) = size.map_or((50, 160), |size| (usize::from(size.ws_row), usize::from(size.ws_col)));
@@ -140,7 +144,7 @@ fn fitted(text: &str, rows: usize, columns: usize) -> String {
     lines.map(|line| line.chars().take(columns.saturating_sub(1)).collect::<String>() + LINE_END).collect()
 }
 
-/// What is printed, at the time `now_ns`.
+/// What is printed at the time `now_ns`.
 fn report(directory: &Path, status: &AgentStatus, running: Running, now_ns: u64) -> Result<Report> {
     let (runs, stale) = (running != Running::No, status.is_stale(now_ns));
     let age_ms = now_ns.saturating_sub(status.written_ns) / 1_000_000;

@@ -2,11 +2,13 @@
 //! be restored, gaps.
 
 use super::output::{facts, table};
+use crate::monitor::level::Level;
 use crate::monitor::status::{AgentStatus, GapStatus, JobStatus, RangeStatus};
-use crate::monitor::verdict::{Level, Verdict, duration_text};
+use crate::monitor::verdict::Verdict;
+use crate::monitor::verdict::duration_text;
 use crate::units::{bytes_text, time_text};
 
-/// All of it, at the time `now_ns`; `runs` is whether the agent does.
+/// The whole text at the time `now_ns`; `runs` says whether the agent is running.
 pub(super) fn text(status: &AgentStatus, verdict: &Verdict, runs: bool, now_ns: u64) -> String {
     let mut text = format!("{}. {}\n", verdict.title, verdict.summary);
     for reason in &verdict.reasons {
@@ -134,9 +136,9 @@ fn checkpoint(status: &AgentStatus) -> String {
 fn verified(status: &AgentStatus, now_ns: u64) -> String {
     let Some(found) = &status.verification else { return "never by this agent".to_owned() };
     let what = if found.is_whole {
-        format!("all {} backups are whole", found.backups)
+        format!("all {} backups are intact", found.backups)
     } else {
-        format!("{} PROBLEMS, {} of {} backups are whole", found.problems, found.backups_whole, found.backups)
+        format!("{} PROBLEMS, {} of {} backups are intact", found.problems, found.backups_whole, found.backups)
     };
     format!("{} ago: {what}", age(found.ended_ns, now_ns))
 }

@@ -1,9 +1,9 @@
-//! `amber uploads`: uploads in parts that were begun and never finished. They cost room, and no
-//! listing of objects shows them.
+//! `amber uploads`: multipart uploads that were begun and never finished. They take up space, and
+//! no listing of objects shows them.
 //!
-//! Only uploads of objects of this repository are looked at: below its prefix, and with names as
-//! Amber gives them. Nothing is given back unless asked for, and what may still be at work (younger
-//! than `--older-than`) is left alone.
+//! Only uploads of objects of this repository are considered: below its prefix, and with names that
+//! Amber gives. Nothing is aborted unless that is asked for. An upload that may still be in
+//! progress (younger than `--older-than`) is left alone.
 
 use super::output::{Report, table};
 use super::repository::PlaceArguments;
@@ -17,7 +17,7 @@ use std::time::Duration;
 
 const AFTER_HELP: &str = "\
 A backup that is interrupted leaves the parts of the objects that it was sending; the next run goes on with them. What no run will
-go on with is given back here, or by a lifecycle rule of the bucket (AbortIncompleteMultipartUpload).
+resume is aborted here, or by a lifecycle rule of the bucket (AbortIncompleteMultipartUpload).
 
   amber uploads --repo s3://backups/ledger
   amber uploads --repo s3://backups/ledger --older-than 3d --abort";
@@ -39,7 +39,7 @@ pub struct UploadsArguments {
     abort: bool,
 }
 
-/// Lists unfinished uploads, and gives them back if asked to.
+/// Lists unfinished uploads, and aborts them if asked to.
 pub fn run(arguments: &UploadsArguments) -> Result<Report> {
     let store = arguments.place.store()?;
     if store.size_bytes(name::HEADER)?.is_none() {
@@ -53,7 +53,7 @@ pub fn run(arguments: &UploadsArguments) -> Result<Report> {
     }
     let in_all = found.len();
     found.retain(|upload| age_ns(upload, now_ns).is_some_and(|age_ns| age_ns >= least_ns));
-    let failure = if arguments.abort { give_back(&*store, &found) } else { None };
+    let failure = if arguments.abort { abort_all(&*store, &found) } else { None };
     let text = text(&*store, arguments, &found, in_all, now_ns);
     let uploads: Vec<Value> = found.iter().map(|upload| upload_json(upload, now_ns)).collect();
     let json = json!({
@@ -66,8 +66,8 @@ pub fn run(arguments: &UploadsArguments) -> Result<Report> {
     Ok(Report { failure, ..Report::new(text, json) })
 }
 
-/// Gives all back; the first error, but the others are tried all the same.
-fn give_back(store: &dyn Store, uploads: &[Unfinished]) -> Option<Error> {
+/// Aborts all uploads. Returns the first error, but tries all the others too.
+fn abort_all(store: &dyn Store, uploads: &[Unfinished]) -> Option<Error> {
     let outcomes: Vec<_> = uploads.iter().map(|upload| store.abort_upload(&upload.name, &upload.upload_id)).collect();
     outcomes.into_iter().find_map(|outcome| outcome.err().map(Error::from))
 }
@@ -95,7 +95,7 @@ fn text(store: &dyn Store, arguments: &UploadsArguments, found: &[Unfinished], i
             ]
         })
         .collect();
-    let done = if arguments.abort { "given back" } else { "nothing was changed; --abort gives them back" };
+    let done = if arguments.abort { "aborted" } else { "nothing was changed; --abort aborts them" };
     format!("{head}\n\n{}\n{done}", table(&HEADER, &rows))
 }
 
@@ -146,7 +146,7 @@ mod tests {
         for bad in ["", "h", "24", "-1h", "1.5h", "24x", "1\u{e4}", "99999999999999999999d", "18446744073709551615d"] {
             assert!(parse_age(bad).is_err(), "{bad}");
         }
-        let told = [0, 119, 120, 7199, 7200, 172_799, 172_800].map(|seconds: u64| age_text(seconds * 1_000_000_000));
-        assert_eq!(told, ["0 s", "119 s", "2 min", "119 min", "2 h", "47 h", "2 days"]);
+        let reported = [0, 119, 120, 7199, 7200, 172_799, 172_800].map(|seconds: u64| age_text(seconds * 1_000_000_000));
+        assert_eq!(reported, ["0 s", "119 s", "2 min", "119 min", "2 h", "47 h", "2 days"]);
     }
 }

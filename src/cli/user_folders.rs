@@ -1,13 +1,13 @@
-//! Where programs of this user keep what is theirs (XDG Base Directory Specification).
+//! The folders for files of this user's programs (XDG Base Directory Specification).
 
 use std::path::PathBuf;
 
-/// What must not be forgotten: `$XDG_STATE_HOME/amber`, or `~/.local/state/amber`.
+/// The folder for state that must be kept: `$XDG_STATE_HOME/amber`, or `~/.local/state/amber`.
 pub fn state() -> Option<PathBuf> {
     below("XDG_STATE_HOME", ".local/state")
 }
 
-/// What can be made again: `$XDG_CACHE_HOME/amber`, or `~/.cache/amber`.
+/// The folder for files that can be made again: `$XDG_CACHE_HOME/amber`, or `~/.cache/amber`.
 pub fn cache() -> Option<PathBuf> {
     below("XDG_CACHE_HOME", ".cache")
 }

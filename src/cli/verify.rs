@@ -21,7 +21,7 @@ use std::time::Instant;
 const AFTER_HELP: &str = "\
 Without --full every object is fetched and the digest of its stored bytes compared: this finds every byte that changed, every object that is missing,
 cut, swapped or renamed. Segments of the log that an agent shipped are in no manifest: there every frame is decrypted and authenticated. One
-that was removed leaves a hole in the log, which is told as a note. With --full every block and every prepare is decrypted, expanded and checked by TigerBeetle's own checksums too, and
+that was removed leaves a hole in the log, which is reported as a note. With --full every block and every prepare is decrypted, expanded and checked by TigerBeetle's own checksums too, and
 the tree under every superblock and the chain of prepares of every timeline are walked. Exit code 4 when anything is wrong.
 
 That it ran, and what it found, is recorded in the repository (`amber history`); --no-record, and rights that only let it read, leave that out.

@@ -1,8 +1,7 @@
-//! What `amber --version` says: which program this is, down to the commit, and what it was built
-//! with.
+//! The output of `amber --version`: which build this is, down to the commit, and its features.
 
-/// Version, revision and features, one fact a line; the first line is that of `-V`. Revision and
-/// features come from `build.rs`.
+/// Version, revision and features, one per line. The first line is also the output of `-V`.
+/// Revision and features come from `build.rs`.
 pub const LONG: &str = concat!(env!("CARGO_PKG_VERSION"), "\nrevision: ", env!("AMBER_REVISION"), "\nfeatures: ", env!("AMBER_FEATURES"));
 
 #[cfg(test)]

@@ -1,15 +1,16 @@
-//! `[events]`: the ledger that backups are told to. Off unless `addresses` is written.
+//! `[events]`: the ledger that backup events are delivered to. It is off unless `addresses` is
+//! written.
 
 use super::bounds;
-use super::file::Value;
 use super::origin::{Origin, Text};
+use crate::config::value::Value;
 use crate::error::Result;
 use crate::ledger_events::event::Accounts;
 use serde::Deserialize;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-/// TigerBeetle's clients take so many replicas at the most.
+/// The most replicas that TigerBeetle's clients accept.
 const ADDRESSES_MAX: usize = 6;
 
 /// The section as it is written.
@@ -24,7 +25,7 @@ pub struct EventsSection {
     pub ledger: Value<i64>,
     /// The account that is debited.
     pub system_account: Value<String>,
-    /// The account that is credited where there is no tenant.
+    /// The account that is credited if there is no tenant.
     pub all_tenants_account: Value<String>,
     /// How long an answer may take.
     pub answer_timeout_ms: Value<i64>,
@@ -35,17 +36,17 @@ pub struct EventsSection {
 pub struct EventsPlan {
     /// The cluster's replicas, as TigerBeetle's clients take them.
     pub addresses: String,
-    /// The cluster's id; that of the data file where none is written.
+    /// The cluster's id; that of the data file if none is written.
     pub cluster: Option<u128>,
-    /// Where events are booked in it.
+    /// The ledger's number, and the accounts that events are booked to.
     pub accounts: Accounts,
     /// How long an answer may take before that is an alert.
     pub answer_timeout: Duration,
-    /// Where the addresses stand.
+    /// Where the addresses are written.
     pub origin: Origin,
 }
 
-/// Checks the section; `None` where it is off.
+/// Checks the section; `None` if it is off.
 ///
 /// # Errors
 /// [`crate::error::Error::input`] with the line and what to write.
@@ -73,23 +74,23 @@ pub(super) fn read(text: &Text<'_>, section: &EventsSection) -> Result<Option<Ev
     Ok(Some(EventsPlan { addresses: addresses.get_ref().clone(), cluster, accounts, answer_timeout, origin }))
 }
 
-/// Whoever writes a ledger or an account wants events.
+/// Refuses a ledger or an account without addresses: whoever writes one wants events.
 fn refuse_without_addresses(text: &Text<'_>, section: &EventsSection) -> Result<()> {
     let words = [&section.cluster, &section.system_account, &section.all_tenants_account];
     let spans = words.into_iter().flatten().map(toml::Spanned::span).chain(section.ledger.as_ref().map(toml::Spanned::span));
     match spans.min_by_key(|span| span.start) {
         Some(span) => Err(text.origin(span).refuse(
-            "nobody is told without addresses: write addresses = \"127.0.0.1:3000\" (the replicas, with commas) in [events] too, or remove the line",
+            "no events are sent without addresses: write addresses = \"127.0.0.1:3000\" (the replicas, with commas) in [events] too, or remove the line",
         )),
         None => Ok(()),
     }
 }
 
-/// Reads what TigerBeetle's clients take: addresses and ports, with commas; the error says what to
-/// write.
+/// Checks that TigerBeetle's clients accept the addresses: addresses and ports, separated by
+/// commas.
 ///
 /// # Errors
-/// The advice.
+/// What to write instead.
 pub fn check_addresses(addresses: &str) -> Result<(), String> {
     let all: Vec<&str> = addresses.split(',').collect();
     let good = |one: &&str| one.parse::<SocketAddr>().is_ok() || one.parse::<IpAddr>().is_ok() || one.parse::<u16>().is_ok();
@@ -112,7 +113,7 @@ fn account(text: &Text<'_>, value: &Value<String>) -> Result<Option<u128>> {
     Ok(Some(account))
 }
 
-/// A number of 128 bits, which TOML has not.
+/// A number of 128 bits, which TOML does not have.
 fn number(text: &Text<'_>, value: &toml::Spanned<String>) -> Result<u128> {
     let advice = "it must be a number of at most 128 bits, in decimal and in double quotes";
     value.get_ref().parse().map_err(|_| text.origin(value.span()).refuse(advice))

@@ -1,17 +1,17 @@
-//! What the parser refuses, in words that help: the line, the nearest key, the number that was
+//! Turns the parser's errors into words that help: the line, the nearest key, the number that was
 //! meant.
 //!
-//! Flow: [`explain`] sorts the parser's message. An unknown key is held against all keys
-//! ([`sections`]); a value of the wrong type against the unit in its key's name; the rest keeps the
-//! parser's words. Values of unknown keys are never repeated.
+//! Flow: [`explain`] classifies the parser's message. An unknown key is compared with all keys
+//! ([`sections`]). A value of the wrong type is compared with the unit in its key's name.
+//! Everything else keeps the parser's words. Values of unknown keys are never repeated.
 
 use super::events::EventsSection;
-use super::file;
+use super::file::{self, File};
 use super::jobs::JobSection;
 use super::origin::Text;
 use super::page::PageSection;
 use super::telemetry::TelemetrySection;
-use crate::error::Error;
+use crate::error::{Error, Result};
 use serde::de::DeserializeOwned;
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -19,10 +19,10 @@ use std::sync::LazyLock;
 /// A section's name (`""` for the top) and its keys.
 type Section = (&'static str, Vec<String>);
 
-/// No key is called so; asking a section for it makes the parser name all that there are.
+/// No key has this name. Parsing it makes the parser list all keys of a section.
 const NO_KEY: &str = "no-such-key = 0";
 
-/// Keys that are not there on purpose, and why.
+/// Keys that are deliberately missing, and why.
 const ON_PURPOSE: [(&[&str], &str); 2] = [
     (
         &["passphrase", "password", "secret", "key"],
@@ -34,7 +34,7 @@ const ON_PURPOSE: [(&[&str], &str); 2] = [
     ),
 ];
 
-/// All sections and their keys, as the structs of [`file`] have them.
+/// All sections and their keys, from the structs of [`file`].
 static SECTIONS: LazyLock<Vec<Section>> = LazyLock::new(|| {
     vec![
         ("", keys_of::<file::File>()),
@@ -51,20 +51,25 @@ static SECTIONS: LazyLock<Vec<Section>> = LazyLock::new(|| {
     ]
 });
 
-/// All sections and their keys; the section at the top has no name, and the names of the others are
-/// among its keys.
+/// All sections and their keys. The section at the top has no name, and its keys include the names
+/// of the other sections.
 pub fn sections() -> &'static [Section] {
     &SECTIONS
 }
 
-/// Whether some section has this key, or is called so.
+/// Whether a section has this key or this name.
 pub fn is_known(key: &str) -> bool {
     sections().iter().any(|(_, keys)| keys.iter().any(|known| known == key))
 }
 
-/// Whether a section is called so.
-pub fn is_section(name: &str) -> bool {
+/// Whether a section has this name.
+fn is_section(name: &str) -> bool {
     sections().iter().any(|(section, _)| *section == name)
+}
+
+/// Whether a key with this name has a value of its own, and is no section.
+pub fn has_value(key: &str) -> bool {
+    is_known(key) && !is_section(key)
 }
 
 fn keys_of<T: DeserializeOwned>() -> Vec<String> {
@@ -90,7 +95,7 @@ pub fn explain(text: &Text<'_>, message: &str, span: Option<Range<usize>>) -> Er
         return origin.refuse(advice);
     }
     match wanted {
-        // The parser's sentence repeats the value, which may be a secret in the wrong place.
+        // The parser's sentence would repeat the value, which may be a secret in the wrong place.
         Some(wanted) => origin.refuse(format!("it must be {}", kind_text(wanted))),
         None => origin.refuse(format!("this is not TOML as expected: {}", message.lines().next().unwrap_or_default())),
     }
@@ -130,8 +135,8 @@ fn unknown_key(key: &str, here: &[String]) -> String {
     format!("there is no key {key} {place}: remove it, or write one of {}", here.join(", "))
 }
 
-/// The name that is near enough to be what was meant: a third of the letters may differ, or an
-/// ending is missing.
+/// The name that was probably meant: a third of the letters may differ, or an ending may be
+/// missing.
 pub fn nearest<'a>(written: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let written = written.to_ascii_lowercase().replace('-', "_");
     let distance = |name: &str| {
@@ -142,15 +147,15 @@ pub fn nearest<'a>(written: &str, names: impl Iterator<Item = &'a str>) -> Optio
     (near.0 <= written.len().div_ceil(3)).then_some(near.1)
 }
 
-/// What to write for a value whose key names a unit, when the value is not a whole number.
+/// What to write for a value whose key names a unit, if the value is not a whole number.
 fn value_advice(text: &Text<'_>, span: &Range<usize>) -> Option<String> {
     let (line, column) = text.line_at(span.start);
     let equals = line.get(..column)?.rfind('=').or_else(|| line.find('='))?;
     let (before, after) = (line.get(..equals)?, line.get(equals + 1..)?);
     let key = before.trim().rsplit(|character: char| !character.is_ascii_alphanumeric() && character != '_').next()?;
     let unit = Unit::of(key)?;
-    // A value of the wrong type has its place; of what is no TOML at all only the rest of the line
-    // is certain.
+    // For a value of the wrong type the parser gives the exact place. For text that is no TOML at
+    // all, only the rest of the line is certain.
     let value = match text.text.get(span.clone()) {
         Some(value) if value.starts_with(['"', '\'']) || value.parse::<f64>().is_ok() => value,
         _ => after.split('#').next().unwrap_or_default(),
@@ -164,7 +169,7 @@ fn value_advice(text: &Text<'_>, span: &Range<usize>) -> Option<String> {
     })
 }
 
-/// The unit that a key's name carries.
+/// The unit in a key's name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Unit {
     Milliseconds,
@@ -179,7 +184,7 @@ impl Unit {
         }
         key.split('_').find_map(|part| match part {
             "ms" => Some(Unit::Milliseconds),
-            // `ops_per_s` is a rate: what stands behind `per` is no unit of the value.
+            // `ops_per_s` is a rate: the word after `per` is not the unit of the value.
             "s" if !key.contains("_per_") => Some(Unit::Seconds),
             "bytes" => Some(Unit::Bytes),
             _ => None,
@@ -194,8 +199,7 @@ impl Unit {
         }
     }
 
-    /// The number of this unit that `value` (`500ms`, `0.5 s`, `7 MiB`) stands for, if it is a
-    /// whole one.
+    /// The number of this unit that `value` (`500ms`, `0.5 s`, `7 MiB`) means, if it is whole.
     fn number(self, value: &str) -> Option<u64> {
         let digits =
             value.find(|character: char| !character.is_ascii_digit() && character != '.' && character != '_').unwrap_or(value.len());
@@ -203,7 +207,7 @@ impl Unit {
         let number: f64 = number.replace('_', "").parse().ok()?;
         let factor = match self {
             Unit::Bytes => bytes_in(unit.trim())?,
-            // A bare number is taken as it is meant by the key.
+            // A number without a unit has the unit of the key.
             Unit::Milliseconds if unit.trim().is_empty() => 1.0,
             Unit::Milliseconds => milliseconds_in(unit.trim())?,
             Unit::Seconds if unit.trim().is_empty() => 1.0,
@@ -238,4 +242,12 @@ fn bytes_in(unit: &str) -> Option<f64> {
         "gb" => 1e9,
         _ => return None,
     })
+}
+
+/// Parses the text.
+///
+/// # Errors
+/// [`Error::input`] with the line and what to write instead.
+pub fn parse(text: &Text<'_>) -> Result<File> {
+    toml::from_str(text.text).map_err(|error| explain(text, error.message(), error.span()))
 }

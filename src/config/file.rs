@@ -1,26 +1,21 @@
-//! The configuration as it is written: one struct a section, every value with its place, nothing
-//! checked but its type.
+//! The configuration as it is written: one struct for each section, every value with its place, and
+//! nothing checked but its type.
 //!
-//! Every key is optional here, so that [`super::plan`] can say what is missing and why; a key that
-//! is not here is refused. Numbers are read signed, so that a negative one is refused by its bounds
-//! and not by its type. `tools/systemd/amber.toml` explains every key.
+//! Every key is optional here, so that [`super::plan`] can say what is missing and why. A key that
+//! is not here is refused. Numbers are read as signed, so that a negative one is refused by its
+//! bounds and not by its type. `tools/systemd/amber.toml` explains every key.
 
 use super::events::EventsSection;
-use super::explain;
 use super::jobs::JobSections;
-use super::origin::Text;
 use super::page::PageSection;
 use super::telemetry::TelemetrySection;
+use crate::config::value::Value;
 use crate::error::{Error, Result};
 use serde::Deserialize;
 use std::path::Path;
-use toml::Spanned;
 
-/// A configuration larger than this is surely another file.
+/// A file that is larger than this is surely no configuration.
 pub const FILE_BYTES_MAX: u64 = 1024 * 1024;
-
-/// A value and its place.
-pub type Value<T> = Option<Spanned<T>>;
 
 /// The whole file.
 #[derive(Debug, Default, Deserialize)]
@@ -138,7 +133,7 @@ pub struct ProcessSection {
 /// Reads a file's text.
 ///
 /// # Errors
-/// [`Error::input`] where it cannot be read or is no text.
+/// [`Error::input`] if it cannot be read or is no text.
 pub fn read(path: &Path) -> Result<String> {
     let failed = |error: std::io::Error| Error::input(format!("{}: {error}", path.display()));
     let size_bytes = std::fs::metadata(path).map_err(failed)?.len();
@@ -146,12 +141,4 @@ pub fn read(path: &Path) -> Result<String> {
         return Err(Error::input(format!("{}: it has {size_bytes} bytes: is it the right file?", path.display())));
     }
     std::fs::read_to_string(path).map_err(failed)
-}
-
-/// Parses the text.
-///
-/// # Errors
-/// [`Error::input`] with the line and what to write instead.
-pub fn parse(text: &Text<'_>) -> Result<File> {
-    toml::from_str(text.text).map_err(|error| explain::explain(text, error.message(), error.span()))
 }

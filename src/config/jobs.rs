@@ -1,11 +1,11 @@
-//! `[jobs.NAME]`: when a job runs, where that is not left to its default.
+//! `[jobs.NAME]`: when a job runs, if not by its default.
 //!
-//! Which jobs there are the agent knows, and refuses the others; here only what a section says is
-//! checked.
+//! Only the content of a section is checked here. The agent knows which jobs there are, and refuses
+//! the others.
 
 use super::bounds;
-use super::file::{File, Value};
 use super::origin::{Origin, Text};
+use crate::config::value::Value;
 use crate::error::Result;
 use crate::schedule::cadence::{Cadence, TIME_ZONE_DEFAULT};
 use serde::Deserialize;
@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use toml::Spanned;
 
-/// The job whose interval has a place of its own, `[checkpoint]`.
+/// The job whose interval is written in a section of its own, `[checkpoint]`.
 pub const CHECKPOINT_JOB: &str = "checkpoint";
 
 /// `[jobs.NAME]` as it is written.
@@ -24,9 +24,9 @@ pub struct JobSection {
     pub interval_s: Value<i64>,
     /// Times of day instead.
     pub cron: Value<String>,
-    /// Where these count.
+    /// The time zone of these times.
     pub time_zone: Value<String>,
-    /// By how much later at the most.
+    /// By how much later it may begin at most.
     pub jitter_s: Value<i64>,
     /// Whether it runs by itself.
     pub enabled: Value<bool>,
@@ -40,7 +40,7 @@ pub type JobSections = BTreeMap<String, Spanned<JobSection>>;
 pub struct JobPlan {
     /// When it is due; its default where nothing is written.
     pub cadence: Option<Cadence>,
-    /// By how much later at the most.
+    /// By how much later it may begin at most.
     pub jitter: Duration,
     /// Whether it runs by itself.
     pub is_enabled: bool,
@@ -51,15 +51,16 @@ pub struct JobPlan {
 /// The jobs of which something is written.
 pub type JobsPlan = BTreeMap<String, JobPlan>;
 
-/// Checks all sections.
+/// Checks all sections. Whether `[checkpoint]` says an interval, too, is asked for because only one
+/// place may.
 ///
 /// # Errors
 /// [`crate::error::Error::input`] with the line and what to write instead.
-pub fn read(text: &Text<'_>, file: &File) -> Result<JobsPlan> {
-    let plans = file.jobs.iter().map(|(name, section)| {
+pub fn read(text: &Text<'_>, sections: &JobSections, has_checkpoint_interval: bool) -> Result<JobsPlan> {
+    let plans = sections.iter().map(|(name, section)| {
         let origin = text.origin(section.span());
         let section = section.get_ref();
-        if let (CHECKPOINT_JOB, Some(interval), Some(_)) = (name.as_str(), &section.interval_s, &file.checkpoint.interval_s) {
+        if let (CHECKPOINT_JOB, Some(interval), true) = (name.as_str(), &section.interval_s, has_checkpoint_interval) {
             return Err(text
                 .origin(interval.span())
                 .refuse("the interval of checkpoints is written in [checkpoint], too: remove one of the two lines"));

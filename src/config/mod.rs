@@ -1,10 +1,10 @@
-//! The configuration of `amber agent`: TOML in, checked values out.
+//! The configuration of `amber agent`: reads TOML and returns checked values.
 //!
-//! Flow: [`AgentConfig::load`](plan::AgentConfig::load) reads the file; `file` is its form as
-//! written, with the place of every value; what the parser refuses `explain` turns into the line
-//! and what to write instead; [`plan`] checks every value against its [`bounds`] and is all that
-//! the rest of the program sees. [`place`] and [`secret`] say where a repository is and what opens
-//! it, for the file and for the command line alike.
+//! Flow: [`AgentConfig::load`](plan::AgentConfig::load) reads the file. `file` is its form as
+//! written, with the place of every value. `explain` turns an error of the parser into the line and
+//! what to write instead. [`plan`] checks every value against its [`bounds`], and is all that the
+//! rest of the program sees. [`place`] and [`secret`] say where a repository is and what opens it,
+//! both for the file and for the command line.
 
 pub mod bounds;
 pub mod events;
@@ -15,8 +15,10 @@ pub mod origin;
 pub mod page;
 pub mod place;
 pub mod plan;
+pub mod reader;
 pub mod secret;
 pub mod telemetry;
+pub mod value;
 
 pub use explain::nearest;
 pub use plan::AgentConfig;

@@ -1,18 +1,18 @@
 //! `[page]`: where the monitoring page, the metrics and the health checks are served, and who may
-//! ask.
+//! use them.
 //!
-//! A wide address without anything that keeps strangers out is refused here, before an agent runs
-//! with it.
+//! An address that other machines can reach, without anything that keeps strangers out, is refused
+//! here, before an agent runs with it.
 
-use super::file::Value;
 use super::origin::Origin;
-use super::plan::Reader;
+use crate::config::reader::Reader;
+use crate::config::value::Value;
 use crate::error::Result;
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-/// Where it listens unless the configuration says otherwise.
+/// The default address to listen on.
 pub const LISTEN_DEFAULT: &str = "127.0.0.1:9630";
 
 /// `[page]` as it is written.
@@ -21,7 +21,7 @@ pub const LISTEN_DEFAULT: &str = "127.0.0.1:9630";
 pub struct PageSection {
     /// Address and port, or `off`.
     pub listen: Value<String>,
-    /// What holds the token.
+    /// The file that contains the token.
     pub token_file: Value<String>,
     /// The page's certificate.
     pub tls_certificate: Value<String>,
@@ -29,11 +29,11 @@ pub struct PageSection {
     pub tls_key: Value<String>,
     /// The authority of the clients' certificates.
     pub client_ca_file: Value<String>,
-    /// Names that the page is asked for by.
+    /// Host names of the page.
     pub host_names: Value<Vec<String>>,
 }
 
-/// A file that is read when the agent starts, and where it is written.
+/// A file that is read when the agent starts, and where the configuration names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NamedFile {
     /// Its path.
@@ -45,15 +45,15 @@ pub struct NamedFile {
 /// `[page]`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PagePlan {
-    /// Where it listens; `None` is nowhere.
+    /// The address to listen on; `None` if the page is off.
     pub listen: Option<SocketAddr>,
-    /// What holds the token, without which nobody may act.
+    /// The file that contains the token, without which nobody may act.
     pub token_file: Option<NamedFile>,
     /// The page's certificate and key.
     pub tls: Option<(NamedFile, NamedFile)>,
     /// The authority of the clients' certificates.
     pub client_ca_file: Option<NamedFile>,
-    /// Names under which the page is asked for, in lower case.
+    /// Host names of the page, in lower case.
     pub host_names: Vec<String>,
 }
 

@@ -1,24 +1,24 @@
-//! Where a repository is and how to reach it, from the words of the configuration file or of the
+//! Where a repository is and how to reach it, as written in the configuration file or on the
 //! command line.
 
 use crate::error::Result;
 use crate::store::{self, S3Options, ServerSideEncryption, Store, StoreUrl, TlsMinimum};
 use std::sync::Arc;
 
-/// A store's place, ready to be opened.
+/// Where a store is, ready to be opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoreLocation {
-    /// Where.
+    /// Its URL.
     pub url: StoreUrl,
     /// How to reach it if it is S3.
     pub s3: S3Options,
 }
 
 impl StoreLocation {
-    /// Opens the store; an S3 server is not asked yet.
+    /// Opens the store. No request is sent to an S3 server yet.
     ///
     /// # Errors
-    /// What the store says: a folder that may not be used, a certificate that is none.
+    /// The store's error: a folder that may not be used, or a file that is no certificate.
     pub fn open(&self) -> Result<Arc<dyn Store>> {
         Ok(store::open(&self.url, &self.s3)?)
     }

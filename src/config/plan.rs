@@ -1,22 +1,33 @@
-//! The configuration as the program sees it: every value there, checked, with its unit in its type.
+//! The configuration as the program sees it: every value is present, checked, and has its unit in
+//! its type.
 //!
-//! Flow: [`AgentConfig::load`] parses the file, takes defaults for what is missing, checks bounds
-//! and what must fit together. Nothing outside the file is touched, so that `amber status` can read
-//! a plan whose repository it may not open. [`AgentConfig::open_repository`] and
-//! [`AgentConfig::check_cluster`] go on to what the file names; they too refuse with the line that
-//! led there.
+//! Flow: [`AgentConfig::load`] parses the file, fills in defaults, and checks bounds and values
+//! that must fit together. It touches nothing outside the file, so that `amber status` can read a
+//! configuration whose repository it may not open. [`AgentConfig::open_repository`] and
+//! [`AgentConfig::check_cluster`] open and check what the file names. Their errors also name the
+//! line in question.
 //!
-//! Paths that are not absolute are taken from the directory that the configuration file is in.
+//! Relative paths begin at the directory of the configuration file.
 
 use super::bounds::{self, HEARTBEATS_PER_TIMEOUT};
 use super::events::{self, EventsPlan};
-use super::file::{self, CheckpointSection, File, LeaseSection, LimitsSection, LogSection, ProcessSection, RepositorySection, Value};
+use super::explain;
+use super::file;
+use super::file::CheckpointSection;
+use super::file::File;
+use super::file::LeaseSection;
+use super::file::LimitsSection;
+use super::file::LogSection;
+use super::file::ProcessSection;
+use super::file::RepositorySection;
 use super::jobs::{self, JobsPlan};
 use super::origin::{Origin, Text};
 use super::page::PagePlan;
 use super::place::{self, StoreLocation};
 use super::secret::SecretSource;
 use super::telemetry::{self, TelemetryPlan};
+use crate::config::reader::Reader;
+use crate::config::value::Value;
 use crate::error::Result;
 use crate::limits::governor::{Governor, Limits};
 use crate::repository::{Options, Repository};
@@ -26,10 +37,10 @@ use std::sync::Arc;
 use std::time::Duration;
 use tracing::Level;
 
-/// How long one request may take: a part of 8 MiB passes an uplink of 5 Mbit/s in that time.
+/// How long one request may take: an uplink of 5 Mbit/s sends a part of 8 MiB in that time.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
-/// How long a call of the store may take with its retries. An agent wants to know soon that the
-/// store is away; it tries again without end.
+/// How long a call of the store may take, with its retries. An agent must learn soon that the store
+/// is unreachable; the agent itself then retries without end.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(30);
 
 /// The configuration of an agent.
@@ -37,9 +48,9 @@ const REQUEST_DEADLINE: Duration = Duration::from_secs(30);
 pub struct AgentConfig {
     /// The replica's data file.
     pub data_file: PathBuf,
-    /// Spool, lock and status live here.
+    /// The directory of spool, lock and status.
     pub state_directory: PathBuf,
-    /// Where the log goes.
+    /// The repository that the log is shipped to.
     pub repository: RepositoryPlan,
     /// How the log is followed and shipped.
     pub log: LogPlan,
@@ -49,9 +60,9 @@ pub struct AgentConfig {
     pub lease: LeasePlan,
     /// What the agent may take of the machine.
     pub limits: LimitsPlan,
-    /// The ledger that backups are told to, if any.
+    /// The ledger that backup events are delivered to, if there is one.
     pub events: Option<EventsPlan>,
-    /// When jobs run, where that is not their default.
+    /// When jobs run, if not by their defaults.
     pub jobs: JobsPlan,
     /// The agent as a process.
     pub process: ProcessPlan,
@@ -59,11 +70,11 @@ pub struct AgentConfig {
     pub page: PagePlan,
     /// The collector that metrics are sent to, if there is one.
     pub telemetry: Option<TelemetryPlan>,
-    /// Where in the file the paths stand.
+    /// Where in the file the paths are written.
     pub origins: Origins,
 }
 
-/// Where in the file a value stands that can only be checked against the world.
+/// Where the values are written in the file that can only be checked outside of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origins {
     /// `data_file`
@@ -72,7 +83,7 @@ pub struct Origins {
     pub state_directory: Origin,
     /// `url` of the repository.
     pub url: Origin,
-    /// `passphrase_file` or `key_file`, or the `url` where there is neither.
+    /// `passphrase_file` or `key_file`, or the `url` if there is neither.
     pub secret: Origin,
     /// `aof_file`, if there is one.
     pub aof_file: Option<Origin>,
@@ -81,7 +92,7 @@ pub struct Origins {
 /// `[repository]`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RepositoryPlan {
-    /// Where, and how to reach it.
+    /// Where it is, and how to reach it.
     pub place: StoreLocation,
     /// What opens it; not read yet.
     pub secret: SecretSource,
@@ -90,7 +101,7 @@ pub struct RepositoryPlan {
 /// Where prepares are read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LogFrom {
-    /// The ring in the data file.
+    /// The WAL ring in the data file.
     Ring,
     /// TigerBeetle's append-only file.
     Aof {
@@ -104,45 +115,45 @@ pub enum LogFrom {
 pub struct LogPlan {
     /// Where prepares are read.
     pub source: LogFrom,
-    /// A segment is sent when its oldest prepare has waited so long.
+    /// A segment is sent when its oldest prepare has waited this long.
     pub flush_interval: Duration,
-    /// Or when it holds so many plain bytes.
+    /// A segment is also sent when it has this many plain bytes.
     pub flush_bytes: u64,
-    /// The longest pause between two looks at an idle ring.
+    /// The longest pause between two polls of an idle WAL ring.
     pub poll_idle_max: Duration,
     /// Sealed bytes that may wait in memory.
     pub memory_bytes: u64,
-    /// Sealed bytes that may wait on disk; 0 is no spool.
+    /// Sealed bytes that may wait on disk; 0 means that there is no spool.
     pub spool_bytes: u64,
-    /// What has waited so long in memory goes to the spool too.
+    /// A segment that has waited this long in memory is also written to the spool.
     pub spool_after: Duration,
     /// PUT requests in flight.
     pub uploads: usize,
     /// Raw segments that are merged into one.
     pub merge_after_segments: u64,
-    /// The lag from which on there is an alert.
+    /// The lag beyond which there is an alert.
     pub lag_alarm: Duration,
 }
 
 /// `[checkpoint]`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CheckpointPlan {
-    /// The longest time between two.
+    /// The longest time between two checkpoints.
     pub interval: Duration,
-    /// How long replaying the log since the last one may take.
+    /// How long replaying the log since the last checkpoint may take.
     pub replay_budget: Duration,
-    /// How fast that goes.
+    /// How fast a restore replays the log.
     pub replay_ops_per_s: u64,
-    /// One at every start of the agent as a leader.
+    /// Whether to take a checkpoint whenever the agent starts as a leader.
     pub on_start: bool,
 }
 
 /// `[lease]`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeasePlan {
-    /// How often the leader says that it is there.
+    /// How often the leader renews its lease.
     pub heartbeat: Duration,
-    /// How long it may be silent.
+    /// How long the leader may be silent before another agent takes over.
     pub timeout: Duration,
 }
 
@@ -158,7 +169,7 @@ pub struct LimitsPlan {
 /// `[process]`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProcessPlan {
-    /// How long draining may take after SIGTERM.
+    /// How long the agent may go on sending after SIGTERM.
     pub shutdown: Duration,
     /// Log lines are JSON objects.
     pub log_json: bool,
@@ -179,13 +190,14 @@ impl AgentConfig {
         AgentConfig::parse(path, &file::read(path)?)
     }
 
-    /// Checks a configuration's text; `path` is what messages name and where relative paths begin.
+    /// Checks a configuration's text. Messages name `path`, and relative paths begin at its
+    /// directory.
     ///
     /// # Errors
     /// As [`AgentConfig::load`].
     pub fn parse(path: &Path, text: &str) -> Result<AgentConfig> {
-        let text = Text { path, text };
-        let file = file::parse(&text)?;
+        let text = Text { path, text, has_value: explain::has_value };
+        let file = explain::parse(&text)?;
         let reader = Reader { text };
         let (data_file, data_file_origin) = reader.path_required(&file.data_file, "data_file", "/var/lib/tigerbeetle/0_0.tigerbeetle")?;
         let (state_directory, state_origin) = reader.path_required(&file.state_directory, "state_directory", "/var/lib/amber")?;
@@ -196,7 +208,7 @@ impl AgentConfig {
         let limits = reader.limits(&file.limits)?;
         let events = events::read(&text, &file.events)?;
         let process = reader.process(&file)?;
-        let jobs = jobs::read(&text, &file)?;
+        let jobs = jobs::read(&text, &file.jobs, file.checkpoint.interval_s.is_some())?;
         let page = reader.page(&file.page)?;
         let telemetry = telemetry::read(&text, &file.telemetry)?;
         let origins = Origins { data_file: data_file_origin, state_directory: state_origin, url, secret, aof_file };
@@ -217,7 +229,7 @@ impl AgentConfig {
         })
     }
 
-    /// How the repository is worked with.
+    /// The options with which the repository is used.
     pub fn options(&self) -> Options {
         let governor = Arc::new(Governor::new(self.limits.limits, self.limits.bulk_nice));
         Options { workers: self.process.workers, transfers: self.log.uploads, level: self.process.level, governor }
@@ -226,7 +238,7 @@ impl AgentConfig {
     /// Reads the secret and opens the repository.
     ///
     /// # Errors
-    /// As [`Repository::open`], with the line of the secret or of the URL in front.
+    /// As [`Repository::open`], preceded by the line of the secret or of the URL.
     pub fn open_repository(&self) -> Result<Arc<Repository>> {
         let secret = self.repository.secret.read().map_err(|error| error.context(&self.origins.secret))?;
         let store = self.repository.place.open().map_err(|error| error.context(&self.origins.url))?;
@@ -242,44 +254,7 @@ impl AgentConfig {
     }
 }
 
-/// Reads the sections of one file.
-pub(super) struct Reader<'a> {
-    text: Text<'a>,
-}
-
 impl Reader<'_> {
-    pub(super) fn path(&self, value: &Value<String>) -> Result<Option<PathBuf>> {
-        let Some(value) = value else { return Ok(None) };
-        if value.get_ref().is_empty() {
-            return Err(self.text.origin(value.span()).refuse("the path is empty: write one, or remove the line"));
-        }
-        Ok(Some(self.resolved(Path::new(value.get_ref()))))
-    }
-
-    fn resolved(&self, path: &Path) -> PathBuf {
-        self.text.path.parent().map_or_else(|| path.to_owned(), |directory| directory.join(path))
-    }
-
-    fn path_required(&self, value: &Value<String>, key: &str, example: &str) -> Result<(PathBuf, Origin)> {
-        let missing = || self.text.whole().refuse(format!("{key} is missing: write {key} = \"{example}\" above the first section"));
-        let path = self.path(value)?.ok_or_else(missing)?;
-        Ok((path, self.origin(value)))
-    }
-
-    pub(super) fn origin<T>(&self, value: &Value<T>) -> Origin {
-        value.as_ref().map_or_else(|| self.text.whole(), |value| self.text.origin(value.span()))
-    }
-
-    /// One of some words; the error of `read` says which.
-    fn word<T>(&self, value: &Value<String>, default: T, read: impl Fn(&str) -> Result<T, &'static str>) -> Result<T> {
-        let Some(value) = value else { return Ok(default) };
-        read(value.get_ref()).map_err(|advice| self.text.origin(value.span()).refuse(advice))
-    }
-
-    fn milliseconds(&self, bound: &bounds::Bound, value: &Value<i64>) -> Result<Duration> {
-        bound.check(&self.text, value).map(Duration::from_millis)
-    }
-
     fn repository(&self, section: &RepositorySection) -> Result<(RepositoryPlan, Origin, Origin)> {
         let text = |value: &Value<String>| value.as_ref().map(|value| value.get_ref().clone());
         let Some(url) = &section.url else {

@@ -1,5 +1,5 @@
-//! What opens a repository: a passphrase file, a key file or the environment, for the configuration
-//! and the command line alike.
+//! What opens a repository: a passphrase file, a key file or the environment, both for the
+//! configuration and for the command line.
 //!
 //! Flow: [`SecretSource`] says where the secret is; [`SecretSource::read`] reads it when it is
 //! needed, into memory that is wiped.
@@ -17,7 +17,7 @@ pub const PASSPHRASE_VARIABLE: &str = "AMBER_PASSPHRASE";
 /// Where the secret is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SecretSource {
-    /// A file that holds the passphrase; a newline at its end does not count.
+    /// A file that contains the passphrase; a newline at its end is removed.
     PassphraseFile(PathBuf),
     /// A file of random bytes.
     KeyFile(PathBuf),
@@ -29,7 +29,7 @@ impl SecretSource {
     /// Reads the secret.
     ///
     /// # Errors
-    /// [`Error::input`] where it is missing, may not be read, is empty or of a size that no secret
+    /// [`Error::input`] if it is missing, may not be read, is empty, or has a size that no secret
     /// has.
     pub fn read(&self) -> Result<Secret> {
         let (passphrase, source) = match self {

@@ -1,15 +1,16 @@
-//! `[telemetry]`: the collector of OpenTelemetry that metrics are sent to. Off unless
+//! `[telemetry]`: the OpenTelemetry collector that metrics are sent to. It is off unless
 //! `otlp_endpoint` is written.
 
 use super::bounds;
-use super::file::Value;
 use super::origin::Text;
+use crate::config::value::Value;
 use crate::error::Result;
 use http::Uri;
 use serde::Deserialize;
 use std::time::Duration;
 
-/// Where a collector takes metrics (opentelemetry.io/docs/specs/otlp, "OTLP/HTTP Request").
+/// The path at which a collector accepts metrics (opentelemetry.io/docs/specs/otlp, "OTLP/HTTP
+/// Request").
 const PATH: &str = "/v1/metrics";
 
 /// The section as it is written.
@@ -31,7 +32,7 @@ pub struct TelemetryPlan {
     pub interval: Duration,
 }
 
-/// Checks the section; `None` where it is off.
+/// Checks the section; `None` if it is off.
 ///
 /// # Errors
 /// [`crate::error::Error::input`] with the line and what to write.
@@ -43,7 +44,7 @@ pub(super) fn read(text: &Text<'_>, section: &TelemetrySection) -> Result<Option
     Ok(Some(TelemetryPlan { uri, interval }))
 }
 
-/// Where metrics are sent to, of an endpoint as `OTEL_EXPORTER_OTLP_ENDPOINT` has it.
+/// The URI that metrics are sent to, from an endpoint in the form of `OTEL_EXPORTER_OTLP_ENDPOINT`.
 fn place(endpoint: &str) -> Option<Uri> {
     let base = endpoint.trim_end_matches('/');
     let uri: Uri = format!("{base}{PATH}").parse().ok()?;

@@ -1,20 +1,20 @@
 //! The books of a restored ledger, checked against what the load wrote.
 //!
-//! A restore to op T promises every transfer up to T and none after it. What that means for a load
-//! is exact. Every client sends its requests one after the other, so the restored ledger must hold,
-//! of each client, a prefix of its requests:
+//! A restore to op T promises every transfer up to T and none after it. For a load this means
+//! something exact. Every client sends its requests one after the other, so the restored ledger
+//! must hold, for each client, a prefix of its requests:
 //!
-//! 1. the prefix ends at a whole request: the last one is there to its last transfer, of the next
-//!    one there is nothing;
+//! 1. the prefix ends with a complete request: all transfers of the last request are there, and no
+//!    transfer of the next one is;
 //! 2. it reaches at least as far as what was acknowledged before the backup began;
 //! 3. it ends where T says: in the original ledger the last request is stamped at or before T's
-//!    prepare, the next one after it;
-//! 4. the newest transfer is stamped as T's prepare, if T created transfers (an event's timestamp
-//!    is the prepare's, counted back from the last);
+//!    prepare, and the next one after it;
+//! 4. the newest transfer has the timestamp of T's prepare, if T created transfers (an event's
+//!    timestamp is the prepare's, counted back from the last);
 //! 5. every account's balance is the sum of exactly those prefixes.
 //!
-//! [`check_every_transfer`] then reads them one by one. Whatever does not hold is
-//! [`Error::damaged`] and names the client or the account.
+//! [`check_every_transfer`] then reads the transfers one by one. Any mismatch is [`Error::damaged`]
+//! and names the client or the account.
 
 use super::plan::LoadPlan;
 use crate::error::{Error, Result};
@@ -32,20 +32,20 @@ pub struct Expected {
     pub acknowledged: Vec<u64>,
     /// The timestamp of the prepare to which the ledger was restored.
     pub recovered_to_ns: u64,
-    /// Whether that prepare created transfers of this load: then the newest transfer must bear
+    /// Whether that prepare created transfers of this load. Then the newest transfer must have
     /// exactly its timestamp.
     pub ends_with_transfers: bool,
-    /// Where the original cluster still runs, if it does: then the end of every prefix is checked
-    /// on both sides.
+    /// The addresses of the original cluster, if it still runs. Then the end of every prefix is
+    /// checked on both sides.
     pub original: Option<String>,
     /// How long the whole check may take.
     pub timeout: Duration,
 }
 
-/// What a checked ledger holds of a load.
+/// What the check found of a load in a ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Books {
-    /// Whole requests of each client: a prefix of what it sent.
+    /// Complete requests of each client: a prefix of what it sent.
     pub requests: Vec<u64>,
     /// All transfers in them.
     pub transfers: u64,
@@ -53,14 +53,14 @@ pub struct Books {
     pub accounts: u32,
     /// The sum of what all accounts have paid.
     pub debits: u128,
-    /// The sum of what all accounts have received; the same.
+    /// The sum of what all accounts have received; it equals `debits`.
     pub credits: u128,
     /// When the newest transfer was stamped; `None` if there is none.
     pub newest_timestamp_ns: Option<u64>,
 }
 
-/// Checks the ledger that the cluster at `addresses` serves. Some requests are made, so its op
-/// advances a little.
+/// Checks the ledger that the cluster at `addresses` serves. The check makes some requests, so the
+/// cluster's op advances a little.
 ///
 /// # Errors
 /// [`Error::damaged`] when the books are not as expected; [`Error::try_again`] when an answer does
@@ -88,8 +88,9 @@ pub fn check_books(cluster: u128, addresses: &str, expected: &Expected) -> Resul
     Ok(Books { requests, transfers, accounts, debits, credits, newest_timestamp_ns: newest })
 }
 
-/// Reads every transfer of the load and compares it with what was written; `requests` says how many
-/// of each client must be there ([`Books::requests`]). This reads every block that holds transfers.
+/// Reads every transfer of the load and compares it with what was written. `requests` is how many
+/// requests of each client must be there ([`Books::requests`]). This reads every block that holds
+/// transfers.
 ///
 /// # Errors
 /// As [`check_books`].
@@ -118,7 +119,7 @@ pub fn check_every_transfer(cluster: u128, addresses: &str, plan: &LoadPlan, req
     if next == goal { Ok(()) } else { damaged(format!("reading every transfer found {next:?} of the clients' transfers, not {goal:?}")) }
 }
 
-/// A transfer as the ledger gives it.
+/// A transfer as the ledger returns it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Entry {
     id: u128,
@@ -128,7 +129,7 @@ struct Entry {
     timestamp: u64,
 }
 
-/// In which order transfers are asked for.
+/// The order in which transfers are asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Order {
     OldestFirst,
@@ -158,10 +159,10 @@ impl Reader {
         Ok(self.session.query_transfers(query, self.deadline)?.iter().map(Entry::from).collect())
     }
 
-    /// How many requests of each client are there, if it is a prefix of them: doubling, then
-    /// halving, for all clients at once.
+    /// How many requests of each client are there, if they are a prefix of its requests. The search
+    /// doubles, then halves, for all clients at once.
     fn prefixes(&self) -> Result<Vec<u64>> {
-        // Of each client, `low` requests are there and the `high`th is not; `None` while none is
+        // For each client, `low` requests are there and the `high`th is not; `None` while none is
         // known to be missing.
         let mut bounds: Vec<(u64, Option<u64>)> = vec![(0, None); self.plan.clients];
         loop {
@@ -183,8 +184,8 @@ impl Reader {
         }
     }
 
-    /// The end of a client's prefix of `count` requests, whole and where `recovered_to_ns` says.
-    /// Returns the newest timestamp in it.
+    /// Checks the end of a client's prefix of `count` requests: the last request is complete, and
+    /// the prefix ends where `recovered_to_ns` says. Returns the newest timestamp in it.
     fn check_end(&self, client: usize, count: u64, original: Option<&Reader>, recovered_to_ns: u64) -> Result<Option<u64>> {
         let next = self.plan.request_ids(client, count);
         let too_many = self.lookup(&next)?.len();
@@ -192,8 +193,8 @@ impl Reader {
             return damaged(format!("request {count} of client {client} is there in part: {too_many} of {} transfers", next.len()));
         }
         if let Some(original) = original {
-            // Nothing of it: the client had not sent it, or the original is older than its copy,
-            // which the last request shows.
+            // If nothing of it is there, either the client had not sent it, or the original is
+            // older than its copy, which the last request shows.
             let missed = original.lookup(&next)?.into_iter().find(|entry| entry.timestamp <= recovered_to_ns);
             if let Some(entry) = missed {
                 let at = entry.timestamp;
@@ -217,7 +218,7 @@ impl Reader {
         Ok(Some(newest))
     }
 
-    /// The transfers of a request: all of them, as written, stamped one nanosecond apart.
+    /// The transfers of a request: all are there, as written, stamped one nanosecond apart.
     fn whole_request(&self, client: usize, request: u64) -> Result<Vec<Entry>> {
         let entries = self.lookup(&self.plan.request_ids(client, request))?;
         let size = self.plan.transfers_per_request;
@@ -233,8 +234,8 @@ impl Reader {
         Ok(entries)
     }
 
-    /// The newest transfer of the ledger is the newest at the end of a prefix, and stamped as the
-    /// restored op if that made transfers.
+    /// Checks that the newest transfer of the ledger is the newest one at the end of a prefix, and
+    /// that it has the timestamp of the restored op if that created transfers.
     fn check_newest(&self, newest: Option<u64>, expected: &Expected) -> Result<()> {
         let found = self.page(1, 0, Order::NewestFirst)?.first().map(|entry| entry.timestamp);
         if found != newest {
@@ -246,8 +247,8 @@ impl Reader {
         Ok(())
     }
 
-    /// Every account's balance. Returns how many accounts there are, and the sums of debits and
-    /// credits.
+    /// Checks every account's balance. Returns how many accounts there are, and the sums of debits
+    /// and credits.
     fn check_balances(&self, requests: &[u64]) -> Result<(u32, u128, u128)> {
         let found = self.session.lookup_accounts(&self.plan.account_ids(), self.deadline)?;
         let all_there = found.len() == self.plan.accounts as usize;

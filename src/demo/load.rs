@@ -1,13 +1,12 @@
 //! Clients that write without pause and count what was acknowledged.
 //!
-//! Each client is a thread with one session; it sends its next request when the last one is
-//! answered, so that a client has at most one request under way. An answer is counted at once: when
-//! [`Load::acknowledged`] says 17, requests 0 to 16 of that client are committed, and a backup
+//! Each client is a thread with one session. It sends its next request when the last one is
+//! answered, so a client has at most one request under way. An answer is counted at once: when
+//! [`Load::acknowledged`] returns 17, requests 0 to 16 of that client are committed, and a backup
 //! taken from then on must hold them.
 //!
-//! A server that goes away makes the clients wait until it is back, which is how TigerBeetle's
-//! clients behave. Stopping never waits long: a request that stays without an answer is given up
-//! and reported.
+//! If a server goes away, the clients wait until it is back, as TigerBeetle's clients do. Stopping
+//! never waits long: a request that stays without an answer is given up and reported.
 
 use super::plan::LoadPlan;
 use crate::error::{Error, Result};
@@ -18,27 +17,28 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// How long after giving up on a request a client may take to go away; one that takes longer is
-/// left to itself.
+/// How long a client may take to end after it has given up a request. A client that takes longer is
+/// not waited for.
 const LEAVE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// How often a waiting thread looks again.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
-/// What to write and how hard.
+/// What to write and how fast.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LoadOptions {
     /// What is written.
     pub plan: LoadPlan,
-    /// Each client ends by itself after so many requests; `None`: they write until stopped.
+    /// Each client ends by itself after this many requests. `None`: clients write until they are
+    /// stopped.
     pub requests_max: Option<u64>,
-    /// A rest after each request; `None`: at full speed.
+    /// A pause after each request. `None`: full speed.
     pub pause: Option<Duration>,
     /// How long the creation of the accounts may take.
     pub setup_timeout: Duration,
     /// How long a stop waits for the answers to the requests under way. TigerBeetle's client waits
-    /// ever longer before it asks a silent server again, in the end about 10 s: when a server was
-    /// away for a while, a shorter patience gives up although it is back.
+    /// longer and longer before it asks a silent server again, in the end about 10 s. If a server
+    /// was away for a while, a shorter wait gives up although the server is back.
     pub stop_patience: Duration,
 }
 
@@ -69,7 +69,7 @@ pub struct Report {
 
 #[derive(Debug, Default)]
 struct Shared {
-    /// Set by the stop: no new requests; at this instant those under way are given up.
+    /// Set by a stop: clients send no new requests, and give up those under way at this instant.
     give_up_at: OnceLock<Instant>,
     clients: Vec<Client>,
     failure: Mutex<Option<Error>>,
@@ -91,8 +91,8 @@ impl Default for LoadOptions {
 }
 
 impl Load {
-    /// Creates the accounts, then starts the clients. `addresses` is that of one server, or of all
-    /// replicas with commas.
+    /// Creates the accounts, then starts the clients. `addresses` is the address of one server, or
+    /// those of all replicas with commas.
     ///
     /// # Errors
     /// [`Error::input`] when the plan is impossible or the ledger refuses the accounts;
@@ -123,8 +123,8 @@ impl Load {
         self.shared.acknowledged()
     }
 
-    /// Waits until `requests` more requests, over all clients, are acknowledged than when this was
-    /// called.
+    /// Waits until `requests` more requests are acknowledged, over all clients, than at the time of
+    /// the call.
     ///
     /// # Errors
     /// The load's own failure; [`Error::try_again`] when it takes longer than `timeout` or the load
@@ -133,7 +133,7 @@ impl Load {
         let count = || self.acknowledged().iter().sum::<u64>();
         let (goal, deadline) = (count() + requests, Instant::now() + timeout);
         loop {
-            // In this order: what ended threads have counted is seen.
+            // The order matters: this way the counts of ended threads are complete.
             let ended = self.threads.iter().all(JoinHandle::is_finished);
             if count() >= goal {
                 return Ok(());
@@ -162,7 +162,7 @@ impl Load {
         self.stop()
     }
 
-    /// Sends no more requests, waits up to `stop_patience` for the answers to those under way and
+    /// Sends no more requests, waits up to `stop_patience` for the answers to those under way, and
     /// reports. A server that does not answer is no failure: the report names the clients that got
     /// no answer.
     ///
@@ -173,7 +173,7 @@ impl Load {
         self.end(patience)
     }
 
-    /// As [`Load::stop`], but waits for no answers: for a server that was killed and stays dead.
+    /// As [`Load::stop`], but waits for no answers: for a server that was killed and stays down.
     ///
     /// # Errors
     /// As [`Load::stop`].
@@ -211,7 +211,7 @@ impl Load {
 
 impl Drop for Load {
     fn drop(&mut self) {
-        // The clients see it within milliseconds and go; nobody waits for them.
+        // The clients see this within milliseconds and end; nobody waits for them.
         self.shared.give_up_at.get_or_init(Instant::now);
     }
 }
@@ -229,7 +229,7 @@ impl Report {
 }
 
 impl Shared {
-    /// One client's life.
+    /// The loop of one client.
     fn write(&self, number: usize, session: &Session, options: &LoadOptions) {
         let client = &self.clients[number];
         for request in 0..options.requests_max.unwrap_or(u64::MAX) {

@@ -1,10 +1,10 @@
 //! A real TigerBeetle to back up: servers that are started and killed, a load that writes without
-//! pause, and the books of a restored ledger checked against what that load wrote.
+//! pause, and a check of a restored ledger's books against what that load wrote.
 //!
-//! The load is predictable: which transfer a client sends at which place follows from a
-//! [`LoadPlan`] alone. So after a restore nothing has to be remembered but a few numbers (how many
-//! requests each client had acknowledged, which op the restore promises), and [`check`] can say
-//! exactly whether every promised transfer is there, and none that should not be.
+//! The load is predictable: a [`LoadPlan`] alone determines which transfer a client sends at which
+//! position. So after a restore only a few numbers have to be remembered (how many requests of each
+//! client were acknowledged, which op the restore promises), and [`check`] can say exactly whether
+//! every promised transfer is there, and no other.
 //!
 //! [`process`] owns child processes, [`server`] runs TigerBeetle in them,
 //! [`crate::ledger_events::session`] talks to it with deadlines, [`plan`] says what is written,

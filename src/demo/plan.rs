@@ -1,30 +1,30 @@
-//! What a load writes: every transfer follows from the plan, the client's number and its place in
-//! that client's sequence.
+//! What a load writes: every transfer follows from the plan, the client's number and the transfer's
+//! position in that client's sequence.
 //!
 //! Client `c` sends requests 0, 1, 2 and so on, each of `transfers_per_request` transfers; transfer
 //! `s` of the client (counted over all its requests) has the id `number << 96 | c << 64 | s + 1`.
-//! Accounts and amount come out of a hash of (c, s), so a ledger in which some transfer is missing,
+//! Accounts and amount come from a hash of (c, s), so a ledger in which some transfer is missing,
 //! doubled or swapped has other balances than [`LoadPlan::balances`] computes.
 
 use crate::error::{Error, Result};
 use crate::ledger_events::objects::{Account, Transfer};
 use crate::ledger_events::session::EVENTS_PER_REQUEST_MAX;
 
-/// A TigerBeetle server with default settings holds 32 client connections; this leaves some for
-/// whoever looks at the ledger.
+/// A TigerBeetle server with default settings holds 32 client connections. This leaves some for
+/// anyone who inspects the ledger.
 pub const CLIENTS_MAX: usize = 28;
 
-/// Amounts go from 1 to this: small, so that no sum ever overflows, and uneven, so that a sum tells
-/// more than a count.
+/// Amounts go from 1 to this. They are small, so that no sum ever overflows, and they differ, so
+/// that a sum shows more than a count.
 const AMOUNT_MAX: u64 = 9;
 
-/// The code of all accounts and transfers; TigerBeetle wants one that is not 0.
+/// The code of all accounts and transfers; TigerBeetle requires one that is not 0.
 const CODE: u16 = 1;
 
 /// What is written, by how many clients, to which accounts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LoadPlan {
-    /// Tells several loads on one cluster apart: part of every id.
+    /// Distinguishes several loads on one cluster: part of every id.
     pub number: u32,
     /// The ledger of all accounts and transfers; not 0. Give every load its own, so that its books
     /// can be checked alone.
@@ -42,13 +42,13 @@ pub struct LoadPlan {
 pub struct Posting {
     /// The account that pays, `0..accounts`.
     pub debit: u32,
-    /// The account that receives, another one.
+    /// The account that receives; it differs from `debit`.
     pub credit: u32,
     /// How much.
     pub amount: u64,
 }
 
-/// What is on one account.
+/// The balance of one account.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Balance {
     /// All it has paid.
@@ -65,7 +65,7 @@ impl Default for LoadPlan {
 }
 
 impl LoadPlan {
-    /// The plan, if TigerBeetle can carry it out.
+    /// Returns the plan, if TigerBeetle can carry it out.
     ///
     /// # Errors
     /// [`Error::input`] that names the number which is out of range.
@@ -99,19 +99,20 @@ impl LoadPlan {
         self.account_ids().into_iter().map(|id| Account { id, ledger: self.ledger, code: CODE, ..Account::default() }).collect()
     }
 
-    /// The id of the transfer at place `sequence` of a client's transfers.
+    /// The id of the transfer at position `sequence` of a client's transfers.
     pub fn transfer_id(&self, client: usize, sequence: u64) -> u128 {
         u128::from(self.number) << 96 | (client as u128) << 64 | (u128::from(sequence) + 1)
     }
 
-    /// Client and place of a transfer, from its id; `None` if no transfer of this plan has that id.
+    /// Client and position of a transfer, from its id; `None` if no transfer of this plan has that
+    /// id.
     pub fn place(&self, id: u128) -> Option<(usize, u64)> {
         let sequence = (id as u64).checked_sub(1)?;
         let client = (id >> 64) as u32 as usize;
         ((id >> 96) as u32 == self.number && client < self.clients).then_some((client, sequence))
     }
 
-    /// What the transfer at place `sequence` of a client's transfers moves.
+    /// What the transfer at position `sequence` of a client's transfers moves.
     pub fn posting(&self, client: usize, sequence: u64) -> Posting {
         let hash = mix(mix(client as u64) ^ sequence);
         let accounts = u64::from(self.accounts);
@@ -165,7 +166,7 @@ impl LoadPlan {
     }
 }
 
-/// The finisher of splitmix64: every bit of the input changes about half of the output.
+/// The finaliser of splitmix64: every bit of the input changes about half of the output.
 fn mix(value: u64) -> u64 {
     let mut z = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

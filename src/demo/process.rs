@@ -1,11 +1,10 @@
 //! Child processes that do not outlive their owner, and ports for them.
 //!
-//! A database server that a killed test leaves behind holds gigabytes for ever. So a server is
-//! started by a one-line shell that first puts a watchdog beside it, then becomes the server (same
-//! process id). The watchdog reads our end of a pipe: a line means that the server was stopped in
-//! good order; the end of the pipe means that its owner died, and then the watchdog kills the
-//! server. It needs no `unsafe`, and unlike `PR_SET_PDEATHSIG` it does not care which thread
-//! started the server.
+//! A database server that a killed test leaves behind holds gigabytes for ever. So a one-line shell
+//! starts the server: it first starts a watchdog, then becomes the server (same process id). The
+//! watchdog reads from our pipe. A line means that the server was stopped in good order. The end of
+//! the pipe means that its owner died, and then the watchdog kills the server. This needs no
+//! `unsafe`, and unlike `PR_SET_PDEATHSIG` it does not depend on which thread started the server.
 
 use crate::error::{Error, Result};
 use std::fs::{File, OpenOptions};
@@ -18,10 +17,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// Starts the watchdog (`$$` there is still this shell's process id), then becomes the command.
-/// Both read nothing but the pipe on 3.
+/// Both read only the pipe, on descriptor 3.
 const GUARD_SCRIPT: &str = r#"exec 3<&0 </dev/null; { read -r line <&3 || kill -9 $$; } & exec 3<&-; exec "$@""#;
 
-/// How often a waiting loop looks again.
+/// How often a waiting loop checks again.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// How long a process may take to end after SIGTERM before it gets SIGKILL.
@@ -30,9 +29,9 @@ const STOP_PATIENCE: Duration = Duration::from_secs(5);
 /// How much of a log an error quotes.
 const QUOTED_LINES: usize = 12;
 
-/// The ports to choose from: below the range from which Linux takes the local ports of outgoing
-/// connections (32768 and up), so that only another server can take one between choosing and using
-/// it.
+/// The ports to choose from. They are below the range from which Linux takes the local ports of
+/// outgoing connections (32768 and up), so only another server can take one between choosing and
+/// using it.
 const PORTS: std::ops::Range<u16> = 12_000..32_000;
 
 /// A child process that is killed when this value is dropped, also by a panic, and when its owner
@@ -43,14 +42,14 @@ pub struct Guarded {
     child: Child,
     guard: Option<ChildStdin>,
     log_file: PathBuf,
-    /// Where in the log this process began: a log file may hold earlier runs.
+    /// Where in the log the output of this process begins: a log file may hold earlier runs.
     log_start: u64,
 }
 
 impl Guarded {
     /// Starts `command` with both its outputs appended to `log_file`. `name` is for error messages.
-    /// Program, arguments, environment and current folder are taken over; the standard streams are
-    /// not.
+    /// The program, arguments, environment and current folder of `command` are used; its standard
+    /// streams are not.
     ///
     /// # Errors
     /// [`Error::input`] when the log cannot be opened or there is no shell.
@@ -92,24 +91,24 @@ impl Guarded {
         self.child.try_wait().ok().flatten()
     }
 
-    /// SIGKILL, as a power cut would: the process gets no chance to tidy up. Waits for its end. No
-    /// harm if it has ended.
+    /// Sends SIGKILL, as sudden as a power cut: the process gets no chance to clean up. Waits for
+    /// its end. Has no effect if it has ended.
     pub fn kill(&mut self) {
         if self.is_running() {
-            // It fails only if the process has ended meanwhile.
+            // This fails only if the process has ended meanwhile.
             let _ = self.child.kill();
             let _ = self.child.wait();
         }
         self.dismiss_guard();
     }
 
-    /// SIGTERM, and SIGKILL if that does not end it within some seconds. Waits for its end. No harm
-    /// if it has ended.
+    /// Sends SIGTERM, and SIGKILL if that does not end it within some seconds. Waits for its end.
+    /// Has no effect if it has ended.
     pub fn stop(&mut self) {
         let pid = i32::try_from(self.pid()).ok().and_then(rustix::process::Pid::from_raw);
         if let Some(pid) = pid.filter(|_| self.is_running()) {
-            // It fails only if the process has ended meanwhile; not reaped yet, its id cannot be
-            // another's.
+            // This fails only if the process has ended meanwhile. It is not reaped yet, so no other
+            // process can have its id.
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
             let deadline = Instant::now() + STOP_PATIENCE;
             while self.is_running() && Instant::now() < deadline {
@@ -119,7 +118,8 @@ impl Guarded {
         self.kill();
     }
 
-    /// Waits until `ready` holds. It sees what the process has written to its log so far.
+    /// Waits until `ready` returns true. `ready` sees what the process has written to its log so
+    /// far.
     ///
     /// # Errors
     /// [`Error::try_again`] with the last lines of the log when the process ends first or `timeout`
@@ -163,7 +163,7 @@ impl Guarded {
 
     fn dismiss_guard(&mut self) {
         if let Some(mut guard) = self.guard.take() {
-            // The guard may have been killed by hand: nothing to dismiss then.
+            // The guard may have been killed by hand; then there is nothing to dismiss.
             let _ = guard.write_all(b"stopped\n");
         }
     }
@@ -198,7 +198,7 @@ pub(crate) fn exit_text(status: ExitStatus) -> String {
 /// [`Error::try_again`] when no port is free.
 pub fn free_ports(count: usize) -> Result<Vec<u16>> {
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    // Several test programs at once begin at different places.
+    // Several test programs that run at once begin at different ports.
     let start = (std::process::id() % 97) as u16 * 199;
     let mut ports = Vec::with_capacity(count);
     for _ in PORTS {
@@ -248,7 +248,7 @@ mod tests {
     fn the_guard_kills_when_the_owner_vanishes() {
         let folder = tempfile::tempdir().unwrap();
         let mut process = shell("exec sleep 600", &folder.path().join("log"));
-        // What the kernel does to the pipe of a killed owner.
+        // This is what the kernel does to the pipe of a killed owner.
         process.guard = None;
         let deadline = Instant::now() + Duration::from_secs(10);
         while process.is_running() {

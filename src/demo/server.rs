@@ -1,7 +1,7 @@
 //! TigerBeetle servers: make a data file, start, wait until it serves, kill, stop, inspect.
 //!
-//! A server counts as started when its log says that it listens; it serves when a client's request
-//! is answered, which in a cluster takes several replicas. So a cluster is started by
+//! A server counts as started when its log says that it listens. It serves when a client's request
+//! is answered, which in a cluster takes several replicas. So a cluster is started with
 //! [`Server::start`] for each replica and one [`wait_serving`] at the end.
 
 use super::process::{self, Guarded};
@@ -17,13 +17,13 @@ use std::time::{Duration, Instant};
 /// What a server says in its log once a client can connect.
 const LISTENING: &str = ": listening on ";
 
-/// What a server says when somebody else has its port.
+/// What a server logs when another process has its port.
 const ADDRESS_IN_USE: &str = "AddressInUse";
 
-/// How often a solo server is given another port when somebody else was quicker.
+/// How often a solo server gets another port when another process took the first one.
 const PORT_TRIES: usize = 5;
 
-/// The smallest block cache that stays clear of the server's lower limit (it wants more than 32
+/// The smallest block cache that is safely above the server's lower limit (it requires more than 32
 /// MiB).
 const CACHE_GRID_SMALL_MIB: u32 = 64;
 
@@ -98,7 +98,7 @@ impl Binary {
     /// # Errors
     /// [`Error::input`] when there is no file.
     pub fn new(path: impl Into<PathBuf>) -> Result<Binary> {
-        // A server may be started in another folder.
+        // A server may be started in another folder, so the path must not be relative.
         let path = path.into();
         match path.canonicalize() {
             Ok(path) if path.is_file() => Ok(Binary { path }),
@@ -106,7 +106,7 @@ impl Binary {
         }
     }
 
-    /// Where it lies.
+    /// Its path.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -114,7 +114,7 @@ impl Binary {
     /// Its release, for example `0.16.78`.
     ///
     /// # Errors
-    /// [`Error::input`] when it does not tell.
+    /// [`Error::input`] when it reports none.
     pub fn version(&self) -> Result<String> {
         let output = self.run(&["version".into()])?;
         let text = String::from_utf8_lossy(&output.stdout);
@@ -143,9 +143,9 @@ impl Binary {
     /// Has TigerBeetle read a data file that no server has open, and check every block, prepare and
     /// reply that it reaches.
     ///
-    /// It needs watching: when one of the first blocks is bad, TigerBeetle waits for ever for
-    /// another replica to repair it. So once it has complained about a block it gets only seconds
-    /// to end.
+    /// The inspection needs watching: when one of the first blocks is bad, TigerBeetle waits for
+    /// ever for another replica to repair it. So once it has complained about a block it gets only
+    /// seconds to end.
     ///
     /// # Errors
     /// [`Error::damaged`] with TigerBeetle's own words; [`Error::try_again`] when it takes absurdly
@@ -155,7 +155,8 @@ impl Binary {
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let log_file = std::env::temp_dir().join(format!("amber-inspect-{}-{number}.log", std::process::id()));
         let result = self.watch_inspection(data_file, &log_file);
-        // It is only a buffer; whoever cleans the temporary folder gets what stays.
+        // The file is only a buffer. If it stays, it is removed when the temporary folder is
+        // cleaned.
         let _ = std::fs::remove_file(&log_file);
         result
     }
@@ -201,7 +202,7 @@ impl Server {
     ///
     /// # Errors
     /// [`Error::input`] when there is no such replica; [`Error::try_again`] with the end of the log
-    /// when it does not come up.
+    /// when it does not start.
     pub fn start(options: &ServerOptions, ports: &[u16], replica: u8) -> Result<Server> {
         let mut server = Server::spawn(options, ports, replica)?;
         server.wait_listening(options.start_timeout)?;
@@ -227,8 +228,8 @@ impl Server {
         }
     }
 
-    /// Starts a replica and does not wait: with [`Server::wait_listening`] for several that start
-    /// at the same time.
+    /// Starts a replica and does not wait. Use it with [`Server::wait_listening`] for several that
+    /// start at the same time.
     ///
     /// # Errors
     /// As [`Guarded::spawn`].
@@ -252,12 +253,12 @@ impl Server {
         self.process.wait_until(timeout, |log| log.contains(LISTENING))
     }
 
-    /// Where this replica listens.
+    /// The port on which this replica listens.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// Where this replica listens, for a client.
+    /// The address of this replica, for a client.
     pub fn address(&self) -> String {
         addresses(&[self.port])
     }
@@ -272,12 +273,12 @@ impl Server {
         self.process.is_running()
     }
 
-    /// SIGKILL: what a crash of the machine's process leaves. Waits for the end.
+    /// Sends SIGKILL, which leaves what a crash of the process leaves. Waits for the end.
     pub fn kill(&mut self) {
         self.process.kill();
     }
 
-    /// SIGTERM. TigerBeetle ends at once; its data file is good whenever it ends.
+    /// Sends SIGTERM. TigerBeetle ends at once; its data file is intact whenever it ends.
     pub fn stop(&mut self) {
         self.process.stop();
     }
@@ -293,8 +294,8 @@ pub fn addresses(ports: &[u16]) -> String {
     ports.iter().map(|port| format!("127.0.0.1:{port}")).collect::<Vec<_>>().join(",")
 }
 
-/// Waits until the cluster answers a request. (The request is an ordinary one: the cluster is an op
-/// or two further afterwards.)
+/// Waits until the cluster answers a request. (The request is an ordinary one, so the cluster's op
+/// is one or two higher afterwards.)
 ///
 /// # Errors
 /// [`Error::try_again`] when it does not within `timeout`.
@@ -313,8 +314,9 @@ mod tests {
     use super::*;
     use crate::error::Kind;
 
-    /// Written by another process: a file that this one has had open for writing may be "busy" when
-    /// it is to be run, for a child that another test has just forked still holds it.
+    /// The file is written by another process. A file that this process has had open for writing
+    /// may be "busy" when it is to be run, because a child that another test has just forked still
+    /// holds it.
     fn fake(folder: &Path, script: &str) -> Binary {
         let path = folder.join("tigerbeetle");
         let write = r#"printf '#!/bin/sh\n%s\n' "$1" >"$2" && chmod +x "$2""#;

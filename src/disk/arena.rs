@@ -1,33 +1,34 @@
 //! The arena: one allocation, cut into buffers of equal size, on huge pages where the kernel gives
 //! them.
 //!
-//! Flow: [`Arena::new`] allocates and cuts; [`Arena::take`] hands a [`Buffer`] out; the reader
-//! fills it (the kernel writes into it while the ring owns it); the pipeline reads it; dropping it
-//! puts it back. Huge pages matter because direct reads pin every page of the buffer: measured, 2
-//! MiB pages tripled the throughput and cut the CPU per GiB sevenfold against 4 KiB pages.
+//! Flow: [`Arena::new`] allocates and cuts; [`Arena::take`] hands out a [`Buffer`]; the reader
+//! fills it (the kernel writes into it while [`Ring`](super::uring::Uring) owns it); the pipeline
+//! reads it; dropping it returns it to the arena. Huge pages matter because direct reads pin every
+//! page of the buffer: measured, 2 MiB pages tripled the throughput and cut the CPU per GiB
+//! sevenfold against 4 KiB pages.
 
 use bytes::BytesMut;
 use crossbeam_channel::{Receiver, Sender};
 use std::ops::{Deref, DerefMut};
 
-/// The size and alignment of an x86-64 and arm64 huge page; the arena is aligned to it so that the
-/// kernel can back it with whole ones.
+/// The size and alignment of an x86-64 and arm64 huge page. The arena is aligned to it so that the
+/// kernel can back it with complete huge pages.
 pub const HUGE_PAGE_BYTES: usize = 2 * 1024 * 1024;
 
-/// The most a single arena may take: an arena larger than this is a mistake in a configuration, not
-/// a need.
+/// The most that a single arena may take. A larger arena is a mistake in a configuration, not a
+/// need.
 const ARENA_BYTES_MAX: usize = 1024 * 1024 * 1024;
 
 /// A fixed set of equal buffers in one allocation.
 #[derive(Debug)]
 pub struct Arena {
-    give_back: Sender<(u16, BytesMut)>,
+    release: Sender<(u16, BytesMut)>,
     free: Receiver<(u16, BytesMut)>,
     regions: Vec<(usize, usize)>,
     huge_pages: bool,
 }
 
-/// One buffer of an arena. It goes back to its arena when it is dropped.
+/// One buffer of an arena. It returns to its arena when it is dropped.
 #[derive(Debug)]
 pub struct Buffer {
     bytes: BytesMut,
@@ -38,7 +39,7 @@ pub struct Buffer {
 impl Arena {
     /// An arena of `count` buffers of `buffer_bytes` each.
     ///
-    /// `buffer_bytes` must be a multiple of 4096 (direct reads need it) and all of it at most 1
+    /// `buffer_bytes` must be a multiple of 4096 (direct reads need it), and the arena at most 1
     /// GiB; otherwise `None`.
     pub fn new(buffer_bytes: usize, count: u16) -> Option<Arena> {
         let total_bytes = buffer_bytes.checked_mul(usize::from(count))?;
@@ -49,27 +50,27 @@ impl Arena {
         let lead = all.as_ptr().align_offset(HUGE_PAGE_BYTES).min(HUGE_PAGE_BYTES);
         drop(all.split_to(lead));
         let huge_pages = advise_huge_pages(&mut all, total_bytes);
-        let (give_back, free) = crossbeam_channel::bounded(usize::from(count));
+        let (release, free) = crossbeam_channel::bounded(usize::from(count));
         let mut regions = Vec::with_capacity(usize::from(count));
         for index in 0..count {
             let buffer = all.split_to(buffer_bytes);
             regions.push((buffer.as_ptr() as usize, buffer_bytes));
-            give_back.try_send((index, buffer)).ok()?;
+            release.try_send((index, buffer)).ok()?;
         }
-        Some(Arena { give_back, free, regions, huge_pages })
+        Some(Arena { release, free, regions, huge_pages })
     }
 
-    /// A buffer, or `None` when all are out.
+    /// Takes a buffer; `None` when all are in use.
     pub fn take(&self) -> Option<Buffer> {
         let (index, bytes) = self.free.try_recv().ok()?;
-        Some(Buffer { bytes, index, home: self.give_back.clone() })
+        Some(Buffer { bytes, index, home: self.release.clone() })
     }
 
-    /// A buffer; waits until one comes back. Some other thread must hold them then, never the
+    /// Takes a buffer, and waits until one comes back. Some other thread must hold them, never the
     /// caller.
     pub fn take_waiting(&self) -> Option<Buffer> {
         let (index, bytes) = self.free.recv().ok()?;
-        Some(Buffer { bytes, index, home: self.give_back.clone() })
+        Some(Buffer { bytes, index, home: self.release.clone() })
     }
 
     /// Address and length of each buffer by its index, for registration with the kernel.
@@ -118,7 +119,7 @@ impl DerefMut for Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        // An arena that is gone needs nothing back.
+        // If the arena is gone, nothing needs the buffer back.
         let _ = self.home.try_send((self.index, std::mem::take(&mut self.bytes)));
     }
 }

@@ -1,13 +1,13 @@
 //! One data file, read in any order into the arena's buffers.
 //!
-//! Flow: [`Reader::open`] opens read-only with O_DIRECT and puts an io_uring on it; where either is
-//! refused (tmpfs, old kernel, seccomp) it falls back to buffered or plain reads and says so in
-//! [`Reader::notes`]. [`Reader::begin`] starts a read if a buffer is free, [`Reader::next_read`]
-//! takes the next finished one. Reads are counted, so that a capture can say what it cost the
-//! node's disk.
+//! Flow: [`Reader::open`] opens read-only with O_DIRECT and sets up an io_uring for it. If either
+//! is refused (tmpfs, old kernel, seccomp) it falls back to buffered or plain reads and reports
+//! that in [`Reader::notes`]. [`Reader::begin`] starts a read if a buffer is free,
+//! [`Reader::next_read`] takes the next finished one. Reads are counted, so that a capture can
+//! report what it cost the node's disk.
 
 use super::arena::{Arena, Buffer};
-use super::uring::{Completed, Ring};
+use super::uring::{Completed, Uring};
 use crate::disk::read_error::SourceError;
 use rustix::fs::OFlags;
 use std::collections::VecDeque;
@@ -28,8 +28,8 @@ pub struct Read {
     pub length: usize,
 }
 
-/// Which of the system's faster ways to read may be used; all of them, unless a test or a user who
-/// knows better says otherwise.
+/// Which of the system's faster ways to read may be used. All of them, unless a test or an expert
+/// user decides otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReadOptions {
     /// Past the page cache, as TigerBeetle itself reads and writes.
@@ -50,8 +50,8 @@ pub struct Reader {
     path: PathBuf,
     file: File,
     arena: Arena,
-    ring: Option<Ring>,
-    /// Reads asked for where there is no ring.
+    ring: Option<Uring>,
+    /// Pending reads, where there is no io_uring.
     waiting: VecDeque<(u64, Buffer, u64, usize)>,
     in_flight: Vec<(u64, u64, usize)>,
     notes: Vec<String>,
@@ -71,7 +71,7 @@ impl Reader {
         let arena = Arena::new(buffer_bytes, buffers).ok_or_else(|| {
             SourceError::io(path, "buffers", std::io::Error::other(format!("{buffers} buffers of {buffer_bytes} bytes are no arena")))
         })?;
-        let ring = match options.uring.then(|| Ring::new(&file, &arena, buffers)) {
+        let ring = match options.uring.then(|| Uring::new(&file, &arena, buffers)) {
             Some(Ok(ring)) => Some(ring),
             Some(Err(error)) => {
                 notes.push(format!("io_uring is refused ({error}): reading with pread, one block at a time, at a third of the speed"));
@@ -87,7 +87,7 @@ impl Reader {
         &self.path
     }
 
-    /// What was fallen back to, in sentences for the user.
+    /// What the reader fell back to, in sentences for the user.
     pub fn notes(&self) -> &[String] {
         &self.notes
     }
@@ -99,12 +99,13 @@ impl Reader {
 
     /// The file's length now.
     pub fn file_bytes(&self) -> Result<u64, SourceError> {
-        // Seeking, because a block device has no length in its metadata.
+        // By seeking, because a block device has no length in its metadata.
         (&self.file).seek(SeekFrom::End(0)).map_err(|error| SourceError::io(&self.path, "size", error))
     }
 
-    /// Where the next data at or behind `offset` begins and ends, in a file of this length; `None`
-    /// if only a hole follows. Where the file system does not tell, all of it is data.
+    /// Where the next data at or after `offset` begins and ends, in a file of this length; `None`
+    /// if only a hole follows. Where the file system does not report holes, the whole file counts
+    /// as data.
     ///
     /// # Errors
     /// [`SourceError::Io`].
@@ -123,7 +124,7 @@ impl Reader {
         }
     }
 
-    /// When the file was last written to; `None` for a block device, whose time says nothing.
+    /// When the file was last written to; `None` for a block device, whose time has no meaning.
     ///
     /// # Errors
     /// [`SourceError::Io`].
@@ -141,7 +142,7 @@ impl Reader {
         }
     }
 
-    /// Like [`Reader::begin`], but waits for a buffer that somebody else holds.
+    /// Like [`Reader::begin`], but waits for a buffer that another thread holds.
     pub fn begin_waiting(&mut self, offset: u64, length: usize, token: u64) -> bool {
         match self.arena.take_waiting() {
             Some(buffer) => self.begin_with(buffer, offset, length, token),
@@ -163,12 +164,12 @@ impl Reader {
         true
     }
 
-    /// Reads asked for and not yet taken.
+    /// Reads that were begun and not yet taken.
     pub fn in_flight(&self) -> usize {
         self.in_flight.len() + self.waiting.len()
     }
 
-    /// The next finished read, in any order; waits for it. `None` if none was begun.
+    /// Waits for the next finished read, in any order; `None` if none was begun.
     ///
     /// # Errors
     /// [`SourceError::Io`] when the kernel could not read.
@@ -189,8 +190,8 @@ impl Reader {
         Ok(Some(read))
     }
 
-    /// Takes a completion; what the kernel left out (a short read that is not the end of the file,
-    /// or a signal) is read the plain way.
+    /// Takes a completion. What the kernel left out (a short read that is not the end of the file,
+    /// or a signal) is read with a plain read.
     fn finish(&mut self, completed: Completed) -> Result<Read, SourceError> {
         let Completed { token, mut buffer, result } = completed;
         let position = self.in_flight.iter().position(|(candidate, _, _)| *candidate == token);
@@ -204,7 +205,7 @@ impl Reader {
         Ok(Read { token, buffer, length })
     }
 
-    /// Reads on from `got` until `wanted` bytes or the end of the file.
+    /// Continues to read from `got` until `wanted` bytes or the end of the file.
     fn fill(&self, buffer: &mut Buffer, mut got: usize, offset: u64, wanted: usize) -> Result<usize, SourceError> {
         while got < wanted {
             match self.file.read_at(&mut buffer[got..wanted], offset + got as u64) {
@@ -217,14 +218,14 @@ impl Reader {
         Ok(got)
     }
 
-    /// Waits for everything in flight and drops it.
+    /// Waits for everything in flight and discards it.
     pub fn drain(&mut self) -> Result<(), SourceError> {
         while self.next_read()?.is_some() {}
         Ok(())
     }
 
-    /// Reads one range and waits for it; nothing else may be in flight. Shorter than asked for only
-    /// at the end of the file.
+    /// Reads one range and waits for it. Nothing else may be in flight. The result is shorter than
+    /// asked for only at the end of the file.
     pub fn read_now(&mut self, offset: u64, length: usize) -> Result<Read, SourceError> {
         self.drain()?;
         let none = || std::io::Error::other("no buffer is free");

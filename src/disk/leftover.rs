@@ -1,18 +1,18 @@
-//! Temporary files of restores that are no longer.
+//! Temporary files of restores that no longer run.
 //!
-//! A restore locks its temporary file as long as it lives, and while the file is lent to a server
-//! another one beside it ([`lent_path`]). So a file whose locks are free was left behind by a run
-//! that was killed; [`leftovers`] finds those for one target, locked against everybody else, to be
-//! removed or taken over.
+//! A restore locks its temporary file as long as it runs. While the file is lent to a server, it
+//! locks another file beside it instead ([`lent_path`]). So a file whose locks are free was left
+//! behind by a run that was killed. [`leftovers`] finds those for one target, locked against
+//! everybody else, to be removed or taken over.
 
 use rustix::fs::FlockOperation;
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// The end of every temporary file's name.
+/// The suffix of every temporary file's name.
 pub(super) const SUFFIX: &str = ".amber-partial";
-/// What follows it in the name of the file that is locked while the temporary file is lent.
+/// A further suffix: the name of the file that is locked while the temporary file is lent.
 const LENT_SUFFIX: &str = ".lent";
 
 /// The file that is locked while a temporary file is lent.
@@ -35,20 +35,20 @@ impl Leftover {
         self.file.metadata().map_or(0, |metadata| metadata.blocks() * 512)
     }
 
-    /// Removes it. Should that fail, the next restore to this name tries again.
+    /// Removes it. If that fails, the next restore to this name tries again.
     pub(super) fn remove(&self) {
         let _ = std::fs::remove_file(lent_path(&self.path));
         let _ = std::fs::remove_file(&self.path);
     }
 
-    /// Its path, and the file, which stays locked.
+    /// Takes it over: its path, and the file, which stays locked.
     pub(super) fn adopt(self) -> (PathBuf, File) {
         let _ = std::fs::remove_file(lent_path(&self.path));
         (self.path, self.file)
     }
 }
 
-/// The files that runs for `target` left which are no longer. Marks that belong to no file are
+/// The files for `target` that runs left which were killed. Lent marks that belong to no file are
 /// removed.
 pub(super) fn leftovers(folder: &Path, target: &Path) -> Vec<Leftover> {
     let prefix = format!(".{}.", target.file_name().unwrap_or_default().to_string_lossy());
@@ -69,33 +69,33 @@ pub(super) fn leftovers(folder: &Path, target: &Path) -> Vec<Leftover> {
     found
 }
 
-/// The file at this path, if nobody holds its lock, nor that of the file that says that it is lent.
+/// The file at this path, if nobody holds its lock or the lock of its lent mark.
 fn left_behind(path: PathBuf) -> Option<Leftover> {
-    // Looked at first, so that the lock of a lent file is not taken from under a server that
-    // starts.
+    // The lent mark is checked first, so that the lock of a lent file is not taken away from a
+    // server that is starting.
     if matches!(lock_of(&lent_path(&path)), Lock::Another) {
         return None;
     }
-    // In this order: its owner unlocks the one only when he has locked the other.
+    // The order matters: the owner unlocks one only after locking the other.
     let (locked, lent) = (lock_of(&path), lock_of(&lent_path(&path)));
     let (Lock::Ours(file), Lock::Ours(_) | Lock::None) = (locked, lent) else { return None };
-    // Whoever had it a moment ago may have given it another name: then it is not left behind but
-    // finished.
+    // Whoever held the lock a moment ago may have renamed the file: then it is finished and not
+    // left behind.
     let same = |named: std::fs::Metadata| file.metadata().is_ok_and(|held| (held.dev(), held.ino()) == (named.dev(), named.ino()));
     let is_named = std::fs::symlink_metadata(&path).is_ok_and(same);
     (is_named && file.metadata().is_ok_and(|held| is_own(&held))).then_some(Leftover { path, file })
 }
 
-/// Whether this user made it, and it has no other name: in a folder that others may write to,
-/// somebody might put a file of theirs there to get the ledger into it, or a link to one that is
-/// dear to us.
+/// Whether this user created the file, and it has no other name. In a folder that others may write
+/// to, somebody might put a file of theirs there to get the ledger into it, or a link to a file
+/// that matters to us.
 fn is_own(held: &std::fs::Metadata) -> bool {
     held.is_file() && held.nlink() == 1 && held.uid() == rustix::process::geteuid().as_raw()
 }
 
 /// Who holds the lock of a file.
 enum Lock {
-    /// It could be taken, and is held until this is dropped.
+    /// It was free, and is held until this is dropped.
     Ours(File),
     Another,
     /// There is no such file.

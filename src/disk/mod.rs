@@ -1,6 +1,7 @@
-//! Memory with a budget: buffers are taken from an arena of fixed size, filled by a reader, handed
-//! down the pipeline and come back when they are dropped. When all are out, whoever asks next waits
-//! or does without; memory never grows with the size of a data file.
+//! Files on this machine, read and written past the page cache where that is possible, and the
+//! memory for it. An [`arena`] is a fixed budget of buffers: a reader fills them, hands them down
+//! the pipeline, and they come back when they are dropped. When all buffers are in use, whoever
+//! asks next waits or does without. So memory never grows with the size of a data file.
 
 pub mod arena;
 pub mod file;

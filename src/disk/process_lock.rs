@@ -1,9 +1,9 @@
-//! One agent for one state directory: a lock on a file in it, which ends with the process however
-//! that ends.
+//! One agent for one state directory: a lock on a file in it. The lock ends with the process,
+//! however the process ends.
 //!
 //! Flow: [`ProcessLock::take`] locks `lock` and writes the process's number into it, for the
-//! message that a second agent gives. The file stays when the agent ends; only the lock counts.
-//! [`running`] asks without taking anything for longer than a moment.
+//! message that a second agent prints. The file stays when the agent ends; only the lock counts.
+//! [`running`] only asks, and holds the lock for a moment at most.
 
 use crate::error::{Error, Result};
 use rustix::fs::{Access, FlockOperation, access, flock};
@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 
 /// The lock's name in the state directory.
 pub const LOCK_FILE: &str = "lock";
-/// How long a lock that is held is tried again: who only asks whether an agent runs, and an agent
-/// that is just ending, are gone by then.
+/// How long a held lock is retried. A process that only asks whether an agent runs, or an agent
+/// that is just ending, has released it by then.
 const PATIENCE: Duration = Duration::from_millis(500);
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -31,7 +31,7 @@ pub struct ProcessLock {
 pub enum Running {
     /// Nobody holds the lock.
     No,
-    /// Somebody does; the number is what the lock's file says.
+    /// Somebody does. The number is the one in the lock's file.
     Yes {
         /// The process's number, if the file holds one.
         pid: Option<u32>,
@@ -39,7 +39,7 @@ pub enum Running {
 }
 
 impl ProcessLock {
-    /// Takes the lock, and makes the directory where only the last part of its path is missing.
+    /// Takes the lock. Creates the directory if only the last part of its path is missing.
     ///
     /// # Errors
     /// [`Error::input`] where another agent holds it or the directory cannot be written to.
@@ -64,11 +64,11 @@ fn held(directory: &Path, pid: Option<u32>) -> Error {
     ))
 }
 
-/// Makes sure that the state directory is there and may be written to.
+/// Makes sure that the state directory exists and may be written to.
 ///
 /// # Errors
-/// [`Error::input`] with what to do. Only the last part of the path is made: a spool below a disk
-/// that is not mounted helps nobody.
+/// [`Error::input`] with what to do. Only the last part of the path is created: a spool below a
+/// disk that is not mounted helps nobody.
 pub fn prepare(directory: &Path) -> Result<()> {
     let failed = |what: String| Error::input(format!("{}: {what}", directory.display()));
     match std::fs::metadata(directory) {
@@ -100,7 +100,7 @@ pub fn running(directory: &Path) -> Result<Running> {
     Ok(if free { Running::No } else { Running::Yes { pid: read_pid(&mut file) } })
 }
 
-/// Whether the lock was got, within `patience`.
+/// Tries to take the lock within `patience`. Returns whether it was taken.
 fn lock(file: &File, operation: FlockOperation, patience: Duration) -> std::io::Result<bool> {
     let began = Instant::now();
     loop {

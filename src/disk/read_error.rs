@@ -1,4 +1,4 @@
-//! Why a file could not be read, in words for whoever runs the capture.
+//! Why a file could not be read, in words for the person who runs the capture.
 
 use crate::error::{Error, Kind};
 use std::path::{Path, PathBuf};
@@ -24,7 +24,7 @@ pub enum SourceError {
         /// What it is instead, and what to do.
         reason: String,
     },
-    /// Bytes at a place do not have their checksum while the node stands still: they are damaged.
+    /// Bytes do not match their checksum although the node stands still: they are damaged.
     #[error("{}: offset {offset}: {what}: {reason}", path.display())]
     Damaged {
         /// The data file.
@@ -33,10 +33,10 @@ pub enum SourceError {
         offset: u64,
         /// Which structure (block address and tree, superblock, op).
         what: String,
-        /// What does not fit.
+        /// What does not match.
         reason: String,
     },
-    /// The node is in a state, or is moving too fast, for a capture now.
+    /// The node is in a state that does not allow a capture now, or it is moving too fast for one.
     #[error("{}: {reason}", path.display())]
     NotNow {
         /// The data file.
@@ -44,7 +44,7 @@ pub enum SourceError {
         /// What is going on, and what to do.
         reason: String,
     },
-    /// Whoever takes the bytes failed.
+    /// The consumer of the bytes failed.
     #[error(transparent)]
     Sink(#[from] Error),
 }
@@ -63,7 +63,7 @@ impl From<SourceError> for Error {
             SourceError::Sink(error) => return error,
             SourceError::Io { error, .. } => match error.kind() {
                 std::io::ErrorKind::NotFound | std::io::ErrorKind::PermissionDenied => Kind::Input,
-                // EIO: the disk cannot give the bytes back.
+                // EIO: the disk cannot return the bytes.
                 _ if error.raw_os_error() == Some(5) => Kind::Damaged,
                 _ => Kind::TryAgain,
             },

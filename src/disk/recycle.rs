@@ -1,21 +1,22 @@
-//! Vectors that are used again instead of being given back to the system.
+//! Vectors that are used again instead of being freed.
 //!
-//! A large vector that is allocated for every frame or part costs more than what is done with it:
-//! the kernel zeroes each of its pages anew. Flow: [`Recycler::take`] gives an empty vector with
-//! room, an old one where there is one; dropping it puts it back, also from another thread and
-//! after the recycler is gone. How many are out at once is bounded by whoever takes them.
+//! A large vector that is allocated for every frame or part costs more than the work that is done
+//! with it, because the kernel zeroes each of its pages anew. Flow: [`Recycler::take`] returns an
+//! empty vector with enough capacity, an old one if there is one. Dropping it returns it to the
+//! recycler, also from another thread and after the recycler is gone. The callers bound how many
+//! vectors are in use at once.
 
 use crossbeam_channel::{Receiver, Sender};
 use std::ops::{Deref, DerefMut};
 
-/// Keeps vectors that nobody uses now.
+/// Keeps idle vectors.
 #[derive(Debug)]
 pub struct Recycler {
     home: Sender<Vec<u8>>,
     idle: Receiver<Vec<u8>>,
 }
 
-/// A vector on loan. It goes back when it is dropped.
+/// A vector on loan. It returns to its recycler when it is dropped.
 #[derive(Debug)]
 pub struct Recycled {
     bytes: Vec<u8>,
@@ -61,7 +62,7 @@ impl Drop for Recycled {
     fn drop(&mut self) {
         let mut bytes = std::mem::take(&mut self.bytes);
         bytes.clear();
-        // Where enough are idle already, or the recycler is gone, it is freed.
+        // If enough vectors are idle already, or the recycler is gone, this one is freed.
         let _ = self.home.try_send(bytes);
     }
 }

@@ -1,8 +1,8 @@
 //! A whole file from its beginning to its end, frame by frame, read ahead.
 //!
-//! Flow: as many reads as there are free buffers are on their way ([`super::file::Reader`]);
-//! [`Stream::next_frame`] hands frames on in order. A frame that lies in a hole of the file is not
-//! read. [`Stream::check_unchanged`] tells at the end whether the file stood still meanwhile.
+//! Flow: as many reads are in flight as there are free buffers ([`super::file::Reader`]);
+//! [`Stream::next_frame`] returns frames in order. A frame that lies in a hole of the file is not
+//! read. At the end, [`Stream::check_unchanged`] tells whether the file stayed the same meanwhile.
 
 use super::arena::Buffer;
 use super::file::{Read, ReadOptions, Reader};
@@ -11,9 +11,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::SystemTime;
 
-/// Bytes of all buffers: half for depth on the disk, half for what the workers hold.
+/// Bytes of all buffers: half for queue depth on the disk, half for what the workers hold.
 const BUFFERS_BYTES: usize = 32 * 1024 * 1024;
-/// Fewer buffers would let the disk wait for the workers.
+/// With fewer buffers the disk would wait for the workers.
 const BUFFERS_MIN: usize = 4;
 
 /// What a frame of the file holds.
@@ -21,7 +21,7 @@ const BUFFERS_MIN: usize = 4;
 pub enum Content {
     /// Bytes that were read.
     Data(FrameBytes),
-    /// A hole of so many bytes.
+    /// A hole of this many bytes.
     Hole(usize),
 }
 
@@ -48,7 +48,7 @@ pub struct Stream {
     next_asked: u64,
     next_given: u64,
     arrived: BTreeMap<u64, Content>,
-    /// The run of data that the next frame to ask for lies in or before.
+    /// The stretch of data that contains the next frame to read, or follows it.
     data: Option<(u64, u64)>,
 }
 
@@ -75,13 +75,13 @@ impl Stream {
         self.file_bytes
     }
 
-    /// When it had last been changed then, in nanoseconds since 1970.
+    /// When the file had last been changed at that time, in nanoseconds since 1970.
     pub fn modified_ns(&self) -> u64 {
         let since = self.modified.and_then(|modified| modified.duration_since(SystemTime::UNIX_EPOCH).ok());
         since.map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
     }
 
-    /// What was fallen back to, in sentences for the user.
+    /// What the reader fell back to, in sentences for the user.
     pub fn notes(&self) -> &[String] {
         self.reader.notes()
     }
@@ -107,7 +107,7 @@ impl Stream {
             }
             match self.reader.next_read()? {
                 Some(read) => self.take(read)?,
-                // All buffers are further down the pipeline, and one comes back.
+                // All buffers are further down the pipeline, so wait until one comes back.
                 None => {
                     let (offset, length) = self.place(self.next_asked);
                     if !self.reader.begin_waiting(offset, length.next_multiple_of(4096), self.next_asked) {
@@ -119,7 +119,7 @@ impl Stream {
         }
     }
 
-    /// Begins as many reads as there are buffers.
+    /// Begins as many reads as there are free buffers.
     fn ask(&mut self) -> Result<(), SourceError> {
         loop {
             let (offset, length) = self.place(self.next_asked);
@@ -151,13 +151,13 @@ impl Stream {
         Ok(())
     }
 
-    /// Where a frame begins, and its size: 0 behind the end.
+    /// Where a frame begins, and its size: 0 after the end.
     fn place(&self, number: u64) -> (u64, usize) {
         let offset = number.saturating_mul(self.frame_bytes as u64);
         (offset, self.file_bytes.saturating_sub(offset).min(self.frame_bytes as u64) as usize)
     }
 
-    /// Whether the file is as it was when it was opened.
+    /// Checks that the file is as it was when it was opened.
     ///
     /// # Errors
     /// [`SourceError::NotNow`] when it is not.

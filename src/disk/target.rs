@@ -1,12 +1,12 @@
-//! A file that appears under its name only when it is whole.
+//! A file that appears under its name only when it is complete.
 //!
-//! [`Target::create`] opens a temporary file beside the target and locks it; [`Target::commit`]
-//! renames it, without replacing anything unless told to. Dropped before that, or killed, it leaves
-//! nothing under the target's name. [`Target::resume`] takes over the temporary file that a killed
-//! run for the same target left, with whatever stands in it; [`Target::create`] removes it and
-//! begins anew.
+//! [`Target::create`] opens a temporary file beside the target and locks it. [`Target::commit`]
+//! renames it, and replaces an existing file only if asked to. If the target is dropped or the
+//! process killed before that, nothing is left under the target's name. [`Target::resume`] takes
+//! over the temporary file that a killed run for the same target left, with its content;
+//! [`Target::create`] removes it and begins anew.
 //!
-//! A server that is to work on the file wants the lock for itself: [`Target::lend`] gives it up,
+//! A server that is to work on the file needs the lock for itself: [`Target::lend`] releases it,
 //! and locks a file beside it instead.
 
 use super::leftover::{Leftover, SUFFIX, leftovers, lent_path};
@@ -20,29 +20,29 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// How long a lock may be missing after the one who had it has ended: the kernel first finishes
-/// what it still had to write.
+/// How long a lock may stay held after its holder has ended: the kernel first finishes its pending
+/// writes.
 const TAKE_BACK_PATIENCE: Duration = Duration::from_secs(60);
-/// How often that is tried.
+/// How often taking the lock is retried.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
-/// A data file on its way.
+/// A data file that is being written.
 #[derive(Debug)]
 pub struct Target {
     path: PathBuf,
     temporary: PathBuf,
     file: File,
     overwrite: bool,
-    /// Whether the temporary file was taken over from a run that is no longer.
+    /// Whether the temporary file was taken over from a run that has ended.
     adopted: bool,
     /// Whether the temporary file stays when this is dropped.
     stays: bool,
-    /// Locked since the file was lent for the first time.
+    /// The file that is locked since the target was lent for the first time.
     lent: Option<File>,
 }
 
 impl Target {
-    /// Opens a new temporary file for `path`; what killed runs left is removed.
+    /// Opens a new temporary file for `path`. Removes what killed runs left.
     ///
     /// # Errors
     /// [`Error::input`] when the name is taken (and must not be overwritten), or the folder is
@@ -53,8 +53,8 @@ impl Target {
         Target::begin(path, &folder, overwrite)
     }
 
-    /// The same, but the temporary file of a killed run is taken over, of several the one that
-    /// holds most. What stands in it may be anything.
+    /// Does the same, but takes over the temporary file of a killed run; of several, the one that
+    /// holds most. Its content may be anything.
     ///
     /// # Errors
     /// Those of [`Target::create`].
@@ -84,12 +84,12 @@ impl Target {
         Ok(target)
     }
 
-    /// Where the file will stand.
+    /// The final path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Where it stands until then.
+    /// The path of the temporary file.
     pub fn temporary(&self) -> &Path {
         &self.temporary
     }
@@ -104,18 +104,18 @@ impl Target {
         self.file.metadata().map_or(0, |metadata| metadata.blocks() * 512)
     }
 
-    /// Leaves the temporary file where it is when this is dropped, for [`Target::resume`].
+    /// Leaves the temporary file in place when this is dropped, for [`Target::resume`].
     pub fn keep(&mut self) {
         self.stays = true;
     }
 
     /// Makes it a copy of another file that shares its blocks on the disk until they are written
-    /// to, where the file system can; whether it did.
+    /// to, if the file system can do that. Returns whether it did.
     pub fn copy_at_once(&self, original: &Path) -> bool {
         File::open(original).is_ok_and(|original| rustix::fs::ioctl_ficlone(&self.file, original).is_ok())
     }
 
-    /// Sets the length; what is not written stays a hole.
+    /// Sets the length. What is not written stays a hole.
     pub fn set_length(&self, length_bytes: u64) -> Result<()> {
         self.file.set_len(length_bytes).map_err(|error| self.failed("set the length", error))
     }
@@ -133,20 +133,20 @@ impl Target {
         set.map_err(|error| self.failed("set mode and time", error))
     }
 
-    /// The error that a write by other means becomes.
+    /// The error for a write that was done by other means.
     pub fn write_failed(&self, error: &std::io::Error) -> Error {
         let copy = error.raw_os_error().map_or_else(|| std::io::Error::other(error.to_string()), std::io::Error::from_raw_os_error);
         self.failed("write", copy)
     }
 
-    /// Frees a range, which reads as zeros then, where the file system can; elsewhere nothing
+    /// Frees a range, which then reads as zeros, if the file system can do that; otherwise nothing
     /// happens.
     pub fn punch_hole(&self, offset: u64, length_bytes: u64) {
-        // It saves space and nothing else.
+        // This saves space and has no other effect.
         let _ = rustix::fs::fallocate(&self.file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, offset, length_bytes);
     }
 
-    /// Frees a range that holds data, which reads as zeros then.
+    /// Frees a range that holds data, which then reads as zeros.
     ///
     /// # Errors
     /// Where the file system cannot.
@@ -168,8 +168,9 @@ impl Target {
         self.file.read_exact_at(bytes, offset).map_err(|error| self.failed("read", error))
     }
 
-    /// Where the next data at or behind `offset` begins and ends, in a file of this length; `None`
-    /// if only a hole follows. Where the file system does not tell, all of it is data.
+    /// Where the next data at or after `offset` begins and ends, in a file of this length; `None`
+    /// if only a hole follows. Where the file system does not report holes, the whole file counts
+    /// as data.
     pub fn data_after(&self, offset: u64, length_bytes: u64) -> Result<Option<(u64, u64)>> {
         use rustix::io::Errno;
         if offset >= length_bytes {
@@ -185,15 +186,15 @@ impl Target {
         Ok(Some((start, end.min(length_bytes))))
     }
 
-    /// Gives up the lock, so that a server can work on the temporary file, until
-    /// [`Target::take_back`]. Another restore to the same name still sees that the file is in use.
+    /// Releases the lock, so that a server can work on the temporary file, until
+    /// [`Target::relock`]. Another restore to the same name still sees that the file is in use.
     ///
     /// # Errors
-    /// [`Error::input`] when the mark cannot be made.
+    /// [`Error::input`] when the lent mark cannot be created.
     pub fn lend(&mut self) -> Result<()> {
         if self.lent.is_none() {
-            // Until it is locked, the temporary file is: nobody takes either of them for left
-            // behind.
+            // The temporary file stays locked until the mark is locked, so nobody takes either of
+            // them for left behind.
             let path = lent_path(&self.temporary);
             let opened = std::fs::OpenOptions::new().write(true).create(true).truncate(false).open(&path);
             let file = opened.map_err(|error| Error::input(format!("{}: cannot write there: {error}", path.display())))?;
@@ -203,13 +204,13 @@ impl Target {
         rustix::fs::flock(&self.file, FlockOperation::Unlock).map_err(|error| self.failed("unlock", error.into()))
     }
 
-    /// Takes the lock again from a process that has ended. When this returns nothing of what that
-    /// process wrote is still on its way: as long as the kernel writes for it, the kernel holds its
-    /// lock.
+    /// Takes the lock again from a process that has ended. When this returns, none of that
+    /// process's writes is still pending: as long as the kernel writes for the process, it holds
+    /// the process's lock.
     ///
     /// # Errors
     /// [`Error::try_again`] when somebody else holds it.
-    pub fn take_back(&mut self) -> Result<()> {
+    pub fn relock(&mut self) -> Result<()> {
         let deadline = Instant::now() + TAKE_BACK_PATIENCE;
         loop {
             match rustix::fs::flock(&self.file, FlockOperation::NonBlockingLockExclusive) {
@@ -225,7 +226,7 @@ impl Target {
 
     fn end_lending(&mut self) {
         if self.lent.take().is_some() {
-            // Should that fail, the next restore to this name removes it.
+            // If that fails, the next restore to this name removes it.
             let _ = std::fs::remove_file(lent_path(&self.temporary));
         }
     }
@@ -272,14 +273,14 @@ impl Target {
 impl Drop for Target {
     fn drop(&mut self) {
         if !self.stays {
-            // Should that fail, the next restore to this name removes it.
+            // If that fails, the next restore to this name removes it.
             let _ = std::fs::remove_file(&self.temporary);
         }
         self.end_lending();
     }
 }
 
-/// The folder of a target whose name may be used.
+/// Checks that the target's name may be used, and returns its folder.
 fn check_name(path: &Path, overwrite: bool) -> Result<PathBuf> {
     if path.file_name().is_none() {
         return Err(Error::input(format!("{}: give the name of a file", path.display())));
@@ -300,8 +301,8 @@ fn check_name(path: &Path, overwrite: bool) -> Result<PathBuf> {
     Ok(folder_of(path))
 }
 
-/// A file that a running server has locked must not be replaced: the server would go on in a file
-/// that has no name any more.
+/// A file that a running server has locked must not be replaced: the server would continue in a
+/// file that no longer has a name.
 fn refuse_in_use(path: &Path) -> Result<()> {
     let Ok(file) = File::open(path) else { return Ok(()) };
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
@@ -327,7 +328,7 @@ pub fn check_space(targets: &[Target], bytes_each: u64) -> Result<()> {
     let Some(first) = targets.first() else { return Ok(()) };
     let folder = folder_of(&first.path);
     let Ok(space) = rustix::fs::statvfs(&folder) else { return Ok(()) };
-    // What a killed run left has its place already.
+    // What a killed run left has its space already.
     let needed = targets.iter().map(|target| bytes_each.saturating_sub(target.allocated_bytes())).fold(0, u64::saturating_add);
     let free = space.f_bavail.saturating_mul(space.f_frsize);
     if free >= needed {

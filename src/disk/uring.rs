@@ -1,10 +1,10 @@
-//! The one owner of io_uring.
+//! The only module that uses io_uring.
 //!
-//! Flow: [`Ring::read`] and [`Ring::write`] take a buffer and hand it to the kernel;
-//! [`Ring::completed`] gives it back with what was moved. While that is in flight the buffer
-//! belongs to the ring, so nobody can touch or free it; a ring that is dropped first waits for what
-//! is in flight. Buffers of the arena are registered where the kernel's lock limit allows, which
-//! saves pinning their pages every time.
+//! Flow: [`Uring::read`] and [`Uring::write`] take a buffer and hand it to the kernel.
+//! [`Uring::completed`] returns it with the number of bytes moved. While an operation is in flight
+//! its buffer belongs to the [`Uring`], so nobody can touch or free it. A [`Uring`] that is dropped
+//! first waits for what is in flight. Buffers of the arena are registered with io_uring where the
+//! kernel's lock limit allows it, which saves pinning their pages every time.
 
 use super::arena::{Arena, Buffer};
 use io_uring::{IoUring, opcode, squeue, types};
@@ -22,8 +22,8 @@ pub struct Completed {
     pub result: std::io::Result<usize>,
 }
 
-/// An io_uring on one file, or on several that are written alike.
-pub struct Ring {
+/// An io_uring for one file, or for several that are written alike.
+pub struct Uring {
     uring: IoUring,
     files: Vec<File>,
     /// What is in flight by slot; a slot's number is the kernel's user data.
@@ -32,26 +32,26 @@ pub struct Ring {
     registered: bool,
 }
 
-impl Ring {
-    /// A ring that reads `file` into buffers of `arena`, at most `depth` at once.
+impl Uring {
+    /// An io_uring that reads `file` into buffers of `arena`, at most `depth` at once.
     ///
     /// # Errors
     /// Where the kernel has no io_uring or refuses it to this process (seccomp,
     /// `kernel.io_uring_disabled`).
-    pub fn new(file: &File, arena: &Arena, depth: u16) -> std::io::Result<Ring> {
-        Ring::over(vec![file.try_clone()?], arena, depth)
+    pub fn new(file: &File, arena: &Arena, depth: u16) -> std::io::Result<Uring> {
+        Uring::over(vec![file.try_clone()?], arena, depth)
     }
 
-    /// The same for several files: [`Ring::read`] reads the first, [`Ring::write`] writes any of
+    /// The same for several files: [`Uring::read`] reads the first, [`Uring::write`] writes any of
     /// them.
     ///
     /// # Errors
-    /// Those of [`Ring::new`].
-    pub fn over(files: Vec<File>, arena: &Arena, depth: u16) -> std::io::Result<Ring> {
+    /// Those of [`Uring::new`].
+    pub fn over(files: Vec<File>, arena: &Arena, depth: u16) -> std::io::Result<Uring> {
         let uring = IoUring::builder().setup_coop_taskrun().build(u32::from(depth)).or_else(|_| IoUring::new(u32::from(depth)))?;
         let registered = register(&uring, arena);
         let slots = (0..depth).map(|_| None).collect();
-        Ok(Ring { uring, files, slots, free: (0..depth).collect(), registered })
+        Ok(Uring { uring, files, slots, free: (0..depth).collect(), registered })
     }
 
     /// Whether the arena's buffers are registered with the kernel.
@@ -64,7 +64,7 @@ impl Ring {
         self.slots.len() - self.free.len()
     }
 
-    /// Begins a read of `length` bytes at `offset`. Gives the buffer back if the ring is full or
+    /// Begins a read of `length` bytes at `offset`. Returns the buffer if the io_uring is full or
     /// the buffer is too small.
     ///
     /// # Errors
@@ -79,8 +79,8 @@ impl Ring {
         self.begin(entry, buffer, token)
     }
 
-    /// Begins a write of the buffer's first `length` bytes at `offset` of file number `file`. Gives
-    /// the buffer back if the ring is full or there is no such file.
+    /// Begins a write of the buffer's first `length` bytes at `offset` of file number `file`.
+    /// Returns the buffer if the io_uring is full or there is no such file.
     ///
     /// # Errors
     /// The buffer, unwritten.
@@ -103,7 +103,7 @@ impl Ring {
         let Some(slot) = self.free.pop() else { return Err(buffer) };
         let entry = entry.user_data(u64::from(slot));
         // SAFETY: the file stays open and the buffer stays owned by `slots` until the completion
-        // for this slot arrives, also when the ring is dropped; the entry was built from this
+        // for this slot arrives, also when the io_uring is dropped; the entry was built from this
         // buffer with at most its length, and its memory does not move when the handle is stored.
         if unsafe { self.uring.submission().push(&entry) }.is_err() {
             self.free.push(slot);
@@ -113,11 +113,11 @@ impl Ring {
         Ok(())
     }
 
-    /// Submits what was begun and takes one that is finished; with `wait` it waits for one if any
-    /// is in flight.
+    /// Submits the operations that were begun and takes one that is finished. With `wait` it waits
+    /// for one if any is in flight.
     ///
     /// # Errors
-    /// Where the kernel refuses to go on.
+    /// Where the kernel refuses to continue.
     pub fn completed(&mut self, wait: bool) -> std::io::Result<Option<Completed>> {
         loop {
             if let Some(completed) = self.take_completion() {
@@ -148,22 +148,22 @@ impl Ring {
 /// The completion queue is full; taking completions makes room.
 const EBUSY: i32 = 16;
 
-/// Registers every buffer of the arena, whole; `false` where the lock limit is too low (8 MiB is
+/// Registers every buffer of the arena completely; `false` if the lock limit is too low (8 MiB is
 /// the usual one).
 #[allow(unsafe_code)]
 fn register(uring: &IoUring, arena: &Arena) -> bool {
     let vectors: Vec<libc::iovec> =
         arena.regions().iter().map(|(address, length)| libc::iovec { iov_base: *address as *mut libc::c_void, iov_len: *length }).collect();
-    // SAFETY: the kernel pins the pages of these regions for the ring's life; it reads or writes
-    // them only for what is in flight, whose buffer the ring owns.
+    // SAFETY: the kernel pins the pages of these regions for the life of the io_uring; it reads or
+    // writes them only for what is in flight, whose buffer the [`Uring`] owns.
     unsafe { uring.submitter().register_buffers(&vectors) }.is_ok()
 }
 
-impl Drop for Ring {
+impl Drop for Uring {
     fn drop(&mut self) {
         while self.in_flight() > 0 {
             if self.completed(true).is_err() {
-                // The kernel may still write into these buffers: they must never be reused.
+                // The kernel may still write into these buffers, so they must never be reused.
                 for slot in self.slots.drain(..) {
                     std::mem::forget(slot);
                 }
@@ -174,8 +174,8 @@ impl Drop for Ring {
     }
 }
 
-impl std::fmt::Debug for Ring {
+impl std::fmt::Debug for Uring {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "Ring({} in flight)", self.in_flight())
+        write!(formatter, "Uring({} in flight)", self.in_flight())
     }
 }

@@ -1,15 +1,15 @@
-//! Files that are written alike out of an arena's buffers, past the page cache.
+//! Files that are written alike from an arena's buffers, past the page cache.
 //!
-//! Flow: a [`WriteTarget`] is one file, open with O_DIRECT and plainly. A [`Writer`] puts one
-//! io_uring on the places: [`Writer::take`] hands a buffer out, [`Writer::write`] begins to write
-//! it to the places that want it, one after the other, and the buffer is free again when the last
-//! has it; [`Writer::finish`] waits for all. What the kernel refuses to write past the page cache,
-//! or through io_uring at all, is written plainly. After a write that failed every call fails:
-//! whoever tries something again because of other errors cannot pass over it. Each thread has a
-//! writer of its own; they share the places.
+//! Flow: a [`WriteTarget`] is one file, opened both with O_DIRECT and without. A [`Writer`] sets up
+//! one io_uring for the targets. [`Writer::take`] hands out a buffer. [`Writer::write`] begins to
+//! write it to the chosen targets, one after the other, and the buffer is free again when the last
+//! has it. [`Writer::finish`] waits for all writes. What the kernel refuses to write past the page
+//! cache, or through io_uring at all, is written with plain writes. After a write that failed every
+//! call fails, so a caller that retries because of other errors cannot miss it. Each thread has a
+//! writer of its own; the threads share the targets.
 
 use super::arena::{Arena, Buffer};
-use super::uring::{Completed, Ring};
+use super::uring::{Completed, Uring};
 use rustix::fs::OFlags;
 use std::fs::File;
 use std::io::{Error, ErrorKind, Result};
@@ -17,7 +17,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
-/// Which of the system's faster ways to write may be used; all of them, unless a test says
+/// Which of the system's faster ways to write may be used. All of them, unless a test decides
 /// otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WriteOptions {
@@ -33,7 +33,8 @@ impl Default for WriteOptions {
     }
 }
 
-/// A file with two ways to it: past the page cache, and through it for whatever the first refuses.
+/// A file that is open in two ways: past the page cache, and through it for whatever the first
+/// refuses.
 #[derive(Debug)]
 pub struct WriteTarget {
     plain: File,
@@ -41,18 +42,18 @@ pub struct WriteTarget {
 }
 
 impl WriteTarget {
-    /// Opens a file that is there for reading only.
+    /// Opens an existing file for reading only.
     ///
     /// # Errors
-    /// What the system says.
+    /// The system's error.
     pub fn to_read(path: &Path) -> Result<WriteTarget> {
         WriteTarget::open(path, false, true)
     }
 
-    /// Opens a file that is there for reading and writing.
+    /// Opens an existing file for reading and writing.
     ///
     /// # Errors
-    /// What the system says.
+    /// The system's error.
     pub fn to_write(path: &Path, options: WriteOptions) -> Result<WriteTarget> {
         WriteTarget::open(path, true, options.direct)
     }
@@ -64,16 +65,16 @@ impl WriteTarget {
         Ok(WriteTarget { plain, direct })
     }
 
-    /// Whether it can be reached past the page cache.
+    /// Whether the file can be accessed past the page cache.
     pub fn is_direct(&self) -> bool {
         self.direct.is_some()
     }
 
-    /// Reads into the whole buffer, which begins at a multiple of 4096 in memory, as `offset` does
-    /// in the file. How many bytes there were: fewer only at the end of the file.
+    /// Reads into the whole buffer, which is aligned to 4096 bytes in memory, as `offset` is in the
+    /// file. Returns how many bytes there were: fewer only at the end of the file.
     ///
     /// # Errors
-    /// What the system says.
+    /// The system's error.
     pub fn read(&self, offset: u64, buffer: &mut [u8]) -> Result<usize> {
         let mut got = 0;
         while got < buffer.len() {
@@ -91,13 +92,13 @@ impl WriteTarget {
     /// Writes all of `bytes`.
     ///
     /// # Errors
-    /// What the system says.
+    /// The system's error.
     pub fn write(&self, offset: u64, bytes: &[u8]) -> Result<()> {
         either(self, |file| file.write_all_at(bytes, offset))
     }
 }
 
-/// Tries the way past the page cache, and the other where that takes no such request.
+/// Tries the access past the page cache, and the other one if the first takes no such request.
 fn either<T>(place: &WriteTarget, mut action: impl FnMut(&File) -> Result<T>) -> Result<T> {
     match place.direct.as_ref().map(&mut action) {
         None => action(&place.plain),
@@ -109,33 +110,33 @@ fn either<T>(place: &WriteTarget, mut action: impl FnMut(&File) -> Result<T>) ->
 /// A write that failed.
 #[derive(Debug)]
 pub struct Failed {
-    /// The number of its place.
+    /// The number of its target.
     pub place: usize,
-    /// What the system says.
+    /// The system's error.
     pub error: Error,
 }
 
-/// A buffer on its way.
+/// A buffer that is being written.
 #[derive(Debug)]
-struct UnderWay {
+struct WriteInFlight {
     token: u64,
     offset: u64,
     length: usize,
-    /// Where it is being written.
+    /// The target that it is being written to now.
     place: usize,
-    /// Where it goes then, the next one last.
+    /// The targets that follow, the next one last.
     rest: Vec<usize>,
 }
 
-/// Writes buffers of its own arena to its places.
+/// Writes buffers of its own arena to its targets.
 #[derive(Debug)]
 pub struct Writer {
     places: Arc<[WriteTarget]>,
     arena: Arena,
-    ring: Option<Ring>,
-    under_way: Vec<UnderWay>,
+    ring: Option<Uring>,
+    under_way: Vec<WriteInFlight>,
     begun: u64,
-    /// The first that failed.
+    /// The first write that failed.
     failed: Option<Failed>,
 }
 
@@ -147,19 +148,19 @@ impl Failed {
 }
 
 impl Writer {
-    /// A writer with `buffers` buffers of `buffer_bytes` each, all of which may be under way at
+    /// A writer with `buffers` buffers of `buffer_bytes` each, all of which may be in flight at
     /// once.
     ///
     /// # Errors
-    /// Where there is no such arena ([`Arena::new`]).
+    /// If such an arena is not possible ([`Arena::new`]).
     pub fn new(places: &Arc<[WriteTarget]>, buffer_bytes: usize, buffers: u16, options: WriteOptions) -> Result<Writer> {
         let arena = Arena::new(buffer_bytes, buffers)
             .ok_or_else(|| Error::other(format!("{buffers} buffers of {buffer_bytes} bytes are no arena")))?;
-        // Without O_DIRECT the kernel would hand each write to a thread of its own: nothing is
-        // gained.
+        // Without O_DIRECT the kernel would hand each write to a thread of its own, and nothing
+        // would be gained.
         let direct: Option<Vec<&File>> = places.iter().map(|place| place.direct.as_ref()).collect();
         let files = direct.filter(|_| options.uring).and_then(|files| files.into_iter().map(|file| file.try_clone().ok()).collect());
-        let ring = files.and_then(|files| Ring::over(files, &arena, buffers).ok());
+        let ring = files.and_then(|files| Uring::over(files, &arena, buffers).ok());
         Ok(Writer { places: Arc::clone(places), arena, ring, under_way: Vec::new(), begun: 0, failed: None })
     }
 
@@ -168,7 +169,7 @@ impl Writer {
         self.ring.is_some()
     }
 
-    /// A free buffer; waits for one that is under way.
+    /// Takes a free buffer, and waits for one that is in flight.
     ///
     /// # Errors
     /// [`Failed`] when a write has failed, or when the caller itself holds all buffers.
@@ -185,23 +186,23 @@ impl Writer {
     }
 
     /// Begins to write the buffer's first `length` bytes (a multiple of 4096, as is `offset`) to
-    /// these places.
+    /// these targets.
     ///
     /// # Errors
     /// [`Failed`], for this buffer or one before.
     pub fn write(&mut self, buffer: Buffer, offset: u64, length: usize, places: Vec<usize>) -> std::result::Result<(), Failed> {
         self.check()?;
         self.begun += 1;
-        self.go_on(UnderWay { token: self.begun, offset, length, place: 0, rest: places }, buffer)?;
-        // The kernel hears of it now, and not only when somebody waits.
+        self.go_on(WriteInFlight { token: self.begun, offset, length, place: 0, rest: places }, buffer)?;
+        // This submits the write now, and not only when somebody waits.
         while self.step(false)? {}
         Ok(())
     }
 
-    /// Waits for everything under way.
+    /// Waits for all writes in flight.
     ///
     /// # Errors
-    /// [`Failed`] for the first that failed.
+    /// [`Failed`] for the first write that failed.
     pub fn finish(&mut self) -> std::result::Result<(), Failed> {
         self.check()?;
         while self.step(true)? {}
@@ -216,8 +217,8 @@ impl Writer {
         self.failed.get_or_insert(Failed { place, error }).again()
     }
 
-    /// To the next place; when there is none the buffer goes back.
-    fn go_on(&mut self, mut under_way: UnderWay, mut buffer: Buffer) -> std::result::Result<(), Failed> {
+    /// Continues with the next target. When there is none, the buffer becomes free.
+    fn go_on(&mut self, mut under_way: WriteInFlight, mut buffer: Buffer) -> std::result::Result<(), Failed> {
         while let Some(place) = under_way.rest.pop() {
             under_way.place = place;
             let (offset, length, token) = (under_way.offset, under_way.length, under_way.token);
@@ -235,7 +236,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Takes one finished write; `false` if there is none (`wait`: none under way).
+    /// Takes one finished write; `false` if there is none (with `wait`: none in flight).
     fn step(&mut self, wait: bool) -> std::result::Result<bool, Failed> {
         let Some(ring) = &mut self.ring else { return Ok(false) };
         let completed = ring.completed(wait).map_err(|error| self.fail(0, error))?;
@@ -245,7 +246,7 @@ impl Writer {
         let place = under_way.place;
         let written = match result {
             Ok(written) => written,
-            // A signal, or a file system that takes no such request: the plain way is tried.
+            // A signal, or a file system that takes no such request: try a plain write.
             Err(error) if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock | ErrorKind::InvalidInput) => 0,
             Err(error) => return Err(self.fail(place, error)),
         };

@@ -1,15 +1,16 @@
-//! One run, from its beginning to its end: its number, its records, and how far it is.
+//! One run, from its beginning to its end: its number, its records, and its progress.
 //!
-//! Flow: [`Jobs::begin`] draws the number, remembers that the run is under way and records its
-//! beginning. The work tells [`RunProgress`] how far it is and asks it whether it is still wanted.
-//! [`Active::end`] records how it went, and then remembers it; a kill in between runs the job once
-//! more, which harms nothing. Records that cannot be kept are said and keep nobody from working.
+//! Flow: [`Jobs::begin`] draws the number, remembers that the run is in progress and records its
+//! beginning. The work reports its progress to [`RunProgress`] and asks it whether the run is still
+//! wanted. [`Active::end`] records the result, and then remembers it. A kill in between runs the
+//! job again, which does no harm. Records that cannot be written are logged, and do not stop the
+//! work.
 
 use super::verification::DAMAGED;
 use super::{Jobs, run_history};
 use crate::error::{Error, Kind, Result};
+use crate::jobs::active_view::ActiveView;
 use crate::monitor::log::LoggedProgress;
-use crate::monitor::status::RunningStatus;
 use crate::progress::Progress;
 use crate::repository::name::RunId;
 use crate::repository::run_record::{Run, RunOutcome, RunRecord, Scope};
@@ -19,39 +20,10 @@ use crate::schedule::state::Why;
 use crate::stop::Stop;
 use crate::threads::lock;
 use crate::units::now_ns;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-/// How far a run is, for the status; and whether it is to end.
-#[derive(Debug, Default)]
-pub struct ActiveView {
-    started_ns: u64,
-    step: Mutex<String>,
-    position_bytes: AtomicU64,
-    /// 0 while that is not known.
-    total_bytes: AtomicU64,
-    /// Why it is to end.
-    told: OnceLock<&'static str>,
-}
-
-impl ActiveView {
-    /// It is to end, because of this.
-    pub fn tell(&self, why: &'static str) {
-        let _ = self.told.set(why);
-    }
-
-    /// As the status has it.
-    pub fn status(&self) -> RunningStatus {
-        RunningStatus {
-            started_ns: self.started_ns,
-            step: lock(&self.step).clone(),
-            position_bytes: self.position_bytes.load(Ordering::Relaxed),
-            total_bytes: self.total_bytes.load(Ordering::Relaxed),
-        }
-    }
-}
-
-/// A run that is under way. Whoever lets go of it without an end has failed.
+/// A run in progress. If it is dropped without [`Active::end`], it counts as failed.
 pub struct Active {
     jobs: Arc<Jobs>,
     lane: Lane,
@@ -101,23 +73,23 @@ impl Jobs {
 }
 
 impl Active {
-    /// Its number.
+    /// The number of the run.
     pub fn id(&self) -> RunId {
         self.id
     }
 
-    /// What it tells how far it is. It is given up when `stop` is asked.
+    /// The progress to which the work reports. The run is given up when `stop` is asked.
     pub fn progress(&self, stop: &Stop) -> RunProgress {
         let (jobs, shown) = (Arc::clone(&self.jobs), Arc::clone(&self.shown));
         RunProgress { logged: LoggedProgress::default(), jobs, shown, rests: self.lane == Lane::Rest, stop: stop.clone() }
     }
 
-    /// How much its backup holds by itself, where that is known only now.
+    /// Sets how much its backup holds by itself, where that is known only now.
     pub fn set_scope(&mut self, scope: Scope) {
         self.run.scope = scope;
     }
 
-    /// It has ended. An error of a run that nobody wants any more is no failure.
+    /// Ends the run. An error of a run that is given up is not a failure.
     pub fn end(mut self, result: Result<RunOutcome>, is_given_up: bool) {
         self.conclude(result, is_given_up);
     }
@@ -129,7 +101,7 @@ impl Active {
             Ok(outcome) => (outcome, Ended::Failed { is_final: true }),
             Err(_) if is_given_up => {
                 let usual = if self.lane == Lane::First { "the agent stops following this history" } else { "the agent ends" };
-                let why = self.shown.told.get().copied().unwrap_or(usual);
+                let why = self.shown.reported.get().copied().unwrap_or(usual);
                 (RunOutcome::failed(now_ns(), format!("given up: {why}")), Ended::GivenUp)
             }
             Err(error) if error.kind == Kind::Damaged => {
@@ -147,11 +119,11 @@ impl Active {
         table.active.remove(&record.run.job);
         table.ended(self.id, &record);
         self.jobs.save(&mut table);
-        tell(&record, run_history::ended(self.id, &record).is_some_and(|ended| ended.completed));
+        log_result(&record, run_history::ended(self.id, &record).is_some_and(|ended| ended.completed));
     }
 }
 
-fn tell(record: &RunRecord, completed: bool) {
+fn log_result(record: &RunRecord, completed: bool) {
     let job = &record.run.job;
     match &record.outcome {
         _ if completed => tracing::info!("{job} is done"),
@@ -168,7 +140,8 @@ impl Drop for Active {
     }
 }
 
-/// Tells the log and the status how a run goes, and the run whether it is still wanted.
+/// Reports the progress of a run to the log and the status, and tells the run whether it is still
+/// wanted.
 pub struct RunProgress {
     logged: LoggedProgress,
     jobs: Arc<Jobs>,
@@ -204,7 +177,7 @@ impl Progress for RunProgress {
     }
 
     fn is_given_up(&self) -> bool {
-        self.shown.told.get().is_some() || self.stop.is_asked()
+        self.shown.reported.get().is_some() || self.stop.is_asked()
     }
 
     fn rest(&self) {

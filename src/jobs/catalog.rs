@@ -1,21 +1,22 @@
-//! The job that backs the catalog itself up: brought up to date, then stored as a file like any
-//! other.
+//! The job that backs up the catalog itself: it brings the catalog up to date, then stores it as a
+//! file like any other.
 //!
-//! The catalog can be made again from the repository, so this saves time and nothing else; but what
-//! it holds of records that somebody has removed since is then there to be compared.
+//! The catalog can be rebuilt from the repository, so this only saves time. But the backup keeps
+//! what the catalog holds of records that have since been removed, so that they can be compared.
 
-use super::registry::Context;
 use crate::catalog::rebuild::refresh;
 use crate::catalog::writer::Catalog;
 use crate::disk::file::ReadOptions;
 use crate::error::Result;
+use crate::jobs::job::Context;
 use crate::progress::Progress;
 use crate::repository::name::RunId;
 use crate::repository::run_record::RunOutcome;
-use crate::tier::file::capture::{self, FileCaptureRequest};
+use crate::tier::file::capture;
+use crate::tier::file::request::FileCaptureRequest;
 use crate::tier::outcome::{self, CATALOG_FILE};
 
-/// The job.
+/// Runs the job.
 ///
 /// # Errors
 /// Those of [`back_up`].
@@ -35,7 +36,7 @@ pub fn back_up(catalog: &Catalog, run: RunId, progress: &dyn Progress) -> Result
     let request = FileCaptureRequest {
         path: held.path().to_owned(),
         name: CATALOG_FILE.to_owned(),
-        // It has changed by the time that an upload could be carried on.
+        // The catalog has changed by the time that an upload could be resumed.
         journals: None,
         read: ReadOptions::default(),
         run: Some(run),

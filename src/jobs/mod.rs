@@ -1,21 +1,25 @@
-//! The jobs of the agent: when they run is [`crate::schedule`]'s, what they do is in the
-//! [`registry`], and here the two meet.
+//! The jobs of the agent. [`crate::schedule`] decides when they run, the [`registry`] says what
+//! they do, and this module brings the two together.
 //!
 //! ```text
-//! registry (name, cadence, what it does) ─> schedule ─ due ─> active: begin, work, end ─> records (RunSink), jobs.json
-//!    configuration [jobs.NAME]                 ^                                      └> status: jobs, recent, verification
-//!    requests/, Control: run, pause, resume ───┘<── past: what other agents ran
+//! registry ---> schedule - due -> active: begin, work, end -> records (RunSink), jobs.json
+//! (name,           ^                                      +-> status: jobs, recent, verification
+//! cadence,         +-- configuration [jobs.NAME]
+//! what it does)    +-- requests/, Control: run, pause, resume
+//!                  +-- run_history: what other agents ran
 //! ```
 //!
-//! Flow: the [`clerk`], one thread for the whole life of the agent, takes requests, begins what is
-//! due on a thread of its own, one job at a time, and writes on the board. Checkpoints are begun by
-//! the session's own thread ([`crate::log_shipping::checkpoints`]), because they belong to the
-//! history that it follows; while one is taken the other job rests ([`precedence`]). What is
-//! remembered over restarts is in [`kept`]; what an agent before this one did, in the repository
-//! ([`past`]).
+//! Flow: the [`runner`], one thread for the whole life of the agent, takes requests, begins what is
+//! due on a thread of its own, one job at a time, and writes on the board. The session's own thread
+//! ([`crate::log_shipping::checkpoints`]) begins checkpoints, because they belong to the history
+//! that it follows. While a checkpoint is taken, the other job pauses ([`precedence`]). What is
+//! remembered over restarts is in [`state`]. What an earlier agent did is read from the repository
+//! ([`run_history`]).
 
 pub mod active;
+pub mod active_view;
 pub mod catalog;
+pub mod job;
 pub mod precedence;
 pub mod registry;
 pub mod requests;
@@ -28,6 +32,7 @@ pub mod verification;
 use crate::catalog::writer::Catalog;
 use crate::config::AgentConfig;
 use crate::error::{Error, Result};
+use crate::jobs::active_view::ActiveView;
 use crate::monitor::status::{Control, EndedStatus, JobStatus, StorageStatus, VerificationStatus};
 use crate::monitor::status_board::StatusBoard;
 use crate::repository::Repository;
@@ -37,7 +42,6 @@ use crate::schedule::job::Moment;
 use crate::schedule::plan::{Lane, Schedule, Standing, Turn};
 use crate::threads::lock;
 use crate::units::now_ns;
-use active::ActiveView;
 use precedence::Precedence;
 use registry::{Registration, unknown_job};
 use run_history::{RECENT_MAX, RunHistory};
@@ -53,17 +57,17 @@ pub struct Parts {
     pub repository: Arc<Repository>,
     /// The catalog.
     pub catalog: Arc<Catalog>,
-    /// The board.
+    /// The status board.
     pub board: Arc<StatusBoard>,
     /// Where the records of runs go.
     pub sink: Arc<dyn RunSink>,
-    /// Who runs them, in the records.
+    /// The agent that runs them, as the records name it.
     pub by: String,
     /// The jobs.
     pub registrations: Vec<Registration>,
 }
 
-/// The jobs, shared by everybody who begins, asks for or shows one.
+/// The jobs, shared by everything that begins, requests or shows one.
 pub struct Jobs {
     repository: Arc<Repository>,
     catalog: Arc<Catalog>,
@@ -78,33 +82,33 @@ pub struct Jobs {
     table: Mutex<Table>,
 }
 
-/// What changes.
+/// The state that changes.
 #[derive(Default)]
 struct Table {
     schedule: Schedule,
     /// What is remembered of jobs that this release does not know.
     strangers: BTreeMap<String, JobEntry>,
-    /// Runs that are under way, by job.
+    /// Runs in progress, by job.
     active: BTreeMap<String, Arc<ActiveView>>,
     last: BTreeMap<String, EndedStatus>,
     /// The newest first.
     recent: Vec<EndedStatus>,
-    /// The newest run of each job that was learnt of.
+    /// The newest run of each job that was learnt from the repository.
     learnt: BTreeMap<String, RunId>,
-    /// What ran before this agent led is known.
+    /// Whether it is known what ran before this agent led.
     knows: bool,
     verification: Option<VerificationStatus>,
     last_drill_ns: Option<u64>,
     storage: Vec<StorageStatus>,
     /// Stored bytes of the newest checkpoint.
     checkpoint_bytes: Option<u64>,
-    /// `jobs.json` as it stands.
+    /// The content of `jobs.json` as it was last written.
     written: Vec<u8>,
     write_failed: bool,
 }
 
 impl Jobs {
-    /// Takes the jobs up as they were left.
+    /// Opens the jobs in the state in which they were left.
     ///
     /// # Errors
     /// [`Error::input`] where the configuration or the state directory does not fit, with the line.
@@ -151,15 +155,15 @@ impl Jobs {
         found.ok_or_else(|| unknown_job(name, &self.registrations.iter().map(|registration| registration.name).collect::<Vec<_>>()))
     }
 
-    /// Decides for the jobs of a lane, and tells those to end that must. `wish` is why a job is
-    /// wanted now beside its cadence.
+    /// Decides which job of a lane begins, and asks those to end that must. `wish` says why a job
+    /// is wanted now, apart from its cadence.
     pub fn turn(&self, lane: Lane, wish: impl Fn(&str) -> Option<String>) -> Turn {
         let mut table = lock(&self.table);
         let standing = Standing { leads: self.board.is_leading(), knows: table.knows || lane == Lane::First };
         let turn = table.schedule.turn(lane, self.moment(), standing, wish);
         for name in &turn.stop {
             if let Some(shown) = table.active.get(name) {
-                shown.tell("another agent leads now");
+                shown.ask_to_end("another agent leads now");
             }
         }
         self.save(&mut table);
@@ -171,12 +175,12 @@ impl Jobs {
         lock(&self.table).schedule.job(name).map_or_else(String::new, |job| job.next_text(now_ns()))
     }
 
-    /// Whether somebody keeps a job from running by itself.
+    /// Whether a job is paused or switched off, so that it does not run by itself.
     pub fn is_held_back(&self, name: &str) -> bool {
         lock(&self.table).schedule.job(name).is_some_and(|job| job.state().is_paused || !job.rules().is_enabled)
     }
 
-    /// A job was run by somebody else, or before this agent knew.
+    /// Records a run that another agent made, or that was made before this agent knew.
     pub fn learn(&self, name: &str, started_ns: u64, ended: Option<(u64, bool)>) {
         let mut table = lock(&self.table);
         let now = self.moment();
@@ -186,12 +190,12 @@ impl Jobs {
         self.save(&mut table);
     }
 
-    /// Everything that runs is to end.
-    fn tell_all(&self, why: &'static str) {
-        lock(&self.table).active.values().for_each(|shown| shown.tell(why));
+    /// Asks everything that runs to end.
+    fn ask_all_to_end(&self, why: &'static str) {
+        lock(&self.table).active.values().for_each(|shown| shown.ask_to_end(why));
     }
 
-    /// Writes down what is remembered, if that has changed.
+    /// Writes what is remembered to `jobs.json`, if it has changed.
     fn save(&self, table: &mut Table) {
         let mut kept = JobsFile { jobs: table.strangers.clone() };
         for (name, state) in table.schedule.states() {
@@ -215,7 +219,7 @@ impl Jobs {
         }
     }
 
-    /// What the repository's records say of before.
+    /// Learns earlier runs from the repository's records.
     fn learn_past(&self, past: &RunHistory) {
         let mut table = lock(&self.table);
         let now = self.moment();
@@ -237,7 +241,7 @@ impl Jobs {
         self.save(&mut table);
     }
 
-    /// Puts on the board what the status shows of the jobs.
+    /// Writes on the board what the status shows of the jobs.
     fn publish(&self) {
         let table = lock(&self.table);
         let jobs = self.registrations.iter().filter_map(|registration| table.job_status(registration)).collect();
@@ -263,7 +267,7 @@ impl Jobs {
 }
 
 impl Table {
-    /// A run is over, or was before: the newest ones are remembered.
+    /// Remembers a run that has ended, now or earlier. Only the newest runs are kept.
     fn ended(&mut self, id: RunId, record: &RunRecord) {
         let Some(ended) = run_history::ended(id, record) else { return };
         let last = self.last.get(&ended.job);

@@ -1,12 +1,12 @@
-//! Who goes first: while a checkpoint is taken, other bulk work rests between two pieces. It keeps
-//! what it has in hand (a verification four parts of 8 MiB), and takes no CPU time and no bandwidth
-//! that the checkpoint could have.
+//! Which work goes first: while a checkpoint is taken, other bulk work pauses between two pieces.
+//! It keeps what it holds in memory (a verification holds four parts of 8 MiB), and takes no CPU
+//! time and no bandwidth that the checkpoint could have.
 
 use crate::threads::lock;
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-/// How often whoever rests looks whether it is still wanted.
+/// How often paused work checks whether it is still wanted.
 const LOOK: Duration = Duration::from_millis(200);
 
 /// Counts the work that goes first.
@@ -17,19 +17,19 @@ pub struct Precedence {
 }
 
 impl Precedence {
-    /// Work begins that goes first.
+    /// Begins work that goes first.
     pub fn enter(&self) {
         *lock(&self.first) += 1;
     }
 
-    /// It is over.
+    /// Ends work that goes first.
     pub fn leave(&self) {
         let mut first = lock(&self.first);
         *first = first.saturating_sub(1);
         self.changed.notify_all();
     }
 
-    /// Rests until nothing goes first, or `is_given_up` says so.
+    /// Pauses until no work goes first, or until `is_given_up` returns `true`.
     pub fn rest(&self, is_given_up: impl Fn() -> bool) {
         let mut first = lock(&self.first);
         while *first > 0 && !is_given_up() {

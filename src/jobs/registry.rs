@@ -1,19 +1,15 @@
-//! The jobs that there are. Each is one [`Registration`]: schedule, records, status, page, metrics
-//! and commands follow from it, and know no job by its name.
+//! All jobs. Each is one [`Registration`], from which schedule, records, status, page, metrics and
+//! commands follow. None of them knows a job by its name.
 //!
-//! A job that is added here is in the configuration as `[jobs.NAME]`, is listed by `amber jobs`,
-//! and can be run, paused and resumed.
+//! A job that is added here can be configured as `[jobs.NAME]`, is listed by `amber jobs`, and can
+//! be run, paused and resumed.
 
 use super::{catalog, verification};
-use crate::catalog::writer::Catalog;
 use crate::config::AgentConfig;
 use crate::config::jobs::CHECKPOINT_JOB;
 use crate::error::{Error, Result};
-use crate::monitor::status_board::StatusBoard;
-use crate::progress::Progress;
-use crate::repository::Repository;
-use crate::repository::name::RunId;
-use crate::repository::run_record::{RunOutcome, Scope, Work};
+use crate::jobs::job::Task;
+use crate::repository::run_record::{Scope, Work};
 use crate::schedule::cadence::{Cadence, duration_text};
 use crate::schedule::job::{Retry, Rules};
 use crate::schedule::plan::Lane;
@@ -25,57 +21,39 @@ pub const VERIFICATION_INTERVAL: Duration = Duration::from_secs(86_400);
 /// How often the catalog is backed up.
 pub const CATALOG_INTERVAL: Duration = Duration::from_secs(86_400);
 
-/// A checkpoint that fails is tried again until one succeeds: without it the log to replay only
+/// A failed checkpoint is retried until one succeeds, because without it the log to replay only
 /// grows.
 const CHECKPOINT_RETRY: Retry = Retry { first: Duration::from_secs(2), most: Duration::from_secs(900), times: None };
-/// Everything else is tried again within the next hours, and then waits until it is due.
+/// Everything else is retried within the next hours, and then waits until it is due.
 const RETRY: Retry = Retry { first: Duration::from_secs(60), most: Duration::from_secs(3600), times: Some(5) };
 
-/// What a run works with.
-pub struct Context<'a> {
-    /// Its number. A backup that it makes has the same.
-    pub run: RunId,
-    /// The repository, with the agent's governor.
-    pub repository: &'a Arc<Repository>,
-    /// The agent's catalog.
-    pub catalog: &'a Catalog,
-    /// The agent's board.
-    pub board: &'a StatusBoard,
-    /// To be told how far it is, and asked whether the run is still wanted.
-    pub progress: &'a dyn Progress,
-}
-
-/// What a job does. An outcome that is not completed is its result, and stands; an error is a
-/// failure, and is tried again.
-pub type Task = Arc<dyn Fn(&Context<'_>) -> Result<RunOutcome> + Send + Sync>;
-
-/// Who runs a job.
+/// What runs a job.
 #[derive(Clone)]
 pub enum Runner {
-    /// The session, because it needs to know the history that is shipped.
+    /// The session runs it, because the job must know the history that is shipped.
     Session,
-    /// The scheduler.
+    /// The scheduler runs it.
     Scheduler(Task),
 }
 
 /// A job.
 #[derive(Clone)]
 pub struct Registration {
-    /// What it is called in configuration, commands and records.
+    /// Its name in configuration, commands and records.
     pub name: &'static str,
     /// What it does, in a sentence for people.
     pub title: &'static str,
-    /// What its records say that it does.
+    /// The kind of work, as its records name it.
     pub work: Work,
     /// How much its backups hold by themselves.
     pub scope: Scope,
     /// When it is due, unless the configuration says otherwise.
     pub cadence: Cadence,
-    /// How failures are tried again.
+    /// How failures are retried.
     pub retry: Retry,
-    /// It runs once in a cluster, on the agent that leads, and not once on every agent.
+    /// Whether it runs once in a cluster, on the agent that leads, and not on every agent.
     pub is_cluster_wide: bool,
-    /// What it does.
+    /// What runs it.
     pub runner: Runner,
 }
 
@@ -116,7 +94,7 @@ pub fn registrations(plan: &AgentConfig) -> Vec<Registration> {
 }
 
 impl Registration {
-    /// Which jobs it waits for.
+    /// The lane of the job: which jobs it waits for.
     pub fn lane(&self) -> Lane {
         match self.runner {
             Runner::Session => Lane::First,
@@ -124,7 +102,7 @@ impl Registration {
         }
     }
 
-    /// What the configuration makes of it. `salt` tells repositories apart.
+    /// The rules of the job under a configuration. `salt` tells repositories apart.
     ///
     /// # Errors
     /// [`Error::input`] with the line, where jitter and cadence do not fit together.
@@ -154,7 +132,7 @@ impl Registration {
 /// Checks what the configuration says of the jobs.
 ///
 /// # Errors
-/// [`Error::input`] with the line: with the nearest job, where there is none of a name.
+/// [`Error::input`] with the line; where there is no job of a name, with the nearest name.
 pub fn check(plan: &AgentConfig, registrations: &[Registration]) -> Result<()> {
     let names: Vec<&str> = registrations.iter().map(|registration| registration.name).collect();
     if let Some((name, job)) = plan.jobs.iter().find(|(name, _)| !names.contains(&name.as_str())) {
@@ -163,7 +141,7 @@ pub fn check(plan: &AgentConfig, registrations: &[Registration]) -> Result<()> {
     registrations.iter().try_for_each(|registration| registration.rules(plan, &[]).map(|_| ()))
 }
 
-/// There is no such job.
+/// The error for a job name that does not exist.
 pub fn unknown_job(name: &str, names: &[&str]) -> Error {
     let meant = crate::config::nearest(name, names.iter().copied()).map_or_else(String::new, |near| format!("did you mean {near}? "));
     Error::input(format!("there is no job {name:?}: {meant}The jobs are {}", names.join(", ")))

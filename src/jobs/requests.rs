@@ -1,11 +1,12 @@
-//! What commands ask of a running agent: files in `requests/` of the state directory, whose names
+//! What commands ask of a running agent: files in `requests/` of the state directory. Their names
 //! say everything.
 //!
-//! Flow: a command puts `run-JOB`, `pause-JOB` or `resume-JOB` there ([`send`]); the agent takes it
-//! within a second (`take`), does what it says, and removes the file (`done`). What it may not do
-//! it answers with a file `refused-...` that says why. A request counts from the moment at which
-//! its file has its name, and is done at least once: a kill between doing and removing does it
-//! again, which changes nothing. Only the agent's user and root can put files there.
+//! Flow: a command puts `run-JOB`, `pause-JOB` or `resume-JOB` there ([`send`]). The agent takes it
+//! within a second (`take`), does what it says, and removes the file (`done`). If the agent refuses
+//! a request, it answers with a file `refused-...` that says why. A request counts from the moment
+//! at which its file has its name, and is done at least once: a kill between doing and removing
+//! makes the agent do it again, which changes nothing. Only the agent's user and root can put files
+//! there.
 
 use crate::error::{Error, Result};
 use std::collections::BTreeSet;
@@ -17,19 +18,19 @@ use std::path::{Path, PathBuf};
 /// The folder's name in the state directory.
 pub const REQUESTS_FOLDER: &str = "requests";
 const REFUSED: &str = "refused-";
-/// Files that are looked at in one turn: nobody asks for more.
+/// The most files that are read in one turn, far more than anyone requests.
 const TAKEN_MAX: usize = 256;
-/// An answer longer than this is none.
+/// A longer file is not an answer.
 const ANSWER_BYTES_MAX: u64 = 4096;
 
 /// What is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Action {
-    /// A run, as soon as it can be.
+    /// Run the job as soon as it can.
     Run,
-    /// No runs until it is resumed.
+    /// Do not run the job until it is resumed.
     Pause,
-    /// Runs again.
+    /// Let the job run again.
     Resume,
 }
 
@@ -38,14 +39,14 @@ pub enum Action {
 pub struct JobRequest {
     /// What is asked.
     pub action: Action,
-    /// Of which job.
+    /// The job that it is asked of.
     pub job: String,
 }
 
 impl Action {
     const ALL: [Action; 3] = [Action::Run, Action::Pause, Action::Resume];
 
-    /// The word for it, of the command and in the file's name.
+    /// Its word, in the command and in the file's name.
     pub fn word(self) -> &'static str {
         match self {
             Action::Run => "run",
@@ -68,7 +69,7 @@ impl JobRequest {
     }
 }
 
-/// Makes the folder.
+/// Creates the folder.
 ///
 /// # Errors
 /// [`Error::input`] where it cannot be made.
@@ -81,11 +82,11 @@ pub fn prepare(directory: &Path) -> Result<()> {
     }
 }
 
-/// Asks. An answer to an earlier request of the same kind is removed.
+/// Sends a request. An answer to an earlier request of the same kind is removed.
 ///
 /// # Errors
-/// [`Error::input`] where this user may not ask, [`Error::try_again`] where no agent has run with
-/// this state directory.
+/// [`Error::input`] where this user may not send requests, [`Error::try_again`] where no agent has
+/// run with this state directory.
 pub fn send(directory: &Path, request: &JobRequest) -> Result<()> {
     let folder = directory.join(REQUESTS_FOLDER);
     if !folder.is_dir() && directory.is_dir() {
@@ -96,11 +97,11 @@ pub fn send(directory: &Path, request: &JobRequest) -> Result<()> {
     }
     let path = folder.join(request.file_name());
     let failed = |error: std::io::Error| Error::input(format!("{}: {error}: ask as the agent's user, or as root", path.display()));
-    // Beside the folder: the agent removes what it does not know in it.
+    // The file is created beside the folder, because the agent removes unknown files in it.
     let new = directory.join(format!(".request-{}.new", std::process::id()));
     let _ = std::fs::remove_file(folder.join(format!("{REFUSED}{}", request.file_name())));
     let write = || -> std::io::Result<()> {
-        // Never through a link: root may be the one who asks.
+        // The file is never written through a link, because root may be the one who asks.
         let _ = std::fs::remove_file(&new);
         OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
         std::fs::rename(&new, &path)
@@ -111,10 +112,10 @@ pub fn send(directory: &Path, request: &JobRequest) -> Result<()> {
     })
 }
 
-/// What became of a request: `None` while the agent has not taken it.
+/// The result of a request; `None` while the agent has not taken it.
 ///
 /// # Errors
-/// That of the agent, where it refused.
+/// [`Error::try_again`] with the agent's reason, where it refused.
 pub fn answer(directory: &Path, request: &JobRequest) -> Result<Option<()>> {
     let folder = directory.join(REQUESTS_FOLDER);
     if folder.join(request.file_name()).exists() {
@@ -131,7 +132,7 @@ pub fn answer(directory: &Path, request: &JobRequest) -> Result<Option<()>> {
     }
 }
 
-/// Takes a request back that nobody has taken.
+/// Deletes a request that the agent has not taken.
 pub fn withdraw(directory: &Path, request: &JobRequest) {
     let _ = std::fs::remove_file(directory.join(REQUESTS_FOLDER).join(request.file_name()));
 }
@@ -140,17 +141,18 @@ pub fn withdraw(directory: &Path, request: &JobRequest) {
 #[derive(Debug, Default)]
 pub struct Requests {
     directory: PathBuf,
-    /// What is in the way and cannot be removed; said once.
-    told: BTreeSet<PathBuf>,
+    /// Files that cannot be removed. Each is reported once.
+    reported: BTreeSet<PathBuf>,
 }
 
 impl Requests {
-    /// Those of a state directory.
+    /// The requests of a state directory.
     pub fn new(directory: &Path) -> Requests {
-        Requests { directory: directory.join(REQUESTS_FOLDER), told: BTreeSet::new() }
+        Requests { directory: directory.join(REQUESTS_FOLDER), reported: BTreeSet::new() }
     }
 
-    /// The requests that are there, in order. What is none is removed, with a warning.
+    /// The requests that are there, in order. A file that is not a request is removed, with a
+    /// warning.
     pub fn take(&mut self) -> Vec<JobRequest> {
         let Ok(entries) = std::fs::read_dir(&self.directory) else { return Vec::new() };
         let mut requests = Vec::new();
@@ -158,7 +160,7 @@ impl Requests {
             let name = entry.file_name();
             let name = name.to_string_lossy();
             match JobRequest::parse(&name) {
-                Some(_) if self.told.contains(&entry.path()) => {}
+                Some(_) if self.reported.contains(&entry.path()) => {}
                 Some(request) => requests.push(request),
                 None if name.starts_with(REFUSED) => {}
                 None => self.remove(&entry.path(), "its name is no request: write run-JOB, pause-JOB or resume-JOB"),
@@ -170,7 +172,7 @@ impl Requests {
 
     fn remove(&mut self, path: &Path, why: &str) {
         let removed = if path.is_dir() && !path.is_symlink() { std::fs::remove_dir(path) } else { std::fs::remove_file(path) };
-        if removed.is_err() && !self.told.insert(path.to_owned()) {
+        if removed.is_err() && !self.reported.insert(path.to_owned()) {
             return;
         }
         tracing::warn!(
@@ -180,7 +182,7 @@ impl Requests {
         );
     }
 
-    /// A request is done, or refused with the reason that whoever asked is told.
+    /// Finishes a request: it is done, or refused with the reason that its sender gets.
     pub fn done(&mut self, request: &JobRequest, refused: Option<&Error>) {
         if let Some(error) = refused {
             let answer = self.directory.join(format!("{REFUSED}{}", request.file_name()));
@@ -191,7 +193,7 @@ impl Requests {
         }
         let path = self.directory.join(request.file_name());
         if let Err(error) = std::fs::remove_file(&path)
-            && self.told.insert(path.clone())
+            && self.reported.insert(path.clone())
         {
             tracing::warn!("{}: it is done, and cannot be removed ({error})", path.display());
         }

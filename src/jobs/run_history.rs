@@ -1,9 +1,10 @@
-//! What ran before: the newest records of runs in the repository, whoever ran them.
+//! What ran before: the newest records of runs in the repository, whichever agent or command made
+//! them.
 //!
-//! Flow: [`RunHistory::look`] lists the records and reads the newest of them that it has not read
-//! yet, until it has enough of them and has found a run of every job that it was asked for. An
-//! agent that begins to lead learns from it what the one before it did, so that each job runs once
-//! in the cluster.
+//! Flow: [`RunHistory::look`] lists the records and reads the newest of them that it has not yet
+//! read, until it has enough of them and has found a run of every job that it was asked for. An
+//! agent that begins to lead learns from it what its predecessor did, so that each job runs once in
+//! the cluster.
 
 use crate::error::{Kind, Result};
 use crate::monitor::status::{EndedStatus, VerificationStatus};
@@ -14,7 +15,7 @@ use std::collections::BTreeMap;
 
 /// Runs that the status shows.
 pub const RECENT_MAX: usize = 50;
-/// Runs that are read at the most to find one of every job.
+/// The most runs that are read to find one of every job.
 const READ_MAX: usize = 500;
 /// Names in one listing request.
 const LIST_PAGE: usize = 1000;
@@ -22,16 +23,15 @@ const LIST_PAGE: usize = 1000;
 /// The newest runs.
 #[derive(Debug, Default)]
 pub struct RunHistory {
-    /// By their numbers, so the oldest comes first.
+    /// By number, so the oldest comes first.
     runs: BTreeMap<RunId, RunRecord>,
 }
 
 impl RunHistory {
-    /// Looks at what the repository holds now.
+    /// Reads what the repository holds now.
     ///
     /// # Errors
-    /// When the store cannot be read. A record that is damaged is passed over; verification tells
-    /// of it.
+    /// When the store cannot be read. A damaged record is skipped; verification reports it.
     pub fn look(&mut self, repository: &Repository, jobs: &[&str]) -> Result<()> {
         let listed = newest(repository)?;
         let mut runs = BTreeMap::new();
@@ -66,7 +66,7 @@ impl RunHistory {
         self.runs().find(|(_, record)| record.run.job == job)
     }
 
-    /// When the newest run of a job that did what it was to do ended.
+    /// When the newest completed run of a job ended.
     pub fn last_success_ns(&self, job: &str) -> Option<u64> {
         let mut outcomes = self.runs().filter(|(_, record)| record.run.job == job).filter_map(|(_, record)| record.outcome.as_ref());
         outcomes.find(|outcome| outcome.completed).map(|outcome| outcome.ended_ns)
@@ -78,7 +78,7 @@ impl RunHistory {
         drills.find_map(|(_, record)| record.outcome.as_ref().filter(|outcome| outcome.completed).map(|outcome| outcome.ended_ns))
     }
 
-    /// What the newest verification found, if one came to an end.
+    /// What the newest verification found, if one has finished.
     pub fn verification(&self) -> Option<VerificationStatus> {
         self.runs().find_map(|(_, record)| verification_of(record))
     }
@@ -103,7 +103,7 @@ fn newest(repository: &Repository) -> Result<BTreeMap<RunId, bool>> {
     }
 }
 
-/// A run that is over, as the status shows it.
+/// A run that has ended, as the status shows it.
 pub fn ended(run: RunId, record: &RunRecord) -> Option<EndedStatus> {
     let outcome = record.outcome.as_ref()?;
     Some(EndedStatus {
@@ -117,7 +117,7 @@ pub fn ended(run: RunId, record: &RunRecord) -> Option<EndedStatus> {
     })
 }
 
-/// What a verification found; none if it did not get so far as to find anything.
+/// What a verification found; `None` if it ended before it found anything.
 pub fn verification_of(record: &RunRecord) -> Option<VerificationStatus> {
     let outcome = record.outcome.as_ref().filter(|_| record.run.work == Work::Verification)?;
     let figure = |name: &str| outcome.details.get(name).and_then(serde_json::Value::as_u64);

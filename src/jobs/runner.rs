@@ -1,18 +1,19 @@
-//! The scheduler's thread: takes requests, begins what is due, looks at what ran before, and writes
-//! on the board, twice a second.
+//! The scheduler's thread. Twice a second it takes requests, begins what is due, looks at what ran
+//! before, and writes on the board.
 //!
-//! Work and looks have threads of their own, one of each at a time, so that nothing keeps a request
-//! waiting. They are given up when the agent ends; what does not end within the grace is remembered
-//! as given up, not as killed.
+//! Work and looks have threads of their own, one of each at a time, so that a request never waits
+//! for them. They are given up when the agent ends. What does not end within the grace period is
+//! remembered as given up, not as killed.
 
 use super::active::{Active, RunProgress};
-use super::registry::{Context, Runner};
+use super::registry::Runner;
 use super::requests::{Action, Requests};
 use super::run_history::RunHistory;
 use super::{Jobs, storage_totals};
 use crate::error::{Error, Result};
+use crate::jobs::job::Context;
+use crate::monitor::alert::Topic;
 use crate::monitor::status::Control;
-use crate::monitor::status_board::Topic;
 use crate::progress::Progress;
 use crate::repository::run_record::RunOutcome;
 use crate::schedule::job::Ended;
@@ -32,12 +33,12 @@ const GRACE: Duration = Duration::from_secs(3);
 const LOOK_INTERVAL: Duration = Duration::from_secs(3600);
 /// The pause after a look that failed.
 const LOOK_RETRY: Duration = Duration::from_secs(10);
-/// What the repository holds is counted so often at the most: it lists every object.
+/// The shortest time between two counts of what the repository holds: a count lists every object.
 const STORAGE_INTERVAL: Duration = Duration::from_secs(3600);
-/// From so many failures in a row on there is an alert.
+/// This many failures in a row raise an alert.
 const FAILURES_ALERT: u32 = 3;
 
-/// A run on its thread.
+/// A run, with its thread.
 struct OnThread {
     active: Active,
     progress: Arc<RunProgress>,
@@ -50,7 +51,7 @@ struct Looks {
     past: RunHistory,
 }
 
-/// Why it is looked: whose term it is, and which checkpoint is the newest.
+/// What makes it look again: a change of the leader's term or of the newest checkpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Cause {
     fence: Option<u64>,
@@ -58,7 +59,7 @@ struct Cause {
     checkpoint_op: Option<u64>,
 }
 
-/// The thread's own.
+/// The scheduler; its thread owns it.
 pub struct JobRunner {
     jobs: Arc<Jobs>,
     requests: Requests,
@@ -66,17 +67,17 @@ pub struct JobRunner {
     looks: Option<Looks>,
     looking: Option<JoinHandle<(Looks, Result<()>)>>,
     looked: Option<(Cause, Instant)>,
-    /// The cause of the look that is under way.
+    /// The cause of the look that is in progress.
     cause: Option<Cause>,
     rests_until: Option<Instant>,
-    /// Storage is to be counted, because the agent has begun to lead or a run has ended; and when
-    /// it was counted last.
+    /// Whether storage is to be counted, because the agent has begun to lead or a run has ended;
+    /// below it, when it was last counted.
     counts: bool,
     counted: Option<Instant>,
 }
 
 impl JobRunner {
-    /// For the whole life of the agent.
+    /// Creates the scheduler, for the whole life of the agent.
     pub fn new(jobs: &Arc<Jobs>) -> JobRunner {
         JobRunner {
             jobs: Arc::clone(jobs),
@@ -92,12 +93,12 @@ impl JobRunner {
         }
     }
 
-    /// Works until `ended` is asked. What runs is given up already when `stop` is.
+    /// Works until `ended` is asked. Runs are given up as soon as `stop` is asked.
     pub fn run(&mut self, stop: &Stop, ended: &Stop) {
         while !ended.wait(TURN) {
             self.turn(stop);
         }
-        self.jobs.tell_all("the agent ends");
+        self.jobs.ask_all_to_end("the agent ends");
         let began = Instant::now();
         while began.elapsed() < GRACE && !lock(&self.jobs.table).active.is_empty() {
             self.finish();
@@ -114,7 +115,7 @@ impl JobRunner {
     pub fn turn(&mut self, stop: &Stop) {
         self.take_requests();
         if stop.is_asked() {
-            self.jobs.tell_all("the agent ends");
+            self.jobs.ask_all_to_end("the agent ends");
         }
         self.finish();
         let turn = self.jobs.turn(Lane::Rest, |_| None);
@@ -126,7 +127,7 @@ impl JobRunner {
             tracing::warn!("{name} cannot begin: {error}");
         }
         if !self.jobs.board.is_leading() {
-            // Nobody else asks then.
+            // While the agent does not lead, no session asks for this lane.
             self.jobs.turn(Lane::First, |_| None);
         }
         self.look();
@@ -150,10 +151,10 @@ impl JobRunner {
         tracing::info!("{name} begins");
         let active = self.jobs.begin(name, why)?;
         let progress = Arc::new(active.progress(stop));
-        let (run, jobs, told) = (active.id(), Arc::clone(&self.jobs), Arc::clone(&progress));
+        let (run, jobs, reported) = (active.id(), Arc::clone(&self.jobs), Arc::clone(&progress));
         let work = move || {
             jobs.repository.governor().begin_bulk_thread();
-            task(&Context { run, repository: &jobs.repository, catalog: &jobs.catalog, board: &jobs.board, progress: &*told })
+            task(&Context { run, repository: &jobs.repository, catalog: &jobs.catalog, board: &jobs.board, progress: &*reported })
         };
         let thread = spawn("amber-job", work)?;
         self.running = Some(OnThread { active, progress, thread });
@@ -169,8 +170,8 @@ impl JobRunner {
         self.counts = true;
     }
 
-    /// Looks at what ran before and at what is stored, if there is a reason to, and takes what a
-    /// look has found.
+    /// Takes the result of a finished look. Then begins a look at what ran before and at what is
+    /// stored, if there is a reason to.
     fn look(&mut self) {
         if let Some(looking) = self.looking.take_if(|looking| looking.is_finished()) {
             let (looks, result) = looking.join().unwrap_or_else(|_| (Looks::default(), Err(Error::bug("it panicked; the log says where"))));
@@ -178,7 +179,7 @@ impl JobRunner {
             match result {
                 Ok(()) => {
                     self.looked = self.cause.map(|cause| (cause, Instant::now()));
-                    // Nobody else has led in between.
+                    // The same fencing number shows that no other agent has led in between.
                     let fence = self.cause.and_then(|cause| cause.fence);
                     lock(&self.jobs.table).knows = fence.is_some() && fence == self.jobs.board.fence();
                 }
@@ -200,7 +201,7 @@ impl JobRunner {
         }
         let begins_to_lead = cause.fence.is_some() && self.looked.is_none_or(|(looked, _)| looked.fence != cause.fence);
         self.counts |= begins_to_lead;
-        // A repository without a checkpoint is being filled just now.
+        // A repository without a checkpoint is still being filled, so it is not counted.
         let may_count = cause.fence.is_some() && checkpoint_op.is_some() && self.counted.is_none_or(|at| at.elapsed() >= STORAGE_INTERVAL);
         let counts = self.counts && may_count;
         let stands = self.looked.is_some_and(|(looked, at)| looked == cause && at.elapsed() < LOOK_INTERVAL && !counts);
@@ -233,7 +234,7 @@ impl JobRunner {
         let failing: Vec<String> = failing.collect();
         let damage = table.verification.as_ref().filter(|found| !found.is_whole).map(|found| {
             format!(
-                "verification found {} objects that are not what was stored; {} of {} backups are whole: `amber verify` names them all, and what to do",
+                "verification found {} objects that are not what was stored; {} of {} backups are intact: `amber verify` names them all, and what to do",
                 found.problems, found.backups_whole, found.backups
             )
         });
@@ -267,7 +268,7 @@ impl Looks {
 }
 
 impl Jobs {
-    /// What still runs ends with the process: it was given up.
+    /// Marks what still runs as given up, because it ends with the process.
     fn abandon(&self) {
         let mut table = lock(&self.table);
         let names: Vec<String> = table.active.keys().cloned().collect();

@@ -1,7 +1,8 @@
-//! What the scheduler remembers over restarts: `jobs.json` in the state directory, replaced whole.
+//! What the scheduler remembers over restarts: `jobs.json` in the state directory, which is always
+//! replaced as a whole.
 //!
-//! A kill at any moment leaves the file before or the file after. One that cannot be read is set
-//! aside and said; the jobs then begin as if they were new, and nothing is paused.
+//! A kill at any moment leaves the old file or the new one. A file that cannot be read is set aside
+//! with a warning; the jobs then begin as if they were new, and none is paused.
 
 use crate::durable_file;
 use crate::error::{Error, Result};
@@ -21,14 +22,14 @@ const JOBS_FILE_DAMAGED: &str = "jobs.json.damaged";
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct JobEntry {
-    /// For the schedule.
+    /// The state for the schedule.
     #[serde(flatten)]
     pub state: JobState,
-    /// The newest run that is over.
+    /// The newest run that has ended.
     pub last: Option<EndedStatus>,
 }
 
-/// What is remembered. Jobs of another release stay in it.
+/// What is remembered. Jobs of other releases stay in it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct JobsFile {
@@ -37,7 +38,7 @@ pub struct JobsFile {
 }
 
 impl JobsFile {
-    /// Reads the file; nothing is remembered where there is none.
+    /// Reads the file; where there is none, nothing is remembered.
     ///
     /// # Errors
     /// [`Error::input`] where it may not be read.
@@ -60,10 +61,10 @@ impl JobsFile {
         })
     }
 
-    /// As it is written.
+    /// The text that is written to the file.
     ///
     /// # Errors
-    /// [`Error::bug`] where no JSON can be made of it.
+    /// [`Error::bug`] where it cannot be encoded as JSON.
     pub fn text(&self) -> Result<Vec<u8>> {
         serde_json::to_vec_pretty(self).map_err(|error| Error::bug(format!("{JOBS_FILE}: {error}")))
     }

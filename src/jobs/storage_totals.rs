@@ -1,10 +1,10 @@
 //! How much the repository holds, by kind, and how long a restore from it would take.
 //!
-//! Both are estimates for people. The kinds are counted from listings, page by page, so that no
-//! number of objects takes memory. The time of a restore to the newest op is what fetching and
-//! writing the checkpoint takes at [`RESTORE_BYTES_PER_S`], and what replaying the log behind it
-//! takes at `replay_ops_per_s` of the configuration; `amber restore --dry-run` looks at every
-//! segment, and knows it better.
+//! Both are estimates for people. Objects of each kind are counted from listings, page by page, so
+//! that memory use does not grow with the number of objects. The time of a restore to the newest op
+//! is the sum of two: fetching and writing the checkpoint at [`RESTORE_BYTES_PER_S`], and replaying
+//! the log after it at `replay_ops_per_s` of the configuration. `amber restore --dry-run` reads
+//! every segment, so its estimate is better.
 
 use crate::error::{Kind, Result};
 use crate::monitor::status::StorageStatus;
@@ -14,12 +14,13 @@ use crate::tier::tigerbeetle::format::timeline::Lineage;
 use crate::tier::tigerbeetle::restore::image::stored_bytes;
 use std::collections::BTreeMap;
 
-/// What a store is expected to give, and a disk to take: as `amber restore --dry-run` expects it.
+/// The rate at which a store is expected to deliver and a disk to write; `amber restore --dry-run`
+/// expects the same.
 pub const RESTORE_BYTES_PER_S: u64 = 100_000_000;
 /// Names in one listing request.
 const LIST_PAGE: usize = 1000;
 
-/// The kinds by how their objects' names begin; what begins otherwise is `other`.
+/// The kinds, by the prefix of their objects' names; any other prefix counts as `other`.
 const CLASSES: [(&str, &str); 7] = [
     (name::PACKS, "checkpoints"),
     (name::CHECKPOINTS, "checkpoints"),
@@ -30,7 +31,7 @@ const CLASSES: [(&str, &str); 7] = [
     (name::RUNS, "catalog"),
 ];
 
-/// Objects and bytes of every kind that there are objects of.
+/// Objects and bytes of every kind of which there are objects.
 ///
 /// # Errors
 /// When the store cannot be read.
@@ -55,7 +56,7 @@ pub fn storage(repository: &Repository) -> Result<Vec<StorageStatus>> {
 }
 
 /// Stored bytes that a restore of the newest checkpoint of a timeline's history fetches; `None`
-/// where there is none that opens.
+/// where there is none that can be opened.
 ///
 /// # Errors
 /// When the store cannot be read.

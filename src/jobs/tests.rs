@@ -1,7 +1,9 @@
-use super::registry::{Context, Runner, Task};
+use super::registry::Runner;
 use super::runner::JobRunner;
 use super::*;
 use crate::error::Kind;
+use crate::jobs::job::Context;
+use crate::jobs::job::Task;
 use crate::log_shipping::store_double::eventually;
 use crate::log_shipping::test_bench::{self, Bench, jobs_of};
 use crate::monitor::status::{AgentStatus, LeaseStatus};
@@ -16,7 +18,7 @@ use tempfile::TempDir;
 
 const SOON: Duration = Duration::from_millis(200);
 
-/// A job of a test: due every `interval`, tried again at once.
+/// A job of a test: due every `interval`, retried at once.
 fn registration(name: &'static str, interval: Duration, task: Task) -> Registration {
     let retry = Retry { first: Duration::from_millis(1), most: Duration::from_millis(1), times: Some(5) };
     Registration {
@@ -84,7 +86,7 @@ impl Agent {
         self.bench.board.lead(true, Some(LeaseStatus { holder: "a".into(), fence, is_ours: true }));
     }
 
-    /// Turns until something is so.
+    /// Turns until a condition holds.
     fn until(&mut self, what: &str, mut so: impl FnMut(&AgentStatus) -> bool) -> AgentStatus {
         let (clerk, stop, board) = (&mut self.clerk, &self.stop, &self.bench.board);
         eventually(what, || {
@@ -134,7 +136,7 @@ fn failures_are_told_and_a_panic_is_one() {
     assert_eq!(status.jobs[0].last.as_ref().map(|last| (last.completed, last.reason.as_str())), Some((false, "the store is away")));
     assert!(status.jobs[1].last.as_ref().is_some_and(|last| last.reason.contains("panicked")));
     assert!(
-        status.alerts[0].contains("failing has failed 6 times in a row: the store is away; panicking has failed"),
+        status.alerts[0].text.contains("failing has failed 6 times in a row: the store is away; panicking has failed"),
         "{:?}",
         status.alerts
     );
@@ -181,7 +183,7 @@ fn what_another_agent_ran_before_it_fell_silent_is_not_run_again() {
     let next_ns = agent.until("a next run", |status| status.jobs[0].next_ns.is_some()).jobs[0].next_ns.unwrap();
     assert!((22 * hour_ns..24 * hour_ns).contains(&(next_ns - now_ns())), "{}", next_ns - now_ns());
     assert_eq!(status.jobs[0].last.as_ref().map(|last| last.ended_ns), before.outcome.as_ref().map(|outcome| outcome.ended_ns));
-    // One that has no end was cut short, and is made up for.
+    // A run without an end was cut short, and is run again.
     let mut agent = agent.restarted(vec![registration]);
     let cut = RunRecord { run: run(now_ns()), outcome: None };
     agent.bench.repository.record_run(agent.bench.repository.new_run().unwrap(), &cut).unwrap();
@@ -198,7 +200,7 @@ fn what_is_remembered_survives_a_kill() {
     agent.jobs.pause("other", true).unwrap();
     agent.jobs.run_now("endless").unwrap();
     agent.until("a run", |status| status.jobs[0].running.is_some());
-    // Killed: nothing is said or written any more.
+    // Killed: nothing is reported or written after this.
     let kept = std::fs::read(agent.folder.path().join("state").join(state::JOBS_FILE)).unwrap();
     agent.stop.ask();
     agent.until("the thread to end", |status| status.jobs[0].running.is_none());
@@ -223,7 +225,7 @@ fn an_agent_that_ends_gives_up_what_runs_and_counts_no_failure() {
     ended.ask();
     agent.clerk.run(&Stop::default(), &ended);
     assert_eq!(agent.bench.board.status().recent[0].reason, "given up: the agent ends");
-    // One that does not listen is left behind.
+    // A run that does not react to the stop is left behind.
     let deaf = |_: &Context<'_>| -> Result<RunOutcome> {
         std::thread::sleep(Duration::from_secs(60));
         Ok(RunOutcome::completed(now_ns()))
@@ -319,18 +321,18 @@ fn damage_is_an_alert_until_everything_is_whole() {
     store.delete(&pack).unwrap();
     agent.jobs.run_now("verification").unwrap();
     let status = agent.until("the damage", |status| status.verification.as_ref().is_some_and(|found| !found.is_whole));
-    assert!(status.alerts[0].contains("0 of 1 backups are whole"), "{:?}", status.alerts);
+    assert!(status.alerts[0].text.contains("0 of 1 backups are intact"), "{:?}", status.alerts);
     let job = agent.job("verification");
     assert!(job.last.is_some_and(|last| last.reason.starts_with(verification::DAMAGED) && last.reason.contains(&pack)));
     assert_eq!((job.failures_in_a_row, job.next_reason.as_str()), (1, "every 24 h"), "another try would find the same");
-    // The next agent knows it from the record.
+    // The next agent learns it from the record.
     let mut agent = agent.restarted(all);
     agent.lead(2);
-    agent.until("the alert", |status| status.alerts.iter().any(|alert| alert.contains("verification found 1 objects")));
+    agent.until("the alert", |status| status.alerts.iter().any(|alert| alert.text.contains("verification found 1 objects")));
     let digest = crate::pipeline::digest::digest_of(&bytes);
     agent.bench.repository.store().put(&pack, &[bytes], &digest).unwrap();
     agent.jobs.run_now("verification").unwrap();
-    agent.until("everything to be whole", |status| {
+    agent.until("everything to be intact", |status| {
         status.alerts.is_empty() && status.verification.as_ref().is_some_and(|found| found.is_whole)
     });
 }

@@ -1,24 +1,24 @@
-//! The job that verifies: everything that the repository holds is read and held against what was
-//! promised, as `amber verify` does.
+//! The job that verifies: it reads everything that the repository holds and compares it with what
+//! was promised, as `amber verify` does.
 //!
-//! What it finds is its result. Damage is no failure that another try would mend: the run is
-//! recorded as failed, with what was found, and an alert stands until a verification finds
-//! everything whole again.
+//! What it finds is its result. Damage is not a failure that another try could fix: the run is
+//! recorded as failed, with what was found, and an alert remains until a verification finds
+//! everything intact again.
 
-use super::registry::Context;
 use crate::error::Result;
+use crate::jobs::job::Context;
 use crate::repository::run_record::RunOutcome;
 use crate::tier::findings::VerificationReport;
 use crate::units::now_ns;
 use crate::verify::verify;
 use serde_json::{Value, json};
 
-/// Begins the reason of a run that found bytes which are not what was stored.
+/// The reason of a run that found bytes which are not what was stored begins with this.
 pub const DAMAGED: &str = "damaged: ";
-/// Problems that are recorded one by one.
-const PROBLEMS_TOLD_MAX: usize = 20;
+/// The most problems that are recorded one by one.
+const PROBLEMS_SHOWN_MAX: usize = 20;
 
-/// Verifies.
+/// Verifies the repository.
 ///
 /// # Errors
 /// When the store cannot be read, or the run is given up.
@@ -32,9 +32,9 @@ fn outcome(report: &VerificationReport, place: &str, ended_ns: u64) -> RunOutcom
     if !outcome.completed {
         outcome.reason = format!("{DAMAGED}{}; `amber verify` lists all", outcome.reason);
     }
-    let told = report.problems.iter().take(PROBLEMS_TOLD_MAX);
-    let told: Vec<Value> = told.map(|problem| json!({ "object": problem.object, "what": problem.what })).collect();
-    outcome.details.insert("first_problems".to_owned(), json!(told));
+    let reported = report.problems.iter().take(PROBLEMS_SHOWN_MAX);
+    let reported: Vec<Value> = reported.map(|problem| json!({ "object": problem.object, "what": problem.what })).collect();
+    outcome.details.insert("first_problems".to_owned(), json!(reported));
     outcome
 }
 

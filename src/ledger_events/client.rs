@@ -1,10 +1,11 @@
 //! The ledger that takes events: a TigerBeetle cluster, often the very one that is backed up.
 //!
-//! Flow: [`Ledger::deliver`] makes sure of the two accounts, every time, for a transfer whose
-//! account is missing would make its id unusable for ever; then it creates the transfer. That the
-//! ledger has it already is as good. [`Ledger::read`] gives all events back, page by page.
+//! Flow: [`Ledger::deliver`] first makes sure that the two accounts exist, every time, because a
+//! transfer whose account is missing makes its id unusable for ever. Then it creates the transfer.
+//! If the ledger has it already, that is a success too. [`Ledger::read`] reads all events, page by
+//! page.
 //!
-//! One session is kept for as long as the ledger lives: a request that nobody answers stays with
+//! One session is kept for the life of the [`Ledger`] value. A request without an answer stays with
 //! TigerBeetle's client, which sends it again by itself until the cluster is back. Only when the
 //! cluster has ended the session is another one begun.
 
@@ -13,34 +14,34 @@ use super::objects::{Account, Transfer, TransferQuery, account_flags};
 use super::refusal::{AccountRefusal, TransferRefusal};
 use super::session::{Answer, EVENTS_PER_REQUEST_MAX, Session};
 use super::trail::Booked;
-use super::{Delivered, Teller};
+use super::{Delivered, EventLedger};
 use crate::error::{Error, Result};
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-/// Where the ledger is.
+/// Where the ledger is, and how it is used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LedgerAddress {
     /// The cluster's id.
     pub cluster: u128,
     /// Its replicas, as TigerBeetle's clients take them: `127.0.0.1:3000,127.0.0.1:3001`.
     pub addresses: String,
-    /// Where events are booked in it.
+    /// The ledger's number, and the accounts that events are booked to.
     pub accounts: Accounts,
-    /// How long an answer may take where somebody waits for it.
+    /// How long an answer may take when somebody waits for it.
     pub answer_timeout: Duration,
 }
 
-/// A ledger.
+/// A client of the ledger.
 pub struct Ledger {
     place: LedgerAddress,
     session: Option<Session>,
 }
 
-/// Why an event is not delivered.
+/// Why an event was not delivered.
 enum Not {
     Refused(String),
-    /// An answer did not come in time; the session still stands.
+    /// An answer did not come in time; the session is still valid.
     Late(Error),
     /// The cluster has ended the session, or there is none.
     Ended(Error),
@@ -48,17 +49,17 @@ enum Not {
 }
 
 impl Ledger {
-    /// The ledger at this place; nobody is asked yet.
+    /// A client of this ledger; no request is sent yet.
     pub fn new(place: LedgerAddress) -> Ledger {
         Ledger { place, session: None }
     }
 
-    /// Where it is.
+    /// The address of the ledger.
     pub fn place(&self) -> &LedgerAddress {
         &self.place
     }
 
-    /// Reads every event in the order of their times, whoever wrote it.
+    /// Reads every event in the order of time, whoever wrote it.
     ///
     /// # Errors
     /// [`Error::try_again`] when an answer does not come in time.
@@ -107,7 +108,7 @@ impl Ledger {
     }
 }
 
-impl Teller for Ledger {
+impl EventLedger for Ledger {
     fn deliver(&mut self, event: &Event, give_up: &dyn Fn() -> bool) -> Delivered {
         match self.try_deliver(event, give_up) {
             Ok(()) => Delivered::Yes,
@@ -115,7 +116,7 @@ impl Teller for Ledger {
             Err(Not::Refused(reason)) => Delivered::Refused(format!("{} refuses event {:032x}: {reason}", self.describe(), event.id)),
             Err(Not::Late(error)) => Delivered::NotNow(error),
             Err(Not::Ended(error)) => {
-                // The next try begins another one.
+                // The next try begins another session.
                 self.session = None;
                 Delivered::NotNow(error)
             }
@@ -143,8 +144,8 @@ fn answered<T>(answer: Answer<T>) -> Result<T, Not> {
     }
 }
 
-/// An account that is there, but not as it would be made: it will do where it is of the same ledger
-/// and takes what an event books.
+/// Checks an account that exists, but not as it would be created: it will do if it belongs to the
+/// same ledger and accepts what an event books.
 fn check_account(session: &Session, id: u128, event: &Event, kind: AccountRefusal, deadline: Instant) -> Result<(), Not> {
     let failed = |error| if Instant::now() < deadline { Not::Ended(error) } else { Not::Late(error) };
     let found = session.lookup_accounts(&[id], deadline).map_err(failed)?;
@@ -167,7 +168,7 @@ fn check_account(session: &Session, id: u128, event: &Event, kind: AccountRefusa
     Ok(())
 }
 
-/// What a refusal means for whoever reads it.
+/// What to do about a refusal.
 fn advice(refusal: TransferRefusal) -> &'static str {
     if refusal.is_another_under_this_id() {
         "the ledger has another event under this id, so a record was altered, or the accounts of the configuration; `amber events` shows what differs"

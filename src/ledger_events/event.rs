@@ -1,12 +1,13 @@
-//! What a run's record becomes in a ledger: one transfer when a backup begins, one when it has
+//! Events: a run's record as transfers in a ledger, one when a backup begins and one when it has
 //! ended.
 //!
-//! Everything in an event follows from the record and the configured accounts, its id from the
-//! backup's id and the status. So whoever delivers it, and however often, the ledger takes it once,
-//! and whoever reads it can tell whether it still says what the record does.
+//! Everything in an event follows from the record and the configured accounts; its id follows from
+//! the backup's id and the status. So the ledger accepts it once, whoever delivers it and however
+//! often. And a reader can tell whether it still agrees with the record.
 //!
-//! The amount is what was stored, and 1 for a key; 0, which the ledger takes, while nothing is
-//! stored: when a backup begins, and when it failed. Compression and encryption are `none` then.
+//! The amount is the number of bytes that were stored, and 1 for a key. It is 0, which the ledger
+//! accepts, while nothing is stored: when a backup begins, and when it failed. Compression and
+//! encryption are `none` then.
 
 use super::packing::{BackupType, Compression, Encryption, Packed, Status};
 use crate::error::{Error, Result};
@@ -16,30 +17,30 @@ use uuid::Uuid;
 
 /// The code of an event's transfer, and of the accounts that are made for events.
 pub const CODE: u16 = 12;
-/// What the id of an event is a digest of, besides backup and status.
+/// The context of the digest that an event's id is, besides backup and status.
 const ID_CONTEXT: &[u8] = b"amber/1/backup-event";
 const NS_PER_S: u64 = 1_000_000_000;
 
-/// Where events are booked. No number in it is 0, which the ledger refuses, nor the greatest of its
-/// kind.
+/// Where events are booked. No number in it is 0, which the ledger refuses, or the greatest of its
+/// type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Accounts {
-    /// The ledger, which is best one for events alone: its unit is the stored byte.
+    /// The ledger. It is best used for events alone: its unit is the stored byte.
     pub ledger: u32,
-    /// Debited with every event.
+    /// The account that is debited with every event.
     pub system: u128,
-    /// Credited with what belongs to no tenant alone.
+    /// The account that is credited with what belongs to no single tenant.
     pub all_tenants: u128,
 }
 
-/// An event: the transfer without what is always zero, and without its time.
+/// An event: the transfer without the fields that are always zero, and without its time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Event {
     /// The transfer's id.
     pub id: u128,
-    /// Who is debited.
+    /// The account that is debited.
     pub debit_account: u128,
-    /// Who is credited.
+    /// The account that is credited.
     pub credit_account: u128,
     /// The amount.
     pub amount: u128,
@@ -51,7 +52,7 @@ pub struct Event {
     pub ledger: u32,
 }
 
-/// The moment that a record tells of.
+/// The status that a record describes.
 pub fn status_of(record: &RunRecord) -> Status {
     match &record.outcome {
         None => Status::Started,
@@ -60,8 +61,8 @@ pub fn status_of(record: &RunRecord) -> Status {
     }
 }
 
-/// Whether a run of this kind has events.
-pub fn is_told(work: Work) -> bool {
+/// Whether work of this kind has events.
+pub fn is_reported(work: Work) -> bool {
     BackupType::of(work).is_some()
 }
 
@@ -70,16 +71,17 @@ pub fn id_of(backup_id: Uuid, status: Status) -> u128 {
     let digest = digest_of(&[ID_CONTEXT, backup_id.as_bytes(), &[status.number()]].concat());
     let mut bytes = [0; 16];
     bytes.copy_from_slice(&digest[..16]);
-    // The ledger takes neither of the two ends.
+    // The ledger accepts neither the least nor the greatest id.
     u128::from_be_bytes(bytes).clamp(1, u128::MAX - 1)
 }
 
 impl Accounts {
-    /// The account that is credited for a tenant, by its number; everybody's for none.
+    /// The account that is credited for a tenant, by its number; the one of all tenants if there is
+    /// none.
     ///
     /// # Errors
-    /// [`Error::input`] where that can be no account: no number, one that the ledger does not take,
-    /// or that of the system account.
+    /// [`Error::input`] if it cannot be that account: it is no number, a number that the ledger
+    /// refuses, or that of the system account.
     pub fn credited(&self, tenant: Option<&str>) -> Result<u128> {
         let Some(tenant) = tenant else { return Ok(self.all_tenants) };
         let number = tenant.parse::<u128>().ok().filter(|number| !(*number == 0 || *number == u128::MAX));
@@ -95,7 +97,7 @@ impl Event {
     /// The event of a backup's record; `None` for work that has no events.
     ///
     /// # Errors
-    /// [`Error::input`] for a record that says what no event can: a tenant that is no account, a
+    /// [`Error::input`] for a record that no event can express: a tenant that is no account, a
     /// compression or encryption without a number.
     pub fn of(backup_id: Uuid, record: &RunRecord, accounts: &Accounts) -> Result<Option<Event>> {
         let run = &record.run;

@@ -1,11 +1,11 @@
-//! Backup events in a TigerBeetle ledger: a trail that nobody can alter of what was backed up,
-//! when, and how it went.
+//! Backup events in a TigerBeetle ledger: a trail, which nobody can alter, of what was backed up,
+//! when, and with what result.
 //!
-//! Flow: a run's record waits in the [`outbox`] until repository and ledger have it. For the ledger
-//! it becomes an [`event`], a transfer whose facts are [packed](packing) into its user data, and
-//! [`ledger`] delivers that: through a [`session`] of TigerBeetle's client library, to accounts
-//! that are made on first use. [`trail`] reads all events back and holds them against records, so
-//! that an alteration on either side shows.
+//! Flow: a run's record waits in the outbox ([`crate::runs::outbox`]) until repository and ledger
+//! have it. For the ledger it becomes an [`event`], a transfer whose facts are [packed](packing)
+//! into its user data. `client` delivers the event through a `session` of TigerBeetle's client
+//! library, to accounts that are created on first use. [`trail`] compares all events of the ledger
+//! with records, so that an alteration on either side shows.
 
 #[cfg(feature = "client")]
 pub mod client;
@@ -25,23 +25,23 @@ use crate::error::{Error, Result};
 use event::Event;
 use std::collections::HashSet;
 
-/// What became of an event that was to be delivered.
+/// The result of delivering an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Delivered {
-    /// The ledger has it, now or since an earlier try.
+    /// The ledger has it, from this try or an earlier one.
     Yes,
-    /// The ledger will not take it, for this reason, however often it is tried.
+    /// The ledger refuses it for this reason, and will do so at every further try.
     Refused(String),
-    /// Not now; trying again may help.
+    /// It was not delivered now; trying again may help.
     NotNow(Error),
-    /// The caller gave up waiting: it may or may not be there.
+    /// The caller gave up waiting: the ledger may or may not have it.
     GaveUp,
 }
 
-/// Who takes events: a ledger, or what stands for one in tests.
-pub trait Teller: Send {
-    /// Delivers an event. Waits for as long as nobody answers and `give_up` does not hold, and
-    /// looks at that several times a second.
+/// Where events are delivered to: a ledger, or a double of one in tests.
+pub trait EventLedger: Send {
+    /// Delivers an event. Waits for the answer until `give_up` holds, which is checked several
+    /// times a second.
     fn deliver(&mut self, event: &Event, give_up: &dyn Fn() -> bool) -> Delivered;
 
     /// The ids of all events that the ledger has.

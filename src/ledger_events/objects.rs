@@ -1,9 +1,9 @@
-//! Accounts, transfers, queries and refusals, as requests and answers of TigerBeetle 0.16.78 hold
-//! them (`tb_client.h`, `tigerbeetle.zig`).
+//! Accounts, transfers, queries and refusals, as they are in requests and answers of TigerBeetle
+//! 0.16.78 (`tb_client.h`, `tigerbeetle.zig`).
 //!
-//! A request's body is records of a fixed size, one after the other; so is its answer. Both
-//! directions are little-endian fields at fixed offsets, the same that the records have in the
-//! ledger's own blocks ([`crate::tb_format::record`]).
+//! The body of a request is a sequence of records of a fixed size, and so is the answer. Records in
+//! both directions have little-endian fields at fixed offsets, the same as in the ledger's own
+//! blocks ([`crate::tb_format::record`]).
 
 use crate::tb_format::record::{self, RECORD_BYTES};
 
@@ -76,7 +76,7 @@ pub struct Transfer {
     pub timestamp: u64,
 }
 
-/// Which transfers are asked for: those that match every field which is not 0.
+/// Which transfers are queried: those that match every field that is not 0.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct TransferQuery {
     /// The ledger of both accounts.
@@ -91,17 +91,17 @@ pub struct TransferQuery {
     pub reversed: bool,
 }
 
-/// What a request holds, one after the other.
+/// A record of a request's body.
 pub(super) trait Encode {
     fn encode(&self, body: &mut Vec<u8>);
 }
 
-/// What an answer holds, one after the other.
+/// A record of an answer.
 pub(super) trait Decode: Sized {
-    /// The size of one.
+    /// The size of a record.
     const BYTES: usize;
 
-    /// One of them; `None` unless it has this size.
+    /// Decodes a record; `None` unless `bytes` has this size.
     fn decode(bytes: &[u8]) -> Option<Self>;
 }
 
@@ -112,7 +112,7 @@ pub(super) fn encode<T: Encode>(items: &[T]) -> Vec<u8> {
     body
 }
 
-/// What an answer holds; `None` when it is no whole number of records.
+/// The records of an answer; `None` if its length is no multiple of a record's size.
 pub(super) fn decode<T: Decode>(answer: &[u8]) -> Option<Vec<T>> {
     let records = answer.chunks_exact(T::BYTES);
     if !records.remainder().is_empty() {
@@ -151,7 +151,7 @@ impl Encode for Transfer {
     }
 }
 
-/// What accounts and transfers end with.
+/// Appends the fields that accounts and transfers end with.
 fn encode_tail(ledger: u32, code: u16, flags: u16, timestamp: u64, body: &mut Vec<u8>) {
     body.extend_from_slice(&ledger.to_le_bytes());
     body.extend_from_slice(&code.to_le_bytes());
@@ -162,7 +162,7 @@ fn encode_tail(ledger: u32, code: u16, flags: u16, timestamp: u64, body: &mut Ve
 impl Encode for TransferQuery {
     /// `tb_query_filter_t`.
     fn encode(&self, body: &mut Vec<u8>) {
-        // The three user data, which nobody asks by.
+        // The three user data fields, by which nothing is queried.
         body.extend_from_slice(&[0; 16 + 8 + 4]);
         body.extend_from_slice(&self.ledger.to_le_bytes());
         body.extend_from_slice(&self.code.to_le_bytes());
@@ -220,8 +220,8 @@ impl Decode for Transfer {
     }
 }
 
-/// One event of a request that did not happen as asked: its place in the request, and the result's
-/// number (`tb_create_accounts_result_t`, `tb_create_transfers_result_t`).
+/// One event of a request that was not executed as asked: its index in the request, and the number
+/// of the result (`tb_create_accounts_result_t`, `tb_create_transfers_result_t`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Refused {
     pub(super) index: u32,

@@ -1,4 +1,5 @@
-//! What an event says in TigerBeetle's `user_data_128`: fields of fixed width, packed from the top.
+//! The facts of an event in TigerBeetle's `user_data_128`: fields of fixed width, packed from the
+//! top.
 //!
 //! | field | bits | values |
 //! |---|---|---|
@@ -10,8 +11,8 @@
 //! | retention in days | 16, from bit 72 | 0 is for ever |
 //! | zero | 72, from bit 0 | |
 //!
-//! A value that is not listed is refused, and so is anything in the zeros: whoever reads an event
-//! that a later release has written must not take it for another.
+//! A value that is not listed is refused, and so is a bit that is set in the zeros: a reader must
+//! not misunderstand an event that a later release has written.
 
 use crate::error::{Error, Result};
 use crate::repository::run_record::{Scope, Work};
@@ -56,14 +57,14 @@ pub enum Encryption {
     Aes256,
 }
 
-/// The moment of a backup that an event tells of.
+/// The status of a backup that an event records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Status {
-    /// It begins.
+    /// The backup begins.
     Started,
-    /// It is stored.
+    /// The backup is stored.
     Completed,
-    /// It came to nothing.
+    /// The backup failed.
     Failed,
 }
 
@@ -74,25 +75,25 @@ const COMPRESSIONS: [Compression; 3] = [Compression::None, Compression::Gzip, Co
 const ENCRYPTIONS: [Encryption; 2] = [Encryption::None, Encryption::Aes256];
 const STATUSES: [Status; 3] = [Status::Started, Status::Completed, Status::Failed];
 
-/// What is packed.
+/// The facts that are packed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Packed {
     /// What was backed up.
     pub backup_type: BackupType,
     /// How much of it the backup holds by itself.
     pub scope: Scope,
-    /// How it is compressed.
+    /// How the stored bytes are compressed.
     pub compression: Compression,
-    /// How it is encrypted.
+    /// How the stored bytes are encrypted.
     pub encryption: Encryption,
-    /// The moment.
+    /// The status of the backup.
     pub status: Status,
-    /// For how many days it is kept; 0 is for ever.
+    /// For how many days it is retained; 0 is for ever.
     pub retention_days: u16,
 }
 
 impl Packed {
-    /// As `user_data_128`.
+    /// Packs the facts into a `user_data_128`.
     pub fn pack(&self) -> u128 {
         number(&TYPES, &self.backup_type) << TYPE_SHIFT
             | number(&SCOPES, &self.scope) << SCOPE_SHIFT
@@ -102,10 +103,11 @@ impl Packed {
             | u128::from(self.retention_days) << RETENTION_SHIFT
     }
 
-    /// Reads `user_data_128`.
+    /// Unpacks a `user_data_128`.
     ///
     /// # Errors
-    /// [`Error::damaged`] with the field whose value does not exist, or the zeros that are none.
+    /// [`Error::damaged`] naming the field with an unknown value, or saying that a bit is set in
+    /// the zeros.
     pub fn unpack(bits: u128) -> Result<Packed> {
         let zeros = bits & ((1 << RETENTION_SHIFT) - 1);
         if zeros != 0 {
@@ -133,7 +135,7 @@ fn value<T: Copy>(values: &[T], bits: u128, shift: u32, field: &str) -> Result<T
 }
 
 impl BackupType {
-    /// That of a run; `None` for work that has no events.
+    /// The backup type of a kind of work; `None` for work that has no events.
     pub fn of(work: Work) -> Option<BackupType> {
         match work {
             Work::Tigerbeetle => Some(BackupType::Tigerbeetle),

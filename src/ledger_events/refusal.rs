@@ -1,31 +1,31 @@
-//! Why the ledger does not take an account or a transfer: the result's number in an answer, and its
+//! Why the ledger refuses an account or a transfer: the number of the result in an answer, and its
 //! name (`tb_client.h` of 0.16.78, `TB_CREATE_ACCOUNT_RESULT` and `TB_CREATE_TRANSFER_RESULT`).
 //!
-//! A number that a newer server knows and this table does not is still a refusal, and is shown as
-//! that number.
+//! A number that a newer server uses and that is not in this table is still a refusal, and is shown
+//! as that number.
 
 use std::fmt;
 
-/// Why an account is not there as it was given.
+/// Why an account does not exist as it was given.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct AccountRefusal(pub(super) u32);
 
-/// Why a transfer is not there as it was given.
+/// Why a transfer does not exist as it was given.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct TransferRefusal(pub(super) u32);
 
 impl AccountRefusal {
-    /// The account is there already, as it was given.
+    /// The account exists already, as it was given.
     pub const EXISTS: AccountRefusal = AccountRefusal(21);
 }
 
 impl TransferRefusal {
-    /// The transfer is there already, as it was given.
+    /// The transfer exists already, as it was given.
     pub const EXISTS: TransferRefusal = TransferRefusal(46);
-    /// An earlier try under this id failed, and the ledger never takes the id again.
+    /// An earlier try with this id failed, and the ledger never accepts the id again.
     pub const ID_ALREADY_FAILED: TransferRefusal = TransferRefusal(68);
 
-    /// Whether the ledger has another transfer under this id.
+    /// Whether the ledger has a different transfer with this id.
     pub fn is_another_under_this_id(self) -> bool {
         matches!(self.0, 36..=45 | 67)
     }

@@ -1,15 +1,14 @@
-//! One client session with a running cluster, with an end to every request.
+//! One client session with a running cluster, in which every request can be given up.
 //!
-//! TigerBeetle's client never gives up: a request to a server that is down waits until it comes
-//! back, which is right for a ledger and wrong for whoever waits. So every request here says when
-//! to give up.
+//! TigerBeetle's client never gives up: a request to a server that is down waits until the server
+//! comes back. That is right for a ledger and wrong for a caller that waits. So every request here
+//! says when to give up.
 //!
-//! Flow: [`objects`](super::objects) makes a body of what is asked, `tb_client`
-//! sends it and waits, and what comes back is decoded here: nothing of an answer is relied on
-//! before its length has been checked.
+//! Flow: [`objects`](super::objects) encodes the body of a request, and `tb_client` sends it and
+//! waits. The answer is decoded here; nothing in it is used before its length has been checked.
 //!
-//! A cluster has room for some 64 sessions and forgets the one that has been silent for longest
-//! when another begins: keep a session, and do not begin one for every try.
+//! A cluster has room for some 64 sessions. When another begins, it evicts the one that has been
+//! silent for longest. So keep a session, and do not begin one for every try.
 
 use super::objects::{Account, Decode, Encode, Refused, Transfer, TransferQuery, decode, encode};
 use super::refusal::{AccountRefusal, TransferRefusal};
@@ -24,9 +23,10 @@ pub const EVENTS_PER_REQUEST_MAX: usize = 8189;
 /// The release of TigerBeetle's client library that this program is linked with.
 const CLIENT_RELEASE: &str = "0.16.78";
 
-/// How long a waiting thread sleeps before it looks whether to give up; an answer wakes it at once.
+/// How long a waiting thread sleeps before it checks whether to give up; an answer wakes it at
+/// once.
 const LOOK_UP: Duration = Duration::from_millis(20);
-/// The same for whoever may wait for days.
+/// The same for a caller that may wait for days.
 const LOOK_UP_PATIENT: Duration = Duration::from_millis(200);
 
 /// A client with its own session; requests go out one after the other.
@@ -36,12 +36,12 @@ pub struct Session {
     look_up: Duration,
 }
 
-/// What became of a request.
+/// The result of a request.
 #[derive(Debug)]
 pub(crate) enum Answer<T> {
-    /// The cluster answered, and this follows from it.
+    /// The cluster answered; this is what the answer means.
     Done(Result<T>),
-    /// The caller gave up waiting: the request may or may not happen.
+    /// The caller gave up waiting: the request may or may not be executed.
     GaveUp,
 }
 
@@ -62,7 +62,7 @@ impl Session {
         Ok(Session { client, address: address.into(), look_up: LOOK_UP })
     }
 
-    /// The same, for requests that may have to wait for long: it looks less often whether to give
+    /// The same, for requests that may have to wait for long: it checks less often whether to give
     /// up.
     ///
     /// # Errors
@@ -71,7 +71,7 @@ impl Session {
         Ok(Session { look_up: LOOK_UP_PATIENT, ..Session::new(cluster, address)? })
     }
 
-    /// Creates the accounts that are not there yet.
+    /// Creates the accounts that do not exist yet.
     ///
     /// # Errors
     /// [`Error::try_again`] without an answer by `deadline`; [`Error::input`] when the ledger
@@ -87,8 +87,8 @@ impl Session {
         Ok(())
     }
 
-    /// Sends one request of accounts and waits until it is answered or `give_up` holds. Those that
-    /// are not there afterwards as they were given: their place and why.
+    /// Sends one request of accounts and waits until it is answered or `give_up` holds. Returns the
+    /// accounts that do not exist afterwards as they were given: their indexes, and why.
     pub(crate) fn try_accounts(&self, accounts: &[Account], give_up: impl Fn() -> bool) -> Answer<Vec<(usize, AccountRefusal)>> {
         self.ask::<Refused>(Operation::CreateAccounts, accounts, give_up).map(|refused| {
             let refused = refused.iter().map(|one| (one.index as usize, AccountRefusal(one.result)));
@@ -96,8 +96,8 @@ impl Session {
         })
     }
 
-    /// Sends one transfer and waits until it is answered or `give_up` holds. Why it is not there
-    /// afterwards as it was given, if it is not.
+    /// Sends one transfer and waits until it is answered or `give_up` holds. If the transfer does
+    /// not exist afterwards as it was given, returns why.
     pub(crate) fn try_transfer(&self, transfer: Transfer, give_up: impl Fn() -> bool) -> Answer<Option<TransferRefusal>> {
         self.ask::<Refused>(Operation::CreateTransfers, &[transfer], give_up).map(|refused| {
             let refusal = refused.first().map(|one| TransferRefusal(one.result));
@@ -121,7 +121,7 @@ impl Session {
         }
     }
 
-    /// Creates transfers, none of which may be there yet.
+    /// Creates transfers, none of which may exist yet.
     ///
     /// # Errors
     /// [`Error::try_again`] without an answer by `deadline`; [`Error::input`] when the ledger
@@ -207,7 +207,7 @@ impl Session {
 }
 
 impl<T> Answer<T> {
-    /// The same, with what follows from an answer.
+    /// Maps the value that follows from an answer.
     fn map<U>(self, follow: impl FnOnce(T) -> U) -> Answer<U> {
         match self {
             Answer::Done(answer) => Answer::Done(answer.map(follow)),

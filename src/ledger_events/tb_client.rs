@@ -1,10 +1,10 @@
 //! TigerBeetle's client library, `libtb_client`: the one file that calls it.
 //!
-//! Flow: [`Client::submit`] hands a packet (operation and body) to the library, whose own thread
-//! sends it, sends it again until the cluster answers, and calls [`completed`] with the answer.
-//! That copies the answer into the [`PendingRequest`] and wakes whoever waits for it. Giving up
-//! waiting leaves the packet with the library: it is freed when the library has completed it, at
-//! the latest when the client is dropped.
+//! Flow: [`Client::submit`] hands a packet (operation and body) to the library. The library's own
+//! thread sends it, repeats it until the cluster answers, and calls [`completed`] with the answer.
+//! That copies the answer into the [`PendingRequest`] and wakes the thread that waits for it. If
+//! the caller gives up waiting, the packet stays with the library. It is freed when the library has
+//! completed it, at the latest when the client is dropped.
 //!
 //! The declarations are those of `tb_client.h` of TigerBeetle 0.16.78
 //! (`src/clients/c/tb_client.h`); the prebuilt library is the one of its Python client of the same
@@ -52,7 +52,8 @@ pub(super) enum Operation {
 pub(super) enum InitFailure {
     /// The addresses cannot be understood, or are too many.
     Addresses,
-    /// No memory, no sockets, or something the library did not expect: its number.
+    /// No memory, no sockets, or an error that the library did not expect: the number of the
+    /// status.
     Machine(c_int),
 }
 
@@ -107,7 +108,7 @@ const _: () = assert!(size_of::<Handle>() == 32 && size_of::<Packet>() == 88);
 /// `tb_completion_t`.
 type Completion = unsafe extern "C" fn(usize, *mut Packet, u64, *const u8, u32);
 
-/// What takes the library's log lines: level, text, length of the text.
+/// The callback for the library's log lines: level, text, length of the text.
 type Log = unsafe extern "C" fn(c_int, *const u8, u32);
 
 #[link(name = "tb_client")]
@@ -134,8 +135,8 @@ unsafe extern "C" {
     fn tb_client_deinit(client: *mut Handle) -> c_int;
 }
 
-/// A client with a session of its own and a thread of the library's. Dropping it completes what is
-/// under way as [`RequestFailure::Shutdown`].
+/// A client with a session of its own and a thread of the library. Dropping it completes requests
+/// in progress as [`RequestFailure::Shutdown`].
 pub(super) struct Client {
     handle: NonNull<Handle>,
 }
@@ -157,15 +158,15 @@ impl Client {
         cluster: u128,
         addresses: &str,
     ) -> Result<Client, InitFailure> {
-        // Without a callback it writes to the standard error by itself, each time that it cannot
-        // connect.
+        // Without a callback, the library writes to the standard error each time it cannot connect.
         static LOG: Once = Once::new();
         LOG.call_once(|| {
-            // It is the first and only one, so there is nothing to learn from the answer. SAFETY:
-            // the callback is a function of this program, which is there as long as the library is.
+            // It is the first and only callback, so the returned status says nothing of use.
+            // SAFETY: the callback is a function of this program, which is there as long as the
+            // library is.
             let _ = unsafe { tb_client_register_log_callback(Some(log), false) };
         });
-        // An address of this length is none that the library takes.
+        // The library accepts no addresses of such a length.
         let length = u32::try_from(addresses.len()).map_err(|_| InitFailure::Addresses)?;
         let handle = NonNull::from(Box::leak(Box::new(Handle { opaque: [0; 4] })));
         // SAFETY: the handle is ours until `release`; cluster and addresses are only read during
@@ -173,14 +174,14 @@ impl Client {
         let status = unsafe { init(handle.as_ptr(), &cluster.to_le_bytes(), addresses.as_ptr().cast(), length, 0, completed) };
         match status {
             0 => return Ok(Client { handle }),
-            // SAFETY: what was not initialised the library does not know.
+            // SAFETY: the library does not know a handle that was not initialised.
             _ => unsafe { release(handle) },
         }
         Err(if matches!(status, 3 | 4) { InitFailure::Addresses } else { InitFailure::Machine(status) })
     }
 
-    /// Sends a request. An empty body never leaves: it completes with an empty answer, as the
-    /// library would refuse it or not depending on the operation.
+    /// Sends a request. An empty body is never sent: it completes with an empty answer, because
+    /// whether the library would refuse it depends on the operation.
     pub(super) fn submit(&self, operation: Operation, body: Vec<u8>) -> Arc<PendingRequest> {
         let packet = Packet {
             user_data: std::ptr::null_mut(),
@@ -203,9 +204,9 @@ impl Client {
         };
         let packet = request.packet.get();
         let for_the_library = Arc::into_raw(Arc::clone(&request));
-        // SAFETY: nobody else knows the packet yet, so it may be written here. From the submission
-        // on it is the library's until `completed` runs, and this reference keeps it and the body
-        // alive that long. The library reads the body and does not write to it.
+        // SAFETY: nothing else refers to the packet yet, so it may be written here. From the
+        // submission until `completed` runs it belongs to the library, and this reference keeps it
+        // and the body alive that long. The library reads the body and does not write to it.
         let status = unsafe {
             (*packet).user_data = for_the_library.cast_mut().cast();
             (*packet).data = request.body.as_ptr().cast_mut().cast();
@@ -213,7 +214,8 @@ impl Client {
             tb_client_submit(self.handle.as_ptr(), packet)
         };
         if status != 0 {
-            // SAFETY: what was not taken is never completed, so the reference is still ours.
+            // SAFETY: a packet that was not accepted is never completed, so the reference is still
+            // ours.
             drop(unsafe { Arc::from_raw(for_the_library) });
             request.complete(Err(RequestFailure::Shutdown));
         }
@@ -224,27 +226,27 @@ impl Client {
 impl Drop for Client {
     fn drop(&mut self) {
         // SAFETY: the handle was initialised by `new`, and nobody can use it after this. The
-        // library completes what is under way before this returns, and forgets the handle.
+        // library completes requests in progress before this returns, and forgets the handle.
         let status = unsafe { tb_client_deinit(self.handle.as_ptr()) };
         if status == 0 {
             // SAFETY: as above.
             unsafe { release(self.handle) };
         }
-        // Else the cluster has ended the session, and the library's thread may be on its way out
-        // with the handle: 32 bytes are left to it.
+        // Otherwise the cluster has ended the session, and the library's thread may still be using
+        // the handle while it ends. So the 32 bytes of the handle are leaked.
     }
 }
 
-/// Gives a handle's memory back.
+/// Frees a handle's memory.
 ///
 /// # Safety
-/// The handle came from `Client::made_by`, and the library does not know it, or no longer.
+/// The handle came from `Client::made_by`, and the library does not know it, or no longer does.
 unsafe fn release(handle: NonNull<Handle>) {
-    // SAFETY: the caller says so.
+    // SAFETY: the caller guarantees this.
     drop(unsafe { Box::from_raw(handle.as_ptr()) });
 }
 
-/// A request under way, or its answer.
+/// A request in progress, or its answer.
 pub(super) struct PendingRequest {
     packet: UnsafeCell<Packet>,
     body: Vec<u8>,
@@ -252,15 +254,15 @@ pub(super) struct PendingRequest {
     answered: Condvar,
 }
 
-// SAFETY: the packet is written before the submission by its only owner, and then by the library
-// alone; all else is made for sharing.
+// SAFETY: the packet is written by its only owner before the submission, and by the library alone
+// after it. All other fields may be shared.
 unsafe impl Send for PendingRequest {}
 // SAFETY: as above.
 unsafe impl Sync for PendingRequest {}
 
 impl PendingRequest {
-    /// Waits for the answer, or until `give_up` holds, which is looked at before the first wait and
-    /// every `look_up`. `None`: given up, or the answer was taken before.
+    /// Waits for the answer, or until `give_up` holds, which is checked before the first wait and
+    /// every `look_up`. Returns `None` if it gave up, or if the answer was taken before.
     pub(super) fn wait(&self, look_up: Duration, give_up: impl Fn() -> bool) -> Option<Result<Vec<u8>, RequestFailure>> {
         let mut answer = lock(&self.answer);
         loop {
@@ -280,8 +282,8 @@ impl PendingRequest {
     }
 }
 
-/// Called by the library's threads with their log lines, all of which are of use to its developers
-/// only: what matters of them is in the answers.
+/// Called by the library's threads with their log lines. They are of use only to the library's
+/// developers; what matters to callers is in the answers.
 ///
 /// # Safety
 /// `text` names `length` bytes that are valid during the call.
@@ -293,13 +295,13 @@ unsafe extern "C" fn log(level: c_int, text: *const u8, length: u32) {
     }
 }
 
-/// Called by the library's thread with every packet that it is done with.
+/// Called by the library's thread with every packet that it has completed.
 ///
 /// # Safety
 /// `packet` is one that [`Client::submit`] handed over, once; `result` is null or names
 /// `result_size` bytes that are valid during the call.
 unsafe extern "C" fn completed(_context: usize, packet: *mut Packet, _timestamp: u64, result: *const u8, result_size: u32) {
-    // SAFETY: the packet came from `submit`, whose reference is taken back here, once.
+    // SAFETY: the packet came from `submit`, whose reference is reclaimed here, once.
     let (request, status) = unsafe { (Arc::from_raw((*packet).user_data.cast::<PendingRequest>()), (*packet).status) };
     if status != STATUS_OK {
         return request.complete(Err(RequestFailure::of(status)));
@@ -319,7 +321,7 @@ mod tests {
 
     const LOOK_UP: Duration = Duration::from_millis(20);
 
-    /// The library's own double, which gives every body back.
+    /// The library's own test double, which answers every body with itself.
     fn echo() -> Client {
         Client::made_by(tb_client_init_echo, 7, "127.0.0.1:1").unwrap()
     }

@@ -1,13 +1,13 @@
-//! The trail: every event that the ledger has, held against what somebody else says: the
-//! repository's records of runs, the catalog's rows.
+//! The trail: compares every event that the ledger has with another source: the repository's
+//! records of runs, or the catalog's rows.
 //!
-//! Flow: a [`Side`] is made of records ([`Side::of_repository`], or [`Side::add`] for rows that the
-//! caller has made into records); each [`Booked`] event is [seen](Check::see), and
-//! [`Check::finish`] says what is missing, doubled, altered or unknown. Events cannot be changed in
-//! a ledger, so an event that differs from its record means that the record was altered, or that
-//! somebody else has booked under its id.
+//! Flow: a [`Side`] is made from records ([`Side::of_repository`], or [`Side::add`] for rows that
+//! the caller has turned into records). Each [`Booked`] event is passed to [`Check::see`], and
+//! [`Check::finish`] returns what is missing, doubled, altered or unknown. Events cannot be changed
+//! in a ledger. So if an event differs from its record, the record was altered, or somebody else
+//! has booked under its id.
 
-use super::event::{Accounts, Event, id_of, is_told, status_of};
+use super::event::{Accounts, Event, id_of, is_reported, status_of};
 use super::packing::{Packed, Status};
 use crate::error::{Kind, Result};
 use crate::repository::Repository;
@@ -20,7 +20,7 @@ use uuid::Uuid;
 /// An event as the ledger has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Booked {
-    /// What every event says.
+    /// The fields that Amber sets.
     pub event: Event,
     /// When it was booked, by the cluster's clock, in nanoseconds since the epoch.
     pub timestamp_ns: u64,
@@ -37,33 +37,33 @@ pub struct Booked {
 /// An event that there must be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Expected {
-    /// Which backup it tells of: the run's number, or what the side calls it.
+    /// Which backup it describes: the run's id, or the side's name for it.
     pub backup: String,
-    /// The moment.
+    /// The status of the backup.
     pub status: Status,
-    /// What it says.
+    /// The event itself.
     pub event: Event,
 }
 
-/// How two sides differ.
+/// How the ledger and a side differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum DifferenceKind {
     /// The ledger has no such event.
     Missing,
-    /// The ledger's event says something else.
+    /// The ledger's event differs.
     Altered,
-    /// An event once more, under another id.
+    /// The ledger has the same event again, under another id.
     Doubled,
-    /// An event of which the side knows nothing.
+    /// The ledger has an event that the side does not know.
     Unknown,
-    /// The side itself cannot be read here.
+    /// A record or row of the side cannot be read.
     Unreadable,
 }
 
 /// A difference.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Difference {
-    /// How.
+    /// The kind of difference.
     pub kind: DifferenceKind,
     /// The event's id; 0 where none is known.
     pub id: u128,
@@ -73,28 +73,28 @@ pub struct Difference {
     pub what: String,
 }
 
-/// What somebody says there must be.
+/// The events that there must be by one source, such as the repository.
 #[derive(Debug, Clone)]
 pub struct Side {
     name: &'static str,
     accounts: Accounts,
     expected: BTreeMap<u128, Expected>,
-    /// Ids that may be there, whatever they say.
+    /// Ids of events that the ledger may have, whatever they say.
     allowed: HashSet<u128>,
     differences: Vec<Difference>,
 }
 
-/// Events held against a side, one after the other.
+/// Compares events with a side, one after the other.
 pub struct Check<'a> {
     side: &'a Side,
     seen: HashSet<u128>,
-    /// What an event says besides its id, to its id.
+    /// Maps the content of an expected event, without its id, to its id.
     same: HashMap<Said, u128>,
     differences: Vec<Difference>,
     events: u64,
 }
 
-/// What is the same in an event that was booked twice.
+/// The fields that are equal in an event that was booked twice.
 type Said = (u128, u64, u128, u128);
 
 fn said(event: &Event) -> Said {
@@ -102,7 +102,7 @@ fn said(event: &Event) -> Said {
 }
 
 impl DifferenceKind {
-    /// In a word.
+    /// The kind in a word.
     pub fn text(self) -> &'static str {
         match self {
             DifferenceKind::Missing => "missing",
@@ -115,12 +115,12 @@ impl DifferenceKind {
 }
 
 impl Side {
-    /// A side that says nothing yet; `name` as in "the repository".
+    /// A side without events; `name` as in "the repository".
     pub fn new(name: &'static str, accounts: Accounts) -> Side {
         Side { name, accounts, expected: BTreeMap::new(), allowed: HashSet::new(), differences: Vec::new() }
     }
 
-    /// What a repository's records say. A record that cannot be read is a difference.
+    /// The side of a repository's records. A record that cannot be read is a difference.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -136,7 +136,7 @@ impl Side {
         Ok(side)
     }
 
-    /// A record, of whatever moment. Work that has no events says nothing.
+    /// Adds a record of any status. Work that has no events adds nothing.
     pub fn add(&mut self, backup: &str, backup_id: Uuid, record: &RunRecord) {
         match Event::of(backup_id, record, &self.accounts) {
             Ok(Some(event)) => {
@@ -148,41 +148,41 @@ impl Side {
         }
     }
 
-    /// A record of the newest moment, where the side keeps no earlier one: a row of the catalog.
-    /// Whatever the ledger says of the beginning is not held against it.
+    /// Adds a record of the newest status, for a side that keeps no earlier one: a row of the
+    /// catalog. The ledger's event of the beginning is not compared then.
     pub fn add_newest(&mut self, backup: &str, backup_id: Uuid, record: &RunRecord) {
-        if is_told(record.run.work) {
+        if is_reported(record.run.work) {
             self.allowed.insert(id_of(backup_id, Status::Started));
         }
         self.add(backup, backup_id, record);
     }
 
-    /// Something that the side has and that cannot be read.
+    /// Adds something that the side has and that cannot be read.
     pub fn unreadable(&mut self, subject: String, what: String) {
         self.differences.push(Difference { kind: DifferenceKind::Unreadable, id: 0, subject, what });
     }
 
-    /// The event of this id, if there must be one.
+    /// The expected event with this id, if there is one.
     pub fn expected(&self, id: u128) -> Option<&Expected> {
         self.expected.get(&id)
     }
 
-    /// The events that there must be.
+    /// All expected events.
     pub fn all(&self) -> impl Iterator<Item = &Expected> {
         self.expected.values()
     }
 
-    /// How many events there must be.
+    /// How many events are expected.
     pub fn len(&self) -> usize {
         self.expected.len()
     }
 
-    /// Whether there must be none.
+    /// Whether no event is expected.
     pub fn is_empty(&self) -> bool {
         self.expected.is_empty()
     }
 
-    /// Begins to look at events.
+    /// Begins to compare events.
     pub fn check(&self) -> Check<'_> {
         let same = self.expected.values().map(|expected| (said(&expected.event), expected.event.id)).collect();
         Check { side: self, seen: HashSet::new(), same, differences: self.differences.clone(), events: 0 }
@@ -190,7 +190,7 @@ impl Side {
 }
 
 impl Check<'_> {
-    /// The next event.
+    /// Compares the next event.
     pub fn see(&mut self, booked: &Booked) {
         self.events += 1;
         let id = booked.event.id;
@@ -217,7 +217,7 @@ impl Check<'_> {
             }
             None => {
                 let what = format!("booked at {at}; nothing in {} leads to it", self.side.name);
-                self.differ(DifferenceKind::Unknown, booked.event.id, told(&booked.event), what);
+                self.differ(DifferenceKind::Unknown, booked.event.id, reported(&booked.event), what);
             }
         }
     }
@@ -231,8 +231,8 @@ impl Check<'_> {
         self.events
     }
 
-    /// What differs, once all events were seen. What `waits` for the ledger is not missing; how
-    /// many do.
+    /// The differences, once all events were seen, and how many events wait for the ledger. An
+    /// event for which `waits` holds is not missing.
     pub fn finish(mut self, waits: impl Fn(&Expected) -> bool) -> (Vec<Difference>, u64) {
         let mut waiting = 0;
         for (id, expected) in self.side.expected.iter().filter(|(id, _)| !self.seen.contains(*id)) {
@@ -258,15 +258,15 @@ fn subject(expected: &Expected) -> String {
     format!("{} {}", expected.backup, expected.status.text())
 }
 
-/// An event in words, as far as it can be understood.
-fn told(event: &Event) -> String {
+/// An event in words, as far as it can be unpacked.
+fn reported(event: &Event) -> String {
     match Packed::unpack(event.packed) {
         Ok(packed) => format!("a {} backup {}, begun at second {}", packed.backup_type.text(), packed.status.text(), event.started_s),
         Err(error) => error.message,
     }
 }
 
-/// In what an event is not as it must be.
+/// In which fields a booked event differs from the expected one.
 fn differs(expected: &Event, booked: &Booked) -> Vec<String> {
     let found = &booked.event;
     let rows: [(&str, u128, u128); 9] = [

@@ -1,10 +1,10 @@
-//! How many bytes a second may pass: a bucket of tokens without a clock of its own.
+//! How many bytes may pass per second: a token bucket without a clock of its own.
 //!
 //! The bucket fills with 90 % of the rate and holds half a second of it, so that any ten seconds
-//! stay within the rate, a lump of the log at their end included. A piece that is larger than the
-//! bucket (a part of 8 MiB at a low rate) goes when the bucket is full, and leaves a debt: over ten
-//! seconds the rate is then kept but for that one piece. The log passes without waiting, and leaves
-//! a debt too, of ten seconds at the most.
+//! stay within the rate, including a lump of the log at their end. A piece that is larger than the
+//! bucket (a part of 8 MiB at a low rate) passes when the bucket is full, and leaves a debt. Over
+//! ten seconds the rate is then kept except for that one piece. The log passes without waiting, and
+//! leaves a debt too, of at most ten seconds.
 
 /// The share of the rate that the bucket fills with.
 const FILLS: f64 = 0.9;
@@ -13,7 +13,7 @@ const HOLDS_S: f64 = 0.5;
 /// The deepest debt that the log leaves, in seconds of the rate.
 const DEBT_S: f64 = 10.0;
 
-/// Tokens, one a byte.
+/// Tokens, one per byte.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Bucket {
     bytes_per_s: f64,
@@ -41,14 +41,14 @@ impl Bucket {
         self.tokens = (self.tokens + passed_s * self.bytes_per_s * FILLS).min(self.bytes_per_s * HOLDS_S);
     }
 
-    /// Whether so many bytes may pass now; otherwise in how many seconds.
+    /// Whether this many bytes may pass now; if not, in how many seconds they may.
     pub fn ready(&mut self, at_s: f64, bytes: u64) -> Result<(), f64> {
         self.fill(at_s);
         let needed = (bytes as f64).min(self.bytes_per_s * HOLDS_S);
         if self.tokens >= needed - 1e-6 { Ok(()) } else { Err((needed - self.tokens) / (self.bytes_per_s * FILLS)) }
     }
 
-    /// These bytes pass, whether or not there is room.
+    /// Lets these bytes pass, whether or not there is room.
     pub fn take(&mut self, at_s: f64, bytes: u64, is_log: bool) {
         self.fill(at_s);
         let left = self.tokens - bytes as f64;

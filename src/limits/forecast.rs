@@ -1,23 +1,25 @@
-//! Whether the limits can hold what is promised: said before it is missed, with the number to write
-//! instead.
+//! Whether the limits can hold what is promised. The answer comes before a promise is missed, with
+//! the number to write instead.
 //!
-//! Two estimates. What the log took in the last minute is held against each limit: near it, bulk
-//! work gets nothing, and beyond it only the log's right of way keeps the recovery point. And bulk
-//! work with a deadline (a checkpoint) is held against its speed since it began: when the rest will
-//! take longer than is left, the limit that it waited for is too low.
+//! There are two estimates. The first compares what the log took in the last minute with each
+//! limit: near the limit, bulk work gets nothing, and beyond it only the log's right of way keeps
+//! the recovery point. The second compares bulk work with a deadline (a checkpoint) with its speed
+//! since it began: if the rest will take longer than the time that is left, the limit that it
+//! waited for is too low.
 
-use super::pacer::{Limit, Limits};
+use crate::limits::limit::Limit;
+use crate::limits::limit::Limits;
 
-/// The log is too near a limit from this share of it on.
+/// From this share of a limit on, the log is too near to it.
 const TIGHT: f64 = 0.9;
-/// What is advised leaves the log this share.
+/// The advised number leaves the log using this share of it.
 const COMFORTABLE: f64 = 0.6;
-/// An estimate from less than this is none.
+/// An estimate from fewer seconds than this does not count.
 const KNOWN_AFTER_S: f64 = 20.0;
 /// Bulk work that waited for less than this share of its time is not slowed by the limits.
 const SLOWED: f64 = 0.2;
 
-/// What passed in some time.
+/// What was used in some time.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Span {
     /// Its length.
@@ -37,15 +39,15 @@ pub struct Span {
 /// Bulk work with a deadline.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Goal {
-    /// So much is done.
+    /// This much is done.
     pub done_bytes: f64,
-    /// Of so much, if that is known.
+    /// Of this much, if that is known.
     pub total_bytes: Option<f64>,
-    /// When it should be whole, by the clock of the governor.
+    /// When it should be complete, by the clock of the governor.
     pub due_at_s: f64,
 }
 
-/// What an outlook is made from.
+/// What a forecast is made from.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Figures {
     /// The limits.
@@ -75,18 +77,18 @@ pub enum Shortfall {
         takes: f64,
         /// What the limit allows.
         allowed: f64,
-        /// What should be written.
+        /// The number that should be written.
         needs: f64,
     },
     /// Bulk work will be late.
     Late {
         /// The limit that it waits for.
         limit: Limit,
-        /// How long the rest will take; infinite where nothing goes on.
+        /// How long the rest will take; infinite if nothing makes progress.
         takes_s: f64,
         /// How long it may take.
         left_s: f64,
-        /// What should be written.
+        /// The number that should be written.
         needs: f64,
     },
 }
@@ -107,11 +109,11 @@ pub struct Forecast {
 }
 
 impl Forecast {
-    /// Estimates.
+    /// Makes the estimates.
     pub fn of(figures: &Figures) -> Forecast {
         let mut shortfalls: Vec<Shortfall> =
             [Limit::Cpu, Limit::Upload, Limit::Read].into_iter().filter_map(|limit| log_shortfall(figures, limit)).collect();
-        // Where the log has no room the checkpoint's lateness says nothing more.
+        // If the log has no room, the checkpoint's lateness adds nothing.
         if shortfalls.is_empty() {
             shortfalls.extend(figures.goal.and_then(|(goal, span)| late(figures, &goal, &span)));
         }
@@ -124,7 +126,7 @@ impl Forecast {
         }
     }
 
-    /// The shortfalls in one sentence each, with what to write; `None` if all fits.
+    /// The shortfalls in one sentence each, with the number to write; `None` if everything fits.
     pub fn advice(&self) -> Option<String> {
         let texts: Vec<String> = self.shortfalls.iter().map(Shortfall::text).collect();
         (!texts.is_empty()).then(|| texts.join("; "))
@@ -171,13 +173,13 @@ fn late(figures: &Figures, goal: &Goal, span: &Span) -> Option<Shortfall> {
         return None;
     }
     let (log, bulk) = taken(figures, span, limit);
-    // No more than a hundred times: a deadline that has passed cannot be met by any number.
+    // At most a hundred times faster: if the deadline has passed, no number can meet it.
     let faster = (takes_s / left_s.max(1.0)).clamp(1.0, 100.0);
     let needs = (log + bulk * faster).max(allowed(&figures.limits, limit)? * 1.2);
     Some(Shortfall::Late { limit, takes_s, left_s, needs: rounded(limit, needs) })
 }
 
-/// The next number worth writing: whole percents, or whole MiB a second.
+/// The next number that is worth writing: whole percents, or whole MiB a second.
 fn rounded(limit: Limit, needs: f64) -> f64 {
     const MIB: f64 = 1_048_576.0;
     match limit {
@@ -206,7 +208,7 @@ impl Limit {
 }
 
 impl Shortfall {
-    /// In a sentence.
+    /// The shortfall as a sentence.
     pub fn text(&self) -> String {
         match *self {
             Shortfall::Log { limit, takes, allowed, needs } => format!(

@@ -1,18 +1,21 @@
-//! Keeps the process within its limits: CPU time, upload and read bandwidth. The thin shell around
-//! [`super::pacer`]: the clocks, the lock and the waiting.
+//! Keeps the process within its limits: CPU time, upload and read bandwidth. It is the thin shell
+//! around [`super::pacer`]: the clocks, the lock and the waiting.
 //!
 //! Flow: work asks before it begins ([`Governor::admit`], [`Governor::admit_upload`],
-//! [`Governor::admit_read`]). The log is counted and goes on; bulk work waits until there is room.
-//! Nobody holds the governor's lock while it waits, and callers hold none of theirs. Threads that
-//! do bulk work say what they have used ([`Governor::meter`]), so that the log's share is known
-//! from the bulk's; what a thread uses between two admissions of bulk work counts as bulk, too.
+//! [`Governor::admit_read`]). The log is counted and continues; bulk work waits until there is
+//! room. Nobody holds the governor's lock while waiting, and callers hold none of their own locks.
+//! Threads that do bulk work report what they have used ([`Governor::meter`]), so that the log's
+//! share can be told from the bulk work's. What a thread uses between two admissions of bulk work
+//! counts as bulk, too.
 //!
 //! A process without limits pays one comparison for each question. [`Governor::release`] lets
-//! everybody pass, so that who waits sees that its work is given up.
+//! everybody pass, so that a waiting thread notices that its work is given up.
 
 use super::forecast::Forecast;
+pub use super::pacer::Priority;
 use super::pacer::{Clocks, Pacer};
-pub use super::pacer::{Limit, Limits, Priority};
+pub use crate::limits::limit::Limit;
+pub use crate::limits::limit::Limits;
 use crate::threads::lock;
 use rustix::time::{ClockId, clock_gettime};
 use std::cell::Cell;
@@ -30,9 +33,9 @@ thread_local! {
 pub struct Governor {
     /// Whether there is a limit at all.
     limited: bool,
-    /// Whether bulk work is asked to wait just now.
+    /// Whether bulk work has to wait at present.
     paces: AtomicBool,
-    /// Below the priority of other threads, for threads that do bulk work.
+    /// How far below the priority of other threads the threads are that do bulk work.
     bulk_nice: u8,
     began: Instant,
     /// CPU time of bulk threads, in nanoseconds.
@@ -66,23 +69,24 @@ impl Governor {
         }
     }
 
-    /// One without limits.
+    /// A governor without limits.
     pub fn unlimited() -> Arc<Governor> {
         Arc::new(Governor::default())
     }
 
-    /// Before work on so many plain bytes. Bulk work waits until the CPU budget has room for it.
+    /// Called before work on this many plain bytes. Bulk work waits until the CPU budget has room
+    /// for it.
     pub fn admit(&self, priority: Priority, plain_bytes: u64) {
         self.wait_for(priority, Limit::Cpu, plain_bytes);
     }
 
-    /// Before so many bytes are sent to the store.
+    /// Called before this many bytes are sent to the store.
     pub fn admit_upload(&self, priority: Priority, stored_bytes: u64) {
         self.wait_for(priority, Limit::Upload, stored_bytes);
     }
 
-    /// Before, or right after, so many bytes are read: from the node's disk, or by verification
-    /// from the store.
+    /// Called before, or right after, this many bytes are read: from the node's disk, or by
+    /// verification from the store.
     pub fn admit_read(&self, priority: Priority, bytes: u64) {
         self.wait_for(priority, Limit::Read, bytes);
     }
@@ -110,8 +114,8 @@ impl Governor {
         }
     }
 
-    /// Counts what this thread has used since the last time as bulk work; the first time nothing,
-    /// for what came before is not known to be.
+    /// Counts what this thread has used since the last call as bulk work. The first call counts
+    /// nothing, because what came before is not known to be bulk work.
     pub fn meter(&self) {
         if self.limited {
             let used_ns = clock_ns(ClockId::ThreadCPUTime);
@@ -120,51 +124,52 @@ impl Governor {
         }
     }
 
-    /// A thread begins that does bulk work and nothing else: it yields to all others. Where the
+    /// Called by a thread that does bulk work and nothing else: it yields to all others. If the
     /// system refuses that, the budget still holds.
     pub fn begin_bulk_thread(&self) {
         self.meter();
         if self.bulk_nice > 0 {
-            // Without a process it is the calling thread: on Linux every thread has a priority of
-            // its own. One that yields more already goes on so.
+            // Without a process id this means the calling thread: on Linux every thread has a
+            // priority of its own. A thread that already yields more keeps its priority.
             let own = rustix::process::getpriority_process(None).unwrap_or(0);
             let _ = rustix::process::setpriority_process(None, own.max(i32::from(self.bulk_nice)));
         }
     }
 
-    /// Nobody waits from now on, until [`Governor::resume`]: what waits is given up.
+    /// From now on nobody waits, until [`Governor::resume`]: the work that waits is given up.
     pub fn release(&self) {
         self.paces.store(false, Ordering::Release);
-        // Who has just decided to wait holds the lock until it does.
+        // A thread that has just decided to wait holds the lock until it waits.
         drop(self.lock());
         self.changed.notify_all();
     }
 
-    /// Bulk work is asked to wait again.
+    /// Bulk work has to wait again.
     pub fn resume(&self) {
         self.paces.store(self.limited, Ordering::Release);
     }
 
-    /// Bulk work with a deadline is so far. `due` counts from now.
+    /// Reports the progress of bulk work with a deadline. `due` counts from now.
     pub fn goal(&self, done_bytes: u64, total_bytes: Option<u64>, due: Duration) {
         if self.limited {
             self.lock().goal(done_bytes, total_bytes, due.as_secs_f64());
         }
     }
 
-    /// It is over.
+    /// The bulk work with a deadline is over.
     pub fn no_goal(&self) {
         self.lock().no_goal();
     }
 
-    /// How it stands, and what will not fit.
+    /// The current use, and what will not fit.
     pub fn outlook(&self) -> Forecast {
         let mut pacer = self.lock();
         pacer.outlook(self.clocks())
     }
 
     fn clocks(&self) -> Clocks {
-        // The bulk threads' time first: what is counted in it is in the process's time, too.
+        // The bulk threads' time is read first: what is counted in it is in the process's time,
+        // too.
         let bulk_s = self.bulk_ns.load(Ordering::Relaxed) as f64 / 1e9;
         Clocks { at_s: self.began.elapsed().as_secs_f64(), cpu_s: clock_ns(ClockId::ProcessCPUTime) as f64 / 1e9, bulk_s }
     }

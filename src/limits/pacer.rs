@@ -1,45 +1,25 @@
 //! All limits of a process together: CPU time, bytes uploaded, bytes read. A state machine;
-//! [`super::governor`] gives it the clock and waits for it.
+//! [`super::governor`] provides the clock and does the waiting.
 //!
 //! Flow: every piece of work asks [`Pacer::admit`] before it begins. The log passes at once and is
-//! counted; bulk work passes or is told how long to wait, and for which limit. Once a second the
-//! totals are remembered for a minute, from which [`Pacer::outlook`] tells whether the limits can
-//! hold what is promised.
+//! counted; bulk work passes or learns how long to wait, and for which limit. Once a second the
+//! totals are stored and kept for a minute. From them [`Pacer::outlook`] forecasts whether the
+//! limits can hold what is promised.
 
 use super::bucket::Bucket;
 use super::budget::CpuBudget;
 use super::forecast::{Figures, Forecast, Goal};
+use crate::limits::limit::Limit;
+use crate::limits::limit::Limits;
 use std::collections::VecDeque;
 
-/// What work is for. The log goes first: it is the recovery point.
+/// The purpose of work. The log goes first: it is the recovery point.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Priority {
     /// The log: never waits.
     Log,
     /// Checkpoints, merging, verification: what the log leaves.
     Bulk,
-}
-
-/// What a limit is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Limit {
-    /// CPU time.
-    Cpu = 0,
-    /// Bytes sent to the store.
-    Upload = 1,
-    /// Bytes read: from the node's disk by backups, from the store by verification.
-    Read = 2,
-}
-
-/// The limits; what is `None` has none.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Limits {
-    /// CPU time in percent of all cores together.
-    pub cpu_budget_percent: Option<u32>,
-    /// Bytes sent to the store in a second.
-    pub upload_bytes_per_s: Option<u64>,
-    /// Bytes read in a second.
-    pub read_bytes_per_s: Option<u64>,
 }
 
 /// What the clocks say, in seconds.
@@ -81,7 +61,7 @@ pub struct Pacer {
 }
 
 impl Pacer {
-    /// Limits for a machine of so many cores, from now on.
+    /// Limits for a machine with this many cores, starting now.
     pub fn new(limits: Limits, cores: f64, clocks: Clocks) -> Pacer {
         let allowed_s = |percent: u32| f64::from(percent) / 100.0 * cores * super::budget::WINDOW_S;
         let cpu = limits.cpu_budget_percent.map(|percent| CpuBudget::new(allowed_s(percent), clocks.at_s, clocks.cpu_s, clocks.bulk_s));
@@ -104,7 +84,7 @@ impl Pacer {
         }
     }
 
-    /// Time has passed.
+    /// Takes the current clocks.
     pub fn observe(&mut self, clocks: Clocks) {
         self.now.clocks = clocks;
         if let Some(cpu) = &mut self.cpu {
@@ -119,8 +99,8 @@ impl Pacer {
         }
     }
 
-    /// Lets work begin that is limited so, or says in how many seconds to ask again. Only bulk work
-    /// is ever told to wait.
+    /// Lets work begin that is subject to this limit, or returns in how many seconds to ask again.
+    /// Only bulk work ever has to wait.
     pub fn admit(&mut self, clocks: Clocks, priority: Priority, limit: Limit, bytes: u64) -> Result<(), f64> {
         self.observe(clocks);
         let is_log = priority == Priority::Log;
@@ -142,12 +122,12 @@ impl Pacer {
         Ok(())
     }
 
-    /// Bulk work has waited for a limit.
+    /// Notes that bulk work has waited for a limit.
     pub fn waited(&mut self, limit: Limit, seconds: f64) {
         self.now.waited_s[limit as usize] += seconds;
     }
 
-    /// Bulk work with a deadline begins or goes on: how far it is. `due_s` counts from now.
+    /// Bulk work with a deadline begins or continues: how far it is. `due_s` counts from now.
     pub fn goal(&mut self, done_bytes: u64, total_bytes: Option<u64>, due_s: f64) {
         let began = self.goal.map_or(self.now, |(_, began)| began);
         let goal = Goal {
@@ -158,12 +138,12 @@ impl Pacer {
         self.goal = Some((goal, began));
     }
 
-    /// It is over.
+    /// The bulk work with a deadline is over.
     pub fn no_goal(&mut self) {
         self.goal = None;
     }
 
-    /// How it stands, and what will not fit.
+    /// The current use, and what will not fit.
     pub fn outlook(&mut self, clocks: Clocks) -> Forecast {
         self.observe(clocks);
         let then = self.minute.front().copied().unwrap_or(self.now);

@@ -1,14 +1,14 @@
-//! Why a checkpoint is wanted now, whatever its interval says.
+//! Why a checkpoint is wanted now, independent of its interval.
 //!
-//! A checkpoint bounds how long a restore takes: the log behind it must be replayed. So one is due
-//! at an interval ([`crate::schedule`]), and earlier when replaying the log since the last would
-//! take longer than the recovery-time budget allows; at once where the log alone does not join (a
-//! new repository, a gap, a new timeline).
+//! A checkpoint bounds how long a restore takes, because the log after it must be replayed. A
+//! checkpoint is due at an interval ([`crate::schedule`]). It is due earlier when replaying the log
+//! since the last one would take longer than the recovery-time budget allows. It is due at once
+//! where the log alone does not join (a new repository, a gap, a new timeline).
 
 use crate::config::plan::CheckpointPlan;
 use crate::monitor::status::CheckpointStatus;
 
-/// What the decision is made from.
+/// What the decision is based on.
 #[derive(Debug, Clone, Default)]
 pub struct Situation {
     /// The timeline that is shipped.
@@ -17,16 +17,16 @@ pub struct Situation {
     pub durable_op: u64,
     /// The newest checkpoint of the history.
     pub last: Option<CheckpointStatus>,
-    /// Something else wants one.
+    /// Why something else wants a checkpoint.
     pub wanted: Option<String>,
-    /// This agent has taken one since it leads.
+    /// Whether this agent has taken a checkpoint since it began to lead.
     pub taken: bool,
 }
 
-/// Why one is wanted now; `Err` with how many more ops there may be before it is.
+/// Why a checkpoint is wanted now. `Err` says how many more ops there may be before one is wanted.
 ///
 /// # Errors
-/// None is wanted.
+/// When no checkpoint is wanted.
 pub fn wish(plan: &CheckpointPlan, situation: &Situation) -> Result<String, u64> {
     if let Some(wanted) = &situation.wanted {
         return Ok(wanted.clone());

@@ -1,10 +1,11 @@
-//! The work beside the log: checkpoints when recovery needs them, and small segments merged into
-//! larger ones.
+//! The work beside the log: takes checkpoints when recovery needs them, and merges small segments
+//! into larger ones.
 //!
-//! Flow: once a second [`Bulk::turn`] records gaps that are new, asks the schedule whether a
-//! checkpoint is due, with what the policy wishes, and otherwise merges if enough small segments
-//! have come. One thing at a time, and only while this agent leads; a checkpoint that runs when the
-//! session ends is given up. What fails is an alert and is tried again, later each time.
+//! Flow: once a second [`CheckpointWorker::turn`] records gaps that are new. Then it asks the schedule whether
+//! a checkpoint is due, and passes on the wish of the policy. Otherwise it merges if enough small
+//! segments have been stored. It does one thing at a time, and only while this agent leads. A
+//! checkpoint that is running when the session ends is given up. A failure raises an alert and is
+//! retried, after a longer pause each time.
 
 use super::checkpoint_policy::{Situation, wish};
 use crate::config::jobs::CHECKPOINT_JOB;
@@ -14,8 +15,9 @@ use crate::error::Result;
 use crate::jobs::Jobs;
 use crate::jobs::active::{Active, RunProgress};
 use crate::limits::governor::Governor;
+use crate::monitor::alert::Topic;
 use crate::monitor::status::CheckpointStatus;
-use crate::monitor::status_board::{StatusBoard, Topic};
+use crate::monitor::status_board::StatusBoard;
 use crate::progress::Progress;
 use crate::repository::Repository;
 use crate::repository::name::{CheckpointName, SegmentName};
@@ -35,15 +37,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// How often it looks whether there is something to do.
+/// How often it checks whether there is something to do.
 const TURN: Duration = Duration::from_secs(1);
-/// How often merging is thought of, at the most.
+/// The shortest time between two checks whether to merge.
 const MERGE_INTERVAL: Duration = Duration::from_secs(10);
-/// Segments that end so close behind what is durable may still be replaced, and are left alone.
+/// Segments that end within this many ops of the durable end may still be replaced. They are not
+/// merged.
 const UNSETTLED_OPS: u64 = 64;
 
-/// Does it.
-pub struct Bulk {
+/// Takes checkpoints and merges segments during one session.
+pub struct CheckpointWorker {
     repository: Arc<Repository>,
     board: Arc<StatusBoard>,
     jobs: Arc<Jobs>,
@@ -57,18 +60,18 @@ pub struct Bulk {
     promised: Promised,
 }
 
-/// The segments that each backup promises; a manifest never changes, so each is read once.
+/// The segments that each backup promises. A manifest never changes, so each is read once.
 pub type Promised = HashMap<CheckpointName, Vec<SegmentName>>;
 
-impl Bulk {
-    /// For one session.
+impl CheckpointWorker {
+    /// Creates the worker of one session.
     pub fn new(
         repository: &Arc<Repository>,
         (board, jobs): (&Arc<StatusBoard>, &Arc<Jobs>),
         (data_file, lineage): (PathBuf, Lineage),
         (plan, merge_after_segments): (CheckpointPlan, u64),
-    ) -> Bulk {
-        Bulk {
+    ) -> CheckpointWorker {
+        CheckpointWorker {
             repository: Arc::clone(repository),
             board: Arc::clone(board),
             jobs: Arc::clone(jobs),
@@ -91,14 +94,14 @@ impl Bulk {
         }
     }
 
-    /// One look at what there is to do. A checkpoint that runs is given up when `stop` is asked.
+    /// Does what is due now. A checkpoint that is running is given up when `stop` is asked.
     pub fn turn(&mut self, stop: &Stop) {
         if !self.board.is_leading() {
             (self.taken, self.led) = (false, false);
             return;
         }
         if !self.led {
-            // While another agent led it took checkpoints that the board knows nothing of.
+            // While another agent led, it took checkpoints that the board does not know of.
             self.led = self.look_for_checkpoint().is_ok();
         }
         record_gaps(&self.repository, &self.board);
@@ -122,7 +125,7 @@ impl Bulk {
         let newest = self.repository.newest_checkpoint_of(&self.lineage)?.best;
         if let Some((_, summary)) = newest {
             self.board.checkpoint(CheckpointStatus::of(&summary));
-            // Whoever took it: the interval counts from it.
+            // The interval counts from this checkpoint, whichever agent took it.
             self.jobs.learn(CHECKPOINT_JOB, summary.began_ns, Some((summary.ended_ns, true)));
         }
         Ok(())
@@ -159,7 +162,7 @@ impl Bulk {
         };
         let governor = Arc::clone(self.repository.governor());
         let due = Instant::now() + self.plan.interval;
-        let progress = WithGoal { told: active.progress(stop), governor, due, total: AtomicU64::new(0) };
+        let progress = WithGoal { reported: active.progress(stop), governor, due, total: AtomicU64::new(0) };
         let wanted = self.board.take_wanted();
         let place = (&self.lineage, active.id());
         match capture::backup_as(&self.repository, &self.data_file, ReadOptions::default(), place, &progress) {
@@ -191,14 +194,14 @@ impl Bulk {
         );
         self.board.checkpoint(CheckpointStatus::of(summary));
         self.board.alert(Topic::Checkpoint, None);
-        // A gap that was noticed since wants a checkpoint of its own.
+        // A gap that was noticed since then needs a checkpoint of its own.
         if self.board.wanted().is_none() {
             self.board.alert(Topic::Gap, None);
         }
         self.taken = true;
     }
 
-    /// `None` when it is not the time for it.
+    /// Merges if it is time to; `None` if it is not.
     fn merge_if_due(&mut self, durable_op: u64, shipped: u64) -> Option<Result<()>> {
         let due = match self.merged {
             None => true,
@@ -208,8 +211,8 @@ impl Bulk {
             return None;
         }
         let merges = merge_once(&self.repository, &mut self.promised, self.lineage.timeline(), durable_op, self.merge_after_segments);
-        // After a failure, and where there may be more to do in the tiers above, it is due again
-        // however little is shipped.
+        // Merging is due again however little is shipped, after a failure and where there may be
+        // more to do in the tiers above.
         let again = if matches!(merges, Ok(0)) { 0 } else { self.merge_after_segments };
         self.merged = Some((Instant::now(), shipped.saturating_sub(again)));
         Some(merges.map(|merges| {
@@ -220,13 +223,13 @@ impl Bulk {
     }
 }
 
-/// Tells the governor how a checkpoint goes, too.
+/// Reports the progress of a checkpoint to the governor as well as to its run.
 struct WithGoal {
-    told: RunProgress,
+    reported: RunProgress,
     governor: Arc<Governor>,
     /// When the next checkpoint is due.
     due: Instant,
-    /// Bytes in all; 0 while that is not known.
+    /// Bytes in total; 0 while that is not known.
     total: AtomicU64,
 }
 
@@ -239,35 +242,35 @@ impl Drop for WithGoal {
 impl Progress for WithGoal {
     fn begin(&self, step: &str, total_bytes: Option<u64>) {
         self.total.store(total_bytes.unwrap_or(0), Ordering::Relaxed);
-        self.told.begin(step, total_bytes);
+        self.reported.begin(step, total_bytes);
     }
 
     fn total(&self, total_bytes: u64) {
         self.total.store(total_bytes, Ordering::Relaxed);
-        self.told.total(total_bytes);
+        self.reported.total(total_bytes);
     }
 
     fn position(&self, position_bytes: u64) {
         let total = Some(self.total.load(Ordering::Relaxed)).filter(|total| *total > 0);
         self.governor.goal(position_bytes, total, self.due.saturating_duration_since(Instant::now()));
-        self.told.position(position_bytes);
+        self.reported.position(position_bytes);
     }
 
     fn note(&self, text: &str) {
-        self.told.note(text);
+        self.reported.note(text);
     }
 
     fn end(&self) {
-        self.told.end();
+        self.reported.end();
     }
 
     fn is_given_up(&self) -> bool {
-        self.told.is_given_up()
+        self.reported.is_given_up()
     }
 }
 
-/// Records the gaps that the repository does not know of. What another agent has stored meanwhile
-/// is no gap.
+/// Records the gaps that the repository does not know of. Ops that another agent has stored
+/// meanwhile are not a gap.
 pub fn record_gaps(repository: &Repository, board: &StatusBoard) {
     let mut left: Vec<Gap> = board.take_unrecorded();
     while let Some(gap) = left.first() {
@@ -278,10 +281,10 @@ pub fn record_gaps(repository: &Repository, board: &StatusBoard) {
         }
         left.remove(0);
     }
-    board.give_back(left);
+    board.return_unrecorded(left);
 }
 
-/// `false` if there is no gap.
+/// Records one gap; `false` if it turns out that there is none.
 fn record_gap(repository: &Repository, gap: &Gap) -> Result<bool> {
     let before_op = gap.first_op.saturating_sub(1);
     let stored_op = LogIndex::list(repository, &Lineage::only(gap.timeline), before_op)?.reach(before_op);
@@ -291,19 +294,19 @@ fn record_gap(repository: &Repository, gap: &Gap) -> Result<bool> {
     repository.record_gap(gap, repository.new_run()?).map(|()| true)
 }
 
-/// Merges what can be merged of a timeline's log, and removes what is held twice. How many segments
-/// were written.
+/// Merges what can be merged of a timeline's log, and removes segments whose ops are stored twice.
+/// Returns how many segments were written.
 ///
 /// # Errors
-/// When the store fails, or a segment is damaged: that one is told, and stays.
+/// When the store fails, or a segment is damaged. The damage is reported, and the segment is kept.
 pub fn merge_once(repository: &Arc<Repository>, promised: &mut Promised, timeline: u32, durable_op: u64, least: u64) -> Result<usize> {
     let lineage = Lineage::only(timeline);
     let named = named_by_manifests(repository, promised)?;
     let list = || -> Result<Vec<Piece>> {
         let settled_op = durable_op.saturating_sub(UNSETTLED_OPS);
         let index = LogIndex::list(repository, &lineage, 0)?;
-        // Those of backups stay out of it altogether: one that fails takes its segments back, so
-        // they may stand for nothing.
+        // Segments of backups are not merged. A backup that fails deletes its segments, so they
+        // must not stand in for others.
         Ok(index.pieces().iter().filter(|piece| piece.last_op <= settled_op && piece.name.run.ships()).copied().collect())
     };
     remove_covered(repository, &list()?, &named)?;
@@ -318,7 +321,7 @@ pub fn merge_once(repository: &Arc<Repository>, promised: &mut Promised, timelin
     Ok(merges.len())
 }
 
-/// Segments that a backup promises stay under their names for as long as it does.
+/// The segments that backups promise. They keep their names for as long as the backup exists.
 fn named_by_manifests(repository: &Repository, promised: &mut Promised) -> Result<HashSet<SegmentName>> {
     let names = repository.checkpoints()?;
     promised.retain(|name, _| names.contains(name));
@@ -326,7 +329,7 @@ fn named_by_manifests(repository: &Repository, promised: &mut Promised) -> Resul
         if promised.contains_key(&name) {
             continue;
         }
-        // What a damaged manifest names cannot be known, so nothing is removed at all.
+        // The segments that a damaged manifest names are unknown, so nothing is removed at all.
         let manifest = Manifest::read(repository, &name, None).map_err(|error| error.context("while a manifest cannot be read"))?;
         promised.insert(name, manifest.segments.iter().map(|segment| segment.name).collect());
     }
@@ -335,7 +338,7 @@ fn named_by_manifests(repository: &Repository, promised: &mut Promised) -> Resul
 
 fn remove_covered(repository: &Repository, pieces: &[Piece], named: &HashSet<SegmentName>) -> Result<()> {
     for piece in covered(repository, pieces)?.iter().filter(|piece| !named.contains(&piece.name)) {
-        // Under Object Lock it stays, and harms nobody.
+        // Under Object Lock the segment stays, which does no harm.
         let _ = repository.store().delete(&piece.name.object());
     }
     Ok(())

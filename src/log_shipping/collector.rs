@@ -1,10 +1,10 @@
-//! Prepares become sealed segments: by size, by age, at the end.
+//! Collects prepares into sealed segments, which end by size, by age, and at the end of a session.
 //!
 //! Flow: the follower hands each prepare to [`Collector::take`], which seals and offers the segment
-//! when the next prepare would not fit, and calls [`Collector::flush_if_due`] after each poll.
-//! Where the shipper has no room left the prepares are let go, and counted
-//! ([`Collector::dropped`]): the follower then records a gap. What an earlier agent or another one
-//! has stored already ([`Collector::skip_to`]) is only compared.
+//! when the next prepare would not fit. After each poll the follower calls
+//! [`Collector::flush_if_due`]. Where the shipper has no room left, the prepares are dropped, and
+//! the first dropped op is noted ([`Collector::dropped`]); the follower then records a gap. What an
+//! earlier agent or another agent has already stored ([`Collector::skip_to`]) is only compared.
 
 use super::shipper::{Offer, Shipper};
 use crate::error::{Error, Result};
@@ -29,21 +29,21 @@ pub struct Collector {
     flush_interval: Duration,
     builder: SegmentBuilder,
     oldest: Option<Instant>,
-    /// Stored already, up to and with this prepare.
+    /// Everything up to and including this prepare is already stored.
     stored: Option<PrepareId>,
-    /// The end of what was taken last.
+    /// The last prepare of the segment that the shipper took last.
     taken: Option<PrepareId>,
     /// The first op that found no room.
     dropped: Option<u64>,
     last: (u64, u64),
 }
 
-/// What was known of the stored log turned out to be otherwise.
+/// The log differs from the stored log that it was believed to continue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OtherHistory;
 
 impl Collector {
-    /// A collector for one session.
+    /// Creates a collector for one session.
     pub fn new(
         repository: &Arc<Repository>,
         shipper: &Arc<Shipper>,
@@ -68,18 +68,18 @@ impl Collector {
         }
     }
 
-    /// What comes up to this prepare is stored already: it is not stored again, and must be the
+    /// Everything up to this prepare is already stored. It is not stored again, and must be the
     /// same.
     pub fn skip_to(&mut self, stored: PrepareId) {
         self.stored = Some(stored);
     }
 
-    /// Whether everything that is stored has been found to be of this history.
+    /// Whether everything that is stored has been found to belong to this history.
     pub fn has_joined(&self) -> bool {
         self.stored.is_none()
     }
 
-    /// Takes the next prepare. The inner error: it is not the one that is stored.
+    /// Takes the next prepare. The inner error means that it is not the prepare that is stored.
     ///
     /// # Errors
     /// When a segment cannot be sealed.
@@ -114,35 +114,36 @@ impl Collector {
         self.last
     }
 
-    /// When the oldest prepare was read that is not offered yet.
+    /// When the oldest prepare that is not yet offered was read.
     pub fn oldest(&self) -> Option<Instant> {
         self.oldest
     }
 
-    /// Seals and offers what has waited long enough.
+    /// Seals and offers the segment if its oldest prepare has waited long enough.
     ///
     /// # Errors
-    /// When it cannot be sealed.
+    /// When the segment cannot be sealed.
     pub fn flush_if_due(&mut self) -> Result<()> {
         if self.oldest.is_some_and(|oldest| oldest.elapsed() >= self.flush_interval) { self.flush() } else { Ok(()) }
     }
 
-    /// In how long the next segment is due; `None` when nothing waits.
+    /// How long until the next segment is due; `None` when nothing waits.
     pub fn due_in(&self) -> Option<Duration> {
         self.oldest.map(|oldest| self.flush_interval.saturating_sub(oldest.elapsed()))
     }
 
-    /// Seals and offers whatever there is.
+    /// Seals and offers everything that was collected.
     ///
     /// # Errors
-    /// When it cannot be sealed.
+    /// When the segment cannot be sealed.
     pub fn flush(&mut self) -> Result<()> {
         let oldest = self.oldest.take().unwrap_or_else(Instant::now);
         let builder = std::mem::take(&mut self.builder);
         self.repository.governor().admit(Priority::Log, builder.plain_bytes() as u64);
         let Some(segment) = builder.seal(&self.repository, self.timeline, self.run)? else { return Ok(()) };
         let (first_op, end) = (segment.name.first_op, (segment.last.op, segment.last.checksum));
-        // Said before it is offered: it may be durable before the offer returns.
+        // The board is notified before the offer, because the segment may be durable before the
+        // offer returns.
         self.board.offered(end.0, oldest);
         match self.shipper.offer(segment) {
             Offer::Taken => {
@@ -157,7 +158,7 @@ impl Collector {
         }
     }
 
-    /// So many bytes of the log were read: they count, whatever the limits.
+    /// Counts bytes that were read from the log. They count, whatever the limits are.
     pub fn count_read(&self, bytes: u64) {
         self.repository.governor().admit_read(Priority::Log, bytes);
     }
@@ -167,19 +168,19 @@ impl Collector {
         self.dropped
     }
 
-    /// Lets go of what comes from this op on, as if there were no room for it; gives the first op
-    /// that was let go.
+    /// Drops everything from this op on, as if there were no room for it. Returns the first op that
+    /// was dropped.
     pub fn drop_from(&mut self, op: u64) -> u64 {
         *self.dropped.get_or_insert(op)
     }
 
-    /// The prepare before the first that found no room, if that was taken in this session.
+    /// The prepare before the first that found no room, if it was taken in this session.
     pub fn taken_before(&self, dropped_op: u64) -> Option<PrepareId> {
         self.taken.filter(|(op, _)| op.checked_add(1) == Some(dropped_op))
     }
 
-    /// Begins anew, under a new run: another segment of the same ops must not meet an older one
-    /// under its name.
+    /// Starts over under a new run number, because another segment of the same ops must not have
+    /// the name of an older one.
     ///
     /// # Errors
     /// When the system gives no random bytes.

@@ -1,12 +1,14 @@
 //! The follower: reads the log as it grows and hands it to the collector, for as long as the log
-//! goes on.
+//! continues.
 //!
-//! Flow: poll, flush what is due, pause as long as the log is idle. What can happen to the log is
-//! met here: a view change replaced the last prepares (read them again, from the last that stands);
-//! the ring has wrapped, or memory and spool are full (a gap: recorded, and the log taken up again
-//! behind the replica's newest checkpoint); the data file is another one than before, or the log
-//! goes on otherwise than what is stored (the session ends, and the next one looks anew where the
-//! log joins).
+//! Flow: poll, flush what is due, pause while the log is idle. The follower handles what can happen
+//! to the log:
+//!
+//! - A view change replaced the last prepares: it reads them again, from the last that remains.
+//! - The WAL ring has wrapped, or memory and spool are full: it records a gap, and resumes reading
+//!   after the replica's newest checkpoint.
+//! - The data file has been replaced, or the log differs from what is stored: the session ends, and
+//!   the next one determines again where the log joins.
 
 use super::collector::Collector;
 use super::shipper::Shipper;
@@ -30,24 +32,24 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// How often the last prepares are looked at again, while nothing follows them.
+/// How often the last prepares are checked again while nothing follows them.
 const REPLACED_INTERVAL: Duration = Duration::from_millis(200);
-/// How soon a log that has gone on within what is stored is joined again: a replica that catches up
-/// is asked a few times a second.
+/// Pause before a log is joined again that has grown within what is stored. A replica that catches
+/// up is asked a few times a second.
 const BEHIND_PAUSE: Duration = Duration::from_millis(if cfg!(test) { 1 } else { 200 });
-/// How often the data file's identity is looked at.
+/// How often the data file's identity is checked.
 const IDENTITY_INTERVAL: Duration = Duration::from_secs(1);
-/// Pause after a read that failed: the disk may be back.
+/// Pause after a failed read: the disk may come back.
 const FAILED_PAUSE: Duration = Duration::from_millis(500);
-/// How long reading may fail before the agent gives up; whoever supervises it starts it again.
+/// How long reading may fail before the agent ends with an error. Its supervisor starts it again.
 const FAILED_MAX: Duration = Duration::from_secs(60);
 
 /// Why following ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ended {
-    /// It was asked to.
+    /// The agent was asked to stop.
     Stopped,
-    /// What the log joins must be looked at anew, for this reason.
+    /// Where the log joins must be determined again, for this reason.
     Rejoin(String),
 }
 
@@ -61,22 +63,22 @@ pub struct Follower {
     pub collector: Collector,
     /// Takes segments.
     pub shipper: Arc<Shipper>,
-    /// Where facts go.
+    /// The status board that the follower writes to.
     pub board: Arc<StatusBoard>,
-    /// The timeline, for gaps.
+    /// The timeline in which gaps are recorded.
     pub timeline: u32,
     /// Set when the log has joined what is stored.
     pub ready: Arc<AtomicBool>,
-    /// The cluster has only this replica, so nobody else can have read what this agent has not.
+    /// The cluster has only this replica, so no other agent can have read what this one has not.
     pub alone: bool,
-    /// The file that was joined.
+    /// The data file whose log was joined.
     pub file: Option<FileIdentity>,
 }
 
-/// Which file it is, whatever its name: device and inode.
+/// Identifies a file whatever its name is: device and inode.
 pub type FileIdentity = (u64, u64);
 
-/// Which file has this name now; `None` if none has, or nobody can tell.
+/// Which file has this name now; `None` if there is none, or if that cannot be determined.
 pub fn identity(path: &Path) -> Option<FileIdentity> {
     std::fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()))
 }
@@ -89,10 +91,11 @@ impl Follower {
         })
     }
 
-    /// Follows the log behind a prepare until something ends that. What was collected is offered.
+    /// Follows the log after a prepare until something ends that. What was collected by then is
+    /// offered.
     ///
     /// # Errors
-    /// When the data file cannot be read for longer than a moment, or is damaged.
+    /// When the data file has been unreadable for more than a minute, or is damaged.
     pub fn run(&mut self, after: PrepareId, stop: &Stop) -> Result<Ended> {
         let mut source = self.open(after)?;
         for note in source.notes() {
@@ -123,7 +126,7 @@ impl Follower {
                     return self.end(ended);
                 }
                 Err(error) if error.kind == Kind::Bug || failing.is_some_and(|since| since.elapsed() > FAILED_MAX) => {
-                    // What was read is good.
+                    // What was read before the error is intact.
                     let _ = self.collector.flush();
                     return Err(error);
                 }
@@ -143,8 +146,8 @@ impl Follower {
         }
     }
 
-    /// Whether another file has the data file's name now. A name that nothing has says nothing: the
-    /// replica may still write to the file that had it.
+    /// Whether another file has the data file's name now. A missing name proves nothing, because
+    /// the replica may still write to the file that had it.
     fn is_another_file(&self) -> bool {
         identity(&self.data_file).is_some_and(|now| self.file != Some(now))
     }
@@ -154,8 +157,8 @@ impl Follower {
         Ok(ended)
     }
 
-    /// One poll and what follows from it, and with `looks` a look at the last prepares; how long to
-    /// pause then, or why it is over.
+    /// Polls once and handles the result; with `looks` it also checks the last prepares. Returns
+    /// how long to pause, or why the session is over.
     fn turn(&mut self, source: &mut dyn LogSource, pace: &mut Pace, looks: bool) -> Result<std::result::Result<Duration, Ended>> {
         let (collector, mut other, read_before) = (&mut self.collector, false, source.bytes_read());
         let polled = source.poll(&mut |prepare| {
@@ -166,9 +169,9 @@ impl Follower {
             Ok(())
         });
         if other {
-            return Ok(Err(Ended::Rejoin("the log goes on otherwise than what is stored".into())));
+            return Ok(Err(Ended::Rejoin("the log differs from what is stored".into())));
         }
-        // What has been read is due whether there is more or not.
+        // What has been read is flushed when it is due, whether or not more follows.
         self.collector.flush_if_due()?;
         let polled = polled?;
         if self.collector.has_joined() {
@@ -182,8 +185,8 @@ impl Follower {
             self.board.turned();
         }
         if any && !self.collector.has_joined() {
-            // Within what is stored: the op that has come may already be another one than the
-            // stored one, and then none of it must be passed over.
+            // The log is still within what is stored. The op that has just arrived may differ from
+            // the stored one, and then none of the log may be skipped.
             return Ok(Err(Ended::Rejoin("the log has gone on within what is stored".into())));
         }
         if let Polled::Lost { loss, reason, .. } = polled
@@ -208,13 +211,13 @@ impl Follower {
         Ok(Ok(pace.after(any)))
     }
 
-    /// What to do about a log that does not go on; `Some` if the session is over.
+    /// Handles a log that does not continue; `Some` if the session is over.
     fn meet(&mut self, loss: Loss, reason: &str, source: &mut dyn LogSource) -> Result<Option<Ended>> {
         match loss {
             Loss::Replaced { restart: Some((op, checksum)) } if op >= source.commit_known_op() && self.collector.has_joined() => {
                 tracing::info!("the log is read again behind op {op}: {reason}");
                 self.collector.flush()?;
-                // What found no room before that stays lost until there is room again.
+                // Ops that found no room before that stay lost until there is room again.
                 if self.collector.dropped().is_none_or(|first_op| first_op > op) {
                     self.collector.begin_anew()?;
                 }
@@ -225,8 +228,8 @@ impl Follower {
             Loss::Wrapped { .. } if !self.collector.has_joined() => Ok(Some(Ended::Rejoin(reason.to_owned()))),
             Loss::Wrapped { .. } => {
                 self.collector.flush()?;
-                // One gap, which ends when there is room again, and not one for each time that the
-                // ring wraps until then.
+                // There is one gap, which ends when there is room again, and not one gap for each
+                // time that the WAL ring wraps until then.
                 let at_once = self.collector.dropped().is_none() && self.board.is_leading() && self.alone;
                 if self.board.is_leading() && !self.alone {
                     self.board.yield_lease();
@@ -242,8 +245,9 @@ impl Follower {
         }
     }
 
-    /// Whether the log may be taken up again: the shipper has half of its memory free, and the
-    /// store answers or, while another agent leads, that one has stored what would be missing.
+    /// Whether reading the log may be resumed. The shipper must have half of its memory free. In
+    /// addition, if this agent leads, the store must answer and the spool must be empty; if another
+    /// agent leads, that agent must have stored what would be missing.
     fn may_take_up(&self) -> Result<bool> {
         let counters = self.shipper.counters();
         let memory_free = counters.waiting.memory_bytes < self.plan.memory_bytes / 2;
@@ -253,15 +257,15 @@ impl Follower {
         Ok(memory_free && self.checkpoint()?.0 <= self.board.status().durable_op)
     }
 
-    /// The replica's newest checkpoint. Within the interval that it begins the ring holds
-    /// everything.
+    /// The replica's newest checkpoint. The WAL ring holds everything within the interval that
+    /// begins with it.
     fn checkpoint(&self) -> Result<PrepareId> {
         let superblock = Walk::for_superblock(&self.data_file, ReadOptions::default())?.superblock()?;
         Ok(checkpoint_end(&superblock))
     }
 
-    /// Takes the log up again where nothing need be lost, or behind the replica's newest
-    /// checkpoint; what lies before that, from `first_op` on, is a gap, unless another agent has
+    /// Resumes reading the log where nothing need be lost, or else after the replica's newest
+    /// checkpoint. What lies before that, from `first_op` on, is a gap, unless another agent has
     /// stored it.
     fn take_up_again(&mut self, first_op: u64, reason: &str, source: &mut dyn LogSource) -> Result<Option<Ended>> {
         let (op, checksum) = self.checkpoint()?;

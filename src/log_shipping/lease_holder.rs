@@ -1,21 +1,23 @@
-//! The lease: who of several agents ships.
+//! The lease: which of several agents ships.
 //!
-//! Flow: [`LeaseHolder::run`] beats while this agent leads, and otherwise watches the beats of the
-//! one that does; when it sees no new one for the time-out, by its own monotonic clock, it takes
-//! the lease. While it stands by it also learns how far the leader has come, so that what this
-//! agent has collected is let go; what is left when it takes over is what the leader did not get
-//! to, and is shipped at once.
+//! Flow: while this agent leads, [`LeaseHolder::run`] sends heartbeats. Otherwise it watches the
+//! heartbeats of the leader. When it sees no new one for the time-out, by its own monotonic clock,
+//! it takes the lease. While it stands by, it also learns how far the leader has stored the log, so
+//! that this agent can drop what it has collected up to there. What remains when it takes over is
+//! what the leader did not get to, and is shipped at once.
 //!
-//! A leader may beat and yet not get on, because its replica is down while the cluster goes on: an
-//! agent that has held log for the time-out while nothing more was stored takes the lease, too. And
-//! a leader whose replica's ring was overwritten before it was read lays the lease down, because
-//! another agent may have read what it has not; if nobody takes it, it does so again.
+//! A leader may send heartbeats and yet make no progress, because its replica is down while the
+//! cluster continues. So an agent also takes the lease when it has held log for the time-out while
+//! nothing more was stored. And a leader releases the lease when its replica's WAL ring was
+//! overwritten before it was read, because another agent may have read what it has not. If no other
+//! agent takes the lease, it takes the lease again.
 
 use super::shipper::Shipper;
 use crate::config::plan::LeasePlan;
 use crate::error::Result;
+use crate::monitor::alert::Topic;
 use crate::monitor::status::LeaseStatus;
-use crate::monitor::status_board::{StatusBoard, Topic};
+use crate::monitor::status_board::StatusBoard;
 use crate::repository::Repository;
 use crate::repository::lease::{Lease, Seen};
 use crate::stop::Stop;
@@ -25,14 +27,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// The longest pause between two looks until the log has joined: at a start every moment counts.
+/// The longest pause between two checks until the log has joined: at a start every moment counts.
 const START_PAUSE: Duration = Duration::from_millis(250);
-/// So many ops before the end of what the leader has stored are kept: a view change may still
-/// replace them, and names do not tell whether the leader has got to store what they were replaced
-/// by.
+/// This many ops before the end of what the leader has stored are kept. A view change may still
+/// replace them, and names do not show whether the leader has already stored their replacements.
 const UNSETTLED_OPS: u64 = 64;
 
-/// Looks at the lease, and holds it when it can.
+/// Watches the lease, and holds it when it can.
 pub struct LeaseHolder {
     repository: Arc<Repository>,
     shipper: Arc<Shipper>,
@@ -45,23 +46,25 @@ pub struct LeaseHolder {
     ready: Arc<AtomicBool>,
     lease: Option<Lease>,
     watched: Option<(Seen, Instant)>,
-    /// What was stored when this agent last saw that change, or had nothing more to store.
+    /// The last op that was stored, and when this agent last saw it change or last had nothing more
+    /// to store.
     stalled: (u64, Instant),
-    /// Until then the lease is left to others.
+    /// Until then this agent leaves the lease to others.
     rests_until: Option<Instant>,
 }
 
-/// How this agent calls itself.
+/// How this agent identifies itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Holder {
-    /// For people.
+    /// A text for people.
     pub text: String,
-    /// The same at every start with one state directory, and nobody else's.
+    /// A token that is the same at every start with one state directory, and that no other agent
+    /// has.
     pub token: String,
 }
 
 impl LeaseHolder {
-    /// A keeper for one session.
+    /// Creates a lease holder for one session.
     pub fn new(
         repository: &Arc<Repository>,
         shipper: &Arc<Shipper>,
@@ -84,7 +87,7 @@ impl LeaseHolder {
         }
     }
 
-    /// Keeps or watches the lease until it is asked to stop; gives it up then.
+    /// Holds or watches the lease until it is asked to stop; then releases it.
     pub fn run(&mut self, stop: &Stop) {
         loop {
             let turned = self.turn();
@@ -97,7 +100,7 @@ impl LeaseHolder {
         }
     }
 
-    /// Gives the lease up, if it is held.
+    /// Releases the lease, if it is held.
     pub fn release(&mut self) {
         self.board.lead(false, None);
         if let Some(lease) = self.lease.take()
@@ -107,14 +110,14 @@ impl LeaseHolder {
         }
     }
 
-    /// One look.
+    /// Checks the lease once, and takes it where it may.
     ///
     /// # Errors
-    /// When the store cannot be asked. Whoever leads goes on: nobody else can take the lease
-    /// either.
+    /// When the store cannot be reached. A leader continues to lead, because no other agent can
+    /// take the lease either.
     pub fn turn(&mut self) -> Result<()> {
         if self.board.take_yield() && self.lease.is_some() {
-            tracing::warn!("the lease is laid down: another agent may have read what this one has not");
+            tracing::warn!("the lease is released: another agent may have read what this one has not");
             self.rests_until = Some(Instant::now() + 2 * self.plan.timeout);
             self.release();
         }
@@ -132,8 +135,8 @@ impl LeaseHolder {
         if self.ready.load(Ordering::Acquire) && !rests {
             match &seen {
                 None => self.take(0)?,
-                // Our own, from before this process began: that one is dead, because two cannot
-                // share a state directory.
+                // It is our own lease, from before this process began. That process is dead,
+                // because two processes cannot share a state directory.
                 Some(seen) if seen.released || seen.token == self.holder.token => self.take(seen.fence)?,
                 Some(seen) if stood_still >= self.plan.timeout => self.take(seen.fence)?,
                 Some(seen) if self.leader_stalls() => {
@@ -151,7 +154,7 @@ impl LeaseHolder {
         Ok(())
     }
 
-    /// For how long no new beat has been seen.
+    /// For how long no new heartbeat has been seen.
     fn stood_still(&mut self, seen: Option<&Seen>) -> Duration {
         match (seen, &self.watched) {
             (Some(seen), Some((watched, since))) if seen == watched => since.elapsed(),
@@ -162,7 +165,7 @@ impl LeaseHolder {
         }
     }
 
-    /// Whether nothing more has been stored for the time-out, though there is more.
+    /// Whether nothing more has been stored for the time-out, although there is more to store.
     fn leader_stalls(&mut self) -> bool {
         let status = self.board.status();
         if status.durable_op != self.stalled.0 || status.head_op <= status.durable_op {
@@ -174,7 +177,7 @@ impl LeaseHolder {
     fn take(&mut self, after: u64) -> Result<()> {
         let Some(lease) = self.repository.take_lease(self.timeline, after, &self.holder.text, &self.holder.token)? else { return Ok(()) };
         tracing::info!("leading: this agent ships timeline {} under fencing number {}", self.timeline, lease.fence());
-        // What the leader before has stored need not be stored again.
+        // What the previous leader has stored need not be stored again.
         self.follow_leader()?;
         let status = LeaseStatus { holder: self.holder.text.clone(), fence: lease.fence(), is_ours: true };
         self.lease = Some(lease);
@@ -182,7 +185,7 @@ impl LeaseHolder {
         Ok(())
     }
 
-    /// Lets go of what the leader has stored. What lies behind a hole in that is not counted.
+    /// Drops what the leader has stored. Segments after a hole in the stored log do not count.
     fn follow_leader(&self) -> Result<()> {
         let durable_op = self.board.status().durable_op;
         let reach = LogIndex::list(&self.repository, &Lineage::only(self.timeline), durable_op)?.reach(durable_op);

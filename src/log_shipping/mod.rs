@@ -1,4 +1,4 @@
-//! The log of a replica on its way into the repository.
+//! Ships the log of a replica into the repository.
 
 pub mod checkpoint_policy;
 pub mod checkpoints;
@@ -8,6 +8,7 @@ pub mod lease_holder;
 pub mod queue;
 pub mod restorable;
 pub mod session;
+pub mod ship_options;
 pub mod shipper;
 pub mod spool;
 pub mod uploads;

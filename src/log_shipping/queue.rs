@@ -1,15 +1,16 @@
-//! What waits to be stored, in order: which segments lie in memory, which on the disk, what goes
-//! next and how far the log is durable.
+//! What waits to be stored, in order: which segments are in memory, which are on disk, what is
+//! uploaded next, and how far the log is durable.
 //!
 //! Flow: [`Backlog::admit`] says where there is room for the next segment; [`Backlog::push`] takes
-//! it. [`Backlog::take_upload`] gives the oldest that nobody uploads, [`Backlog::stored`],
-//! [`Backlog::put_back`] or [`Backlog::lost`] say what became of it. Uploads end in any order, but
-//! segments are only given out as durable in the order in which they came. No I/O happens here, and
-//! no clock is read.
+//! it. [`Backlog::take_upload`] returns the oldest segment that is not being uploaded.
+//! [`Backlog::stored`], [`Backlog::put_back`] or [`Backlog::lost`] record the result. Uploads end
+//! in any order, but segments are reported as durable only in the order in which they came. This
+//! module does no I/O and reads no clock.
 //!
-//! The oldest go to the disk first, uploads or not, so that whatever is in memory is newer than
-//! whatever is in the spool. When the agent is killed, what it loses is then the end of the log,
-//! behind everything that the next agent finds, and never a hole in it.
+//! The oldest segments go to the disk first, whether or not they are being uploaded, so that
+//! everything in memory is newer than everything in the spool. When the agent is killed, it then
+//! loses only the end of the log, after everything that the next agent finds, and never leaves a
+//! hole in it.
 
 use crate::repository::name::SegmentName;
 use crate::repository::sealed::SealedObject;
@@ -19,8 +20,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// How many segments the uploads may run ahead of the first that is not stored: bounds what is
-/// remembered of them.
+/// How many segments the uploads may run ahead of the first that is not stored. This bounds how
+/// many finished segments are remembered.
 const AHEAD_MAX: usize = 1024;
 
 /// A segment's place in the queue; counts from 0 for the life of a backlog.
@@ -41,7 +42,7 @@ pub struct Limits {
 pub enum Admit {
     /// In memory.
     Take,
-    /// In memory, when this one has gone to the spool.
+    /// In memory, once this other segment is in the spool.
     SpoolFirst(Ticket, Arc<SealedObject>),
     /// In the spool only.
     SpoolThis,
@@ -64,7 +65,7 @@ pub struct Upload {
     pub object: Option<Arc<SealedObject>>,
 }
 
-/// A segment that the store has, as has everything before it.
+/// A segment that the store has, together with everything before it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Durable {
     /// As a manifest lists it.
@@ -75,16 +76,16 @@ pub struct Durable {
     pub offered: Instant,
 }
 
-/// What the end of an upload brought.
+/// The result of an upload that has ended.
 #[derive(Debug, Default)]
 pub struct Advance {
-    /// Whether the segment is in the spool, where nobody needs it any more.
+    /// Whether the segment is still in the spool, where it is no longer needed.
     pub in_spool: bool,
     /// The segments that are durable now, in order.
     pub durable: Vec<Durable>,
 }
 
-/// How much waits.
+/// How much waits to be stored.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Waiting {
     /// Segments in memory.
@@ -103,10 +104,10 @@ pub struct Waiting {
 enum SegmentPlace {
     Memory(Arc<SealedObject>),
     Spool,
-    /// In the store; something before it is not.
+    /// In the store, but something before it is not.
     Stored,
-    /// Nobody waits for it: it is damaged in the spool, which was told, or another agent has stored
-    /// it.
+    /// Nothing waits for it: either it is damaged in the spool, which was reported, or another
+    /// agent has stored it.
     Gone,
 }
 
@@ -140,7 +141,7 @@ pub struct Backlog {
 }
 
 impl Backlog {
-    /// An empty one.
+    /// Creates an empty queue.
     pub fn new(limits: Limits) -> Backlog {
         Backlog { limits, queue: VecDeque::new(), front: 0, spooled_until: 0, waiting: Waiting::default() }
     }
@@ -189,8 +190,8 @@ impl Backlog {
         None
     }
 
-    /// Says that a segment is in the spool now. `false` if the store has it already, so that nobody
-    /// needs it there.
+    /// Records that a segment is in the spool now. `false` if the store already has it, so that it
+    /// is not needed in the spool.
     #[must_use]
     pub fn spooled(&mut self, ticket: Ticket) -> bool {
         let waits = self.entry(ticket).is_some_and(|entry| entry.waits());
@@ -200,7 +201,7 @@ impl Backlog {
         waits
     }
 
-    /// Whether there is something to upload, and a free upload for it.
+    /// Whether there is something to upload and another upload may begin.
     pub fn has_upload(&self) -> bool {
         self.next_upload().is_some()
     }
@@ -212,7 +213,7 @@ impl Backlog {
         self.queue.iter().take(AHEAD_MAX).position(|entry| entry.waits() && !entry.in_flight)
     }
 
-    /// The oldest segment that nobody uploads yet; the caller does.
+    /// The oldest segment that is not being uploaded; the caller uploads it.
     pub fn take_upload(&mut self) -> Option<Upload> {
         let position = self.next_upload()?;
         let ticket = Ticket(self.front + position as u64);
@@ -230,21 +231,21 @@ impl Backlog {
         self.change(ticket, |entry| entry.in_flight = false);
     }
 
-    /// The store has the segment, and these are its bytes.
+    /// Records that the store has the segment, with the digest of its bytes.
     pub fn stored(&mut self, ticket: Ticket, digest: Digest) -> Advance {
         let in_spool = self.entry(ticket).is_some_and(|entry| matches!(entry.place, SegmentPlace::Spool));
         self.change(ticket, |entry| (entry.place, entry.digest, entry.in_flight) = (SegmentPlace::Stored, Some(digest), false));
         Advance { in_spool, durable: self.advance() }
     }
 
-    /// The segment cannot be read from the spool; whoever finds that tells it before what comes
-    /// after is durable.
+    /// Records that the segment cannot be read from the spool. The caller reports that before
+    /// anything after the segment becomes durable.
     pub fn lost(&mut self, ticket: Ticket) -> Vec<Durable> {
         self.change(ticket, |entry| (entry.place, entry.in_flight) = (SegmentPlace::Gone, false));
         self.advance()
     }
 
-    /// Takes what is done off the front.
+    /// Removes finished segments from the front.
     fn advance(&mut self) -> Vec<Durable> {
         let mut durable = Vec::new();
         while self.queue.front().is_some_and(|entry| !entry.waits()) {
@@ -258,9 +259,9 @@ impl Backlog {
         durable
     }
 
-    /// Lets go of what another agent has stored: segments of this timeline that end at or before
-    /// `op` and that nobody uploads now. Gives what of it is in the spool, and what is durable now
-    /// that nothing is before it.
+    /// Drops what another agent has stored: segments of this timeline that end at or before `op`
+    /// and that are not being uploaded. Returns which of them are in the spool, and which segments
+    /// are durable now because nothing is before them any more.
     pub fn forget_through(&mut self, timeline: u32, op: u64) -> (Vec<(SegmentName, u64)>, Vec<Durable>) {
         let mut spooled = Vec::new();
         for entry in &mut self.queue {
@@ -276,7 +277,7 @@ impl Backlog {
         (spooled, self.advance())
     }
 
-    /// How much waits.
+    /// How much waits to be stored.
     pub fn waiting(&self) -> Waiting {
         self.waiting
     }
@@ -286,12 +287,12 @@ impl Backlog {
         self.queue.is_empty()
     }
 
-    /// When the oldest that is not durable was offered.
+    /// When the oldest segment that is not durable was offered.
     pub fn oldest(&self) -> Option<Instant> {
         self.queue.front().map(|entry| entry.offered)
     }
 
-    /// The names of what is only in memory, in order.
+    /// The names of the segments that are only in memory, in order.
     pub fn in_memory(&self) -> Vec<SegmentName> {
         self.queue.iter().filter(|entry| matches!(entry.place, SegmentPlace::Memory(_))).map(|entry| entry.name).collect()
     }
@@ -300,7 +301,7 @@ impl Backlog {
         self.queue.get(usize::try_from(ticket.0.checked_sub(self.front)?).ok()?)
     }
 
-    /// Changes an entry that is still queued and counts it anew.
+    /// Changes an entry that is still in the queue, and updates the counts.
     fn change(&mut self, ticket: Ticket, change: impl FnOnce(&mut Entry)) {
         let position = ticket.0.checked_sub(self.front).and_then(|position| usize::try_from(position).ok());
         if let Some(entry) = position.and_then(|position| self.queue.get_mut(position)) {

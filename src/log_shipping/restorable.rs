@@ -1,11 +1,13 @@
-//! What can be restored: ranges of ops without a hole, for each history, as `amber restore` would
-//! find them.
+//! What can be restored: op ranges without a hole, for each history, as `amber restore` would find
+//! them.
 //!
 //! Flow: [`RestorableRanges::run`] looks when a session begins, after each new checkpoint and each
-//! gap, and now and then, because other agents and retention change the repository too; what it
-//! finds stands on the board. In between, [`follow`] lets the newest range go on with what becomes
-//! durable, so that nobody lists anything for that. The ranges follow from the names of backups and
-//! segments; of each range only the first and the last object are opened.
+//! gap, and otherwise once an hour, because other agents and retention change the repository too.
+//! It writes what it finds on the board. In between,
+//! [`AgentStatus::extend_restorable`](crate::monitor::status::AgentStatus::extend_restorable)
+//! extends the newest range by what becomes durable, so that this needs no listing. The ranges
+//! follow from the names of backups and segments. Only the first and the last object of each range
+//! are opened.
 
 use crate::error::{Kind, Result};
 use crate::monitor::status::RangeStatus;
@@ -19,20 +21,20 @@ use crate::tier::tigerbeetle::format::timeline::{Lineage, Timelines};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How often it is looked whether there is a reason to look.
+/// How often it checks whether there is a reason to look.
 const TURN: Duration = Duration::from_secs(1);
-/// How long what was found stands without a reason.
+/// How long the result remains valid without a reason to look again.
 const STANDS: Duration = Duration::from_secs(3600);
-/// The shortest time between two looks, and after one that failed.
+/// The shortest time between two looks, and the pause after one that failed.
 const PAUSE: Duration = Duration::from_secs(10);
 const RETRY_PAUSE: Duration = Duration::from_secs(60);
-/// The newest ranges; more tell nobody anything.
+/// How many ranges are shown, the newest ones. More would help no reader.
 const RANGES_MAX: usize = 64;
 
-/// What makes it look again: timeline, newest checkpoint, number of gaps.
+/// A change in one of these makes it look again: timeline, newest checkpoint, number of gaps.
 type Cause = (u32, Option<u64>, usize);
 
-/// Looks.
+/// Determines what can be restored, and writes it on the board.
 pub struct RestorableRanges {
     repository: Arc<Repository>,
     board: Arc<StatusBoard>,
@@ -41,7 +43,7 @@ pub struct RestorableRanges {
 }
 
 impl RestorableRanges {
-    /// For the whole life of the agent.
+    /// Creates one for the whole life of the agent.
     pub fn new(repository: &Arc<Repository>, board: &Arc<StatusBoard>) -> RestorableRanges {
         RestorableRanges { repository: Arc::clone(repository), board: Arc::clone(board), looked: None, rests_until: Instant::now() }
     }
@@ -55,7 +57,7 @@ impl RestorableRanges {
         }
     }
 
-    /// Looks if there is a reason to. A store that does not answer leaves what was found before.
+    /// Looks if there is a reason to. When the store does not answer, the previous result stays.
     pub fn turn(&mut self) {
         let status = self.board.status();
         let cause = (status.timeline, status.last_checkpoint.map(|checkpoint| checkpoint.op), status.gaps.len());
@@ -77,11 +79,11 @@ impl RestorableRanges {
     }
 }
 
-/// The ranges of all histories, each in its own ops: what a timeline shares with its parent is the
-/// parent's.
+/// The ranges of all histories, each in its own ops: the ops that a timeline shares with its parent
+/// belong to the parent.
 ///
 /// # Errors
-/// When the store cannot be read. Backups that are damaged count as if they were not there.
+/// When the store cannot be read. Damaged backups count as if they did not exist.
 pub fn ranges(repository: &Repository) -> Result<Vec<RangeStatus>> {
     let timelines = repository.timelines()?;
     let mut found = Vec::new();
@@ -129,7 +131,7 @@ fn ranges_of(repository: &Repository, timelines: &Timelines, timeline: u32) -> R
     Ok(ranges)
 }
 
-/// Ops that can be restored, and their times where a backup tells them.
+/// Ops that can be restored, and their times where a backup records them.
 #[derive(Debug, Clone, Copy)]
 struct Span {
     first_op: u64,
@@ -138,7 +140,7 @@ struct Span {
     last_timestamp_ns: Option<u64>,
 }
 
-/// Spans that touch are one. They are sorted by their first op.
+/// Joins spans that touch. The spans are sorted by their first op.
 fn joined(spans: Vec<Span>) -> Vec<Span> {
     let mut joined: Vec<Span> = Vec::new();
     for span in spans {
@@ -154,7 +156,7 @@ fn joined(spans: Vec<Span>) -> Vec<Span> {
     joined
 }
 
-/// Whether this run of the log goes on behind a backup's checkpoint.
+/// Whether this op range of the log continues a backup's checkpoint.
 fn continues(name: &CheckpointName, (first_op, last_op): (u64, u64)) -> bool {
     (first_op..=last_op).contains(&name.checkpoint_op.saturating_add(1))
 }
@@ -163,13 +165,14 @@ fn continues(name: &CheckpointName, (first_op, last_op): (u64, u64)) -> bool {
 struct History<'a> {
     repository: &'a Repository,
     lineage: &'a Lineage,
-    /// By the op of their checkpoint.
+    /// Sorted by the op of their checkpoint.
     names: Vec<CheckpointName>,
     log: LogIndex<'a>,
 }
 
 impl History<'_> {
-    /// From the first backup that a run of the log continues to the end of the run.
+    /// The span from the first backup that an op range of the log continues to the end of the op
+    /// range.
     fn span_of_run(&self, run: (u64, u64)) -> Result<Option<Span>> {
         for name in self.names.iter().filter(|name| continues(name, run)) {
             let Some(summary) = self.summary(name)? else { continue };
@@ -181,8 +184,8 @@ impl History<'_> {
         Ok(None)
     }
 
-    /// A backup's own segments may hold more than it promises; that counts only where others go on
-    /// behind it.
+    /// The last op of an op range that can be restored. A backup's own segments may hold more than
+    /// the backup promises; the surplus counts only where other segments continue it.
     fn end_of_run(&self, (first_op, last_op): (u64, u64)) -> Result<u64> {
         let within = self.log.pieces().iter().filter(|piece| (first_op..=last_op).contains(&piece.first_op));
         let shipped_op = within.clone().filter(|piece| piece.name.run.ships()).map(|piece| piece.last_op).max().unwrap_or(0);
@@ -205,7 +208,7 @@ impl History<'_> {
         Ok(span.filter(|span| span.first_op <= span.last_op))
     }
 
-    /// `None` where it is damaged or gone: `amber verify` tells of that.
+    /// `None` where the backup is damaged or gone; `amber verify` reports that.
     fn summary(&self, name: &CheckpointName) -> Result<Option<Summary>> {
         match Manifest::read_summary(self.repository, name) {
             Err(error) if error.kind == Kind::Damaged => Ok(None),

@@ -1,27 +1,31 @@
-//! One session: from joining the log to what is stored until something ends that.
+//! One session: joins the log to what is stored, and ships it until something ends that.
 //!
 //! ```text
 //! join -> follower (this thread) -> collector -> shipper -> durable
-//!         keeper: the lease       bulk: checkpoints, merging       reporter: status
+//!         lease_holder: the lease   checkpoints: checkpoints, merging   reporter: status
 //! ```
 //!
-//! A session knows one timeline and one data file. When the file is replaced, or the log turns out
-//! to be another history, the session ends and the next one joins anew; what waits to be shipped
-//! goes to the spool in between.
+//! A session has one timeline and one data file. When the file is replaced, or the log turns out to
+//! be another history, the session ends and the next one joins again. In between, what waits to be
+//! shipped goes to the spool.
 
-use super::checkpoints::{Bulk, record_gaps};
+use super::checkpoints::{CheckpointWorker, record_gaps};
 use super::collector::Collector;
 use super::follower::{Ended, FileIdentity, Follower, identity};
 use super::lease_holder::{Holder, LeaseHolder};
 use super::queue::Durable;
-use super::shipper::{Event, Hooks, ShipOptions, Shipper};
+use super::shipper::Shipper;
 use super::spool::Spool;
 use crate::config::AgentConfig;
 use crate::disk::file::ReadOptions;
 use crate::error::{Error, Kind, Result};
 use crate::jobs::Jobs;
+use crate::log_shipping::ship_options::Event;
+use crate::log_shipping::ship_options::Hooks;
+use crate::log_shipping::ship_options::ShipOptions;
+use crate::monitor::alert::Topic;
 use crate::monitor::status::{AgentState, CheckpointStatus};
-use crate::monitor::status_board::{StatusBoard, Topic};
+use crate::monitor::status_board::StatusBoard;
 use crate::repository::Repository;
 use crate::repository::name::{SegmentName, TIMELINE_FIRST};
 use crate::stop::Stop;
@@ -37,12 +41,13 @@ use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// What the check before the start found: the repository, and the replica beside the agent.
+/// What the check before the start found: the repository, and the replica that the agent runs
+/// beside.
 #[derive(Debug, Clone)]
 pub struct Checked {
     /// The repository, open.
     pub repository: Arc<Repository>,
-    /// The data file's cluster.
+    /// The cluster of the data file.
     pub cluster: u128,
     /// The replica's index.
     pub replica: u8,
@@ -55,36 +60,36 @@ pub struct Checked {
     pub notes: Vec<String>,
 }
 
-/// Pause before what could not be joined is tried again.
+/// Pause before another try after the log could not be joined.
 const JOIN_PAUSE: Duration = Duration::from_millis(500);
 /// How long draining may take where another session follows.
 const REJOIN_DRAIN: Duration = Duration::from_secs(5);
-/// How long the end of the agent waits for the lease to be given up.
+/// How long the end of the agent waits for the lease to be released.
 const RELEASE_GRACE: Duration = Duration::from_secs(3);
 
-/// What a session is made of, and outlives it.
+/// What a session is made from; it outlives the session.
 pub struct Agent {
     /// The configuration.
     pub plan: AgentConfig,
-    /// What the start found.
+    /// What the check before the start found.
     pub checked: Checked,
-    /// The board.
+    /// The status board.
     pub board: Arc<StatusBoard>,
-    /// How this agent calls itself.
+    /// How this agent identifies itself.
     pub holder: Holder,
-    /// The jobs; the checkpoint among them is the session's.
+    /// The jobs. The session itself runs the checkpoint job.
     pub jobs: Arc<Jobs>,
 }
 
-/// Where the log is taken up.
+/// Where reading the log begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Start {
     lineage: Lineage,
-    /// Read from behind this prepare.
+    /// Reading begins after this prepare.
     after: PrepareId,
-    /// Up to here it is stored already, and must be the same.
+    /// Everything up to this prepare is already stored, and must be the same.
     stored: Option<PrepareId>,
-    /// What is durable.
+    /// The last op that is durable.
     durable_op: u64,
     gap: Option<Gap>,
     /// Why a checkpoint is wanted at once.
@@ -104,7 +109,8 @@ impl Agent {
     /// Runs one session.
     ///
     /// # Errors
-    /// What no further session would mend: the data file or the repository is not what it must be.
+    /// An error that another session would not fix: the data file or the repository is not what it
+    /// must be.
     pub fn session(&self, stop: &Stop) -> Result<Ended> {
         let file = identity(&self.plan.data_file);
         let folder = self.plan.state_directory.join("spool");
@@ -123,7 +129,8 @@ impl Agent {
         self.board.rests();
         self.board.change(|status| status.state = AgentState::Stopping);
         let ends = !matches!(followed, Ok(Ended::Rejoin(_)));
-        // The log goes on meanwhile, and what is in the spool then is shipped by the next session.
+        // The log grows meanwhile. If another session follows, it ships what is in the spool by
+        // then.
         let drained = shipper.drain(if ends { self.plan.process.shutdown } else { self.plan.process.shutdown.min(REJOIN_DRAIN) });
         tracing::info!("{} segments wait in the spool, {} threads are still in a request", drained.spool_segments, drained.threads_left);
         if !drained.lost.is_empty() {
@@ -133,20 +140,20 @@ impl Agent {
         if self.board.is_leading() && shipper.counters().unreachable_for.is_none() {
             record_gaps(&self.checked.repository, &self.board);
         }
-        // A checkpoint that runs is given up: it promises nothing any more.
+        // A running checkpoint is given up. It promises nothing any more.
         session_stop.ask();
         self.checked.repository.governor().release();
         let began = Instant::now();
-        // The next session takes the lease itself, so that of this one must be over; the end of the
-        // process ends it, too.
+        // The next session takes the lease itself, so this session must have released it. When the
+        // agent ends, the end of the process also ends the lease.
         while !(keeper.is_finished() || ends && began.elapsed() >= RELEASE_GRACE) {
             std::thread::sleep(Duration::from_millis(5));
         }
         followed
     }
 
-    /// Looks where the log joins what is stored, until that is clear; `None` when it is asked to
-    /// stop meanwhile.
+    /// Determines where the log joins what is stored, and retries until that is clear. `None` when
+    /// it is asked to stop meanwhile.
     fn join(&self, spool: &Spool, stop: &Stop) -> Result<Option<Start>> {
         loop {
             match self.try_join(spool) {
@@ -201,7 +208,7 @@ impl Agent {
             }
         };
         repository.bind_cluster(self.checked.cluster)?;
-        // What is in the spool is durable when the store has it.
+        // What is in the spool is durable only when the store has it.
         let timeline = start.lineage.timeline();
         if let Some(first) = spool.found().iter().find(|found| found.name.timeline == timeline) {
             start.durable_op = start.durable_op.min(first.name.first_op.saturating_sub(1));
@@ -220,7 +227,8 @@ impl Agent {
         Ok(Known { gaps, checkpoint: newest.map(|(_, summary)| CheckpointStatus::of(&summary)) })
     }
 
-    /// A fork of another size would be taken for the cluster.
+    /// Refuses a fork with another number of replicas, which would otherwise be taken for the
+    /// cluster.
     fn check_replicas(&self, superblock: &SuperBlock) -> Result<()> {
         let Some((name, summary)) = self.checked.repository.newest_checkpoint()?.best else { return Ok(()) };
         if summary.replica_count == superblock.replica_count() {
@@ -235,7 +243,7 @@ impl Agent {
         )))
     }
 
-    /// Puts on the board what the session begins with.
+    /// Writes the state at the beginning of the session on the board.
     fn begin(&self, start: &Start, spool: &Spool) {
         let timeline = start.lineage.timeline();
         self.board.begin(timeline, start.durable_op, start.after.0);
@@ -255,8 +263,8 @@ impl Agent {
 
     fn shipper(&self, spool: Spool, start: &Start) -> Result<Shipper> {
         let (log, timeline) = (&self.plan.log, start.lineage.timeline());
-        // What was found damaged before the log was joined is read again as far as it lies behind
-        // the place where it joins.
+        // Segments that were found damaged before the log was joined are read again as far as they
+        // lie after the place where it joins.
         let (after_op, started) = (start.after.0, Arc::new(AtomicBool::new(false)));
         let is_started = Arc::clone(&started);
         let options =
@@ -264,8 +272,8 @@ impl Agent {
         let (board, leading) = (Arc::clone(&self.board), Arc::clone(&self.board));
         let observe = move |event: Event| match event {
             Event::Durable(durable) => {
-                // What an earlier session left of another history is stored too, and says nothing
-                // of this one.
+                // Segments of another history that an earlier session left are stored too, but say
+                // nothing about this history.
                 if durable.entry.name.timeline == timeline {
                     let read = board.durable(durable.last.op, durable.last.timestamp_ns);
                     log_durable(&durable, read);
@@ -300,7 +308,7 @@ impl Agent {
         let stop = stop.clone();
         let place = (self.plan.data_file.clone(), start.lineage.clone());
         let plan = (self.plan.checkpoint.clone(), self.plan.log.merge_after_segments);
-        let mut bulk = Bulk::new(&self.checked.repository, (&self.board, &self.jobs), place, plan);
+        let mut bulk = CheckpointWorker::new(&self.checked.repository, (&self.board, &self.jobs), place, plan);
         spawn("amber-bulk", move || bulk.run(&stop)).map(|_| ())
     }
 
@@ -334,8 +342,9 @@ impl Agent {
     }
 }
 
-/// A replica that is behind what is stored does not read what is there already. So it must be
-/// there: segments behind a hole may be what an agent that was killed left.
+/// Checks that the stored log has no hole up to `stored_op`. A replica that is behind what is
+/// stored does not read again what is already there, so all of it must be there. Segments after a
+/// hole may be what a killed agent left.
 fn check_whole(repositories: &[&Repository], timeline: u32, after_op: u64, stored_op: u64) -> Result<()> {
     let mut reach_op = after_op;
     loop {
@@ -355,8 +364,8 @@ fn check_whole(repositories: &[&Repository], timeline: u32, after_op: u64, store
     }
 }
 
-/// What `perf/lag` measures by: `waited_ms` since the segment's oldest prepare was read,
-/// `shipping_ms` of them since it was sealed.
+/// Logs what `perf/lag` measures: `waited_ms` is the time since the segment's oldest prepare was
+/// read, and `shipping_ms` is the part of it since the segment was sealed.
 fn log_durable(durable: &Durable, read: Option<Duration>) {
     let shipping = durable.offered.elapsed();
     let (waited_ms, shipping_ms) = (read.unwrap_or(shipping).as_millis() as u64, shipping.as_millis() as u64);

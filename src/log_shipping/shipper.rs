@@ -1,16 +1,20 @@
-//! Ships segments: what is offered becomes durable in the store, in order, through outages of the
+//! Ships segments: what is offered becomes durable in the store, in order, despite outages of the
 //! store and restarts of the agent.
 //!
-//! Flow: [`Shipper::start`] queues what the spool holds; [`Shipper::offer`] adds a segment to the
-//! backlog, and writes to the spool itself what memory has no room for; the threads (in `shipping`)
-//! do the rest. [`Event::Durable`] tells each segment in order once the store has it and everything
-//! before it. [`Shipper::drain`] ends in good order; a shipper that is dropped leaves what a killed
-//! agent would leave.
+//! Flow: [`Shipper::start`] queues what the spool holds. [`Shipper::offer`] adds a segment to the
+//! backlog; if memory has no room, it writes to the spool itself. The threads (in
+//! [`uploads`](super::uploads)) do the rest. [`Event::Durable`] reports each segment, in order,
+//! once the store has it and everything before it. [`Shipper::drain`] ends the shipper in good
+//! order. A shipper that is dropped leaves what a killed agent would leave.
 
-use super::queue::{Admit, Backlog, Durable, Limits, Waiting};
-use super::spool::{Damaged, Spool};
+use super::queue::{Admit, Backlog, Limits, Waiting};
+use super::spool::Spool;
 use super::uploads::{Phase, STANDBY_PAUSE, Shared, State, Uploader, wait_while};
 use crate::error::Result;
+use crate::log_shipping::ship_options::Event;
+use crate::log_shipping::ship_options::Hooks;
+use crate::log_shipping::ship_options::ShipOptions;
+use crate::monitor::alert::{Alert, Topic};
 use crate::monitor::status::AgentStatus;
 use crate::monitor::status_board::ShipperView;
 use crate::repository::Repository;
@@ -24,57 +28,7 @@ use std::time::{Duration, Instant};
 /// How long [`Shipper::drain`] waits, after its deadline, for threads that are in a request.
 const JOIN_GRACE: Duration = Duration::from_secs(1);
 
-/// How to ship.
-#[derive(Debug, Clone, Copy)]
-pub struct ShipOptions {
-    /// Most stored bytes that wait in memory. Uploads hold one segment each beyond that; a segment
-    /// larger than this goes through the spool.
-    pub memory_bytes: u64,
-    /// How long a segment may wait in memory alone before it is written to the spool.
-    pub spool_after: Duration,
-    /// Uploads at once.
-    pub uploads: usize,
-    /// Pause after an upload that failed; it doubles with each further one.
-    pub retry_first: Duration,
-    /// The longest pause.
-    pub retry_max: Duration,
-}
-
-impl Default for ShipOptions {
-    fn default() -> Self {
-        ShipOptions {
-            memory_bytes: 256 << 20,
-            spool_after: Duration::from_secs(5),
-            uploads: 4,
-            retry_first: Duration::from_millis(250),
-            retry_max: Duration::from_secs(5),
-        }
-    }
-}
-
-/// What the shipper tells.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
-    /// The store has this segment and everything before it.
-    Durable(Durable),
-    /// A segment was damaged in the spool and is lost; what comes after it becomes durable all the
-    /// same.
-    Damaged(Damaged),
-    /// Something that a person should do something about. Said once, and again only after it had
-    /// gone.
-    Alert(String),
-}
-
-/// What the shipper asks and tells. Both are called from its threads and from the caller's, and
-/// must be quick and not call the shipper's [`Shipper::offer`] or [`Shipper::drain`].
-pub struct Hooks {
-    /// Whether this agent may put segments (it holds the lease); asked before each put.
-    pub may_ship: Box<dyn Fn() -> bool + Send + Sync>,
-    /// Told of each event; [`Event::Durable`] in order.
-    pub observe: Box<dyn Fn(Event) + Send + Sync>,
-}
-
-/// What became of an offer.
+/// The result of an offer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Offer {
     /// It will be shipped.
@@ -82,17 +36,17 @@ pub enum Offer {
     /// Memory and spool (or the disk) are full: the segment was dropped, and the caller records a
     /// gap.
     Full,
-    /// The shipper is being drained: the segment was dropped, the next agent reads its ops once
-    /// more.
+    /// The shipper is being drained: the segment was dropped, and the next agent reads its ops
+    /// again.
     Stopped,
 }
 
-/// How it goes.
+/// The shipper's counters, as they are now.
 #[derive(Debug, Clone, Default)]
 pub struct Counters {
     /// What waits in memory and spool.
     pub waiting: Waiting,
-    /// Since when the oldest segment that is not durable waits.
+    /// How long the oldest segment that is not durable has waited.
     pub oldest_age: Option<Duration>,
     /// The largest segment that the spool takes now, in bytes.
     pub spool_free_bytes: u64,
@@ -100,16 +54,15 @@ pub struct Counters {
     pub shipped_segments: u64,
     /// Their stored bytes.
     pub shipped_bytes: u64,
-    /// For how long every put has failed, if the last one did; `None` while the store takes what it
-    /// is given.
+    /// For how long every put has failed, if the last one did; `None` while the store accepts puts.
     pub unreachable_for: Option<Duration>,
-    /// The last error, also when it is over.
+    /// The last error, even if it is over.
     pub last_error: Option<String>,
-    /// Alerts that stand: a store that refuses, a spool that cannot be written.
-    pub alerts: Vec<String>,
+    /// Alerts that are raised now: a store that refuses, a spool that cannot be written.
+    pub alerts: Vec<Alert>,
 }
 
-/// How a drain ended.
+/// The result of a drain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Drained {
     /// The last segment that is durable with everything before it, and the last prepare in it.
@@ -131,8 +84,8 @@ pub struct Shipper {
 }
 
 impl Shipper {
-    /// Starts to ship: first what the spool holds, in order, then what is offered. What was found
-    /// damaged in the spool is told here.
+    /// Starts to ship: first what the spool holds, in order, then what is offered. Segments that
+    /// were found damaged in the spool are reported here.
     ///
     /// # Errors
     /// [`Error::try_again`] when the system gives no thread.
@@ -143,7 +96,7 @@ impl Shipper {
             backlog.push_spooled(found.name, found.stored_bytes, None, found.last, Instant::now());
         }
         let shared = Arc::new(Shared::new(repository, spool, options, hooks, backlog));
-        tell_findings(&shared);
+        report_findings(&shared);
         let shipper = Shipper { shared, threads: Mutex::default() };
         for _ in 0..uploads {
             let mut uploader = Uploader::default();
@@ -155,7 +108,7 @@ impl Shipper {
         Ok(shipper)
     }
 
-    /// A thread that takes steps until one says that it was the last.
+    /// Spawns a thread that repeats a step until it returns `false`.
     fn spawn(&self, name: &str, mut step: impl FnMut(&Shared) -> bool + Send + 'static) -> Result<()> {
         let shared = Arc::clone(&self.shared);
         lock(&shared.state).threads += 1;
@@ -168,7 +121,7 @@ impl Shipper {
         Ok(())
     }
 
-    /// Takes the next segment. Waits for nothing but writes to the spool: never for the store,
+    /// Takes the next segment. This waits only for writes to the spool and never for the store,
     /// because the log would be overwritten meanwhile.
     pub fn offer(&self, segment: SealedSegment) -> Offer {
         let shared = &*self.shared;
@@ -189,7 +142,8 @@ impl Shipper {
             drop(state);
             match admit {
                 Admit::Full => return Offer::Full,
-                // Decided once more with the spool in hand: its thread may just have made room.
+                // Decided again while the spool is locked, because its thread may just have made
+                // room.
                 _ if spooling.is_none() => spooling = Some(lock(&shared.spooling)),
                 Admit::SpoolFirst(ticket, object) if shared.move_to_spool(ticket, &object) => {}
                 Admit::SpoolThis if shared.write(&segment.object) => {
@@ -204,18 +158,19 @@ impl Shipper {
         }
     }
 
-    /// Lets go of what waits of a timeline and ends at or before `op`: another agent has stored it.
+    /// Drops the waiting segments of a timeline that end at or before `op`, because another agent
+    /// has stored them.
     pub fn forget_through(&self, timeline: u32, op: u64) {
         self.shared.forget_through(timeline, op);
     }
 
-    /// The last segment that is durable with everything before it since the start, and the last
+    /// The last segment since the start that is durable with everything before it, and the last
     /// prepare in it.
     pub fn durable(&self) -> Option<(SegmentName, PrepareRow)> {
         lock(&self.shared.state).durable
     }
 
-    /// How it goes.
+    /// The shipper's counters, as they are now.
     pub fn counters(&self) -> Counters {
         let spool_free_bytes = self.shared.spool_free_bytes();
         let state = lock(&self.shared.state);
@@ -225,16 +180,17 @@ impl Shipper {
             spool_free_bytes,
             shipped_segments: state.shipped_segments,
             shipped_bytes: state.shipped_bytes,
-            // Where nothing waits, nothing is tried: nobody knows.
+            // Where nothing waits, nothing is tried, so it is not known whether the store can be
+            // reached.
             unreachable_for: state.failing_since.filter(|_| !state.backlog.is_empty()).map(|since| since.elapsed()),
             last_error: state.last_error.clone(),
-            alerts: state.alerts.iter().flatten().cloned().collect(),
+            alerts: state.alerts.iter().map(|(topic, text)| Alert::new(*topic, text)).collect(),
         }
     }
 
-    /// Takes nothing more, ships until nothing waits or the deadline has passed (or another agent
-    /// ships), writes the rest to the spool and ends the threads. While the store fails, what waits
-    /// is in the spool first.
+    /// Takes no more segments and ships until nothing waits, the deadline has passed or another
+    /// agent ships. Then it writes the rest to the spool and ends the threads. While the store
+    /// fails, what waits is written to the spool first.
     pub fn drain(&self, deadline: Duration) -> Drained {
         let shared = &*self.shared;
         let began = Instant::now();
@@ -257,7 +213,7 @@ impl Shipper {
         let threads_left = lock(&shared.state).threads;
         for thread in std::mem::take(&mut *lock(&self.threads)) {
             if threads_left == 0 || thread.is_finished() {
-                // Its panics were told when they happened.
+                // Its panics were reported when they happened.
                 let _ = thread.join();
             }
         }
@@ -272,15 +228,15 @@ impl Shipper {
     }
 }
 
-/// Tells what is wrong in the spool.
-fn tell_findings(shared: &Shared) {
+/// Reports what is wrong in the spool.
+fn report_findings(shared: &Shared) {
     let Some(spool) = shared.spool() else { return };
     for damaged in spool.damaged() {
-        shared.tell(Event::Damaged(damaged.clone()));
+        shared.report(Event::Damaged(damaged.clone()));
     }
     if let Some(first) = spool.foreign().first() {
         let count = spool.foreign().len();
-        shared.tell(Event::Alert(format!("the spool holds {count} files that are not Amber's, first {first}: move them elsewhere")));
+        shared.report(Event::Alert(format!("the spool holds {count} files that are not Amber's, first {first}: move them elsewhere")));
     }
 }
 
@@ -306,7 +262,8 @@ impl ShipperView for Shipper {
         status.stored_bytes += counters.shipped_bytes;
         status.store_reachable = counters.unreachable_for.is_none();
         if let (Some(since), Some(error)) = (counters.unreachable_for, counters.last_error) {
-            status.alerts.push(format!("the store has taken nothing for {} s: {error}", since.as_secs()));
+            let text = format!("the store has taken nothing for {} s: {error}", since.as_secs());
+            status.alerts.push(Alert::new(Topic::Store, text));
         }
         status.alerts.extend(counters.alerts);
     }

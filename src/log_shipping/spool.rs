@@ -1,14 +1,14 @@
-//! The spool: segments that wait on this machine's disk until the store takes them, as they will be
-//! stored and under the same names.
+//! The spool: segments that wait on this machine's disk until the store accepts them. They have the
+//! bytes and the names that they will have in the store.
 //!
 //! Flow: [`Spool::open`] lists what an earlier agent left, in order of timeline and op, and sets
-//! aside what is damaged; [`Spool::put`] adds (durable when it returns), [`Spool::read`] gives back
-//! for the upload, [`Spool::remove`] forgets what the store has.
+//! aside what is damaged. [`Spool::put`] adds a segment (durable when it returns), [`Spool::read`]
+//! returns one for the upload, and [`Spool::remove`] removes one that the store has.
 //!
 //! The spool is a folder store with a copy of the repository's header, so that the segments of one
-//! repository never go to another. What is damaged moves to `damaged/` below it: it is told once,
-//! stays for whoever wants to look, and counts against the spool's size, as everything in the
-//! folder does. One process at a time may use a spool; its owner holds a lock.
+//! repository never go to another. Damaged segments are moved to `damaged/` below it. Each is
+//! reported once, is kept for inspection, and counts against the spool's size, as everything in the
+//! folder does. Only one process at a time may use a spool; its owner holds a lock.
 
 use crate::error::{Error, Kind, Result};
 use crate::pipeline::digest::{digest, digest_of};
@@ -26,7 +26,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Where damaged segments go, below the spool.
 const DAMAGED: &str = "damaged/";
-/// What a file takes of a disk is counted in these.
+/// Disk space is counted in blocks of this size.
 const BLOCK_BYTES: u64 = 4096;
 
 /// A segment in the spool.
@@ -36,12 +36,12 @@ pub struct Spooled {
     pub name: SegmentName,
     /// Its stored size.
     pub stored_bytes: u64,
-    /// The last prepare in it: where the log goes on.
+    /// The last prepare in it: the log continues after it.
     pub last: PrepareRow,
 }
 
-/// A segment of the spool that cannot be read: a hole in the log, unless its ops are read once more
-/// or the store has them.
+/// A segment of the spool that cannot be read. It is a hole in the log, unless its ops are read
+/// again or the store has them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Damaged {
     /// Its name.
@@ -63,17 +63,17 @@ pub struct Spool {
     found: Vec<Spooled>,
     /// Segments found damaged at the start.
     damaged: Vec<Damaged>,
-    /// Files that are not ours.
+    /// Files that are not Amber's.
     foreign: Vec<String>,
 }
 
 impl Spool {
-    /// Opens the spool in `folder`, which is made if only its last part is missing. With a
-    /// `bytes_max` of 0 nothing is taken in and no folder is made; what is there already still
+    /// Opens the spool in `folder`, which is created if only its last part is missing. With a
+    /// `bytes_max` of 0 it accepts nothing and creates no folder; what is already there still
     /// counts.
     ///
-    /// Every index is read, and of the last segment every prepare, because the log goes on behind
-    /// it; the others are checked by [`Spool::read`].
+    /// This reads every index, and every prepare of the last segment, because the log continues
+    /// after it. [`Spool::read`] checks the other segments.
     ///
     /// # Errors
     /// [`Error::input`] for a folder that cannot be written or that belongs to another repository,
@@ -121,7 +121,8 @@ impl Spool {
         Ok(())
     }
 
-    /// The last prepare of a segment that opens; with `whole`, of one whose every prepare is good.
+    /// Opens a segment and returns its last prepare; with `whole`, checks every prepare in it
+    /// first.
     fn inspect(&self, segment: &SegmentName, stored_bytes: u64, whole: bool) -> Result<PrepareRow> {
         let reader = SegmentReader::open_listed(&self.repository, segment, Some(stored_bytes))?;
         if whole {
@@ -134,19 +135,19 @@ impl Spool {
         &self.repository
     }
 
-    /// The segments that were there when it was opened, in order of timeline and op; the last one's
-    /// row is where the log goes on.
+    /// The segments that were there when the spool was opened, in order of timeline and op. The log
+    /// continues after the last one.
     pub fn found(&self) -> &[Spooled] {
         &self.found
     }
 
-    /// The segments that were damaged when it was opened, in the same order. They have been set
-    /// aside.
+    /// The segments that were damaged when the spool was opened, in the same order. They have been
+    /// set aside.
     pub fn damaged(&self) -> &[Damaged] {
         &self.damaged
     }
 
-    /// Names of files in the folder that are not ours. They are left alone.
+    /// Names of files in the folder that are not Amber's. They are left alone.
     pub fn foreign(&self) -> &[String] {
         &self.foreign
     }
@@ -160,8 +161,8 @@ impl Spool {
     /// Adds a segment; durable when this returns. For one thread at a time.
     ///
     /// # Errors
-    /// [`Error::try_again`] when the spool or the disk is full, others when the folder cannot be
-    /// written. Nothing is left of it then.
+    /// [`Error::try_again`] when the spool or the disk is full, other errors when the folder cannot
+    /// be written. Nothing of the segment remains then.
     pub fn put(&self, object: &SealedObject) -> Result<()> {
         if object.stored_bytes > self.free_bytes() {
             let bytes_max = bytes_text(self.bytes_max);
@@ -173,18 +174,19 @@ impl Spool {
                 Ok(())
             }
             Err(error) => {
-                // It may stand under its name, not synced; the segment is still in memory.
+                // The file may have its final name without being synced. The segment is still in
+                // memory.
                 let _ = self.store.delete(&object.name);
                 Err(in_spool(error))
             }
         }
     }
 
-    /// Gives a segment back as it will be stored. With its digest its bytes are compared; without
-    /// one, as after a restart, every prepare is checked.
+    /// Returns a segment as it will be stored. If its digest is known, its bytes are compared with
+    /// it; otherwise, as after a restart, every prepare is checked.
     ///
     /// # Errors
-    /// [`Error::damaged`] when it is not what was put, others when the folder cannot be read.
+    /// [`Error::damaged`] when it is not what was put, other errors when the folder cannot be read.
     pub fn read(&self, segment: &SegmentName, stored_bytes: u64, expected: Option<&Digest>) -> Result<SealedObject> {
         let name = segment.object();
         let body = self.store.get_range(&name, 0, stored_bytes).map_err(in_spool)?;
@@ -197,18 +199,18 @@ impl Spool {
         Ok(SealedObject { name, body: vec![body], stored_bytes, digest: found })
     }
 
-    /// Removes a segment that the store has, or that nobody waits for.
+    /// Removes a segment that the store has, or that nothing waits for.
     ///
     /// # Errors
-    /// When the folder cannot be written: it stays, and the next agent finds it.
+    /// When the folder cannot be written. The segment stays, and the next agent finds it.
     pub fn remove(&self, name: &str, stored_bytes: u64) -> Result<()> {
         self.store.delete(name).map_err(in_spool)?;
         self.used_bytes.fetch_sub(disk_bytes(stored_bytes), Ordering::SeqCst);
         Ok(())
     }
 
-    /// Moves a damaged segment out of the way; where that fails it stays, and the next agent finds
-    /// it once more.
+    /// Moves a damaged segment to `damaged/`. Where that fails, it stays in place, and the next
+    /// agent finds it again.
     pub fn set_aside(&self, segment: &SegmentName, why: &Error) -> Damaged {
         let name = segment.object();
         let aside = self.folder.join(DAMAGED).join(&name);
@@ -221,7 +223,7 @@ impl Spool {
     }
 }
 
-/// What a file of this size takes of the disk.
+/// The disk space that a file of this size takes.
 fn disk_bytes(size_bytes: u64) -> u64 {
     size_bytes.div_ceil(BLOCK_BYTES) * BLOCK_BYTES
 }
@@ -230,7 +232,7 @@ fn in_spool(error: impl Into<Error>) -> Error {
     error.into().context("spool")
 }
 
-/// Makes the spool this repository's, if it is nobody's yet.
+/// Claims the spool for this repository, if no repository has claimed it yet.
 fn claim(repository: &Repository, store: &FolderStore) -> Result<()> {
     let header = Bytes::from(repository.header().encode(&repository.key)?);
     let body = [header];

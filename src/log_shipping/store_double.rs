@@ -1,5 +1,5 @@
-//! A store whose weather a test decides: away, refusing, panicking, or with single puts that hang;
-//! and segments to ship to it.
+//! A store whose weather a test decides: it is away, refuses, panics, or lets single puts hang.
+//! Also segments to ship to it.
 
 use crate::repository::name::RunId;
 use crate::repository::{Repository, sample};
@@ -20,7 +20,7 @@ pub enum Weather {
     Away,
     Refusing,
     Panicking,
-    /// The object is stored, the answer lost.
+    /// The object is stored, but the answer is lost.
     AnswerLost,
 }
 
@@ -42,7 +42,7 @@ pub struct WeatherStore {
 }
 
 impl WeatherStore {
-    /// A repository over such a store, in fair weather.
+    /// Creates a repository over such a store, in fair weather.
     pub fn with_repository() -> (WeatherStore, Arc<Repository>) {
         let memory = MemoryStore::new();
         sample::create(&memory).unwrap();
@@ -71,7 +71,7 @@ impl WeatherStore {
         self.inner.0.lock().unwrap().created.clone()
     }
 
-    /// Puts that were tried.
+    /// How many puts were tried.
     pub fn puts(&self) -> u64 {
         self.inner.0.lock().unwrap().puts
     }
@@ -133,12 +133,12 @@ impl Store for WeatherStore {
     }
 }
 
-/// `count` segments of five prepares each, one after the other from op 1 on.
+/// `count` segments of five prepares each, one after the other, from op 1 on.
 pub fn segments(repository: &Repository, count: usize) -> Vec<SealedSegment> {
     segments_after(repository, &root_header(7), 1, count)
 }
 
-/// Segments that go on behind a prepare.
+/// Segments that continue the log after a prepare.
 pub fn segments_after(repository: &Repository, parent: &PrepareHeader, timeline: u32, count: usize) -> Vec<SealedSegment> {
     let log = log_after(parent, 5 * count as u64);
     let seal = |log: &[Vec<u8>]| {
@@ -149,7 +149,7 @@ pub fn segments_after(repository: &Repository, parent: &PrepareHeader, timeline:
     log.chunks(5).map(seal).collect()
 }
 
-/// Waits until something is so, or fails the test.
+/// Waits until a condition holds, or fails the test.
 pub fn eventually(what: &str, mut so: impl FnMut() -> bool) {
     let began = Instant::now();
     while !so() {

@@ -2,13 +2,16 @@
 //! board leads, and a data file that grows.
 
 use super::collector::Collector;
-use super::shipper::{Event, Hooks, ShipOptions, Shipper};
+use super::shipper::Shipper;
 use super::store_double::WeatherStore;
 use crate::catalog::writer::Catalog;
 use crate::config::AgentConfig;
 use crate::error::Result;
 use crate::jobs::registry::{Registration, registrations};
 use crate::jobs::{Jobs, Parts};
+use crate::log_shipping::ship_options::Event;
+use crate::log_shipping::ship_options::Hooks;
+use crate::log_shipping::ship_options::ShipOptions;
 use crate::monitor::status_board::StatusBoard;
 use crate::repository::Repository;
 use crate::repository::name::{RunId, SEGMENTS, SegmentName};
@@ -36,7 +39,7 @@ pub struct Bench {
 }
 
 impl Bench {
-    /// With room for so many sealed bytes.
+    /// Creates a bench with room for this many sealed bytes.
     pub fn new(memory_bytes: u64) -> Bench {
         let (store, repository) = WeatherStore::with_repository();
         let board = Arc::new(StatusBoard::default());
@@ -76,14 +79,14 @@ pub fn put(repository: &Repository, segments: &[SealedSegment]) {
     }
 }
 
-/// A plan with its state directory in a folder, and `more` behind the repository.
+/// A configuration with its state directory in a folder, and with `more` after the repository.
 pub fn plan(folder: &Path, more: &str) -> AgentConfig {
     std::fs::create_dir_all(folder.join("state")).unwrap();
     let text = format!("data_file = 'd'\nstate_directory = 'state'\n[repository]\nurl = 'r'\n{more}");
     AgentConfig::parse(&folder.join("amber.toml"), &text).unwrap()
 }
 
-/// The jobs that every agent has, and what they remember in a folder.
+/// The jobs that every agent has, with their state in a folder.
 pub fn jobs(repository: &Arc<Repository>, board: &Arc<StatusBoard>, folder: &Path) -> Arc<Jobs> {
     let plan = plan(folder, "");
     let all = registrations(&plan);
@@ -99,7 +102,7 @@ impl RunSink for RepositoryRecords {
     }
 }
 
-/// Jobs of a test's own.
+/// Jobs that a test defines.
 pub fn jobs_of(repository: &Arc<Repository>, board: &Arc<StatusBoard>, plan: &AgentConfig, registrations: Vec<Registration>) -> Arc<Jobs> {
     let sink = Arc::new(RepositoryRecords(Arc::clone(repository)));
     let catalog = Arc::new(Catalog::new(repository, &plan.state_directory.join("catalog")));
@@ -107,12 +110,12 @@ pub fn jobs_of(repository: &Arc<Repository>, board: &Arc<StatusBoard>, plan: &Ag
     Jobs::open(plan, parts).unwrap()
 }
 
-/// A shipper without a spool, as a session makes it.
+/// A shipper without a spool, set up as a session does it.
 pub fn shipper(repository: &Arc<Repository>, board: &Arc<StatusBoard>, memory_bytes: u64) -> Arc<Shipper> {
-    let (told, leading) = (Arc::clone(board), Arc::clone(board));
+    let (reported, leading) = (Arc::clone(board), Arc::clone(board));
     let observe = move |event: Event| {
         if let Event::Durable(durable) = event {
-            told.durable(durable.last.op, durable.last.timestamp_ns);
+            reported.durable(durable.last.op, durable.last.timestamp_ns);
         }
     };
     let hooks = Hooks { may_ship: Box::new(move || leading.is_leading()), observe: Box::new(observe) };

@@ -1,77 +1,73 @@
-//! The threads of the shipper and what they share.
+//! The threads of the shipper, and the state that they share.
 //!
-//! Flow: each upload thread takes the oldest segment of the backlog that nobody uploads, puts it,
-//! and says what became of it; a put that fails goes back to its place and the thread pauses,
-//! longer each time, without end. A name that is taken counts as stored: it carries the number of
-//! our run, so only an earlier try of ours can have taken it. The spool thread writes down what has
-//! waited in memory for too long.
+//! Flow: each upload thread takes the oldest segment of the backlog that is not being uploaded,
+//! puts it, and records the result. If the put fails, the segment returns to its place and the
+//! thread pauses, longer each time up to a maximum, without giving up. A name that is already taken
+//! counts as stored: it contains the number of our run, so only an earlier try of ours can have
+//! taken it. The spool thread writes segments to disk that have waited in memory for too long.
 //!
 //! Locks, the outermost first: `offering` (whose turn it is to use the spool), `spooling` (one
 //! writer of the spool, so that the oldest go first), `order` (events come in order), `state`. No
-//! I/O and no foreign code runs under `state`. A panic in a thread is an alert, and the thread goes
-//! on.
+//! I/O and no foreign code runs under `state`. A panic in a thread raises an alert, and the thread
+//! continues.
 
 use super::queue::{Backlog, Durable, Ticket, Upload};
-use super::shipper::{Event, Hooks, ShipOptions};
 use super::spool::Spool;
 use crate::backoff::Backoff;
 use crate::error::{Error, Kind};
 use crate::limits::governor::Priority;
+use crate::log_shipping::ship_options::Event;
+use crate::log_shipping::ship_options::Hooks;
+use crate::log_shipping::ship_options::ShipOptions;
+use crate::monitor::alert::Topic;
 use crate::repository::Repository;
 use crate::repository::name::SegmentName;
 use crate::repository::sealed::SealedObject;
 use crate::store::{Digest, StoreError};
 use crate::threads::lock;
 use crate::tier::tigerbeetle::format::segment::PrepareRow;
+use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How often a shipper that may not ship asks whether it may.
+/// How often a shipper that may not ship asks whether it may ship now.
 pub const STANDBY_PAUSE: Duration = Duration::from_millis(100);
 
-/// How far a shipper is in its life.
+/// The phases of a shipper's life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
     /// It takes segments.
     Taking,
-    /// Nothing is taken any more.
+    /// It takes no more segments.
     Draining,
-    /// No upload begins any more.
+    /// It begins no more uploads.
     Ending,
-    /// What an upload still says is not heard.
+    /// It ignores the results of uploads that are still running.
     Closed,
 }
 
-/// What an alert is about: one stands for each.
-#[derive(Debug, Clone, Copy)]
-enum About {
-    Store,
-    Spool,
-    Bug,
-}
-
-/// What changes while a shipper lives.
+/// The state that changes while a shipper lives.
 pub struct State {
-    /// What waits.
+    /// The segments that wait.
     pub backlog: Backlog,
-    /// How far it is.
+    /// The current phase.
     pub phase: Phase,
     /// Threads that have not ended.
     pub threads: usize,
-    /// The last that is durable with everything before it.
+    /// The last segment that is durable with everything before it, and its last prepare.
     pub durable: Option<(SegmentName, PrepareRow)>,
     /// Segments stored.
     pub shipped_segments: u64,
     /// Their stored bytes.
     pub shipped_bytes: u64,
-    /// When the first put failed of those since the last that did not.
+    /// When the first put failed since the last put that succeeded.
     pub failing_since: Option<Instant>,
     /// The last error.
     pub last_error: Option<String>,
-    /// The alerts that stand.
-    pub alerts: [Option<String>; 3],
+    /// The alerts that are raised now.
+    pub alerts: BTreeMap<Topic, String>,
 }
 
 /// What the threads of a shipper share; see the head of this module.
@@ -79,15 +75,15 @@ pub struct Shared {
     repository: Arc<Repository>,
     spool: Option<Spool>,
     options: ShipOptions,
-    /// What the owner of the shipper gave it.
+    /// The hooks that the owner of the shipper passed in.
     pub hooks: Hooks,
-    /// Held by an offer, and by whoever is next to write to the spool: neither keeps the other
-    /// waiting for more than one write.
+    /// Held by an offer, and by the thread that writes to the spool next. So neither keeps the
+    /// other waiting for more than one write.
     pub offering: Mutex<()>,
-    /// Held by whoever writes to the spool.
+    /// Held by the thread that writes to the spool.
     pub spooling: Mutex<()>,
     order: Mutex<()>,
-    /// What changes.
+    /// The state that changes.
     pub state: Mutex<State>,
     /// Notified with each change.
     pub changed: Condvar,
@@ -97,9 +93,9 @@ pub struct Shared {
 enum NotPut {
     /// Another agent ships.
     Fenced,
-    /// The spool does not give it back, and never will.
+    /// The segment is damaged in the spool.
     Lost(Error),
-    /// The spool does not give it back now.
+    /// The segment cannot be read from the spool now.
     Spool(Error),
     Store(StoreError),
 }
@@ -120,7 +116,7 @@ pub struct Uploader {
 }
 
 impl Shared {
-    /// A shipper that has no thread yet.
+    /// Creates a shipper that has no thread yet.
     pub fn new(repository: Arc<Repository>, spool: Option<Spool>, options: ShipOptions, hooks: Hooks, backlog: Backlog) -> Shared {
         let state = State {
             backlog,
@@ -131,7 +127,7 @@ impl Shared {
             shipped_bytes: 0,
             failing_since: None,
             last_error: None,
-            alerts: [None, None, None],
+            alerts: BTreeMap::new(),
         };
         let (offering, spooling, order, changed) = (Mutex::default(), Mutex::default(), Mutex::default(), Condvar::new());
         Shared { repository, spool, options, hooks, offering, spooling, order, state: Mutex::new(state), changed }
@@ -147,7 +143,7 @@ impl Shared {
         self.spool.as_ref().map_or(0, Spool::free_bytes)
     }
 
-    /// Goes on to a phase, never back.
+    /// Advances to a phase, and never goes back.
     pub fn enter(&self, phase: Phase) {
         let mut state = lock(&self.state);
         state.phase = state.phase.max(phase);
@@ -155,29 +151,29 @@ impl Shared {
         self.changed.notify_all();
     }
 
-    /// Tells an event, unless the shipper is gone. An observer that panics is an error, but nobody
-    /// is left to tell it to.
-    pub fn tell(&self, event: Event) {
+    /// Reports an event, unless the shipper is closed. If the observer panics, that becomes the
+    /// last error, because there is no one else to report it to.
+    pub fn report(&self, event: Event) {
         if lock(&self.state).phase == Phase::Closed {
             return;
         }
         if catch_unwind(AssertUnwindSafe(|| (self.hooks.observe)(event))).is_err() {
-            lock(&self.state).last_error = Some("whoever is told of the shipper's events panicked".to_owned());
+            lock(&self.state).last_error = Some("the observer of the shipper's events panicked".to_owned());
         }
     }
 
-    /// Raises an alert; it is told only if none stands about the same.
-    fn raise(&self, about: About, text: String) {
+    /// Raises an alert. It is reported only if there is none about the same subject.
+    fn raise(&self, topic: Topic, text: String) {
         let mut state = lock(&self.state);
         state.last_error = Some(text.clone());
-        let standing = state.alerts[about as usize].replace(text.clone());
+        let standing = state.alerts.insert(topic, text.clone());
         drop(state);
         if standing.is_none() {
-            self.tell(Event::Alert(text));
+            self.report(Event::Alert(text));
         }
     }
 
-    /// Runs a step of a thread; a panic in it is an alert, and `None`.
+    /// Runs a step of a thread. A panic in it raises an alert and returns `None`.
     fn guarded<T>(&self, step: impl FnOnce(&Shared) -> T) -> Option<T> {
         let panic = match catch_unwind(AssertUnwindSafe(|| step(self))) {
             Ok(done) => return Some(done),
@@ -185,7 +181,7 @@ impl Shared {
         };
         let said = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
         let said = said.unwrap_or("a panic without a text");
-        self.raise(About::Bug, format!("the shipper met a bug and goes on; report it: {said}"));
+        self.raise(Topic::Bug, format!("the shipper hit a bug and continues; report it: {said}"));
         None
     }
 
@@ -194,8 +190,8 @@ impl Shared {
         drop(wait_while(&self.changed, lock(&self.state), duration, |state| state.phase < Phase::Ending));
     }
 
-    /// Half of the pause after so many failures, and up to as much again by chance, so that the
-    /// threads do not knock together.
+    /// Half of the pause after this many failures, plus up to as much again at random, so that the
+    /// threads do not all retry at once.
     fn pause_after(&self, failures: u32) -> Duration {
         let pause = Backoff { first: self.options.retry_first, longest: self.options.retry_max }.after(failures);
         let chance = (RandomState::new().hash_one(failures) % 1024) as u32;
@@ -205,8 +201,8 @@ impl Shared {
     /// One turn of an upload thread; `false` if it was the last.
     pub fn upload_turn(&self, uploader: &mut Uploader) -> bool {
         let turn = self.guarded(|shared| shared.upload_one(uploader)).unwrap_or(Turn::Failed);
-        // The segment goes back before the pause: whoever reaches the store first begins with the
-        // oldest.
+        // The segment returns to the queue before the pause, so that the first thread that reaches
+        // the store begins with the oldest.
         if let Some(ticket) = uploader.held.take() {
             lock(&self.state).backlog.put_back(ticket);
             self.changed.notify_all();
@@ -238,13 +234,13 @@ impl Shared {
                 return Turn::Done;
             }
             Err(NotPut::Fenced) => return Turn::Fenced,
-            Err(NotPut::Spool(error)) => self.raise(About::Spool, error.message),
+            Err(NotPut::Spool(error)) => self.raise(Topic::Spool, error.message),
             Err(NotPut::Store(error)) => self.store_failed(&error),
         }
         Turn::Failed
     }
 
-    /// Waits for something to upload; `None` when no upload begins any more.
+    /// Waits for something to upload; `None` when no more uploads begin.
     fn next_upload(&self) -> Option<Upload> {
         loop {
             let nothing = |state: &mut State| state.phase < Phase::Ending && !state.backlog.has_upload();
@@ -273,7 +269,7 @@ impl Shared {
             }
             (None, None) => return Err(NotPut::Spool(Error::bug("a segment is in a spool that does not exist"))),
         };
-        // Asked last: reading the spool may have taken a while.
+        // Asked last, because reading the spool may have taken a while.
         if !(self.hooks.may_ship)() {
             return Err(NotPut::Fenced);
         }
@@ -292,20 +288,20 @@ impl Shared {
         state.shipped_segments += 1;
         state.shipped_bytes += upload.stored_bytes;
         state.failing_since = None;
-        state.alerts[About::Store as usize] = None;
-        self.tell_durable(state, advance.durable);
+        drop(state.alerts.remove(&Topic::Refused));
+        self.report_durable(state, advance.durable);
         drop(order);
         if advance.in_spool {
             self.forget(&upload.name.object(), upload.stored_bytes);
         }
     }
 
-    /// Lets go of what another agent has stored.
+    /// Drops what another agent has stored.
     pub fn forget_through(&self, timeline: u32, op: u64) {
         let order = lock(&self.order);
         let mut state = lock(&self.state);
         let (spooled, durable) = state.backlog.forget_through(timeline, op);
-        self.tell_durable(state, durable);
+        self.report_durable(state, durable);
         drop(order);
         for (name, stored_bytes) in spooled {
             self.forget(&name.object(), stored_bytes);
@@ -318,22 +314,22 @@ impl Shared {
             return;
         }
         if let Some(spool) = &self.spool {
-            self.tell(Event::Damaged(spool.set_aside(&upload.name, error)));
+            self.report(Event::Damaged(spool.set_aside(&upload.name, error)));
         }
         let mut state = lock(&self.state);
         let durable = state.backlog.lost(upload.ticket);
-        self.tell_durable(state, durable);
+        self.report_durable(state, durable);
         drop(order);
     }
 
-    fn tell_durable(&self, mut state: MutexGuard<'_, State>, durable: Vec<Durable>) {
+    fn report_durable(&self, mut state: MutexGuard<'_, State>, durable: Vec<Durable>) {
         if let Some(last) = durable.last() {
             state.durable = Some((last.entry.name, last.last));
         }
         drop(state);
         self.changed.notify_all();
         for segment in durable {
-            self.tell(Event::Durable(segment));
+            self.report(Event::Durable(segment));
         }
     }
 
@@ -344,31 +340,31 @@ impl Shared {
         state.last_error = Some(text.clone());
         drop(state);
         if !matches!(error, StoreError::Unavailable { .. } | StoreError::Corrupted { .. }) {
-            self.raise(About::Store, format!("{text}; the log waits here until the store takes it"));
+            self.raise(Topic::Refused, format!("{text}; the log waits here until the store takes it"));
         }
     }
 
-    /// Removes from the spool what the store has.
+    /// Removes a segment from the spool that the store has.
     fn forget(&self, name: &str, stored_bytes: u64) {
         let Some(spool) = &self.spool else { return };
         match spool.remove(name, stored_bytes) {
-            Ok(()) => lock(&self.state).alerts[About::Spool as usize] = None,
-            Err(error) => self.raise(About::Spool, error.message),
+            Ok(()) => drop(lock(&self.state).alerts.remove(&Topic::Spool)),
+            Err(error) => self.raise(Topic::Spool, error.message),
         }
         self.changed.notify_all();
     }
 
-    /// Writes a segment to the spool; the caller holds `spooling`. `false` if that failed, which is
-    /// an alert.
+    /// Writes a segment to the spool; the caller holds `spooling`. `false` if that failed, which
+    /// raises an alert.
     pub fn write(&self, object: &SealedObject) -> bool {
         let Some(spool) = &self.spool else { return false };
         match spool.put(object) {
             Ok(()) => {
-                lock(&self.state).alerts[About::Spool as usize] = None;
+                drop(lock(&self.state).alerts.remove(&Topic::Spool));
                 true
             }
             Err(error) => {
-                self.raise(About::Spool, error.message);
+                self.raise(Topic::Spool, error.message);
                 false
             }
         }
@@ -387,7 +383,7 @@ impl Shared {
         written
     }
 
-    /// Writes everything that is in memory to the spool, as far as it has room.
+    /// Writes everything in memory to the spool, as far as there is room.
     pub fn spool_all(&self) {
         while self.spool_oldest(|_| true) == Some(true) {}
     }
@@ -416,14 +412,14 @@ impl Shared {
         match turn {
             Some(None) => return false,
             Some(Some(Some(true) | None)) => {}
-            // It panicked, or could not be written.
+            // The step panicked, or the segment could not be written.
             None | Some(Some(Some(false))) => self.pause(self.options.retry_max),
         }
         true
     }
 
-    /// Waits until a segment has to go to the spool, and has room there. `false` when the shipper
-    /// ends.
+    /// Waits until a segment must go to the spool and there is room for it. `false` when the
+    /// shipper ends.
     fn wait_until_due(&self) -> bool {
         let mut state = lock(&self.state);
         while state.phase < Phase::Ending {
@@ -436,8 +432,8 @@ impl Shared {
         false
     }
 
-    /// For how long the oldest segment in memory need not go to the spool, or has no room there.
-    /// `None` if there is none.
+    /// How long until the oldest segment in memory must go to the spool, or until to check again if
+    /// there is no room for it. `None` if nothing is in memory.
     fn spool_wait(&self, backlog: &mut Backlog) -> Option<Duration> {
         let (_, object, offered) = backlog.oldest_in_memory()?;
         let left = self.options.spool_after.saturating_sub(offered.elapsed());
@@ -445,7 +441,7 @@ impl Shared {
     }
 }
 
-/// Waits while `condition` holds, but not for longer than this.
+/// Waits while `condition` holds, but no longer than `longest`.
 pub fn wait_while<'a>(
     changed: &Condvar,
     state: MutexGuard<'a, State>,

@@ -1,10 +1,10 @@
 //! The last hours as figures, for the page's charts: bounded in memory, whatever happens.
 //!
-//! Flow: [`History::push`] takes a status a second and makes a [`Sample`] of it: rates come from
-//! what the counters gained since the status before. The last minutes are kept second by second;
-//! behind that, samples of fifteen seconds hold the worst lag and the average of the rest, for a
-//! day. [`History::columns`] gives what lies in a span of time, as columns, thinned to what a chart
-//! can show.
+//! Flow: [`History::push`] takes a status a second and makes a [`Sample`] of it. Rates come from
+//! what the counters gained since the status before. The last minutes are kept second by second.
+//! Older seconds are merged into samples of fifteen seconds, which hold the worst lag and the
+//! average of the rest and are kept for a day. [`History::columns`] returns the samples of a span
+//! of time as columns, thinned to what a chart can show.
 
 use super::status::AgentStatus;
 use serde::Serialize;
@@ -16,15 +16,15 @@ const FINE_SAMPLES: usize = 900;
 const COARSE_SAMPLES: usize = 5760;
 /// Seconds that make a coarse sample.
 const COARSE_MS: u64 = 15_000;
-/// What is given at the most; a wide screen shows no more.
+/// The most samples that are returned; a wide screen shows no more.
 pub const POINTS_MAX: usize = 720;
 
-/// How it was at one moment, or over a short time.
+/// The figures of one moment, or of a short time.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Sample {
-    /// When it ended, in milliseconds since the epoch.
+    /// When the time that it covers ended, in milliseconds since the epoch.
     pub time_ms: u64,
-    /// The longest that the oldest op had waited, in milliseconds.
+    /// The longest time that the oldest op waited, in milliseconds.
     pub lag_ms: u64,
     /// Ops read in a second.
     pub ops_per_s: f64,
@@ -36,7 +36,7 @@ pub struct Sample {
     pub cpu_percent: f64,
 }
 
-/// What [`Sample`] holds, one list for each part.
+/// Samples as columns: one list for each field of [`Sample`].
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Columns {
     /// See [`Sample::time_ms`].
@@ -53,7 +53,7 @@ pub struct Columns {
     pub cpu_percent: Vec<f64>,
 }
 
-/// The counters that rates are made of.
+/// The counters that rates are computed from.
 #[derive(Debug, Clone, Copy)]
 struct Counters {
     time_ms: u64,
@@ -63,19 +63,19 @@ struct Counters {
     stored_bytes: u64,
 }
 
-/// The history.
+/// The samples of the last day.
 #[derive(Debug, Default)]
 pub struct History {
     before: Option<Counters>,
     fine: VecDeque<Sample>,
     coarse: VecDeque<Sample>,
-    /// What the next coarse sample is made of, and how many seconds went into it.
+    /// The next coarse sample as merged so far, and how many seconds went into it.
     collecting: Option<(Sample, u32)>,
 }
 
 impl History {
-    /// Takes the status of a second. One that is no newer than the last (a clock that was set back)
-    /// begins the rates anew.
+    /// Takes the status of a second. If it is older than the last one (a clock was set back), the
+    /// history starts anew.
     pub fn push(&mut self, status: &AgentStatus) {
         let now = Counters {
             time_ms: status.written_ns / 1_000_000,
@@ -86,12 +86,12 @@ impl History {
         };
         let before = self.before.replace(now);
         if before.is_some_and(|before| before.time_ms > now.time_ms) {
-            // What would come earlier than what is there cannot be drawn.
+            // A chart cannot draw a sample that lies before those that it has.
             *self = History { before: Some(now), ..History::default() };
         }
         let seconds = before.map_or(0.0, |before| now.time_ms.saturating_sub(before.time_ms) as f64 / 1000.0);
         let rate = |gained: u64| if seconds > 0.0 { gained as f64 / seconds } else { 0.0 };
-        // Where a session begins, counters begin anew or jump to what is stored: that is no rate.
+        // When a session begins, counters start anew or jump to what is stored. That is no rate.
         let goes_on = before.filter(|before| before.timeline == now.timeline && before.op > 0 && before.read_bytes <= now.read_bytes);
         let gained = goes_on.map_or((0, 0, 0), |before| {
             let stored = now.stored_bytes.saturating_sub(before.stored_bytes);
@@ -138,8 +138,8 @@ impl History {
     }
 }
 
-/// Takes another sample into one that is made of `count` so far: the end and the worst lag of both,
-/// the average of the rest.
+/// Merges a sample into one that was made of `count` so far: the later end and the worst lag of
+/// both, the average of the rest.
 fn merge(into: &mut Sample, count: u32, sample: &Sample) {
     let average = |old: &mut f64, new: f64| *old += (new - *old) / f64::from(count + 1);
     into.time_ms = sample.time_ms;
@@ -159,7 +159,7 @@ fn push_bounded(samples: &mut VecDeque<Sample>, sample: Sample, most: usize) {
 
 impl Columns {
     fn push(&mut self, sample: &Sample) {
-        // Three digits behind the point are more than a chart shows.
+        // Three decimals are more than a chart shows.
         let round = |value: f64| (value * 1000.0).round() / 1000.0;
         self.time_ms.push(sample.time_ms);
         self.lag_ms.push(sample.lag_ms);

@@ -1,10 +1,10 @@
-//! The status as it stands, inside the agent's process: whoever shows it reads it here, and is
-//! woken when there is a newer one.
+//! The current status, inside the agent's process: whatever shows it reads it here, and is woken
+//! when there is a newer one.
 //!
-//! Flow: the agent's reporter calls [`Live::publish`] once a second; page and metrics take
-//! [`Live::status`], viewers wait on [`Live::watch`], charts take [`Live::history`], and actions go
-//! to the [`Control`] that the agent's scheduler has handed in. While nobody looks, a second costs
-//! one sample of history.
+//! Flow: the agent's reporter calls [`Live::publish`] once a second. Page and metrics read
+//! [`Live::status`], viewers wait on [`Live::watch`], and charts read [`Live::history`]. Actions go
+//! to the [`Control`] that the agent's scheduler has handed in. While nobody is watching, a second
+//! costs one sample of history.
 
 use super::history::{Columns, History};
 use super::status::{AgentStatus, Control};
@@ -13,7 +13,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock};
 use tokio::sync::watch;
 
-/// The newest status, the last hours, and who acts.
+/// The newest status, the history, and the control that actions go to.
 pub struct Live {
     status: watch::Sender<Arc<AgentStatus>>,
     history: Mutex<History>,
@@ -39,7 +39,7 @@ impl Default for Live {
 }
 
 impl Live {
-    /// This is how it is now.
+    /// Publishes a status and wakes whoever watches.
     pub fn publish(&self, status: AgentStatus) {
         lock(&self.history).push(&status);
         self.status.send_replace(Arc::new(status));
@@ -50,32 +50,32 @@ impl Live {
         Arc::clone(&self.status.borrow())
     }
 
-    /// Wakes whoever holds it when there is a newer status.
+    /// A receiver that is woken when there is a newer status.
     pub fn watch(&self) -> watch::Receiver<Arc<AgentStatus>> {
         self.status.subscribe()
     }
 
-    /// The last `span_ms` milliseconds.
+    /// The history of the last `span_ms` milliseconds.
     pub fn history(&self, span_ms: u64) -> Columns {
         lock(&self.history).columns(span_ms)
     }
 
-    /// Hands in who starts and pauses jobs; the first one stays.
+    /// Sets the control that starts and pauses jobs. Only the first call has an effect.
     pub fn set_control(&self, control: Arc<dyn Control>) {
         let _ = self.control.set(control);
     }
 
-    /// Who starts and pauses jobs, if anybody does.
+    /// The control that starts and pauses jobs, if one was set.
     pub fn control(&self) -> Option<Arc<dyn Control>> {
         self.control.get().cloned()
     }
 
-    /// Where the page is, as a URL; empty while it is nowhere.
+    /// The URL of the page; empty while it is not served.
     pub fn page(&self) -> String {
         lock(&self.page).clone()
     }
 
-    /// The page is here from now on.
+    /// Sets the URL of the page.
     pub fn set_page(&self, url: String) {
         *lock(&self.page) = url;
     }

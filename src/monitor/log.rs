@@ -1,9 +1,9 @@
 //! Log lines of a process that runs for months: text for people, JSON for machines, to the standard
 //! error.
 //!
-//! The rest of the program only uses `tracing`; [`start`] decides once where that goes. Other
-//! crates' lines are shown from warnings up whatever the level is: below that, those of an HTTP
-//! client are many, and may hold what does not belong into a log.
+//! The rest of the program only uses `tracing`; [`start`] decides once where its lines go. Lines of
+//! other crates are shown from warnings up, whatever the level is. Below that an HTTP client writes
+//! many lines, and they may hold what does not belong in a log.
 
 use crate::error::{Error, Result};
 use crate::progress::Progress;
@@ -32,7 +32,7 @@ pub enum Format {
 /// # Errors
 /// [`Error::bug`] when it is called a second time in a process.
 pub fn start(format: Format, level: Level) -> Result<()> {
-    // Under systemd the journal stamps every line, and reads no JSON out of it.
+    // Under systemd the journal stamps every line itself, and it does not parse JSON.
     let stamped = format == Format::Json || std::env::var_os("JOURNAL_STREAM").is_none();
     subscriber(format, level, stamped, std::io::stderr)
         .try_init()
@@ -55,8 +55,8 @@ where
     tracing_subscriber::registry().with(layer.with_filter(shown))
 }
 
-/// Progress of work inside a process that nobody watches: steps and notes become log lines, bytes
-/// are told at the end of a step.
+/// Progress of work inside a process that nobody watches: steps and notes become log lines, and
+/// bytes are reported at the end of a step.
 #[derive(Debug, Default)]
 pub struct LoggedProgress {
     step: Mutex<Option<(String, u64)>>,

@@ -1,7 +1,9 @@
-//! What people see of work that goes on: progress, log lines, what the process used, the status of
-//! an agent.
+//! What people see of work in progress: progress bars, log lines, what the process used, the status
+//! of an agent.
 
+pub mod alert;
 pub mod history;
+pub mod level;
 pub mod live;
 pub mod log;
 pub mod metrics;

@@ -10,7 +10,7 @@ use std::io::{IsTerminal, Write};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-/// How often a plain line is written at the most.
+/// The shortest time between two plain lines.
 const LINE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The progress that fits where the standard error goes. `quiet` still shows notes.
@@ -25,7 +25,7 @@ pub fn for_people(quiet: bool) -> Box<dyn Progress> {
 }
 
 fn say(text: &str) {
-    // Where the standard error is closed nobody reads it; that must not end a backup.
+    // A closed standard error must not end a backup: nobody reads it then.
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 
@@ -103,7 +103,7 @@ impl Progress for Bar {
     }
 }
 
-/// A line now and then.
+/// A plain line at intervals.
 #[derive(Debug, Default)]
 struct Lines {
     state: Mutex<Option<Step>>,

@@ -1,9 +1,10 @@
-//! The reporter: once a second the board becomes the status document and what the page shows, and
-//! systemd hears that the agent lives.
+//! The reporter: once a second it turns the status board into the status document and what the page
+//! shows, and notifies systemd that the agent is alive.
 
+use super::alert::Topic;
 use super::live::Live;
 use super::status::{AgentState, AgentStatus};
-use super::status_board::{StatusBoard, Topic};
+use super::status_board::StatusBoard;
 use super::systemd::Notifier;
 use super::usage::{CpuShare, cpu_seconds, memory_bytes};
 use crate::limits::governor::Governor;
@@ -15,15 +16,15 @@ use std::time::{Duration, Instant};
 
 /// How often the status is written.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// A follower that has not turned for so long hangs: systemd is not told that the agent lives, and
-/// starts it again.
+/// A follower that has not completed a turn for this long hangs: systemd is no longer notified that
+/// the agent is alive, and restarts it.
 const HANGS_AFTER: Duration = Duration::from_secs(20);
 
-/// An outlook stands for so long at least, so that estimates near their thresholds do not come and
-/// go.
+/// A forecast is kept at least this long, so that alerts do not flap when estimates are near their
+/// thresholds.
 const OUTLOOK_STANDS: Duration = Duration::from_secs(60);
 
-/// Writes the status.
+/// Writes and publishes the status.
 pub struct Reporter {
     board: Arc<StatusBoard>,
     live: Arc<Live>,
@@ -51,7 +52,8 @@ impl Reporter {
         Reporter { board, live, directory, notifier, lag_alarm, governor, outlook: None, share, failed: false, said: String::new() }
     }
 
-    /// What the limits come to, on the board and in the status.
+    /// Forecasts what the limits lead to: raises or clears the alert on the board, and returns what
+    /// sets the figures of the status.
     fn look_ahead(&mut self) -> impl FnOnce(&mut AgentStatus) + use<> {
         let outlook = self.governor.outlook();
         if self.outlook.as_ref().is_none_or(|(said, _)| said.elapsed() >= OUTLOOK_STANDS) {
@@ -66,7 +68,7 @@ impl Reporter {
         }
     }
 
-    /// Reports until it is asked to stop, and once more then.
+    /// Reports until it is asked to stop, and then once more.
     pub fn run(&mut self, stop: &Stop) {
         while !stop.wait(INTERVAL) {
             self.turn();
@@ -145,7 +147,7 @@ mod tests {
         let status = AgentStatus::read(folder.path()).unwrap();
         assert!(status.cpu_share_10s_percent > 0.0 && status.cpu_share_10s_percent <= 100.0, "{status:?}");
         assert_eq!((status.cpu_budget_percent, status.outlook.as_str(), status.alerts.len()), (7, "", 0));
-        // What was found not to fit is an alert too, and stands for a while.
+        // Advice about limits that do not fit is an alert too, and is kept for a while.
         reporter.outlook = Some((Instant::now(), "write cpu_budget_percent = 9".to_owned()));
         reporter.turn();
         assert_eq!(AgentStatus::read(folder.path()).unwrap().outlook, "write cpu_budget_percent = 9");

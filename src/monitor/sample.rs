@@ -1,6 +1,8 @@
-//! Statuses for tests and for looking at the page: a healthy agent with everything that a status
-//! can hold, and one in trouble. Only for tests: the feature `samples` opens it to others.
+//! Sample statuses for tests and for viewing the page: a healthy agent with everything that a
+//! status can hold, and one in trouble. Only built for tests; the feature `samples` opens it to
+//! other crates.
 
+use super::alert::{Alert, Topic};
 use super::status::{
     AgentState, AgentStatus, CheckpointStatus, EndedStatus, EventsStatus, GapStatus, JobStatus, LeaseStatus, RangeStatus, RunningStatus,
     StorageStatus, StoreStatus, VerificationStatus,
@@ -72,12 +74,13 @@ pub fn healthy(now_ns: u64) -> AgentStatus {
     }
 }
 
-/// The same agent while its store is away for longer than was promised, and a job fails.
+/// The same agent while its store has been unreachable for longer than the promised recovery point,
+/// and a job fails.
 pub fn troubled(now_ns: u64) -> AgentStatus {
     let mut status = healthy(now_ns);
     (status.state, status.store_reachable) = (AgentState::Degraded, false);
     (status.lag_ms, status.lag_ops, status.spool_segments, status.spool_bytes) = (1_260_000, 412_000, 1834, 3_100 * MIB);
-    status.alerts = vec!["the store has taken nothing for 1260 s: connection refused".into()];
+    status.alerts = vec![Alert::new(Topic::Store, "the store has taken nothing for 1260 s: connection refused")];
     if let Some(job) = status.jobs.iter_mut().find(|job| job.name == "parquet") {
         job.failures_in_a_row = 2;
         job.last = Some(EndedStatus {

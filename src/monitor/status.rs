@@ -1,11 +1,12 @@
-//! What the agent says of itself: a small document that it writes every second, for `amber status`,
-//! scripts and exporters.
+//! The agent's status: a small document that it writes every second, for `amber status`, scripts
+//! and exporters.
 //!
-//! Flow: [`AgentStatus::write`] puts `status.json` into the state directory, whole or not at all;
-//! [`AgentStatus::read`] reads it without any other contact to the agent. Readers take what they
-//! know: a key that is missing gets its zero, one that is unknown is passed over, so that programs
-//! of two releases understand each other.
+//! Flow: [`AgentStatus::write`] replaces `status.json` in the state directory atomically.
+//! [`AgentStatus::read`] reads it without any other contact with the agent. A reader gives a
+//! missing key its zero and ignores an unknown key, so that programs of two releases understand
+//! each other.
 
+use super::alert::Alert;
 use crate::error::{Error, Result};
 use crate::tier::tigerbeetle::format::manifest::Summary;
 use serde::{Deserialize, Serialize};
@@ -16,7 +17,7 @@ use std::path::Path;
 
 /// The document's name in the state directory.
 pub const STATUS_FILE: &str = "status.json";
-/// It is written under this name first.
+/// The name under which it is written before it replaces the old one.
 const STATUS_FILE_NEW: &str = "status.json.new";
 /// A status older than this says nothing about now. It is written every second, and a loaded
 /// machine may be late.
@@ -26,16 +27,16 @@ pub const STALE_AFTER_NS: u64 = 10_000_000_000;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AgentState {
-    /// Opening the repository, joining the ring to what it holds.
+    /// It opens the repository and joins the WAL ring to what the repository holds.
     #[default]
     Starting,
     /// It ships the log.
     Leading,
-    /// Another agent ships the log; this one takes over when that falls silent.
+    /// Another agent ships the log; this one takes over when that one falls silent.
     StandingBy,
     /// It leads, but not as it should: see the alerts.
     Degraded,
-    /// It drains and ends.
+    /// It sends what waits, and ends.
     Stopping,
     /// A state of a newer release.
     #[serde(other)]
@@ -56,7 +57,7 @@ impl AgentState {
     }
 }
 
-/// Ops that the repository does not hold and will not get.
+/// Ops that the repository does not hold and never will.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct GapStatus {
@@ -74,9 +75,9 @@ pub struct GapStatus {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct LeaseStatus {
-    /// The holder, as it calls itself.
+    /// The name that the holder gives itself.
     pub holder: String,
-    /// The fencing number: a higher one has taken over from a lower one.
+    /// The fencing number: the holder of a higher one has taken over from that of a lower one.
     pub fence: u64,
     /// This agent is the holder.
     pub is_ours: bool,
@@ -90,7 +91,7 @@ pub struct CheckpointStatus {
     pub op: u64,
     /// Its timeline.
     pub timeline: u32,
-    /// When it was whole, in nanoseconds since the epoch.
+    /// When it was complete, in nanoseconds since the epoch.
     pub ended_ns: u64,
 }
 
@@ -102,9 +103,9 @@ pub struct RunningStatus {
     pub started_ns: u64,
     /// What it is doing, in a few words.
     pub step: String,
-    /// How far the step is.
+    /// How many bytes of the step are done.
     pub position_bytes: u64,
-    /// How much the step has; 0 while that is not known.
+    /// How many bytes the step has; 0 while that is not known.
     pub total_bytes: u64,
 }
 
@@ -112,7 +113,7 @@ pub struct RunningStatus {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct EndedStatus {
-    /// Its number, 16 hexadecimal digits.
+    /// Its id, 16 hexadecimal digits.
     pub run: String,
     /// The job that it belongs to.
     pub job: String,
@@ -120,9 +121,9 @@ pub struct EndedStatus {
     pub started_ns: u64,
     /// When it ended.
     pub ended_ns: u64,
-    /// Whether it did what it was to do.
+    /// Whether it succeeded.
     pub completed: bool,
-    /// What it stored.
+    /// How many bytes it stored.
     pub stored_bytes: u64,
     /// Why it failed, and what to do.
     pub reason: String,
@@ -132,7 +133,7 @@ pub struct EndedStatus {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct JobStatus {
-    /// What it is called: `checkpoint`, `verification` and so on.
+    /// Its name: `checkpoint`, `verification` and so on.
     pub name: String,
     /// What it does, in a sentence for people.
     pub title: String,
@@ -142,13 +143,13 @@ pub struct JobStatus {
     pub is_paused: bool,
     /// The run that is under way.
     pub running: Option<RunningStatus>,
-    /// When it is due next; none while it is paused or another agent leads.
+    /// When it is due next; `None` while it is paused or another agent leads.
     pub next_ns: Option<u64>,
-    /// Why then, in words.
+    /// Why it is due then, in words.
     pub next_reason: String,
     /// The newest run that is over.
     pub last: Option<EndedStatus>,
-    /// When the newest run that did what it was to do ended.
+    /// When the newest run that succeeded ended.
     pub last_success_ns: Option<u64>,
     /// Runs that failed since then.
     pub failures_in_a_row: u32,
@@ -164,33 +165,33 @@ pub struct VerificationStatus {
     pub is_whole: bool,
     /// Every block was opened, not only digested.
     pub is_full: bool,
-    /// Backups, and how many of them are whole.
+    /// How many backups there are.
     pub backups: u64,
-    /// Of these, those that are whole.
+    /// How many of these are intact.
     pub backups_whole: u64,
-    /// Objects that are not what was promised.
+    /// Objects that are missing or damaged.
     pub problems: u64,
 }
 
-/// The events that go to a ledger.
+/// The events on their way to a ledger.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct EventsStatus {
-    /// Records that wait in the outbox, for the repository or the ledger.
+    /// Records that wait in the outbox for the repository or the ledger.
     pub waiting: u64,
-    /// Since when the oldest of them waits.
+    /// Since when the oldest of them has been waiting.
     pub oldest_ns: Option<u64>,
     /// Events delivered since the agent began.
     pub delivered: u64,
-    /// Why they wait; empty while they do not.
+    /// Why they wait; empty while none waits.
     pub reason: String,
 }
 
-/// Ops that can be restored, from the first to the last without a hole.
+/// An op range that can be restored, without a gap from the first op to the last.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct RangeStatus {
-    /// In which history.
+    /// The timeline of the ops.
     pub timeline: u32,
     /// The first op.
     pub first_op: u64,
@@ -202,33 +203,33 @@ pub struct RangeStatus {
     pub last_timestamp_ns: u64,
 }
 
-/// What the repository holds of one kind.
+/// How much the repository holds of one kind of object.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct StorageStatus {
     /// The kind: `checkpoints`, `log`, `files` and so on.
     pub class: String,
-    /// Objects.
+    /// How many objects there are.
     pub objects: u64,
     /// Their stored bytes.
     pub bytes: u64,
 }
 
-/// What the store has answered since the agent began.
+/// How the store has answered since the agent began.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct StoreStatus {
     /// Attempts of requests.
     pub attempts: u64,
-    /// Of these, those that were made again.
+    /// Of these, repetitions of an attempt that failed.
     pub retries: u64,
     /// Answers that asked to slow down.
     pub slow_downs: u64,
-    /// Attempts that got no whole answer.
+    /// Attempts without a complete answer.
     pub lost: u64,
 }
 
-/// Whoever can start and pause jobs: the scheduler, for the page and for commands.
+/// What can start and pause jobs: the scheduler, on behalf of the page and of commands.
 pub trait Control: Send + Sync {
     /// Runs a job as soon as it can, whatever its schedule says.
     ///
@@ -237,7 +238,7 @@ pub trait Control: Send + Sync {
     /// run it now.
     fn run_now(&self, job: &str) -> Result<()>;
 
-    /// Pauses a job, or lets it go on.
+    /// Pauses or resumes a job.
     ///
     /// # Errors
     /// As [`Control::run_now`].
@@ -245,7 +246,7 @@ pub trait Control: Send + Sync {
 }
 
 impl CheckpointStatus {
-    /// That of a backup.
+    /// The checkpoint of a backup's summary.
     pub fn of(summary: &Summary) -> CheckpointStatus {
         CheckpointStatus { op: summary.checkpoint_op, timeline: summary.timeline, ended_ns: summary.ended_ns }
     }
@@ -258,7 +259,7 @@ impl CheckpointStatus {
 pub struct AgentStatus {
     /// What it is doing.
     pub state: AgentState,
-    /// The cluster's id in decimal, as text, for it has 128 bits; empty until it is known.
+    /// The cluster's id in decimal, as text because it has 128 bits; empty until it is known.
     pub cluster: String,
     /// The replica's index.
     pub replica: u8,
@@ -282,52 +283,53 @@ pub struct AgentStatus {
     pub head_timestamp_ns: u64,
     /// The newest op that is known to be committed.
     pub commit_known_op: u64,
-    /// How long the oldest op that is not durable has been waiting, in milliseconds; 0 when all
-    /// are.
+    /// How long the oldest op that is not durable has been waiting, in milliseconds; 0 when all ops
+    /// are durable.
     pub lag_ms: u64,
     /// Ops that were read and are not durable.
     pub lag_ops: u64,
-    /// The lag from which on there is an alert (`lag_alarm_ms` of the configuration); 0 where it is
+    /// The lag beyond which there is an alert (`lag_alarm_ms` of the configuration); 0 where it is
     /// not known.
     pub lag_alarm_ms: u64,
-    /// Segments on their way, in memory.
+    /// Segments that wait for the store in memory.
     pub backlog_segments: u64,
     /// Their sealed bytes.
     pub backlog_bytes: u64,
-    /// Segments on their way, on disk.
+    /// Segments that wait for the store on disk.
     pub spool_segments: u64,
     /// Their sealed bytes.
     pub spool_bytes: u64,
     /// Gaps of this timeline, the oldest first.
     pub gaps: Vec<GapStatus>,
-    /// Who ships; `None` until that is known.
+    /// Which agent ships; `None` until that is known.
     pub lease: Option<LeaseStatus>,
-    /// CPU time of the agent since the status before this one, in percent of what all cores that it
-    /// may use had together ([`super::usage::CpuShare`]): 100 is every core kept busy, and on four
-    /// cores 0.5 % of one core is 0.125.
+    /// CPU time of the agent since the previous status, in percent of the time of all cores that it
+    /// may use ([`super::usage::CpuShare`]). 100 is every core kept busy; on four cores, 0.5 % of
+    /// one core is 0.125.
     pub cpu_percent: f64,
-    /// The same over the last ten seconds: what the budget is held against.
+    /// The same over the last ten seconds: what is compared with the budget.
     pub cpu_share_10s_percent: f64,
-    /// Of the last minute, what the log and everything else but bulk work took, in percent of the
-    /// machine.
+    /// CPU time that the log and everything else but bulk work took in the last minute, in percent
+    /// of the machine.
     pub cpu_log_percent: f64,
     /// `cpu_budget_percent` of the configuration; 0 where there is none.
     pub cpu_budget_percent: u32,
-    /// How long bulk work (checkpoints, merging) has waited for the limits since the agent began;
-    /// threads that wait at once count each.
+    /// How long bulk work (checkpoints, merging) has waited for the limits since the agent began.
+    /// Threads that wait at the same time count separately.
     pub bulk_waited_seconds: f64,
-    /// What will not fit into the limits, and which number to write instead; empty where all fits.
+    /// The forecast of what will not fit into the limits, and which number to write instead; empty
+    /// if everything fits.
     pub outlook: String,
     /// CPU time of the agent since it began.
     pub cpu_seconds: f64,
-    /// Memory that the agent has resident.
+    /// The agent's resident memory.
     pub memory_bytes: u64,
     /// The newest checkpoint in the repository.
     pub last_checkpoint: Option<CheckpointStatus>,
     /// When and why the next checkpoint comes, in words.
     pub next_checkpoint_reason: String,
-    /// What somebody should look at, in sentences.
-    pub alerts: Vec<String>,
+    /// What needs attention, in sentences.
+    pub alerts: Vec<Alert>,
     /// Segments shipped since the agent began.
     pub segments_shipped: u64,
     /// Bytes of log read since the agent began.
@@ -344,9 +346,9 @@ pub struct AgentStatus {
     pub verification: Option<VerificationStatus>,
     /// When the newest drill that succeeded ended.
     pub last_drill_ns: Option<u64>,
-    /// Events on their way to a ledger; none where no ledger is configured.
+    /// Events on their way to a ledger; `None` if no ledger is configured.
     pub events: Option<EventsStatus>,
-    /// What can be restored.
+    /// The op ranges that can be restored.
     pub restorable: Vec<RangeStatus>,
     /// What the repository holds, by kind.
     pub storage: Vec<StorageStatus>,
@@ -354,16 +356,16 @@ pub struct AgentStatus {
     pub store: StoreStatus,
     /// How long a restore to the newest op would take, in seconds; 0 while that is not known.
     pub restore_estimate_seconds: u64,
-    /// Where the page is, as a URL; empty where there is none.
+    /// The URL of the page; empty if it is not served.
     pub page: String,
 }
 
 impl AgentStatus {
-    /// Replaces the document in the state directory. Readable for everybody who may enter the
-    /// directory: it holds no secret.
+    /// Replaces the document in the state directory. Everybody who may enter the directory can read
+    /// it: it holds no secret.
     ///
     /// # Errors
-    /// [`Error::try_again`] where the directory takes no file.
+    /// [`Error::try_again`] if the file cannot be written.
     pub fn write(&self, directory: &Path) -> Result<()> {
         let (new, path) = (directory.join(STATUS_FILE_NEW), directory.join(STATUS_FILE));
         let failed = |error: std::io::Error| Error::try_again(format!("{}: the status cannot be written: {error}", path.display()));
@@ -374,7 +376,7 @@ impl AgentStatus {
         std::fs::rename(&new, &path).map_err(failed)
     }
 
-    /// Lets the range that is shipped go on to what is durable, up to a gap.
+    /// Extends the range that is being shipped to the durable op, or up to a gap.
     pub fn extend_restorable(&mut self) {
         let (timeline, durable_op) = (self.timeline, self.durable_op);
         let Some(range) = self.restorable.iter_mut().rev().find(|range| range.timeline == timeline) else { return };
@@ -382,7 +384,8 @@ impl AgentStatus {
         let end_op = behind.map_or(durable_op, |first_op| first_op.saturating_sub(1));
         if end_op > range.last_op {
             range.last_op = end_op;
-            // The time of an op before a gap is known when somebody looks again.
+            // The time of an op before a gap is not known here; the next scan of the repository
+            // finds it.
             range.last_timestamp_ns = if end_op == durable_op { self.durable_timestamp_ns } else { 0 };
         } else if end_op == range.last_op && self.durable_timestamp_ns > 0 {
             range.last_timestamp_ns = self.durable_timestamp_ns;
@@ -408,8 +411,8 @@ impl AgentStatus {
         })
     }
 
-    /// Whether it says nothing about now: written more than [`STALE_AFTER_NS`] before (or, where a
-    /// clock was set back, after) `now_ns`.
+    /// Whether it is too old to describe the present: written more than [`STALE_AFTER_NS`] before
+    /// `now_ns` (or after it, where a clock was set back).
     pub fn is_stale(&self, now_ns: u64) -> bool {
         self.written_ns.abs_diff(now_ns) > STALE_AFTER_NS
     }

@@ -1,10 +1,11 @@
-//! What the agent's threads know of one another: one board with the status as it stands, on which
-//! each writes its own facts.
+//! What the agent's threads know about one another: one board with the current status, to which
+//! each thread writes its own facts.
 //!
-//! Flow: the follower says what it has read and offered, the shipper what is durable, the keeper
-//! who leads, the checkpoint thread what it did. The reporter reads all of it once a second.
+//! Flow: the follower reports what it has read and offered, the shipper what is durable, the lease
+//! holder who leads, the checkpoint thread what it did. The reporter reads all of it once a second.
 //! Nothing here does I/O, so no thread ever waits for another's disk or store.
 
+use super::alert::{Alert, Topic};
 use super::status::{AgentStatus, CheckpointStatus, GapStatus, LeaseStatus};
 use crate::threads::lock;
 use crate::tier::tigerbeetle::format::gap::Gap;
@@ -13,38 +14,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, Weak};
 use std::time::{Duration, Instant};
 
-/// What an alert is about; one stands for each.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Topic {
-    /// The log has a hole.
-    Gap,
-    /// Checkpoints do not succeed.
-    Checkpoint,
-    /// Segments are not merged.
-    Merge,
-    /// The lease cannot be kept.
-    Lease,
-    /// The recovery point is older than it may be.
-    Lag,
-    /// The limits leave too little for the log, or for a checkpoint in time.
-    Limits,
-    /// Where this agent and the repository join.
-    Join,
-    /// Records of runs and their events do not get on.
-    Events,
-    /// Jobs fail again and again.
-    Jobs,
-    /// What the newest verification found.
-    Verification,
-    /// The page cannot be served.
-    Page,
-}
-
-/// What ships the log, as far as the status tells of it.
+/// The shipper as the status sees it.
 pub trait ShipperView: Send + Sync {
-    /// Segments and bytes that it has shipped.
+    /// How many segments and bytes it has shipped.
     fn shipped(&self) -> (u64, u64);
-    /// Adds what waits, what was shipped and what is wrong to the status.
+    /// Adds to the status what waits, what was shipped and what is wrong.
     fn add_to(&self, status: &mut AgentStatus);
 }
 
@@ -55,20 +29,21 @@ struct Facts {
     /// For each offered segment that is not durable: its last op, and when its oldest prepare was
     /// read.
     offered: VecDeque<(u64, Instant)>,
-    /// When the oldest prepare was read that is not offered yet.
+    /// When the oldest prepare that is not offered yet was read.
     collecting: Option<Instant>,
-    /// When the follower turned last.
+    /// When the follower last completed a turn.
     turned: Option<Instant>,
-    /// Gaps that the repository does not know of yet.
+    /// Gaps that are not recorded in the repository yet.
     unrecorded: Vec<Gap>,
     /// Why a checkpoint is wanted at once.
     wanted: Option<String>,
-    /// What ships now, and what earlier sessions shipped: segments and bytes.
+    /// The current shipper. `shipped_before` holds the segments and bytes that earlier sessions
+    /// shipped.
     shipper: Option<Weak<dyn ShipperView>>,
     shipped_before: (u64, u64),
 }
 
-/// The board.
+/// The facts of all threads; see the head of this module.
 #[derive(Default)]
 pub struct StatusBoard {
     facts: Mutex<Facts>,
@@ -82,14 +57,14 @@ impl StatusBoard {
         change(&mut lock(&self.facts).status);
     }
 
-    /// The status as it stands, with the lag as it is now and all alerts.
+    /// The current status, with the lag at this moment and all alerts.
     pub fn status(&self) -> AgentStatus {
         let facts = lock(&self.facts);
         let mut status = facts.status.clone();
         let oldest = facts.offered.front().map(|(_, read)| *read).or(facts.collecting);
         status.lag_ms = oldest.map_or(0, |read| read.elapsed().as_millis() as u64);
         status.lag_ops = status.head_op.saturating_sub(status.durable_op);
-        status.alerts = facts.alerts.values().cloned().collect();
+        status.alerts = facts.alerts.iter().map(|(topic, text)| Alert::new(*topic, text)).collect();
         let (shipper, (segments, bytes)) = (facts.shipper.as_ref().and_then(Weak::upgrade), facts.shipped_before);
         drop(facts);
         (status.segments_shipped, status.stored_bytes) = (segments, bytes);
@@ -99,12 +74,12 @@ impl StatusBoard {
         status
     }
 
-    /// This is what ships now.
+    /// Sets the shipper whose figures the status shows.
     pub fn watch(&self, shipper: Weak<dyn ShipperView>) {
         lock(&self.facts).shipper = Some(shipper);
     }
 
-    /// It ships no more.
+    /// Removes the shipper, and adds its totals to those of earlier sessions.
     pub fn unwatch(&self, shipper: &dyn ShipperView) {
         let (segments, bytes) = shipper.shipped();
         let mut facts = lock(&self.facts);
@@ -113,7 +88,7 @@ impl StatusBoard {
         facts.shipped_before.1 += bytes;
     }
 
-    /// Raises an alert, or takes it back.
+    /// Raises an alert (with a text) or clears it (without one).
     pub fn alert(&self, topic: Topic, text: Option<String>) {
         let mut facts = lock(&self.facts);
         match text {
@@ -137,29 +112,30 @@ impl StatusBoard {
         facts.status.lease.as_ref().filter(|lease| lease.is_ours && self.is_leading()).map(|lease| lease.fence)
     }
 
-    /// Says whether this agent ships, and who holds the lease.
+    /// Sets whether this agent ships, and who holds the lease.
     pub fn lead(&self, leading: bool, lease: Option<LeaseStatus>) {
         self.leading.store(leading, Ordering::Release);
         lock(&self.facts).status.lease = lease;
     }
 
-    /// Asks for the lease to be laid down, because another agent may have what this one has not.
+    /// Asks for the lease to be released, because another agent may have ops that this one lacks.
     pub fn yield_lease(&self) {
         self.leading.store(false, Ordering::Release);
         self.yields.store(true, Ordering::Release);
     }
 
-    /// Whether that was asked for since the last time.
+    /// Whether the release was asked for since the last call.
     pub fn take_yield(&self) -> bool {
         self.yields.swap(false, Ordering::AcqRel)
     }
 
-    /// The follower is alive.
+    /// The follower has completed a turn, so it is alive.
     pub fn turned(&self) {
         lock(&self.facts).turned = Some(Instant::now());
     }
 
-    /// How long ago the follower turned last; `None` before its first turn and after its last.
+    /// How long ago the follower last completed a turn; `None` before its first turn and after its
+    /// last.
     pub fn since_turn(&self) -> Option<Duration> {
         lock(&self.facts).turned.map(|turned| turned.elapsed())
     }
@@ -182,24 +158,24 @@ impl StatusBoard {
         facts.offered.push_back((last_op, oldest_read));
     }
 
-    /// Everything up to an op is durable. How long ago the oldest of what became durable was read,
-    /// if this session read it.
+    /// Everything up to an op is durable. Returns how long ago the oldest prepare that became
+    /// durable was read, if this session read it.
     pub fn durable(&self, op: u64, timestamp_ns: u64) -> Option<Duration> {
         let mut facts = lock(&self.facts);
-        // After a view change a later segment may end at an earlier op: it is not durable because
-        // the one before it is.
+        // After a view change a later segment may end at an earlier op. So a segment is not durable
+        // merely because an earlier segment with a higher op is.
         let count = match facts.offered.iter().position(|(last_op, _)| *last_op == op) {
             Some(position) => position + 1,
             None => facts.offered.iter().take_while(|(last_op, _)| *last_op <= op).count(),
         };
         let oldest_read = facts.offered.drain(..count).next().map(|(_, read)| read);
-        // After a view change the log may go on from an earlier op.
+        // After a view change the log may continue from an earlier op.
         (facts.status.durable_op, facts.status.durable_timestamp_ns) = (op, timestamp_ns);
         oldest_read.map(|read| read.elapsed())
     }
 
-    /// Where a session begins: this is what the repository holds, and up to here the log has been
-    /// read.
+    /// A session begins: sets up to which op the repository holds the log, and up to which op the
+    /// log has been read.
     pub fn begin(&self, timeline: u32, durable_op: u64, head_op: u64) {
         let mut facts = lock(&self.facts);
         facts.offered.clear();
@@ -209,7 +185,7 @@ impl StatusBoard {
         (status.head_op, status.head_timestamp_ns) = (head_op.max(durable_op), 0);
     }
 
-    /// Nobody follows the log just now, so nobody turns.
+    /// The follower pauses, so it completes no turns and is not taken for hung.
     pub fn rests(&self) {
         lock(&self.facts).turned = None;
     }
@@ -219,7 +195,7 @@ impl StatusBoard {
         lock(&self.facts).status.last_checkpoint = Some(checkpoint);
     }
 
-    /// Wants a checkpoint at once.
+    /// Requests a checkpoint at once. A reason that is there already is kept.
     pub fn want_checkpoint(&self, why: impl Into<String>) {
         lock(&self.facts).wanted.get_or_insert(why.into());
     }
@@ -229,14 +205,14 @@ impl StatusBoard {
         lock(&self.facts).wanted.clone()
     }
 
-    /// Takes the wish for a checkpoint that begins now. What is wished while it runs stays, and
-    /// whoever fails wishes again.
+    /// Takes the request for a checkpoint that begins now. A request made while it runs is kept. A
+    /// caller whose checkpoint fails requests it again.
     pub fn take_wanted(&self) -> Option<String> {
         lock(&self.facts).wanted.take()
     }
 
-    /// A hole in the log was noticed: it is told, recorded when the store can be reached, and
-    /// closed by a checkpoint.
+    /// A gap in the log was noticed. It is reported at once, recorded when the store can be
+    /// reached, and closed by a checkpoint.
     pub fn gap(&self, gap: Gap) {
         let text = format!(
             "ops {} to {} are lost to the log ({}): they cannot be restored one by one; a checkpoint closes the gap",
@@ -249,25 +225,25 @@ impl StatusBoard {
         facts.unrecorded.push(gap);
     }
 
-    /// Gaps that the repository already knows; those that it does not know yet stay.
+    /// Sets the gaps that the repository has recorded. Those that it has not recorded yet stay.
     pub fn known_gaps(&self, gaps: &[Gap]) {
         let mut facts = lock(&self.facts);
         facts.status.gaps = gaps.iter().chain(&facts.unrecorded).map(gap_status).collect();
     }
 
-    /// What looked like a gap is none: somebody has stored it.
+    /// A suspected gap is none: another agent has stored these ops.
     pub fn no_gap(&self, gap: &Gap) {
         lock(&self.facts).status.gaps.retain(|known| *known != gap_status(gap));
     }
 
-    /// Gaps that must be recorded; they are the caller's now, who gives back what it could not
-    /// record.
+    /// Takes the gaps that must be recorded. The caller returns those that it could not record with
+    /// [`StatusBoard::return_unrecorded`].
     pub fn take_unrecorded(&self) -> Vec<Gap> {
         std::mem::take(&mut lock(&self.facts).unrecorded)
     }
 
-    /// Gives gaps back that could not be recorded.
-    pub fn give_back(&self, gaps: Vec<Gap>) {
+    /// Returns gaps that could not be recorded, to be taken again.
+    pub fn return_unrecorded(&self, gaps: Vec<Gap>) {
         lock(&self.facts).unrecorded.splice(..0, gaps);
     }
 }

@@ -1,10 +1,10 @@
-//! What systemd is told: ready, how it goes, still alive, stopping. Where systemd did not start the
-//! process, all of it is nothing.
+//! Notifies systemd: ready, status text, still alive, stopping. If systemd did not start the
+//! process, every call does nothing.
 
 use sd_notify::NotifyState;
 use std::time::Duration;
 
-/// Tells systemd.
+/// Sends the notifications.
 #[derive(Debug, Clone, Copy)]
 pub struct Notifier {
     watchdog_interval: Option<Duration>,
@@ -17,42 +17,42 @@ impl Notifier {
     }
 
     /// How often [`Notifier::alive`] must be called, if at all: half of the time after which
-    /// systemd takes the process for hung.
+    /// systemd considers the process hung.
     pub fn watchdog_interval(&self) -> Option<Duration> {
         self.watchdog_interval
     }
 
     /// The start is over; `status` is what `systemctl status` shows.
     pub fn ready(&self, status: &str) {
-        tell(&[NotifyState::Ready, NotifyState::Status(&one_line(status))]);
+        notify(&[NotifyState::Ready, NotifyState::Status(&one_line(status))]);
     }
 
     /// What `systemctl status` shows from now on.
     pub fn status(&self, status: &str) {
-        tell(&[NotifyState::Status(&one_line(status))]);
+        notify(&[NotifyState::Status(&one_line(status))]);
     }
 
-    /// The process is alive. To be called by what would hang if the agent did, and not from a
-    /// thread that only calls this.
+    /// The process is alive. Call it from a thread that would hang if the agent did, not from one
+    /// that does nothing else.
     pub fn alive(&self) {
         if self.watchdog_interval.is_some() {
-            tell(&[NotifyState::Watchdog]);
+            notify(&[NotifyState::Watchdog]);
         }
     }
 
-    /// The process is on its way out.
+    /// The process is stopping.
     pub fn stopping(&self) {
-        tell(&[NotifyState::Stopping]);
+        notify(&[NotifyState::Stopping]);
     }
 }
 
-/// The protocol is lines, so a status has only one.
+/// The protocol is line-based, so a status must be one line.
 fn one_line(status: &str) -> String {
     status.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-fn tell(states: &[NotifyState<'_>]) {
+fn notify(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
-        tracing::warn!("systemd cannot be told how it goes: {error}");
+        tracing::warn!("systemd cannot be notified: {error}");
     }
 }

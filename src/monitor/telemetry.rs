@@ -1,10 +1,9 @@
-//! Sends the metrics to a collector of OpenTelemetry, for whoever collects by pushing: OTLP over
-//! HTTP, as JSON.
+//! Pushes the metrics to an OpenTelemetry collector: OTLP over HTTP, as JSON.
 //!
-//! Flow: the agent calls [`Exporter::send`] once in a while; the status becomes one request
+//! Flow: the agent calls [`Exporter::send`] at an interval. The status becomes one request
 //! (`metrics::request`), which is POSTed to the collector. Nothing is kept for later: counters
-//! count from the agent's beginning, so the next request holds what a lost one did. There is no
-//! TLS, because a collector runs beside what it collects from and has TLS for the way from there.
+//! count from the agent's beginning, so the next request contains what a lost one did. There is no
+//! TLS, because a collector runs next to what it collects from and uses TLS from there on.
 
 use super::metrics;
 use super::status::AgentStatus;
@@ -18,7 +17,7 @@ use hyper_util::rt::TokioExecutor;
 use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 
-/// A collector answers at once, or not at all.
+/// How long a collector may take to answer. It answers at once, or not at all.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Sends to one collector.
@@ -30,7 +29,7 @@ pub struct Exporter {
 }
 
 impl Exporter {
-    /// An exporter to this place.
+    /// An exporter to this URI.
     ///
     /// # Errors
     /// [`Error::try_again`] where the system gives it no runtime.
@@ -39,15 +38,16 @@ impl Exporter {
         let runtime = runtime.map_err(|error| Error::try_again(format!("the metrics cannot be sent: {error}")))?;
         let mut connector = HttpConnector::new();
         connector.set_connect_timeout(Some(TIMEOUT));
-        // Connections are not kept: between two requests lies a minute.
+        // Connections are not kept open: requests are a minute apart.
         let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector);
         Ok(Exporter { uri, runtime, client })
     }
 
-    /// Sends a status; waits for the answer.
+    /// Sends a status, and waits for the answer.
     ///
     /// # Errors
-    /// [`Error::try_again`] with the place and what it said, where it did not take them.
+    /// [`Error::try_again`] with the URI and the collector's answer, if it did not accept the
+    /// metrics.
     pub fn send(&self, status: &AgentStatus) -> Result<()> {
         let failed = |what: String| Error::try_again(format!("{} does not take the metrics: {what}", self.uri));
         let body = metrics::request(status).to_string();
@@ -60,7 +60,7 @@ impl Exporter {
     }
 }
 
-/// An error and what caused it, down to what the system said.
+/// An error and its causes, down to that of the system.
 fn causes(error: &dyn std::error::Error) -> String {
     match error.source() {
         Some(cause) => format!("{error}: {}", causes(cause)),

@@ -10,14 +10,13 @@ pub fn cpu_seconds() -> f64 {
     time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }
 
-/// The most memory that this process has had resident, in bytes; 0 where the system does not say
-/// (`VmHWM` of `/proc/self/status`).
+/// The peak of this process's resident memory, in bytes; 0 if the system does not say (`VmHWM` of
+/// `/proc/self/status`).
 pub fn peak_memory_bytes() -> u64 {
     status_bytes("VmHWM:")
 }
 
-/// The memory that this process has resident now, in bytes; 0 where the system does not say
-/// (`VmRSS`).
+/// The current resident memory of this process, in bytes; 0 if the system does not say (`VmRSS`).
 pub fn memory_bytes() -> u64 {
     status_bytes("VmRSS:")
 }
@@ -29,7 +28,7 @@ fn status_bytes(name: &str) -> u64 {
     kib.unwrap_or(0) * 1024
 }
 
-/// How busy this process keeps the machine, from one look to the next.
+/// How busy this process keeps the machine from one measurement to the next.
 #[derive(Debug)]
 pub struct CpuShare {
     cores: usize,
@@ -45,8 +44,8 @@ impl Default for CpuShare {
 }
 
 impl CpuShare {
-    /// CPU time since the last look, in percent of what all cores that the process may use had
-    /// together.
+    /// CPU time since the last measurement, in percent of the time of all cores that the process
+    /// may use.
     pub fn percent(&mut self) -> f64 {
         let (now, used) = (Instant::now(), cpu_seconds());
         let available = now.duration_since(self.looked).as_secs_f64() * self.cores as f64;

@@ -1,45 +1,30 @@
-//! Whether everything is safe right now, and if not why not and what to do: what the page, `amber
-//! status` and the readiness check begin with.
+//! Whether everything is safe right now, and if not, why and what to do. The page and `amber
+//! status` begin with it.
 //!
 //! Flow: [`verdict`] goes through a status once and notes a [`Reason`] for whatever somebody should
-//! know; the worst of them is the verdict. It looks at nothing but the status and the clock, so
-//! that the terminal and the page never differ. Alerts are sentences already; what they say is not
-//! said again.
+//! know. The worst of them is the verdict. It depends on nothing but the status and the clock, so
+//! the terminal and the page never differ. Alerts are sentences already, and what they say is not
+//! repeated.
 
+use super::alert::{Alert, Topic};
 use super::status::{AgentState, AgentStatus, JobStatus};
+use crate::monitor::level::Level;
 use crate::units::bytes_text;
 use serde::Serialize;
 
 const SECOND_NS: u64 = 1_000_000_000;
 const MINUTE_NS: u64 = 60 * SECOND_NS;
 const DAY_NS: u64 = 24 * 60 * MINUTE_NS;
-/// A job that is so late does not only wait for its turn.
+/// A job that is late by more than this is not just waiting for its turn.
 const OVERDUE_AFTER_NS: u64 = 15 * MINUTE_NS;
 /// Verification is daily: two days without one is a day too many.
 pub const VERIFICATION_OLD_AFTER_NS: u64 = 2 * DAY_NS;
 /// Drills come every 90 days.
 pub const DRILL_OLD_AFTER_NS: u64 = 100 * DAY_NS;
-/// Records that wait for longer than this do not only wait for a retry.
+/// Records that wait for longer than this are not just waiting for a retry.
 const EVENTS_LATE_AFTER_NS: u64 = 15 * MINUTE_NS;
-/// What the alert of a store that is away begins with, and what that of a late recovery point
-/// holds.
-const STORE_ALERT: &str = "the store has taken nothing";
-const LAG_ALERT: &str = "the recovery point is at risk";
 
-/// How safe it is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Level {
-    /// Nothing to do.
-    #[default]
-    Safe,
-    /// What is stored is safe; somebody should look at something.
-    Attention,
-    /// A disaster now would lose more than was promised, or might.
-    Danger,
-}
-
-/// Something that somebody should know.
+/// One thing that somebody should know.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Reason {
     /// How bad it is.
@@ -55,16 +40,16 @@ pub struct Reason {
 pub struct Verdict {
     /// The worst of the reasons.
     pub level: Level,
-    /// A few words.
+    /// The verdict in a few words.
     pub title: String,
     /// What is stored, in a sentence.
     pub summary: String,
-    /// The worst first.
+    /// Why, the worst first.
     pub reasons: Vec<Reason>,
 }
 
 impl Verdict {
-    /// Adds what the status itself cannot say, before all else.
+    /// Puts a reason first that the status itself cannot give.
     pub fn add_first(&mut self, reason: Reason) {
         if reason.level > self.level {
             self.level = reason.level;
@@ -95,7 +80,7 @@ pub fn verdict(status: &AgentStatus, now_ns: u64) -> Verdict {
     }
     checks(status, now_ns, &mut reasons);
     for alert in alerts {
-        reasons.add(Level::Attention, sentence(&alert), "");
+        reasons.add(alert.level, sentence(&alert.text), &alert.advice);
     }
     let mut reasons = reasons.0;
     reasons.sort_by_key(|reason| std::cmp::Reverse(reason.level));
@@ -140,16 +125,16 @@ fn agent(status: &AgentStatus, now_ns: u64, reasons: &mut Reasons) {
     }
 }
 
-fn log(status: &AgentStatus, alerts: &mut Vec<String>, reasons: &mut Reasons) {
-    let store_alert = take(alerts, STORE_ALERT);
+fn log(status: &AgentStatus, alerts: &mut Vec<Alert>, reasons: &mut Reasons) {
+    let store_alert = take(alerts, Topic::Store);
     if !status.store_reachable {
-        let text = store_alert.map_or_else(|| "The store cannot be reached.".to_owned(), |alert| sentence(&alert));
+        let text = store_alert.map_or_else(|| "The store cannot be reached.".to_owned(), |alert| sentence(&alert.text));
         let waiting = status.backlog_bytes + status.spool_bytes;
         let advice =
             format!("What is new waits on this machine ({}). Check the network, the credentials and the store.", bytes_text(waiting));
         reasons.add(Level::Attention, text, &advice);
     }
-    let lag_alert = take(alerts, LAG_ALERT);
+    let lag_alert = take(alerts, Topic::Lag);
     if lag_alert.is_some() || status.lag_alarm_ms > 0 && status.lag_ms > status.lag_alarm_ms {
         reasons.add(
             Level::Danger,
@@ -207,7 +192,7 @@ fn checks(status: &AgentStatus, now_ns: u64, reasons: &mut Reasons) {
             let (problems, backups) = (verification.problems, verification.backups.saturating_sub(verification.backups_whole));
             reasons.add(
                 Level::Danger,
-                format!("Verification found {problems} objects that are not what was stored; {backups} backups are not whole."),
+                format!("Verification found {problems} objects that are not what was stored; {backups} backups are damaged."),
                 "`amber verify` names them. A new checkpoint stores anew what is missing.",
             );
         }
@@ -235,9 +220,9 @@ fn checks(status: &AgentStatus, now_ns: u64, reasons: &mut Reasons) {
     }
 }
 
-/// Takes the alert that holds these words.
-fn take(alerts: &mut Vec<String>, words: &str) -> Option<String> {
-    let position = alerts.iter().position(|alert| alert.contains(words))?;
+/// Takes the alert of this topic.
+fn take(alerts: &mut Vec<Alert>, topic: Topic) -> Option<Alert> {
+    let position = alerts.iter().position(|alert| alert.topic == topic)?;
     Some(alerts.remove(position))
 }
 

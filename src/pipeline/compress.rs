@@ -1,15 +1,15 @@
 //! Compression of one frame, and its bounded opposite.
 //!
-//! Flow of [`compress`]: zeros are told first and cost nothing to store; of a frame of some size a
-//! few samples are tried (`probe`), and where none shrinks the frame stays as it is
-//! ([`Codec::Raw`]) without a full try, where some do and many do not it gets entropy coding alone;
-//! records of a known size are turned into columns ([`super::transpose`]) in a buffer that the
-//! thread keeps; one zstd frame of the result goes straight into the room behind `out`'s end.
-//! [`shrink`] is the same for callers that can seal the plain bytes where they lie. The [`Packed`]
-//! that they return goes into the object's index.
+//! Flow of [`compress`]: a frame of zeros is recognised first and costs nothing to store. Of a
+//! frame of some size a few samples are tried (`probe`). If no sample shrinks, the frame is stored
+//! raw ([`Codec::Raw`]) without a full try; if some shrink and many do not, it gets entropy coding
+//! alone. Records of a known size are turned into columns ([`super::transpose`]) in a buffer that
+//! the thread keeps. One zstd frame of the result is written straight into the room after `out`'s
+//! end. [`shrink`] does the same for callers that can seal the plain bytes where they lie. The
+//! [`Packed`] that they return goes into the object's index.
 //!
 //! [`expand_into`] writes into a buffer of exactly the size that the (authenticated) index
-//! promised, so no stored byte can make it allocate more.
+//! promised, so stored bytes can never make it allocate more.
 //!
 //! Records of a known size are always turned into columns: over all blocks of a data file that took
 //! 0.66 CPU-s per GiB instead of 1.67 at level 1 and stored 19 % less, and every tree took less CPU
@@ -26,7 +26,7 @@ use zstd::zstd_safe::{CParameter, ParamSwitch};
 /// How a frame's plain bytes are stored. The numbers are part of the format (FORMAT.md, "Frames").
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Codec {
-    /// As they are.
+    /// The bytes as they are.
     Raw = 0,
     /// One zstd frame.
     Zstd = 1,
@@ -55,12 +55,12 @@ impl Codec {
     }
 }
 
-/// How a frame shall be compressed.
+/// How a frame is to be compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Encoding {
     /// zstd's level, [`LEVEL_MIN`] to [`LEVEL_MAX`].
     pub level: i32,
-    /// The size of the records behind the frame's first 256 bytes, where they have one. Beyond
+    /// The size of the records after the frame's first 256 bytes, if it has records. Beyond
     /// [`RECORD_BYTES_MAX`] or 0 means none.
     pub record_bytes: Option<u16>,
 }
@@ -78,22 +78,17 @@ pub struct Packed {
 pub const LEVEL_MIN: i32 = -7;
 /// The highest level: beyond it zstd needs more memory than Amber's budget allows per worker.
 pub const LEVEL_MAX: i32 = 15;
-/// Ledger blocks get 3.7 to 4.5 times smaller at 0.66 to 0.78 CPU-s per GiB. Level -1 takes 12 %
-/// less CPU, sending included, for 2 % more stored, but 20 % more where there are no records; level
-/// 3 takes 22 % more CPU for 2 to 5 % less (perf/results/codec.md).
-pub const LEVEL_DEFAULT: i32 = 1;
-
-/// Below this a frame stays as it is: what zstd could save is less than its own header.
+/// A smaller frame is stored raw: what zstd could save is less than its own header.
 const TRIED_BYTES_MIN: usize = 64;
-/// Counts up with every change after which the same plain bytes may be stored as others: an upload
-/// that was begun before is not carried on then, because no nonce may seal two contents. A test
-/// holds what this version makes.
+/// Increased with every change after which the same plain bytes may be stored differently. An
+/// upload that was begun before such a change is not resumed, because no nonce may seal two
+/// contents. A test checks what this version makes.
 pub const ENCODER_VERSION: u32 = 2;
 
-/// The level with which zstd hardly looks for what repeats.
+/// The level at which zstd hardly searches for what repeats.
 const ENTROPY_ONLY_LEVEL: i32 = -100;
-/// Entropy coding has one table of symbols for so many bytes: in what changes every 64 KiB, twice
-/// as many would store 3 % more.
+/// Entropy coding has one table of symbols for this many bytes. In data that changes every 64 KiB,
+/// twice as many would store 3 % more.
 const ENTROPY_ONLY_BLOCK_BYTES: u32 = 64 * 1024;
 
 /// How zstd is asked to compress.
@@ -105,16 +100,16 @@ enum Effort {
 
 thread_local! {
     static COMPRESSOR: RefCell<Option<(Effort, Compressor<'static>)>> = const { RefCell::new(None) };
-    /// One of its own, because frames of both kinds come in turn.
+    /// A separate compressor, because frames of both kinds alternate.
     static ENTROPY_ONLY: RefCell<Option<(Effort, Compressor<'static>)>> = const { RefCell::new(None) };
     static DECOMPRESSOR: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
-    /// Room for a frame's columns. It only grows, up to the largest frame that the thread met, so
-    /// it is zeroed once and not for each frame.
+    /// Room for a frame's columns. It only grows, up to the largest frame that the thread has met,
+    /// so it is zeroed once and not for each frame.
     static COLUMNS: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Appends `plain` to `out` in the form that is worth it: compressed if that makes it at least a
-/// sixteenth smaller, as it is otherwise.
+/// Appends `plain` to `out` in the form that pays: compressed if that makes it at least a sixteenth
+/// smaller, otherwise raw.
 ///
 /// # Errors
 /// Only where zstd cannot get memory.
@@ -126,8 +121,8 @@ pub fn compress(plain: &[u8], encoding: &Encoding, out: &mut Vec<u8>) -> IoResul
     Ok(Packed { codec: Codec::Raw, record_bytes: 0 })
 }
 
-/// Appends `plain` to `out` if it gets at least a sixteenth smaller; otherwise `None`, and `out` is
-/// as it was.
+/// Appends `plain` to `out` if it gets at least a sixteenth smaller; otherwise returns `None`, and
+/// `out` is as it was.
 ///
 /// # Errors
 /// Only where zstd cannot get memory.
@@ -175,8 +170,8 @@ fn shrink_with_zstd(plain: &[u8], effort: Effort, out: &mut Vec<u8>) -> IoResult
     }
     let worthwhile = plain.len() - plain.len() / 16;
     let start = out.len();
-    // zstd writes behind the vector's end, into room that nobody zeroed. Where that is no more than
-    // this, it gives up on what does not shrink.
+    // zstd writes after the vector's end, into room that was not zeroed. If that room is no larger
+    // than this, zstd gives up on what does not shrink.
     out.reserve(worthwhile);
     let written = with_compressor(effort, |compressor| {
         let mut room = Cursor::new(&mut *out);
@@ -220,14 +215,15 @@ fn with_columns<T>(length: usize, task: impl FnOnce(&mut [u8]) -> T) -> T {
 }
 
 fn all_zero(bytes: &[u8]) -> bool {
-    // In strides, so that the compiler compares vectors, and most frames are told by the first.
+    // In strides, so that the compiler compares vectors; most frames that are not zeros are
+    // recognised by the first stride.
     bytes.chunks(1024).all(|stride| stride.iter().fold(0, |seen, byte| seen | byte) == 0)
 }
 
 /// Expands `stored` into exactly `plain_bytes` bytes. `record_bytes` is that of the index.
 ///
 /// # Errors
-/// A sentence on what does not fit; the stored bytes are damaged then.
+/// A sentence on what does not match; the stored bytes are damaged then.
 pub fn expand(stored: &[u8], codec: Codec, record_bytes: u16, plain_bytes: usize) -> Result<Vec<u8>, String> {
     if codec == Codec::Raw && stored.len() == plain_bytes {
         return Ok(stored.to_vec());
@@ -240,7 +236,7 @@ pub fn expand(stored: &[u8], codec: Codec, record_bytes: u16, plain_bytes: usize
 /// Expands `stored` into all of `out`. After an error `out` holds bytes without meaning.
 ///
 /// # Errors
-/// A sentence on what does not fit; the stored bytes are damaged then.
+/// A sentence on what does not match; the stored bytes are damaged then.
 pub fn expand_into(stored: &[u8], codec: Codec, record_bytes: u16, out: &mut [u8]) -> Result<(), String> {
     if !codec.goes_with(record_bytes) {
         return Err(format!("records of {record_bytes} bytes do not go with its codec"));
@@ -266,7 +262,7 @@ pub fn expand_into(stored: &[u8], codec: Codec, record_bytes: u16, out: &mut [u8
 }
 
 fn expand_zstd(stored: &[u8], out: &mut [u8]) -> Result<(), String> {
-    // The library would go on with a second frame behind the first; the format knows only one.
+    // The library would continue with a second frame after the first; the format allows only one.
     if zstd::zstd_safe::find_frame_compressed_size(stored) != Ok(stored.len()) {
         return Err("its bytes are not exactly one zstd frame".into());
     }

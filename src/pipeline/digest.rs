@@ -1,4 +1,4 @@
-//! SHA-256 over bytes that lie in pieces.
+//! SHA-256 over bytes in pieces.
 //!
 //! Each stored part is digested once; the digest is S3's checksum, the signature's payload hash and
 //! the manifest's entry.
@@ -15,17 +15,17 @@ pub fn digest(pieces: &[Bytes]) -> [u8; 32] {
     hasher.finalize().into()
 }
 
-/// SHA-256 of bytes that come one after the other.
+/// SHA-256 of bytes that arrive one after the other.
 #[derive(Debug, Clone, Default)]
 pub struct Digester(Sha256);
 
 impl Digester {
-    /// The next bytes.
+    /// Adds the next bytes.
     pub fn update(&mut self, bytes: &[u8]) {
         self.0.update(bytes);
     }
 
-    /// Of all bytes together.
+    /// The digest of all bytes together.
     pub fn finish(self) -> [u8; 32] {
         self.0.finalize().into()
     }

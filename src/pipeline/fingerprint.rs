@@ -1,8 +1,8 @@
-//! Fingerprints of plain bytes: whether two pieces are the same, without having both.
+//! Fingerprints of plain bytes: they show whether two pieces are the same, without having both.
 //!
-//! AEGIS-128L's MAC under a key of the repository, 128 bits, at a tenth of the cost of SHA-256: who
-//! does not have the key can neither make two pieces with one fingerprint nor tell from a
-//! fingerprint what a piece holds.
+//! A fingerprint is AEGIS-128L's MAC under a key of the repository: 128 bits, at a tenth of the
+//! cost of SHA-256. Without the key nobody can make two pieces with one fingerprint, or learn from
+//! a fingerprint what a piece holds.
 
 use aegis::aegis128l::Aegis128LMac;
 use zeroize::Zeroizing;
@@ -13,7 +13,7 @@ pub const FINGERPRINT_BYTES: usize = 16;
 /// The fingerprint of some plain bytes.
 pub type Fingerprint = [u8; FINGERPRINT_BYTES];
 
-/// Takes fingerprints under one key.
+/// Computes fingerprints under one key.
 #[derive(Clone)]
 pub struct Fingerprinter(Aegis128LMac<FINGERPRINT_BYTES>);
 
@@ -24,7 +24,7 @@ impl std::fmt::Debug for Fingerprinter {
 }
 
 impl Fingerprinter {
-    /// With the first half of these 32 bytes as the key and the second as the nonce, which for a
+    /// Uses the first half of these 32 bytes as the key and the second as the nonce, which for a
     /// MAC need not change.
     pub fn new(key: &Zeroizing<[u8; 32]>) -> Fingerprinter {
         let (mut first, mut second) = (Zeroizing::new([0; 16]), Zeroizing::new([0; 16]));

@@ -1,54 +1,54 @@
-//! Tells from a few samples what compressing a frame is worth, at a fraction of what compressing it
-//! costs.
+//! Finds out from a few samples what compressing a frame is worth, at a fraction of the cost of
+//! compressing it.
 //!
 //! Flow: samples are taken from all over the frame, in no order that it could have itself, and each
-//! is compressed by itself. Where the first few all shrink, the frame is [`Worth::Level`], and the
-//! rest is not looked at. Where none shrinks it is [`Worth::Nothing`]. A frame of which a third or
-//! more does not shrink is [`Worth::EntropyOnly`]: searching for what repeats would take most of
-//! the CPU time and save little of the whole. On 64 KiB of text and 64 KiB of random bytes in turn,
-//! level 1 takes three times as long as entropy coding to store 12 % less; on machine code, where
-//! nearly every sample shrinks, it would store 35 % less (perf/results/codec.md). A user who asks
-//! for more than the default level wants small objects and gets them: then any sample that shrinks
-//! is enough. So it is for records, which compress well wherever they are.
+//! is compressed by itself. If the first few all shrink, the frame is [`Worth::Level`], and the
+//! rest is not examined. If none shrinks it is [`Worth::Nothing`]. If a third or more of a frame
+//! does not shrink, it is [`Worth::EntropyOnly`]: searching for what repeats would take most of the
+//! CPU time and save little in all. On 64 KiB of text and 64 KiB of random bytes in turn, level 1
+//! takes three times as long as entropy coding to store 12 % less; on machine code, where nearly
+//! every sample shrinks, it would store 35 % less (perf/results/codec.md). A user who asks for more
+//! than the default level wants small objects and gets them: then any sample that shrinks is
+//! enough. The same holds for records, which compress well wherever they are.
 
-use super::compress::LEVEL_DEFAULT;
 use super::transpose::{self, HEAD_BYTES};
+use crate::pipeline::level::LEVEL_DEFAULT;
 use std::cell::RefCell;
 use std::io::Result as IoResult;
 use zstd::bulk::Compressor;
 
-/// Frames below this are compressed as a whole to see: samples would cost nearly as much.
+/// A smaller frame is compressed completely to see: samples would cost nearly as much.
 pub(super) const PROBED_BYTES_MIN: usize = 64 * 1024;
-/// Frames below this are compressed as asked as soon as one sample shrinks: to look at more of them
+/// A smaller frame is compressed as asked as soon as one sample shrinks: to examine more samples
 /// would cost a noticeable part of that.
 const WEIGHED_BYTES_MIN: usize = 512 * 1024;
 /// Bytes of a sample.
 pub(super) const SAMPLE_BYTES: usize = 2048;
-/// There is one sample in so many bytes, and never fewer than [`SAMPLES_MIN`].
+/// There is one sample for this many bytes, and never fewer than [`SAMPLES_MIN`].
 const SAMPLED_BYTES: usize = 64 * 1024;
-/// Odd, because a stride of a ninth has no period in common with powers of two. So many samples
-/// decide as soon as one of them shrinks.
+/// Odd, because a stride of a ninth has no period in common with powers of two. With this many
+/// samples, one sample that shrinks is enough.
 const SAMPLES_MIN: usize = 9;
-/// Where so many samples shrink and none does not, the frame is not looked at any further.
+/// If this many samples shrink and none does not, no more of the frame is examined.
 const SAMPLES_AGREED: usize = 5;
 
 thread_local! {
-    /// One of its own for samples, so that the tables of the other keep their size.
+    /// A separate compressor for samples, so that the tables of the other keep their size.
     static COMPRESSOR: RefCell<Option<(i32, Compressor<'static>)>> = const { RefCell::new(None) };
 }
 
 /// What compressing a frame is worth.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Worth {
-    /// Not even a try.
+    /// Nothing: not even a try.
     Nothing,
-    /// The cheapest there is.
+    /// The cheapest compression there is.
     EntropyOnly,
-    /// What the user asks for.
+    /// The level that the user asks for.
     Level,
 }
 
-/// Looks at samples of a frame of at least [`PROBED_BYTES_MIN`] bytes. `record_bytes` is 0 for a
+/// Examines samples of a frame of at least [`PROBED_BYTES_MIN`] bytes. `record_bytes` is 0 for a
 /// frame without records.
 ///
 /// # Errors
@@ -71,10 +71,11 @@ pub(super) fn worth(plain: &[u8], level: i32, record_bytes: usize) -> IoResult<W
     })
 }
 
-/// Where the samples of a frame of `length` bytes begin: one in each of as many equal strata, at a
-/// place in it that moves by the golden ratio, so that they share no period with what the frame may
-/// alternate in. `length` is at least [`PROBED_BYTES_MIN`]. The strata come in strides of the
-/// golden ratio, too, so that however few are looked at, they are from all over the frame.
+/// Where the samples of a frame of `length` bytes begin. `length` is at least [`PROBED_BYTES_MIN`].
+/// The frame is divided into as many equal strata as there are samples. The position in a stratum
+/// moves by the golden ratio, so that the samples share no period with data that alternates. The
+/// strata are visited in strides of the golden ratio, too, so that the samples come from all over
+/// the frame, however few are examined.
 pub(super) fn sample_offsets(length: usize) -> impl Iterator<Item = usize> {
     let samples = (length / SAMPLED_BYTES).max(SAMPLES_MIN) | 1;
     let stratum = length / samples;
@@ -96,7 +97,7 @@ fn sample_shrinks(plain: &[u8], offset: usize, level: i32, record_bytes: usize) 
     let mut packed = [0; SAMPLE_BYTES - SAMPLE_BYTES / 16];
     let mut sample = &plain[offset..offset + SAMPLE_BYTES];
     if record_bytes != 0 {
-        // From where a record begins, unless the sample would be too short.
+        // From the beginning of a record, unless the sample would be too short.
         let begin = offset.saturating_sub(HEAD_BYTES).next_multiple_of(record_bytes) + HEAD_BYTES;
         let records = SAMPLE_BYTES - SAMPLE_BYTES % record_bytes;
         if let Some(aligned) = plain.get(begin..begin + records) {

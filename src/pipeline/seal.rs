@@ -2,8 +2,8 @@
 //!
 //! A [`SealingKey`] belongs to one object: it is derived from the repository key, the object's
 //! random salt and its name, so the frame number can serve as the nonce and never repeats under a
-//! key. What else must not change unseen (frame number, last-frame flag) is authenticated with each
-//! frame.
+//! key. Whatever else must not change unnoticed (frame number, last-frame flag) is authenticated
+//! with each frame.
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use zeroize::Zeroizing;
@@ -20,8 +20,8 @@ impl std::fmt::Debug for SealingKey {
     }
 }
 
-/// The frame does not open: its bytes, its place or its object's name are not those that were
-/// sealed, or the key is another.
+/// The frame does not authenticate: its bytes, its number or its object's name are not those that
+/// were sealed, or the key is another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NotAuthentic;
 

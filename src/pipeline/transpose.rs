@@ -1,32 +1,31 @@
-//! Turning records into columns, so that bytes which are alike lie side by side when zstd sees
-//! them.
+//! Turns records into columns, so that bytes which are alike lie side by side for zstd.
 //!
 //! Ledger records have fixed fields: byte `j` of one record is like byte `j` of the next (the high
 //! bytes of timestamps and ids, flags, padding), but a record's size away from it. [`to_columns`]
 //! leaves the first [`HEAD_BYTES`] of a frame, TigerBeetle's header, as they are, then writes byte
-//! 0 of all whole records, byte 1 of all whole records and so on, then what is left behind the last
-//! whole record. [`to_records`] is its opposite. Neither changes a length, and both are defined for
+//! 0 of all whole records, byte 1 of all whole records and so on, then what is left after the last
+//! whole record. [`to_records`] is the inverse. Neither changes a length, and both are defined for
 //! every length and every record size.
 //!
 //! Both walk the records in bands of 64. A band of 128-byte records is 8 KiB and stays in the
-//! first-level cache while its columns are touched, 64 bytes of a column at a time: whole cache
-//! lines, which matters because the columns of a 512 KiB block lie nearly 4 KiB apart, where few
-//! lines fit the cache side by side. Within a band, eight rows of eight bytes are transposed as
+//! first-level cache while its columns are touched, 64 bytes of a column at a time: these are whole
+//! cache lines, which matters because the columns of a 512 KiB block lie nearly 4 KiB apart, where
+//! few lines fit the cache side by side. Within a band, eight rows of eight bytes are transposed as
 //! eight integers in three rounds of swaps, for eight such squares at once, which the compiler
-//! turns into vector instructions. What fits no band or square goes byte by byte.
+//! turns into vector instructions. Whatever fits no band or square is moved byte by byte.
 //!
 //! Layout: FORMAT.md, "Frames".
 
-/// What stays as it is in front of the records: the header of a block or of the first prepare.
+/// What stays unchanged before the records: the header of a block or of the first prepare.
 pub const HEAD_BYTES: usize = 256;
 /// The largest record that an index can name.
 pub const RECORD_BYTES_MAX: u16 = 4096;
 
-/// Rows of a square, and its bytes in a row.
+/// Rows of a square, and bytes in each of its rows.
 const SQUARE: usize = 8;
 /// Squares that are transposed at once.
 const SQUARES: usize = 8;
-/// Records of a band.
+/// Records in a band.
 const BAND: usize = SQUARE * SQUARES;
 
 /// Eight squares: row `r` of square `s` is `[r][s]`.
@@ -50,7 +49,7 @@ pub fn to_records(transposed: &[u8], record_bytes: usize, out: &mut [u8]) {
     }
 }
 
-/// Copies what is not a whole record, and says where the whole records lie.
+/// Copies everything that is not a whole record, and returns where the whole records lie.
 fn around_records(from: &[u8], record_bytes: usize, to: &mut [u8]) -> std::ops::Range<usize> {
     let head = from.len().min(HEAD_BYTES);
     let end = from.len() - (from.len() - head).checked_rem(record_bytes).unwrap_or(from.len() - head);
@@ -86,7 +85,7 @@ pub fn records_to_columns(records: &[u8], record_bytes: usize, columns: &mut [u8
     (banded..count).for_each(|i| (0..record_bytes).for_each(|j| copy(i, j)));
 }
 
-/// The opposite of [`records_to_columns`].
+/// The inverse of [`records_to_columns`].
 pub fn columns_to_records(columns: &[u8], record_bytes: usize, records: &mut [u8]) {
     let count = columns.len().checked_div(record_bytes).unwrap_or(0);
     let (banded, squared) = (count - count % BAND, record_bytes - record_bytes % SQUARE);
@@ -118,15 +117,15 @@ fn word_at(bytes: &[u8], at: usize) -> u64 {
     bytes.get(at..at + SQUARE).and_then(<[u8]>::first_chunk).map_or(0, |word| u64::from_le_bytes(*word))
 }
 
-/// Transposes each square: byte `j` of row `r` changes places with byte `r` of row `j`.
+/// Transposes each square: byte `j` of row `r` swaps places with byte `r` of row `j`.
 fn transpose_squares(rows: &mut Rows) {
     swap::<4>(rows, 0x0000_0000_ffff_ffff);
     swap::<2>(rows, 0x0000_ffff_0000_ffff);
     swap::<1>(rows, 0x00ff_00ff_00ff_00ff);
 }
 
-/// One round: in each pair of rows `DISTANCE` apart, the upper bytes that `mask` leaves out change
-/// places with the lower row's that it keeps.
+/// One round. In each pair of rows `DISTANCE` apart, the upper row's bytes that `mask` leaves out
+/// swap places with the lower row's bytes that it keeps.
 #[inline(always)]
 fn swap<const DISTANCE: usize>(rows: &mut Rows, mask: u64) {
     for pair in rows.chunks_exact_mut(2 * DISTANCE) {
@@ -190,7 +189,7 @@ mod tests {
         to_columns(&[1; 101], 3, &mut out);
         to_records(&[1; 99], 3, &mut out);
         assert_eq!(out, [9; 100]);
-        // No record size names no record.
+        // A record size of 0 names no record.
         to_columns(&[1; 100], 0, &mut out);
         assert_eq!(out, [1; 100]);
     }

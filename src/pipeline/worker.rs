@@ -2,8 +2,8 @@
 //!
 //! Flow: [`Pool::submit`] queues a task and waits while the queue is full (this is the
 //! back-pressure); a worker runs it; the task itself sends its result to whoever waits for it.
-//! Tasks start in the order of submission. Dropping the pool runs what is queued and joins. What a
-//! task used is counted as bulk work: the log's own path has threads of its own.
+//! Tasks start in the order of submission. Dropping the pool runs what is queued and joins. The CPU
+//! time of a task is counted as bulk work: the log's own path has other threads.
 
 use crate::limits::governor::Governor;
 use crossbeam_channel::Sender;
@@ -20,8 +20,8 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// `workers` threads named `name`, with room for `queued` tasks that wait. They yield to others
-    /// as `governor` says.
+    /// Starts `workers` threads named `name`, with room for `queued` tasks that wait. They yield to
+    /// other threads as `governor` decides.
     ///
     /// # Errors
     /// When the system gives no thread.
@@ -53,7 +53,8 @@ impl Drop for Pool {
     fn drop(&mut self) {
         self.queue = None;
         for thread in self.threads.drain(..) {
-            // A worker that panicked has lost its task's result channel, which its waiter reports.
+            // A worker that panicked has dropped its task's result channel. The task's waiter
+            // reports that.
             let _ = thread.join();
         }
     }

@@ -1,32 +1,34 @@
 //! The tail of the log in the append-only file that a server writes on request (`--aof-file`).
 //!
-//! Flow: the file is read from behind the last entry on; each entry that continues the hash chain
-//! is handed on, what is known already is passed over, and anything else is said. It is plain
-//! reading of a file that grows, in bounded pieces.
+//! Flow: the file is read onwards from the end of the last entry. Each entry that continues the
+//! hash chain is handed on, entries that are already known are skipped, and anything else is
+//! reported. It is plain reading of a growing file, in bounded pieces.
 //!
-//! What the file holds is committed: a replica writes a prepare into it when it executes it
-//! (`replica.zig` `execute_op`), which it does only with ops that a quorum has. It is not durable
-//! by itself, though: the server flushes it once a checkpoint, and relies on its WAL for the rest.
+//! The entries in the file are committed: a replica writes a prepare into it when it executes the
+//! prepare (`replica.zig` `execute_op`), and it executes only ops that a quorum has. The file
+//! itself is not durable, though: the server flushes it once per checkpoint, and relies on its WAL
+//! for the rest.
 //!
 //! What may come, and what it means:
-//! - Repeats. A server that starts executes again what lies behind its checkpoint, and logs it
-//!   again. Passed over.
+//! - Repeats. A server that starts executes the ops after its checkpoint again, and logs them
+//!   again. They are skipped.
 //! - An entry that goes back to an op with another checksum, or further back than a start can. The
-//!   data file was put back to an earlier state and goes on differently: [`Loss::Replaced`]. No
+//!   data file was put back to an earlier state and continues differently: [`Loss::Replaced`]. No
 //!   view change does this.
-//! - An entry that skips ops. The replica fetched its state from its peers, or a whole file was
+//! - An entry that skips ops. The replica fetched its state from its peers, or a complete file was
 //!   missed: [`Loss::Wrapped`].
-//! - A torn tail. The server is about to write the rest: waited for. If another entry begins within
-//!   it, the server died while writing, and the bytes are damage.
-//! - Damage. Passed over in the hope of a repeat: a crash tears only what the next start writes
-//!   again. If the log goes on without the op that should come next and no repeat brings it,
-//!   [`SourceError::Damaged`]; so it stays until one does, or the tail is started again.
+//! - A torn tail. The server is about to write the rest, so the reader waits for it. If another
+//!   entry begins within the torn one, the server died while writing, and the bytes are damaged.
+//! - Damage. It is skipped in the expectation of a repeat: a crash tears only what the next start
+//!   writes again. If the log continues without the op that should come next and no repeat brings
+//!   it, the result is [`SourceError::Damaged`], until a repeat brings the op or the tail is
+//!   restarted.
 //! - Rotation. When the path names another file, the old one is complete: it is read to its end,
 //!   then the new one from its beginning. A file that shrank is read from its beginning too.
 //!
-//! To start behind an op, the file is searched to its end for the last place where that prepare
-//! stands, or the one that continues it: in a file with two histories that is the newer one. The
-//! time for it is that of reading the file.
+//! To start after an op, the file is searched to its end for the last place where that prepare is,
+//! or the one that continues it. In a file with two histories that is the newer one. The search
+//! takes as long as reading the file.
 
 use super::log::{LogSource, Loss, Polled, Recent};
 use crate::disk::read_error::SourceError;
@@ -40,13 +42,13 @@ use std::fs::{File, Metadata};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-/// The buffer: a few of the largest entries.
+/// The buffer holds a few of the largest entries.
 const BUFFER_BYTES: usize = 4 * AOF_ENTRY_BYTES_MAX;
-/// An entry is a prepare behind a magic number.
+/// An entry is a magic number followed by a prepare.
 const MAGIC_BYTES: usize = AOF_MAGIC.to_le_bytes().len();
-/// A poll ends when it has read so much, so that its caller gets to do something else.
+/// A poll ends after reading this much, so that its caller can do other work.
 const BYTES_A_POLL: u64 = 64 * 1024 * 1024;
-/// Prepares remembered: a server that starts can repeat no more than its WAL holds.
+/// Number of prepares remembered: a server that starts can repeat no more than its WAL holds.
 const RECENT_PREPARES: usize = WAL_SLOTS as usize;
 
 /// Follows an append-only file.
@@ -54,7 +56,7 @@ const RECENT_PREPARES: usize = WAL_SLOTS as usize;
 pub struct AofTail {
     path: PathBuf,
     file: File,
-    /// Behind the last entry that was dealt with, in bytes.
+    /// The end of the last entry that was processed, in bytes.
     position: u64,
     /// The file's length when it was last read to its end.
     seen_bytes: u64,
@@ -62,7 +64,7 @@ pub struct AofTail {
     recent: Recent,
     state: State,
     damage: Option<Damage>,
-    /// Where an entry is torn.
+    /// Where a torn entry begins.
     torn: Option<u64>,
     bytes_read: u64,
     healed: Option<String>,
@@ -70,21 +72,21 @@ pub struct AofTail {
 
 #[derive(Debug, Clone, Copy)]
 enum State {
-    /// Looking for the place where the log goes on.
+    /// Searching for the place where the log continues.
     Seek(Seek),
-    /// The next op comes at the position, or after it.
+    /// The next op is at the position, or after it.
     Follow {
-        /// An op behind the next, seen behind damage.
+        /// An op after the next one, seen after damage.
         ahead: Option<u64>,
     },
 }
 
-/// What the search has seen so far.
+/// What the search has found so far.
 #[derive(Debug, Clone, Copy, Default)]
 struct Seek {
-    /// The last place where the log goes on, in bytes.
+    /// The last place where the log continues, in bytes.
     found: Option<u64>,
-    /// The log goes on from another prepare.
+    /// The log continues from another prepare.
     replaced: bool,
     /// A later op.
     ahead: Option<u64>,
@@ -96,14 +98,14 @@ struct Damage {
     reason: String,
 }
 
-/// What to do with an entry.
+/// How to treat an entry.
 enum Verdict {
     HandOn,
     PassOver,
     Stop(Loss),
 }
 
-/// What a piece of the file was.
+/// How the processing of a piece of the file ended.
 enum Piece {
     /// There may be more.
     More,
@@ -113,11 +115,11 @@ enum Piece {
 }
 
 impl AofTail {
-    /// The log in `path` behind op `op`, whose prepare has this checksum.
+    /// The log in `path` after op `op`, whose prepare has this checksum.
     ///
     /// # Errors
-    /// [`SourceError::Io`] when it cannot be opened, also while there is no such file yet;
-    /// [`SourceError::NotADataFile`] when it is no file.
+    /// [`SourceError::Io`] when the file cannot be opened, also while it does not exist yet;
+    /// [`SourceError::NotADataFile`] when the path is not a file.
     pub fn open(path: &Path, op: u64, checksum: Checksum) -> Result<AofTail, SourceError> {
         Ok(AofTail {
             path: path.to_owned(),
@@ -138,15 +140,15 @@ impl AofTail {
         SourceError::io(&self.path, action, error)
     }
 
-    /// Whether the path names another file now, or the file shrank; and whether there can be
-    /// anything to read.
+    /// Two answers: whether the path names another file now or the file shrank, and whether there
+    /// may be anything to read.
     fn changes(&self) -> Result<(bool, bool), SourceError> {
         let own = self.file.metadata().map_err(|error| self.io("size", error))?;
         let identity = |metadata: &Metadata| (metadata.dev(), metadata.ino());
         let moved = match std::fs::metadata(&self.path) {
             Ok(named) => identity(&named) != identity(&own),
-            // Moved away: the server goes on writing to it, and makes the new one at its next
-            // checkpoint.
+            // The file was moved away: the server continues to write to it, and creates the new one
+            // at its next checkpoint.
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => false,
             Err(error) => return Err(self.io("look at", error)),
         };
@@ -154,7 +156,7 @@ impl AofTail {
         Ok((moved || shrank, own.len() != self.seen_bytes))
     }
 
-    /// Goes over to the file that the path names now.
+    /// Switches to the file that the path names now.
     fn next_file(&mut self) -> Result<(), SourceError> {
         if self.torn.is_some() {
             self.note_damage(self.position, "the entry is cut by the end of the file, which was rotated out");
@@ -168,7 +170,7 @@ impl AofTail {
         self.damage.get_or_insert_with(|| Damage { offset, reason: reason.to_owned() });
     }
 
-    /// Reads what the buffer holds from the position on, and deals with the whole entries in it.
+    /// Fills the buffer from the position on, and processes the complete entries in it.
     fn read_piece(&mut self, take: &mut dyn FnMut(&Prepare<'_>) -> Result<()>, handed_on: &mut u64) -> Result<Piece, SourceError> {
         let mut buffer = std::mem::take(&mut self.buffer);
         let piece = self.fill(&mut buffer).and_then(|length| {
@@ -197,7 +199,7 @@ impl AofTail {
         Ok(length)
     }
 
-    /// Deals with whole entries, and moves the position behind each.
+    /// Processes complete entries, and moves the position past each.
     fn deal_with(
         &mut self,
         bytes: &[u8],
@@ -240,7 +242,7 @@ impl AofTail {
         }
     }
 
-    /// What an entry is to the log so far.
+    /// Decides how an entry relates to the log so far.
     fn judge(&mut self, header: &PrepareHeader, begin: u64, end: u64) -> Verdict {
         let last = self.recent.last();
         match &mut self.state {
@@ -262,11 +264,11 @@ impl AofTail {
         }
     }
 
-    /// An entry of an op that was handed on, or of the next one behind another parent.
+    /// Judges an entry of an op that was handed on, or of the next op with another parent.
     fn judge_earlier(&self, header: &PrepareHeader) -> Verdict {
         match self.recent.checksum_of(header.op()) {
             Some(checksum) if checksum == header.checksum() => Verdict::PassOver,
-            // From before the tail was started: not known, and not asked for.
+            // The entry is from before the tail was started: unknown, and not asked for.
             None if header.op() <= self.recent.last().0 && !self.recent.is_full() => Verdict::PassOver,
             _ => {
                 let before = header.op().saturating_sub(1);
@@ -276,14 +278,14 @@ impl AofTail {
         }
     }
 
-    /// At the end of the file, of which `rest` is the beginning of an entry, or nothing.
+    /// Handles the end of the file. `rest` is the beginning of an entry, or empty.
     fn at_torn_tail(&mut self, rest: &[u8]) -> Result<Piece, SourceError> {
         self.seen_bytes = self.position + rest.len() as u64;
         if rest.is_empty() {
             self.torn = None;
             return Ok(Piece::Last);
         }
-        // Only what is still torn when it has grown is worth the search.
+        // The search is worthwhile only if the entry is still torn after the file has grown.
         let grown = self.torn.replace(self.position) == Some(self.position);
         let inner = AofEntries::new(&rest[1..]).find_map(|item| match item {
             AofItem::Entry { offset, .. } if grown => Some(offset + 1),
@@ -296,7 +298,7 @@ impl AofTail {
         Ok(Piece::More)
     }
 
-    /// At the end of a file: where the search found the place, it goes on there.
+    /// Handles the end of a file during the search: reading continues at the place that was found.
     fn end_search(&mut self) -> bool {
         let State::Seek(Seek { found: Some(found), .. }) = self.state else { return false };
         (self.position, self.seen_bytes, self.torn) = (found, 0, None);
@@ -304,7 +306,7 @@ impl AofTail {
         true
     }
 
-    /// At the end of all that is there.
+    /// The result of a poll that has read everything there is.
     fn at_end(&self, handed_on: u64) -> Result<Polled, SourceError> {
         let ahead = match self.state {
             State::Seek(Seek { replaced: true, .. }) => return Ok(self.lost(Loss::Replaced { restart: None })),
@@ -338,8 +340,7 @@ impl AofTail {
 }
 
 impl Seek {
-    /// Looks at an entry between these places; `last` is the prepare behind which the log is
-    /// wanted.
+    /// Examines an entry between these places. `last` is the prepare after which the log is wanted.
     fn look_at(&mut self, header: &PrepareHeader, last: (u64, Checksum), begin: u64, end: u64) {
         let (op, checksum) = last;
         let next_op = op.saturating_add(1);
@@ -359,8 +360,8 @@ impl LogSource for AofTail {
     fn poll(&mut self, take: &mut dyn FnMut(&Prepare<'_>) -> Result<()>) -> Result<Polled, SourceError> {
         let (mut handed_on, begin_bytes) = (0, self.bytes_read);
         loop {
-            // Asked before reading: what is read to its end after another file has taken the name
-            // is the whole of the old one.
+            // This is checked before reading. If another file has taken the name, the old one is
+            // complete, so reading it to its end gets all of it.
             let (other_file, grown) = self.changes()?;
             if !other_file && !grown {
                 return self.at_end(handed_on);
@@ -397,7 +398,7 @@ impl LogSource for AofTail {
         self.recent.last().1
     }
 
-    /// All that was found in the file is committed.
+    /// All entries that were found in the file are committed.
     fn commit_known_op(&self) -> u64 {
         match self.state {
             State::Follow { .. } => self.op(),
@@ -405,8 +406,7 @@ impl LogSource for AofTail {
         }
     }
 
-    /// Nothing in the file is ever replaced in its place: a poll comes upon the other history
-    /// itself.
+    /// The server never replaces an entry in place: a poll finds the other history by itself.
     fn replaced(&mut self) -> Result<Option<Loss>, SourceError> {
         Ok(None)
     }

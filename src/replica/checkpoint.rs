@@ -1,11 +1,13 @@
-//! The pre-copy walk: a whole checkpoint out of a file that its server goes on writing.
+//! The pre-copy walk: it reads a complete checkpoint from a file that its server continues to
+//! write.
 //!
-//! Flow: read the superblock, walk every block reachable from it, check each against the checksum
-//! that its parent gives. Blocks of checkpoint C are not overwritten before checkpoint C+1 is
-//! durable, so a mismatch means that the node has moved on: read the superblock and walk again;
-//! extents in hand need no second read, so each round is smaller and the copy converges, as in a
-//! live migration. A mismatch while the superblock stands still is damage, and is reported as such.
-//! A round is complete only when every reachable block was checked.
+//! Flow: read the superblock, walk every block reachable from it, and check each against the
+//! checksum that its parent gives. The server does not overwrite the blocks of checkpoint C before
+//! checkpoint C+1 is durable. So a mismatch means that the node has moved on: read the superblock
+//! and walk again. Extents that were already captured need no second read, so each round is smaller
+//! and the copy converges, as in a live migration. A mismatch while the superblock is unchanged is
+//! damage, and is reported as such. A round is complete only when every reachable block was
+//! checked.
 
 use super::extent::{BlockSink, CheckedBlock, ExtentPass, Mismatch, Pass, Root, check_block, offset_of};
 use crate::disk::file::{ReadOptions, Reader};
@@ -22,41 +24,44 @@ use crate::tb_format::superblock::SuperBlock;
 use std::path::Path;
 use std::time::Duration;
 
-/// Block buffers: 32 MiB, enough for depth on the disk and for what the workers hold.
+/// Number of block buffers: 32 MiB, enough to keep the disk's queue full and for what the workers
+/// hold.
 const BUFFERS: u16 = 64;
-/// Rounds without end would be a capture that never says that it cannot: at this many the node is
-/// too fast for this machine.
+/// Rounds are limited, because a capture that never ends would never report that it cannot succeed.
+/// At this many rounds the node is too fast for this machine.
 const ROUNDS_MAX: u32 = if cfg!(test) { 20 } else { 1000 };
-/// Rounds that fail at the same checkpoint before it is called damage. Between them the node has
-/// time to finish what it was writing.
+/// Number of rounds that fail at the same checkpoint before it is called damage. Between them the
+/// node has time to finish what it was writing.
 const ROUNDS_AT_REST_MAX: u32 = 4;
 /// Pause before a round at the same checkpoint.
 const PAUSE_AT_REST: Duration = Duration::from_millis(if cfg!(test) { 1 } else { 100 });
-/// Attempts at a superblock whose copies are being written right now, and the pause between them.
+/// Attempts to read a superblock whose copies are being written right now, and the pause between
+/// them.
 const SUPERBLOCK_TRIES: u32 = 20;
 const SUPERBLOCK_PAUSE: Duration = Duration::from_millis(if cfg!(test) { 1 } else { 25 });
 
-/// What takes a checkpoint.
+/// Receives a checkpoint.
 pub trait CheckpointSink: BlockSink {
-    /// A round begins with this superblock. What the last round left incomplete is not part of it.
+    /// A round begins with this superblock. Extents that the last round left incomplete are not
+    /// part of it.
     fn begin_round(&mut self, superblock: &SuperBlock) -> Result<()>;
-    /// How many extents the round has in all, once the manifest is read.
+    /// The total number of extents of the round, once the manifest is read.
     fn expect_extents(&mut self, extents: u64);
 }
 
-/// A round's end.
+/// How a round ended.
 #[derive(Debug)]
 pub(super) enum Round<T> {
-    /// Every block was as its parent says, and this is what the round found.
+    /// Every block was as its parent says; contains what the round found.
     Complete(T),
-    /// A block was not.
+    /// A block was not as its parent says.
     Moved(Mismatch),
 }
 
-/// What is done at one superblock.
+/// The work that is done at one superblock.
 pub(super) type RoundWork<'a, T> = dyn FnMut(&mut Walk, &SuperBlock) -> Result<Round<T>, SourceError> + 'a;
 
-/// Which block a block of a linked list names as the one before it.
+/// Returns the block that a block of a linked list names as its predecessor.
 type Previous<'a> = dyn FnMut(Block<'_>) -> Result<Option<BlockReference>, LedgerError> + 'a;
 
 /// A data file being walked.
@@ -76,8 +81,8 @@ impl Walk {
         Walk::with_buffers(path, options, BUFFERS)
     }
 
-    /// The same for somebody who wants to know the superblock alone: buffers for a whole walk take
-    /// 32 MiB, which the kernel fills with zeros first.
+    /// The same for callers that need only the superblock. Buffers for a full walk take 32 MiB,
+    /// which the kernel first fills with zeros.
     ///
     /// # Errors
     /// See [`Reader::open`].
@@ -85,12 +90,13 @@ impl Walk {
         Walk::with_buffers(path, options, 1)
     }
 
-    /// The same for somebody who needs few blocks.
+    /// The same for callers that need few blocks.
     pub(super) fn with_buffers(path: &Path, options: ReadOptions, buffers: u16) -> Result<Walk, SourceError> {
         Ok(Walk { reader: Reader::open(path, BLOCK_BYTES, buffers, options)?, rounds: 0, damaged_copies: Vec::new() })
     }
 
-    /// What was fallen back to, and superblock copies that are damaged, in sentences for the user.
+    /// The fallbacks that were used, and superblock copies that are damaged, in sentences for the
+    /// user.
     pub fn notes(&self) -> Vec<String> {
         [self.reader.notes(), &self.damaged_copies].concat()
     }
@@ -118,11 +124,11 @@ impl Walk {
         self.quorum().map(|quorum| quorum.superblock)
     }
 
-    /// The newest durable superblock and what became of its copies.
+    /// The newest durable superblock and the state of its copies.
     ///
     /// # Errors
-    /// [`SourceError::NotADataFile`] where there is none of TigerBeetle's; [`SourceError::Damaged`]
-    /// where too few of its copies are good.
+    /// [`SourceError::NotADataFile`] when there is no superblock of TigerBeetle's;
+    /// [`SourceError::Damaged`] when too few of its copies are intact.
     pub fn quorum(&mut self) -> Result<Quorum, SourceError> {
         let mut tries = 0;
         loop {
@@ -152,12 +158,12 @@ impl Walk {
         }
     }
 
-    /// Walks until a round is complete: the superblock of the checkpoint that is now in hand.
+    /// Walks until a round is complete. Returns the superblock of the checkpoint that was captured.
     ///
     /// # Errors
-    /// [`SourceError::Damaged`] for a block that is not what its parent says though the node stands
-    /// still; [`SourceError::NotNow`] when the node is faster than this machine, or is still
-    /// fetching its state from its peers.
+    /// [`SourceError::Damaged`] for a block that is not what its parent says although the
+    /// superblock is unchanged; [`SourceError::NotNow`] when the node is faster than this machine,
+    /// or is still fetching its state from its peers.
     pub fn run(&mut self, sink: &mut dyn CheckpointSink) -> Result<SuperBlock, SourceError> {
         let (superblock, ()) = self.rounds_of(&mut |walk, superblock| {
             sink.begin_round(superblock)?;
@@ -166,8 +172,8 @@ impl Walk {
         Ok(superblock)
     }
 
-    /// Does `round` at the newest superblock until it is complete: that superblock, and what the
-    /// round found.
+    /// Runs `round` at the newest superblock until it is complete. Returns that superblock, and
+    /// what the round found.
     pub(super) fn rounds_of<T>(&mut self, round: &mut RoundWork<'_, T>) -> Result<(SuperBlock, T), SourceError> {
         let mut at_rest = 0;
         let mut superblock = self.superblock()?;
@@ -200,7 +206,7 @@ impl Walk {
         }
     }
 
-    /// Whether this superblock can be captured at all.
+    /// Checks whether this superblock can be captured at all.
     fn check_state(&self, superblock: &SuperBlock) -> Result<(), SourceError> {
         let path = self.reader.path();
         if superblock.sync_op_max() != 0 {
@@ -212,8 +218,8 @@ impl Walk {
                 ),
             });
         }
-        // A file ends where the content of its last block does, so only what no file of any content
-        // could be is refused here.
+        // A file ends where the content of its last block does. So this refuses only a file that is
+        // too short for any content.
         let (file_bytes, storage_bytes) = (self.reader.file_bytes()?, superblock.checkpoint().storage_size());
         if file_bytes < GRID_OFFSET || file_bytes.saturating_add(BLOCK_BYTES as u64) <= storage_bytes {
             return Err(SourceError::Damaged {
@@ -266,7 +272,8 @@ impl Walk {
         }
     }
 
-    /// The tables of the checkpoint; `see` gets every block of the manifest log, the newest first.
+    /// The tables of the checkpoint. `see` receives every block of the manifest log, the newest
+    /// first.
     pub(super) fn tables(
         &mut self,
         checkpoint: &CheckpointState<'_>,
@@ -299,7 +306,7 @@ impl Walk {
     }
 
     /// Follows a linked list of blocks from its last to its first, at most `count` of them; each is
-    /// an extent of its own. How many there were.
+    /// an extent of its own. Returns how many there were.
     fn chain(
         &mut self,
         last: Option<BlockReference>,
@@ -308,7 +315,7 @@ impl Walk {
         sink: &mut dyn CheckpointSink,
         previous: &mut Previous<'_>,
     ) -> Result<Result<u64, Mismatch>, SourceError> {
-        // A list longer than the file has blocks runs in a circle.
+        // A list longer than the file has blocks is a cycle.
         let count = count.min(self.reader.file_bytes()? / BLOCK_BYTES as u64);
         let (mut next, mut blocks) = (last, 0);
         while let Some(reference) = next.filter(|_| blocks < count) {
@@ -332,7 +339,7 @@ impl Walk {
     }
 }
 
-/// Copies that are damaged though the others suffice, in sentences for the user.
+/// Copies that are damaged although the others suffice, in sentences for the user.
 fn torn_copies(copies: &[CopyState]) -> Vec<String> {
     let torn = copies.iter().enumerate().filter(|(_, state)| **state == CopyState::Torn);
     torn.map(|(copy, _)| format!("superblock copy {copy} of 4 is damaged or was being written; the others suffice")).collect()

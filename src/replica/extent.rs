@@ -1,11 +1,11 @@
-//! Reading extents at full depth, handed on in order.
+//! Reads extents with as many reads in flight as possible, and hands them on in order.
 //!
 //! Flow: roots come from an iterator (tables of the manifest, in its order). Index blocks are read
-//! ahead; once the next index block in order has arrived and is checked, its value blocks are known
-//! and are asked for, before any further index block. Reads finish in any order and wait in
-//! `arrived`; blocks leave in the order of their extents, each checked against the checksum that
+//! ahead. Once the next index block in order has arrived and is checked, its value blocks are known
+//! and are requested, before any further index block. Reads finish in any order and wait in
+//! `arrived`. Blocks leave in the order of their extents, each checked against the checksum that
 //! its parent gives. The first block that does not match ends the pass: the node has moved on, or
-//! the block is damaged, which the caller tells apart.
+//! the block is damaged. The caller tells the two apart.
 
 use crate::disk::arena::Buffer;
 use crate::disk::file::{Read, Reader};
@@ -16,9 +16,10 @@ use crate::tb_format::layout::{BLOCK_BYTES, block_offset};
 use crate::tb_format::table::IndexBlock;
 use std::collections::{HashMap, VecDeque};
 
-/// Index blocks read ahead of the extent that is being handed on.
+/// Index blocks that are read ahead of the extent that is being handed on.
 const INDEX_BLOCKS_AHEAD: usize = 6;
-/// Value blocks known and wanted ahead; more than the buffers there are would only cost memory.
+/// Value blocks that are known and wanted ahead. More than there are buffers would only cost
+/// memory.
 const WANTED_MAX: usize = 256;
 
 /// The root of an extent that is to be read.
@@ -30,7 +31,7 @@ pub struct Root {
     pub tree_id: u16,
 }
 
-/// A block whose bytes have the checksum that its parent gives. Holds its buffer until it is
+/// A block whose bytes have the checksum that its parent gives. It holds its buffer until it is
 /// dropped.
 #[derive(Debug)]
 pub struct CheckedBlock {
@@ -44,9 +45,9 @@ impl AsRef<[u8]> for CheckedBlock {
     }
 }
 
-/// Where checked blocks go.
+/// Receives checked blocks.
 pub trait BlockSink {
-    /// Whether the extent of this root is in hand already; if so it counts as part of the
+    /// Whether the extent of this root was already captured. If so it counts as part of the
     /// checkpoint and is not read.
     fn holds(&mut self, root: BlockReference) -> bool;
     /// An extent begins.
@@ -55,7 +56,7 @@ pub trait BlockSink {
     fn block(&mut self, reference: BlockReference, block: CheckedBlock) -> Result<()>;
     /// The extent is complete.
     fn end_extent(&mut self) -> Result<()>;
-    /// The extent's remaining blocks cannot be had; what was given of it counts for nothing.
+    /// The extent's remaining blocks cannot be read; the blocks that were given do not count.
     fn abandon_extent(&mut self);
 }
 
@@ -64,16 +65,16 @@ pub trait BlockSink {
 pub struct Mismatch {
     /// The block.
     pub reference: BlockReference,
-    /// What it was read as.
+    /// The kind of block as which it was read.
     pub what: String,
-    /// What does not fit.
+    /// Why it does not match.
     pub reason: String,
 }
 
 /// How a pass ended.
 #[derive(Debug)]
 pub enum Pass {
-    /// Everything is handed on.
+    /// Everything was handed on.
     Complete,
     /// A block did not match.
     Mismatched(Mismatch),
@@ -87,7 +88,7 @@ struct Want {
     is_last: bool,
 }
 
-/// Checks a block that was read; the checked bytes, or what does not fit.
+/// Checks a block that was read. Returns the checked bytes, or the mismatch.
 pub(super) fn check_block(read: Read, reference: BlockReference, what: &str) -> Result<CheckedBlock, Mismatch> {
     match Block::check(&read.buffer[..read.length], reference) {
         Ok(block) => {
@@ -101,7 +102,7 @@ pub(super) fn check_block(read: Read, reference: BlockReference, what: &str) -> 
 /// One pass over extents.
 pub(super) struct ExtentPass<'a> {
     reader: &'a mut Reader,
-    /// Blocks in the order in which they leave.
+    /// Blocks in the order in which they are handed on.
     wanted: VecDeque<Want>,
     /// Index blocks whose value blocks are not known yet, in order.
     indexes: VecDeque<Want>,
@@ -156,7 +157,7 @@ impl<'a> ExtentPass<'a> {
         }
     }
 
-    /// Begins as many reads as there are buffers: known value blocks first, then further index
+    /// Starts as many reads as there are buffers: known value blocks first, then further index
     /// blocks.
     fn ask(&mut self, roots: &mut impl Iterator<Item = Root>, sink: &mut dyn BlockSink) -> Result<(), SourceError> {
         while let Some((token, reference)) = self.unsubmitted.front().copied() {
@@ -183,8 +184,8 @@ impl<'a> ExtentPass<'a> {
                 self.arrived.insert(read.token, read);
             }
             None => {
-                // Nothing is in flight: all buffers are further down the pipeline, and one comes
-                // back.
+                // Nothing is in flight: all buffers are further down the pipeline, and one will be
+                // released.
                 if let Some((token, reference)) = self.unsubmitted.pop_front()
                     && !self.reader.begin_waiting(offset_of(reference), BLOCK_BYTES, token)
                 {
@@ -196,8 +197,8 @@ impl<'a> ExtentPass<'a> {
         Ok(())
     }
 
-    /// The next index block has arrived: its value blocks follow it. What does not match,
-    /// otherwise.
+    /// Handles the next index block, which has arrived: its value blocks follow it. Returns the
+    /// mismatch if there is one.
     fn expand(&mut self, read: Read) -> Option<Mismatch> {
         let mut want = self.indexes.pop_front()?;
         let what = format!("index block of tree {}", want.tree_id);
@@ -214,7 +215,7 @@ impl<'a> ExtentPass<'a> {
         want.is_last = values.is_empty();
         let tree_id = want.tree_id;
         self.wanted.push_back(want);
-        // Value blocks go in front of index blocks that wait for a buffer.
+        // Value blocks go before index blocks that wait for a buffer.
         let mut submit = VecDeque::with_capacity(values.len());
         for (position, reference) in values.iter().enumerate() {
             let token = self.token();
@@ -228,7 +229,7 @@ impl<'a> ExtentPass<'a> {
         None
     }
 
-    /// Checks the next block in order and hands it on. What does not match, otherwise.
+    /// Checks the next block in order and hands it on. Returns the mismatch if there is one.
     fn hand_on(&mut self, read: Read, sink: &mut dyn BlockSink) -> Result<Option<Mismatch>, SourceError> {
         let Some(want) = self.wanted.pop_front() else { return Ok(None) };
         let role = if want.is_root { "index" } else { "value" };
@@ -252,8 +253,8 @@ impl<'a> ExtentPass<'a> {
     }
 }
 
-/// Where a block lies. References are checked for address 0 when they are read; what overflows lies
-/// beyond any file and reads as nothing.
+/// The offset of a block. References are checked for address 0 when they are read. An address that
+/// overflows is beyond any file, and reading there returns nothing.
 pub(super) fn offset_of(reference: BlockReference) -> u64 {
     block_offset(reference.address).unwrap_or(u64::MAX - u64::MAX % BLOCK_BYTES as u64)
 }

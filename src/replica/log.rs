@@ -1,17 +1,17 @@
 //! The log as a source: prepares in the order of their ops, each continuing the hash chain of the
 //! one before.
 //!
-//! Flow: whoever ships the log says behind which prepare it wants it and calls [`LogSource::poll`]
-//! again and again; each poll hands on what has come since. Two sources give it:
-//! [`super::tail::Tail`] out of the WAL ring of a running replica's data file, and
-//! [`super::aof::AofTail`] out of the append-only file that a server writes on request. Neither
-//! ever hands on a prepare that does not continue the last one. When none can follow any more, the
-//! poll says which of two things happened ([`Loss`]), and goes on saying so until it is started
-//! again elsewhere.
+//! Flow: the caller that ships the log names the prepare after which it wants the log, and calls
+//! [`LogSource::poll`] again and again. Each poll hands on what has come since. There are two
+//! sources: [`super::tail::Tail`] reads the WAL ring of a running replica's data file, and
+//! [`super::aof::AofTail`] reads the append-only file that a server writes on request. Neither ever
+//! hands on a prepare that does not continue the last one. When none can follow any more, the poll
+//! reports which of two things happened ([`Loss`]), and repeats this until the source is restarted
+//! elsewhere.
 //!
-//! What stands in the ring is only prepared: a view change may put another prepare into its place
-//! as long as it is not committed. What is certain is told by [`LogSource::commit_known_op`]; what
-//! was replaced behind the tail's back by [`LogSource::replaced`].
+//! An op in the WAL ring is only prepared: as long as it is not committed, a view change may put
+//! another prepare in its place. [`LogSource::commit_known_op`] says which ops are certain.
+//! [`LogSource::replaced`] says which were replaced after they had been handed on.
 
 use crate::disk::read_error::SourceError;
 use crate::error::Result;
@@ -22,65 +22,64 @@ use std::collections::VecDeque;
 /// What a poll found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Polled {
-    /// So many prepares were handed on, and more may be behind them. 0 when only what is known
-    /// already was passed over.
+    /// This many prepares were handed on, and more may follow. 0 when only known ones were skipped.
     Prepares(u64),
     /// Nothing new.
     Idle,
-    /// The op that should come next cannot be had any more.
+    /// The op that should come next can no longer be read.
     Lost {
-        /// That op.
+        /// The op that is lost.
         op: u64,
-        /// What became of it.
+        /// Why it is lost.
         loss: Loss,
         /// The same in words.
         reason: String,
     },
 }
 
-/// Why the log cannot go on behind the last prepare that was handed on.
+/// Why the log cannot continue after the last prepare that was handed on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Loss {
     /// The source has moved on and no longer holds the next op: there is a gap.
     Wrapped {
-        /// The op that stands in its place.
+        /// The op that is in its place.
         found_op: u64,
     },
-    /// The log continues another prepare than the last that was handed on: a view change replaced
-    /// that one, or the history forked.
+    /// The log continues from another prepare than the last that was handed on: a view change
+    /// replaced that one, or the history forked.
     Replaced {
-        /// The newest prepare, op and checksum, that was handed on and still stands: the place to
-        /// start again behind. `None` when none of those that the source remembers does.
+        /// The newest prepare, op and checksum, that was handed on and is still in the log: the
+        /// place after which to restart. `None` when none of those that the source remembers is.
         restart: Option<(u64, Checksum)>,
     },
 }
 
 /// A log that is followed as it grows.
 pub trait LogSource: Send {
-    /// Hands on what has come since the last poll, in order.
+    /// Hands on the prepares that have come since the last poll, in order.
     ///
     /// # Errors
-    /// [`SourceError::Io`]; [`SourceError::Damaged`] where the source does not heal by itself; and
-    /// whatever `take` returns, in which case that prepare comes again at the next poll.
+    /// [`SourceError::Io`]; [`SourceError::Damaged`] where the source does not recover by itself;
+    /// and whatever `take` returns, in which case that prepare comes again at the next poll.
     fn poll(&mut self, take: &mut dyn FnMut(&Prepare<'_>) -> Result<()>) -> Result<Polled, SourceError>;
 
-    /// Starts again behind op `op`, whose prepare has this checksum.
+    /// Restarts after op `op`, whose prepare has this checksum.
     fn restart(&mut self, op: u64, checksum: Checksum);
 
-    /// The last op that was handed on, or the one that the source was started behind.
+    /// The last op that was handed on, or the op after which the source was started.
     fn op(&self) -> u64;
 
     /// The checksum of that op's prepare.
     fn checksum(&self) -> Checksum;
 
-    /// The highest op of this log that is known to be committed, at most [`LogSource::op`]: it and
-    /// all before it are certain, what comes after it is only prepared. 0 when nothing is known
-    /// yet.
+    /// The highest op of this log that is known to be committed, at most [`LogSource::op`]. It and
+    /// all ops before it are certain; later ones are only prepared. 0 when nothing is known yet.
     fn commit_known_op(&self) -> u64;
 
-    /// Whether one of the last prepares that were handed on has been replaced since, which no poll
-    /// sees before the next op comes: always a [`Loss::Replaced`], with the place to start again
-    /// behind. `None` when all stand as far as the source shows.
+    /// Whether one of the last prepares that were handed on has been replaced since; a poll does
+    /// not see that before the next op comes. The result is always a [`Loss::Replaced`], with the
+    /// place after which to restart. `None` when all are still in place, as far as the source
+    /// shows.
     ///
     /// # Errors
     /// [`SourceError::Io`].
@@ -89,12 +88,12 @@ pub trait LogSource: Send {
     /// Bytes read so far.
     fn bytes_read(&self) -> u64;
 
-    /// What was fallen back to, in sentences for the user.
+    /// The fallbacks that were used, in sentences for the user.
     fn notes(&self) -> Vec<String>;
 }
 
-/// The last prepares that were handed on, oldest first, without a gap: what they are compared with
-/// when the log seems to have changed.
+/// The last prepares that were handed on, oldest first, without a gap. The log is compared with
+/// them when it seems to have changed.
 #[derive(Debug)]
 pub(super) struct Recent {
     prepares: VecDeque<(u64, Checksum)>,
@@ -103,14 +102,14 @@ pub(super) struct Recent {
 }
 
 impl Recent {
-    /// Remembers `capacity` prepares (at least one), and at first only the one that the log is
-    /// wanted behind.
+    /// Remembers `capacity` prepares (at least one). At first it holds only the one after which the
+    /// log is wanted.
     pub fn new(capacity: usize, op: u64, checksum: Checksum) -> Recent {
         Recent { prepares: VecDeque::from([(op, checksum)]), capacity, commit_op: 0 }
     }
 
-    /// Forgets what comes behind `op`, and everything if that prepare is not remembered: what was
-    /// known to be committed is so on the same history only.
+    /// Forgets what comes after `op`, and everything if that prepare is not remembered. Ops that
+    /// were known to be committed are certain only on the same history.
     pub fn restart(&mut self, op: u64, checksum: Checksum) {
         match self.checksum_of(op) {
             Some(known) if known == checksum => {
@@ -121,7 +120,7 @@ impl Recent {
         }
     }
 
-    /// Takes the next prepare, which says that everything up to `commit` is committed.
+    /// Adds the next prepare, which says that everything up to `commit` is committed.
     pub fn push(&mut self, op: u64, checksum: Checksum, commit: u64) {
         if self.is_full() {
             self.prepares.pop_front();
@@ -135,7 +134,7 @@ impl Recent {
         self.prepares.back().copied().unwrap_or((0, Checksum(0)))
     }
 
-    /// The checksum of a prepare that is remembered.
+    /// The checksum of a prepare, if it is remembered.
     pub fn checksum_of(&self, op: u64) -> Option<Checksum> {
         let (first, _) = self.prepares.front()?;
         let index = usize::try_from(op.checked_sub(*first)?).ok()?;

@@ -1,11 +1,11 @@
-//! Reading a running replica's data file: the ring, the pre-copy walk, the log's tail.
+//! Reading a running replica's data file: the pre-copy walk, the log's tail, and its objects.
 //!
 //! [`crate::disk::file::Reader`] reads through io_uring with O_DIRECT where the system allows it,
-//! and says what it fell back to where not. [`checkpoint`] walks the blocks reachable from the
-//! newest checkpoint while the server goes on writing. [`log`] is what every source of prepares can
-//! do; [`tail`] follows them in the data file, [`aof`] in a server's append-only file, at the
-//! [`pace`] of the load. [`objects`] decodes accounts and transfers. All hand checked bytes on;
-//! none knows where they go.
+//! and reports the fallback otherwise. [`checkpoint`] walks the blocks reachable from the newest
+//! checkpoint while the server continues to write. [`log`] defines what every source of prepares
+//! can do. [`tail`] follows them in the data file and [`aof`] in a server's append-only file, at
+//! the [`pace`] of the load. [`objects`] decodes accounts and transfers. All hand on checked bytes;
+//! none knows where the bytes go.
 
 pub mod aof;
 pub mod checkpoint;

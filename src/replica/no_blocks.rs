@@ -1,4 +1,4 @@
-//! For whoever walks the manifest log and wants none of its blocks.
+//! A sink for callers that walk the manifest log and want none of its blocks.
 
 use super::checkpoint::CheckpointSink;
 use super::extent::{BlockSink, CheckedBlock};
@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::tb_format::grid::BlockReference;
 use crate::tb_format::superblock::SuperBlock;
 
-/// Takes no block: what the manifest log says is enough.
+/// Takes no block: the manifest log alone is enough.
 pub(super) struct NoBlocks;
 
 impl BlockSink for NoBlocks {

@@ -1,17 +1,17 @@
-//! The accounts and transfers of a checkpoint, each once, in its newest version and in the order of
+//! The accounts and transfers of a checkpoint: each once, in its newest version and in the order of
 //! their timestamps.
 //!
 //! Flow: superblock -> manifest log -> the visible tables of the wanted tree, by their lowest key.
-//! A table is opened when the merge has come to its lowest key: its index block says which value
-//! blocks it has, of which one is in memory at a time. Of equal keys the table of the lowest level
-//! has the newest version (`lsm/tree.zig`); the others are passed over, and so are deletions.
+//! A table is opened when the merge has reached its lowest key. Its index block says which value
+//! blocks it has; one of them is in memory at a time. Of equal keys, the table of the lowest level
+//! has the newest version (`lsm/tree.zig`). The others are skipped, and so are deletions.
 //!
-//! Only the wanted tree is looked at, by its number: a data file may have any other trees, with
-//! keys and values of any size. A wanted tree whose keys or values are not those that this room can
-//! decode is refused, with what was found (`Unreadable`).
+//! Only the wanted tree is read, by its number: a data file may have any other trees, with keys and
+//! values of any size. If the keys or values of a wanted tree are not those that this module can
+//! decode, the tree is refused, with what was found (`Unreadable`).
 //!
-//! Memory: one block for each table whose keys overlap where the merge stands, seven levels and a
-//! few more, at most [`CURSORS_MAX`]; and the manifest log's entries of the tree.
+//! Memory: one block for each table whose keys overlap at the position of the merge, seven levels
+//! and a few more, at most [`CURSORS_MAX`]; and the manifest log's entries of the tree.
 
 use super::checkpoint::{Round, Walk};
 use super::extent::Mismatch;
@@ -26,16 +26,16 @@ use crate::tb_format::table::{IndexBlock, ValueBlock};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 
-/// Tables open at once: more overlap in no server's trees, whose levels are disjoint but for the
-/// newest.
+/// Tables open at once. In no server's trees do more overlap, because all levels but the newest are
+/// disjoint.
 pub const CURSORS_MAX: usize = 64;
-/// How often the reading begins again at a newer checkpoint. It reads everything each time, unlike
-/// a backup, so a node that is faster than this is not worth the reading.
+/// How often the reading restarts at a newer checkpoint. Unlike a backup it reads everything each
+/// time, so reading from a node that is faster than this is not worthwhile.
 const ROUNDS_MAX: u32 = 10;
 /// Size of the keys of both trees: a timestamp.
 const KEY_BYTES: usize = size_of::<u64>();
 
-/// What is read.
+/// The trees that can be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ObjectTree {
     /// The accounts.
@@ -60,20 +60,20 @@ impl ObjectTree {
     }
 }
 
-/// Who takes the records.
+/// Receives the records.
 pub trait ObjectSink {
-    /// The reading begins, or begins again at another checkpoint: what was given before counts for
-    /// nothing.
+    /// The reading begins, or restarts at another checkpoint: records that were given before do not
+    /// count.
     fn begin(&mut self, superblock: &SuperBlock) -> SinkResult<()>;
     /// A record, 128 bytes; see [`crate::tb_format::record`].
     fn object(&mut self, tree: ObjectTree, record: &[u8]) -> SinkResult<()>;
 }
 
-/// Reads the objects of these trees, one tree after the other, all at one checkpoint: its
-/// superblock.
+/// Reads the objects of these trees, one tree after the other, all at one checkpoint. Returns the
+/// superblock of that checkpoint.
 ///
 /// # Errors
-/// As [`Walk::run`]; [`SourceError::NotADataFile`] when a tree is of a form that this release of
+/// As [`Walk::run`]; [`SourceError::NotADataFile`] when a tree has a form that this release of
 /// Amber does not know.
 pub fn read_objects(walk: &mut Walk, trees: &[ObjectTree], sink: &mut dyn ObjectSink) -> Result<SuperBlock, SourceError> {
     let mut rounds = 0;
@@ -112,11 +112,11 @@ struct Table {
     key_max: u64,
 }
 
-/// The tables that present reads see, by their lowest key, the highest first: they are taken from
-/// the end.
+/// The tables that present reads see, sorted by their lowest key, the highest first: they are taken
+/// from the end.
 fn tables_of(walk: &mut Walk, superblock: &SuperBlock, tree: ObjectTree) -> Result<Round<Vec<Table>>, SourceError> {
-    // A table's keys never change, so any of its events tells them; its level and whether it is
-    // visible, the newest does.
+    // A table's keys never change, so any of its events shows them. Only the newest event shows its
+    // level and whether it is visible.
     let mut infos: HashMap<BlockReference, TableInfo> = HashMap::new();
     let found = walk.tables(&superblock.checkpoint(), &mut NoBlocks, &mut |block| {
         for info in block.tables().rev().filter(|info| info.tree_id == tree.tree_id()) {
@@ -137,19 +137,19 @@ fn tables_of(walk: &mut Walk, superblock: &SuperBlock, tree: ObjectTree) -> Resu
     Ok(Round::Complete(tables))
 }
 
-/// The key at the beginning of one that is padded with zeros.
+/// The timestamp at the beginning of a key that is padded with zeros.
 fn timestamp(key: &[u8; 32]) -> u64 {
     key.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
 }
 
-/// An open table: where the merge stands in it.
+/// An open table, and the position of the merge in it.
 struct Cursor {
     level: u8,
     snapshot_min: u64,
     key_max: u64,
-    /// Those not read yet, the next one last.
+    /// Blocks that were not read yet, the next one last.
     blocks: Vec<BlockReference>,
-    /// The records of the block that is in memory, and how many of them are behind the merge.
+    /// The records of the block that is in memory, and how many of them the merge has passed.
     records: Vec<u8>,
     taken: usize,
 }
@@ -163,7 +163,7 @@ impl Cursor {
 /// The merge of a tree's tables.
 struct Merge {
     tree: ObjectTree,
-    /// Not open yet, the one with the lowest key last.
+    /// Tables that are not open yet, the one with the lowest key last.
     tables: Vec<Table>,
     cursors: Vec<Option<Cursor>>,
     /// The next key of each cursor, the lowest first; of equal keys the newest version first.
@@ -177,7 +177,7 @@ type Next = (u64, u8, Reverse<u64>, usize);
 #[derive(Debug)]
 struct Unreadable(String);
 
-/// What reading a block of the tree came to.
+/// The result of reading a block of the tree.
 enum Step<T> {
     Done(T),
     Moved(Mismatch),
@@ -214,7 +214,7 @@ impl Merge {
         }
     }
 
-    /// Opens every table whose keys begin at or before the lowest next one.
+    /// Opens every table whose keys begin at or before the lowest next key.
     fn open_reached(&mut self, walk: &mut Walk) -> Result<Step<()>, SourceError> {
         while let Some(table) = self.tables.last().copied() {
             if self.next.peek().is_some_and(|Reverse(next)| next.0 < table.key_min) {
@@ -244,8 +244,8 @@ impl Merge {
         Ok(Step::Done(()))
     }
 
-    /// Queues the cursor's next record, from the next block where this one is used up, or closes it
-    /// at its end. Its key must be at least `lowest`: keys only grow.
+    /// Queues the cursor's next record, and reads the next block when this one is used up. Closes
+    /// the cursor at its end. The key must be at least `lowest`: keys only grow.
     fn advance(&mut self, walk: &mut Walk, place: usize, lowest: u64) -> Result<Step<()>, SourceError> {
         let Some(mut cursor) = self.cursors.get_mut(place).and_then(Option::take) else { return Ok(Step::Done(())) };
         while cursor.record().is_none() {
@@ -265,7 +265,7 @@ impl Merge {
         Ok(Step::Done(()))
     }
 
-    /// The value blocks of a table, the first last.
+    /// The value blocks of a table, in reverse order.
     fn blocks_of(&self, walk: &mut Walk, table: Table) -> Result<Step<Vec<BlockReference>>, SourceError> {
         let what = format!("index block of the {}", self.tree.name());
         self.look(walk, table.reference, &what, |block, tree| {
@@ -300,7 +300,7 @@ impl Merge {
         })
     }
 
-    /// Reads a block, checks it, and gives what `decode` makes of it.
+    /// Reads a block, checks it, and returns what `decode` makes of it.
     fn look<T>(
         &self,
         walk: &mut Walk,

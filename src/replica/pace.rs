@@ -1,21 +1,22 @@
-//! How long to rest between two polls of a log.
+//! How long to pause between two polls of a log.
 //!
-//! As long as prepares come there is no rest. Once none came it is 1 ms, then twice as long each
-//! time, up to a limit: so the first prepares after a rest are seen within that limit, and a node
-//! that does nothing is hardly read.
+//! As long as prepares come there is no pause. After a poll without prepares the pause is 1 ms,
+//! then twice as long each time, up to a limit. So the first prepares after an idle time are seen
+//! within that limit, and the file of an idle node is hardly read.
 //!
-//! The limit must stay well below the time in which the ring can wrap. At the most prepares a
-//! second that were measured (2300, from 32 clients that send one transfer each) that is 450 ms;
-//! with the default of 50 ms at most 115 prepares come unseen, of the ring's 1024.
+//! The limit must stay well below the time in which the WAL ring can wrap. At the highest rate of
+//! prepares that was measured (2300 per second, from 32 clients that send one transfer each) that
+//! is 450 ms. With the default of 50 ms at most 115 prepares come unseen, of the 1024 in the WAL
+//! ring.
 
 use std::time::Duration;
 
-/// The longest rest unless somebody asks for another.
+/// The longest pause unless the caller asks for another.
 pub const IDLE_MAX_DEFAULT: Duration = Duration::from_millis(50);
-/// The first rest.
+/// The first pause.
 const IDLE_MIN: Duration = Duration::from_millis(1);
 
-/// The rests between polls.
+/// The pauses between polls.
 #[derive(Debug, Clone)]
 pub struct Pace {
     idle_max: Duration,
@@ -29,12 +30,12 @@ impl Default for Pace {
 }
 
 impl Pace {
-    /// Rests of at most `idle_max`.
+    /// Pauses of at most `idle_max`.
     pub fn new(idle_max: Duration) -> Pace {
         Pace { idle_max, next: IDLE_MIN.min(idle_max) }
     }
 
-    /// How long to rest after a poll; `polled_any`: whether it handed anything on.
+    /// How long to pause after a poll; `polled_any`: whether it handed anything on.
     pub fn after(&mut self, polled_any: bool) -> Duration {
         if polled_any {
             self.next = IDLE_MIN.min(self.idle_max);

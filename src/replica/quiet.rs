@@ -1,23 +1,23 @@
-//! Whether a file has been at rest since it was last read, by its modification time: asking costs a
-//! hundredth of a read.
+//! Whether a file has been idle since it was last read, by its modification time. Asking for the
+//! time costs a hundredth of a read.
 //!
-//! The system sets the time when a write begins, from a clock that ticks every few milliseconds. So
-//! a time that was old already when the last read began, and is the same now, says that nothing has
-//! been written since: a later write would have set it anew, and an earlier one had ended by then.
-//! That is not relied on for long: at least one poll in four reads, whatever the time says (file
-//! systems of other machines keep times for seconds), and where there is no such time, as with a
-//! block device, every poll does.
+//! The system sets the time when a write begins, from a clock that ticks every few milliseconds. If
+//! the time was already old when the last read began, and is the same now, nothing has been written
+//! since: a later write would have changed the time, and an earlier one had ended by then. This is
+//! not relied on for long. At least one poll in four reads, whatever the time says (file systems of
+//! other machines keep times for seconds). Where there is no such time, as with a block device,
+//! every poll reads.
 
 use std::time::{Duration, SystemTime};
 
-/// How old the time must be when a read begins: longer than any write takes, and than the clock's
-/// tick.
+/// How old the time must be when a read begins: longer than any write takes, and longer than the
+/// clock's tick.
 const SETTLED: Duration = Duration::from_secs(1);
-/// Polls in a row that may go without a read: with rests of 50 ms the ring is read every 200 ms,
+/// Polls in a row that may skip the read: with pauses of 50 ms the WAL ring is read every 200 ms,
 /// and cannot wrap unseen.
 const SKIPPED_MAX: u32 = 3;
 
-/// What is known of a file's rest.
+/// What is known about whether a file is idle.
 #[derive(Debug, Default)]
 pub struct Quiet {
     settled: Option<SystemTime>,
@@ -34,7 +34,7 @@ impl Quiet {
 
     /// Remembers a read that found nothing new. `modified` and `now` are from before it began.
     pub fn found_nothing(&mut self, modified: Option<SystemTime>, now: SystemTime) {
-        // A time in the future is none to rely on.
+        // A time in the future is not reliable.
         let settled = |time: &SystemTime| now.duration_since(*time).is_ok_and(|age| age >= SETTLED);
         self.settled = modified.filter(settled);
     }
@@ -69,7 +69,8 @@ mod tests {
 
     #[test]
     fn a_time_that_says_nothing_is_not_relied_on() {
-        // Written just now, in the future, changed since, unknown.
+        // The file was written just now, written in the future, changed since, or its time is
+        // unknown.
         for (then, now) in [(ago(999), ago(999)), (Some(NOW + SETTLED), Some(NOW + SETTLED)), (ago(5000), ago(0)), (None, None)] {
             let mut quiet = Quiet::default();
             quiet.found_nothing(then, NOW);

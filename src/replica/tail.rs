@@ -1,22 +1,22 @@
-//! The tail of the log in the data file: prepares out of the WAL ring of a running replica, in
-//! order.
+//! The tail of the log in the data file: prepares from the WAL ring of a running replica, in order.
 //!
-//! Flow: the header ring is read from the slot of the next op on; as long as the headers continue
-//! the hash chain, their prepares are read (a prepare is written before its header, so what the
-//! header ring shows is there) and handed on. When a slot shows a later op than the one expected,
-//! the ring has wrapped and the op is lost; when it shows another parent, a view change replaced
-//! what was handed on. Both are said, never papered over: [`Polled::Lost`].
+//! Flow: the WAL ring of headers is read from the slot of the next op on. As long as the headers
+//! continue the hash chain, their prepares are read and handed on (a prepare is written before its
+//! header, so the prepare of a header in the ring is present). When a slot shows a later op than
+//! the one expected, the ring has wrapped and the op is lost. When it shows another parent, a view
+//! change replaced prepares that were handed on. Both are reported and never hidden:
+//! [`Polled::Lost`].
 //!
-//! A poll that finds nothing has read one sector of the header ring, or not even that where the
-//! file's modification time says that it rests ([`super::quiet`]). Measured on two shared cores of
-//! a virtual machine, with rests of 50 ms: 98 us of CPU a poll with the waking up, 0.2 % of a core
-//! (the waking up alone 0.08 %; if every poll read, 0.44 %). A poll that reads, right behind the
-//! one before it, costs 36 us.
+//! A poll that finds nothing has read one sector of the WAL ring of headers. It reads nothing at
+//! all where the file's modification time says that the file is idle ([`super::quiet`]). Measured
+//! on two shared cores of a virtual machine, with pauses of 50 ms: 98 us of CPU per poll including
+//! the wakeup, 0.2 % of a core (the wakeup alone 0.08 %; if every poll read, 0.44 %). A poll that
+//! reads, directly after the one before it, costs 36 us.
 //!
 //! A header that continues another prepare than the last may also be a leftover of a view that
-//! ended, or the replacement of the last may still have to be written. As long as the slot of the
-//! last shows no other prepare, and no `commit` behind it proves the last replaced, that header is
-//! waited out: the server is about to overwrite one of the two.
+//! ended, or the replacement of the last may still have to be written. The tail waits as long as
+//! the slot of the last shows no other prepare, and no `commit` after it proves that the last was
+//! replaced: the server is about to overwrite one of the two.
 
 use super::log::{LogSource, Loss, Polled, Recent};
 use super::quiet::Quiet;
@@ -36,14 +36,15 @@ use std::collections::hash_map::Entry;
 use std::path::Path;
 use std::time::SystemTime;
 
-/// Prepare buffers: eight reads in flight outrun any load that fits a disk, at 8 MiB.
+/// Number of prepare buffers: eight reads in flight are faster than any load that fits a disk, at 8
+/// MiB.
 const BUFFERS: u16 = 8;
-/// Header bytes looked at in one poll: a quarter of the ring.
+/// Header bytes that one poll examines: a quarter of the WAL ring of headers.
 const HEADERS_BYTES_A_POLL: u64 = 64 * 1024;
-/// Prepares remembered to find where a changed log joins: eight pipelines.
+/// Prepares remembered to find the place where a changed log joins: eight pipelines.
 const RECENT_PREPARES: usize = 64;
-/// Prepares that a view change can have replaced are at most the pipeline's 8; twice as many are
-/// looked at.
+/// A view change can have replaced at most the 8 prepares of the pipeline; twice as many are
+/// examined.
 const REPLACEABLE_PREPARES: usize = 16;
 
 /// Follows the log of one data file.
@@ -51,13 +52,13 @@ const REPLACEABLE_PREPARES: usize = 16;
 pub struct Tail {
     reader: Reader,
     recent: Recent,
-    /// Of the polls.
+    /// Whether the polls need to read.
     quiet: Quiet,
-    /// Of the looks at what was handed on.
+    /// Whether the checks of what was handed on need to read.
     unreplaced: Quiet,
 }
 
-/// What a slot of the header ring says about the op that should come next.
+/// What a slot of the WAL ring of headers says about the op that should come next.
 enum Slot {
     Next(Box<PrepareHeader>),
     /// An older op, or none: the next one has not been written.
@@ -66,11 +67,11 @@ enum Slot {
     Torn,
     /// A later op.
     Overwritten(u64),
-    /// The op, behind another parent.
+    /// The op, but with another parent.
     Stranger(Box<PrepareHeader>),
 }
 
-/// What ends a run of headers.
+/// What ends a sequence of headers.
 enum End {
     NotYet,
     Torn,
@@ -83,7 +84,7 @@ enum End {
 }
 
 impl Tail {
-    /// The log of `path` behind op `op`, whose prepare has this checksum.
+    /// The log of `path` after op `op`, whose prepare has this checksum.
     ///
     /// # Errors
     /// See [`Reader::open`].
@@ -96,8 +97,8 @@ impl Tail {
         self.recent.last().0.saturating_add(1)
     }
 
-    /// The headers behind the last op that continue the chain, and what comes after them. Reads on
-    /// beyond the first sector only when all of it continues.
+    /// The headers after the last op that continue the chain, and what comes after them. Reads
+    /// beyond the first sector only when all of it continues the chain.
     fn new_headers(&mut self) -> Result<(Vec<PrepareHeader>, End), SourceError> {
         let first = wal_header_offset(slot_of(self.next_op()));
         let sector = first / SECTOR_BYTES as u64 * SECTOR_BYTES as u64;
@@ -141,8 +142,8 @@ impl Tail {
         Ok(if read.length < length { Some(End::NotYet) } else { None })
     }
 
-    /// The next header out of the prepares ring, where its copy in the header ring is torn or
-    /// damaged.
+    /// The next header from the WAL ring of prepares, where its copy in the ring of headers is torn
+    /// or damaged.
     fn header_from_prepare(&mut self) -> Result<(Vec<PrepareHeader>, End), SourceError> {
         let op = self.next_op();
         let read = self.reader.read_now(prepare_offset(slot_of(op)), SECTOR_BYTES)?;
@@ -155,8 +156,8 @@ impl Tail {
         })
     }
 
-    /// Reads the prepares of these headers, several at once, and hands them on in order. How many
-    /// were as their headers say.
+    /// Reads the prepares of these headers, several at once, and hands them on in order. Returns
+    /// how many were as their headers say.
     fn read_prepares(&mut self, headers: &[PrepareHeader], take: &mut dyn FnMut(&Prepare<'_>) -> Result<()>) -> Result<u64, SourceError> {
         let mut arrived = HashMap::new();
         let (mut asked, mut handed_on) = (0, 0);
@@ -182,7 +183,7 @@ impl Tail {
             };
             match Prepare::check(&read.buffer[..read.length]) {
                 Ok(prepare) if prepare.header().checksum() == header.checksum() => take(&prepare)?,
-                // Overwritten since its header was read: the next poll sees by what.
+                // Overwritten since its header was read: the next poll sees by which op.
                 _ => break,
             }
             self.recent.push(header.op(), header.checksum(), header.commit());
@@ -193,8 +194,8 @@ impl Tail {
         Ok(handed_on as u64)
     }
 
-    /// What the header ring holds in the slots of these ops: the header, or `None` where it is
-    /// torn.
+    /// What the WAL ring of headers holds in the slots of these ops: the header, or `None` where it
+    /// is torn.
     fn headers_of(&mut self, prepares: &[(u64, Checksum)]) -> Result<Vec<Option<PrepareHeader>>, SourceError> {
         let mut sectors: HashMap<u64, Vec<u8>> = HashMap::new();
         let mut headers = Vec::with_capacity(prepares.len());
@@ -214,9 +215,10 @@ impl Tail {
         Ok(headers)
     }
 
-    /// Looks at the slots of the last `count` prepares. `None` when no other prepare of the same op
-    /// stands in one of them; otherwise the newest prepare before all that were replaced which
-    /// still stands. `last_is_replaced`: that one is known to be, whatever its slot says.
+    /// Examines the slots of the last `count` prepares. `None` when no slot holds another prepare
+    /// of the same op. Otherwise the newest prepare that is still in place and precedes all that
+    /// were replaced. `last_is_replaced`: the last one is known to be replaced, whatever its slot
+    /// says.
     fn replaced_among(&mut self, count: usize, last_is_replaced: bool) -> Result<Option<Loss>, SourceError> {
         let prepares: Vec<(u64, Checksum)> = self.recent.newest(count).skip(usize::from(last_is_replaced)).collect();
         let headers = self.headers_of(&prepares)?;
@@ -233,8 +235,8 @@ impl Tail {
         Ok(replaced.then_some(Loss::Replaced { restart }))
     }
 
-    /// What to say when the next op continues another prepare than the last; `None` when that
-    /// header is a leftover to be waited out.
+    /// The loss to report when the next op continues another prepare than the last; `None` when
+    /// that header is a leftover for which the tail waits.
     fn stranger(&mut self, proven: bool) -> Result<Option<Loss>, SourceError> {
         let (op, checksum) = self.recent.last();
         let headers = self.headers_of(&[(op, checksum)])?;
@@ -249,8 +251,8 @@ impl Tail {
             (headers, end) = self.header_from_prepare()?;
         }
         if matches!(end, End::Stranger { proven: true }) && headers.pop().is_some() {
-            // The last of them is replaced, though its slot does not show it yet: handing it on
-            // would only be to take it back.
+            // The last of them is replaced, though its slot does not show it yet. If it were handed
+            // on, it would have to be withdrawn at once.
             end = End::NotYet;
         }
         let handed_on = self.read_prepares(&headers, take)?;
@@ -267,7 +269,7 @@ impl Tail {
         }
     }
 
-    /// The client replies that are whole right now: slot and exact bytes.
+    /// The client replies that are intact right now: slot and exact bytes.
     ///
     /// # Errors
     /// [`SourceError::Io`].
@@ -278,7 +280,7 @@ impl Tail {
             let Ok(size_bytes) = ReplyHeader::check(&first.buffer[..first.length]).map(|header| header.size_bytes()) else { continue };
             drop(first);
             let read = self.reader.read_now(reply_offset(slot), sector_ceil(u64::from(size_bytes)) as usize)?;
-            // A reply that is being rewritten now belongs to an op behind the checkpoint: replaying
+            // A reply that is being rewritten now belongs to an op after the checkpoint: replaying
             // that op writes it again.
             if let Ok(reply) = Reply::check(&read.buffer[..read.length]) {
                 replies.push((slot, reply.bytes().to_vec()));
@@ -327,7 +329,7 @@ impl LogSource for Tail {
             return Ok(None);
         }
         let loss = match self.replaced_among(REPLACEABLE_PREPARES, false)? {
-            // Replaced as far as that: the place where it joins lies further back.
+            // All of these were replaced: the place where the log joins is further back.
             Some(Loss::Replaced { restart: None }) => self.replaced_among(RECENT_PREPARES, false)?,
             loss => loss,
         };
@@ -348,7 +350,7 @@ impl LogSource for Tail {
     }
 }
 
-/// The whole ring of headers as it stands, for a person to look at.
+/// The complete WAL ring of headers as it is now, for a person to look at.
 ///
 /// # Errors
 /// See [`Reader::open`].
@@ -377,8 +379,8 @@ fn is_prepare_of(header: &PrepareHeader, op: u64) -> bool {
     header.op() == op && !header.is_reserved()
 }
 
-/// Whether `stranger`, or a header behind it that continues it, says that op `op`, the one before
-/// it, is committed: then it is its parent that is, and no other prepare of that op.
+/// Whether `stranger`, or a later header that continues it, says that op `op`, the one before it,
+/// is committed. Then its parent is the committed prepare of that op, and no other.
 fn proves_committed<'a>(stranger: &PrepareHeader, behind: impl Iterator<Item = &'a [u8]>, op: u64) -> bool {
     let (mut last_op, mut checksum, mut commit) = (stranger.op(), stranger.checksum(), stranger.commit());
     for bytes in behind {

@@ -1,15 +1,15 @@
-//! Proof that a replica's state came through a certain op, after the log between has been
+//! Proof that a replica's state includes a certain op, after the log in between has been
 //! overwritten.
 //!
-//! In: the prepare that made accounts or transfers last, as it was stored. Out: whether the
-//! replica's checkpoint holds one of them. What a prepare makes has a timestamp that is unique in a
-//! cluster and comes from the prepare; a history that branched off before that op may have a
-//! transfer of the same id, but not at the same time. Imported events choose their own timestamps,
-//! so they prove nothing and are left out on both sides.
+//! Input: the last prepare that created accounts or transfers, as it was stored. Output: whether
+//! the replica's checkpoint holds one of them. What a prepare creates has a timestamp that is
+//! unique in a cluster and comes from the prepare. A history that branched off before that op may
+//! have a transfer of the same id, but not at the same time. Imported events choose their own
+//! timestamps, so they prove nothing and are left out on both sides.
 //!
-//! Flow: superblock -> manifest log -> tables of the object tree whose range of timestamps meets
-//! that of the prepare -> index block -> value blocks. Every block is checked by its parent's
-//! checksum, and a mismatch starts another round, as in the walk of a whole checkpoint
+//! Flow: superblock -> manifest log -> tables of the object tree whose range of timestamps overlaps
+//! that of the prepare -> index block -> value blocks. Every block is checked against its parent's
+//! checksum. A mismatch starts another round, as in the walk of a complete checkpoint
 //! ([`super::checkpoint`]).
 
 use super::checkpoint::{Round, Walk};
@@ -27,20 +27,20 @@ use crate::tb_format::wal::Prepare;
 use std::collections::HashSet;
 use std::path::Path;
 
-/// Buffers for the one block that is read at a time.
+/// Number of buffers; one block is read at a time.
 const BUFFERS: u16 = 2;
-/// Tables that are looked into. Those of one level do not overlap but for the newest level, which
-/// has a few: more than this means that the timestamps are not what a server gives.
+/// Number of tables that are searched. Tables of one level do not overlap, except in the newest
+/// level, which has a few. More than this means that the timestamps are not what a server assigns.
 const TABLES_MAX: usize = 32;
-/// Value blocks that are looked into: a prepare's timestamps, at most 8190 of them, fill three.
+/// Number of value blocks that are searched: a prepare's timestamps, at most 8190, fill three.
 const VALUE_BLOCKS_MAX: usize = 96;
 
-/// Accounts or transfers that one prepare was asked to make.
+/// Accounts or transfers that one prepare was asked to create.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Witness {
     /// The prepare's op.
     pub op: u64,
-    /// The tree that holds what it made; see [`Events::tree_id`].
+    /// The tree that holds what it created; see [`Events::tree_id`].
     pub tree_id: u16,
     /// The earliest timestamp that one of them can have; the latest is the prepare's own.
     pub timestamp_min_ns: u64,
@@ -50,8 +50,8 @@ pub struct Witness {
     pub ids: Vec<u128>,
 }
 
-/// Whether an operation leaves nothing behind that could show that it happened: it reads, or
-/// concerns sessions and the passing of time only. A prepare of another operation may have made
+/// Whether an operation leaves nothing behind that could show that it happened: it only reads, or
+/// concerns sessions or the passing of time. A prepare of another operation may have created
 /// something even if it gives no [`Witness`].
 pub fn leaves_no_trace(operation: u8) -> bool {
     // register, upgrade, noop; pulse; lookups and queries (`vsr.zig` and `tigerbeetle.zig`,
@@ -60,7 +60,7 @@ pub fn leaves_no_trace(operation: u8) -> bool {
 }
 
 impl Witness {
-    /// What a prepare was asked to make; `None` if it is no request for accounts or transfers, or
+    /// What a prepare was asked to create; `None` if it is no request for accounts or transfers, or
     /// all of them are imported.
     pub fn of(prepare: &Prepare<'_>) -> Option<Witness> {
         let header = prepare.header();
@@ -77,8 +77,8 @@ impl Witness {
     }
 }
 
-/// Id and timestamp of an account or transfer; `None` if it is imported, or stands for one that was
-/// taken back.
+/// Id and timestamp of an account or transfer; `None` if it is imported, or marks one that was
+/// rolled back.
 fn id_of(tree_id: u16, record: &[u8]) -> Option<(u128, u64)> {
     if tree_id == TREE_ACCOUNTS {
         let account = Account::from_bytes(record).ok()?;
@@ -89,8 +89,8 @@ fn id_of(tree_id: u16, record: &[u8]) -> Option<(u128, u64)> {
 }
 
 /// Whether the checkpoint of the data file holds one of them. `false` means that nothing shows it:
-/// also when the checkpoint lies before the op, or when more would have to be read than a server's
-/// tables ever need.
+/// also when the checkpoint is before the op, or when the search would have to read more than a
+/// server's tables ever require.
 ///
 /// # Errors
 /// As [`Walk::run`].
@@ -101,7 +101,7 @@ pub fn find_witness(path: &Path, options: ReadOptions, witness: &Witness) -> Res
     Ok(found)
 }
 
-/// What is looked for.
+/// What is searched for.
 pub(super) struct Lookup<'a> {
     witness: &'a Witness,
     ids: HashSet<u128>,
@@ -112,7 +112,7 @@ impl Lookup<'_> {
         Lookup { witness, ids: witness.ids.iter().copied().collect() }
     }
 
-    /// Looks into the checkpoint of this superblock.
+    /// Searches the checkpoint of this superblock.
     pub(super) fn round(&self, walk: &mut Walk, superblock: &SuperBlock) -> Result<Round<bool>, SourceError> {
         let checkpoint = superblock.checkpoint();
         if checkpoint.header().op() < self.witness.op {
@@ -145,10 +145,10 @@ impl Lookup<'_> {
         Ok(Round::Complete(false))
     }
 
-    /// The tables that may hold what is looked for.
+    /// The tables that may hold what is searched for.
     fn tables(&self, walk: &mut Walk, superblock: &SuperBlock) -> Result<Round<Vec<BlockReference>>, SourceError> {
         let witness = self.witness;
-        // A table's keys never change, so any of its events tells them.
+        // A table's keys never change, so any of its events shows them.
         let mut meeting: HashSet<BlockReference> = HashSet::new();
         let tables = walk.tables(&superblock.checkpoint(), &mut NoBlocks, &mut |block| {
             let meets = block.tables().filter(|table| {
@@ -165,7 +165,7 @@ impl Lookup<'_> {
         })
     }
 
-    /// The value blocks of a table that may hold it.
+    /// The value blocks of a table that may hold what is searched for.
     fn values_of(&self, walk: &mut Walk, table: BlockReference) -> Result<Round<Vec<BlockReference>>, SourceError> {
         let what = format!("index block of tree {}", self.witness.tree_id);
         look(walk, table, what, |block| {
@@ -188,7 +188,7 @@ impl Lookup<'_> {
     }
 }
 
-/// Reads a block, checks it, and gives what `decode` makes of it.
+/// Reads a block, checks it, and returns what `decode` makes of it.
 fn look<T>(
     walk: &mut Walk,
     reference: BlockReference,

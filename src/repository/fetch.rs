@@ -1,21 +1,21 @@
 //! Reads again before anything is called damaged.
 //!
 //! On a connection without TLS a byte may change on the way, and nothing but the object's own
-//! authentication notices. What is damaged at rest is damaged again each time, and only then it is
-//! said; what was damaged on the way is right one of the next times.
+//! authentication notices. What is damaged in the store is damaged again each time, and only then
+//! it is reported. What was damaged on the way is intact one of the next times.
 
 use crate::error::{Error, Kind, Result};
 
-/// How often something is read before it is called damaged. Where one answer in a hundred arrives
+/// How often something is read before it is called damaged. If one answer in a hundred arrives
 /// changed, a repository of thousands of frames meets one that is changed twice in a row every day,
 /// and one that is changed four times in a row hardly ever.
 const READS_MAX: usize = 4;
 
-/// Reads, and again where what came is damaged.
+/// Reads, and reads again if the result is damaged.
 ///
 /// # Errors
 /// Those of `read`; damage only if it was damaged each time.
-pub fn until_whole<T>(mut read: impl FnMut() -> Result<T>) -> Result<T> {
+pub fn until_intact<T>(mut read: impl FnMut() -> Result<T>) -> Result<T> {
     for _ in 1..READS_MAX {
         match read() {
             Err(error) if error.kind == Kind::Damaged => {}
@@ -25,7 +25,8 @@ pub fn until_whole<T>(mut read: impl FnMut() -> Result<T>) -> Result<T> {
     read()
 }
 
-/// Reads, and again where what came is not what is expected; what the last read brings counts.
+/// Reads, and reads again if the result is not the expected one. The result of the last read
+/// counts.
 ///
 /// # Errors
 /// Those of `read`.
@@ -40,11 +41,11 @@ pub fn until_expected<T: PartialEq>(expected: Option<T>, mut read: impl FnMut() 
     Ok(found)
 }
 
-/// Reads what is about to be written down, where nothing else says whether it is right: until it
-/// comes the same twice in a row.
+/// Reads what is about to be recorded, where nothing else says whether it is right: until two reads
+/// in a row give the same.
 ///
 /// # Errors
-/// Those of `read`; [`Error::try_again`] if it was another each time.
+/// Those of `read`; [`Error::try_again`] if each read gave something else.
 pub fn until_agreed<T: PartialEq>(what: &str, mut read: impl FnMut() -> Result<T>) -> Result<T> {
     let mut last = read()?;
     for _ in 1..READS_MAX {
@@ -65,7 +66,7 @@ mod tests {
     fn only_damage_is_read_again() {
         let run = |outcomes: &[std::result::Result<u8, Error>]| {
             let mut calls = 0;
-            let found = until_whole(|| {
+            let found = until_intact(|| {
                 calls += 1;
                 outcomes[calls - 1].clone()
             });

@@ -4,9 +4,9 @@
 //! header 64 | frame 0 | frame 1 | ... | index (the last frame) | trailer 32
 //! ```
 //!
-//! Flow of a write: a random salt goes into the header; the object's key is derived from the
-//! repository key, salt, header and name; each frame is compressed and sealed under its number; the
-//! index lists the frames and carries the entries of the object's kind; the trailer says where the
+//! Flow of a write: a random salt goes into the header. The object's key is derived from the
+//! repository key, salt, header and name. Each frame is compressed and sealed under its number. The
+//! index lists the frames and carries the entries of the object's kind. The trailer says where the
 //! index lies. Every byte is covered: the header by the key, frames and index by their tags, the
 //! trailer by the index's derived place and by exact sums. This file encodes and decodes;
 //! [`super::object_writer`] and [`super::object_reader`] move the bytes.
@@ -117,7 +117,7 @@ pub fn new_object(key: &RepositoryKey, kind: ObjectKind, name: &str) -> Result<(
     Ok((header, sealing))
 }
 
-/// An object that was read, as far as its header tells.
+/// The key and version of an object that was read, as its header gives them.
 #[derive(Debug)]
 pub struct ObjectKey {
     /// Its key.
@@ -126,8 +126,8 @@ pub struct ObjectKey {
     pub version: u16,
 }
 
-/// The key of an object that was read: its header must be of this kind, and of a version up to
-/// this.
+/// The key of an object that was read. Its header must be of this kind, and of a version up to the
+/// current one.
 ///
 /// # Errors
 /// [`Error::damaged`], naming the object.
@@ -159,18 +159,19 @@ fn object_key(key: &RepositoryKey, header: &[u8], name: &str) -> Result<SealingK
 /// Compresses and seals one frame: the stored bytes and the row that describes them.
 ///
 /// # Errors
-/// [`Error::bug`] when the frame is larger than any, [`Error::try_again`] when zstd gets no memory.
+/// [`Error::bug`] when the frame is larger than any may be, [`Error::try_again`] when zstd gets no
+/// memory.
 pub fn seal_frame(sealing: &SealingKey, number: u64, last: bool, plain: &[u8], encoding: &Encoding) -> Result<(Vec<u8>, FrameRow)> {
     let mut sealed = Vec::with_capacity(plain.len() + TAG_BYTES);
     let row = seal_frame_into(sealing, number, last, plain, encoding, &mut sealed)?;
-    // What waits for its upload must not hold on to the room that the plain bytes would have
+    // A frame that waits for its upload must not keep the room that the plain bytes would have
     // needed.
     sealed.shrink_to_fit();
     Ok((sealed, row))
 }
 
-/// Compresses and seals one frame behind what `out` holds already. After an error `out` is as it
-/// was.
+/// Compresses and seals one frame, and appends it to `out`. After an error `out` is as it was
+/// before.
 ///
 /// # Errors
 /// As [`seal_frame`].
@@ -213,7 +214,7 @@ pub fn open_frame(sealing: &SealingKey, number: u64, last: bool, sealed: &mut [u
     compress::expand(opened, row.codec, row.record_bytes, row.plain_bytes as usize).map_err(|reason| damaged(&reason))
 }
 
-/// Whether version 1 knows the codec, which is also what an index itself may use.
+/// Whether version 1 knows the codec. An index itself may use only such codecs, in every version.
 fn of_version_1(codec: Codec) -> bool {
     matches!(codec, Codec::Raw | Codec::Zstd)
 }
@@ -249,7 +250,7 @@ impl Index {
         if bytes.len() <= INDEX_PLAIN_BYTES_MAX { Ok(bytes) } else { Err(too_large()) }
     }
 
-    /// Reads the index of an object of this version, whose bytes were authenticated; every bound is
+    /// Reads the index of an object of this version. Its bytes were authenticated; every bound is
     /// checked all the same.
     pub fn decode(bytes: &[u8], version: u16) -> Option<Index> {
         let mut fields = Fields::new(bytes);

@@ -1,8 +1,9 @@
 //! The repository's header: what it is, which version, whose id.
 //!
 //! It is the last object that `amber init` writes, create-only, so a repository exists when its
-//! header does. Its id can be read without a key (the key objects are bound to it); its message
-//! authentication code is checked once the key is open, so no bit of it can change unseen.
+//! header does. Its id can be read without a key, because the key objects are bound to it. Its
+//! message authentication code is checked once the key is open, so no bit of it can change
+//! unnoticed.
 //!
 //! Layout: FORMAT.md, "Header".
 
@@ -26,7 +27,7 @@ pub struct Header {
     pub created_ns: u64,
 }
 
-/// A header as read, whose code has not been checked because the key is not open yet.
+/// A header as read. Its code has not been checked, because the key is not open yet.
 #[derive(Debug, Clone)]
 pub struct UncheckedHeader {
     header: Header,
@@ -52,8 +53,8 @@ impl UncheckedHeader {
     /// Reads a header object.
     ///
     /// # Errors
-    /// [`Error::damaged`] for whatever is not the header of this version: a newer version cannot be
-    /// told from a flipped bit without its code.
+    /// [`Error::damaged`] for anything but the header of this version. Without its code a newer
+    /// version cannot be distinguished from a flipped bit.
     pub fn decode(bytes: &[u8], store: &str) -> Result<UncheckedHeader> {
         let foreign =
             || Error::damaged(format!("{store}: amber/repository is not an Amber header: it is damaged or something else wrote it"));
@@ -78,12 +79,12 @@ impl UncheckedHeader {
         Ok(UncheckedHeader { header, bytes: bytes.to_vec() })
     }
 
-    /// The id as read; only good for finding the key, which is bound to it.
+    /// The id as read. It is only good for finding the key, which is bound to it.
     pub fn repository_id(&self) -> &[u8; 16] {
         &self.header.repository_id
     }
 
-    /// The header, once its code matches.
+    /// The header, if its code matches.
     ///
     /// # Errors
     /// [`Error::damaged`] when it does not.

@@ -1,10 +1,10 @@
-//! The repository key and how it is kept: wrapped, once for every way to open it.
+//! The repository key and how it is stored: wrapped, once for every way to open it.
 //!
 //! Flow: `amber init` draws a random 32-byte repository key and stores it wrapped (AES-256-GCM)
 //! under a key-encryption key that comes from a passphrase (Argon2id) or a key file (HKDF). Opening
 //! unwraps it again; object keys are derived from it and never stored. A repository may hold
 //! several wrapped copies; wrapping anew rotates a passphrase without touching data. Kind 3, AWS
-//! KMS, has its number in the format so that it can come beside the two.
+//! KMS, has its number in the format already, so that it can be added to these two.
 //!
 //! Layout: FORMAT.md, "Keys".
 
@@ -19,20 +19,20 @@ const MAGIC: &[u8; 8] = b"AMBERKEY";
 const VERSION: u16 = 1;
 const SALT_BYTES: usize = 32;
 const WRAPPED_BYTES: usize = 48;
-/// Everything of a key object in front of the wrapped key; authenticated with it.
+/// Everything in a key object before the wrapped key; it is authenticated with the key.
 const HEAD_BYTES: usize = 8 + 2 + 2 + 4 + 4 + 4 + SALT_BYTES;
 /// The exact size of a key object.
 pub const KEY_OBJECT_BYTES: usize = HEAD_BYTES + WRAPPED_BYTES + 32;
 
 /// RFC 9106, section 4, second recommended option: 64 MiB, three passes, four lanes.
 const ARGON2_DEFAULT: Argon2Cost = Argon2Cost { memory_kib: 64 * 1024, passes: 3, lanes: 4 };
-/// A stored cost above these is a damaged or hostile key object: opening must not take memory or
-/// time without bound.
+/// A stored cost above these limits means a damaged or hostile key object: opening must not take
+/// unbounded memory or time.
 const ARGON2_MAX: Argon2Cost = Argon2Cost { memory_kib: 1024 * 1024, passes: 16, lanes: 16 };
 
 /// A key file must hold at least as many bytes as the key that it protects.
 pub const KEY_FILE_BYTES_MIN: usize = 32;
-/// And at most so many: a larger file is surely another file.
+/// And at most this many: a larger file is surely another file.
 pub const KEY_FILE_BYTES_MAX: usize = 4096;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,11 +81,11 @@ impl std::fmt::Debug for RepositoryKey {
 /// Why a key object did not give the repository key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Unwrap {
-    /// It is of another kind than the secret.
+    /// The object is of another kind than the secret.
     OtherKind,
     /// The secret is wrong, or the object belongs to another repository.
     WrongSecret,
-    /// The object's bytes are damaged; with what is wrong.
+    /// The object's bytes are damaged; the text says what is wrong.
     Damaged(&'static str),
 }
 
@@ -124,7 +124,7 @@ impl RepositoryKey {
         Ok(object)
     }
 
-    /// The repository key out of a key object; the inner error says why not.
+    /// Unwraps the repository key from a key object. The inner error says why that failed.
     pub fn unwrap(object: &[u8], secret: &Secret, repository_id: &[u8; 16], name: &str) -> Result<Result<RepositoryKey, Unwrap>> {
         let (kind, cost) = match check_key_object(object) {
             Ok(checked) => checked,
@@ -141,8 +141,8 @@ impl RepositoryKey {
     }
 }
 
-/// Checks a key object's size, checksum and fields, without any secret: its kind, and the cost of
-/// opening it.
+/// Checks a key object's size, checksum and fields, without any secret. Returns its kind, and the
+/// cost of opening it.
 fn check_key_object(object: &[u8]) -> Result<(u16, Argon2Cost), &'static str> {
     if object.len() != KEY_OBJECT_BYTES {
         return Err("it has the wrong size");
@@ -164,12 +164,14 @@ fn check_key_object(object: &[u8]) -> Result<(u16, Argon2Cost), &'static str> {
     if within { Ok((kind, cost)) } else { Err("it asks for more memory or time than any key of ours") }
 }
 
-/// Whether a key object's bytes are whole; for verification, which must not need every secret.
+/// What is damaged in a key object; `None` if it is intact. Verification uses it, because that must
+/// not need every secret.
 pub fn key_object_damage(object: &[u8]) -> Option<&'static str> {
     check_key_object(object).err()
 }
 
-/// The key that wraps: bound to the head of the key object, the repository and the object's name.
+/// The key that wraps. It is bound to the head of the key object, the repository and the object's
+/// name.
 fn wrapping_key(secret: &Secret, cost: Argon2Cost, head: &[u8], repository_id: &[u8; 16], name: &str) -> Result<SealingKey> {
     let salt = &head[head.len() - SALT_BYTES..];
     let stretched = match secret {

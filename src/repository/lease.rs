@@ -1,14 +1,14 @@
 //! Who ships the log of a timeline, when every replica has an agent.
 //!
 //! Nobody's clock is trusted, and nothing is overwritten. A lease has a fencing number that only
-//! grows: it is taken by creating the object of the next number, which one agent alone can do. Its
-//! holder shows that it lives by creating one beat after the other and removing the one before. An
-//! agent that has seen no new beat for a while, by its own monotonic clock, takes the next number;
-//! a holder that finds a higher number than its own has lost the lease.
+//! grows. An agent takes the lease by creating the object of the next number, which one agent alone
+//! can do. The holder shows that it lives by creating one beat after the other and deleting the one
+//! before. An agent that has seen no new beat for a while, by its own monotonic clock, takes the
+//! next number. A holder that finds a higher number than its own has lost the lease.
 //!
 //! The lease saves work and requests; it is not what keeps the log right. Two agents that ship at
-//! once write the same prepares under different names. So where the store does not honour
-//! create-only puts, and two may believe to hold one number, nothing is corrupted.
+//! once write the same prepares under different names. So nothing is corrupted where the store does
+//! not honour create-only puts and two agents may believe that they hold the same number.
 
 use super::frame::ObjectKind;
 use super::name::{LeaseName, lease_prefix};
@@ -21,15 +21,15 @@ use std::sync::Arc;
 /// What a beat says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Beat {
-    /// Who, for people.
+    /// The holder's name, for people.
     holder: String,
-    /// What the agent tells itself from others by.
+    /// What the agent recognises itself by.
     token: String,
-    /// The holder has given the lease up.
+    /// The holder has released the lease.
     released: bool,
 }
 
-/// The newest beat that is to be seen.
+/// The newest beat that is visible.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seen {
     /// The fencing number.
@@ -38,9 +38,9 @@ pub struct Seen {
     pub beat: u64,
     /// Who holds it, for people.
     pub holder: String,
-    /// Who holds it, for the holder itself.
+    /// Who holds it, for the holder to recognise itself.
     pub token: String,
-    /// It was given up: anybody may take the next number at once.
+    /// It was released: anybody may take the next number at once.
     pub released: bool,
 }
 
@@ -68,16 +68,16 @@ impl Repository {
         let Some(name) = self.beats(timeline)?.into_iter().max() else { return Ok(None) };
         let beat = match record::read(self, ObjectKind::Lease, &name.object()) {
             Ok(beat) => beat,
-            // The next beat has taken its place since the listing, or it is damaged: alive or not,
-            // the number counts.
+            // The next beat has replaced it since the listing, or it is damaged. Whether its holder
+            // is alive or not, the number counts.
             Err(error) if error.kind == Kind::Damaged => Beat { holder: "unknown".into(), token: String::new(), released: false },
             Err(error) => return Err(error),
         };
         Ok(Some(Seen { fence: name.fence, beat: name.beat, holder: beat.holder, token: beat.token, released: beat.released }))
     }
 
-    /// Takes the lease with the number behind `after` (0 for the first). `None` when another agent
-    /// was quicker. The token is what an agent knows itself by.
+    /// Takes the lease with the number that follows `after` (0 for the first). `None` when another
+    /// agent was quicker. The agent recognises itself by the token.
     ///
     /// # Errors
     /// When the store cannot be asked.
@@ -93,14 +93,14 @@ impl Repository {
         if lease.write(0, false)? == PutOutcome::AlreadyExists {
             return Ok(None);
         }
-        // Where the store knows no create-only put, the last writer has it: whoever reads its own
-        // words back.
+        // Where the store knows no create-only put, the last writer has the lease: the one that
+        // reads its own record back.
         let read: Result<Beat> = record::read(self, ObjectKind::Lease, &lease.name(0).object());
         if !read.is_ok_and(|beat| beat.token == lease.token) {
             return Ok(None);
         }
         for older in self.beats(timeline)?.into_iter().filter(|older| older.fence < lease.fence) {
-            // A leftover that stays harms nobody.
+            // If this fails, the leftover harms nobody.
             let _ = self.store.delete(&older.object());
         }
         Ok(Some(lease))
@@ -145,7 +145,7 @@ impl Lease {
         Ok(())
     }
 
-    /// Gives the lease up, so that others need not wait.
+    /// Releases the lease, so that others need not wait.
     ///
     /// # Errors
     /// When the store cannot be asked; the others then wait as if this agent had died.

@@ -1,11 +1,11 @@
-//! The repository: the only room that knows the format (FORMAT.md), so that writer, restorer and
-//! verifier cannot drift.
+//! The repository: the only module that knows the format (FORMAT.md), so that writer, restorer and
+//! verifier cannot drift apart.
 //!
 //! Flow of a backup: [`Repository::open`] finds the header and opens the key;
 //! [`crate::tier::tigerbeetle::format::pack::PackWriter`] and
 //! [`crate::tier::tigerbeetle::format::segment::SegmentBuilder`] write data;
 //! [`Repository::promise`] writes the manifest, and then its receipt. A backup exists when its
-//! manifest does; the receipt lets verification notice a manifest that has gone missing since.
+//! manifest does. The receipt lets verification notice a manifest that has gone missing since.
 //! Everything is written once, under a name that nobody else draws.
 
 pub mod fetch;
@@ -22,14 +22,15 @@ pub mod run_record;
 #[cfg(any(test, feature = "samples"))]
 pub mod sample;
 pub mod sealed;
+pub mod stored_object;
 pub mod upload_journal;
 pub mod wire;
 
 use crate::disk::recycle::Recycler;
 use crate::error::{Error, Kind, Result};
 use crate::limits::governor::{Governor, Priority};
-use crate::pipeline::compress::LEVEL_DEFAULT;
 use crate::pipeline::digest::digest_of;
+use crate::pipeline::level::LEVEL_DEFAULT;
 use crate::pipeline::worker::Pool;
 use crate::store::{Listed, PutOutcome, Store, StoreError};
 use crate::units::now_ns;
@@ -39,12 +40,12 @@ use key::{RepositoryKey, Secret, Unwrap};
 use name::{CheckpointName, RunId};
 use std::sync::Arc;
 
-/// Objects asked for in one listing request: S3 answers at most so many.
+/// Objects requested in one listing: S3 returns at most this many.
 const LIST_PAGE: usize = 1000;
-/// Random bits of a run's number, of which one says whether an agent ships; the 42 above them count
-/// milliseconds until the year 2109.
+/// Random bits of a run's number. One of them says whether an agent ships the log. The 42 bits
+/// above them count milliseconds until the year 2109.
 const RUN_RANDOM_BITS: u32 = 22;
-/// A header or key object larger than this is none.
+/// An object larger than this is no header and no key object.
 const SMALL_OBJECT_BYTES_MAX: u64 = 4096;
 
 /// Idle frame buffers that are kept: as many as one object has in work, and a few that wait for
@@ -53,7 +54,7 @@ const FRAME_BUFFERS_KEPT: usize = 24;
 /// Idle part buffers that are kept: those of one object in flight, and one that is being filled.
 const PART_BUFFERS_KEPT: usize = 5;
 
-/// How a repository is worked with; nothing of it is stored.
+/// How to work with a repository; nothing of it is stored.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// Threads that compress and seal.
@@ -80,9 +81,9 @@ pub struct Repository {
     pub(crate) key: RepositoryKey,
     pub(crate) workers: Pool,
     pub(crate) uploads: Pool,
-    /// What frames are sealed into.
+    /// Buffers that frames are sealed into.
     pub(crate) frame_buffers: Recycler,
-    /// What parts are put together in.
+    /// Buffers that parts are put together in.
     pub(crate) part_buffers: Recycler,
     pub(crate) level: i32,
     pub(crate) governor: Arc<Governor>,
@@ -126,16 +127,16 @@ impl Repository {
     ///
     /// # Errors
     /// [`Error::input`] where there is none or the secret is wrong, [`Error::damaged`] where header
-    /// or keys are.
+    /// or keys are damaged.
     pub fn open(store: Arc<dyn Store>, secret: &Secret, options: Options) -> Result<Arc<Repository>> {
         let place = store.describe();
-        let (header, key) = fetch::until_whole(|| {
+        let (header, key) = fetch::until_intact(|| {
             let read = || small_object(&*store, name::HEADER)?.ok_or_else(|| no_repository(&*store));
             let header_bytes = read()?;
             let unchecked = UncheckedHeader::decode(&header_bytes, &place)?;
             let key = match open_key(&*store, secret, unchecked.repository_id()) {
-                // Keys are bound to an id that only the right key can check: a secret is called
-                // wrong where the id was read rightly.
+                // Keys are bound to an id that only the right key can check. So the secret is
+                // called wrong only if the id was read correctly.
                 Err(error) if error.kind == Kind::Input && read()? != header_bytes => {
                     return Err(Error::damaged(format!("{place}: the repository's header came out differently when it was read twice")));
                 }
@@ -158,8 +159,8 @@ impl Repository {
         }))
     }
 
-    /// The same repository with its objects in another place, for a copy that waits to be stored (a
-    /// spool). One thread each for work and transfer.
+    /// The same repository with its objects in another place (a spool), for a copy that waits to be
+    /// stored. It has one thread each for work and transfer.
     ///
     /// # Errors
     /// [`Error::try_again`] when the system gives no threads.
@@ -184,7 +185,7 @@ impl Repository {
         &self.governor
     }
 
-    /// Before so many stored bytes are fetched and worked on.
+    /// Waits until the limits allow this many stored bytes to be fetched and worked on.
     pub fn admit_fetch(&self, priority: Priority, stored_bytes: u64) {
         self.governor.admit_read(priority, stored_bytes);
         self.governor.admit(priority, stored_bytes);
@@ -205,14 +206,14 @@ impl Repository {
         &self.store
     }
 
-    /// A number for a new run: milliseconds of this machine's clock, so that names sort by age, and
-    /// random bits, so that they differ without it.
+    /// Draws a number for a new run: milliseconds of this machine's clock, so that names sort by
+    /// age, and random bits, so that numbers differ without the clock.
     pub fn new_run(&self) -> Result<RunId> {
         self.draw_run(false)
     }
 
-    /// A number for an agent that ships the log. Segments of such a run may be merged away; those
-    /// of a backup never, because its manifest may be about to name them.
+    /// Draws a number for an agent that ships the log. Segments of such a run may be merged away.
+    /// Those of a backup are never merged away, because its manifest may be about to name them.
     pub fn new_shipping_run(&self) -> Result<RunId> {
         self.draw_run(true)
     }
@@ -235,12 +236,12 @@ impl Repository {
         list_all(&*self.store, prefix)
     }
 
-    /// Whether a key object is whole; needs no secret.
+    /// Checks that a key object is intact; needs no secret.
     ///
     /// # Errors
-    /// [`Error::damaged`] where it is not.
+    /// [`Error::damaged`] where it is damaged.
     pub fn check_key_object(&self, name: &str) -> Result<()> {
-        fetch::until_whole(|| {
+        fetch::until_intact(|| {
             // It may have been removed since it was listed.
             let Some(object) = small_object(&*self.store, name)? else { return Ok(()) };
             key::key_object_damage(&object).map_or(Ok(()), |damage| Err(Error::damaged(damage)))
@@ -274,7 +275,7 @@ fn open_key(store: &dyn Store, secret: &Secret, repository_id: &[u8; 16]) -> Res
                 unwrapped => Ok(unwrapped),
             }
         };
-        match fetch::until_whole(unwrap) {
+        match fetch::until_intact(unwrap) {
             Ok(Ok(key)) => return Ok(key),
             Ok(Err(Unwrap::OtherKind)) => other += 1,
             Ok(Err(_)) => wrong += 1,

@@ -1,13 +1,13 @@
 //! The names of objects, as FORMAT.md gives them ("Names").
 //!
-//! Names sort in the order of restore: fixed-width decimal ops, the timeline in front. A name is
-//! parsed back strictly: whatever does not render to the very same text is not one of ours.
+//! Names sort in the order of restore: the timeline comes first, and ops are decimals of a fixed
+//! width. Parsing is strict: a name that does not render to the very same text is not one of ours.
 
 use std::fmt;
 
 /// The repository's header.
 pub const HEADER: &str = "amber/repository";
-/// What all names of a repository begin with, one or the other.
+/// Every name of a repository begins with one of these.
 pub const ALL: [&str; 5] = ["amber/", "tigerbeetle/", "tigerbeetle-logs/", "files/", "catalog/"];
 /// Prefix of the wrapped keys.
 pub const KEYS: &str = "amber/keys/";
@@ -268,7 +268,7 @@ impl GapName {
 pub struct RunName {
     /// The run.
     pub run: RunId,
-    /// Whether it tells of the end, or of the beginning.
+    /// Whether it records the end, or the beginning.
     pub has_ended: bool,
 }
 

@@ -1,17 +1,17 @@
-//! Reads sealed objects: the index first, then any run of frames with one ranged read.
+//! Reads sealed objects: the index first, then any range of frames with one ranged read.
 //!
 //! Flow: [`ObjectReader::open`] fetches the object's tail, checks trailer, header and index, and
-//! that frames, index and trailer fill the object to the byte; [`ObjectReader::frames`] fetches
-//! neighbouring frames at once, opens and expands them.
+//! checks that frames, index and trailer fill the object to the byte. [`ObjectReader::frames`]
+//! fetches neighbouring frames at once, opens and expands them.
 
 use super::frame::{self, Index, OBJECT_BYTES_MIN, OBJECT_HEADER_BYTES, ObjectKey, ObjectKind, TRAILER_BYTES, Trailer};
-use super::object_writer::object_digest;
 use super::parts::{PART_BYTES, PART_BYTES_MAX};
 use super::{Repository, fetch};
 use crate::error::{Error, Result};
 use crate::limits::governor::Priority;
 use crate::pipeline::digest::Digester;
 use crate::pipeline::seal::SealingKey;
+use crate::repository::stored_object::object_digest;
 use crate::store::{Digest, Store};
 use bytes::{Bytes, BytesMut};
 
@@ -43,8 +43,8 @@ impl<'a> ObjectReader<'a> {
         ObjectReader::open_with_tail(repository, kind, name, size_bytes, TAIL_BYTES)
     }
 
-    /// The same for somebody who knows about how large the index is: `tail_bytes` of the object's
-    /// end are fetched at first, the trailer at the least.
+    /// The same for a caller that knows roughly how large the index is. The last `tail_bytes` of
+    /// the object are fetched at first, and at least the trailer.
     ///
     /// # Errors
     /// Those of [`ObjectReader::open`].
@@ -62,7 +62,7 @@ impl<'a> ObjectReader<'a> {
             let expected = size_bytes.unwrap_or_default();
             return Err(Error::damaged(format!("{name} has {found_bytes} bytes, its manifest says {expected}: it was cut or swapped")));
         }
-        fetch::until_whole(|| ObjectReader::read(repository, kind, name, (found_bytes, tail_bytes)))
+        fetch::until_intact(|| ObjectReader::read(repository, kind, name, (found_bytes, tail_bytes)))
     }
 
     fn read(repository: &'a Repository, kind: ObjectKind, name: &str, (found_bytes, tail_bytes): (u64, u64)) -> Result<ObjectReader<'a>> {
@@ -138,8 +138,8 @@ impl<'a> ObjectReader<'a> {
         self.opening_bytes
     }
 
-    /// Fetches the sealed bytes of frames `first .. first + count` into `buffer`, which is as long
-    /// as they are ([`ObjectReader::stored_bytes`]).
+    /// Fetches the sealed bytes of frames `first .. first + count` into `buffer`, which must be as
+    /// long as they are ([`ObjectReader::stored_bytes`]).
     ///
     /// # Errors
     /// [`Error::damaged`] when there are not so many; those of the store.
@@ -150,8 +150,8 @@ impl<'a> ObjectReader<'a> {
         Ok(self.store.get_range_into(&self.name, self.offsets[first as usize], buffer)?)
     }
 
-    /// Opens a frame that was fetched, in place, and expands it into `out`, which has the size that
-    /// its row says.
+    /// Opens a fetched frame in place, and expands it into `out`, which must have the size that its
+    /// row says.
     ///
     /// # Errors
     /// [`Error::damaged`] when it does not authenticate or expand.
@@ -172,10 +172,10 @@ impl<'a> ObjectReader<'a> {
     pub fn frames(&self, first: u32, count: u32) -> Result<Vec<Vec<u8>>> {
         let length = self.stored_bytes(first, count).ok_or_else(|| self.no_such_frames(first, count))?;
         let offset = self.offsets[first as usize];
-        // The tail in hand is tried once only: it may be what was changed on the way, though the
-        // index in it was not.
+        // The tail in memory is tried only once: it may have been changed on the way, even though
+        // the index in it was not.
         let mut from_tail = true;
-        fetch::until_whole(|| {
+        fetch::until_intact(|| {
             let first_time = std::mem::replace(&mut from_tail, false);
             let sealed = if first_time { self.fetch(offset, length)? } else { self.store.get_range(&self.name, offset, length)? };
             self.open_all(first, count, BytesMut::from(sealed))
@@ -194,7 +194,7 @@ impl<'a> ObjectReader<'a> {
     }
 }
 
-/// A range of the object, out of the tail in hand if it lies there.
+/// A range of the object, taken from the tail in memory if it lies there.
 fn fetch(store: &dyn Store, name: &str, tail: &Bytes, tail_offset: u64, offset: u64, length: u64) -> Result<Bytes> {
     let within = offset.checked_sub(tail_offset).map(|begin| begin as usize..begin.saturating_add(length) as usize);
     match within.filter(|range| range.end <= tail.len()) {
@@ -203,7 +203,7 @@ fn fetch(store: &dyn Store, name: &str, tail: &Bytes, tail_offset: u64, offset: 
     }
 }
 
-/// Size and digest of an object as it is stored, read whole, part by part: bulk work.
+/// Size and digest of an object as it is stored. It is read completely, part by part, as bulk work.
 ///
 /// # Errors
 /// [`Error::damaged`] when it is missing.
@@ -212,7 +212,7 @@ pub fn digest_stored(repository: &Repository, name: &str) -> Result<(u64, Digest
 }
 
 /// The same for an object that was sent in parts of another size. `wanted` is asked before each
-/// part, and ends it with its error.
+/// read; its error ends the work.
 ///
 /// # Errors
 /// [`Error::damaged`] when it is missing, or no object has parts of this size; that of `wanted`.

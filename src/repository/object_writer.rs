@@ -1,14 +1,15 @@
 //! Writes one sealed object: frames go to the workers, come back in any order, are joined in their
 //! own order, cut into parts and sent.
 //!
-//! Flow: [`ObjectWriter::push`] hands a frame to the worker pool and takes in what is done; sealed
-//! frames wait in `ready` until their turn and are then copied behind one another into a part
+//! Flow: [`ObjectWriter::push`] hands a frame to the worker pool and collects frames that are done.
+//! Sealed frames wait in `ready` for their turn and are then copied one after another into a part
 //! (`parts`). [`ObjectWriter::finish`] seals the index and leaves the rest to the upload pool, so
-//! that the caller goes on with the next object; [`Finishing::wait`] gets the outcome. Frames in
-//! work and parts in flight are bounded, which bounds the memory; their buffers are used again.
+//! that the caller can continue with the next object. [`Finishing::wait`] returns the outcome.
+//! Frames in work and parts in flight are bounded, which bounds the memory; their buffers are used
+//! again.
 //!
-//! A large object can be carried on by another process ([`ObjectWriter::create_resumable`],
-//! [`ObjectWriter::resume`]): frames are then given with their fingerprints and noted in an
+//! Another process can resume a large object ([`ObjectWriter::create_resumable`],
+//! [`ObjectWriter::resume`]): its frames are then given with their fingerprints and recorded in an
 //! [`UploadJournal`].
 
 use super::Repository;
@@ -20,74 +21,24 @@ use crate::disk::recycle::Recycled;
 use crate::error::{Error, Result};
 use crate::limits::governor::Priority;
 use crate::pipeline::compress::ENCODER_VERSION;
-use crate::pipeline::digest;
 use crate::pipeline::fingerprint::Fingerprint;
 use crate::pipeline::seal::{SealingKey, TAG_BYTES};
-use crate::store::{Digest, Part, Resumed};
+use crate::repository::stored_object::Answer;
+use crate::repository::stored_object::StoredObject;
+use crate::store::{Part, Resumed};
 use crossbeam_channel::{Receiver, Sender};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Frames of one object that may be in work at once.
 const FRAMES_IN_WORK_MAX: usize = 16;
-/// What seals frames in this program: the same content becomes the same sealed bytes only as long
-/// as neither changes.
+/// What seals frames in this program. The same content becomes the same sealed bytes only as long
+/// as none of this changes.
 fn program() -> String {
     format!("amber {}, zstd 1.5.7, encoder {ENCODER_VERSION}, object version 2", env!("CARGO_PKG_VERSION"))
 }
 
-/// A stored object, as its manifest records it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoredObject {
-    /// Its name.
-    pub name: String,
-    /// Its size.
-    pub size_bytes: u64,
-    /// Its digest: see [`object_digest`].
-    pub digest: Digest,
-    /// How many frames it has.
-    pub frames: u32,
-    /// Size of the parts that it was sent in; the digest depends on it.
-    pub part_bytes: u64,
-}
-
-/// The digest of an object from those of its parts: of one part its SHA-256, of several the SHA-256
-/// of their SHA-256s, as S3 composes it.
-pub fn object_digest(parts: &[Digest]) -> Digest {
-    match parts {
-        [only] => *only,
-        _ => digest::digest_of(parts.concat().as_slice()),
-    }
-}
-
 type FrameResult = (u64, Result<(Recycled, FrameRow)>);
-
-/// Who waits for a task hears of it also when its thread panics: without that it would wait for
-/// ever.
-pub(super) struct Answer<K: Copy, T> {
-    number: K,
-    waiting: Option<Sender<(K, Result<T>)>>,
-}
-
-impl<K: Copy, T> Answer<K, T> {
-    pub(super) fn to(waiting: &Sender<(K, Result<T>)>, number: K) -> Answer<K, T> {
-        Answer { number, waiting: Some(waiting.clone()) }
-    }
-
-    pub(super) fn send(mut self, result: Result<T>) {
-        if let Some(waiting) = self.waiting.take() {
-            let _ = waiting.send((self.number, result));
-        }
-    }
-}
-
-impl<K: Copy, T> Drop for Answer<K, T> {
-    fn drop(&mut self) {
-        if let Some(waiting) = self.waiting.take() {
-            let _ = waiting.send((self.number, Err(Error::bug("a thread panicked"))));
-        }
-    }
-}
 
 /// A frame that waits for its turn.
 enum Ready {
@@ -108,10 +59,10 @@ pub struct ObjectWriter {
     frame_results: (Sender<FrameResult>, Receiver<FrameResult>),
     parts: PartSender,
     stored_bytes: u64,
-    /// Of an object that can be carried on: the fingerprints of frames that are not in the journal
+    /// For an object that can be resumed: the fingerprints of frames that are not in the journal
     /// yet.
     fingerprints: BTreeMap<u64, Fingerprint>,
-    /// Of an object that is carried on: its frames as the journal has them, and where each begins.
+    /// For a resumed object: its frames as the journal has them, and where each begins.
     before: Vec<(SealedFrame, u64)>,
     priority: Priority,
 }
@@ -129,14 +80,14 @@ impl Finishing {
     }
 }
 
-/// What became of a frame that was given to an object which is carried on.
+/// What became of a frame that was given to a resumed object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pushed {
     /// It is on its way.
     Taken,
     /// The server holds it already.
     Held,
-    /// It is not the content that was sealed as this frame before: the upload must be given up.
+    /// It is not the content that was sealed as this frame before: the upload must be aborted.
     Changed,
 }
 
@@ -146,15 +97,15 @@ impl ObjectWriter {
         ObjectWriter::create_for(repository, kind, name, 0)
     }
 
-    /// Begins an object of about so many bytes.
+    /// Begins an object of about this many bytes.
     pub fn create_for(repository: &Arc<Repository>, kind: ObjectKind, name: String, object_bytes: u64) -> Result<ObjectWriter> {
         let (header, sealing) = frame::new_object(&repository.key, kind, &name)?;
         let parts = PartSender::new(repository, name.clone(), (part_bytes_for(object_bytes), priority_of(kind)), None);
         ObjectWriter::new(repository, name, &header, sealing, parts)
     }
 
-    /// Begins an object that another process can carry on if this one dies: of this name, for a
-    /// file of this size in frames of this size.
+    /// Begins an object that another process can resume if this one dies. It has this name, and
+    /// holds a file of this size in frames of this size.
     ///
     /// # Errors
     /// Those of the journal's file.
@@ -180,7 +131,7 @@ impl ObjectWriter {
         ObjectWriter::new(repository, name, &header, sealing, parts)
     }
 
-    /// Whether this program, with these settings, can carry an upload of that object on.
+    /// Whether this program, with these settings, can resume an upload of that object.
     pub fn can_resume(repository: &Repository, subject: &Subject) -> bool {
         subject.program == program()
             && subject.repository == hex(&repository.header.repository_id)
@@ -188,11 +139,11 @@ impl ObjectWriter {
             && subject.part_bytes == part_bytes_for(subject.file_bytes) as u64
     }
 
-    /// Carries an upload on: the frames must be pushed again from the first on, with their
+    /// Resumes an upload. The frames must be pushed again from the first on, with their
     /// fingerprints.
     ///
     /// # Errors
-    /// [`Error::input`] when the journal does not fit itself; the upload must be given up then.
+    /// [`Error::input`] when the journal contradicts itself; the upload must be aborted then.
     pub fn resume(
         repository: &Arc<Repository>,
         kind: ObjectKind,
@@ -203,12 +154,12 @@ impl ObjectWriter {
         let damaged = || Error::input(format!("the journal of the upload of {} is damaged", subject.object));
         let header = subject.header_bytes().ok_or_else(damaged)?;
         let sealing = frame::key_of_object(&repository.key, kind, &subject.object, &header)?.sealing;
-        let journal: UploadJournal = journal.carry_on(unfinished)?;
+        let journal: UploadJournal = journal.resume(unfinished)?;
         let cut = (part_bytes_for(subject.file_bytes), priority_of(kind));
         let mut parts = PartSender::new(repository, subject.object.clone(), cut, Some(journal));
         let known = unfinished.parts.iter().filter(|known| resumed.held.contains(&known.number));
         let held: BTreeMap<u32, Part> = known.map(|known| (known.number, known.part.clone())).collect();
-        parts.carry_on(resumed.multipart, held);
+        parts.resume(resumed.multipart, held);
         let mut writer = ObjectWriter::new(repository, subject.object.clone(), &header, sealing, parts)?;
         let mut offset = OBJECT_HEADER_BYTES as u64;
         for frame in &unfinished.frames {
@@ -237,20 +188,20 @@ impl ObjectWriter {
         })
     }
 
-    /// The same as bulk work, whatever its kind: it waits where the limits have no room.
+    /// The same writer as bulk work, whatever its kind: it waits where the limits have no room.
     pub fn as_bulk(mut self) -> ObjectWriter {
         (self.priority, self.parts.priority) = (Priority::Bulk, Priority::Bulk);
         self
     }
 
-    /// Adds a frame; it is compressed and sealed on a worker. Waits where too much is in work.
-    /// Returns the frame's number.
+    /// Adds a frame, which a worker compresses and seals. Waits while too much is in work. Returns
+    /// the frame's number.
     pub fn push(&mut self, plain: impl AsRef<[u8]> + Send + 'static) -> Result<u64> {
         self.push_records(plain, None)
     }
 
-    /// [`ObjectWriter::push`] of a frame that holds records of this size behind its first 256
-    /// bytes, which makes it compress better.
+    /// [`ObjectWriter::push`] of a frame that holds records of this size after its first 256 bytes,
+    /// which makes it compress better.
     pub fn push_records(&mut self, plain: impl AsRef<[u8]> + Send + 'static, record_bytes: Option<u16>) -> Result<u64> {
         let number = self.next_number(plain.as_ref())?;
         let encoding = Encoding { level: self.repository.level, record_bytes };
@@ -262,7 +213,7 @@ impl ObjectWriter {
         let mut sealed = self.repository.frame_buffers.take(plain.as_ref().len() + TAG_BYTES);
         let queued = self.repository.workers.submit(move || {
             let row = frame::seal_frame_into(&sealing, number, false, plain.as_ref(), &encoding, &mut sealed);
-            // The buffer goes back to its arena before anybody is told.
+            // The buffer goes back to its arena before anybody is notified.
             drop(plain);
             answer.send(row.map(|row| (sealed, row)));
         });
@@ -275,7 +226,7 @@ impl ObjectWriter {
         Ok(number)
     }
 
-    /// Adds a frame of an object that can be carried on.
+    /// Adds a frame of an object that can be resumed.
     pub fn push_fingerprinted(&mut self, plain: impl AsRef<[u8]> + Send + 'static, fingerprint: Fingerprint) -> Result<Pushed> {
         let number = self.next_number(plain.as_ref())?;
         if let Some((SealedFrame { row, fingerprint: before, .. }, offset)) = self.before.get(number as usize).copied() {
@@ -303,7 +254,7 @@ impl ObjectWriter {
         Ok(number)
     }
 
-    /// Stored bytes so far; lags behind what was pushed by the frames in work.
+    /// Stored bytes so far. Frames that are still in work do not count yet.
     pub fn stored_bytes(&self) -> u64 {
         self.stored_bytes
     }
@@ -313,7 +264,8 @@ impl ObjectWriter {
         self.pushed
     }
 
-    /// Takes in one finished frame, and appends whatever is in turn. `false` if none was done.
+    /// Collects one finished frame, and appends all frames whose turn it is. `false` if none was
+    /// done.
     fn take_frame(&mut self, wait: bool) -> Result<bool> {
         let result = if wait { self.frame_results.1.recv().ok() } else { self.frame_results.1.try_recv().ok() };
         let Some((number, sealed)) = result else { return Ok(false) };
@@ -323,7 +275,7 @@ impl ObjectWriter {
         if self.before.get(number as usize).is_some_and(is_other) {
             let name = &self.name;
             return Err(Error::bug(format!(
-                "{name}: frame {number} was sealed into other bytes before, by another build: give the upload back with `amber uploads --abort`"
+                "{name}: frame {number} was sealed into other bytes before, by another build: abort the upload with `amber uploads --abort`"
             )));
         }
         self.ready.insert(number, Ready::Sealed(bytes, row));
@@ -389,7 +341,7 @@ fn tag_of(sealed: &[u8]) -> [u8; TAG_BYTES] {
     sealed.last_chunk().copied().unwrap_or_default()
 }
 
-/// Prepares, and the small objects that say what is there, never wait for the limits.
+/// Log segments, and the small objects that say what is there, never wait for the limits.
 fn priority_of(kind: ObjectKind) -> Priority {
     match kind {
         ObjectKind::Segment

@@ -1,21 +1,23 @@
 //! Cuts an object's bytes into parts and sends them, each digested once.
 //!
-//! Flow: sealed frames are copied behind one another into a part's buffer, which is used again and
-//! again; a full one goes to the upload pool as soon as it is sure that the object goes on behind
-//! it, where it is digested and sent. An object of at most one part is a single put. Parts in
-//! flight are bounded in bytes, which bounds the memory.
+//! Flow: sealed frames are copied one after another into a part's buffer, which is used again and
+//! again. A full part goes to the upload pool as soon as it is certain that the object continues
+//! after it; there it is digested and sent. An object of at most one part is a single put. The
+//! bytes of parts in flight are bounded, which bounds the memory.
 //!
-//! With a [`UploadJournal`] the upload can be carried on by another process: what the parts hold is
-//! written down before they are sent, what the server has taken after. Parts that the server holds
-//! already are passed over.
+//! With an [`UploadJournal`] another process can resume the upload: what the parts hold is written
+//! down before they are sent, what the server has accepted after. Parts that the server already
+//! holds are skipped.
 
 use super::Repository;
-use super::object_writer::{Answer, StoredObject, object_digest};
 use super::upload_journal::UploadJournal;
 use crate::disk::recycle::Recycled;
 use crate::error::{Error, Result};
 use crate::limits::governor::Priority;
 use crate::pipeline::digest;
+use crate::repository::stored_object::Answer;
+use crate::repository::stored_object::StoredObject;
+use crate::repository::stored_object::object_digest;
 use crate::store::{Digest, Multipart, PARTS_MAX, Part, PutOutcome};
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender};
@@ -25,14 +27,14 @@ use std::sync::Arc;
 /// The size of every part but the last, in objects of up to 8192 parts. S3 wants at least 5 MiB; 8
 /// MiB keeps four parts in flight within the memory budget.
 pub const PART_BYTES: usize = 8 * 1024 * 1024;
-/// The largest part: then one is in flight while the next is filled.
+/// The largest part. With this size one part is in flight while the next is filled.
 pub const PART_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// Parts that an object should have at the most: the rest up to [`PARTS_MAX`] is for what does not
-/// shrink and for the index.
+/// Parts that an object should have at most. The rest up to [`PARTS_MAX`] is for what does not
+/// compress and for the index.
 const PARTS_WANTED_MAX: u64 = 8192;
 /// Bytes of one object's parts that may wait for or be in transfer at once.
 const IN_FLIGHT_BYTES_MAX: usize = 32 * 1024 * 1024;
-/// A buffer begins with so much room, since most objects are small.
+/// The capacity that a buffer begins with; most objects are small.
 const BUFFER_BYTES_FIRST: usize = 64 * 1024;
 const _: () = assert!(PARTS_WANTED_MAX < PARTS_MAX as u64);
 
@@ -49,7 +51,7 @@ pub fn part_bytes_for(object_bytes: u64) -> usize {
 type Sent = (Part, String);
 type PartResult = (usize, Result<Sent>);
 
-/// An upload that may be left for a later run instead of being given back.
+/// An upload that may be left for a later run instead of being aborted.
 struct Upload {
     multipart: Option<Box<dyn Multipart>>,
     keep: bool,
@@ -77,11 +79,11 @@ pub(super) struct PartSender {
     pub(super) priority: Priority,
     upload: Option<Arc<Upload>>,
     journal: Option<UploadJournal>,
-    /// Parts that the server holds of an earlier run, by number from 1.
+    /// Parts that the server holds from an earlier run, by number from 1.
     held: BTreeMap<u32, Part>,
     buffer: Recycled,
-    /// Bytes of the part that is being filled, also where the server holds it and nothing is kept
-    /// of them.
+    /// Bytes of the part that is being filled. They count also where the server holds the part and
+    /// nothing of it is buffered.
     filled: usize,
     in_flight: usize,
     sent: Vec<Option<Part>>,
@@ -111,13 +113,13 @@ impl PartSender {
         }
     }
 
-    /// Carries an upload on, of which the server holds these parts.
-    pub(super) fn carry_on(&mut self, multipart: Box<dyn Multipart>, held: BTreeMap<u32, Part>) {
+    /// Resumes an upload of which the server holds these parts.
+    pub(super) fn resume(&mut self, multipart: Box<dyn Multipart>, held: BTreeMap<u32, Part>) {
         self.upload = Some(Arc::new(Upload { multipart: Some(multipart), keep: true }));
         self.held = held;
     }
 
-    /// The journal of an upload that can be carried on.
+    /// The journal of an upload that can be resumed.
     pub(super) fn journal(&mut self) -> Option<&mut UploadJournal> {
         self.journal.as_mut()
     }
@@ -142,12 +144,12 @@ impl PartSender {
         Ok(())
     }
 
-    /// Passes over bytes that the server [`holds`](PartSender::holds).
+    /// Skips bytes that the server [`holds`](PartSender::holds).
     pub(super) fn pass(&mut self, mut length: u64) -> Result<()> {
         while length > 0 {
             let room = self.make_room()?;
             if !self.is_held() {
-                return Err(Error::bug(format!("{}: bytes are passed over that nobody has", self.name)));
+                return Err(Error::bug(format!("{}: bytes are skipped that nobody has", self.name)));
             }
             let taken = length.min(room as u64);
             self.filled += taken as usize;
@@ -156,7 +158,8 @@ impl PartSender {
         Ok(())
     }
 
-    /// Sends a part that is full, now that more follows; how many bytes the part in hand takes.
+    /// Sends the current part if it is full, now that more follows. Returns how many bytes the
+    /// current part still takes.
     fn make_room(&mut self) -> Result<usize> {
         if self.filled == self.part_bytes {
             self.send_part()?;
@@ -164,7 +167,7 @@ impl PartSender {
         Ok(self.part_bytes - self.filled)
     }
 
-    /// Whether the server holds the part in hand.
+    /// Whether the server holds the current part.
     fn is_held(&self) -> bool {
         self.held.contains_key(&(self.sent.len() as u32 + 1))
     }
@@ -179,7 +182,7 @@ impl PartSender {
         while self.in_flight > 0 && (self.in_flight + 1) * self.part_bytes > IN_FLIGHT_BYTES_MAX {
             self.take_part()?;
         }
-        // What is sent is noted soon, so that little is sent again.
+        // What was sent is noted in the journal soon, so that little is sent again after a kill.
         while !self.results.1.is_empty() {
             self.take_part()?;
         }
@@ -201,7 +204,8 @@ impl PartSender {
         Bytes::from_owner(std::mem::replace(&mut self.buffer, self.repository.part_buffers.take(self.part_bytes)))
     }
 
-    /// The upload, begun if it is not; whatever the part in hand holds is in the journal then.
+    /// The upload, begun if necessary. If there is a journal, it durably holds all frames of the
+    /// current part when this returns.
     fn begun(&mut self) -> Result<Arc<Upload>> {
         if self.upload.is_none() {
             let multipart = self.repository.store.begin_multipart(&self.name)?;
@@ -280,8 +284,8 @@ fn transfer(upload: &Upload, slot: usize, body: Bytes) -> Result<Sent> {
     Ok((Part { size_bytes: body[0].len() as u64, digest }, tag))
 }
 
-/// Names carry a random run number, so a name that is taken means that something else writes under
-/// our names.
+/// Names contain a random run number. So a name that is taken means that something else writes
+/// under our names.
 fn expect_created(outcome: PutOutcome, name: &str) -> Result<()> {
     match outcome {
         PutOutcome::Created => Ok(()),

@@ -1,8 +1,8 @@
 //! Small facts as objects of their own: one frame of JSON, sealed like everything else, written
 //! once.
 //!
-//! Timelines, gaps and leases are such records. A reader ignores fields that it does not know,
-//! which newer writers may add.
+//! Timelines, gaps, leases and runs are such records. A reader ignores fields that it does not
+//! know, because newer writers may add some.
 
 use super::Repository;
 use super::frame::ObjectKind;
@@ -21,10 +21,10 @@ pub(crate) fn write(repository: &Repository, kind: ObjectKind, name: String, rec
     Ok(seal(repository, kind, name, record)?.put(&*repository.store)?)
 }
 
-/// A record as it will be stored, for whoever wants its digest.
+/// Seals a record without writing it, for callers that need its digest.
 ///
 /// # Errors
-/// [`Error::bug`] for what no JSON can be made of.
+/// [`Error::bug`] when it cannot be written as JSON.
 pub(crate) fn seal(repository: &Repository, kind: ObjectKind, name: String, record: &impl Serialize) -> Result<SealedObject> {
     let json = serde_json::to_vec(record).map_err(|error| Error::bug(format!("{name}: {error}")))?;
     sealed::seal(repository, kind, name, &[json], None, Vec::new())

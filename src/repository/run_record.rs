@@ -1,13 +1,15 @@
-//! What ran: a record when a run begins and one when it has ended, so that what the catalog shows
-//! can be made again from the repository alone.
+//! The records of runs: one when a run begins and one when it has ended, so that what the catalog
+//! shows can be made again from the repository alone.
 //!
 //! A run is a backup, a verification, or any other job. Its number is drawn before it begins
-//! ([`Repository::new_run`]) and is that of the backup that it makes, so a manifest and the records
-//! of its run find one another without naming one another: a run that was killed behind its
-//! manifest has a backup all the same. What began and has no end was killed; whoever may say so
-//! (its own agent, at its next start) records the end. Both records are written once. A run that
-//! nobody needs to see begin, one of the command line, has the end alone, which says everything
-//! that the beginning does.
+//! ([`Repository::new_run`]) and is also that of the backup that it makes. So a manifest and the
+//! records of its run find one another without naming one another, and a run that was killed after
+//! it wrote its manifest has a backup all the same.
+//!
+//! A run that began and has no end was killed. Whoever may say so (its own agent, at its next
+//! start) records the end. Both records are written once. A run of the command line, whose
+//! beginning nobody needs to see, has only the end, which contains everything that the beginning
+//! does.
 
 use super::frame::ObjectKind;
 use super::name::{self, RunId, RunName};
@@ -42,7 +44,7 @@ pub enum Work {
 }
 
 impl Work {
-    /// Its name, as records and catalog have it.
+    /// Its name in records and in the catalog.
     pub fn text(self) -> &'static str {
         match self {
             Work::Tigerbeetle => "tigerbeetle",
@@ -68,12 +70,12 @@ impl Work {
 pub enum Scope {
     /// All of it.
     Full,
-    /// What an earlier one does not hold; it needs that one.
+    /// Only what an earlier one does not hold; it needs that one.
     Incremental,
 }
 
 impl Scope {
-    /// Its name, as records and catalog have it.
+    /// Its name in records and in the catalog.
     pub fn text(self) -> &'static str {
         match self {
             Scope::Full => "full",
@@ -89,7 +91,7 @@ pub struct Run {
     pub work: Work,
     /// How much a backup holds by itself.
     pub scope: Scope,
-    /// Whose data it is, in decimal; everybody's where there is none.
+    /// The tenant whose data it is, in decimal; `None` where it is everybody's.
     pub tenant: Option<String>,
     /// The job of the schedule that it belongs to, or `command line`.
     pub job: String,
@@ -97,14 +99,14 @@ pub struct Run {
     pub by: String,
     /// When it began, in nanoseconds since the epoch by its machine's clock.
     pub started_ns: u64,
-    /// For how many days a backup is to be kept; 0 is for ever.
+    /// For how many days a backup is to be kept; 0 means for ever.
     pub retention_days: u16,
 }
 
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunOutcome {
-    /// Whether it did what it was to do.
+    /// Whether it did what it was meant to do.
     pub completed: bool,
     /// When it ended, in nanoseconds since the epoch.
     pub ended_ns: u64,
@@ -112,8 +114,8 @@ pub struct RunOutcome {
     pub stored_bytes: u64,
     /// The object by which a backup exists; empty where there is none.
     pub location: String,
-    /// SHA-256 of that object's stored bytes, which authenticates all that it names: 64 hexadecimal
-    /// digits; empty where there is none.
+    /// SHA-256 of that object's stored bytes: 64 hexadecimal digits. It authenticates everything
+    /// that the object names. Empty where there is none.
     pub checksum: String,
     /// How stored bytes are compressed: `none`, `gzip` or `zstd`.
     pub compression: String,
@@ -149,7 +151,7 @@ impl RunOutcome {
     }
 }
 
-/// The record of a run's end; that of its beginning has no outcome.
+/// The record of a run. That of its beginning has no outcome.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunRecord {
     /// What began.
@@ -160,13 +162,13 @@ pub struct RunRecord {
     pub outcome: Option<RunOutcome>,
 }
 
-/// Where the records of runs go: a repository, a catalog, an outbox before both. Putting the same
-/// record again changes nothing.
+/// Where the records of runs go: a repository, a catalog, or an outbox before both. Putting the
+/// same record again changes nothing.
 pub trait RunSink: Send + Sync {
-    /// Puts a record; it is kept when this returns.
+    /// Puts a record. It is stored when this returns.
     ///
     /// # Errors
-    /// [`Error::try_again`] when it could not be kept now.
+    /// [`Error::try_again`] when it could not be stored now.
     fn put(&self, run: RunId, record: &RunRecord) -> Result<()>;
 }
 
@@ -180,8 +182,8 @@ pub struct Runs {
 }
 
 impl Repository {
-    /// The identity that a run's backup has in the catalog, the same whoever works it out: a custom
-    /// UUID (version 8) of the repository's id and the run's number.
+    /// The id that a run's backup has in the catalog. It is a custom UUID (version 8) of the
+    /// repository's id and the run's number, so it is the same whoever computes it.
     pub fn backup_id(&self, run: RunId) -> Uuid {
         let digest = digest_of(&[b"amber/1/backup-id", &self.header().repository_id[..], &run.0.to_le_bytes()].concat());
         let mut bytes = [0; 16];
@@ -189,7 +191,7 @@ impl Repository {
         uuid::Builder::from_custom_bytes(bytes).into_uuid()
     }
 
-    /// Records that a run begins, or has ended. What was recorded before under the same name stays.
+    /// Records that a run begins, or has ended. An earlier record of the same name stays.
     ///
     /// # Errors
     /// Whatever the store says.
@@ -205,7 +207,7 @@ impl Repository {
     pub fn run_record(&self, name: &RunName) -> Result<RunRecord> {
         let record: RunRecord = record::read(self, ObjectKind::Run, &name.object())?;
         if record.outcome.is_some() != name.has_ended {
-            return Err(Error::damaged(format!("{}: it tells of another moment of the run", name.object())));
+            return Err(Error::damaged(format!("{}: it describes another moment of the run", name.object())));
         }
         Ok(record)
     }
@@ -213,12 +215,13 @@ impl Repository {
     /// All runs, each as far as it is recorded.
     ///
     /// # Errors
-    /// When the store cannot be read; damage is no error here but part of the answer.
+    /// When the store cannot be read. Damage is not an error here; it is part of the result.
     pub fn runs(&self) -> Result<Runs> {
         let mut found = Runs::default();
         for name in self.list_all(name::RUNS)?.iter().filter_map(|listed| RunName::parse(&listed.name)) {
             match self.run_record(&name) {
-                // The end comes first in the listing, and says everything that the beginning does.
+                // The end comes first in the listing, and contains everything that the beginning
+                // does.
                 Ok(record) => drop(found.runs.entry(name.run).or_insert(record)),
                 Err(error) if error.kind == Kind::Damaged => found.damaged.push(name.object()),
                 Err(error) => return Err(error),

@@ -1,9 +1,9 @@
 //! Repositories for tests: in memory, opened with a key file (which is instant, where a passphrase
 //! takes 64 MiB and three passes), and a store that fails on purpose.
 //!
-//! Flow: [`create`] makes a repository in a [`MemoryStore`], [`open`] opens it again, over a
-//! [`FaultyStore`] if the test wants to see what a failing store leaves behind. Whole backups are
-//! made by `tier::sample`. Only for tests: the feature `samples` opens it to others.
+//! Flow: [`create`] makes a repository in a [`MemoryStore`]. [`open`] opens it again, over a
+//! [`FaultyStore`] if the test wants to see what a failing store leaves behind. `tier::sample`
+//! makes complete backups. Only for tests: the feature `samples` opens it to others.
 
 use super::key::Secret;
 use super::name::{RunId, SegmentName};
@@ -35,8 +35,8 @@ pub fn options() -> Options {
     Options { workers: 1, transfers: 1, ..Options::default() }
 }
 
-/// Opens a repository whose limits leave bulk work nothing for the next ten seconds, and the
-/// governor that keeps them: of uploads and of reads, a MiB a second.
+/// Opens a repository whose limits leave nothing for bulk work in the next ten seconds. Returns
+/// also the governor that enforces the limits: a MiB a second for uploads and for reads.
 ///
 /// # Errors
 /// Those of [`Repository::open`].
@@ -72,7 +72,7 @@ pub fn open(store: Arc<dyn Store>) -> Result<Arc<Repository>> {
 /// Stores these prepares as a segment of a timeline.
 ///
 /// # Errors
-/// [`Error::input`] for what is no prepare, or none; those of the store.
+/// [`Error::input`] for bytes that are no prepare, or if there are none; those of the store.
 pub fn store_log(repository: &Repository, timeline: u32, run: u64, log: &[Vec<u8>]) -> Result<SegmentName> {
     let mut builder = SegmentBuilder::default();
     for bytes in log {
@@ -83,7 +83,7 @@ pub fn store_log(repository: &Repository, timeline: u32, run: u64, log: &[Vec<u8
     Ok(sealed.name)
 }
 
-/// Bytes that no compression makes smaller, the same for a seed each time.
+/// Bytes that no compression makes smaller. The same seed gives the same bytes each time.
 pub fn noise(length: usize, seed: u64) -> Vec<u8> {
     let mut state = seed | 1;
     let mut bytes = Vec::with_capacity(length + 8);
@@ -100,11 +100,11 @@ pub fn noise(length: usize, seed: u64) -> Vec<u8> {
 /// How a call fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// This call alone, and nothing happens.
+    /// Only this call fails, and nothing happens.
     Refused,
-    /// This call alone: it takes effect, but its answer is lost.
+    /// Only this call fails: it takes effect, but its answer is lost.
     AnswerLost,
-    /// This call and every one after it: the store is gone, or the process was killed.
+    /// This call and every later one fail: the store is gone, or the process was killed.
     Gone,
 }
 
@@ -114,7 +114,7 @@ struct FaultPlan {
     fault: Fault,
 }
 
-/// A store whose calls fail when it is told so. Clones share the plan and the count of calls.
+/// A store whose calls fail on demand. Clones share the plan and the count of calls.
 #[derive(Debug, Clone)]
 pub struct FaultyStore {
     inner: MemoryStore,
@@ -203,11 +203,12 @@ impl Store for FaultyStore {
     }
 }
 
-/// What is done before a call that reads an object: it is given the object's name and how many
-/// bytes are asked for (none where it is the size), and says whether it wants to be called again.
+/// What is done before a call that reads an object. It is given the object's name and how many
+/// bytes are asked for (none if the call asks for the size). It returns whether it wants to be
+/// called again.
 type Hook = Box<dyn FnMut(&str, u64) -> bool + Send>;
 
-/// A store in which something happens between a listing and the reading of what was listed.
+/// A store in which something happens between a listing and the reading of a listed object.
 #[derive(Clone)]
 pub struct HookedStore {
     inner: MemoryStore,
@@ -226,7 +227,7 @@ impl HookedStore {
         HookedStore { inner: inner.clone(), hook: Arc::default() }
     }
 
-    /// Before each object is read `hook` is called with its name and the bytes asked for, until it
+    /// Before each object is read, `hook` is called with its name and the bytes asked for, until it
     /// returns `false`.
     pub fn before_reads(&self, hook: impl FnMut(&str, u64) -> bool + Send + 'static) {
         *lock(&self.hook) = Some(Box::new(hook));

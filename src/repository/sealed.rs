@@ -1,9 +1,9 @@
-//! Small objects sealed in memory, so that whoever has them decides when and where they go: to the
-//! store, to a spool on the disk first, or to both.
+//! Small objects sealed in memory, so that the caller decides when and where they go: to the store,
+//! to a spool on the disk first, or to both.
 //!
-//! [`seal`] does what [`super::object_writer`] does for objects of any size, in one call on the
-//! calling thread; the bytes are the same format. [`SealedObject::put`] writes them, create-only,
-//! and says whether the name was free.
+//! [`seal`] does in one call, on the calling thread, what [`super::object_writer`] does for objects
+//! of any size. The format of the bytes is the same. [`SealedObject::put`] writes the object,
+//! create-only, and says whether the name was free.
 
 use super::Repository;
 use super::frame::{self, Encoding, Index, OBJECT_HEADER_BYTES, ObjectKind, Trailer};
@@ -27,7 +27,8 @@ pub struct SealedObject {
 }
 
 impl SealedObject {
-    /// Writes it. Durable when this returns; a name that is taken is left as it is.
+    /// Writes it. It is durable when this returns. An existing object of this name is left as it
+    /// is.
     ///
     /// # Errors
     /// Whatever the store says.
@@ -36,8 +37,8 @@ impl SealedObject {
     }
 }
 
-/// Seals an object of these frames. `record_bytes` is the size of the records behind the first 256
-/// bytes of each, where they have one.
+/// Seals an object of these frames. `record_bytes` is the size of the records after the first 256
+/// bytes of each frame, where they have records.
 ///
 /// # Errors
 /// [`Error::bug`] when it is larger than one part: such an object goes through

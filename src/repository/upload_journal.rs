@@ -1,19 +1,20 @@
-//! What a process that uploads a large object writes down on its own disk, so that another one can
-//! carry the upload on.
+//! What a process that uploads a large object records on its own disk, so that another process can
+//! resume the upload.
 //!
-//! Flow: [`JournalFile::open`] takes the file (one process at a time); [`UploadJournal::begin`]
-//! notes what is uploaded as what; then each frame as it was sealed, and each part that the server
-//! has taken. [`JournalFile::unfinished`] reads it back after the process has died.
+//! Flow: [`JournalFile::open`] locks the file (one process at a time). [`UploadJournal::begin`]
+//! records what is uploaded as what. Then each frame is recorded as it was sealed, and each part
+//! that the server has accepted. [`JournalFile::unfinished`] reads the journal back after the
+//! process has died.
 //!
 //! **Frames are durable in the journal before a part that holds them is sent**
 //! ([`UploadJournal::sync`]). A frame's number is its nonce, so two different contents must never
-//! be sealed as one frame of one object. Who carries on holds each frame of the source against its
-//! fingerprint: the same content gives the same sealed bytes again, and another content ends the
-//! upload, as does a frame whose tag is another when it is sealed again. A frame that is not in the
-//! journal was never sent.
+//! be sealed as one frame of one object. The process that resumes compares each frame of the source
+//! with its fingerprint. The same content gives the same sealed bytes again; other content ends the
+//! upload. A frame whose tag is another when it is sealed again ends the upload too. A frame that
+//! is not in the journal was never sent.
 //!
-//! The journal holds no content and no key: sizes, tags and digests of sealed bytes, keyed
-//! fingerprints. It is one JSON value a line. A last line that is cut was not yet relied on;
+//! The journal holds no content and no key, but sizes, tags and digests of sealed bytes, and keyed
+//! fingerprints. It has one JSON value per line. A last line that is cut was not yet relied on;
 //! anything else that cannot be read ends the upload too.
 
 use super::frame::{FrameRow, OBJECT_HEADER_BYTES};
@@ -28,20 +29,20 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-/// A journal larger than this is none: 65 536 frames and 10 000 parts need 10 MB.
+/// A larger file is no journal: 65 536 frames and 10 000 parts need 10 MB.
 const JOURNAL_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
-/// What is uploaded, as what.
+/// What is uploaded, and as what.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Subject {
-    /// What seals the frames: another program might seal the same content into other bytes, which
+    /// What seals the frames. Another program might seal the same content into other bytes, which
     /// must not be sent under the same nonce.
     pub program: String,
     /// The repository's id, in hexadecimal.
     pub repository: String,
     /// The object's name.
     pub object: String,
-    /// The object's header, in hexadecimal: with its salt.
+    /// The object's header, in hexadecimal; it contains the salt.
     pub header: String,
     /// The size of its parts.
     pub part_bytes: u64,
@@ -49,7 +50,7 @@ pub struct Subject {
     pub level: i32,
     /// Size of the file that it will hold.
     pub file_bytes: u64,
-    /// Size of its frames, but for the last.
+    /// Size of its frames, except the last.
     pub frame_bytes: u32,
 }
 
@@ -65,7 +66,7 @@ enum Line {
     Part { number: u32, size_bytes: u64, digest: String, tag: String },
 }
 
-/// The journal of an upload that is going on.
+/// The journal of an upload that is in progress.
 #[derive(Debug)]
 pub struct UploadJournal {
     path: PathBuf,
@@ -76,15 +77,15 @@ pub struct UploadJournal {
     waiting: Vec<u8>,
 }
 
-/// What is noted of a sealed frame.
+/// What is recorded of a sealed frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SealedFrame {
     /// Its row in the index.
     pub row: FrameRow,
     /// The fingerprint of its content.
     pub fingerprint: Fingerprint,
-    /// The tag at its end. Sealed again, the same key, number and bytes have the same tag, and
-    /// other bytes another.
+    /// The tag at its end. When they are sealed again, the same key, number and bytes give the same
+    /// tag, and other bytes another.
     pub tag: [u8; TAG_BYTES],
 }
 
@@ -93,13 +94,13 @@ pub struct SealedFrame {
 pub struct Unfinished {
     /// What was uploaded.
     pub subject: Subject,
-    /// What the server calls the upload.
+    /// The id that the server gave the upload.
     pub upload_id: String,
     /// The frames that were sealed, from the first on.
     pub frames: Vec<SealedFrame>,
-    /// The parts that the server has taken.
+    /// The parts that the server has accepted.
     pub parts: Vec<KnownPart>,
-    /// Length of the journal up to its last whole line.
+    /// Length of the journal up to its last complete line.
     journal_bytes: u64,
 }
 
@@ -137,7 +138,8 @@ impl JournalFile {
         }
     }
 
-    /// What an upload left that did not end; `None` if there is none, or if it cannot be relied on.
+    /// What an upload that did not end has left; `None` if there is none, or if it cannot be relied
+    /// on.
     ///
     /// # Errors
     /// [`Error::input`] when the file cannot be read.
@@ -151,7 +153,7 @@ impl JournalFile {
         }
     }
 
-    /// Begins a journal of a new upload; what was in the file is gone.
+    /// Begins the journal of a new upload. The previous content of the file is gone.
     ///
     /// # Errors
     /// [`Error::input`] when the file cannot be written.
@@ -159,12 +161,12 @@ impl JournalFile {
         self.journal(subject, 0, false)
     }
 
-    /// Goes on with the journal of an unfinished upload, behind its last whole line. Nothing of it
+    /// Continues the journal of an unfinished upload, after its last complete line. Nothing of it
     /// is ever missing meanwhile.
     ///
     /// # Errors
     /// [`Error::input`] when the file cannot be written.
-    pub fn carry_on(self, unfinished: &Unfinished) -> Result<UploadJournal> {
+    pub fn resume(self, unfinished: &Unfinished) -> Result<UploadJournal> {
         self.journal(unfinished.subject.clone(), unfinished.journal_bytes, true)
     }
 
@@ -181,7 +183,7 @@ impl UploadJournal {
         &self.subject
     }
 
-    /// The upload begins: its first frames may be noted already.
+    /// Records that the upload begins. Its first frames may have been recorded already.
     ///
     /// # Errors
     /// [`Error::input`] when the file cannot be written.
@@ -193,7 +195,7 @@ impl UploadJournal {
         Ok(())
     }
 
-    /// The next frame was sealed.
+    /// Records that the next frame was sealed.
     ///
     /// # Errors
     /// [`Error::bug`] when it cannot be written as JSON.
@@ -202,7 +204,7 @@ impl UploadJournal {
         self.note(&Line::Frame(row.stored_bytes, row.plain_bytes, row.codec as u8, row.record_bytes, hex(fingerprint), hex(tag)))
     }
 
-    /// The server has taken a part.
+    /// Records that the server has accepted a part.
     ///
     /// # Errors
     /// [`Error::input`] when the file cannot be written.
@@ -211,7 +213,7 @@ impl UploadJournal {
         self.write()
     }
 
-    /// Whatever was noted is on the disk when this returns.
+    /// Everything that was recorded is on the disk when this returns.
     ///
     /// # Errors
     /// [`Error::input`] when the file cannot be written.
@@ -220,9 +222,9 @@ impl UploadJournal {
         self.file.sync_data().map_err(|error| failed(&self.path, &error))
     }
 
-    /// The upload is over.
+    /// Removes the journal, because the upload is over.
     pub fn remove(self) {
-        // Should that fail, the next upload finds an upload that the server does not know any more.
+        // If this fails, the next run finds an upload that the server does not know any more.
         let _ = std::fs::remove_file(&self.path);
     }
 

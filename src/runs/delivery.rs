@@ -1,23 +1,24 @@
 //! Brings the records that wait in the outbox to the repository, and from there to the ledger, in
 //! order.
 //!
-//! Flow: one thread for each, so that neither waits for the other. `ToRepository` records what
-//! comes, and passes on what the ledger is to be told; `ToLedger` delivers the events, and, when
-//! there is nothing else to do, looks whether the ledger lacks an event of a run that somebody else
-//! has recorded: a command, or an agent without a ledger, or because the ledger was restored to an
-//! earlier point. Whoever cannot get on tries again, later each time, and says why on the board.
+//! Flow: there is one thread for each, so that neither waits for the other. `ToRepository` records
+//! what arrives, and passes on what must be reported to the ledger. `ToLedger` delivers the events.
+//! When it has nothing else to do, it checks whether the ledger lacks the event of a run that this
+//! agent did not report: a command or an agent without a ledger recorded the run, or the ledger was
+//! restored to an earlier point. A thread that cannot proceed retries, after a longer pause each
+//! time, and says why on the board.
 //!
-//! Everything may happen twice: a record is created once under its name, an event has one id. So a
-//! kill at any instant costs a repetition and nothing else.
+//! Everything may happen twice: a record is created once under its name, and an event has one id.
+//! So a kill at any moment costs a repetition and nothing else.
 
 use super::outbox::{Entry, EntryName, Lane};
 use super::reconcile::reconcile;
 use super::recorder::{Recorder, Trouble};
 use crate::backoff::Backoff;
 use crate::error::{Kind, Result};
-use crate::ledger_events::event::{Accounts, Event, id_of, is_told};
+use crate::ledger_events::event::{Accounts, Event, id_of, is_reported};
 use crate::ledger_events::packing::Status;
-use crate::ledger_events::{Delivered, Teller};
+use crate::ledger_events::{Delivered, EventLedger};
 use crate::repository::key::random;
 use crate::repository::name::{self, RunName};
 use crate::repository::run_record::RunRecord;
@@ -32,22 +33,23 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// Pauses after failures.
+/// The pauses after failures.
 const RETRY: Backoff = Backoff { first: Duration::from_secs(1), longest: Duration::from_secs(60) };
-/// How often the ledger is looked through for what it lacks.
+/// How often the ledger is checked for events that it lacks.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(3600);
-/// How long the end of the agent waits for a request that is under way.
+/// How long the end of the agent waits for a request that is in progress.
 const STOP_GRACE: Duration = Duration::from_secs(3);
-/// Nothing happens for so long at the most, whatever is missed.
+/// The longest time without a turn, in case a wake-up was missed.
 const REST: Duration = Duration::from_secs(3600);
 
-/// A ledger that is told, how it books, and how long an answer may take before that is an alert.
+/// The ledger to which events are reported, the accounts they are booked to, and how long an answer
+/// may take before that raises an alert.
 pub struct LedgerDelivery {
-    /// Who takes events.
-    pub teller: Box<dyn Teller>,
+    /// What takes events.
+    pub teller: Box<dyn EventLedger>,
     /// Where they are booked.
     pub accounts: Accounts,
-    /// From then on it is late.
+    /// An answer that takes longer than this is late.
     pub late_after: Duration,
 }
 
@@ -62,23 +64,23 @@ impl Delivery {
     ///
     /// # Errors
     /// [`Error::try_again`] when the system gives no threads.
-    pub fn start(recorder: &Arc<Recorder>, told: Option<LedgerDelivery>) -> Result<Delivery> {
+    pub fn start(recorder: &Arc<Recorder>, reported: Option<LedgerDelivery>) -> Result<Delivery> {
         let (stop, passed_on) = (Stop::default(), bounded(1));
         let mut repository = ToRepository::new(recorder, passed_on.0);
         let stopping = stop.clone();
         let mut threads = vec![spawn("amber-records", move || repository.run(&stopping))?];
-        if let Some(told) = told {
-            let (mut ledger, stopping) = (ToLedger::new(recorder, told), stop.clone());
+        if let Some(reported) = reported {
+            let (mut ledger, stopping) = (ToLedger::new(recorder, reported), stop.clone());
             threads.push(spawn("amber-events", move || ledger.run(&passed_on.1, &stopping))?);
         }
         Ok(Delivery { stop, threads })
     }
 
-    /// Ends; what waits goes on at the next start.
+    /// Ends the threads. What waits is delivered after the next start.
     pub fn stop(self) {
         self.stop.ask();
         let asked = Instant::now();
-        // A thread that is still in a request then ends with the process.
+        // A thread that is still in a request by then ends with the process.
         while self.threads.iter().any(|thread| !thread.is_finished()) && asked.elapsed() < STOP_GRACE {
             std::thread::sleep(Duration::from_millis(5));
         }
@@ -90,8 +92,8 @@ impl Delivery {
 struct Failures(u32);
 
 impl Failures {
-    /// The pause after one more: up to a quarter longer by chance, so that several agents do not
-    /// come all at once.
+    /// The pause after one more failure, lengthened by up to a quarter at random, so that several
+    /// agents do not retry all at once.
     fn pause(&mut self) -> Duration {
         self.0 = self.0.saturating_add(1);
         let pause = RETRY.after(self.0);
@@ -104,7 +106,7 @@ impl Failures {
     }
 }
 
-/// Until something comes, or it is time, or the agent ends; whether it ends.
+/// Waits until something arrives, the time is over, or the agent ends. Returns whether it ends.
 fn rest(woken: &Receiver<()>, at_most: Duration, stop: &Stop) -> bool {
     select! {
         recv(woken) -> _ => stop.is_asked(),
@@ -113,7 +115,7 @@ fn rest(woken: &Receiver<()>, at_most: Duration, stop: &Stop) -> bool {
     }
 }
 
-/// The first stage.
+/// The first stage: from the outbox to the repository.
 pub(super) struct ToRepository {
     recorder: Arc<Recorder>,
     passed_on: Sender<()>,
@@ -132,7 +134,7 @@ impl ToRepository {
             let pause = match self.turn(stop) {
                 Ok(()) => {
                     failures.reset();
-                    // A full disk does not tell when it has room again.
+                    // A full disk does not notify when it has room again.
                     if recorder.has_unsaved() { RETRY.longest } else { REST }
                 }
                 Err(_) => failures.pause(),
@@ -143,17 +145,18 @@ impl ToRepository {
         }
     }
 
-    /// Everything that can be done now. What keeps the rest from getting on is on the board.
+    /// Does everything that can be done now. What keeps the rest from proceeding is written on the
+    /// board.
     ///
     /// # Errors
     /// When it is to be tried again.
     pub(super) fn turn(&mut self, stop: &Stop) -> Result<()> {
-        // What the disk does not take is told, and holds nothing up that it has.
+        // What the disk does not take is reported, and does not delay what the disk already has.
         let _ = self.recorder.save();
         let reconciled = self.reconcile();
         let delivered = self.deliver(stop);
         self.recorder.trouble(Trouble::Repository, delivered.as_ref().err().map(|error| error.message.clone()));
-        self.recorder.tell();
+        self.recorder.publish();
         reconciled.and(delivered)
     }
 
@@ -192,28 +195,28 @@ impl ToRepository {
             PutOutcome::Created => entry.record.clone(),
             PutOutcome::AlreadyExists => recorded_before(&self.recorder, entry)?,
         };
-        if !(self.recorder.tells() && is_told(record.run.work)) {
+        if !(self.recorder.has_ledger() && is_reported(record.run.work)) {
             return outbox.remove(Lane::Repository, name);
         }
         outbox.pass_on(name, entry, &record)?;
-        // It is full when somebody has been woken already.
+        // The channel is full when the other thread has already been woken.
         let _ = self.passed_on.try_send(());
         Ok(())
     }
 }
 
-/// What the repository has under a record's name already: mostly the same, from a try whose answer
-/// was lost. What was recorded first counts.
+/// What the repository already has under a record's name: usually the same record, from a try whose
+/// answer was lost. The record that was stored first counts.
 fn recorded_before(recorder: &Recorder, entry: &Entry) -> Result<RunRecord> {
     let name = RunName { run: entry.run, has_ended: entry.record.outcome.is_some() };
     match recorder.repository.run_record(&name) {
-        // Nothing can be put in its place; `amber verify` tells of it.
+        // A damaged record cannot be replaced; `amber verify` reports it.
         Err(error) if error.kind == Kind::Damaged => Ok(entry.record.clone()),
         found => found,
     }
 }
 
-/// An entry, or `None` for one that was damaged and is out of the way now.
+/// Reads an entry; `None` for one that was damaged and is now set aside.
 fn read(recorder: &Recorder, lane: Lane, name: &EntryName) -> Result<Option<Entry>> {
     match recorder.outbox.read(lane, name) {
         Err(error) if error.kind == Kind::Damaged => {
@@ -225,19 +228,20 @@ fn read(recorder: &Recorder, lane: Lane, name: &EntryName) -> Result<Option<Entr
     }
 }
 
-/// The second stage.
+/// The second stage: from the outbox to the ledger.
 pub(super) struct ToLedger {
     recorder: Arc<Recorder>,
-    told: LedgerDelivery,
-    /// When the ledger was looked through last.
+    reported: LedgerDelivery,
+    /// When the ledger was last checked for events that it lacks.
     swept: Option<Instant>,
-    /// Events that the ledger refused, found by looking: they are not tried again by this process.
+    /// Events that a sweep found missing and the ledger refused. This process does not try them
+    /// again.
     refused: HashSet<u128>,
 }
 
 impl ToLedger {
-    pub(super) fn new(recorder: &Arc<Recorder>, told: LedgerDelivery) -> ToLedger {
-        ToLedger { recorder: Arc::clone(recorder), told, swept: None, refused: HashSet::new() }
+    pub(super) fn new(recorder: &Arc<Recorder>, reported: LedgerDelivery) -> ToLedger {
+        ToLedger { recorder: Arc::clone(recorder), reported, swept: None, refused: HashSet::new() }
     }
 
     fn run(&mut self, passed_on: &Receiver<()>, stop: &Stop) {
@@ -256,7 +260,8 @@ impl ToLedger {
         }
     }
 
-    /// Everything that can be done now. What keeps the rest from getting on is on the board.
+    /// Does everything that can be done now. What keeps the rest from proceeding is written on the
+    /// board.
     ///
     /// # Errors
     /// When it is to be tried again.
@@ -269,7 +274,7 @@ impl ToLedger {
             let trouble = swept.as_ref().err().map(|error| format!("events that the ledger lacks cannot be looked for: {error}"));
             self.recorder.trouble(Trouble::Sweep, trouble);
         }
-        self.recorder.tell();
+        self.recorder.publish();
         delivered.and(swept)
     }
 
@@ -282,13 +287,13 @@ impl ToLedger {
                     return Ok(());
                 }
                 let Some(entry) = read(&recorder, Lane::Ledger, name)? else { continue };
-                let event = Event::of(recorder.repository.backup_id(entry.run), &entry.record, &self.told.accounts);
-                let told = match event {
-                    Ok(Some(event)) => self.tell(&event, stop),
+                let event = Event::of(recorder.repository.backup_id(entry.run), &entry.record, &self.reported.accounts);
+                let reported = match event {
+                    Ok(Some(event)) => self.deliver_event(&event, stop),
                     Ok(None) => Delivered::Yes,
                     Err(error) => Delivered::Refused(error.message),
                 };
-                match told {
+                match reported {
                     Delivered::Yes => recorder.outbox.remove(Lane::Ledger, name)?,
                     Delivered::Refused(reason) => {
                         let place = recorder.outbox.refuse(name)?;
@@ -308,19 +313,19 @@ impl ToLedger {
         }
     }
 
-    /// Delivers one event, for as long as that takes; once it is late that is told.
-    fn tell(&mut self, event: &Event, stop: &Stop) -> Delivered {
+    /// Delivers one event, however long that takes. Once the answer is late, that is reported.
+    fn deliver_event(&mut self, event: &Event, stop: &Stop) -> Delivered {
         let (began, asked_ns, told_late, recorder) = (Instant::now(), now_ns(), Cell::new(false), &self.recorder);
-        let (late_after, place) = (self.told.late_after, self.told.teller.describe());
+        let (late_after, place) = (self.reported.late_after, self.reported.teller.describe());
         let give_up = || {
             if !told_late.get() && began.elapsed() >= late_after {
                 told_late.set(true);
                 recorder.trouble(Trouble::Ledger, Some(format!("the {place} has not answered since {}", time_text(asked_ns))));
-                recorder.tell();
+                recorder.publish();
             }
             stop.is_asked()
         };
-        let delivered = self.told.teller.deliver(event, &give_up);
+        let delivered = self.reported.teller.deliver(event, &give_up);
         if delivered == Delivered::Yes {
             recorder.delivered();
         }
@@ -330,14 +335,14 @@ impl ToLedger {
         delivered
     }
 
-    /// Delivers what the repository has a record of and the ledger no event.
+    /// Delivers the events that the ledger lacks of records in the repository.
     fn sweep(&mut self, stop: &Stop) -> Result<()> {
-        let known = self.told.teller.known()?;
+        let known = self.reported.teller.known()?;
         let repository = Arc::clone(&self.recorder.repository);
         let mut names: Vec<RunName> = repository.list_all(name::RUNS)?.iter().filter_map(|listed| RunName::parse(&listed.name)).collect();
         names.sort_unstable();
-        // What waits comes in its turn. Looked at last: what the repository has got from here is
-        // still in the outbox.
+        // What waits in the outbox is delivered in its turn. The outbox is read last, so that it
+        // still contains what the repository has got from here.
         let mut waits = HashSet::new();
         self.recorder.outbox.each(&mut |entry| {
             waits.insert(RunName { run: entry.run, has_ended: entry.record.outcome.is_some() });
@@ -349,18 +354,18 @@ impl ToLedger {
                 continue;
             }
             let record = match repository.run_record(&name) {
-                // `amber verify` and `amber events` tell of it.
+                // `amber verify` and `amber events` report it.
                 Err(error) if error.kind == Kind::Damaged => continue,
                 record => record?,
             };
             if stop.is_asked() {
                 return Ok(());
             }
-            let Ok(Some(event)) = Event::of(backup_id, &record, &self.told.accounts) else { continue };
+            let Ok(Some(event)) = Event::of(backup_id, &record, &self.reported.accounts) else { continue };
             if self.refused.contains(&event.id) {
                 continue;
             }
-            match self.tell(&event, stop) {
+            match self.deliver_event(&event, stop) {
                 Delivered::Yes => {}
                 Delivered::Refused(reason) => {
                     tracing::error!("the event of run {} is not delivered: {reason}", name.run);

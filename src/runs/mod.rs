@@ -1,4 +1,4 @@
-//! What ran: the record of every run, and its way to the repository, to the catalog and to the
+//! What ran: the record of every run, and how it reaches the repository, the catalog and the
 //! ledger.
 
 pub mod delivery;

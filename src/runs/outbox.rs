@@ -8,15 +8,15 @@
 //!            damaged/                               refused/   (tried again at the next start)
 //! ```
 //!
-//! One file is one entry: JSON with the run's number and its record, under a name that orders by
-//! sequence and ends with a digest of the content. It is written to a temporary name, synced,
-//! renamed, and the folder is synced: an entry is whole or not there. What is killed between two of
-//! these steps leaves a temporary name, which the next start removes. What cannot be read is moved
-//! aside and never thrown away. Delivering an entry twice changes nothing, so an entry is removed
-//! after it was delivered, without any care for a kill in between. Nothing of the entries is held
-//! in memory.
+//! One file is one entry: JSON with the run's number and its record, under a name that sorts by
+//! sequence and ends with a digest of the content. The entry is written under a temporary name,
+//! synced and renamed, and then the folder is synced, so an entry is either complete or absent. A
+//! kill between two of these steps leaves a temporary name, which the next start removes. An entry
+//! that cannot be read is set aside and never deleted. Delivering an entry twice changes nothing,
+//! so an entry is simply removed after its delivery, and a kill in between does no harm. No entries
+//! are kept in memory.
 //!
-//! One process at a time writes to an outbox (its owner holds a lock); others may look into it with
+//! Only one process at a time writes to an outbox (its owner holds a lock); others may read it with
 //! [`peek`].
 
 use crate::durable_file::sync_folder;
@@ -34,11 +34,11 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-/// An entry larger than this is none.
+/// A larger file is not an entry.
 pub const ENTRY_BYTES_MAX: u64 = 1024 * 1024;
-/// So many names at the most are held at once.
+/// The most names that are held in memory at once.
 pub const BATCH: usize = 256;
-/// What ends the name of a file that is being written.
+/// The ending of the name of a file that is being written.
 const TEMPORARY: &str = ".tmp";
 const ENDING: &str = ".json";
 const DAMAGED: &str = "damaged";
@@ -46,18 +46,18 @@ const REFUSED: &str = "refused";
 /// Hexadecimal digits of the digest in a name.
 const DIGEST_DIGITS: usize = 16;
 
-/// Whom an entry waits for.
+/// What an entry waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lane {
     /// The repository.
     Repository,
-    /// The ledger; the repository has it.
+    /// The ledger; the repository already has the record.
     Ledger,
 }
 
 const LANES: [Lane; 2] = [Lane::Repository, Lane::Ledger];
 
-/// The name of an entry. Orders by sequence.
+/// The name of an entry. Names sort by sequence.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct EntryName {
     sequence: u64,
@@ -75,10 +75,10 @@ pub struct Entry {
     pub record: RunRecord,
 }
 
-/// As it is written.
+/// An entry as it is written to its file.
 #[derive(Serialize, Deserialize)]
 struct Written<R> {
-    /// 16 hexadecimal digits, for JSON numbers do not hold 64 bits everywhere.
+    /// 16 hexadecimal digits, because not every JSON reader holds 64-bit numbers.
     run: String,
     appended_ns: u64,
     record: R,
@@ -88,7 +88,8 @@ struct Written<R> {
 #[derive(Debug)]
 pub struct Outbox {
     folder: PathBuf,
-    /// The sequence of the next entry. Held while one is written, so that names come in order.
+    /// The sequence of the next entry. Locked while an entry is written, so that names come in
+    /// order.
     next: Mutex<u64>,
     #[cfg(test)]
     fault: Mutex<Option<tests::Fault>>,
@@ -137,8 +138,8 @@ fn digest_text(content: &[u8]) -> String {
 }
 
 impl Outbox {
-    /// Opens the outbox in `folder`, which is made if only its last part is missing. What the
-    /// ledger refused is taken up again; what is no entry is moved aside.
+    /// Opens the outbox in `folder`, which is created if only its last part is missing. Entries
+    /// that the ledger refused are queued again; files that are not entries are set aside.
     ///
     /// # Errors
     /// [`Error::input`] where the folder cannot be made, read or written.
@@ -157,7 +158,7 @@ impl Outbox {
         Ok(outbox)
     }
 
-    /// Puts the folder in order, and finds the sequence to go on with.
+    /// Tidies the folders, and finds the sequence at which to continue.
     fn take_up(&self) -> io::Result<()> {
         let refused = self.folder.join(REFUSED);
         each_name(&refused, &mut |name| match EntryName::parse(name) {
@@ -180,7 +181,7 @@ impl Outbox {
         Ok(())
     }
 
-    /// Adds a record behind all others; durable when this returns.
+    /// Adds a record after all others; durable when this returns.
     ///
     /// # Errors
     /// [`Error::try_again`] when the disk does not take it now.
@@ -201,7 +202,7 @@ impl Outbox {
             fs::rename(&temporary, &path)
         });
         renamed.map_err(|error| {
-            // What is left of it is removed at the next start at the latest.
+            // Anything that remains of it is removed at the next start at the latest.
             let _ = fs::remove_file(&temporary);
             failed(error)
         })?;
@@ -240,7 +241,7 @@ impl Outbox {
         counted.map(|()| count).map_err(|error| unreadable(&folder, &error))
     }
 
-    /// Every entry that waits, of both lanes; what cannot be read is left out.
+    /// Passes every waiting entry of both lanes to `take`; entries that cannot be read are skipped.
     ///
     /// # Errors
     /// [`Error::input`] where the folder cannot be read.
@@ -251,19 +252,19 @@ impl Outbox {
     /// Reads an entry.
     ///
     /// # Errors
-    /// [`Error::damaged`] when it is not what was written: [`Outbox::set_aside`] it then.
-    /// [`Error::try_again`] when it cannot be read now.
+    /// [`Error::damaged`] when it is not what was written; the caller then calls
+    /// [`Outbox::set_aside`]. [`Error::try_again`] when it cannot be read now.
     pub fn read(&self, lane: Lane, name: &EntryName) -> Result<Entry> {
         let path = self.lane(lane).join(name.to_string());
         read(&path, name)?.ok_or_else(|| Error::try_again(format!("{}: it is gone", path.display())))
     }
 
-    /// The repository has the entry, as it is or, where something else was recorded there before,
-    /// as `record`: from now on it waits for the ledger.
+    /// Moves an entry on to the ledger's lane, because the repository has it: as it is or, if
+    /// something else was recorded there before, as `record`.
     ///
     /// # Errors
-    /// [`Error::try_again`] when the folder cannot be written: it waits for the repository once
-    /// more.
+    /// [`Error::try_again`] when the folder cannot be written: the entry then waits for the
+    /// repository again.
     pub fn pass_on(&self, name: &EntryName, entry: &Entry, record: &RunRecord) -> Result<()> {
         let repository = self.lane(Lane::Repository);
         if entry.record == *record {
@@ -274,16 +275,16 @@ impl Outbox {
         self.remove(Lane::Repository, name)
     }
 
-    /// Removes an entry that has come to its end.
+    /// Removes an entry that needs no further delivery.
     ///
     /// # Errors
-    /// [`Error::try_again`] when the folder cannot be written: it is delivered once more.
+    /// [`Error::try_again`] when the folder cannot be written: the entry is then delivered again.
     pub fn remove(&self, lane: Lane, name: &EntryName) -> Result<()> {
         let path = self.lane(lane).join(name.to_string());
         fs::remove_file(&path).map_err(|error| Error::try_again(format!("{}: the entry cannot be removed: {error}", path.display())))
     }
 
-    /// Moves an entry that cannot be read out of the way; where it is then.
+    /// Moves an entry that cannot be read to `damaged/`; returns its new path.
     ///
     /// # Errors
     /// [`Error::try_again`] when it cannot be moved.
@@ -291,7 +292,7 @@ impl Outbox {
         self.aside(lane, name, DAMAGED)
     }
 
-    /// Moves an entry that the ledger will not take out of the way; where it is then. It is tried
+    /// Moves an entry that the ledger refuses to `refused/`; returns its new path. It is tried
     /// again at the next start.
     ///
     /// # Errors
@@ -307,19 +308,19 @@ impl Outbox {
         Ok(to.join(name.to_string()))
     }
 
-    /// What lies aside, in a sentence for whoever must look after it.
+    /// What was set aside, in a sentence for the operator.
     pub fn trouble(&self) -> Option<String> {
-        let told = |place: &str, what: &str| {
+        let reported = |place: &str, what: &str| {
             let (folder, mut count) = (self.folder.join(place), 0_u64);
-            // A folder that cannot be read is told by whatever needs it.
+            // An unreadable folder is reported by whatever needs it.
             let _ = each_name(&folder, &mut |_| {
                 count += 1;
                 Ok(())
             });
             (count > 0).then(|| format!("{count} {what} in {}", folder.display()))
         };
-        let damaged = told(DAMAGED, "records of runs that cannot be read lie");
-        let refused = told(REFUSED, "events that the ledger refused lie");
+        let damaged = reported(DAMAGED, "records of runs that cannot be read lie");
+        let refused = reported(REFUSED, "events that the ledger refused lie");
         let all: Vec<String> = damaged.into_iter().chain(refused).collect();
         (!all.is_empty()).then(|| all.join("; "))
     }
@@ -336,8 +337,8 @@ impl Outbox {
 
 const FOLDERS: [&str; 4] = ["repository", "ledger", DAMAGED, REFUSED];
 
-/// The runs of which a record waits in an agent's outbox, and whether it tells of their end.
-/// Nothing is changed, and the agent may be at work. An outbox that is not there is empty.
+/// The runs of which a record waits in an agent's outbox, and whether that record is of their end.
+/// Nothing is changed, and the agent may be running. An outbox that does not exist is empty.
 ///
 /// # Errors
 /// [`Error::input`] where it may not be read.
@@ -350,11 +351,12 @@ pub fn peek(folder: &Path) -> Result<BTreeSet<(RunId, bool)>> {
 }
 
 fn each_entry(folder: &Path, take: &mut dyn FnMut(Entry)) -> Result<()> {
-    // In this order: what moves on meanwhile is seen in one or the other.
+    // In this order, an entry that moves to the next lane meanwhile is seen in at least one of
+    // them.
     for lane in LANES {
         let folder = folder.join(lane.folder());
         let listed = each_name(&folder, &mut |name| {
-            // What will be found damaged waits for nothing.
+            // A damaged entry does not count as waiting.
             if let Some(name) = EntryName::parse(name)
                 && let Ok(Some(entry)) = read(&folder.join(name.to_string()), &name)
             {
@@ -417,7 +419,7 @@ fn first(folder: &Path, limit: usize) -> Result<Vec<EntryName>> {
     listed.map(|()| names.into_iter().collect()).map_err(|error| unreadable(folder, &error))
 }
 
-/// All names in a folder, in no order. One that is no text is none of ours, and is left alone.
+/// All names in a folder, in no order. A name that is not UTF-8 is not Amber's, and is skipped.
 fn each_name(folder: &Path, take: &mut dyn FnMut(&str) -> io::Result<()>) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         entry?.file_name().to_str().map_or(Ok(()), &mut *take)?;
@@ -433,8 +435,8 @@ fn make_folder(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Moves a file from one folder to the other; durable when this returns. The new place is synced
-/// first: a file must not be in neither.
+/// Moves a file from one folder to the other; durable when this returns. The new folder is synced
+/// first, because after a crash the file must never be in neither.
 fn move_between(from: &Path, to: &Path, name: &str) -> io::Result<()> {
     fs::rename(from.join(name), to.join(name))?;
     sync_folder(to)?;

@@ -1,9 +1,10 @@
-//! Runs of this agent that were killed: they have a beginning and no end, which is added when the
-//! agent starts again.
+//! Ends the runs of this agent that were killed: they have a beginning and no end, which is added
+//! when the agent starts again.
 //!
-//! A run whose backup is in the repository did what it was to do, for the manifest is written last;
-//! any other came to nothing. What waits in the outbox counts as recorded. Only this agent's own
-//! runs are ended, known by its token: whoever else has begun a run may still be at work.
+//! A run whose backup is in the repository is completed, because the manifest is written last. Any
+//! other run has failed. A record that waits in the outbox counts as recorded. Only this agent's
+//! own runs are ended, recognised by its token, because another agent or command may still be
+//! working on its run.
 
 use super::recorder::Recorder;
 use crate::error::{Error, Kind, Result};
@@ -13,25 +14,26 @@ use crate::tier::outcome::stored_backups;
 use crate::units::now_ns;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Why a run failed whose process was killed.
+/// The reason that is recorded for a run whose process was killed.
 pub const KILLED: &str = "the agent ended before the run did";
 
 /// Adds the ends that are missing.
 ///
 /// # Errors
-/// [`Error::try_again`] when the store cannot be read now; nothing is half done then.
+/// [`Error::try_again`] when the store cannot be read now. Ends that were added before are kept,
+/// and the others are added by the next try.
 pub(super) fn reconcile(recorder: &Recorder) -> Result<()> {
     for (run, begun) in open_runs(recorder)? {
         let (scope, outcome) = end_of(recorder, run, &begun)?;
-        tracing::warn!("run {run} of job {} was killed: {}", begun.job, if outcome.completed { "its backup is whole" } else { KILLED });
-        // What the disk does not take now is kept in memory, and told.
+        tracing::warn!("run {run} of job {} was killed: {}", begun.job, if outcome.completed { "its backup is intact" } else { KILLED });
+        // What the disk does not take now is kept in memory, and reported.
         let _ = recorder.put(run, &RunRecord { run: Run { scope, ..begun }, outcome: Some(outcome) });
     }
     recorder.forget_begun();
     Ok(())
 }
 
-/// This agent's runs that have begun and not ended, and are not under way in this process.
+/// This agent's runs that have begun and not ended, and that are not in progress in this process.
 fn open_runs(recorder: &Recorder) -> Result<BTreeMap<RunId, Run>> {
     let (mut open, mut ended) = (BTreeMap::new(), BTreeSet::new());
     recorder.outbox.each(&mut |entry| {

@@ -1,16 +1,17 @@
-//! What the agent's jobs did, on its way to everybody who must know: the catalog soon, the
-//! repository and the ledger when they can be reached.
+//! Records what the agent's jobs did, and passes it on: to the catalog soon, to the repository and
+//! the ledger when they can be reached.
 //!
 //! Flow: a job ([`crate::jobs::active`]) puts the record of its beginning, works, and puts the
-//! record of its end. [`Recorder::put`] makes a record durable in the [`Outbox`] and hands it to
-//! the local sinks; [`super::delivery`] brings what waits there further. Nothing here waits for a
-//! store or a ledger, so no job does. A job that is killed leaves a beginning without an end, which
-//! [`super::reconcile`] adds at the next start.
+//! record of its end. [`Recorder::put`] makes a record durable in the [`Outbox`] and passes it to
+//! the local sinks; [`super::delivery`] delivers what waits there. Nothing here waits for a store
+//! or a ledger, so no job does. A job that is killed leaves a beginning without an end, and
+//! [`super::reconcile`] adds the end at the next start.
 
 use super::outbox::{Lane, Outbox};
 use crate::error::{Kind, Result};
+use crate::monitor::alert::Topic;
 use crate::monitor::status::EventsStatus;
-use crate::monitor::status_board::{StatusBoard, Topic};
+use crate::monitor::status_board::StatusBoard;
 use crate::repository::Repository;
 use crate::repository::name::RunId;
 use crate::repository::run_record::{RunRecord, RunSink};
@@ -23,11 +24,11 @@ use std::sync::{Arc, Mutex};
 
 /// The outbox in the state directory.
 pub const OUTBOX: &str = "outbox";
-/// Records that are held in memory while the disk takes none. With more the oldest beginnings go
-/// first: an end says everything that they do.
+/// How many records are kept in memory while the disk takes none. Beyond that the oldest beginnings
+/// are dropped first, because an end contains everything that its beginning says.
 const UNSAVED_MAX: usize = 1000;
 
-/// Why records do not get on, each told until it is over.
+/// Why records are not passed on. Each is reported until it is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Trouble {
     /// The disk takes no entries.
@@ -36,17 +37,17 @@ pub(super) enum Trouble {
     Repository,
     /// The ledger takes no events.
     Ledger,
-    /// What was killed could not be looked for.
+    /// The runs that were killed could not be looked up.
     Reconcile,
-    /// Events that the repository knows of could not be looked for in the ledger.
+    /// It could not be checked whether the ledger lacks events of runs that the repository has.
     Sweep,
 }
 
 struct State {
     /// Records that the disk has not taken, in order.
     unsaved: VecDeque<(RunId, RunRecord)>,
-    /// Runs that this process has begun: they are not to be taken for killed ones. `None` once
-    /// those are known.
+    /// Runs that this process has begun, so that they are not mistaken for killed ones. `None` once
+    /// the killed ones are known.
     begun: Option<HashSet<RunId>>,
     trouble: BTreeMap<Trouble, String>,
     delivered: u64,
@@ -59,15 +60,16 @@ pub struct Recorder {
     sinks: Vec<Arc<dyn RunSink>>,
     board: Arc<StatusBoard>,
     by: String,
-    /// A ledger is configured.
-    tells: bool,
+    /// Whether a ledger is configured.
+    has_ledger: bool,
     state: Mutex<State>,
     wake: (Sender<()>, Receiver<()>),
 }
 
 impl Recorder {
-    /// A recorder with its outbox in the state directory. `by` is what this agent knows itself by,
-    /// `sinks` take every record at once, and with `tells` events wait for a ledger.
+    /// Creates a recorder with its outbox in the state directory. `by` is the token by which this
+    /// agent recognises itself, `sinks` take every record at once, and with `tells` events wait for
+    /// a ledger.
     ///
     /// # Errors
     /// [`crate::error::Error::input`] where the outbox cannot be used.
@@ -75,7 +77,7 @@ impl Recorder {
         repository: &Arc<Repository>,
         board: &Arc<StatusBoard>,
         state_directory: &Path,
-        (by, sinks, tells): (&str, Vec<Arc<dyn RunSink>>, bool),
+        (by, sinks, has_ledger): (&str, Vec<Arc<dyn RunSink>>, bool),
     ) -> Result<Recorder> {
         let recorder = Recorder {
             repository: Arc::clone(repository),
@@ -83,25 +85,25 @@ impl Recorder {
             sinks,
             board: Arc::clone(board),
             by: by.to_owned(),
-            tells,
+            has_ledger,
             state: Mutex::new(State { unsaved: VecDeque::new(), begun: Some(HashSet::new()), trouble: BTreeMap::new(), delivered: 0 }),
             wake: bounded(1),
         };
-        recorder.tell_sinks();
-        recorder.tell();
+        recorder.notify_sinks();
+        recorder.publish();
         Ok(recorder)
     }
 
-    /// Gives sinks what a killed process had put down: they may not have kept it.
-    fn tell_sinks(&self) {
-        let told = self.outbox.each(&mut |entry| self.hand_on(entry.run, &entry.record));
-        if let Err(error) = told {
+    /// Passes to the sinks what a killed process had recorded, because they may not have kept it.
+    fn notify_sinks(&self) {
+        let reported = self.outbox.each(&mut |entry| self.hand_on(entry.run, &entry.record));
+        if let Err(error) = reported {
             tracing::warn!("the outbox is not read now: {error}");
         }
     }
 
-    /// Gives sinks a record. One that can be made again from the repository does not keep a job
-    /// from running.
+    /// Passes a record to the sinks. A sink that fails does not stop a job, because its content can
+    /// be rebuilt from the repository.
     fn hand_on(&self, run: RunId, record: &RunRecord) {
         for sink in &self.sinks {
             if let Err(error) = sink.put(run, record) {
@@ -110,19 +112,19 @@ impl Recorder {
         }
     }
 
-    /// Where its runs' backups and records go.
+    /// The repository to which its runs' backups and records go.
     pub fn repository(&self) -> &Arc<Repository> {
         &self.repository
     }
 
-    /// What this agent knows itself by.
+    /// The token by which this agent recognises itself.
     pub fn by(&self) -> &str {
         &self.by
     }
 
     /// Whether a ledger is configured.
-    pub fn tells(&self) -> bool {
-        self.tells
+    pub fn has_ledger(&self) -> bool {
+        self.has_ledger
     }
 
     /// Whether this process has begun a run.
@@ -130,17 +132,18 @@ impl Recorder {
         lock(&self.state).begun.as_ref().is_some_and(|known| known.contains(&run))
     }
 
-    /// What was killed is known; from now on nobody asks which runs are this process's own.
+    /// Forgets which runs this process has begun. The killed runs are known, so this is not needed
+    /// any more.
     pub(super) fn forget_begun(&self) {
         lock(&self.state).begun = None;
     }
 
-    /// Given to whoever delivers: there is something new.
+    /// Wakes the delivery when there is something new.
     pub(super) fn woken(&self) -> &Receiver<()> {
         &self.wake.1
     }
 
-    /// Writes what waits in memory, in order.
+    /// Writes the records that wait in memory to the outbox, in order.
     ///
     /// # Errors
     /// [`Error::try_again`] when the disk does not take all of it now.
@@ -151,7 +154,7 @@ impl Recorder {
             && let Some((run, record)) = state.unsaved.front()
         {
             saved = match self.outbox.append(*run, record, now_ns()) {
-                // It never will be, and must not stand in the way of the others.
+                // The outbox will never take this record, and it must not block the others.
                 Err(error) if error.kind == Kind::Bug => {
                     tracing::error!("{error}");
                     Ok(())
@@ -176,7 +179,7 @@ impl Recorder {
         !lock(&self.state).unsaved.is_empty()
     }
 
-    /// Says what keeps records from getting on, or that it no longer does.
+    /// Notes what keeps records from being passed on, or that it is over.
     pub(super) fn trouble(&self, trouble: Trouble, text: Option<String>) {
         let mut state = lock(&self.state);
         match text {
@@ -185,13 +188,13 @@ impl Recorder {
         }
     }
 
-    /// An event was delivered.
+    /// Counts an event that was delivered.
     pub(super) fn delivered(&self) {
         lock(&self.state).delivered += 1;
     }
 
-    /// Puts on the board what waits, and why.
-    pub(super) fn tell(&self) {
+    /// Writes on the board what waits, and why.
+    pub(super) fn publish(&self) {
         let (unsaved, delivered, trouble) = {
             let state = lock(&self.state);
             (state.unsaved.len() as u64, state.delivered, state.trouble.values().cloned().collect::<Vec<_>>().join("; "))
@@ -203,13 +206,13 @@ impl Recorder {
         let alert = (!alerts.is_empty()).then(|| format!("{waits}{}", alerts.join("; ")));
         self.board.alert(Topic::Events, alert);
         let oldest_ns = self.oldest_ns();
-        let status = self.tells.then_some(EventsStatus { waiting, oldest_ns, delivered, reason: trouble });
+        let status = self.has_ledger.then_some(EventsStatus { waiting, oldest_ns, delivered, reason: trouble });
         self.board.change(|board| board.events = status);
     }
 
     /// Since when the oldest record waits.
     fn oldest_ns(&self) -> Option<u64> {
-        // What has come further has waited for longer.
+        // Entries in the ledger's lane have waited longer.
         [Lane::Ledger, Lane::Repository].into_iter().find_map(|lane| {
             let first = self.outbox.waiting(lane).ok()?.into_iter().next()?;
             self.outbox.read(lane, &first).ok().map(|entry| entry.appended_ns)
@@ -222,12 +225,12 @@ impl RunSink for Recorder {
         if let (None, Some(known)) = (&record.outcome, &mut lock(&self.state).begun) {
             known.insert(run);
         }
-        // Behind what waits already, so that the order is kept.
+        // The record goes after those that already wait, so that the order is kept.
         lock(&self.state).unsaved.push_back((run, record.clone()));
         let saved = self.save();
         self.hand_on(run, record);
-        self.tell();
-        // It is full when somebody has been woken already.
+        self.publish();
+        // The channel is full when the delivery has already been woken.
         let _ = self.wake.0.try_send(());
         saved
     }

@@ -1,18 +1,18 @@
 //! When a job is due by itself: after an interval, or at the times of a cron expression in a time
 //! zone.
 //!
-//! Times are nanoseconds since the epoch. An interval is counted from the run before, so clocks
-//! that change for summer do not touch it. A cron expression names times of the wall clock, of
-//! which a change of clock leaves some out and repeats others:
+//! Times are nanoseconds since the epoch. An interval is counted from the previous run, so daylight
+//! saving time does not affect it. A cron expression names times of the wall clock. A change of
+//! clock skips some of them and repeats others:
 //!
-//! - **One minute and one hour** (`30 2 * * *`) name a time of day. Where the clock skips it, it is
-//!   due at the first moment behind the hole; where the clock repeats it, it is due once, at the
+//! - **One minute and one hour** (`30 2 * * *`) name a time of day. If the clock skips it, the job
+//!   is due at the first moment after the gap; if the clock repeats it, the job is due once, at the
 //!   first of the two. So the job runs every day, and once.
 //! - **Anything else** (`*/15 * * * *`, `0 2,14 * * *`) is a rhythm, and follows real time: what
-//!   the clock skips is left out, what it repeats is due both times.
+//!   the clock skips is left out, and what it repeats is due both times.
 //!
-//! Time zones go by their IANA names. Where the system has the database it is used, so that an
-//! update of it counts; without one the copy inside the program is.
+//! Time zones have their IANA names. If the system has the time zone database, it is used, so that
+//! its updates take effect; otherwise the copy inside the program is used.
 
 use crate::error::{Error, Result};
 use crate::pipeline::digest::digest_of;
@@ -22,19 +22,19 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use std::time::Duration;
 
-/// The time zone where none is named: the same on every machine, and without changes of clock.
+/// The time zone if none is named: the same on every machine, and without changes of clock.
 pub const TIME_ZONE_DEFAULT: &str = "UTC";
 
-/// A zone that moves over the date line skips a day, and a time that lies in such a hole is not
-/// found. It is looked for again from so much later on, then from twice as much, so often: until
-/// the next year's.
+/// A zone that moves over the date line skips a day, and a time in such a gap is not found. The
+/// search is repeated from this much later on, then from twice as much, this often: until the next
+/// year's time.
 const SKIP_NS: u64 = 6 * 3_600_000_000_000;
 const SKIPS_MAX: u32 = 12;
 
 /// When a job is due by itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Cadence {
-    /// So long after it began last.
+    /// This long after its last run began.
     Interval(Duration),
     /// At times of the wall clock.
     Times(Box<Times>),
@@ -50,12 +50,12 @@ pub struct Times {
 }
 
 impl Cadence {
-    /// The times that a cron expression names: five fields (minute, hour, day of the month, month,
-    /// day of the week), or `@daily` and the like.
+    /// The times that a cron expression names. It has five fields (minute, hour, day of the month,
+    /// month, day of the week), or is `@daily` and the like.
     ///
     /// # Errors
-    /// [`Error::input`] for what is no such expression, names a time that never comes, or a time
-    /// zone that nobody knows; with what to write instead.
+    /// [`Error::input`] for an invalid expression, a time that never comes, or an unknown time
+    /// zone; with what to write instead.
     pub fn times(expression: &str, time_zone: &str) -> Result<Cadence> {
         let zone = TimeZone::get(time_zone).map_err(|_| {
             Error::input(format!(
@@ -75,8 +75,8 @@ impl Cadence {
         Ok(Cadence::Times(Box::new(times)))
     }
 
-    /// The first time behind `after_ns` at which the job is due, jitter aside. `None` where there
-    /// is none any more.
+    /// The first time after `after_ns` at which the job is due, jitter aside. `None` if there is
+    /// none any more.
     pub fn next_after(&self, after_ns: u64) -> Option<u64> {
         match self {
             Cadence::Interval(interval) => after_ns.checked_add(nanoseconds(*interval)),
@@ -84,7 +84,7 @@ impl Cadence {
         }
     }
 
-    /// How far it is from one time at which the job is due to the next one.
+    /// The distance from one time at which the job is due to the next one.
     pub fn spacing(&self, occurrence_ns: u64) -> Duration {
         let next_ns = self.next_after(occurrence_ns).unwrap_or(u64::MAX);
         Duration::from_nanos(next_ns.saturating_sub(occurrence_ns))
@@ -115,9 +115,9 @@ impl Times {
     }
 }
 
-/// By how much a job is due later than its cadence says: below `most`, different for each job and
-/// occurrence and, by `salt`, for each repository, and always the same for the same ones. So a
-/// restart does not move it, and agents that were set up alike are not due all at once.
+/// By how much later a job is due than its cadence says: less than `most`, different for each job
+/// and occurrence and, by `salt`, for each repository, and always the same for the same ones. So a
+/// restart does not move it, and agents that were set up alike are not all due at once.
 pub fn jitter(salt: &[u8], job: &str, occurrence_ns: u64, most: Duration) -> Duration {
     let most_ns = nanoseconds(most);
     if most_ns == 0 {
@@ -129,7 +129,7 @@ pub fn jitter(salt: &[u8], job: &str, occurrence_ns: u64, most: Duration) -> Dur
     Duration::from_nanos(u64::from_le_bytes(number) % most_ns)
 }
 
-/// A span of time in the largest unit that it is a whole number of: `90 days`, `24 h`, `15 min`,
+/// A span of time in the largest unit of which it is a whole number: `90 days`, `24 h`, `15 min`,
 /// `90 s`.
 pub fn duration_text(duration: Duration) -> String {
     const UNITS: [(u64, u64, &str); 3] = [(86_400, 2, "days"), (3600, 1, "h"), (60, 2, "min")];
@@ -138,7 +138,7 @@ pub fn duration_text(duration: Duration) -> String {
     whole.map_or_else(|| format!("{seconds} s"), |(unit, _, name)| format!("{} {name}", seconds / unit))
 }
 
-/// A span in nanoseconds; one that is longer than 584 years is as long as that.
+/// A span in nanoseconds. A span longer than 584 years counts as 584 years.
 pub(super) fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

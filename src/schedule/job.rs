@@ -1,35 +1,36 @@
 //! One job: whether it begins now, and if not, when.
 //!
 //! ```text
-//!            look: due, asked for, wished, to be tried again          end: completed | failed | given up
-//!   waits ─────────────────────────────────────────────────> runs ─────────────────────────────────────> waits
+//!           look: due, asked for, wished, retry          end: completed | failed | given up
+//!   waits --------------------------------------> runs ------------------------------------> waits
 //! ```
 //!
-//! What is kept, whatever happens:
-//! - It never runs beside itself: what is asked for meanwhile is answered by one run behind this
-//!   one.
+//! These rules hold, whatever happens:
+//! - A job never runs beside itself. Requests that arrive during a run are all answered by one run
+//!   after it.
 //! - After a time without an agent it runs once, not once for every time that it missed.
-//! - A failure is tried again, later each time, a few times; the cadence goes on as if nothing had
+//! - A failure is retried a few times, later each time. The cadence continues as if nothing had
 //!   happened.
-//! - A clock that is set forward makes it due once. One that is set back lets it count from now:
-//!   neither a flood, nor silence until the old time comes again. By the clock that nobody sets,
-//!   two runs that the cadence began lie apart ([`GAP_MAX`]).
-//! - A run that is given up (the lease was lost, the agent ends) counts as none.
+//! - If a clock is set forward, the job is due once. If a clock is set back, the job counts from
+//!   now: there is neither a flood, nor silence until the old time comes again. By the monotonic
+//!   clock, two runs that the cadence began lie apart ([`GAP_MAX`]).
+//! - A run that is given up (the lease was lost, the agent ends) does not count as a run.
 
 use super::cadence::{Cadence, duration_text, jitter, nanoseconds};
 use super::state::{Failed, JobState, Running, Why};
 use std::time::Duration;
 
-/// A job that never ran is due so long after it was first seen, or after its interval where that is
-/// shorter: soon enough to show that it works, and not in the way of a start.
+/// A job that never ran is due this long after it was first seen, or after its interval if that is
+/// shorter: soon enough to show that it works, but not while an agent starts.
 pub const FIRST_AFTER: Duration = Duration::from_secs(600);
-/// What lies further in the future than this was written by a clock that has been set back since.
+/// A time that lies further in the future than this was written by a clock that has been set back
+/// since.
 pub const CLOCK_SLACK: Duration = Duration::from_secs(600);
-/// Two runs that the cadence begins lie apart by half its spacing, at most by this: all that a
-/// clock which jumps to and fro can bring about.
+/// Two runs that the cadence begins lie apart by half its spacing, at most by this. A clock that
+/// jumps back and forth cannot cause more runs than that.
 pub const GAP_MAX: Duration = Duration::from_secs(600);
 
-/// Why a job of the cluster does not run on an agent that does not lead.
+/// Why a job of the cluster does not run on an agent that is not the leader.
 pub const ELSEWHERE: &str = "it runs on the agent that leads";
 
 /// What the clocks say.
@@ -37,94 +38,94 @@ pub const ELSEWHERE: &str = "it runs on the agent that leads";
 pub struct Moment {
     /// The wall clock, in nanoseconds since the epoch. It may jump.
     pub wall_ns: u64,
-    /// A clock that only goes forward, in nanoseconds since whenever.
+    /// A clock that only goes forward, in nanoseconds since any fixed moment.
     pub uptime_ns: u64,
 }
 
-/// How failures are tried again.
+/// How failures are retried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retry {
-    /// The pause after the first; it doubles with each that follows.
+    /// The pause after the first failure; it doubles with each further one.
     pub first: Duration,
     /// The longest pause.
     pub most: Duration,
-    /// So often, until it is due by its cadence again; without an end where there is none.
+    /// This many retries, until the job is due by its cadence again. `None` means no limit.
     pub times: Option<u32>,
 }
 
-/// What is set for a job.
+/// The settings of a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rules {
-    /// What it is called.
+    /// The job's name.
     pub name: String,
     /// When it is due by itself.
     pub cadence: Cadence,
-    /// By how much later at the most.
+    /// By how much later it may be due at the most.
     pub jitter: Duration,
-    /// What makes the jitter of one repository another than that of the next.
+    /// Makes the jitter differ from one repository to the next.
     pub salt: Vec<u8>,
-    /// How failures are tried again.
+    /// How failures are retried.
     pub retry: Retry,
     /// Whether it runs by itself at all.
     pub is_enabled: bool,
 }
 
-/// Why a job does not begin, whatever it decides.
+/// Why a job does not begin, whatever its own decision is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Hold {
-    /// It is another agent's.
+    /// It belongs to another agent.
     Elsewhere,
-    /// Not before something is known; this says what.
+    /// It has to wait until something is known; the text says what.
     NotYet(String),
 }
 
-/// When it begins next.
+/// When a job begins next.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Next {
     /// The time, as far as it is known.
     pub at_ns: Option<u64>,
-    /// Why then, or why not at all.
+    /// Why at that time, or why not at all.
     pub reason: String,
 }
 
-/// What is to be done.
+/// What a job is to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
     /// It begins now.
     Begin {
         /// Why.
         why: Why,
-        /// Since when it could have: the one that has waited longest goes first.
+        /// Since when it could have begun: the job that has waited longest goes first.
         since_ns: u64,
     },
-    /// It does not; [`ScheduledJob::next`] says more.
+    /// It does not begin; [`ScheduledJob::next`] says more.
     Wait,
-    /// It runs.
+    /// It runs already.
     Goes,
-    /// It runs, and must end: it is another agent's now.
+    /// It runs, and must end: it belongs to another agent now.
     Stop,
 }
 
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
-    /// It did what it was to do.
+    /// The run succeeded.
     Completed,
-    /// It did not.
+    /// The run failed.
     Failed {
-        /// Trying again would change nothing.
+        /// A retry would change nothing.
         is_final: bool,
     },
-    /// Nobody wanted it any more.
+    /// The run was no longer wanted.
     GivenUp,
 }
 
 /// A time at which the cadence makes it due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Occurrence {
-    /// Counted from here.
+    /// The time from which the cadence counts.
     anchor_ns: u64,
-    /// With its jitter.
+    /// The due time with its jitter.
     due_ns: u64,
     jitter_ns: u64,
     spacing: Duration,
@@ -138,7 +139,7 @@ pub struct ScheduledJob {
     cadence_text: String,
     state: JobState,
     next: Next,
-    /// What follows from the anchor; worked out anew when that moves.
+    /// The next occurrence, computed from the anchor, and again when that moves.
     occurrence: Option<Occurrence>,
     /// When the cadence last began a run, in this process.
     began_uptime_ns: Option<u64>,
@@ -159,8 +160,8 @@ impl Next {
 }
 
 impl ScheduledJob {
-    /// A job with what is remembered of it. A run that was under way was killed: it counts as a
-    /// failure, so that work that kills its process does not do so at every start.
+    /// A job with what is remembered of it. A run that was under way at the last stop was killed.
+    /// It counts as a failure, so that work that kills its process does not do so at every start.
     pub fn new(rules: Rules, mut state: JobState, now: Moment) -> ScheduledJob {
         match (state.running.take(), &mut state.failed) {
             (Some(_), failed) => {
@@ -168,7 +169,7 @@ impl ScheduledJob {
                 *failed = Some(Failed { at_ns: now.wall_ns, attempts, is_final: false });
                 state.failures_in_a_row = state.failures_in_a_row.saturating_add(1);
             }
-            // Whoever starts the agent anew may have mended what was wrong.
+            // Whoever restarted the agent may have fixed the problem.
             (None, Some(failed)) => failed.attempts = failed.attempts.min(1),
             (None, None) => {}
         }
@@ -176,7 +177,7 @@ impl ScheduledJob {
         ScheduledJob { rules, cadence_text, state, next: Next::default(), occurrence: None, began_uptime_ns: None }
     }
 
-    /// What is set for it.
+    /// The settings of the job.
     pub fn rules(&self) -> &Rules {
         &self.rules
     }
@@ -196,7 +197,7 @@ impl ScheduledJob {
         &self.next
     }
 
-    /// Decides. `wish` is why something else wants it now, for as long as that is so.
+    /// Decides. `wish` is the reason why something else wants the job now, as long as it does.
     pub fn look(&mut self, now: Moment, hold: Option<&Hold>, wish: Option<&str>) -> Decision {
         self.settle(now);
         if self.state.running.is_some() {
@@ -216,7 +217,7 @@ impl ScheduledJob {
 
     fn decide(&mut self, now: Moment, hold: Option<&Hold>, wish: Option<&str>) -> Result<(Why, u64), Next> {
         if hold == Some(&Hold::Elsewhere) {
-            // Who asked here did not ask there.
+            // The request was made on this agent, not on the one that runs the job.
             self.state.asked_ns = None;
             return Err(Next::never(ELSEWHERE));
         }
@@ -261,7 +262,7 @@ impl ScheduledJob {
         }
     }
 
-    /// When a failure is tried again, if it is.
+    /// When a failure is retried, if it is.
     fn retry_ns(&self) -> Option<u64> {
         let failed = self.state.failed.filter(|failed| !failed.is_final)?;
         let tries = self.rules.retry.times.is_none_or(|times| failed.attempts <= times);
@@ -284,7 +285,7 @@ impl ScheduledJob {
             let Rules { name, cadence, jitter: most, salt, .. } = &self.rules;
             self.occurrence = cadence.next_after(anchor_ns).map(|named_ns| {
                 let spacing = cadence.spacing(named_ns);
-                // It never reaches the occurrence behind.
+                // The jitter never reaches the occurrence after this one.
                 let most = (*most).min(spacing.saturating_sub(Duration::from_secs(1)));
                 let jitter_ns = nanoseconds(jitter(salt, name, named_ns, most));
                 Occurrence { anchor_ns, due_ns: named_ns.saturating_add(jitter_ns), jitter_ns, spacing }
@@ -293,7 +294,8 @@ impl ScheduledJob {
         self.occurrence
     }
 
-    /// Takes a job up that was never seen, and what a clock wrote that has been set back since.
+    /// Sets the anchor of a job that was never seen, and corrects times that were written by a
+    /// clock that has been set back since.
     fn settle(&mut self, now: Moment) {
         let latest_ns = now.wall_ns.saturating_add(nanoseconds(CLOCK_SLACK));
         let state = &mut self.state;
@@ -309,7 +311,7 @@ impl ScheduledJob {
         }
     }
 
-    /// It begins. Whatever the reason is, it answers everybody who has asked for it.
+    /// The job begins. Whatever the reason is, this run answers everybody who has asked for it.
     pub fn begin(&mut self, now: Moment, why: Why) {
         self.settle(now);
         let anchor_before_ns = self.state.anchor_ns;
@@ -328,7 +330,7 @@ impl ScheduledJob {
         self.state.running = Some(Running { started_ns: now.wall_ns, why, anchor_before_ns });
     }
 
-    /// It has ended.
+    /// The run has ended.
     pub fn end(&mut self, now: Moment, ended: Ended) {
         let Some(running) = self.state.running.take() else { return };
         let state = &mut self.state;
@@ -336,8 +338,8 @@ impl ScheduledJob {
             Ended::Completed => {
                 state.last_success_ns = Some(now.wall_ns);
                 (state.failures_in_a_row, state.failed) = (0, None);
-                // An interval promises that the last run is no older. What was tried again belongs
-                // to the time at which it was due.
+                // An interval promises that the last run is no older. A run by retry belongs to the
+                // time at which the job was due.
                 if matches!((&self.rules.cadence, &running.why), (Cadence::Interval(_), Why::Asked | Why::Wish(_))) {
                     state.anchor_ns = Some(running.started_ns);
                 }
@@ -351,13 +353,13 @@ impl ScheduledJob {
         }
     }
 
-    /// Somebody asks for a run, whatever the cadence says.
+    /// Somebody requests a run, whatever the cadence says.
     pub fn ask(&mut self, now: Moment) {
         self.state.asked_ns.get_or_insert(now.wall_ns);
     }
 
-    /// Pauses it, or lets it go on. An interval that has passed meanwhile makes it due; times of
-    /// the wall clock that have passed are let go.
+    /// Pauses the job, or lets it continue. If an interval has passed meanwhile, the job is due;
+    /// times of the wall clock that have passed meanwhile are skipped.
     pub fn pause(&mut self, now: Moment, is_paused: bool) {
         let resumes = self.state.is_paused && !is_paused;
         if resumes && matches!(self.rules.cadence, Cadence::Times(_)) {
@@ -366,8 +368,9 @@ impl ScheduledJob {
         self.state.is_paused = is_paused;
     }
 
-    /// Another agent ran it, or this one did before it knew: when, and, once it is over, when it
-    /// ended and whether it did what it was to do. What is known already changes nothing.
+    /// Another agent ran the job, or this one did before its restart: when the run began, and, once
+    /// it is over, when it ended and whether it succeeded. A run that is known already changes
+    /// nothing.
     pub fn learn(&mut self, now: Moment, started_ns: u64, ended: Option<(u64, bool)>) {
         self.settle(now);
         let state = &mut self.state;
@@ -380,7 +383,7 @@ impl ScheduledJob {
                 state.last_success_ns = Some(ended_ns);
                 (state.failures_in_a_row, state.failed) = (0, None);
             }
-            // Without an end it was killed.
+            // A run without an end was killed.
             _ => {
                 state.failures_in_a_row = state.failures_in_a_row.saturating_add(1);
                 let at_ns = ended.map_or(now.wall_ns, |(ended_ns, _)| ended_ns);
@@ -390,12 +393,12 @@ impl ScheduledJob {
         self.settle(now);
     }
 
-    /// A run that did what it was to do ended then, whoever ran it.
+    /// A successful run ended then, on whichever agent.
     pub fn learn_success(&mut self, ended_ns: Option<u64>) {
         self.state.last_success_ns = self.state.last_success_ns.max(ended_ns);
     }
 
-    /// In words, what begins it and when that is.
+    /// What begins the job next and when, in words.
     pub fn next_text(&self, now_ns: u64) -> String {
         match self.next.at_ns {
             Some(at_ns) if at_ns > now_ns => {

@@ -1,10 +1,10 @@
 //! All jobs of an agent, and which of them may run now.
 //!
-//! Flow: whoever runs the jobs of a lane asks [`Schedule::turn`] once in a while, begins what it is
-//! told to begin, ends what it is told to end, and says so ([`Schedule::begin`],
-//! [`Schedule::end`]). One job runs in a lane at a time; of several that are due the one goes first
-//! that was asked for, then the one that has waited longest. Jobs of the cluster begin only where
-//! the agent leads, and end where it no longer does.
+//! Flow: whoever runs the jobs of a lane calls [`Schedule::turn`] once in a while, begins and ends
+//! the jobs that it returns, and reports that ([`Schedule::begin`], [`Schedule::end`]). One job
+//! runs in a lane at a time. Of several that are due, the one that was asked for goes first, then
+//! the one that has waited longest. Jobs of the cluster begin only where the agent leads, and end
+//! where it no longer does.
 
 use super::job::{Decision, Ended, Hold, Moment, Rules, ScheduledJob};
 use super::state::{JobState, Why};
@@ -13,18 +13,18 @@ use std::collections::BTreeMap;
 /// Which jobs wait for one another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lane {
-    /// Checkpoints: nothing that takes long may stand before them.
+    /// Checkpoints: no long job may delay them.
     First,
     /// Everything else.
     Rest,
 }
 
-/// What the agent is, as far as its jobs depend on it.
+/// The state of the agent that its jobs depend on.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Standing {
-    /// It leads, so that the cluster's jobs are its own.
+    /// It leads, so the cluster's jobs belong to it.
     pub leads: bool,
-    /// It knows what ran before it led.
+    /// It knows what ran before it became the leader.
     pub knows: bool,
 }
 
@@ -66,7 +66,7 @@ impl Schedule {
         self.jobs().find(|job| job.rules().name == name)
     }
 
-    /// The same, to be told something.
+    /// One job, to change it.
     pub fn job_mut(&mut self, name: &str) -> Option<&mut ScheduledJob> {
         self.entries.iter_mut().map(|entry| &mut entry.job).find(|job| job.rules().name == name)
     }

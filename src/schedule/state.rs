@@ -1,7 +1,7 @@
 //! What is remembered of a job, over restarts: the scheduler's memory as it is kept on disk.
 //!
-//! Everything in it may be missing (a file of an older release, or none), and nothing in it is
-//! trusted to lie in the past: clocks are set back.
+//! Any field may be missing (a file of an older release, or none), and no time is trusted to lie in
+//! the past: clocks are set back.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,21 +9,21 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct JobState {
-    /// Its cadence counts from here; none until the job was first seen.
+    /// The cadence counts from here; `None` until the job was first seen.
     pub anchor_ns: Option<u64>,
-    /// When the newest run began that is known of, whoever ran it.
+    /// When the newest known run began, whichever agent ran it.
     pub known_ns: Option<u64>,
     /// Somebody has paused it.
     pub is_paused: bool,
     /// When somebody asked for a run that has not begun yet.
     pub asked_ns: Option<u64>,
-    /// The run that is under way; after a start of the agent, one that was killed.
+    /// The run that is under way. After a start of the agent, this is a run that was killed.
     pub running: Option<Running>,
-    /// When the newest run that did what it was to do ended.
+    /// When the newest successful run ended.
     pub last_success_ns: Option<u64>,
     /// Runs that failed since then.
     pub failures_in_a_row: u32,
-    /// The failure that is tried again.
+    /// The failure that is to be retried.
     pub failed: Option<Failed>,
 }
 
@@ -32,9 +32,9 @@ pub struct JobState {
 pub struct Running {
     /// When it began.
     pub started_ns: u64,
-    /// Why.
+    /// Why it began.
     pub why: Why,
-    /// What the cadence counted from before it began: a run that is given up counts as none.
+    /// What the cadence counted from before the run began: a run that is given up does not count.
     pub anchor_before_ns: Option<u64>,
 }
 
@@ -48,11 +48,11 @@ pub enum Why {
     Retry,
     /// Somebody asked for it.
     Asked,
-    /// Something else wants it now, and says why.
+    /// Something else wants it now, for this reason.
     Wish(String),
 }
 
-/// A failure that is tried again.
+/// A failure that is to be retried.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Failed {
@@ -60,6 +60,6 @@ pub struct Failed {
     pub at_ns: u64,
     /// Runs that failed since the job was due by its cadence.
     pub attempts: u32,
-    /// Trying again would change nothing: the next one is that of the cadence.
+    /// A retry would change nothing: the next run is that of the cadence.
     pub is_final: bool,
 }

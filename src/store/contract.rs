@@ -1,9 +1,9 @@
 //! What every store must do, as checks that panic where it does not.
 //!
 //! [`contract`] runs all of them under one fresh prefix, so it may be run again and again on one
-//! store; it removes what it made. For a store without race-free puts
-//! ([`Capabilities::conditional_put`](super::Capabilities)) the race is left out; everything else
-//! must hold.
+//! store. It removes what it created. For a store without race-free puts
+//! ([`Capabilities::conditional_put`](super::Capabilities)) the race check is left out; everything
+//! else must hold.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "checks of tests: what does not hold panics")]
 
@@ -152,17 +152,17 @@ fn empty_and_missing(store: &dyn Store, name: &str) {
     assert!(matches!(store.get_range(name, 0, 1), Err(StoreError::Short { size_bytes: 0, .. })));
 }
 
-/// Whether requests had to be repeated: what a lost answer told was done all the same, and then
-/// done again.
+/// Whether requests had to be repeated. Then a request whose answer was lost did its work all the
+/// same, and was carried out a second time.
 pub(super) fn is_lossy(store: &dyn Store) -> bool {
     store.traffic().retries > 0
 }
 
-/// What a call comes to that is refused in every attempt. On a connection that loses answers the
-/// last attempt's may be lost, so that nobody knows what it said.
+/// The error of a call that is refused in every attempt. On a connection that loses answers, the
+/// last attempt's answer may be lost too, so that nobody knows what it said.
 pub(super) fn refusal<T>(call: impl Fn() -> Result<T, StoreError>) -> Result<T, StoreError> {
-    let told = (0..5).map(|_| call()).find(|outcome| !matches!(outcome, Err(StoreError::Unavailable { .. })));
-    told.expect("five calls brought no answer")
+    let reported = (0..5).map(|_| call()).find(|outcome| !matches!(outcome, Err(StoreError::Unavailable { .. })));
+    reported.expect("five calls brought no answer")
 }
 
 fn wrong_digests(store: &dyn Store, name: &str) {
@@ -197,7 +197,7 @@ fn names(listed: &[super::Listed], prefix: &str) -> Vec<String> {
     listed.iter().map(|object| object.name.strip_prefix(prefix).expect("listed below its prefix").to_owned()).collect()
 }
 
-/// `-` and `.` come before `/`, digits after it: folders must not be listed as if their names ended
+/// `-` and `.` come before `/`, digits after it. Folders must not be listed as if their names ended
 /// before the `/`.
 fn order(store: &dyn Store, prefix: &str) {
     let sorted = ["a-b", "a-b-c/d", "a.b", "a/b", "a/b-c/d", "a/b.c", "a/bb", "a/c/d", "a/c/e/f", "a/c0", "a0", "a_", "aa/b", "b/0"];

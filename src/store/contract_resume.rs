@@ -1,5 +1,5 @@
-//! What every store must do with uploads that a writer left: checks that panic where it does not.
-//! Run by [`contract`](super::contract::contract).
+//! What every store must do with unfinished uploads that a writer left: checks that panic where it
+//! does not. Run by [`contract`](super::contract::contract).
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "checks of tests: what does not hold panics")]
 
@@ -8,7 +8,7 @@ use super::{KnownPart, Part, PutOutcome, Resumed, Store, StoreError};
 use bytes::Bytes;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Everything about uploads that are left and resumed, under one prefix.
+/// Runs every check of uploads that are left and resumed, under one prefix.
 pub(super) fn resuming(store: &dyn Store, prefix: &str) {
     only_what_is_missing(store, &format!("{prefix}/missing"));
     what_changed_is_not_held(store, &format!("{prefix}/changed"));
@@ -21,7 +21,8 @@ pub(super) fn resuming(store: &dyn Store, prefix: &str) {
     listed(store, &format!("{prefix}/listed"));
 }
 
-/// Begins an upload, sends these parts and leaves it; its id, and what its writer would have noted.
+/// Begins an upload, sends these parts and leaves it. Returns its id, and what its writer would
+/// have noted.
 fn left(store: &dyn Store, name: &str, parts: &[Bytes], numbers: &[usize]) -> (String, Vec<KnownPart>) {
     let upload = store.begin_multipart(name).unwrap();
     let noted = numbers.iter().map(|&number| {
@@ -39,8 +40,8 @@ fn resume(store: &dyn Store, name: &str, upload_id: &str, noted: &[KnownPart]) -
     store.resume_multipart(name, upload_id, noted).unwrap().expect("the upload is there")
 }
 
-/// Nothing is left of these uploads. One whose beginning was asked for again, because the answer
-/// was lost, may have begun twice: the other is none of ours.
+/// Checks that nothing is left of these uploads. If the answer to the request that begins an upload
+/// was lost, the request was repeated and may have begun two uploads. The other one is not ours.
 fn nothing_left(store: &dyn Store, name: &str, begun: &[String]) {
     let is_lossy = is_lossy(store);
     let mut uploads = store.unfinished(name).unwrap();
@@ -50,8 +51,8 @@ fn nothing_left(store: &dyn Store, name: &str, begun: &[String]) {
 
 fn only_what_is_missing(store: &dyn Store, prefix: &str) {
     let parts = three_parts(70);
-    // With the last part there or not, and with the first or not: the size of the parts is not
-    // always certain yet.
+    // The last part may be there or not, and so may the first: the size of the parts is not always
+    // certain yet.
     for (round, sent) in [&[1usize, 3][..], &[3, 1], &[2], &[3], &[1, 2], &[1, 2, 3], &[]].iter().enumerate() {
         let name = format!("{prefix}/{round}");
         let (upload_id, noted) = left(store, &name, &parts, sent);
@@ -93,7 +94,7 @@ fn what_changed_is_not_held(store: &dyn Store, name: &str) {
     for number in [0, 10_001, u32::MAX] {
         assert_eq!(changed(&|part| part.number = number), [1], "no such number");
     }
-    // What is not held is sent again, and then it is right.
+    // Parts that the store does not hold are sent again, and then the object is right.
     let mut noted = noted;
     noted[0].part.digest[0] ^= 1;
     noted[0].tag = None;
@@ -106,8 +107,8 @@ fn what_changed_is_not_held(store: &dyn Store, name: &str) {
     assert_eq!(store.get_range(name, 0, whole.len() as u64).unwrap(), whole);
 }
 
-/// A store that lists no digests holds a part by its tag, and then compares the digest when it
-/// joins.
+/// A store that lists no digests recognises a part by its tag, and compares the digest only when it
+/// joins the parts.
 fn a_changed_digest_never_becomes_an_object(store: &dyn Store, name: &str) {
     let parts = three_parts(85);
     let (upload_id, mut noted) = left(store, name, &parts, &[1, 2, 3]);
@@ -116,8 +117,8 @@ fn a_changed_digest_never_becomes_an_object(store: &dyn Store, name: &str) {
     if resumed.held == [1, 2, 3] {
         let wrong: Vec<Part> = noted.into_iter().map(|known| known.part).collect();
         let outcome = resumed.multipart.complete(&wrong);
-        // The refusal comes from the server, and its last answer may be lost; what counts is that
-        // no object came of it.
+        // The refusal comes from the server, and its last answer may be lost. What counts is that
+        // no object was created.
         let is_lost = matches!(outcome, Err(StoreError::Unavailable { .. })) && is_lossy(store);
         assert!(is_lost || matches!(outcome, Err(StoreError::Refused { .. } | StoreError::Corrupted { .. })), "{outcome:?}");
         assert_eq!(store.size_bytes(name), Ok(None));
@@ -131,7 +132,7 @@ fn complete_still_checks(store: &dyn Store, name: &str) {
     let good = known(&parts);
     let mut wrong: Vec<Part> = good.clone();
     wrong[0].digest[0] ^= 1;
-    // The store holds all three, but part 2 is in nobody's notes.
+    // The store holds all three, but part 2 was noted by nobody.
     let cases: [(&[usize], &[Part]); 3] = [(&[0, 2], &good), (&[0, 1, 2], &wrong), (&[0, 1, 2], &good[..2])];
     let mut begun = Vec::new();
     for (noted_at, expected) in cases {
@@ -170,7 +171,7 @@ fn gone(store: &dyn Store, name: &str) {
     assert!(store.resume_multipart(name, &upload_id, &noted).unwrap().is_none());
     store.abort_upload(name, &upload_id).unwrap();
     for never in ["", "never", "0123456789abcdef0123456789abcdef", "../../a"] {
-        // A server may say that this is no id of its own.
+        // A server may say that this is not one of its ids.
         let resumed = store.resume_multipart(name, never, &noted).map(|resumed| resumed.is_some());
         assert!(matches!(resumed, Ok(false) | Err(StoreError::Refused { .. })), "{never:?}: {resumed:?}");
     }
@@ -204,8 +205,8 @@ fn listed(store: &dyn Store, prefix: &str) {
     let list = |prefix: &str| -> Vec<(String, String)> {
         store.unfinished(prefix).unwrap().into_iter().map(|upload| (upload.name, upload.upload_id)).collect()
     };
-    // An upload whose beginning was asked for again, because the answer was lost, may have begun
-    // twice: the listing is where it is found.
+    // If the answer to the request that begins an upload was lost, the request was repeated and may
+    // have begun two uploads. The listing shows both.
     let is_lossy = is_lossy(store);
     let holds = |prefix: &str, begun: &[(String, String)]| {
         let mut listed = list(prefix);
@@ -227,7 +228,7 @@ fn listed(store: &dyn Store, prefix: &str) {
     let after = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     for upload in store.unfinished(&format!("{prefix}/")).unwrap() {
         let began = upload.began_ns.expect("every store tells when") / 1_000_000_000;
-        // The server's clock may be another one.
+        // The server's clock may differ from ours.
         assert!((before - 60..=after + 60).contains(&began), "{began} is not about {before}");
         store.abort_upload(&upload.name, &upload.upload_id).unwrap();
     }

@@ -2,28 +2,28 @@
 //!
 //! Additive increase, multiplicative decrease: a round of transfers that went well allows one more,
 //! and one that the server turned away (503 SlowDown, 429), that timed out or whose connection was
-//! lost halves what is allowed. The flow: a transfer waits for a [`Permit`] and holds it through
-//! all its attempts and pauses, so that a server in trouble sees fewer of them; every attempt takes
-//! the number of the current round when it begins ([`Limiter::began`]) and reports how it ended
+//! lost halves what is allowed. Flow: a transfer waits for a [`Permit`] and holds it through all
+//! its attempts and pauses, so that a server in trouble sees fewer of them; every attempt takes the
+//! number of the current round when it begins ([`Limiter::began`]) and reports how it ended
 //! ([`Limiter::ended`]). Attempts that began before the last decrease do not cause another one:
-//! what they met is what it was for.
+//! that decrease already answers what they met.
 
 use crate::threads::lock;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-/// Where a store begins: enough to see within seconds what the server takes.
+/// Where a store begins: enough to find out within seconds how much the server takes.
 const START: u32 = 4;
 
 /// How an attempt of a request ended, as far as the number of transfers is concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum TransferOutcome {
-    /// It did what was asked.
+    /// The request succeeded.
     Done,
-    /// The server answered, but not that: says nothing about how busy it is.
+    /// The server answered with an error that says nothing about how busy it is.
     Answered,
     /// The server asks for fewer requests.
     SlowDown,
-    /// No answer within the time-out, or a connection that was lost or refused.
+    /// No answer came within the time-out, or the connection was lost or refused.
     Lost,
 }
 
@@ -45,7 +45,7 @@ pub struct Traffic {
 /// The number of transfers allowed, as a pure state machine.
 #[derive(Debug)]
 struct TransferWindow {
-    /// Its whole part is what is allowed.
+    /// The integer part is the number of transfers allowed.
     allowed: f64,
     allowed_max: f64,
     in_use: u32,
@@ -65,7 +65,7 @@ impl TransferWindow {
 
     fn ended(&mut self, round: u64, outcome: TransferOutcome) {
         match outcome {
-            // What is not used up says nothing about what more would do.
+            // A limit that is not used up says nothing about whether the server would take more.
             TransferOutcome::Done if self.in_use >= self.allowed() => {
                 self.allowed = (self.allowed + 1.0 / self.allowed).min(self.allowed_max)
             }
@@ -91,7 +91,7 @@ struct State {
     seen: Traffic,
 }
 
-/// One transfer may run. Dropped, another one may.
+/// Permission for one transfer. Dropping it lets another one run.
 #[derive(Debug)]
 pub(super) struct Permit<'a>(&'a Limiter);
 
@@ -111,8 +111,8 @@ impl Limiter {
         }
     }
 
-    /// Waits until one more transfer may run: not for ever, for each that runs ends within the
-    /// store's deadline.
+    /// Waits until one more transfer may run. The wait ends, because each running transfer ends
+    /// within the store's deadline.
     pub(super) fn permit(&self) -> Permit<'_> {
         let busy = |state: &mut State| state.window.in_use >= state.window.allowed();
         let mut state = self.changed.wait_while(self.lock(), busy).unwrap_or_else(PoisonError::into_inner);
@@ -120,7 +120,7 @@ impl Limiter {
         Permit(self)
     }
 
-    /// An attempt begins; returns the round to report its end with.
+    /// Notes that an attempt begins; returns the round to report its end with.
     pub(super) fn began(&self, is_retry: bool) -> u64 {
         let mut state = self.lock();
         state.seen.attempts += 1;
@@ -128,7 +128,7 @@ impl Limiter {
         state.window.round
     }
 
-    /// An attempt that began in `round` ended.
+    /// Notes how an attempt that began in `round` ended.
     pub(super) fn ended(&self, round: u64, outcome: TransferOutcome) {
         let mut state = self.lock();
         let before = state.window.allowed();
@@ -140,13 +140,13 @@ impl Limiter {
         }
     }
 
-    /// An answer that had begun stopped half-way.
+    /// Notes that an answer stopped half-way.
     pub(super) fn interrupted(&self) {
         let round = self.lock().window.round;
         self.ended(round, TransferOutcome::Lost);
     }
 
-    /// What was seen so far.
+    /// What the store has seen so far.
     pub(super) fn traffic(&self) -> Traffic {
         let state = self.lock();
         Traffic { transfers_max: state.window.allowed(), ..state.seen }

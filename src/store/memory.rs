@@ -1,9 +1,9 @@
-//! A store in memory, for tests: as strict as the strictest server, and its objects can be looked
-//! at and damaged.
+//! A store in memory, for tests. It is as strict as the strictest server, and tests can look at its
+//! objects and damage them.
 //!
 //! Clones share their content, so a test can hold one clone and hand another to the code under
 //! test. Puts are create-only under one lock, digests are always compared, and parts must follow
-//! the rules of S3, so that code which passes here does not fail there.
+//! the rules of S3. So code that passes here does not fail there.
 
 use super::multipart::{check_part_number, check_parts, is_held};
 use super::{
@@ -69,7 +69,7 @@ impl MemoryStore {
         self.lock().get(name).cloned()
     }
 
-    /// Puts `content` in the place of an object, or makes one, as no writer of Amber could.
+    /// Replaces the content of an object, or creates one, which no writer of Amber could do.
     pub fn replace(&self, name: &str, content: impl Into<Bytes>) {
         self.lock().insert(name.to_owned(), content.into());
     }
@@ -93,7 +93,7 @@ impl MemoryStore {
         true
     }
 
-    /// Takes an object out and returns its content.
+    /// Removes an object and returns its content.
     pub fn remove(&self, name: &str) -> Option<Bytes> {
         self.lock().remove(name)
     }
@@ -239,7 +239,7 @@ struct MemoryMultipart {
     upload_id: String,
     /// The parts that this writer sent or resumed.
     sent: Mutex<BTreeMap<u32, Part>>,
-    /// Kept: nothing is to be aborted.
+    /// The upload is kept: nothing is to be aborted.
     over: bool,
 }
 

@@ -8,10 +8,10 @@
 //! The calls block; a caller that wants several requests in flight calls from several threads
 //! (every store is `Sync`).
 //!
-//! The flow: [`StoreUrl::parse`] reads what the user wrote, [`open`] makes the store;
-//! [`check_name`] guards every call. [`mod@folder`] keeps objects as files, [`s3`] on any server
-//! that speaks S3, [`memory`] is for tests. Large objects go in parts (`multipart`). All three pass
-//! the same checks (`contract`).
+//! Flow: [`StoreUrl::parse`] reads what the user wrote, [`open`] makes the store; [`check_name`]
+//! guards every call. [`mod@folder`] keeps objects as files, [`s3`] on any server that speaks S3,
+//! [`memory`] is for tests. Large objects go in parts (`multipart`). All three pass the same checks
+//! (`contract`).
 
 #[cfg(any(test, feature = "samples"))]
 pub mod contract;
@@ -40,13 +40,13 @@ pub use url::{PREFIX_BYTES_MAX, StoreUrl};
 /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html>
 pub const PARTS_MAX: u32 = 10_000;
 
-/// Smallest part but the last: the limit of S3, in bytes (same page).
+/// Smallest size of every part but the last: the limit of S3, in bytes (same page).
 pub const PART_BYTES_MIN: u64 = 5 * 1024 * 1024;
 
 /// SHA-256 of the bytes of one put or one part.
 pub type Digest = [u8; 32];
 
-/// What became of a create-only put.
+/// The result of a create-only put.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PutOutcome {
     /// The object is durable under its name.
@@ -64,19 +64,19 @@ pub struct Listed {
     pub size_bytes: u64,
 }
 
-/// What a store can do beyond the least that Amber needs.
+/// What a store can do beyond the minimum that Amber needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Capabilities {
     /// A create-only put is race-free (`If-None-Match: *` is honoured). Without it two writers of
     /// one name may overwrite one another.
     pub conditional_put: bool,
-    /// The store compares the digest with the bytes that arrived. Without it nobody does: a digest
-    /// that does not fit goes unnoticed, and bytes that change on the way are found when they are
-    /// read back.
+    /// The store compares the digest with the bytes that arrived. Without this nobody does: a
+    /// digest that does not match goes unnoticed, and bytes that change on the way are found when
+    /// they are read back.
     pub digest_checked: bool,
 }
 
-/// Why a store refused, by what the caller does next.
+/// Why a store failed or refused, sorted by what the caller does next.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
     /// There is no object of this name.
@@ -87,8 +87,8 @@ pub enum StoreError {
         /// The object.
         name: String,
     },
-    /// The object is shorter than the range asked for: it was cut, or another object stands in its
-    /// place.
+    /// The object is shorter than the range asked for: it was truncated, or another object has its
+    /// name.
     #[error("{store}: {name} holds {size_bytes} bytes, but bytes {offset} to {end} were asked for")]
     Short {
         /// Which store.
@@ -127,7 +127,7 @@ pub enum StoreError {
         /// What the store or the network said.
         reason: String,
     },
-    /// The medium cannot give the object's bytes back.
+    /// The medium cannot return the object's bytes.
     #[error("{store}: {action} {name}: {reason}")]
     Damaged {
         /// Which store.
@@ -139,7 +139,7 @@ pub enum StoreError {
         /// What the system said.
         reason: String,
     },
-    /// The server got other bytes than were sent (it compared the digest), also after retries.
+    /// The server received other bytes than were sent (it compared the digest), also after retries.
     #[error("{store}: {action} {name}: the bytes arrived changed: {reason}")]
     Corrupted {
         /// Which store.
@@ -153,9 +153,9 @@ pub enum StoreError {
     },
 }
 
-/// A place for objects. Names are relative, `/`-separated, of `[a-z0-9._-]` parts; [`check_name`]
-/// is what every store calls first. No name may also be the folder of another (`a` beside `a/b`): a
-/// folder cannot hold both, and some S3 servers cannot either.
+/// A store of objects. Names are relative and `/`-separated, with parts of `[a-z0-9._-]`; every
+/// store calls [`check_name`] first. No name may also be the folder of another (`a` beside `a/b`):
+/// a folder cannot hold both, and some S3 servers cannot either.
 ///
 /// The calls block the thread and must not be made from inside an async task.
 pub trait Store: Send + Sync + fmt::Debug {
@@ -165,13 +165,13 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// What this store can do; may ask the server once.
     fn capabilities(&self) -> Capabilities;
 
-    /// Writes a whole object under a free name. Durable when it returns.
+    /// Writes a complete object under a free name. Durable when it returns.
     ///
-    /// `body` is the object in pieces, so that a caller need not copy them together; `digest` is
-    /// the SHA-256 of all of it. A digest that does not fit the bytes is [`StoreError::Corrupted`]
-    /// and nothing is written, where the store compares ([`Capabilities::digest_checked`]). The
-    /// caller keeps a put to 16 MiB or so, which one retry may send again, and sends larger objects
-    /// in parts.
+    /// `body` is the object in pieces, so that a caller need not copy them together. `digest` is
+    /// the SHA-256 of all of it. If the digest does not match the bytes, the result is
+    /// [`StoreError::Corrupted`] and nothing is written, where the store compares
+    /// ([`Capabilities::digest_checked`]). The caller keeps a put to about 16 MiB, which one retry
+    /// may send again, and sends larger objects in parts.
     fn put(&self, name: &str, body: &[Bytes], digest: &Digest) -> Result<PutOutcome, StoreError>;
 
     /// Begins an object that is sent in parts. Nothing is visible under the name until
@@ -179,38 +179,39 @@ pub trait Store: Send + Sync + fmt::Debug {
     fn begin_multipart(&self, name: &str) -> Result<Box<dyn Multipart>, StoreError>;
 
     /// The uploads in parts that were neither completed nor aborted, of objects whose names begin
-    /// with `prefix`, in byte order of their names. Those that somebody is at work on right now are
-    /// among them.
+    /// with `prefix`, in byte order of their names. Uploads that somebody works on right now are
+    /// included.
     ///
-    /// By default none: a store that keeps nothing of a writer that stopped.
+    /// The default is none, for a store that keeps nothing of a writer that stopped.
     fn unfinished(&self, prefix: &str) -> Result<Vec<Unfinished>, StoreError> {
         let _ = prefix;
         Ok(Vec::new())
     }
 
-    /// Goes on with an upload that was kept, or whose writer was killed; `known` are the parts that
-    /// the writer noted. `None` if the upload is gone (completed, aborted, or cleaned away by the
-    /// store): then the object is begun anew, if it is not there.
+    /// Resumes an upload that was kept, or whose writer was killed. `known` are the parts that the
+    /// writer noted. `None` if the upload is gone (completed, aborted, or cleaned away by the
+    /// store). Then the caller begins the object anew, if it is not there.
     ///
-    /// A known part counts as held if the store lists it with the same size and the same SHA-256,
-    /// or, where it tells no SHA-256, with the same tag. Parts that nobody knows are never joined.
+    /// A known part counts as held if the store lists it with the same size and the same SHA-256
+    /// or, where the store reports no SHA-256, with the same tag. Parts that were not noted are
+    /// never joined.
     fn resume_multipart(&self, name: &str, upload_id: &str, known: &[KnownPart]) -> Result<Option<Resumed>, StoreError> {
         let _ = (name, upload_id, known);
         Ok(None)
     }
 
-    /// Gives the parts of an upload back; one that is gone already is no error.
+    /// Aborts an upload and deletes its parts. No error if it is gone already.
     fn abort_upload(&self, name: &str, upload_id: &str) -> Result<(), StoreError> {
         let _ = (name, upload_id);
         Ok(())
     }
 
     /// Reads exactly `length` bytes from `offset`; [`StoreError::Short`] if the object does not
-    /// hold them. No bytes at the very end are there; none beyond the end are not.
+    /// hold them. Reading 0 bytes at the very end succeeds; beyond the end it does not.
     fn get_range(&self, name: &str, offset: u64, length: u64) -> Result<Bytes, StoreError>;
 
-    /// The same into a buffer of the caller's, which is filled: no memory is taken for it. What
-    /// stands in the buffer after an error has no meaning.
+    /// Does the same into a buffer of the caller, which is filled completely; no memory is
+    /// allocated for it. After an error the content of the buffer has no meaning.
     fn get_range_into(&self, name: &str, offset: u64, buffer: &mut [u8]) -> Result<(), StoreError> {
         let content = self.get_range(name, offset, buffer.len() as u64)?;
         buffer.copy_from_slice(&content);
@@ -221,20 +222,20 @@ pub trait Store: Send + Sync + fmt::Debug {
     fn size_bytes(&self, name: &str) -> Result<Option<u64>, StoreError>;
 
     /// Up to `limit` objects whose names begin with `prefix`, in byte order of their names, after
-    /// `after` if given. `prefix` may end inside a part; fewer than `limit` means that these are
-    /// the last. What a store keeps for itself (below `.tmp/`) is not shown.
+    /// `after` if given. `prefix` may end inside a part. Fewer than `limit` objects mean that these
+    /// are the last. What a store keeps for itself (below `.tmp/`) is not shown.
     fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<Listed>, StoreError>;
 
-    /// Removes an object; one that is not there is no error.
+    /// Removes an object. No error if it is not there.
     fn delete(&self, name: &str) -> Result<(), StoreError>;
 
-    /// What was seen of the server so far, for status; nothing where there is no server.
+    /// What the store has seen of the server so far, for status; nothing where there is no server.
     fn traffic(&self) -> Traffic {
         Traffic::default()
     }
 }
 
-/// SHA-256 over pieces, compared with what the caller says; the error is only the reason.
+/// Compares the SHA-256 over the pieces with the caller's digest. The error is only the reason.
 pub(crate) fn check_digest(body: &[Bytes], digest: &Digest) -> Result<(), String> {
     let mut context = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
     body.iter().for_each(|piece| context.update(piece));
@@ -256,15 +257,15 @@ pub(crate) fn body_bytes(body: &[Bytes]) -> u64 {
     body.iter().map(|piece| piece.len() as u64).sum()
 }
 
-/// Random bytes; all zero in the impossible case that the system gives none, which only makes
-/// tokens alike.
+/// Random bytes. They are all zero in the impossible case that the system gives none; then tokens
+/// are merely alike.
 pub(crate) fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     let _ = aws_lc_rs::rand::fill(&mut bytes);
     bytes
 }
 
-/// Opens the store that `url` names. Nothing is written, and an S3 server is not asked yet; `s3` is
+/// Opens the store that `url` names. Writes nothing, and does not contact an S3 server yet. `s3` is
 /// only used for `s3://`.
 pub fn open(url: &StoreUrl, s3: &S3Options) -> Result<Arc<dyn Store>, StoreError> {
     match url {

@@ -1,39 +1,41 @@
-//! Objects that are sent in parts: what a writer and a store say to each other about them.
+//! Objects that are sent in parts: the interface between a writer and a store.
 //!
-//! The flow: [`Store::begin_multipart`](super::Store::begin_multipart) gives a [`Multipart`], whose
-//! parts go up in any order until [`Multipart::complete`] joins them. A writer that stops half-way
-//! either gives the parts back ([`Multipart::abort`], or a drop) or leaves them
-//! ([`Multipart::keep`], or its process is killed). Whoever kept a note of name, upload id and
-//! parts goes on with [`Store::resume_multipart`](super::Store::resume_multipart): the store says
-//! which parts it holds just as they were noted ([`is_held`]), and the others are sent. What is in
-//! nobody's notes is found by [`Store::unfinished`](super::Store::unfinished).
+//! Flow: [`Store::begin_multipart`](super::Store::begin_multipart) returns a [`Multipart`], whose
+//! parts are sent in any order until [`Multipart::complete`] joins them. A writer that stops
+//! half-way either aborts the upload ([`Multipart::abort`], or a drop) or leaves its parts
+//! ([`Multipart::keep`], or its process is killed). Whoever noted the name, the upload id and the
+//! parts resumes with [`Store::resume_multipart`](super::Store::resume_multipart): the store
+//! reports which parts it holds exactly as they were noted ([`is_held`]), and the caller sends the
+//! others. Uploads that nobody noted are found by [`Store::unfinished`](super::Store::unfinished).
 
 use super::{Digest, PARTS_MAX, PutOutcome, StoreError};
 use bytes::Bytes;
 
-/// An object on its way in parts. Dropped without [`complete`](Multipart::complete) or
-/// [`keep`](Multipart::keep), it is aborted as far as the store can be reached.
+/// An object that is being sent in parts. If it is dropped without
+/// [`complete`](Multipart::complete) or [`keep`](Multipart::keep), the upload is aborted as far as
+/// the store can be reached.
 pub trait Multipart: Send + Sync {
-    /// What the store calls this upload; with the object's name it is enough to resume or abort it.
+    /// The store's id of this upload. Together with the object's name it is enough to resume or
+    /// abort it.
     fn upload_id(&self) -> String;
 
-    /// Sends one part. `number` counts from 1; parts may be sent in any order and from several
-    /// threads; every part but the last has the same size (at least 5 MiB for S3). A part that is
+    /// Sends one part. `number` counts from 1. Parts may be sent in any order and from several
+    /// threads. Every part but the last has the same size (at least 5 MiB for S3). A part that is
     /// sent again replaces the one before.
     ///
-    /// Returns the part's tag: what the store calls these bytes (an ETag), for a later
+    /// Returns the part's tag, which is the store's name for these bytes (an ETag), for a later
     /// [`KnownPart`].
     fn part(&self, number: u32, body: &[Bytes], digest: &Digest) -> Result<String, StoreError>;
 
-    /// Joins parts 1 to `parts` into the object, create-only. The store checks that it holds just
-    /// these parts, with these sizes and digests; only parts that this writer sent or resumed
-    /// count.
+    /// Joins parts 1 to `parts` into the object, create-only. The store checks that it holds
+    /// exactly these parts, with these sizes and digests. Only parts that this writer sent or
+    /// resumed count.
     ///
-    /// Where the outcome is [`StoreError::Unavailable`] the upload is kept: the parts are there,
-    /// only the answer is not.
+    /// If the outcome is [`StoreError::Unavailable`], the upload is kept: the parts are there, and
+    /// only the answer is missing.
     fn complete(self: Box<Self>, parts: &[Part]) -> Result<PutOutcome, StoreError>;
 
-    /// Gives the parts back.
+    /// Aborts the upload and deletes its parts.
     fn abort(self: Box<Self>) -> Result<(), StoreError>;
 
     /// Leaves the parts where they are for a later
@@ -61,11 +63,11 @@ pub struct KnownPart {
     pub tag: Option<String>,
 }
 
-/// An upload that goes on.
+/// An upload that was resumed.
 pub struct Resumed {
-    /// The upload. The parts that are held count as sent by it.
+    /// The upload. The held parts count as sent by it.
     pub multipart: Box<dyn Multipart>,
-    /// Numbers of the known parts that the store holds, rising; all others must be sent.
+    /// Numbers of the known parts that the store holds, in rising order. All others must be sent.
     pub held: Vec<u32>,
 }
 
@@ -74,15 +76,16 @@ pub struct Resumed {
 pub struct Unfinished {
     /// Name of the object that it would become.
     pub name: String,
-    /// What the store calls the upload.
+    /// The store's id of the upload.
     pub upload_id: String,
-    /// When it was begun, in nanoseconds since 1970 by the store's clock, where it tells.
+    /// When it was begun, in nanoseconds since 1970 by the store's clock, if the store reports it.
     pub began_ns: Option<u64>,
-    /// Bytes that it takes, where the store tells without being asked for each upload.
+    /// Bytes that it takes, if the store reports them without a request for each upload.
     pub size_bytes: Option<u64>,
 }
 
-/// What every store asks of a part's number before it takes the part: the error is only the reason.
+/// The check of a part's number that every store makes before it takes the part. The error is only
+/// the reason.
 pub(super) fn check_part_number(number: u32) -> Result<(), String> {
     if !(1..=PARTS_MAX).contains(&number) {
         return Err(format!("parts are numbered 1 to {PARTS_MAX}, not {number}"));
@@ -90,8 +93,9 @@ pub(super) fn check_part_number(number: u32) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether a part that a store lists is the one that was noted: the sizes agree, and the SHA-256
-/// does or, where the store tells none, the tag. A tag that both sides know must agree in any case.
+/// Whether a part that a store lists is the one that was noted. The sizes must agree, and so must
+/// the SHA-256 or, if the store reports none, the tag. A tag that both sides know must agree in any
+/// case.
 pub(super) fn is_held(known: &KnownPart, size_bytes: u64, digest: Option<&Digest>, tag: Option<&str>) -> bool {
     let same_tag = known.tag.as_deref().zip(tag).map(|(known, listed)| known == listed);
     let same_digest = digest.map(|digest| *digest == known.part.digest);

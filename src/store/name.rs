@@ -2,8 +2,8 @@
 //! any other.
 //!
 //! A name is a path of parts that every file system and every S3 server takes as it is: no upper
-//! case (some file systems do not tell it apart), nothing that a URL or a shell would need to
-//! quote, no part that a file system reads as its own.
+//! case (some file systems ignore case), nothing that a URL or a shell would need to quote, no part
+//! that has a meaning of its own in a file system.
 
 /// Longest name of an object, in bytes. S3 allows 1024 for prefix and name together; the rest is
 /// for the user's prefix.
@@ -12,12 +12,13 @@ pub const NAME_BYTES_MAX: usize = 512;
 /// Longest part of a name, in bytes: the most that Linux file systems take for one file name.
 pub const NAME_PART_BYTES_MAX: usize = 255;
 
-/// First part of names that belongs to the folder store itself; no object may be there, so that
-/// every store takes the same names.
+/// The first part of names that belong to the folder store itself. No object may have it, in any
+/// store, so that every store takes the same names.
 pub(crate) const RESERVED_PART: &str = ".tmp";
 
 /// Checks the name of an object: parts of `[a-z0-9._-]`, none empty, `.` or `..`, at most
-/// [`NAME_BYTES_MAX`] bytes. The error is only the reason; the store adds itself and the name.
+/// [`NAME_BYTES_MAX`] bytes. The error is only the reason; the store adds its own name and the
+/// object's.
 pub fn check_name(name: &str) -> Result<(), String> {
     if name.is_empty() || name.len() > NAME_BYTES_MAX {
         return Err(format!("a name has 1 to {NAME_BYTES_MAX} bytes, this one {}", name.len()));
@@ -26,7 +27,8 @@ pub fn check_name(name: &str) -> Result<(), String> {
     check_reserved(name)
 }
 
-/// Checks the prefix of a listing: as a name, but its last part may be unfinished or missing.
+/// Checks the prefix of a listing. It is like a name, but its last part may be incomplete or
+/// missing.
 pub(crate) fn check_prefix(prefix: &str) -> Result<(), String> {
     if prefix.len() > NAME_BYTES_MAX {
         return Err(format!("a prefix has at most {NAME_BYTES_MAX} bytes, this one {}", prefix.len()));

@@ -1,14 +1,14 @@
 //! URLs of repositories, as users write them.
 //!
-//! A folder is its path or `file:///path`; a bucket is `s3://bucket/prefix`. Nothing else is taken,
-//! and credentials never.
+//! A folder is its path or `file:///path`; a bucket is `s3://bucket/prefix`. Nothing else is
+//! accepted, and credentials never are.
 
 use super::{NAME_BYTES_MAX, StoreError};
 use std::fmt;
 use std::path::PathBuf;
 
-/// Longest prefix within a bucket, in bytes: with a `/` and the longest name it stays below the
-/// 1024 that S3 allows for a key.
+/// Longest prefix within a bucket, in bytes. With a `/` and the longest name the key stays below
+/// the 1024 bytes that S3 allows.
 pub const PREFIX_BYTES_MAX: usize = 400;
 
 const _: () = assert!(PREFIX_BYTES_MAX + 1 + NAME_BYTES_MAX <= 1024);
@@ -22,14 +22,14 @@ pub enum StoreUrl {
     S3 {
         /// The bucket's name, or an access point's alias.
         bucket: String,
-        /// What stands before every name in the bucket.
+        /// The prefix of every name in the bucket.
         prefix: String,
     },
 }
 
 impl StoreUrl {
-    /// Reads a folder's path, `file:///path` or `s3://bucket/prefix`. What stands in a refused URL
-    /// is not repeated where it may hold a secret.
+    /// Reads a folder's path, `file:///path` or `s3://bucket/prefix`. The error does not repeat
+    /// parts of a refused URL that may hold a secret.
     pub fn parse(url: &str) -> Result<StoreUrl, StoreError> {
         let refused =
             |shown: &str, reason: String| StoreError::Refused { store: shown.to_owned(), action: "open", name: String::new(), reason };
@@ -70,8 +70,8 @@ impl fmt::Display for StoreUrl {
     }
 }
 
-/// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html>, with `_` as some
-/// servers have it.
+/// Source: <https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html>. `_` is
+/// allowed too, because some servers have it.
 fn check_bucket(bucket: &str) -> Result<(), String> {
     let fits =
         (3..=63).contains(&bucket.len()) && bucket.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-' | b'_'));

@@ -1,10 +1,11 @@
 //! The append-only file that a server writes on request (`aof.zig`).
 //!
 //! Entries follow one another without padding: a magic number, then a prepare of exactly its size.
-//! The file may repeat ops or go back, so what comes out is for a [`super::wal::Chain`] to judge.
-//! The file grows while it is read: an entry cut by the end of the bytes is a
-//! [`AofItem::TornTail`], to be read again from there once there is more. Bytes that are there but
-//! wrong are [`AofItem::Damaged`], up to the next magic number, never passed over in silence.
+//! The file may repeat ops or go back, so a [`super::wal::Chain`] has to judge what comes out. The
+//! file grows while it is read. An entry that the end of the bytes cuts is an
+//! [`AofItem::TornTail`]: read again from its offset once there is more. Bytes that are present but
+//! wrong are reported as [`AofItem::Damaged`], up to the next magic number, and never skipped
+//! silently.
 
 use super::error::LedgerError;
 use super::layout::{HEADER_BYTES, PREPARE_BYTES_MAX};
@@ -17,22 +18,22 @@ const MAGIC: [u8; 16] = AOF_MAGIC.to_le_bytes();
 /// The largest entry, in bytes: a buffer of this size always holds one.
 pub const AOF_ENTRY_BYTES_MAX: usize = MAGIC.len() + PREPARE_BYTES_MAX;
 
-/// What stands at one place of the file.
+/// One item of the file.
 #[derive(Debug, Clone)]
 #[expect(clippy::large_enum_variant, reason = "made on the stack and taken apart at once; a box would cost an allocation an entry")]
 pub enum AofItem<'a> {
     /// A prepare.
     Entry {
-        /// Of the entry, from the beginning of the bytes.
+        /// Offset of the entry from the beginning of the bytes.
         offset: usize,
-        /// What was logged.
+        /// The prepare that was logged.
         prepare: Prepare<'a>,
     },
-    /// Bytes that are not a sound entry, up to where the next one may begin.
+    /// Bytes that are not a valid entry, up to where the next one may begin.
     Damaged {
         /// Where they begin.
         offset: usize,
-        /// How many they are.
+        /// How many they are, in bytes.
         length: usize,
         /// What is wrong with the first of them.
         error: LedgerError,
@@ -41,12 +42,12 @@ pub enum AofItem<'a> {
     TornTail {
         /// Where the entry begins: continue from here.
         offset: usize,
-        /// Bytes of it that are there.
+        /// How many bytes of it are present.
         length: usize,
     },
 }
 
-/// Goes through the bytes of an AOF, or of a part of it that begins with an entry.
+/// Iterates over the bytes of an AOF, or of a part of it that begins with an entry.
 #[derive(Debug, Clone)]
 pub struct AofEntries<'a> {
     bytes: &'a [u8],
@@ -54,7 +55,7 @@ pub struct AofEntries<'a> {
 }
 
 impl<'a> AofEntries<'a> {
-    /// From the beginning of `bytes`.
+    /// Starts at the beginning of `bytes`.
     pub fn new(bytes: &'a [u8]) -> AofEntries<'a> {
         AofEntries { bytes, offset: 0 }
     }
@@ -89,7 +90,8 @@ impl<'a> Iterator for AofEntries<'a> {
     }
 }
 
-/// `Length` means that more bytes may make an entry of these; any other error that none can.
+/// Checks one entry. The error `Length` means that more bytes may complete the entry; any other
+/// error means that no further bytes can.
 fn check_entry(bytes: &[u8]) -> Result<Prepare<'_>, LedgerError> {
     match bytes.split_first_chunk() {
         Some((&MAGIC, prepare)) => Prepare::check(prepare),
@@ -101,8 +103,8 @@ fn check_entry(bytes: &[u8]) -> Result<Prepare<'_>, LedgerError> {
     }
 }
 
-/// Bytes up to the next place, not the first, where an entry may begin: a magic number, or the
-/// beginning of one that the end cuts.
+/// Bytes up to the next place, after the first byte, where an entry may begin: a magic number, or
+/// the beginning of one that the end of the bytes cuts.
 fn next_entry(bytes: &[u8]) -> usize {
     let starts_entry = |at: &usize| {
         let candidate = bytes.get(*at..).unwrap_or_default();

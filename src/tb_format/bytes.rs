@@ -1,13 +1,13 @@
 //! Little-endian fields of fixed arrays: reads and writes that cannot fail.
 //!
-//! The offset is a constant of the call and is checked against the array's length when the program
-//! is compiled, so that no read of a header can be out of bounds at run time, and no reader needs
-//! to handle an error that cannot occur.
+//! The offset is a constant of the call and is checked against the array's length at compile time.
+//! So no read of a header can be out of bounds at run time, and no reader needs to handle an error
+//! that cannot occur.
 
 /// The `LEN` bytes at `OFFSET`.
 pub(super) fn array_at<const OFFSET: usize, const LEN: usize, const N: usize>(bytes: &[u8; N]) -> &[u8; LEN] {
     const { assert!(OFFSET + LEN <= N, "a field lies outside of its header") };
-    // The assertion above makes both alternatives to `Some` impossible; zeros stand there only so
+    // The assertion above makes both alternatives to `Some` impossible. The zeros are there only so
     // that no panic is compiled in.
     bytes.get(OFFSET..).and_then(<[u8]>::first_chunk).unwrap_or(const { &[0; LEN] })
 }

@@ -1,10 +1,10 @@
 //! The checkpoint that a superblock points to: the roots of the tree of grid blocks
 //! (`vsr/superblock.zig` `CheckpointState`).
 //!
-//! 1024 bytes of a checked superblock, read in place. From here a walk of the grid starts: the
-//! three trailers from their last block back, the manifest from its newest block back. The content
-//! is the same on every replica at the same checkpoint, so its checksum, the checkpoint id, names
-//! the state of the cluster as of [`CheckpointState::header`].
+//! 1024 bytes of a checked superblock, read in place. A walk of the grid starts here: at the last
+//! block of each of the three trailers, and at the newest block of the manifest, each read
+//! backwards. The content is the same on every replica at the same checkpoint. So its checksum, the
+//! checkpoint id, names the state of the cluster as of [`CheckpointState::header`].
 
 use super::bytes::{array_at, u32_at, u64_at, u128_at, zeroed};
 use super::checksum::{Checksum, checksum};
@@ -21,16 +21,16 @@ pub const CHECKPOINT_STATE_BYTES: usize = 1024;
 /// A list of blocks that holds a part of the server's memory as of the checkpoint.
 #[derive(Debug, Copy, Clone, PartialEq, Eq)]
 pub struct Trailer {
-    /// The block that the list is read back from; `None` when it is empty.
+    /// The block at which a backward read of the list begins; `None` when the list is empty.
     pub last: Option<BlockReference>,
-    /// Over the bodies of all blocks, first to last.
+    /// Checksum over the bodies of all blocks, first to last.
     pub checksum: Checksum,
-    /// Of the bodies of all blocks.
+    /// Total size of the bodies of all blocks.
     pub size_bytes: u64,
 }
 
 impl Trailer {
-    /// How long the list is: every block but the last is full. Bounds a walk.
+    /// How many blocks the list has: every block but the last is full. This bounds a walk.
     pub fn block_count(&self) -> u64 {
         self.size_bytes.div_ceil((BLOCK_BYTES - HEADER_BYTES) as u64)
     }
@@ -41,13 +41,13 @@ impl Trailer {
 pub struct CheckpointState<'a>(&'a [u8; CHECKPOINT_STATE_BYTES]);
 
 impl<'a> CheckpointState<'a> {
-    /// For bytes that were checked before.
+    /// Wraps bytes that were checked before.
     pub(super) fn trusted(bytes: &'a [u8; CHECKPOINT_STATE_BYTES]) -> CheckpointState<'a> {
         CheckpointState(bytes)
     }
 
-    /// Checks what this room relies on, and that nothing is in use that it does not know: a root of
-    /// blocks that a newer release added would be missing from a backup without a word.
+    /// Checks the fields that this module relies on, and that no field is in use that it does not
+    /// know: if a newer release added a root of blocks, a backup would silently miss those blocks.
     pub(super) fn check(bytes: &'a [u8; CHECKPOINT_STATE_BYTES]) -> Result<CheckpointState<'a>, LedgerError> {
         let state = CheckpointState(bytes);
         let header = PrepareHeader::check(state.header_bytes())?;
@@ -107,8 +107,7 @@ impl<'a> CheckpointState<'a> {
         array_at::<0, HEADER_BYTES, _>(self.0)
     }
 
-    /// The prepare up to which the checkpoint goes, itself included: its op, checksum and
-    /// timestamp.
+    /// The header of the last prepare that the checkpoint includes: its op, checksum and timestamp.
     pub fn header(&self) -> PrepareHeader {
         PrepareHeader::trusted(*self.header_bytes())
     }
@@ -137,7 +136,8 @@ impl<'a> CheckpointState<'a> {
         }
     }
 
-    /// Which blocks are in use by this checkpoint only, and will be free once the next is durable.
+    /// Which blocks only this checkpoint uses; they become free once the next checkpoint is
+    /// durable.
     pub fn free_set_released(&self) -> Trailer {
         Trailer {
             last: reference(u64_at::<536, _>(self.0), u128_at::<288, _>(self.0)),
@@ -155,17 +155,18 @@ impl<'a> CheckpointState<'a> {
         }
     }
 
-    /// Where the manifest ends. What this block calls its previous is stale.
+    /// The oldest block of the manifest. The link from this block to a previous one is stale.
     pub fn manifest_oldest(&self) -> Option<BlockReference> {
         reference(u64_at::<552, _>(self.0), u128_at::<352, _>(self.0))
     }
 
-    /// Where reading the manifest begins; `None` when no table was ever written.
+    /// The newest block of the manifest, where reading begins; `None` when no table was ever
+    /// written.
     pub fn manifest_newest(&self) -> Option<BlockReference> {
         reference(u64_at::<560, _>(self.0), u128_at::<384, _>(self.0))
     }
 
-    /// Blocks from the newest to the oldest, both included.
+    /// Number of blocks from the newest to the oldest, both included.
     pub fn manifest_block_count(&self) -> u32 {
         u32_at::<608, _>(self.0)
     }
@@ -186,7 +187,7 @@ impl<'a> CheckpointState<'a> {
         u32_at::<612, _>(self.0)
     }
 
-    /// The bytes as they stand in the file.
+    /// The bytes as they are in the file.
     pub fn bytes(&self) -> &'a [u8; CHECKPOINT_STATE_BYTES] {
         self.0
     }

@@ -1,4 +1,4 @@
-//! TigerBeetle's checksum: the one name of every header, block, prepare and superblock.
+//! TigerBeetle's checksum: it identifies every header, block, prepare and superblock.
 //!
 //! AEGIS-128L with key 0 and nonce 0: the data is the associated data of an empty message, and the
 //! 128-bit tag, read as a little-endian integer, is the checksum (`vsr/checksum.zig`). This is the
@@ -9,17 +9,17 @@
 use aegis::aegis128l::Aegis128L;
 use std::fmt;
 
-/// The checksum of some bytes, and thereby their name.
+/// The checksum of some bytes, which is also their name.
 #[derive(Copy, Clone, Eq, PartialEq, Ord, PartialOrd, Hash, Default)]
 pub struct Checksum(pub u128);
 
 impl Checksum {
-    /// The sixteen bytes as they stand in the file.
+    /// The sixteen bytes as they are in the file.
     pub const fn to_bytes(self) -> [u8; 16] {
         self.0.to_le_bytes()
     }
 
-    /// From the sixteen bytes as they stand in the file.
+    /// From the sixteen bytes as they are in the file.
     pub const fn from_bytes(bytes: [u8; 16]) -> Checksum {
         Checksum(u128::from_le_bytes(bytes))
     }

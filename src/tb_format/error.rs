@@ -1,8 +1,8 @@
 //! What can be wrong with bytes that claim to be TigerBeetle's.
 //!
-//! One variant for each thing that the caller does next in another way. The messages say what was
-//! expected and what was found; the caller adds the file and the offset, which this room does not
-//! know.
+//! There is one variant for each case that the caller handles differently. The messages say what
+//! was expected and what was found. The caller adds the file and the offset, which this module does
+//! not know.
 
 use super::checksum::Checksum;
 
@@ -12,30 +12,30 @@ pub enum LedgerError {
     /// Too few bytes: a short read, or a file that was cut.
     #[error("{what}: {needed} bytes are needed but only {available} are there (a short read, or the file was cut)")]
     Length {
-        /// What was to be read.
+        /// What was being read.
         what: &'static str,
         /// Bytes needed.
         needed: u64,
-        /// Bytes there.
+        /// Bytes available.
         available: u64,
     },
     /// The header does not carry its own checksum: never written, torn, or damaged.
     #[error("header checksum does not match: stored {stored}, computed {computed} (never written, half written, or damaged)")]
     HeaderChecksum {
-        /// As the header says.
+        /// The checksum that the header carries.
         stored: Checksum,
-        /// Over the bytes that are there.
+        /// The checksum computed over the bytes.
         computed: Checksum,
     },
-    /// The header is sound but the body is not the one it names: torn or damaged.
+    /// The header is valid but the body is not the one that it names: torn or damaged.
     #[error("body checksum does not match: the header says {stored}, the body gives {computed} (half written, or damaged)")]
     BodyChecksum {
-        /// As the header says.
+        /// The checksum that the header gives.
         stored: Checksum,
-        /// Over the bytes that are there.
+        /// The checksum computed over the bytes.
         computed: Checksum,
     },
-    /// A sound header of another kind of message.
+    /// A valid header, but of another kind of message.
     #[error("a header of command {found} where one of command {expected} belongs (a misdirected read or write)")]
     WrongCommand {
         /// The `command` that belongs here.
@@ -43,7 +43,7 @@ pub enum LedgerError {
         /// The `command` found.
         found: u8,
     },
-    /// A sound block that was written for another place.
+    /// A valid block that was written for another place.
     #[error("a block of address {found} where address {expected} belongs (a misdirected read or write)")]
     WrongAddress {
         /// The address asked for.
@@ -51,13 +51,13 @@ pub enum LedgerError {
         /// The address in the header.
         found: u64,
     },
-    /// A sound block, but not the one referred to: the node has reused the address since the
+    /// A valid block, but not the one referred to: the node has reused the address since the
     /// reference was read.
     #[error("block {found} stands where {expected} is referred to (overwritten since: read the superblock again)")]
     NotTheReferenced {
         /// The checksum in the reference.
         expected: Checksum,
-        /// The checksum of what is there.
+        /// The checksum of the block that was found.
         found: Checksum,
     },
     /// A field has a value that TigerBeetle never writes.
@@ -81,23 +81,22 @@ pub enum LedgerError {
     /// The superblock copies do not agree on a current state.
     #[error("{fault} ({valid_copies} of 4 superblock copies carry a valid checksum)")]
     Quorum {
-        /// What rules the copies out.
+        /// What is wrong with the copies.
         fault: QuorumFault,
-        /// Copies whose checksum is right.
+        /// Number of copies whose checksum is right.
         valid_copies: u8,
     },
-    /// A prepare that does not continue the log: its parent is another prepare than the one before
-    /// it.
+    /// A prepare that does not continue the log: its parent is not the prepare before it.
     #[error("the log is broken at op {op}: it continues {found_parent}, but the op before it is {expected_parent} (a gap or a fork)")]
     Chain {
         /// The op refused.
         op: u64,
         /// The checksum of the op before.
         expected_parent: Checksum,
-        /// What the op names as its parent.
+        /// The parent that the op names.
         found_parent: Checksum,
     },
-    /// A prepare of another op than the next.
+    /// A prepare of another op than the next one.
     #[error("op {found} where op {expected} belongs (a gap, or a slot that was overwritten since)")]
     WrongOp {
         /// The op that belongs here.
@@ -113,8 +112,8 @@ pub enum LedgerError {
         /// The cluster found.
         found: u128,
     },
-    /// An argument that no valid image can be made from: a bug in the caller, or a wish that cannot
-    /// be met.
+    /// An argument from which no valid image can be made: a bug in the caller, or a request that
+    /// cannot be met.
     #[error("{what} cannot be {value}")]
     Argument {
         /// The argument.
@@ -124,7 +123,7 @@ pub enum LedgerError {
     },
 }
 
-/// Why four superblock copies do not make a current superblock (`vsr/superblock_quorums.zig`).
+/// Why four superblock copies do not yield a current superblock (`vsr/superblock_quorums.zig`).
 #[derive(Debug, Copy, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum QuorumFault {
     /// No copy is valid.
@@ -136,13 +135,13 @@ pub enum QuorumFault {
     /// Two states share a sequence number.
     #[error("two different superblocks have the same sequence number: the file was written by two processes, or restored over")]
     Fork,
-    /// A copy is more than one step ahead of the state with a quorum.
+    /// A copy is more than one step ahead of the state that has a quorum.
     #[error("a superblock copy is ahead by more than one step: read again if the server runs, else updates were lost")]
     ParentSkipped,
-    /// The state before is not the one that the current state names as its parent.
+    /// The previous state is not the one that the current state names as its parent.
     #[error("the superblock does not follow from the one before it: the file mixes two histories")]
     ParentNotConnected,
-    /// The current state has an op, a view or a commit number lower than the state before.
+    /// The current state has a lower op, view or commit number than the state before.
     #[error("the superblock goes back behind the one before it: the file mixes two histories")]
     NotMonotonic,
 }

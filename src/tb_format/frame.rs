@@ -1,10 +1,10 @@
 //! What every header has in common: the first half of its 256 bytes (`vsr/message_header.zig`
 //! `Header`).
 //!
-//! Bytes come in unchecked; a reference to a header comes out once its own checksum, its command,
+//! Unchecked bytes come in. A reference to a header comes out once its own checksum, its command,
 //! its size and the fields that must be zero are right. The kinds of header (prepare, reply, block)
-//! build on it and look at the second half. The body is a second step, because a header can be
-//! trusted, and refused, without its body.
+//! build on this and check the second half. Checking the body is a separate step, because a header
+//! can be accepted or refused without its body.
 
 use super::bytes::{array_at, u8_at, u16_at, u32_at, u128_at};
 use super::checksum::{Checksum, checksum};
@@ -26,7 +26,7 @@ pub(super) fn stored_checksum(header: &HeaderBytes) -> Checksum {
     Checksum(u128_at::<0, _>(header))
 }
 
-/// The checksum that a header ought to carry: over all that follows the field.
+/// The checksum that a header should carry: over everything after the checksum field.
 pub(super) fn header_checksum(header: &HeaderBytes) -> Checksum {
     checksum(array_at::<16, 240, _>(header))
 }
@@ -72,13 +72,13 @@ pub(super) fn require_zeroed(what: &'static str, bytes: &[u8]) -> Result<(), Led
     }
 }
 
-/// Refuses a field that is not as it has to be.
+/// Refuses a field with a wrong value.
 pub(super) fn require(sound: bool, what: &'static str, value: impl Into<u128>) -> Result<(), LedgerError> {
     if sound { Ok(()) } else { Err(LedgerError::Field { what, value: value.into() }) }
 }
 
 /// Cuts `bytes` to the message that the (checked) header at their beginning announces, and checks
-/// its body.
+/// the message's body.
 pub(super) fn check_message<'a>(what: &'static str, header: &HeaderBytes, bytes: &'a [u8]) -> Result<&'a [u8], LedgerError> {
     let size = u32_at::<96, _>(header);
     let message = bytes.get(..size as usize).ok_or(LedgerError::Length { what, needed: size.into(), available: bytes.len() as u64 })?;
@@ -89,7 +89,7 @@ pub(super) fn check_message<'a>(what: &'static str, header: &HeaderBytes, bytes:
     Ok(message)
 }
 
-/// What follows the header of a checked message.
+/// The bytes after the header of a checked message.
 pub(super) fn body_of(message: &[u8]) -> &[u8] {
     message.get(HEADER_BYTES..).unwrap_or_default()
 }

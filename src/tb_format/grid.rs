@@ -1,10 +1,10 @@
-//! Grid blocks: the leaves and branches of the tree that a checkpoint is (`vsr/message_header.zig`
-//! `Block`, `lsm/schema.zig`).
+//! Grid blocks: the nodes of the tree that makes up a checkpoint (`vsr/message_header.zig` `Block`,
+//! `lsm/schema.zig`).
 //!
-//! A block is named by its address and its checksum, and the name is kept by whoever refers to it,
-//! up to the superblock: so a block that passes [`Block::check`] is the very block of that
-//! checkpoint, wherever the bytes came from. A block that is sound but not the one referred to
-//! means, on a running server, that the server has moved on.
+//! A block is named by its address and its checksum. Whatever refers to the block holds that name,
+//! up to the superblock. So a block that passes [`Block::check`] is exactly the block of that
+//! checkpoint, wherever its bytes came from. A valid block that is not the one referred to means,
+//! on a running server, that the server has moved on.
 
 use super::bytes::{array_at, u8_at, u32_at, u64_at, u128_at, zeroed};
 use super::checksum::Checksum;
@@ -16,12 +16,12 @@ use std::fmt;
 /// Size of the part of a block's header that depends on its kind.
 pub(super) const METADATA_BYTES: usize = 96;
 
-/// The name of a block: where it is, and what it is.
+/// The name of a block: its address and its checksum.
 #[derive(Debug, Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BlockReference {
     /// Counted from 1; [`super::layout::block_offset`] turns it into an offset.
     pub address: u64,
-    /// The checksum of its header, which covers that of its body.
+    /// The checksum of its header, which also covers the body.
     pub checksum: Checksum,
 }
 
@@ -70,7 +70,7 @@ impl BlockKind {
         }
     }
 
-    /// For messages and counts.
+    /// The name for messages and counts.
     pub fn name(self) -> &'static str {
         match self {
             BlockKind::FreeSet => "free set",
@@ -82,7 +82,7 @@ impl BlockKind {
     }
 }
 
-/// A whole block, header and body, checked.
+/// A complete block, header and body, checked.
 #[derive(Debug, Copy, Clone)]
 pub struct Block<'a> {
     header: &'a HeaderBytes,
@@ -91,8 +91,8 @@ pub struct Block<'a> {
 }
 
 impl<'a> Block<'a> {
-    /// Checks that the block at the beginning of `bytes`, which may go on beyond it, is the one
-    /// referred to.
+    /// Checks that the block at the beginning of `bytes` is the one referred to. `bytes` may extend
+    /// beyond it.
     ///
     /// # Errors
     /// [`LedgerError::HeaderChecksum`] or [`LedgerError::BodyChecksum`] when it is torn or damaged,
@@ -101,8 +101,8 @@ impl<'a> Block<'a> {
     /// [`LedgerError::Field`].
     pub fn check(bytes: &'a [u8], reference: BlockReference) -> Result<Block<'a>, LedgerError> {
         let header = check_frame("block header", bytes, COMMAND_BLOCK, BLOCK_BYTES)?;
-        // Before the body: a block being overwritten has the new header over the old body, and the
-        // server moved on is what it means.
+        // This check comes before that of the body. A block that is being overwritten has the new
+        // header over the old body, and that means that the server has moved on.
         let found = stored_checksum(header);
         if found != reference.checksum {
             return Err(LedgerError::NotTheReferenced { expected: reference.checksum, found });
@@ -114,10 +114,10 @@ impl<'a> Block<'a> {
         Ok(block)
     }
 
-    /// Checks the block at the beginning of `bytes` when nothing is at hand that refers to it.
+    /// Checks the block at the beginning of `bytes` when no reference to it is available.
     ///
     /// # Errors
-    /// As [`Block::check`], but for those that need the reference.
+    /// As [`Block::check`], except those that need the reference.
     pub fn check_unreferenced(bytes: &'a [u8]) -> Result<Block<'a>, LedgerError> {
         Block::check_rest(check_frame("block header", bytes, COMMAND_BLOCK, BLOCK_BYTES)?, bytes)
     }
@@ -140,7 +140,7 @@ impl<'a> Block<'a> {
         BlockReference { address: self.address(), checksum: stored_checksum(self.header) }
     }
 
-    /// Where it belongs in the grid.
+    /// Its address in the grid.
     pub fn address(&self) -> u64 {
         u64_at::<224, _>(self.header)
     }
@@ -160,19 +160,19 @@ impl<'a> Block<'a> {
         u32_at::<108, _>(self.header)
     }
 
-    /// The snapshot (op) that it was written at; 0 for the free set, the client sessions and the
+    /// The snapshot (op) at which it was written; 0 for the free set, the client sessions and the
     /// manifest.
     pub fn snapshot(&self) -> u64 {
         u64_at::<232, _>(self.header)
     }
 
-    /// Header and body, exactly as long as the header says: what lies behind them on disk has no
+    /// Header and body, exactly as long as the header says. The bytes after them on disk have no
     /// meaning.
     pub fn bytes(&self) -> &'a [u8] {
         self.bytes
     }
 
-    /// What follows the header.
+    /// The bytes after the header.
     pub fn body(&self) -> &'a [u8] {
         body_of(self.bytes)
     }
@@ -187,8 +187,8 @@ impl<'a> Block<'a> {
         require(self.kind == kind, "block: kind", self.kind as u8)
     }
 
-    /// The block that precedes this one in its trailer: a trailer is a list that is read from its
-    /// end. For the free set and the client sessions.
+    /// The block that precedes this one in its trailer. A trailer is a list that is read from its
+    /// end. Valid for the free set and the client sessions.
     ///
     /// # Errors
     /// [`LedgerError::Field`] for a block of another kind, or whose list is not as TigerBeetle
@@ -199,8 +199,8 @@ impl<'a> Block<'a> {
         self.previous(array_at::<40, 56, _>(self.metadata()))
     }
 
-    /// Trailers and manifest share the place of their link; `reserved` is what has to be zero
-    /// beside it.
+    /// Trailers and manifest keep their link at the same place. `reserved` is the bytes next to it
+    /// that must be zero.
     pub(super) fn previous(&self, reserved: &[u8]) -> Result<Option<BlockReference>, LedgerError> {
         let metadata = self.metadata();
         let padding = array_at::<16, 16, _>(metadata);

@@ -1,26 +1,25 @@
 //! The header of a prepare: one op of the log, as the primary ordered it (`vsr/message_header.zig`
 //! `Prepare`).
 //!
-//! 256 bytes come in; a [`PrepareHeader`] comes out when they carry their own checksum and are what
-//! TigerBeetle writes. From then on each field is read straight from the bytes, which are kept as
-//! they are: a header is copied into images and archives verbatim.
+//! 256 bytes come in. A [`PrepareHeader`] comes out when they carry their own checksum and are what
+//! TigerBeetle writes. From then on each field is read straight from the bytes. The bytes are kept
+//! unchanged, because a header is copied into images and archives verbatim.
 //!
-//! Rules on which operation may have a client or a request number are left to the server: they
-//! change between releases and say nothing about whether the bytes are sound.
+//! The rules on which operation may have a client or a request number are left to the server: they
+//! change between releases and do not show whether the bytes are intact.
 
 use super::bytes::{array_at, put, u8_at, u32_at, u64_at, u128_at};
 use super::checksum::{Checksum, checksum};
 use super::error::LedgerError;
 use super::frame::{COMMAND_PREPARE, HeaderBytes, check_frame, header_checksum, require, require_zeroed, stored_checksum};
 use super::layout::{HEADER_BYTES, PREPARE_BYTES_MAX, WAL_SLOTS};
-use super::request::{OPERATION_CREATE_ACCOUNTS, OPERATION_CREATE_TRANSFERS};
 use std::fmt;
 
 /// The operation of a slot that never held a prepare.
 pub const OPERATION_RESERVED: u8 = 0;
 /// The operation of op 0, which formatting writes.
 pub const OPERATION_ROOT: u8 = 1;
-/// The operation by which a cluster moves on to another release; its body begins with that release.
+/// The operation that moves a cluster to another release; its body begins with that release.
 pub const OPERATION_UPGRADE: u8 = 5;
 
 /// The checked header of a prepare.
@@ -50,7 +49,7 @@ impl PrepareHeader {
         Ok(header)
     }
 
-    /// Bytes that were checked before, as part of a superblock.
+    /// Wraps bytes that were checked before, as part of a superblock.
     pub(super) fn trusted(bytes: HeaderBytes) -> PrepareHeader {
         PrepareHeader(bytes)
     }
@@ -62,12 +61,12 @@ impl PrepareHeader {
         require(self.op() > self.commit(), "prepare: op", self.op())
     }
 
-    /// Names this prepare, its body included.
+    /// The checksum that names this prepare; it covers the body too.
     pub fn checksum(&self) -> Checksum {
         stored_checksum(&self.0)
     }
 
-    /// Of the body that belongs to this header.
+    /// The checksum of the body that belongs to this header.
     pub fn checksum_body(&self) -> Checksum {
         Checksum(u128_at::<32, _>(&self.0))
     }
@@ -77,7 +76,7 @@ impl PrepareHeader {
         u128_at::<80, _>(&self.0)
     }
 
-    /// Header and body, in bytes; 256 to 1 MiB.
+    /// Size of header and body, in bytes; 256 to 1 MiB.
     pub fn size_bytes(&self) -> u32 {
         u32_at::<96, _>(&self.0)
     }
@@ -102,12 +101,12 @@ impl PrepareHeader {
         Checksum(u128_at::<128, _>(&self.0))
     }
 
-    /// The id of the checkpoint that the op builds on; diverging replicas are found by it.
+    /// The id of the checkpoint on which the op builds; it serves to detect diverging replicas.
     pub fn checkpoint_id(&self) -> Checksum {
         Checksum(u128_at::<192, _>(&self.0))
     }
 
-    /// The client session's id; 0 for what the cluster prepares itself.
+    /// The client session's id; 0 for what the cluster itself prepares.
     pub fn client(&self) -> u128 {
         u128_at::<208, _>(&self.0)
     }
@@ -117,12 +116,13 @@ impl PrepareHeader {
         u64_at::<224, _>(&self.0)
     }
 
-    /// How far the primary had committed when it prepared this op: all up to there is final.
+    /// The op up to which the primary had committed when it prepared this one: all up to it is
+    /// final.
     pub fn commit(&self) -> u64 {
         u64_at::<232, _>(&self.0)
     }
 
-    /// Nanoseconds since the Unix epoch; for a batch, that of its last event.
+    /// Nanoseconds since the Unix epoch; for a batch, the timestamp of its last event.
     pub fn timestamp(&self) -> u64 {
         u64_at::<240, _>(&self.0)
     }
@@ -132,17 +132,17 @@ impl PrepareHeader {
         u32_at::<248, _>(&self.0)
     }
 
-    /// What the state machine does; [`operation_name`] makes it readable.
+    /// The operation of the state machine; [`operation_name`] makes it readable.
     pub fn operation(&self) -> u8 {
         u8_at::<252, _>(&self.0)
     }
 
-    /// Whether it stands for a slot that holds no prepare.
+    /// Whether this header marks a slot that holds no prepare.
     pub fn is_reserved(&self) -> bool {
         self.operation() == OPERATION_RESERVED
     }
 
-    /// The bytes as they stand in the file.
+    /// The bytes as they are in the file.
     pub fn bytes(&self) -> &HeaderBytes {
         &self.0
     }
@@ -185,20 +185,20 @@ fn empty(cluster: u128, op: u64, operation: u8) -> HeaderBytes {
     header
 }
 
-/// The header of an empty slot of either ring, byte for byte as `tigerbeetle format` writes it. The
-/// slot is taken modulo the ring.
+/// The header of an empty slot of either WAL ring, byte for byte as `tigerbeetle format` writes it.
+/// `slot` is taken modulo the number of slots.
 pub fn reserved_header(cluster: u128, slot: u32) -> [u8; HEADER_BYTES] {
     reserved(cluster, u64::from(slot % WAL_SLOTS))
 }
 
-/// The prepare of op 0, which `tigerbeetle format` puts into slot 0 of both rings: a header without
-/// a body.
+/// The prepare of op 0, which `tigerbeetle format` writes to slot 0 of both WAL rings: a header
+/// without a body.
 pub fn root_prepare(cluster: u128) -> [u8; HEADER_BYTES] {
     root(cluster)
 }
 
-/// The name of an operation as TigerBeetle has it (`vsr.zig` and `tigerbeetle.zig` `Operation`);
-/// "unknown" for a newer one.
+/// The name of an operation in TigerBeetle (`vsr.zig` and `tigerbeetle.zig` `Operation`); "unknown"
+/// for a newer one.
 pub fn operation_name(operation: u8) -> &'static str {
     match operation {
         OPERATION_RESERVED => "reserved",
@@ -234,3 +234,9 @@ pub fn release_text(release: u32) -> String {
     let [patch, minor, major_low, major_high] = release.to_le_bytes();
     format!("{}.{minor}.{patch}", u16::from_le_bytes([major_low, major_high]))
 }
+
+/// `create_accounts` of 0.17.
+pub(crate) const OPERATION_CREATE_ACCOUNTS: u8 = 146;
+
+/// `create_transfers` of 0.17.
+pub(crate) const OPERATION_CREATE_TRANSFERS: u8 = 147;

@@ -1,12 +1,11 @@
-//! From facts back to bytes: the superblock and the log's headers of an image that a server starts
-//! from.
+//! Writing: the superblock and the log's headers of an image from which a server starts.
 //!
-//! A [`SuperBlock`] that was read is edited (for another replica, for a solo fork, back to the
-//! original history) and comes out as a [`SuperBlock`] again, with its checksum recomputed and
-//! every check passed once more: an edit cannot produce what a reader would refuse.
-//! [`superblock_zone`] writes the four copies. [`WalImage`] lays prepares out in the rings: those
-//! of the original log from the checkpoint on, and reserved headers everywhere else, so that
-//! nothing of an earlier use of the file remains.
+//! A [`SuperBlock`] that was read is edited: for another replica, for a solo fork, or back to the
+//! original history. The result is a [`SuperBlock`] again, with its checksum recomputed and every
+//! check passed once more. So an edit cannot produce what a reader would refuse.
+//! [`superblock_zone`] writes the four copies. [`WalImage`] lays the prepares out in the WAL rings:
+//! those of the original log from the checkpoint on, and reserved headers everywhere else, so that
+//! nothing remains of an earlier use of the file.
 
 use super::bytes::{array_at, put};
 use super::checksum::Checksum;
@@ -29,7 +28,7 @@ pub struct SuperBlockEdit {
 }
 
 impl SuperBlockEdit {
-    /// Starts from `superblock`, which stays as it is.
+    /// Starts from `superblock`, which is not changed.
     pub fn new(superblock: &SuperBlock) -> SuperBlockEdit {
         SuperBlockEdit {
             bytes: Box::new(*superblock.bytes()),
@@ -39,8 +38,8 @@ impl SuperBlockEdit {
         }
     }
 
-    /// Makes it the superblock of member `index`. Grid and log are the same on every replica, so
-    /// this is all that differs.
+    /// Makes it the superblock of member `index`. This is the only difference between replicas:
+    /// grid and log are the same on all of them.
     ///
     /// # Errors
     /// [`LedgerError::Argument`] when the cluster has no such member.
@@ -51,7 +50,7 @@ impl SuperBlockEdit {
         Ok(self)
     }
 
-    /// Makes it the superblock of a cluster of one: a fork that needs no other replica to start.
+    /// Makes it the superblock of a cluster of one: a fork that starts without other replicas.
     pub fn solo(mut self) -> SuperBlockEdit {
         let [first, ..] = self.members;
         put::<1120, 16, _>(&mut self.bytes, first.to_le_bytes());
@@ -59,9 +58,9 @@ impl SuperBlockEdit {
         self
     }
 
-    /// Makes it the superblock of a cluster in which `count` replicas vote: the way back from a
-    /// fork of one to the cluster that it was made of. Say with [`SuperBlockEdit::replica`] which
-    /// of them.
+    /// Makes it the superblock of a cluster in which `count` replicas vote. This turns a fork of
+    /// one back into the cluster from which it was made. [`SuperBlockEdit::replica`] says which
+    /// replica it is.
     ///
     /// # Errors
     /// [`LedgerError::Argument`] when a cluster cannot have so many.
@@ -73,12 +72,12 @@ impl SuperBlockEdit {
         Ok(self)
     }
 
-    /// Sets the consensus state back to a point of the original history: a fork that was started
+    /// Sets the consensus state back to a point of the original history. A fork that was started
     /// has opened a view of its own, and would drop the prepares of older views.
     ///
-    /// `view` becomes both view and log view; it is that of the newest header. `view_headers` are
-    /// the newest headers of the log that the image will hold, newest first, without a gap, at most
-    /// 9. `commit_max` is no more than the newest op.
+    /// `view` becomes both view and log view; it is the view of the newest header. `view_headers`
+    /// are the newest headers of the log that the image will hold: newest first, without a gap, at
+    /// most 9. `commit_max` is no more than the newest op.
     ///
     /// # Errors
     /// [`LedgerError::Argument`] when they contradict one another or lie before the checkpoint,
@@ -114,7 +113,7 @@ impl SuperBlockEdit {
     /// The edited superblock.
     ///
     /// # Errors
-    /// Those of [`SuperBlock::check`]: the edits together make no sound superblock.
+    /// Those of [`SuperBlock::check`], when the edits together do not make a valid superblock.
     pub fn finish(mut self) -> Result<SuperBlock, LedgerError> {
         let computed: Checksum = superblock_checksum(&self.bytes);
         put::<0, 16, _>(&mut self.bytes, computed.to_bytes());
@@ -141,7 +140,7 @@ pub fn superblock_zone(superblock: &SuperBlock) -> Vec<u8> {
     zone
 }
 
-/// What a slot of the prepares ring has to hold in an image.
+/// What a slot of the WAL ring of prepares has to hold in an image.
 #[derive(Debug, Copy, Clone, PartialEq, Eq)]
 pub enum SlotContent {
     /// The prepare of this op, padded with zeros to a sector.
@@ -155,8 +154,8 @@ pub enum SlotContent {
     Reserved,
 }
 
-/// The layout of the log in an image: the ring of headers, and what belongs into each slot of the
-/// ring of prepares.
+/// The layout of the log in an image: the WAL ring of headers, and what belongs in each slot of the
+/// WAL ring of prepares.
 #[derive(Debug, Clone)]
 pub struct WalImage {
     headers: Vec<u8>,
@@ -166,11 +165,11 @@ pub struct WalImage {
 
 impl WalImage {
     /// Lays out the log that follows a checkpoint. `checkpoint` is the header of the checkpoint's
-    /// prepare ([`super::checkpoint_state::CheckpointState::header`]); `prepares` the headers of
-    /// the ops after it, in order.
+    /// prepare ([`super::checkpoint_state::CheckpointState::header`]). `prepares` are the headers
+    /// of the ops after it, in order.
     ///
-    /// For checkpoint 0 the root prepare stands in slot 0, as formatting leaves it. For any other,
-    /// the log begins after the checkpoint.
+    /// For checkpoint 0 the root prepare is in slot 0, as formatting leaves it. For any other
+    /// checkpoint the log begins after the checkpoint.
     ///
     /// # Errors
     /// [`LedgerError::WrongOp`] or [`LedgerError::Chain`] when the prepares do not continue the
@@ -199,14 +198,14 @@ impl WalImage {
     }
 
     /// Adds the log before the checkpoint: the headers of the ops up to the checkpoint's own, in
-    /// order. A server wants it while the log ends before
-    /// [`super::layout::durable_op_for_checkpoint`]. If it begins with op 1, the root prepare
-    /// stands in slot 0.
+    /// order. A server needs them as long as the log ends before
+    /// [`super::layout::durable_op_for_checkpoint`]. If they begin with op 1, the root prepare goes
+    /// into slot 0.
     ///
     /// # Errors
     /// [`LedgerError::WrongOp`] or [`LedgerError::Chain`] when they do not lead to the checkpoint
-    /// without a gap, [`LedgerError::WrongCluster`], [`LedgerError::Argument`] when one would stand
-    /// in the slot of a prepare behind the checkpoint.
+    /// without a gap, [`LedgerError::WrongCluster`], [`LedgerError::Argument`] when one would take
+    /// the slot of a prepare after the checkpoint.
     pub fn add_earlier(&mut self, checkpoint: &PrepareHeader, earlier: &[PrepareHeader]) -> Result<(), LedgerError> {
         let Some((first, last)) = earlier.first().zip(earlier.last()) else { return Ok(()) };
         if (last.op(), last.checksum()) != (checkpoint.op(), checkpoint.checksum()) {
@@ -235,12 +234,12 @@ impl WalImage {
         }
     }
 
-    /// The bytes of the ring of headers, 256 KiB.
+    /// The bytes of the WAL ring of headers, 256 KiB.
     pub fn headers_zone(&self) -> &[u8] {
         &self.headers
     }
 
-    /// What each slot of the ring of prepares has to hold, slot 0 first.
+    /// What each slot of the WAL ring of prepares has to hold, slot 0 first.
     pub fn contents(&self) -> &[SlotContent] {
         &self.contents
     }

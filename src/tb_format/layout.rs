@@ -1,4 +1,4 @@
-//! Where everything lies in a data file (`constants.zig`, `config.zig`, `vsr.zig` `Zone` and
+//! Where everything is in a data file (`constants.zig`, `config.zig`, `vsr.zig` `Zone` and
 //! `Checkpoint`).
 //!
 //! A data file is a row of fixed zones followed by the grid, which grows:
@@ -7,9 +7,10 @@
 //! superblock | WAL headers | WAL prepares | client replies | padding | grid: block 1, block 2, ...
 //! ```
 //!
-//! The numbers are those of TigerBeetle's release configuration. They are cluster-wide constants
-//! there, not stored in the file, so they are constants here; each that follows from others is
-//! derived, and the results are checked against the measured layout when the program is compiled.
+//! The numbers are those of TigerBeetle's release configuration. TigerBeetle treats them as
+//! cluster-wide constants and does not store them in the file, so they are constants here. Each
+//! that follows from others is derived, and the results are checked against the measured layout at
+//! compile time.
 
 /// Unit of direct I/O; everything in the file starts at a multiple of it.
 pub const SECTOR_BYTES: usize = 4096;
@@ -20,39 +21,39 @@ pub const HEADER_BYTES: usize = 256;
 pub const SUPERBLOCK_COPIES: usize = 4;
 /// One copy's header, the part that is read and written.
 pub const SUPERBLOCK_HEADER_BYTES: usize = 8192;
-/// Distance of two copies: the header, and room to grow by a header for each client beyond the
+/// Distance between two copies: the header, and room to grow by a header for each client beyond the
 /// pipeline.
 pub const SUPERBLOCK_COPY_BYTES: usize = SUPERBLOCK_HEADER_BYTES
     + ((CLIENT_REPLIES_SLOTS as usize - PIPELINE_PREPARES as usize) * HEADER_BYTES).div_ceil(SECTOR_BYTES) * SECTOR_BYTES;
 /// All copies.
 pub const SUPERBLOCK_ZONE_BYTES: usize = SUPERBLOCK_COPIES * SUPERBLOCK_COPY_BYTES;
-/// Prepare headers that a superblock can hold, to start a view from.
+/// Prepare headers that a superblock can hold to start a view from.
 pub const VIEW_HEADERS_MAX: usize = VIEW_HEADERS_SUFFIX_MAX + 2;
 /// Of these, the suffix of the log itself.
 pub const VIEW_HEADERS_SUFFIX_MAX: usize = PIPELINE_PREPARES as usize + 1;
-/// Ids that a cluster can have: six replicas and six standbys.
+/// Member ids that a cluster can have: six replicas and six standbys.
 pub const MEMBERS_MAX: usize = 12;
 /// Replicas that vote.
 pub const REPLICAS_MAX: u8 = 6;
 
 /// Slots of the write-ahead log; op `n` is in slot `n % WAL_SLOTS`.
 pub const WAL_SLOTS: u32 = 1024;
-/// Start of the ring of headers.
+/// Start of the WAL ring of headers.
 pub const WAL_HEADERS_OFFSET: u64 = SUPERBLOCK_ZONE_BYTES as u64;
-/// Size of the ring of headers.
+/// Size of the WAL ring of headers.
 pub const WAL_HEADERS_BYTES: usize = WAL_SLOTS as usize * HEADER_BYTES;
-/// Start of the ring of prepares.
+/// Start of the WAL ring of prepares.
 pub const WAL_PREPARES_OFFSET: u64 = WAL_HEADERS_OFFSET + WAL_HEADERS_BYTES as u64;
-/// Largest prepare, header and body; also the distance of two slots.
+/// Largest prepare, header and body; also the distance between two slots.
 pub const PREPARE_BYTES_MAX: usize = 1024 * 1024;
-/// Size of the ring of prepares.
+/// Size of the WAL ring of prepares.
 pub const WAL_PREPARES_BYTES: u64 = WAL_SLOTS as u64 * PREPARE_BYTES_MAX as u64;
 
 /// Start of the replies.
 pub const CLIENT_REPLIES_OFFSET: u64 = WAL_PREPARES_OFFSET + WAL_PREPARES_BYTES;
 /// One slot for each client session.
 pub const CLIENT_REPLIES_SLOTS: u32 = 64;
-/// Largest reply, header and body; also the distance of two slots.
+/// Largest reply, header and body; also the distance between two slots.
 pub const REPLY_BYTES_MAX: usize = PREPARE_BYTES_MAX;
 /// Size of the replies.
 pub const CLIENT_REPLIES_BYTES: u64 = CLIENT_REPLIES_SLOTS as u64 * REPLY_BYTES_MAX as u64;
@@ -60,17 +61,18 @@ pub const CLIENT_REPLIES_BYTES: u64 = CLIENT_REPLIES_SLOTS as u64 * REPLY_BYTES_
 /// Start of the grid, and the size of a data file whose grid is empty. A multiple of the block
 /// size, hence the padding before it.
 pub const GRID_OFFSET: u64 = (CLIENT_REPLIES_OFFSET + CLIENT_REPLIES_BYTES).next_multiple_of(BLOCK_BYTES as u64);
-/// A grid block, header and body; also the distance of two blocks.
+/// Size of a grid block, header and body; also the distance between two blocks.
 pub const BLOCK_BYTES: usize = 512 * 1024;
 
 /// Levels of an LSM tree.
 pub const LSM_LEVELS: u8 = 7;
-/// Ops of one compaction bar; checkpoints lie at the end of a bar.
+/// Ops of one compaction bar; checkpoints are at the end of a bar.
 pub const COMPACTION_OPS: u64 = 32;
-/// Prepares that a primary may have under way.
+/// Prepares that a primary may have in flight.
 pub const PIPELINE_PREPARES: u64 = 8;
-/// Ops from one checkpoint to the next: what the log holds, less the bar that a checkpoint lags
-/// behind and two pipelines (a whole number of bars) that may be prepared while it becomes durable.
+/// Ops from one checkpoint to the next. This is what the log holds, less two things: the bar by
+/// which a checkpoint lags behind, and two pipelines (a whole number of bars) that may be prepared
+/// while the checkpoint becomes durable.
 pub const CHECKPOINT_OPS: u64 = WAL_SLOTS as u64 - COMPACTION_OPS - COMPACTION_OPS * (PIPELINE_PREPARES * 2).div_ceil(COMPACTION_OPS);
 /// How far beyond the next checkpoint's op the log may go while that checkpoint is not yet in the
 /// superblock.
@@ -89,8 +91,8 @@ const _: () = {
     assert!(VIEW_HEADERS_MAX * HEADER_BYTES <= SUPERBLOCK_HEADER_BYTES - SECTOR_BYTES);
 };
 
-/// Where block `address` lies in the file, in bytes. `None` for address 0, which means "no block",
-/// and for an address whose block would end beyond what a `u64` can say.
+/// The offset of block `address` in the file, in bytes. `None` for address 0, which means "no
+/// block", and for an address whose block would end beyond the range of a `u64`.
 pub fn block_offset(address: u64) -> Option<u64> {
     let start = address.checked_sub(1)?.checked_mul(BLOCK_BYTES as u64)?.checked_add(GRID_OFFSET)?;
     start.checked_add(BLOCK_BYTES as u64)?;
@@ -99,41 +101,41 @@ pub fn block_offset(address: u64) -> Option<u64> {
 
 /// The WAL slot of an op.
 pub fn slot_of(op: u64) -> u32 {
-    // The remainder is below WAL_SLOTS, so the cast keeps it whole.
+    // The remainder is below WAL_SLOTS, so the cast loses nothing.
     (op % u64::from(WAL_SLOTS)) as u32
 }
 
-/// Where a slot of the prepares ring lies in the file, in bytes. The slot is taken modulo the ring,
-/// as an op is.
+/// The offset of a slot of the WAL ring of prepares in the file, in bytes. `slot` is taken modulo
+/// the number of slots, as an op is.
 pub fn prepare_offset(slot: u32) -> u64 {
     WAL_PREPARES_OFFSET + u64::from(slot % WAL_SLOTS) * PREPARE_BYTES_MAX as u64
 }
 
-/// Where a slot of the headers ring lies in the file, in bytes. The slot is taken modulo the ring,
-/// as an op is.
+/// The offset of a slot of the WAL ring of headers in the file, in bytes. `slot` is taken modulo
+/// the number of slots, as an op is.
 pub fn wal_header_offset(slot: u32) -> u64 {
     WAL_HEADERS_OFFSET + u64::from(slot % WAL_SLOTS) * HEADER_BYTES as u64
 }
 
-/// Where a reply slot lies in the file, in bytes. The slot is taken modulo the number of slots, so
-/// that the result always lies within the zone.
+/// The offset of a reply slot in the file, in bytes. `slot` is taken modulo the number of slots, so
+/// that the result is always within the zone.
 pub fn reply_offset(slot: u32) -> u64 {
     CLIENT_REPLIES_OFFSET + u64::from(slot % CLIENT_REPLIES_SLOTS) * REPLY_BYTES_MAX as u64
 }
 
-/// The next multiple of a sector, in bytes: what TigerBeetle reads and writes for `bytes`.
+/// `bytes` rounded up to whole sectors: what TigerBeetle reads and writes for them.
 pub fn sector_ceil(bytes: u64) -> u64 {
     bytes.div_ceil(SECTOR_BYTES as u64).saturating_mul(SECTOR_BYTES as u64)
 }
 
-/// The checkpoint that follows the checkpoint at op `checkpoint` (`vsr.zig` `checkpoint_after`).
-/// The first lies one op earlier than the interval says, because op 0 counts.
+/// The checkpoint that follows the one at op `checkpoint` (`vsr.zig` `checkpoint_after`). The first
+/// one is one op earlier than the interval says, because op 0 counts.
 pub fn checkpoint_after(checkpoint: u64) -> u64 {
     if checkpoint == 0 { CHECKPOINT_OPS - 1 } else { checkpoint.saturating_add(CHECKPOINT_OPS) }
 }
 
-/// The checkpoint behind which an op stands in the log: the last one below it; 0 for the first ops,
-/// and for op 0 itself.
+/// The last checkpoint below an op, which precedes the op in the log; 0 for the first ops, and for
+/// op 0 itself.
 pub fn checkpoint_before(op: u64) -> u64 {
     match op.checked_sub(CHECKPOINT_OPS) {
         Some(behind_first) => behind_first / CHECKPOINT_OPS * CHECKPOINT_OPS + CHECKPOINT_OPS - 1,
@@ -141,45 +143,46 @@ pub fn checkpoint_before(op: u64) -> u64 {
     }
 }
 
-/// The checkpoint whose id the prepare of an op carries: the one before the one that it stands
-/// behind, for that is certainly durable when the op is prepared (`replica.zig`
-/// `checkpoint_id_for_op`). `None` for the first ops, which no two checkpoints precede.
+/// The checkpoint whose id the prepare of an op carries. It is the one before [`checkpoint_before`]
+/// the op, because that one is certainly durable when the op is prepared (`replica.zig`
+/// `checkpoint_id_for_op`). `None` for the first ops, which have fewer than two checkpoints before
+/// them.
 pub fn checkpoint_named_by(op: u64) -> Option<u64> {
     let behind = checkpoint_before(op);
     (behind > 0).then(|| checkpoint_before(behind))
 }
 
-/// The op whose commit makes the server write the checkpoint at op `checkpoint`; `None` for 0,
+/// The op whose commit makes the server write the checkpoint at op `checkpoint`. `None` for 0,
 /// which formatting writes (`vsr.zig` `trigger_for_checkpoint`).
 pub fn trigger_for_checkpoint(checkpoint: u64) -> Option<u64> {
     if checkpoint == 0 { None } else { Some(checkpoint.saturating_add(COMPACTION_OPS)) }
 }
 
-/// The last op that can stand in the log beside a superblock whose checkpoint is at op
-/// `checkpoint`: beyond it the server waits for the next checkpoint. 1007 for checkpoint 0,
+/// The last op that the log can hold while the superblock's checkpoint is at op `checkpoint`:
+/// before any further op the server waits for the next checkpoint. 1007 for checkpoint 0,
 /// `checkpoint + 1008` for any other (`replica.zig` `op_prepare_max`, which is `vsr.zig`
 /// `prepare_max_for_checkpoint` of the next checkpoint).
 pub fn prepare_max_for_checkpoint(checkpoint: u64) -> u64 {
     checkpoint_after(checkpoint).saturating_add(PREPARES_BEYOND_CHECKPOINT)
 }
 
-/// The least op at the head of a log that lets a server start from the checkpoint at op
-/// `checkpoint` without the log before it, given that it is known to be committed. Below it the
-/// server takes the checkpoint for not durable on a quorum yet, and insists on the prepares since
-/// the one before (`vsr.zig` `Checkpoint.durable`, `replica.zig` `op_repair_min`). 0 for checkpoint
-/// 0.
+/// The lowest op at the head of a log that lets a server start from the checkpoint at op
+/// `checkpoint` without the log before it, provided that the op is known to be committed. Below it
+/// the server assumes that the checkpoint is not yet durable on a quorum, and requires the prepares
+/// since the checkpoint before (`vsr.zig` `Checkpoint.durable`, `replica.zig` `op_repair_min`). 0
+/// for checkpoint 0.
 pub fn durable_op_for_checkpoint(checkpoint: u64) -> u64 {
     trigger_for_checkpoint(checkpoint).map_or(0, |trigger| trigger.saturating_add(PIPELINE_PREPARES + 1))
 }
 
-/// The same for a superblock that does not know what is committed: a server that starts assumes
-/// that all but the last few prepares are.
+/// The same for a superblock that does not say what is committed: a server that starts assumes that
+/// all but the last few prepares are.
 pub fn plainly_durable_op_for_checkpoint(checkpoint: u64) -> u64 {
     trigger_for_checkpoint(checkpoint).map_or(0, |trigger| trigger.saturating_add(2 * PIPELINE_PREPARES + 1))
 }
 
-/// The first prepare that a server insists on while the checkpoint is not durable; at least 1, the
-/// one after the root.
+/// The first prepare that a server requires while the checkpoint is not durable; at least 1, the op
+/// after the root.
 pub fn earlier_log_first_op(checkpoint: u64) -> u64 {
     (checkpoint.saturating_add(1)).saturating_sub(CHECKPOINT_OPS).max(1)
 }

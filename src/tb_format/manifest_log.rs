@@ -1,13 +1,12 @@
-//! The manifest log: which tables there are (`lsm/manifest_log.zig`, `lsm/schema.zig`
-//! `ManifestNode`).
+//! The manifest log: which tables exist (`lsm/manifest_log.zig`, `lsm/schema.zig` `ManifestNode`).
 //!
-//! A list of blocks, each an array of events in the order in which they happened: a table was
-//! inserted, updated (moved to another level, or made invisible), removed. It is read backwards,
-//! from the newest block's last event to the oldest block's first, so that the first event met for
-//! a table is its present state: [`LiveTables`] takes the blocks in that order and keeps one small
-//! entry for each table that is there. A table is identified by the address of its index block; an
-//! address may be used again after a removal, so a removal also hides the older life of the same
-//! address, up to its insertion.
+//! The log is a list of blocks. Each block is an array of events in the order in which they
+//! happened: a table was inserted, updated (moved to another level, or made invisible), or removed.
+//! The log is read backwards, from the newest block's last event to the oldest block's first. So
+//! the first event found for a table is its present state. [`LiveTables`] takes the blocks in that
+//! order and keeps one small entry for each table that exists. A table is identified by the address
+//! of its index block. An address may be used again after a removal, so a removal also hides the
+//! older table of the same address, up to its insertion.
 
 use super::bytes::{array_at, u8_at, u16_at, u32_at, u64_at, u128_at};
 use super::checksum::Checksum;
@@ -27,7 +26,7 @@ pub enum TableEvent {
     Insert,
     /// It was moved to another level, or became invisible to new snapshots.
     Update,
-    /// It is no more.
+    /// It was removed.
     Remove,
 }
 
@@ -55,8 +54,8 @@ pub struct TableInfo {
 }
 
 impl TableInfo {
-    /// Whether the table may hold a timestamp from `first` to `last`; for a tree whose keys are
-    /// timestamps, as those of the object trees are.
+    /// Whether the table may hold a timestamp from `first` to `last`. Valid for a tree whose keys
+    /// are timestamps, as in the object trees.
     pub fn may_hold_timestamps(&self, first: u64, last: u64) -> bool {
         u64_at::<0, _>(&self.key_min) <= last && u64_at::<0, _>(&self.key_max) >= first
     }
@@ -97,7 +96,7 @@ pub struct ManifestBlock<'a> {
 }
 
 impl<'a> ManifestBlock<'a> {
-    /// Checks that the block is of the manifest log, and all of its events.
+    /// Checks that the block belongs to the manifest log, and checks all of its events.
     ///
     /// # Errors
     /// [`LedgerError::Field`].
@@ -113,8 +112,8 @@ impl<'a> ManifestBlock<'a> {
         Ok(ManifestBlock { entries, previous })
     }
 
-    /// The next older block. That of the checkpoint's oldest block was freed since: stop there
-    /// ([`super::checkpoint_state::CheckpointState::manifest_oldest`]).
+    /// The next older block. For the checkpoint's oldest block it has been freed since, so stop
+    /// there ([`super::checkpoint_state::CheckpointState::manifest_oldest`]).
     pub fn previous(&self) -> Option<BlockReference> {
         self.previous
     }
@@ -125,8 +124,8 @@ impl<'a> ManifestBlock<'a> {
     }
 }
 
-/// A table that is there as of the checkpoint; 48 bytes, so that the millions of tables of a large
-/// file fit into memory.
+/// A table that exists as of the checkpoint. An entry takes 48 bytes, so that the millions of
+/// tables of a large file fit into memory.
 #[derive(Debug, Copy, Clone, PartialEq, Eq)]
 pub struct LiveTable {
     /// The table's index block.
@@ -138,34 +137,34 @@ pub struct LiveTable {
     /// The level, 0 (newest) to 6.
     pub level: u8,
     /// Whether present reads see the table. An invisible one was merged into others and awaits its
-    /// removal: it belongs to a backup, since the server's manifest names it, but its values are
+    /// removal. It belongs in a backup, because the server's manifest names it, but its values are
     /// outdated.
     pub visible: bool,
 }
 
 const _: () = assert!(size_of::<LiveTable>() == 48);
 
-/// The tables that are there, gathered from the manifest log.
+/// The tables that exist, gathered from the manifest log.
 #[derive(Debug, Clone, Default)]
 pub struct LiveTables {
     tables: Vec<LiveTable>,
-    /// The addresses of `tables`: older events of these are history.
+    /// The addresses of `tables`: older events of these addresses are history.
     settled: HashSet<u64>,
-    /// Addresses whose removal was met, but not yet the insertion that it undoes.
+    /// Addresses whose removal was found, but not yet the insertion that it cancels.
     removed: HashSet<u64>,
 }
 
 impl LiveTables {
-    /// Before the newest block.
+    /// The state before the newest block was read.
     pub fn new() -> LiveTables {
         LiveTables::default()
     }
 
-    /// Takes the next block: the newest first, each [`ManifestBlock::previous`] after it.
+    /// Takes the next block: first the newest, then each one's [`ManifestBlock::previous`].
     ///
     /// # Errors
-    /// [`LedgerError::Field`] when a table is removed twice without having been inserted in
-    /// between: the blocks do not come in order, or one came twice.
+    /// [`LedgerError::Field`] when a table is removed twice without an insertion in between: the
+    /// blocks are out of order, or one came twice.
     pub fn absorb(&mut self, block: &ManifestBlock<'_>) -> Result<(), LedgerError> {
         for table in block.tables().rev() {
             let address = table.reference.address;
@@ -194,7 +193,7 @@ impl LiveTables {
         &self.tables
     }
 
-    /// The tables, once every block was taken; gives the memory of the bookkeeping back.
+    /// The tables, once every block was taken. Frees the memory of the bookkeeping.
     pub fn into_tables(self) -> Vec<LiveTable> {
         self.tables
     }

@@ -1,24 +1,25 @@
-//! The TigerBeetle formats and nothing else: bytes in, facts out, no input or output.
+//! The TigerBeetle formats and nothing else: it turns bytes into values, without input or output.
 //!
-//! How data flows through the room:
+//! How data flows through the module:
 //!
 //! ```text
-//! superblock zone -> quorum -> SuperBlock -> CheckpointState --+-> trailers (free set, client sessions)
-//!                                                              +-> ManifestBlock -> LiveTables -> IndexBlock -> ValueBlock -> records
+//! superblock zone -> quorum -> SuperBlock -> CheckpointState
+//! CheckpointState -> trailers (free set, client sessions)
+//! CheckpointState -> ManifestBlock -> LiveTables -> IndexBlock -> ValueBlock -> records
 //! WAL rings, AOF  -> Prepare -> Chain  (op after op, each naming its parent's checksum)
 //! reply slots     -> Reply
-//! image: a SuperBlock edited, and the prepares' headers, back to bytes that a server starts from
+//! image: an edited SuperBlock, and the prepares' headers, back to bytes from which a server starts
 //! ```
 //!
 //! A value of a type such as [`grid::Block`], [`wal::Prepare`] or [`superblock::SuperBlock`] exists
-//! only when its bytes passed the checks of TigerBeetle itself (checksums, identity, the sanity of
-//! each field that this room relies on): whoever holds one need not check again, and nobody can use
-//! bytes that were not checked. No input makes this room panic, overflow or allocate more than a
-//! small multiple of what it was handed.
+//! only if its bytes passed the checks of TigerBeetle itself: checksums, identity, and the sanity
+//! of each field on which this module relies. Code that has one need not check again, and no code
+//! can use bytes that were not checked. No input makes this module panic, overflow or allocate more
+//! than a small multiple of what it was given.
 //!
 //! The formats are those of TigerBeetle 0.16.78 (release configuration; 0.17.9 has the same layout,
-//! and `fixtures/tigerbeetle-0.17.9` shows it). Every file names the Zig source that it was written
-//! from.
+//! and `fixtures/tigerbeetle-0.17.9` shows it). Every file names the Zig source from which it was
+//! written.
 
 pub mod aof;
 mod bytes;

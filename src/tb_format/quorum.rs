@@ -1,46 +1,46 @@
 //! Which of four superblock copies is current (`vsr/superblock_quorums.zig`, threshold `open`).
 //!
-//! The server writes the copies one after the other, so at any instant a reader may find a new
-//! state in some, the old state in others and one half written. A state counts when two copies hold
-//! it; the one with the highest sequence is current. Copies of other states are then held against
-//! it: they may be older, or one step ahead, but not of another history. On a running server a
-//! refusal may come of reading while it writes, and reading again is the answer; on a stopped one
-//! it is damage.
+//! The server writes the copies one after the other. So at any instant a reader may find a new
+//! state in some copies, the old state in others, and one copy half written. A state counts when
+//! two copies hold it; the one with the highest sequence is current. The copies of other states are
+//! then compared with it: they may be older, or one step ahead, but not of another history. On a
+//! running server the reason for a refusal may be that the server was writing, and reading again
+//! resolves it. On a stopped server a refusal means damage.
 
 use super::checksum::Checksum;
 use super::error::{LedgerError, QuorumFault};
 use super::layout::{SUPERBLOCK_COPIES, SUPERBLOCK_COPY_BYTES, SUPERBLOCK_ZONE_BYTES};
 use super::superblock::{SuperBlock, SuperBlockBytes, field, valid_checksum};
 
-/// Copies that must agree: of four, the server makes sure that three are written, so two that are
-/// read meet at least one of them.
+/// Copies that must agree. Of four copies the server makes sure that three are written, so any two
+/// that are read include at least one of them.
 const COPIES_TO_OPEN: u32 = 2;
 
-/// What a person should know of one copy.
+/// The state of one copy, for a report to the user.
 #[derive(Debug, Copy, Clone, PartialEq, Eq)]
 pub enum CopyState {
     /// Holds the current state.
     Valid,
     /// Holds an earlier state: the server was stopped before it wrote this copy, or the write was
-    /// lost. It repairs it when it starts.
+    /// lost. The server repairs the copy when it starts.
     Stale,
-    /// Holds a later state that too few copies hold to count: the server is writing it, or was
-    /// stopped while it did.
+    /// Holds a later state that too few copies hold for it to count: the server is writing it, or
+    /// was stopped while writing it.
     Ahead,
     /// Its checksum is wrong: half written, or damaged.
     Torn,
 }
 
-/// The current superblock, and what became of each copy.
+/// The current superblock, and the state of each copy.
 #[derive(Debug, Clone)]
 pub struct Quorum {
     /// The current state.
     pub superblock: SuperBlock,
-    /// By the place of the copy in the file.
+    /// The state of each copy, by its place in the file.
     pub copies: [CopyState; SUPERBLOCK_COPIES],
 }
 
-/// The copies that hold one state.
+/// The copies that hold the same state.
 struct Group<'a> {
     bytes: &'a SuperBlockBytes,
     /// One bit for each copy number found, so that a copy written to two places counts once.
@@ -60,8 +60,8 @@ impl Group<'_> {
         self.copies.count_ones() >= COPIES_TO_OPEN
     }
 
-    /// The best is the current state, if it is a quorum. The checksum comes last, to decide ties in
-    /// the same way every time.
+    /// The highest rank is the current state, if it has a quorum. The checksum comes last, so that
+    /// ties are always decided in the same way.
     fn rank(&self) -> (bool, u64, u32, Checksum) {
         (self.is_quorum(), self.sequence(), self.copies.count_ones(), self.checksum())
     }
@@ -71,7 +71,7 @@ impl Group<'_> {
 ///
 /// # Errors
 /// [`LedgerError::Length`] for less than that, [`LedgerError::Quorum`] when no state is current, or
-/// what is wrong with the current one ([`LedgerError::Format`], [`LedgerError::Field`]).
+/// the error of the current one ([`LedgerError::Format`], [`LedgerError::Field`]).
 pub fn read_quorum(zone: &[u8]) -> Result<Quorum, LedgerError> {
     let zone = zone.get(..SUPERBLOCK_ZONE_BYTES).ok_or(LedgerError::Length {
         what: "superblock zone",
@@ -103,8 +103,8 @@ pub fn read_quorum(zone: &[u8]) -> Result<Quorum, LedgerError> {
 fn group<'a>(slots: &[&'a SuperBlockBytes], valid: &[bool]) -> Vec<Group<'a>> {
     let mut groups: Vec<Group<'a>> = Vec::with_capacity(SUPERBLOCK_COPIES);
     for (slot, (bytes, _)) in slots.iter().zip(valid).enumerate().filter(|(_, (_, valid))| **valid) {
-        // No checksum covers the copy number. One that cannot be was damaged alone: the copy is
-        // taken for that of its place.
+        // No checksum covers the copy number. If the number is impossible, only the number was
+        // damaged: the copy counts as that of its place.
         let copy = Some(usize::from(field::copy(bytes))).filter(|copy| *copy < SUPERBLOCK_COPIES).unwrap_or(slot);
         let bit = 1u8 << copy;
         match groups.iter_mut().find(|group| group.checksum() == field::checksum(bytes)) {
@@ -115,8 +115,8 @@ fn group<'a>(slots: &[&'a SuperBlockBytes], valid: &[bool]) -> Vec<Group<'a>> {
     groups
 }
 
-/// Holds the other states against the current one, best first, as the server does: the first that
-/// is its parent settles the matter.
+/// Compares the other states with the current one, best first, as the server does. The first one
+/// that precedes it by one step decides.
 fn judge_others(current: &Group<'_>, groups: &[Group<'_>]) -> Result<(), QuorumFault> {
     let mut others: Vec<&Group<'_>> = groups.iter().filter(|group| group.checksum() != current.checksum()).collect();
     others.sort_by_key(|group| std::cmp::Reverse(group.rank()));

@@ -1,9 +1,9 @@
-//! Accounts and transfers as they stand in the value blocks of their object trees
-//! (`tigerbeetle.zig`, `state_machine.zig`).
+//! Accounts and transfers as the value blocks of their object trees hold them (`tigerbeetle.zig`,
+//! `state_machine.zig`).
 //!
-//! A record of 128 bytes comes in, fields come out; nothing is decoded that nobody asks for. The
-//! bytes come out of checked blocks and any 128 of them are a record, so there is nothing here to
-//! refuse but another length.
+//! A record of 128 bytes comes in, fields come out. Only the fields that are asked for are decoded.
+//! The bytes come from checked blocks, and any 128 of them are a record, so only another length is
+//! refused.
 
 use super::bytes::{u16_at, u32_at, u64_at, u128_at};
 use super::error::LedgerError;
@@ -26,33 +26,34 @@ pub const RECORD_BYTES: usize = 128;
 /// The bit of the timestamp that marks a deletion in an object tree (`lsm/groove.zig`).
 const TOMBSTONE: u64 = 1 << 63;
 
-/// `flags` of a transfer: it reserves its amount, to be posted or voided later.
+/// `flags` of a transfer: it reserves its amount, which is posted or voided later.
 pub const TRANSFER_PENDING: u16 = 1 << 1;
 /// `flags` of a transfer: it posts a pending one.
 pub const TRANSFER_POST_PENDING: u16 = 1 << 2;
 /// `flags` of a transfer: it voids a pending one.
 pub const TRANSFER_VOID_PENDING: u16 = 1 << 3;
-/// `flags` of a transfer: its amount is not what it moves, but a limit or a sign for all that is
+/// `flags` of a transfer: its amount is not what it moves, but a limit, or a marker for all that is
 /// pending or available (it posts, voids, or balances debits or credits).
 pub const TRANSFER_AMOUNT_IS_DERIVED: u16 = TRANSFER_POST_PENDING | TRANSFER_VOID_PENDING | 1 << 4 | 1 << 5;
-/// `flags` of a transfer: it was imported, with a timestamp of the application's choice.
+/// `flags` of a transfer: it was imported, with a timestamp that the application chose.
 pub const TRANSFER_IMPORTED: u16 = 1 << 8;
-/// `flags` of an account: it was imported, with a timestamp of the application's choice.
+/// `flags` of an account: it was imported, with a timestamp that the application chose.
 pub const ACCOUNT_IMPORTED: u16 = 1 << 4;
-/// `flags` of an account: it takes no more transfers.
+/// `flags` of an account: it accepts no more transfers.
 pub const ACCOUNT_CLOSED: u16 = 1 << 5;
 
-/// The key of a value of the accounts or transfers: its timestamp; 0 for what is no record.
+/// The key of a value of the accounts or transfers: its timestamp; 0 for bytes that are not a
+/// record.
 pub fn key_of(record: &[u8]) -> u64 {
     last_field(record) & !TOMBSTONE
 }
 
-/// Whether a value of the accounts or transfers stands for a deletion.
+/// Whether a value of the accounts or transfers marks a deletion.
 pub fn is_deletion(record: &[u8]) -> bool {
     last_field(record) & TOMBSTONE != 0
 }
 
-/// What both end with: timestamp and the bit for deletions.
+/// The last field of both: the timestamp and the bit for deletions.
 fn last_field(record: &[u8]) -> u64 {
     record.last_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
 }
@@ -85,7 +86,7 @@ impl<'a> Account<'a> {
         u128_at::<16, _>(self.0)
     }
 
-    /// Debits.
+    /// Debits that are posted.
     pub fn debits_posted(&self) -> u128 {
         u128_at::<32, _>(self.0)
     }
@@ -95,22 +96,22 @@ impl<'a> Account<'a> {
         u128_at::<48, _>(self.0)
     }
 
-    /// Credits.
+    /// Credits that are posted.
     pub fn credits_posted(&self) -> u128 {
         u128_at::<64, _>(self.0)
     }
 
-    /// The application's own.
+    /// A field of the application.
     pub fn user_data_128(&self) -> u128 {
         u128_at::<80, _>(self.0)
     }
 
-    /// The application's own.
+    /// A field of the application.
     pub fn user_data_64(&self) -> u64 {
         u64_at::<96, _>(self.0)
     }
 
-    /// The application's own.
+    /// A field of the application.
     pub fn user_data_32(&self) -> u32 {
         u32_at::<104, _>(self.0)
     }
@@ -135,8 +136,7 @@ impl<'a> Account<'a> {
         u64_at::<120, _>(self.0) & !TOMBSTONE
     }
 
-    /// Whether the value stands for a deletion (of an account created in a batch that was rolled
-    /// back).
+    /// Whether the value marks a deletion (of an account created in a batch that was rolled back).
     pub fn is_tombstone(&self) -> bool {
         u64_at::<120, _>(self.0) & TOMBSTONE != 0
     }
@@ -175,27 +175,27 @@ impl<'a> Transfer<'a> {
         u128_at::<32, _>(self.0)
     }
 
-    /// How much.
+    /// The amount.
     pub fn amount(&self) -> u128 {
         u128_at::<48, _>(self.0)
     }
 
-    /// The pending transfer that it posts or voids; else 0.
+    /// The id of the pending transfer that it posts or voids; otherwise 0.
     pub fn pending_id(&self) -> u128 {
         u128_at::<64, _>(self.0)
     }
 
-    /// The application's own.
+    /// A field of the application.
     pub fn user_data_128(&self) -> u128 {
         u128_at::<80, _>(self.0)
     }
 
-    /// The application's own.
+    /// A field of the application.
     pub fn user_data_64(&self) -> u64 {
         u64_at::<96, _>(self.0)
     }
 
-    /// The application's own.
+    /// A field of the application.
     pub fn user_data_32(&self) -> u32 {
         u32_at::<104, _>(self.0)
     }
@@ -225,8 +225,7 @@ impl<'a> Transfer<'a> {
         u64_at::<120, _>(self.0) & !TOMBSTONE
     }
 
-    /// Whether the value stands for a deletion (of a transfer created in a batch that was rolled
-    /// back).
+    /// Whether the value marks a deletion (of a transfer created in a batch that was rolled back).
     pub fn is_tombstone(&self) -> bool {
         u64_at::<120, _>(self.0) & TOMBSTONE != 0
     }

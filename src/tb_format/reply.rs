@@ -1,9 +1,9 @@
 //! The last reply to each client, kept so that it can be sent again (`vsr/client_replies.zig`,
 //! `vsr/message_header.zig` `Reply`).
 //!
-//! A slot of the replies zone comes in; a [`Reply`] of exactly its size comes out. Which slots are
-//! in use, and by which reply, the client-sessions trailer says ([`super::trailer`]); a reply
-//! without a body lives there alone and its slot is stale.
+//! A slot of the replies zone comes in; a [`Reply`] of exactly its size comes out. The
+//! client-sessions trailer ([`super::trailer`]) says which slots are in use, and by which reply. A
+//! reply without a body is stored only there, and its slot is stale.
 
 use super::bytes::{array_at, u8_at, u32_at, u64_at, u128_at};
 use super::checksum::Checksum;
@@ -35,7 +35,7 @@ impl ReplyHeader {
         Ok(header)
     }
 
-    /// Names this reply, its body included.
+    /// The checksum that names this reply; it covers the body too.
     pub fn checksum(&self) -> Checksum {
         stored_checksum(&self.0)
     }
@@ -45,7 +45,7 @@ impl ReplyHeader {
         u128_at::<80, _>(&self.0)
     }
 
-    /// Header and body, in bytes; 256 to 1 MiB.
+    /// Size of header and body, in bytes; 256 to 1 MiB.
     pub fn size_bytes(&self) -> u32 {
         u32_at::<96, _>(&self.0)
     }
@@ -70,18 +70,18 @@ impl ReplyHeader {
         u8_at::<236, _>(&self.0)
     }
 
-    /// Whether the reply has a body, and is therefore to be found in its slot.
+    /// Whether the reply has a body and is therefore in its slot.
     pub fn has_body(&self) -> bool {
         self.size_bytes() > HEADER_BYTES as u32
     }
 
-    /// The bytes as they stand in the file.
+    /// The bytes as they are in the file.
     pub fn bytes(&self) -> &HeaderBytes {
         &self.0
     }
 }
 
-/// A whole reply, header and body, checked.
+/// A complete reply, header and body, checked.
 #[derive(Debug, Copy, Clone)]
 pub struct Reply<'a> {
     header: ReplyHeader,
@@ -89,7 +89,7 @@ pub struct Reply<'a> {
 }
 
 impl<'a> Reply<'a> {
-    /// Checks the reply at the beginning of `bytes`, which may go on beyond it (a slot).
+    /// Checks the reply at the beginning of `bytes`, which may extend beyond it (a slot).
     ///
     /// # Errors
     /// Those of [`ReplyHeader::check`]; [`LedgerError::Length`] when the body is cut;

@@ -1,22 +1,19 @@
-//! What a prepare was asked to make: the accounts or transfers in its body (`tigerbeetle.zig`
+//! What a prepare was asked to create: the accounts or transfers in its body (`tigerbeetle.zig`
 //! `Operation`, `vsr/multi_batch.zig`).
 //!
-//! A body holds events of 128 bytes. Requests of several batches end with a trailer: a number for
-//! each batch and how many batches there are, padded to whole events. What an event asked for need
-//! not have happened: whether the ledger took it is known only once it is executed.
+//! A body holds events of 128 bytes. Requests of several batches end with a trailer: the number of
+//! events of each batch and the number of batches, padded to whole events. What an event asks for
+//! need not have happened: whether the ledger accepted it is known only once it is executed.
 //!
-//! The operations of 0.16 (129, 130 without a trailer; 138, 139) and of 0.17 (146, 147, which
-//! differ from 138 and 139 in their answers alone).
+//! Covered are the operations of 0.16 (129, 130 without a trailer; 138, 139) and of 0.17 (146, 147,
+//! which differ from 138 and 139 only in their replies).
 
 use super::record::{RECORD_BYTES, TREE_ACCOUNTS, TREE_TRANSFERS};
 use super::wal::Prepare;
+use crate::tb_format::header::OPERATION_CREATE_ACCOUNTS;
+use crate::tb_format::header::OPERATION_CREATE_TRANSFERS;
 
-/// `create_accounts` of 0.17.
-pub(super) const OPERATION_CREATE_ACCOUNTS: u8 = 146;
-/// `create_transfers` of 0.17.
-pub(super) const OPERATION_CREATE_TRANSFERS: u8 = 147;
-
-/// The events of a prepare that makes accounts or transfers.
+/// The events of a prepare that creates accounts or transfers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Events<'a> {
     tree_id: u16,
@@ -24,8 +21,8 @@ pub struct Events<'a> {
 }
 
 impl<'a> Events<'a> {
-    /// The events of a prepare; `None` if it makes neither accounts nor transfers, or its body is
-    /// not of whole events.
+    /// The events of a prepare; `None` if it creates neither accounts nor transfers, or if its body
+    /// does not consist of whole events.
     pub fn of(prepare: &Prepare<'a>) -> Option<Events<'a>> {
         let (tree_id, is_batched) = match prepare.header().operation() {
             129 => (TREE_ACCOUNTS, false),
@@ -39,12 +36,12 @@ impl<'a> Events<'a> {
         events.len().is_multiple_of(RECORD_BYTES).then_some(Events { tree_id, events })
     }
 
-    /// The tree that holds what is made: [`TREE_ACCOUNTS`] or [`TREE_TRANSFERS`].
+    /// The tree that holds what is created: [`TREE_ACCOUNTS`] or [`TREE_TRANSFERS`].
     pub fn tree_id(&self) -> u16 {
         self.tree_id
     }
 
-    /// The events, in the order in which they are carried out.
+    /// The events, in the order in which they are executed.
     pub fn records(&self) -> impl ExactSizeIterator<Item = &'a [u8]> + use<'a> {
         self.events.chunks_exact(RECORD_BYTES)
     }

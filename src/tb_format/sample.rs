@@ -1,11 +1,10 @@
-//! Synthetic ledger bytes for tests: sound ones, and what is needed to make unsound ones on
-//! purpose.
+//! Synthetic ledger bytes for tests: valid ones, and the means to make invalid ones on purpose.
 //!
-//! Each builder gives bytes that the checks of this room accept, so a test can put a small log, a
-//! tree of a few blocks and a superblock together without a server ([`SampleFile`] does all of it).
-//! Fields are set with plain values; [`seal_header`] and [`seal_superblock`] recompute the
-//! checksums after a test changed something. Only for tests: the feature `samples` opens it to
-//! those of other rooms.
+//! Each builder returns bytes that the checks of this module accept. So a test can build a small
+//! log, a tree of a few blocks and a superblock without a server ([`SampleFile`] does all of it).
+//! Fields are set with plain values. [`seal_header`] and [`seal_superblock`] recompute the
+//! checksums after a test changed something. Only for tests: the feature `samples` makes it
+//! available to the tests of other modules.
 
 use super::bytes::put;
 use super::checkpoint_state::CheckpointState;
@@ -32,7 +31,7 @@ pub fn sample_timestamp(op: u64) -> u64 {
     1_700_000_000_000_000_000 + op * 1_000_000_000
 }
 
-/// Makes a whole message of `header` and `body`: sets size, body checksum and header checksum,
+/// Makes a complete message of `header` and `body`: sets size, body checksum and header checksum,
 /// whatever they were.
 pub fn seal_header(header: &mut [u8; HEADER_BYTES], body: &[u8]) -> Vec<u8> {
     put::<96, 4, _>(header, ((HEADER_BYTES + body.len()) as u32).to_le_bytes());
@@ -51,7 +50,7 @@ pub struct PrepareSample {
     pub op: u64,
     /// The checksum of the op before.
     pub parent: Checksum,
-    /// Committed when it was prepared; below the op.
+    /// The op that was committed when it was prepared; below its own op.
     pub commit: u64,
     /// The view.
     pub view: u32,
@@ -101,7 +100,7 @@ impl PrepareSample {
     }
 }
 
-/// The header of a sample prepare, which is known to be sound.
+/// The header of a sample prepare, which is known to be valid.
 fn header_of(prepare: &[u8]) -> PrepareHeader {
     PrepareHeader::trusted(prepare.first_chunk().copied().unwrap_or([0; HEADER_BYTES]))
 }
@@ -121,12 +120,12 @@ pub fn log_after(parent: &PrepareHeader, count: u64) -> Vec<Vec<u8>> {
     log
 }
 
-/// The headers of whole prepares.
+/// The headers of complete prepares.
 pub fn headers_of(log: &[Vec<u8>]) -> Vec<PrepareHeader> {
     log.iter().map(|prepare| header_of(prepare)).collect()
 }
 
-/// A reply with a body, by which client `client` (not 0) learns the result of op `op`.
+/// A reply with a body, which gives client `client` (not 0) the result of op `op`.
 pub fn reply(cluster: u128, client: u128, op: u64, body: &[u8]) -> Vec<u8> {
     let mut header = [0; HEADER_BYTES];
     put::<80, 16, _>(&mut header, cluster.to_le_bytes());
@@ -141,7 +140,7 @@ pub fn reply(cluster: u128, client: u128, op: u64, body: &[u8]) -> Vec<u8> {
     seal_header(&mut header, body)
 }
 
-/// A block, and its name. `body` must not be empty.
+/// A block and its name. `body` must not be empty.
 pub fn block(cluster: u128, kind: BlockKind, address: u64, metadata: [u8; 96], body: &[u8]) -> (BlockReference, Vec<u8>) {
     let mut header = [0; HEADER_BYTES];
     put::<80, 16, _>(&mut header, cluster.to_le_bytes());
@@ -212,7 +211,7 @@ pub fn index_block_of(cluster: u128, address: u64, tree_id: u16, values: &[(Bloc
     index_block_with(cluster, address, tree_id, 8, values)
 }
 
-/// The same with keys of `key_bytes`, 8 to 32: behind the number each is padded with zeros.
+/// The same with keys of `key_bytes`, 8 to 32: each number is padded with zeros.
 pub fn index_block_with(
     cluster: u128,
     address: u64,
@@ -286,7 +285,7 @@ pub fn client_sessions_block(cluster: u128, address: u64, replies: &[Vec<u8>]) -
     block(cluster, BlockKind::ClientSessions, address, link(None, 0), &headers)
 }
 
-/// What a sample superblock points to; the default is what formatting leaves.
+/// What a sample superblock points to; the default is the state after formatting.
 #[derive(Debug, Clone, Default)]
 pub struct Roots {
     /// Last block of the acquired free set, and its body.
@@ -295,11 +294,11 @@ pub struct Roots {
     pub client_sessions: Option<(BlockReference, Vec<u8>)>,
     /// Oldest and newest block of the manifest, and how many there are.
     pub manifest: Option<(BlockReference, BlockReference, u32)>,
-    /// Blocks that the grid has room for.
+    /// Number of blocks for which the grid has room.
     pub grid_blocks: u64,
 }
 
-/// A sound superblock of replica 0 of `replica_count`, sequence 1: the checkpoint is at
+/// A valid superblock of replica 0 of `replica_count`, sequence 1, with the checkpoint at
 /// `checkpoint`.
 pub fn superblock_bytes(checkpoint: &PrepareHeader, roots: &Roots, replica_count: u8) -> [u8; SUPERBLOCK_HEADER_BYTES] {
     let mut bytes = [0; SUPERBLOCK_HEADER_BYTES];
@@ -357,17 +356,17 @@ pub fn seal_superblock(bytes: &mut [u8; SUPERBLOCK_HEADER_BYTES]) {
     put::<0, 16, _>(bytes, computed.to_bytes());
 }
 
-/// A whole data file with two accounts, two transfers, a few blocks of every kind, a client session
-/// and a log; as pieces, since it is more than a gigabyte of zeros.
+/// A complete data file with two accounts, two transfers, a few blocks of every kind, a client
+/// session and a log. It consists of pieces, because the file is more than a gigabyte of zeros.
 #[derive(Debug, Clone)]
 pub struct SampleFile {
     /// The bytes of one superblock copy.
     pub superblock: [u8; SUPERBLOCK_HEADER_BYTES],
-    /// Every block of the tree: addresses 1 to 8, and 9 that nothing refers to. 1 and 2 are the
+    /// Every block of the tree: addresses 1 to 8, and 9, to which nothing refers. 1 and 2 are the
     /// manifest, oldest first.
     pub blocks: Vec<(BlockReference, Vec<u8>)>,
-    /// The prepares up to the checkpoint's own, in order, where the log after it is so short that a
-    /// server wants them too.
+    /// The prepares up to the checkpoint's own, in order. Present only if the log after the
+    /// checkpoint is so short that a server needs them too.
     pub earlier: Vec<Vec<u8>>,
     /// The prepares after the checkpoint, in order.
     pub log: Vec<Vec<u8>>,
@@ -425,7 +424,8 @@ impl SampleFile {
         CheckpointState::trusted(super::bytes::array_at::<96, 1024, _>(&self.superblock))
     }
 
-    /// Where which bytes stand in the file, padded to sectors; all else is zero or a hole.
+    /// The offset and bytes of each piece of the file, padded to sectors; all else is zero or a
+    /// hole.
     pub fn pieces(&self) -> Vec<(u64, Vec<u8>)> {
         let cluster = self.checkpoint().header().cluster();
         let mut pieces = Vec::new();

@@ -1,10 +1,10 @@
-//! The superblock: the one place of a data file that is found by its position, and leads to all
-//! else (`vsr/superblock.zig`).
+//! The superblock: the only part of a data file that is found by its position. It leads to
+//! everything else (`vsr/superblock.zig`).
 //!
-//! Four copies stand at the beginning of the file. [`read_quorum`] takes the bytes of the zone and
-//! decides, by the rules of the server itself, which state is current; a [`SuperBlock`] is a state
-//! that passed every check, so its accessors cannot fail. Its bytes are kept as they are, with the
-//! copy number, which no checksum covers, set to zero.
+//! Four copies are at the beginning of the file. [`read_quorum`] takes the bytes of the zone and
+//! decides, by the rules of the server itself, which state is current. A [`SuperBlock`] is a state
+//! that passed every check, so its accessors cannot fail. Its bytes are kept unchanged, except that
+//! the copy number, which no checksum covers, is set to zero.
 
 use super::bytes::{array_at, put, u8_at, u16_at, u32_at, u64_at, u128_at};
 use super::checkpoint_state::{CHECKPOINT_STATE_BYTES, CheckpointState};
@@ -23,8 +23,8 @@ pub const SUPERBLOCK_VERSION: u16 = 2;
 /// The bytes of one copy.
 pub(super) type SuperBlockBytes = [u8; SUPERBLOCK_HEADER_BYTES];
 
-/// What the checksum does not cover: itself, its padding, and the copy number, so that the copies
-/// share one checksum.
+/// Bytes that the checksum does not cover: itself, its padding, and the copy number, so that all
+/// copies have the same checksum.
 const UNCOVERED_BYTES: usize = 34;
 /// Where the view headers begin.
 const VIEW_HEADERS_OFFSET: usize = 4096;
@@ -41,7 +41,7 @@ pub(super) mod field {
     pub(in crate::tb_format) fn copy(bytes: &SuperBlockBytes) -> u16 {
         u16_at::<32, _>(bytes)
     }
-    /// The number of the state.
+    /// The sequence number of the state.
     pub(in crate::tb_format) fn sequence(bytes: &SuperBlockBytes) -> u64 {
         u64_at::<40, _>(bytes)
     }
@@ -49,7 +49,7 @@ pub(super) mod field {
     pub(in crate::tb_format) fn cluster(bytes: &SuperBlockBytes) -> u128 {
         u128_at::<48, _>(bytes)
     }
-    /// The checksum of the state before.
+    /// The checksum of the previous state.
     pub(in crate::tb_format) fn parent(bytes: &SuperBlockBytes) -> Checksum {
         Checksum(u128_at::<64, _>(bytes))
     }
@@ -57,18 +57,18 @@ pub(super) mod field {
     pub(in crate::tb_format) fn replica_id(bytes: &SuperBlockBytes) -> u128 {
         u128_at::<1120, _>(bytes)
     }
-    /// What must never go back: checkpoint's op, view, log view, commit.
+    /// The values that must never decrease: the checkpoint's op, view, log view, commit.
     pub(in crate::tb_format) fn progress(bytes: &SuperBlockBytes) -> [u64; 4] {
         [u64_at::<{ 96 + 224 }, _>(bytes), u32_at::<1360, _>(bytes).into(), u32_at::<1356, _>(bytes).into(), u64_at::<1328, _>(bytes)]
     }
 }
 
-/// The checksum that a copy ought to carry.
+/// The checksum that a copy should carry.
 pub(super) fn superblock_checksum(bytes: &SuperBlockBytes) -> Checksum {
     checksum(array_at::<UNCOVERED_BYTES, { SUPERBLOCK_HEADER_BYTES - UNCOVERED_BYTES }, _>(bytes))
 }
 
-/// Whether a copy carries its checksum, and the padding beside it is zero.
+/// Whether a copy carries its checksum, and the padding next to it is zero.
 pub(super) fn valid_checksum(bytes: &SuperBlockBytes) -> bool {
     field::checksum(bytes) == superblock_checksum(bytes) && u128_at::<16, _>(bytes) == 0
 }
@@ -81,12 +81,12 @@ pub struct SuperBlock {
 }
 
 impl SuperBlock {
-    /// Checks a single copy: the first 8192 bytes of `bytes`. Whether it is the current state only
-    /// [`read_quorum`] can tell.
+    /// Checks a single copy: the first 8192 bytes of `bytes`. Only [`read_quorum`] can tell whether
+    /// it is the current state.
     ///
     /// # Errors
     /// [`LedgerError::Length`], [`LedgerError::HeaderChecksum`], [`LedgerError::Format`],
-    /// [`LedgerError::Field`], or that of the prepare headers within.
+    /// [`LedgerError::Field`], or the error of a prepare header within.
     pub fn check(bytes: &[u8]) -> Result<SuperBlock, LedgerError> {
         let bytes: &SuperBlockBytes = bytes.first_chunk().ok_or(LedgerError::Length {
             what: "superblock copy",
@@ -101,7 +101,8 @@ impl SuperBlock {
         SuperBlock::check_content(bytes)
     }
 
-    /// Checks all but the checksum and the copy number, which a quorum judges in its own way.
+    /// Checks everything but the checksum and the copy number, which a quorum judges in its own
+    /// way.
     pub(super) fn check_content(bytes: &SuperBlockBytes) -> Result<SuperBlock, LedgerError> {
         let version = u16_at::<34, _>(bytes);
         if version != SUPERBLOCK_VERSION {
@@ -141,7 +142,8 @@ impl SuperBlock {
         require((1..=REPLICAS_MAX).contains(&self.replica_count()), "superblock: replica count", self.replica_count())
     }
 
-    /// The members are distinct, with zeros only at the end, and the replica is one of them.
+    /// Checks that the members are distinct, with zeros only at the end, and that the replica is
+    /// one of them.
     fn find_replica(&self) -> Result<u8, LedgerError> {
         let members = self.members();
         let count = members.iter().take_while(|member| **member != 0).count();
@@ -153,8 +155,8 @@ impl SuperBlock {
         index.map(|(index, _)| index).ok_or(LedgerError::Field { what: "superblock: replica id", value: self.replica_id() })
     }
 
-    /// The first is the head of the log; the others lie before it, highest op first. A header that
-    /// a replica did not have when the view changed is left blank.
+    /// Checks the view headers. The first is the head of the log; the others are before it, highest
+    /// op first. A header that a replica did not have when the view changed is left blank.
     fn check_view_headers(&self) -> Result<(), LedgerError> {
         let count = self.view_headers_count();
         require((1..=VIEW_HEADERS_MAX as u32).contains(&count), "superblock: number of view headers", count)?;
@@ -180,7 +182,7 @@ impl SuperBlock {
         all.as_chunks().0.iter().take(self.view_headers_count() as usize)
     }
 
-    /// The number of the state: each change of view and each checkpoint raises it.
+    /// The sequence number of the state: each change of view and each checkpoint raises it.
     pub fn sequence(&self) -> u64 {
         field::sequence(&self.bytes)
     }
@@ -190,12 +192,12 @@ impl SuperBlock {
         field::cluster(&self.bytes)
     }
 
-    /// Names this state of this replica; all copies share it.
+    /// The checksum that names this state of this replica; all copies share it.
     pub fn checksum(&self) -> Checksum {
         field::checksum(&self.bytes)
     }
 
-    /// The checksum of the state before.
+    /// The checksum of the previous state.
     pub fn parent(&self) -> Checksum {
         field::parent(&self.bytes)
     }
@@ -215,8 +217,8 @@ impl SuperBlock {
         field::replica_id(&self.bytes)
     }
 
-    /// The ids of the cluster's members; they follow from the cluster alone, and are the same in
-    /// every replica's file.
+    /// The ids of the cluster's members. They are derived from the cluster id alone, and are the
+    /// same in every replica's file.
     pub fn members(&self) -> [u128; MEMBERS_MAX] {
         let members = array_at::<1136, { MEMBERS_MAX * 16 }, _>(&self.bytes).as_chunks::<16>().0;
         let mut ids = [0; MEMBERS_MAX];
@@ -226,8 +228,8 @@ impl SuperBlock {
         ids
     }
 
-    /// The position of [`SuperBlock::replica_id`] in [`SuperBlock::members`]; from
-    /// [`SuperBlock::replica_count`] on, a standby.
+    /// The position of [`SuperBlock::replica_id`] in [`SuperBlock::members`]. Positions from
+    /// [`SuperBlock::replica_count`] on are standbys.
     pub fn replica_index(&self) -> u8 {
         self.replica_index
     }
@@ -237,7 +239,8 @@ impl SuperBlock {
         u8_at::<1364, _>(&self.bytes)
     }
 
-    /// The highest op that was known to be committed: an image must hold the log at least up to it.
+    /// The highest op that was known to be committed: an image must hold the log at least up to
+    /// this op.
     pub fn commit_max(&self) -> u64 {
         u64_at::<1328, _>(&self.bytes)
     }
@@ -247,8 +250,8 @@ impl SuperBlock {
         u64_at::<1336, _>(&self.bytes)
     }
 
-    /// Not zero: blocks written by the ops `sync_op_min` to this one are still being fetched from
-    /// other replicas, so the tree is not whole in this file.
+    /// If not zero, the blocks written by the ops `sync_op_min` to this one are still being fetched
+    /// from other replicas, so the tree in this file is incomplete.
     pub fn sync_op_max(&self) -> u64 {
         u64_at::<1344, _>(&self.bytes)
     }
@@ -268,14 +271,14 @@ impl SuperBlock {
         self.view_header_slots().filter_map(|bytes| PrepareHeader::check(bytes).ok())
     }
 
-    /// One copy as it stands in the file, with copy number 0.
+    /// One copy as it is in the file, with copy number 0.
     pub fn bytes(&self) -> &SuperBlockBytes {
         &self.bytes
     }
 }
 
-/// Byte for byte the header of an empty slot, of cluster 0 and without checksums (`vsr.zig`
-/// `dvc_blank`).
+/// Whether these bytes are the header of an empty slot, byte for byte, of cluster 0 and without
+/// checksums (`vsr.zig` `dvc_blank`).
 fn is_blank_view_header(bytes: &[u8; HEADER_BYTES], op: u64) -> bool {
     let mut blank = reserved(0, op);
     put::<0, 16, _>(&mut blank, [0; 16]);

@@ -2,7 +2,7 @@
 //! `TableValue`).
 //!
 //! Both kinds of block carry what is needed to read them (sizes, counts), so nothing here depends
-//! on the tree. The counts are checked against the block's size before anything is read by them.
+//! on the tree. The counts are checked against the block's size before anything is read with them.
 
 use super::bytes::{array_at, u8_at, u16_at, u32_at, zeroed};
 use super::checksum::Checksum;
@@ -11,11 +11,11 @@ use super::frame::{COMMAND_BLOCK, HeaderBytes, require, require_zeroed};
 use super::grid::{Block, BlockKind, BlockReference};
 use super::layout::{BLOCK_BYTES, HEADER_BYTES};
 
-/// A stored checksum: 16 bytes and as many of padding.
+/// A stored checksum: 16 bytes and 16 bytes of padding.
 const CHECKSUM_BYTES: usize = 32;
 /// A stored address.
 const ADDRESS_BYTES: usize = size_of::<u64>();
-/// The largest key, which the manifest has room for.
+/// The largest key for which the manifest has room.
 const KEY_BYTES_MAX: u32 = 32;
 /// Value blocks that an index block can name (`lsm_table_value_blocks_max`).
 pub const VALUE_BLOCKS_MAX: u32 = ((BLOCK_BYTES - HEADER_BYTES) / (CHECKSUM_BYTES + ADDRESS_BYTES)) as u32;
@@ -26,15 +26,15 @@ pub struct IndexBlock<'a> {
     tree_id: u16,
     key_bytes: usize,
     checksums: &'a [[u8; CHECKSUM_BYTES]],
-    /// The lowest key of each value block that there is room for.
+    /// The lowest key of each value block for which there is room.
     keys_min: &'a [u8],
-    /// The highest.
+    /// The highest key of each.
     keys_max: &'a [u8],
     addresses: &'a [[u8; ADDRESS_BYTES]],
 }
 
 impl<'a> IndexBlock<'a> {
-    /// Checks that the block is an index block, and every reference in it.
+    /// Checks that the block is an index block, and checks every reference in it.
     ///
     /// # Errors
     /// [`LedgerError::Field`].
@@ -81,11 +81,11 @@ impl<'a> IndexBlock<'a> {
         })
     }
 
-    /// The value blocks that may hold a timestamp from `first` to `last`, for a tree whose keys are
-    /// timestamps, as those of the object trees are.
+    /// The value blocks that may hold a timestamp from `first` to `last`. Valid for a tree whose
+    /// keys are timestamps, as in the object trees.
     ///
     /// # Errors
-    /// [`LedgerError::Field`] when its keys are of another size.
+    /// [`LedgerError::Field`] when the keys are of another size.
     pub fn value_blocks_between(&self, first: u64, last: u64) -> Result<impl Iterator<Item = BlockReference> + use<'a>, LedgerError> {
         require(self.key_bytes == size_of::<u64>(), "index: size of a timestamp", self.key_bytes as u64)?;
         let keys = self.keys_min.as_chunks().0.iter().zip(self.keys_max.as_chunks().0);
@@ -104,7 +104,7 @@ pub struct ValueBlock<'a> {
 }
 
 impl<'a> ValueBlock<'a> {
-    /// Checks that the block is a value block, and that its size is that of its values.
+    /// Checks that the block is a value block, and that its size matches that of its values.
     ///
     /// # Errors
     /// [`LedgerError::Field`].
@@ -137,8 +137,8 @@ impl<'a> ValueBlock<'a> {
     }
 }
 
-/// The size of the records behind the header of a block that was checked; `None` for what is not a
-/// value block. A hint for compression: wrong bytes give a wrong hint and nothing worse.
+/// The size of the records after the header of a checked block; `None` if it is not a value block.
+/// A hint for compression: wrong bytes give a wrong hint and nothing worse.
 pub fn record_bytes_of(block: &[u8]) -> Option<u16> {
     let header: &HeaderBytes = block.first_chunk()?;
     let is_values = u8_at::<114, _>(header) == COMMAND_BLOCK && u8_at::<240, _>(header) == BlockKind::Value as u8;

@@ -1,9 +1,8 @@
 //! The client sessions as of a checkpoint (`vsr/client_sessions.zig`).
 //!
 //! One block: a reply header for each of the 64 slots, then a session number for each. It says
-//! which slots of the replies zone are part of the state, and by which checksum each reply is
-//! known. The free set is carried as blocks and not decoded: what is in use follows from walking
-//! the tree.
+//! which slots of the replies zone are part of the state, and gives the checksum of each reply. The
+//! free set is copied as blocks and not decoded: a walk of the tree shows which blocks are in use.
 
 use super::checksum::Checksum;
 use super::error::LedgerError;
@@ -24,7 +23,8 @@ pub struct ClientSession {
     pub slot: u32,
     /// The op that registered it.
     pub session: u64,
-    /// Of the last reply. When it has a body, the slot of the replies zone holds it.
+    /// The header of the last reply. When the reply has a body, the slot of the replies zone holds
+    /// it.
     pub reply: ReplyHeader,
 }
 
@@ -36,11 +36,11 @@ pub struct ClientSessions {
 
 impl ClientSessions {
     /// Decodes the block of the sessions, and checks its body against the checksum that the
-    /// superblock has for the whole trailer.
+    /// superblock has for the complete trailer.
     ///
     /// # Errors
-    /// [`LedgerError::Field`] when it is a block of another kind, is not as TigerBeetle writes it,
-    /// or when a reply's header is not.
+    /// [`LedgerError::Field`] when it is a block of another kind, or when the block or a reply's
+    /// header is not as TigerBeetle writes it.
     pub fn from_block(block: &Block<'_>, trailer_checksum: Checksum) -> Result<ClientSessions, LedgerError> {
         block.require_kind(BlockKind::ClientSessions)?;
         let body = block.body();

@@ -1,11 +1,11 @@
-//! The write-ahead log: prepares, the chain that joins them, and the two rings they stand in
-//! (`vsr/journal.zig`).
+//! The write-ahead log: prepares, the hash chain that joins them, and the two WAL rings that hold
+//! them (`vsr/journal.zig`).
 //!
-//! A prepare is written to its slot of the prepares ring, and its header to the headers ring after
-//! that; so a header there says that its prepare is, or was, whole on disk. Bytes of a slot come
-//! in; [`Prepare::check`] gives the prepare without the slot's padding; [`Chain`] takes one header
-//! after the other and refuses any that does not continue the one before: neither a gap, nor a
-//! fork, nor a slot overwritten by a later op passes unseen.
+//! The server writes a prepare to its slot of the WAL ring of prepares, and after that its header
+//! to the WAL ring of headers. So a header there says that its prepare is, or was, completely on
+//! disk. Bytes of a slot come in, and [`Prepare::check`] returns the prepare without the slot's
+//! padding. [`Chain`] takes one header after the other and refuses any that does not continue the
+//! one before. So it detects every gap, every fork, and every slot that a later op overwrote.
 
 use super::checksum::Checksum;
 use super::error::LedgerError;
@@ -14,7 +14,7 @@ use super::header::{PrepareHeader, root};
 pub use super::header::{reserved_header, root_prepare};
 use super::layout::{HEADER_BYTES, SECTOR_BYTES, WAL_HEADERS_BYTES, WAL_SLOTS, slot_of};
 
-/// A whole prepare, header and body, checked.
+/// A complete prepare, header and body, checked.
 #[derive(Debug, Copy, Clone)]
 pub struct Prepare<'a> {
     header: PrepareHeader,
@@ -22,7 +22,7 @@ pub struct Prepare<'a> {
 }
 
 impl<'a> Prepare<'a> {
-    /// Checks the prepare at the beginning of `bytes`, which may go on beyond it (a slot, an AOF).
+    /// Checks the prepare at the beginning of `bytes`, which may extend beyond it (a slot, an AOF).
     ///
     /// # Errors
     /// Those of [`PrepareHeader::check`]; [`LedgerError::Length`] when the body is cut;
@@ -49,7 +49,7 @@ impl<'a> Prepare<'a> {
     }
 }
 
-/// The end of a log that is being followed op by op.
+/// The end of a log that is followed op by op.
 #[derive(Debug, Copy, Clone, PartialEq, Eq)]
 pub struct Chain {
     op: u64,
@@ -72,17 +72,17 @@ impl Chain {
         Chain::after_header(&PrepareHeader::trusted(root(cluster)))
     }
 
-    /// Takes the next op.
+    /// Accepts the next op.
     ///
     /// # Errors
     /// [`LedgerError::WrongOp`] when it is not the op after the last; [`LedgerError::Chain`] when
-    /// it continues another prepare; [`LedgerError::Field`] for the header of an empty slot. The
-    /// chain is then as before.
+    /// it continues another prepare; [`LedgerError::Field`] for the header of an empty slot. On an
+    /// error the chain is unchanged.
     pub fn accept(&mut self, header: &PrepareHeader) -> Result<(), LedgerError> {
         if header.is_reserved() {
             return Err(LedgerError::Field { what: "operation of a prepare in the log", value: header.operation().into() });
         }
-        // After the last possible op there is none: the comparison refuses whatever comes.
+        // No op follows the last possible one: the comparison refuses whatever comes.
         if self.op.checked_add(1) != Some(header.op()) {
             return Err(LedgerError::WrongOp { expected: self.op.saturating_add(1), found: header.op() });
         }
@@ -104,29 +104,30 @@ impl Chain {
     }
 }
 
-/// What one slot of the headers ring holds.
+/// What one slot of the WAL ring of headers holds.
 #[derive(Debug, Copy, Clone, PartialEq, Eq)]
 #[expect(clippy::large_enum_variant, reason = "made on the stack and taken apart at once; a box would cost an allocation a slot")]
 pub enum SlotHeader {
-    /// The header of a prepare that belongs into this slot.
+    /// The header of a prepare that belongs in this slot.
     Valid(PrepareHeader),
     /// The slot is empty.
     Reserved,
-    /// Torn, damaged, or the header of an op (or an empty slot) that belongs into another slot.
+    /// Torn, damaged, or the header of an op (or an empty slot) that belongs in another slot.
     Invalid,
 }
 
-/// The ring of headers: says which op each slot of the prepares ring holds, without reading it.
+/// The WAL ring of headers. It says which op each slot of the WAL ring of prepares holds, so that
+/// the prepares need not be read.
 #[derive(Debug, Copy, Clone)]
 pub struct HeaderRing<'a> {
     headers: &'a [[u8; HEADER_BYTES]],
 }
 
 impl<'a> HeaderRing<'a> {
-    /// Over the bytes of the zone; what follows them is ignored.
+    /// Wraps the bytes of the zone; bytes after it are ignored.
     ///
     /// # Errors
-    /// [`LedgerError::Length`] when there are less than the 1024 headers.
+    /// [`LedgerError::Length`] when there are fewer than 1024 headers.
     pub fn new(zone: &'a [u8]) -> Result<HeaderRing<'a>, LedgerError> {
         let zone = zone.get(..WAL_HEADERS_BYTES).ok_or(LedgerError::Length {
             what: "ring of WAL headers",
@@ -136,8 +137,8 @@ impl<'a> HeaderRing<'a> {
         Ok(HeaderRing { headers: zone.as_chunks().0 })
     }
 
-    /// What slot `slot`, taken modulo the ring, holds. Each slot is checked for itself: a torn
-    /// sector loses sixteen of them.
+    /// What slot `slot`, taken modulo the number of slots, holds. Each slot is checked separately:
+    /// a torn sector loses sixteen of them.
     pub fn slot(&self, slot: u32) -> SlotHeader {
         let slot = slot % WAL_SLOTS;
         let header = self.headers.get(slot as usize).map_or(&[0; HEADER_BYTES], |header| header);
@@ -159,14 +160,15 @@ impl<'a> HeaderRing<'a> {
     }
 }
 
-/// The first sector of an empty slot of the prepares ring. The whole sector is part of it: a solo
-/// replica that finds anything but zeros behind the header of an empty slot refuses to start
-/// (`WALCorrupt`). The slot is taken modulo the ring.
+/// The first sector of an empty slot of the WAL ring of prepares. The complete sector matters: a
+/// solo replica that finds anything but zeros after the header of an empty slot refuses to start
+/// (`WALCorrupt`). `slot` is taken modulo the number of slots.
 pub fn reserved_sector(cluster: u128, slot: u32) -> [u8; SECTOR_BYTES] {
     sector_of(&reserved_header(cluster, slot))
 }
 
-/// The first sector of slot 0 of the prepares ring in a cluster that never wrote a checkpoint.
+/// The first sector of slot 0 of the WAL ring of prepares in a cluster that never wrote a
+/// checkpoint.
 pub fn root_sector(cluster: u128) -> [u8; SECTOR_BYTES] {
     sector_of(&root_prepare(cluster))
 }

@@ -2,29 +2,28 @@
 
 use crate::error::{Error, Kind, Result};
 use crate::progress::Progress;
-use crate::tier::tigerbeetle::check::log::LogRuns;
 
-/// Something that is not as it was promised.
+/// Something in the repository that is not as its manifest or record promises.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     /// The object.
     pub object: String,
-    /// What is wrong with it, and what follows.
+    /// What is wrong with it, and the consequence.
     pub what: String,
 }
 
 /// What verification found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct VerificationReport {
-    /// Backups whose manifest and every object it names were checked and are whole.
+    /// Backups that are intact: their manifest and every object that it names were checked.
     pub backups_whole: u64,
-    /// All backups that are promised or found.
+    /// All backups that a receipt promises or that were found.
     pub backups: u64,
     /// Objects checked.
     pub objects: u64,
     /// Stored bytes read.
     pub bytes_read: u64,
-    /// Segments of the log that are listed.
+    /// Listed segments of the log.
     pub segments: u64,
     /// Their stored bytes.
     pub log_bytes: u64,
@@ -32,19 +31,19 @@ pub struct VerificationReport {
     pub timelines: u64,
     /// Records of gaps.
     pub gaps: u64,
-    /// Beats of leases.
+    /// Records of lease renewals.
     pub leases: u64,
     /// Records of runs.
     pub runs: u64,
-    /// The log of every timeline.
-    pub log_runs: Vec<LogRuns>,
+    /// The op ranges that the log of every timeline holds.
+    pub log_runs: Vec<LogRanges>,
     /// Stored files.
     pub files: u64,
-    /// Of these, those whose record and object are whole.
+    /// Of these, those whose record and object are intact.
     pub files_whole: u64,
     /// Everything that is wrong.
     pub problems: Vec<Problem>,
-    /// What is no damage but should be known.
+    /// Findings that are no damage, but that the user should know.
     pub notes: Vec<String>,
 }
 
@@ -53,8 +52,8 @@ impl VerificationReport {
         self.problems.push(Problem { object: object.into(), what: what.to_string() });
     }
 
-    /// Notes a result: damage becomes a problem, everything else (the store is away) ends the
-    /// verification, because then nothing is known.
+    /// Unwraps a result. Damage becomes a problem of the report. Any other error (the store is not
+    /// reachable) ends the verification, because then nothing is known.
     pub(crate) fn judge<T>(&mut self, object: &str, result: Result<T>) -> Result<Option<T>> {
         match result {
             Ok(value) => Ok(Some(value)),
@@ -67,21 +66,31 @@ impl VerificationReport {
     }
 }
 
-/// A place at which the work may wait, or end because nobody wants it any more.
+/// A point at which the work may pause for more urgent work, and at which it ends with an error if
+/// it was cancelled.
 pub(crate) fn wanted(progress: &dyn Progress) -> Result<()> {
     progress.rest();
-    if progress.is_given_up() { Err(Error::try_again("the verification was given up before its end")) } else { Ok(()) }
+    if progress.is_given_up() { Err(Error::try_again("the verification was cancelled before its end")) } else { Ok(()) }
 }
 
-/// The error that a report with problems becomes.
+/// The error for a report with problems; `None` if it has none.
 pub fn error_of(report: &VerificationReport, place: &str) -> Option<Error> {
     let first = report.problems.first()?;
     Some(Error::damaged(format!(
-        "{place}: {} problems; {} of {} backups are whole. The first: {}: {}",
+        "{place}: {} problems; {} of {} backups are intact. The first: {}: {}",
         report.problems.len(),
         report.backups_whole + report.files_whole,
         report.backups + report.files,
         first.object,
         first.what
     )))
+}
+
+/// A timeline's log, by the names of its segments.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogRanges {
+    /// The timeline.
+    pub timeline: u32,
+    /// Op ranges without a gap: first and last op.
+    pub runs: Vec<(u64, u64)>,
 }

@@ -1,4 +1,4 @@
-//! What is backed up: each tier joins a source, the pipeline and the repository.
+//! What is backed up: each tier connects a data source with the pipeline and the repository.
 
 pub mod file;
 pub mod findings;

@@ -1,9 +1,9 @@
-//! Checks packs and segments, a few at once.
+//! Checks packs, segments and plain files, a few at once.
 //!
-//! Always the digest of the stored bytes, which needs no key; with `full` every block and every
-//! prepare is opened too and checked by TigerBeetle's own checksums, and the prepares of a segment
-//! must continue each other. No manifest says the digest of a segment that an agent shipped, so
-//! there every frame is opened in its place.
+//! The digest of the stored bytes is always checked, which needs no key. With `full`, every block
+//! and every prepare is also opened and checked against TigerBeetle's own checksums, and the
+//! prepares of a segment must continue each other. No manifest holds the digest of a segment that
+//! an agent shipped. Such a segment is checked by opening every frame instead.
 
 use super::file::format::{FileReader, FileRecord};
 use super::tigerbeetle::format::pack::{PackEntry, PackReader};
@@ -34,24 +34,24 @@ pub enum ObjectCheck {
     Pack(PackEntry),
     /// A segment that a manifest names.
     Segment(SegmentEntry),
-    /// A segment that none names, and its size as it was listed.
+    /// A segment that no manifest names, and its size as it was listed.
     Shipped(SegmentName, u64),
     /// A plain file.
     File(FileName, FileRecord),
 }
 
-/// What came of it.
+/// The result of one check.
 #[derive(Debug)]
 pub struct CheckOutcome {
     /// The object.
     pub name: String,
     /// Stored bytes read.
     pub bytes_read: u64,
-    /// Whether it is whole.
+    /// Whether it is intact.
     pub result: Result<()>,
 }
 
-/// What a manifest or record promises of an object.
+/// What a manifest or record promises about an object.
 struct Promised {
     name: String,
     size_bytes: u64,
@@ -100,8 +100,8 @@ impl ObjectCheck {
             }
             Ok(())
         };
-        let stored = fetch::until_whole(digest_stored);
-        let result = stored.and_then(|()| if full { fetch::until_whole(|| self.open(repository)) } else { Ok(()) });
+        let stored = fetch::until_intact(digest_stored);
+        let result = stored.and_then(|()| if full { fetch::until_intact(|| self.open(repository)) } else { Ok(()) });
         CheckOutcome { name, bytes_read, result }
     }
 
@@ -134,7 +134,7 @@ impl ObjectCheck {
     }
 }
 
-/// Opens every prepare, and follows the chain through them.
+/// Opens every prepare and follows the hash chain through them.
 fn prepares(repository: &Repository, segment: &SegmentReader<'_>, name: &SegmentName) -> Result<()> {
     let mut chain: Option<Chain> = None;
     segment.prepares(0, u64::MAX, &mut |prepare| {
@@ -147,10 +147,10 @@ fn prepares(repository: &Repository, segment: &SegmentReader<'_>, name: &Segment
     })
 }
 
-/// Positions among the backups.
+/// The backups that need an object, as positions in the list of backups.
 pub type Users = Vec<u32>;
 
-/// The jobs for all named objects, and for each the backups that need it.
+/// The checks for all objects that manifests name, and for each object the backups that need it.
 pub fn jobs(
     packs: &BTreeMap<PackName, (PackEntry, Users)>,
     segments: &BTreeMap<SegmentName, (SegmentEntry, Users)>,
@@ -159,7 +159,7 @@ pub fn jobs(
     packs.chain(segments.values().map(|(entry, users)| (ObjectCheck::Segment(entry.clone()), users.clone()))).unzip()
 }
 
-/// Checks all jobs; outcomes in the order of the jobs.
+/// Runs all checks. Returns the outcomes in the order of the jobs.
 pub fn check_all(repository: &Repository, jobs: &[ObjectCheck], full: bool, progress: &dyn Progress) -> Vec<CheckOutcome> {
     let next = AtomicUsize::new(0);
     let position = AtomicU64::new(0);

@@ -1,8 +1,8 @@
-//! How a run went, as it follows from the backup that it left: one place for commands, for the
-//! agent, and for whoever finds a backup without a record of its run.
+//! The outcome of a run, derived from the backup that it left. Commands, the agent and the code
+//! that finds a backup without a record of its run all use this one place.
 //!
-//! What is worked out here depends on nothing but the manifest and its digest, so that the catalog
-//! says the same of a backup whether its run was recorded or not.
+//! The result depends on nothing but the manifest and its digest. So the catalog says the same
+//! about a backup whether its run was recorded or not.
 
 use super::file::format::{FileRecord, digest_text};
 use super::tigerbeetle::format::manifest::{Manifest, Summary};
@@ -16,44 +16,44 @@ use crate::store::Digest;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-/// The job of a run that nothing but its backup tells of.
+/// The job name of a run that left a backup but no record of itself.
 pub const UNRECORDED: &str = "unrecorded";
-/// What the catalog itself is called among the stored files.
+/// The name of the catalog itself among the stored files.
 pub const CATALOG_FILE: &str = "amber-catalog";
 
-/// A backup by the object that makes it exist.
+/// A backup, identified by the object that makes it exist.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Stored {
+pub enum StoredBackup {
     /// A checkpoint of a TigerBeetle replica.
     Checkpoint(CheckpointName),
     /// A plain file.
     File(FileName),
 }
 
-impl Stored {
+impl StoredBackup {
     /// The run that made it.
     pub fn run(&self) -> RunId {
         match self {
-            Stored::Checkpoint(name) => name.run,
-            Stored::File(name) => name.run,
+            StoredBackup::Checkpoint(name) => name.run,
+            StoredBackup::File(name) => name.run,
         }
     }
 
-    /// The object by which it exists.
+    /// The object that makes it exist.
     pub fn object(&self) -> String {
         match self {
-            Stored::Checkpoint(name) => name.object(),
-            Stored::File(name) => name.record(),
+            StoredBackup::Checkpoint(name) => name.object(),
+            StoredBackup::File(name) => name.record(),
         }
     }
 
-    /// What ran, as far as the backup tells, and how that ended.
+    /// The run that made the backup, as far as the backup shows it, and its outcome.
     ///
     /// # Errors
     /// [`crate::error::Error::damaged`] when the backup is missing or not what was written.
     pub fn read(&self, repository: &Repository) -> Result<(Run, RunOutcome)> {
         match self {
-            Stored::Checkpoint(name) => {
+            StoredBackup::Checkpoint(name) => {
                 let summary = Manifest::read_summary(repository, name)?;
                 let manifest = if repository.store().size_bytes(&name.receipt())?.is_some() {
                     repository.receipt(name)?
@@ -64,7 +64,7 @@ impl Stored {
                 let run = unrecorded(Work::Tigerbeetle, scope_of(&summary), summary.began_ns);
                 Ok((run, of_checkpoint(name, &summary, &manifest)))
             }
-            Stored::File(name) => {
+            StoredBackup::File(name) => {
                 let record = repository.file_record(name)?;
                 let (_, digest) = digest_of(repository, &name.record())?;
                 Ok((unrecorded(work_of_file(&name.name), Scope::Full, record.began_ns), of_file(name, &record, &digest)))
@@ -73,7 +73,7 @@ impl Stored {
     }
 }
 
-/// Size and digest of what no record tells them of.
+/// Size and digest of an object for which no record states them.
 fn digest_of(repository: &Repository, object: &str) -> Result<(u64, Digest)> {
     fetch::until_agreed(object, || digest_stored(repository, object))
 }
@@ -82,9 +82,9 @@ fn digest_of(repository: &Repository, object: &str) -> Result<(u64, Digest)> {
 ///
 /// # Errors
 /// When the store cannot be read.
-pub fn stored_backups(repository: &Repository) -> Result<BTreeMap<RunId, Stored>> {
-    let files = repository.files(None)?.into_iter().map(Stored::File);
-    let checkpoints = repository.checkpoints()?.into_iter().map(Stored::Checkpoint);
+pub fn stored_backups(repository: &Repository) -> Result<BTreeMap<RunId, StoredBackup>> {
+    let files = repository.files(None)?.into_iter().map(StoredBackup::File);
+    let checkpoints = repository.checkpoints()?.into_iter().map(StoredBackup::Checkpoint);
     Ok(files.chain(checkpoints).map(|stored| (stored.run(), stored)).collect())
 }
 
@@ -92,7 +92,7 @@ fn unrecorded(work: Work, scope: Scope, started_ns: u64) -> Run {
     Run { work, scope, tenant: None, job: UNRECORDED.to_owned(), by: String::new(), started_ns, retention_days: 0 }
 }
 
-/// What the backup of a file of this name is.
+/// The kind of work that the backup of a file of this name is.
 pub fn work_of_file(name: &str) -> Work {
     if name == CATALOG_FILE { Work::Duckdb } else { Work::File }
 }
@@ -102,7 +102,7 @@ pub fn scope_of(summary: &Summary) -> Scope {
     if summary.blocks_reused == 0 { Scope::Full } else { Scope::Incremental }
 }
 
-/// A checkpoint was stored.
+/// The outcome of a run that stored a checkpoint.
 pub fn of_checkpoint(name: &CheckpointName, summary: &Summary, manifest: &Receipt) -> RunOutcome {
     let details = [
         ("timeline", json!(summary.timeline)),
@@ -122,7 +122,7 @@ pub fn of_checkpoint(name: &CheckpointName, summary: &Summary, manifest: &Receip
     stored(summary.ended_ns, stored_bytes, name.object(), &manifest.digest, details)
 }
 
-/// A file was stored.
+/// The outcome of a run that stored a file.
 pub fn of_file(name: &FileName, record: &FileRecord, record_digest: &Digest) -> RunOutcome {
     let details = [
         ("name", json!(name.name)),

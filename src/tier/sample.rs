@@ -1,9 +1,10 @@
 //! Backups for tests: a synthetic data file on the disk, and the real backup of it.
 //!
-//! Flow: [`write_data_file`] lays a [`SampleFile`] out as the server would (its zeros stay holes);
-//! [`backup`] does that and runs the real [`capture::backup`] over the file. [`next_checkpoint`] is
-//! the same ledger one checkpoint later; [`edited`] and [`as_replica`] change a superblock. Only
-//! for tests: the feature `samples` opens it to others.
+//! Flow: [`write_data_file`] writes a [`SampleFile`] as the server would lay it out (its zeros stay
+//! holes). [`backup`] does that and runs the real [`capture::backup`] over the file.
+//! [`next_checkpoint`] is the same ledger one checkpoint later. [`edited`] and [`as_replica`]
+//! change a superblock. This module is only for tests: the feature `samples` opens it to other
+//! crates.
 
 use super::tigerbeetle::capture::{self, Backup};
 use crate::disk::file::ReadOptions;
@@ -26,23 +27,23 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
-/// A log so long that a server starts from its end, whatever its superblock says, without the log
-/// before the checkpoint: to op 1011.
+/// Ops after the first checkpoint, up to op 1011. With so many, a server starts from the end of the
+/// log without the log before the checkpoint, whatever the superblock says.
 pub const LOG_OPS: u64 = 52;
 /// The block of a [`SampleFile`] that nothing refers to.
 const UNREACHABLE_BLOCK: u64 = 9;
 
-/// A folder for data files: in memory where the system has such a place, since a data file is a
-/// gigabyte of holes and four megabytes of log.
+/// A folder for data files. It is in memory where the system has such a place, since a data file is
+/// a gigabyte of holes and four megabytes of log.
 pub fn folder() -> &'static Path {
     let memory = Path::new("/dev/shm");
     if memory.is_dir() { memory } else { Path::new("/tmp") }
 }
 
-/// Writes a whole data file, as long as its superblock says.
+/// Writes a complete data file, as long as its superblock says.
 ///
 /// # Errors
-/// Those of the file system.
+/// The errors of the file system.
 pub fn write_data_file(sample: &SampleFile, path: &Path) -> std::io::Result<()> {
     let file = File::create(path)?;
     file.set_len(sample.checkpoint().storage_size())?;
@@ -52,17 +53,17 @@ pub fn write_data_file(sample: &SampleFile, path: &Path) -> std::io::Result<()> 
 /// Writes `sample` to `path` and backs it up.
 ///
 /// # Errors
-/// Those of [`capture::backup`].
+/// The errors of [`capture::backup`].
 pub fn backup(repository: &Arc<Repository>, sample: &SampleFile, path: &Path) -> Result<Backup> {
     write_data_file(sample, path).map_err(|error| Error::input(error.to_string()))?;
     capture::backup(repository, path, ReadOptions::default(), &Silent)
 }
 
-/// The first place where the file is not what `sample` makes of it, block 9 left out, which nothing
-/// refers to; `None` if it is the very same.
+/// The first place where the file differs from the data file that `sample` describes; `None` if
+/// they are equal. Block 9, which nothing refers to, is not compared.
 ///
 /// # Errors
-/// Those of the file system.
+/// The errors of the file system.
 pub fn first_difference(path: &Path, sample: &SampleFile) -> std::io::Result<Option<String>> {
     let file = File::open(path)?;
     let (length, expected_length) = (file.metadata()?.len(), sample.checkpoint().storage_size());
@@ -81,7 +82,7 @@ pub fn first_difference(path: &Path, sample: &SampleFile) -> std::io::Result<Opt
         }
     }
     let mut offset = 0;
-    // What lies between is a hole, and reads as zeros.
+    // Everything between two data ranges is a hole, which reads as zeros.
     while let Ok(begin) = rustix::fs::seek(&file, rustix::fs::SeekFrom::Data(offset)) {
         offset = rustix::fs::seek(&file, rustix::fs::SeekFrom::Hole(begin))?;
         for sector in begin / SECTOR_BYTES as u64..offset.div_ceil(SECTOR_BYTES as u64) {
@@ -96,7 +97,7 @@ pub fn first_difference(path: &Path, sample: &SampleFile) -> std::io::Result<Opt
     Ok(missing.map(|(sector, _)| format!("offset {}: nothing is written", sector * SECTOR_BYTES as u64)))
 }
 
-/// The sample with its superblock changed by `edit`, and its checksum made right again.
+/// The sample with its superblock changed by `edit` and its checksum computed again.
 pub fn edited(sample: &SampleFile, edit: impl FnOnce(&mut [u8; SUPERBLOCK_HEADER_BYTES])) -> SampleFile {
     let mut changed = sample.clone();
     edit(&mut changed.superblock);
@@ -115,8 +116,8 @@ pub fn as_replica(sample: &SampleFile, index: u8) -> Result<SampleFile> {
     Ok(SampleFile { superblock: *other.bytes(), ..sample.clone() })
 }
 
-/// The ledger of `sample` one checkpoint later, with `log_ops` ops behind it: one more table
-/// (blocks 10 and 11), one more block of the manifest log (12), all else as it was.
+/// The ledger of `sample` one checkpoint later, followed by `log_ops` ops. It has one more table
+/// (blocks 10 and 11) and one more block of the manifest log (12); all else is as it was.
 ///
 /// # Errors
 /// When the log of `sample` does not reach the next checkpoint.

@@ -1,13 +1,13 @@
-//! Data files of any size for measurements: sound ones, of as many tables as wanted, that go on
-//! from checkpoint to checkpoint.
+//! Valid data files of any size for measurements, with any number of tables. A file can grow from
+//! checkpoint to checkpoint.
 //!
-//! Flow: [`LargeFile::create`] writes tables, manifest, log and superblock of a first checkpoint;
-//! [`LargeFile::next_checkpoint`] writes some tables anew behind all others, as a server does that
-//! compacts, adds the block of the manifest log that says so, goes on with the log by a
+//! Flow: [`LargeFile::create`] writes the tables, manifest, log and superblock of a first
+//! checkpoint. [`LargeFile::next_checkpoint`] rewrites some tables after all others, as a server
+//! that compacts does. It adds the block of the manifest log that says so, extends the log by a
 //! checkpoint's worth of ops, and writes the superblock. Blocks are written one at a time, so that
 //! the size of the file does not matter. Where value blocks are sparse, each holds a single record
-//! and the rest of it is a hole: as many blocks and tables as in a large file, without its bytes.
-//! Only for measurements: the feature `samples`.
+//! and the rest of it is a hole. Such a file has as many blocks and tables as a large file, without
+//! its bytes. This module is only for measurements: the feature `samples`.
 
 use crate::tb_format::checkpoint_state::CheckpointState;
 use crate::tb_format::checksum::Checksum;
@@ -30,27 +30,28 @@ use std::path::Path;
 
 /// The op of the first checkpoint.
 const FIRST_CHECKPOINT_OP: u64 = 959;
-/// Ops behind each checkpoint: so many that a server starts from the end without the log before.
+/// Ops after each checkpoint. With so many, a server starts from the end of the log without the log
+/// before the checkpoint.
 const LOG_OPS: u64 = 52;
-/// Events that a block of the manifest log has room for.
+/// The number of events that fit into a block of the manifest log.
 const EVENTS_A_BLOCK: usize = (BLOCK_BYTES - HEADER_BYTES) / 128;
 /// Records of a full value block.
 const RECORDS_A_BLOCK: usize = (BLOCK_BYTES - HEADER_BYTES) / RECORD_BYTES;
 const EVENT_INSERT: u8 = 1;
 const EVENT_REMOVE: u8 = 3;
 
-/// How large a file shall be.
+/// The size of a file to create.
 #[derive(Debug, Clone, Copy)]
 pub struct Shape {
     /// Tables.
     pub tables: u32,
-    /// Value blocks of each; each table has an index block, too.
+    /// Value blocks of each table. Each table also has an index block.
     pub values: u32,
-    /// Value blocks hold one record each instead of as many as there is room for.
+    /// Whether each value block holds one record instead of as many as fit.
     pub sparse: bool,
 }
 
-/// A data file that grows.
+/// A data file that can grow by further checkpoints.
 #[derive(Debug)]
 pub struct LargeFile {
     file: File,
@@ -62,7 +63,7 @@ pub struct LargeFile {
     next_address: u64,
     generation: u64,
     checkpoint_id: Checksum,
-    /// The prepares from the last ring on.
+    /// The prepares of the last turn of the WAL ring.
     log: Vec<Vec<u8>>,
     records: u64,
 }
@@ -74,7 +75,7 @@ impl LargeFile {
     /// Writes the file at its first checkpoint.
     ///
     /// # Errors
-    /// Those of the file system.
+    /// The errors of the file system.
     pub fn create(path: &Path, shape: Shape) -> Result<LargeFile> {
         let file = File::create(path)?;
         let sessions = client_sessions_block(LargeFile::CLUSTER, 1, &[]);
@@ -106,11 +107,11 @@ impl LargeFile {
         Ok(large)
     }
 
-    /// Writes `changed` tables anew, at equal distances among all, and the next checkpoint. Returns
-    /// the bytes of their blocks.
+    /// Rewrites `changed` tables, at equal distances among all, and writes the next checkpoint.
+    /// Returns the bytes of their blocks.
     ///
     /// # Errors
-    /// Those of the file system.
+    /// The errors of the file system.
     pub fn next_checkpoint(&mut self, changed: u32) -> Result<u64> {
         let changed = changed.min(self.shape.tables);
         let mut events = Vec::new();
@@ -135,7 +136,7 @@ impl LargeFile {
         FIRST_CHECKPOINT_OP + self.generation * CHECKPOINT_OPS
     }
 
-    /// Bytes of all tables' blocks.
+    /// Bytes of the blocks of all tables.
     pub fn table_bytes(&self) -> u64 {
         self.tables.len() as u64 * u64::from(self.shape.values + 1) * BLOCK_BYTES as u64
     }
@@ -150,7 +151,7 @@ impl LargeFile {
         self.next_address - 1
     }
 
-    /// Writes a table of new transfers; its index block.
+    /// Writes a table of new transfers. Returns the reference of its index block.
     fn table(&mut self) -> Result<BlockReference> {
         let mut values = Vec::with_capacity(self.shape.values as usize);
         for _ in 0..self.shape.values {
@@ -168,10 +169,10 @@ impl LargeFile {
         Ok(reference)
     }
 
-    /// A transfer whose id, accounts and amount are drawn.
+    /// A transfer with a pseudo-random id, accounts and amount.
     fn record(&mut self) -> [u8; RECORD_BYTES] {
         self.records += 1;
-        // The finaliser of SplitMix64: every number has a chance of its own.
+        // The finaliser of SplitMix64: it maps every number to a pseudo-random one of its own.
         let mut drawn = self.records.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         drawn = (drawn ^ (drawn >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         drawn = (drawn ^ (drawn >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -192,7 +193,7 @@ impl LargeFile {
         Ok(())
     }
 
-    /// Writes the log's ring and the superblock.
+    /// Writes the WAL ring and the superblock.
     fn checkpoint(&mut self) -> Result<()> {
         self.log.drain(..self.log.len().saturating_sub(WAL_SLOTS as usize));
         let headers = headers_of(&self.log);
@@ -231,8 +232,10 @@ mod tests {
     use crate::store::memory::MemoryStore;
     use crate::tier::sample::folder;
     use crate::tier::tigerbeetle::capture::backup;
-    use crate::tier::tigerbeetle::restore::select::Point;
-    use crate::tier::tigerbeetle::restore::{RestoreRequest, Role, restore};
+    use crate::tier::tigerbeetle::restore::RestoreRequest;
+    use crate::tier::tigerbeetle::restore::point::Point;
+    use crate::tier::tigerbeetle::restore::restore;
+    use crate::tier::tigerbeetle::restore::role::Role;
     use crate::verify::verify;
 
     #[test]

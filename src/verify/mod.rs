@@ -3,17 +3,17 @@
 //! ```text
 //! keys, receipts, manifests, timelines, gaps: opened, every byte authenticates
 //! packs, segments, files: present, right size, digest of the stored bytes   (always)
-//!                  every block, prepare and frame opened and checked, every tree closed  (--full)
+//!   every block, prepare and frame opened and checked, every tree complete  (--full)
 //! ```
 //!
-//! The log that agents ship is listed, not named by manifests: of its segments every frame
+//! The log that agents ship is listed, not named by manifests. Every frame of its segments
 //! authenticates, and with `--full` they are one chain of prepares wherever their names say so
-//! (log). Packs that no manifest names (the leftovers of a run that was killed) are no damage and
-//! are only counted.
+//! (`tier::tigerbeetle::check::log`). Packs that no manifest names (the leftovers of a killed run)
+//! are not damage and are only counted.
 //!
-//! Verification goes on after the first problem and lists them all. Of the manifests it keeps what
-//! they name, and of that each object once: so it may run for hours beside an agent that ships the
-//! log. It waits where other work goes first, and ends early when nobody wants it any more.
+//! Verification continues after the first problem and lists them all. Of the manifests it keeps
+//! what they name, each object once, so it may run for hours beside an agent that ships the log. It
+//! waits while other work has priority, and ends early when nobody wants it any more.
 
 mod outcome;
 pub mod records;
@@ -30,7 +30,7 @@ use crate::tier::tigerbeetle::format::segment::SegmentEntry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// Where objects of which there are many lie.
+/// Prefixes under which there may be many objects.
 const PREFIXES: [&str; 10] = [
     name::PACKS,
     name::SEGMENTS,
@@ -44,10 +44,10 @@ const PREFIXES: [&str; 10] = [
     name::RUNS,
 ];
 
-/// The objects that manifests name, and by which backups.
+/// The objects that manifests name, and the backups that name them.
 #[derive(Default)]
 pub struct Named {
-    /// The backups whose manifests open; the objects name them by their positions.
+    /// The backups whose manifests open. The objects refer to them by position.
     backups: Vec<CheckpointName>,
     packs: BTreeMap<PackName, (PackEntry, crate::tier::object_check::Users)>,
     pub(crate) segments: BTreeMap<SegmentName, (SegmentEntry, crate::tier::object_check::Users)>,
@@ -56,8 +56,8 @@ pub struct Named {
 /// Verifies the repository.
 ///
 /// # Errors
-/// [`Error::try_again`] when the store cannot be read; damage is not an error here but in the
-/// report.
+/// [`crate::error::Error::try_again`] when the store cannot be read. Damage is not an error here;
+/// it is in the report.
 pub fn verify(repository: &Arc<Repository>, full: bool, progress: &dyn Progress) -> Result<VerificationReport> {
     let mut report = VerificationReport::default();
     records::keys(repository, &mut report)?;
@@ -110,8 +110,8 @@ pub fn verify(repository: &Arc<Repository>, full: bool, progress: &dyn Progress)
     Ok(report)
 }
 
-/// Reads all manifests and holds them against their receipts. `take` gets each that opens; only its
-/// summary is kept.
+/// Reads all manifests and compares them with their receipts. `take` gets each manifest that opens;
+/// only its summary is kept.
 fn check_manifests(
     repository: &Arc<Repository>,
     progress: &dyn Progress,
@@ -172,13 +172,13 @@ fn check_cluster(repository: &Repository, report: &mut VerificationReport) -> Re
 }
 
 impl Named {
-    /// Adds what a manifest names. `false` if it says otherwise of an object than an earlier one.
+    /// Adds what a manifest names. `false` if it contradicts an earlier one about an object.
     fn take(&mut self, name: &CheckpointName, manifest: &Manifest, report: &mut VerificationReport) -> bool {
         let user = u32::try_from(self.backups.len()).unwrap_or(u32::MAX);
         self.backups.push(*name);
         let mut agrees = true;
         let mut otherwise = |object: String| {
-            report.problem(name.object(), format!("it says otherwise than an earlier manifest about {object}"));
+            report.problem(name.object(), format!("it contradicts an earlier manifest about {object}"));
             agrees = false;
         };
         for pack in &manifest.packs {
@@ -199,7 +199,7 @@ impl Named {
     }
 }
 
-/// Counts what no manifest names.
+/// Counts the objects that no manifest names.
 fn note_leftovers(repository: &Repository, named: &Named, report: &mut VerificationReport) -> Result<()> {
     let (mut leftovers, mut leftover_bytes) = crate::tier::file::check::leftovers(repository)?;
     let mut strangers = Vec::new();

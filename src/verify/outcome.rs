@@ -1,11 +1,11 @@
-//! What a verification found, as the record of its run has it.
+//! What a verification found, as the record of its run stores it.
 
 use crate::repository::run_record::RunOutcome;
 use crate::tier::findings::{VerificationReport, error_of};
 use serde_json::json;
 
 impl VerificationReport {
-    /// How the run ended: completed where everything is whole, failed where anything is not.
+    /// How the run ended: completed if everything is intact, failed if anything is damaged.
     pub fn outcome(&self, full: bool, place: &str, ended_ns: u64) -> RunOutcome {
         let figures = [
             ("is_full", json!(full)),

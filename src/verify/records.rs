@@ -1,9 +1,9 @@
 //! Checks the records beside the log: keys, timelines, gaps, runs, and how many leases there are.
 //!
-//! A timeline's record says what belongs together, so every restore reads all of them: one that is
-//! damaged, or that is gone while objects of its timeline are there, keeps the repository from
-//! being restored. A gap's record only explains; what is missing shows without it. A run's record
-//! is history: no backup needs it.
+//! A timeline's record says what belongs together, so every restore reads all of them. One that is
+//! damaged, or missing while objects of its timeline exist, keeps the repository from being
+//! restored. A gap's record only explains; missing ops are noticed without it. A run's record is
+//! history: no backup needs it.
 
 use crate::error::{Error, Result};
 use crate::repository::Repository;
@@ -26,8 +26,8 @@ fn and_so(mut error: Error, consequence: &str) -> Error {
     error
 }
 
-/// Checks header and key objects, as far as that needs no secret: the header was checked when the
-/// repository was opened.
+/// Checks header and key objects, as far as that needs no secret. The header was already checked
+/// when the repository was opened.
 ///
 /// # Errors
 /// When the store cannot be read.
@@ -57,7 +57,7 @@ pub fn timelines(repository: &Repository, report: &mut VerificationReport) -> Re
     Ok(timelines)
 }
 
-/// The timelines of which objects are there, each of which must have its record.
+/// Checks that every timeline of which objects exist has its record.
 ///
 /// # Errors
 /// When the store cannot be read.
@@ -67,9 +67,9 @@ pub fn timelines_in_use(repository: &Repository, segments: &[u32], timelines: &T
     let parents = timelines.branches.values().map(|branch| branch.parent).filter(|parent| *parent != TIMELINE_FIRST);
     for number in in_use.into_iter().chain(parents).collect::<BTreeSet<u32>>() {
         let object = name::timeline_object(number);
-        let is_told = timelines.branches.contains_key(&number) || report.problems.iter().any(|problem| problem.object == object);
-        // It may have been begun since the listing.
-        if !is_told && repository.store().size_bytes(&object)?.is_none() {
+        let is_reported = timelines.branches.contains_key(&number) || report.problems.iter().any(|problem| problem.object == object);
+        // The timeline may have been begun since the listing.
+        if !is_reported && repository.store().size_bytes(&object)?.is_none() {
             report.problem(&object, format!("the record of timeline {number} is missing, though objects belong to it: {TIMELINE_LOST}"));
         }
     }

@@ -1,6 +1,6 @@
-//! Every store against one list of checks (`amber::store::contract`).
+//! Runs one list of checks on every store (`amber::store::contract`).
 //!
-//! Memory and folder run here as they are. S3 needs a server: whoever has one running calls
+//! Memory and folder run here directly. S3 needs a server: a caller that has one running calls
 //! [`s3_contract`] with its endpoint.
 
 use amber::store::contract::contract;
@@ -11,12 +11,12 @@ use amber::store::{Capabilities, Store, StoreError, TlsMinimum};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// An S3 server to run the checks on.
+/// An S3 server on which to run the checks.
 #[derive(Debug, Clone)]
 pub struct S3Server<'a> {
     /// URL, as `http://127.0.0.1:8333`.
     pub endpoint: &'a str,
-    /// Access key that may make buckets.
+    /// Access key that may create buckets.
     pub access_key_id: &'a str,
     /// Its secret.
     pub secret_access_key: &'a str,
@@ -25,7 +25,7 @@ pub struct S3Server<'a> {
 }
 
 impl S3Server<'_> {
-    /// How to reach this server.
+    /// The options for connecting to this server.
     pub fn options(&self) -> S3Options {
         S3Options {
             endpoint: Some(self.endpoint.to_owned()),
@@ -39,7 +39,7 @@ impl S3Server<'_> {
         }
     }
 
-    /// A store in `bucket`, which is made if it is not there.
+    /// A store in `bucket`, which is created if it does not exist.
     pub fn store(&self, bucket: &str, prefix: &str) -> S3Store {
         let store = S3Store::open(bucket, prefix, &self.options()).expect("the options are good");
         store.create_bucket().expect("the bucket can be made");
@@ -47,8 +47,8 @@ impl S3Server<'_> {
     }
 }
 
-/// Runs the checks on a server, without a prefix and with one; `expected` is what the server is
-/// known to do.
+/// Runs the checks on a server, without a prefix and with one. `expected` is what the server is
+/// known to support.
 pub fn s3_contract(server: &S3Server<'_>, expected: Capabilities) {
     let store = server.store("amber-contract", "");
     assert_eq!(store.capabilities(), expected, "{}", server.endpoint);
@@ -57,7 +57,7 @@ pub fn s3_contract(server: &S3Server<'_>, expected: Capabilities) {
     contract(Arc::new(below));
 }
 
-/// Checks certificates: the server's own authority (`server.ca_file`) is taken; another one, and
+/// Checks certificates: the server's own authority (`server.ca_file`) is accepted; another one, and
 /// those of this machine, are refused.
 pub fn s3_certificates(server: &S3Server<'_>, foreign_ca_file: &Path) {
     let list = |ca_file: Option<&Path>| {
@@ -72,8 +72,8 @@ pub fn s3_certificates(server: &S3Server<'_>, foreign_ca_file: &Path) {
     }
 }
 
-/// Checks the least TLS version on a server that offers no more than TLS 1.2, as `openssl s_server
-/// -tls1_2 -www` (which is no S3).
+/// Checks the minimum TLS version on a server that offers no more than TLS 1.2, as `openssl
+/// s_server -tls1_2 -www` does (which is not an S3 server).
 pub fn s3_tls_minimum(old_server: &S3Server<'_>) {
     let list = |tls_minimum| {
         let options = S3Options { tls_minimum, attempts: 1, ..old_server.options() };

@@ -1,4 +1,4 @@
-//! An agent as a process, with a configuration of its own.
+//! An agent as a process, with its own configuration.
 
 use super::program::Program;
 use serde_json::Value;
@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// What the tests' agents are configured with beside data file, state directory and repository. A
-/// checkpoint about every second interval: some points are reached from it alone, others by a hop.
+/// The configuration of the tests' agents, in addition to data file, state directory and
+/// repository. The agent takes a checkpoint about every second interval: some points are reached
+/// from it alone, others by a hop.
 pub const QUICK: &str =
     "[checkpoint]\non_start = false\nreplay_budget_s = 100\nreplay_ops_per_s = 20\n[lease]\nheartbeat_ms = 500\ntimeout_ms = 3000\n";
 
-/// A configuration, and the agent that runs with it, if one does. Dropping it kills the agent.
+/// A configuration, and the agent that runs with it, if there is one. Dropping it kills the agent.
 pub struct Agent {
     config: PathBuf,
     state: PathBuf,
@@ -26,8 +27,8 @@ impl Agent {
         std::fs::create_dir_all(folder).unwrap();
         let state = folder.join("state");
         let endpoint = program.endpoint().map(|endpoint| format!("endpoint = \"{endpoint}\"\n")).unwrap_or_default();
-        // These are not release builds, and the tests wait for checkpoints: the budget has tests of
-        // its own.
+        // These are not release builds, and the tests wait for checkpoints, so the budget is
+        // raised; it has tests of its own.
         let limits = if more.contains("[limits]") { "" } else { "\n[limits]\ncpu_budget_percent = 100\n" };
         // Several agents on one machine would want the same port.
         let page = if more.contains("[page]") { "" } else { "\n[page]\nlisten = \"off\"\n" };
@@ -42,14 +43,14 @@ impl Agent {
         Agent { config, state, log: folder.join("agent.log"), environment: program.environment(), child: None }
     }
 
-    /// A configuration, and the agent started.
+    /// Writes a configuration and starts the agent.
     pub fn start(program: &Program, folder: &Path, data_file: &Path, more: &str) -> Agent {
         let mut agent = Agent::configure(program, folder, data_file, more);
         agent.run();
         agent
     }
 
-    /// Starts the agent; its log goes on in the same file.
+    /// Starts the agent; its log continues in the same file.
     pub fn run(&mut self) {
         assert!(self.child.is_none(), "it runs already");
         let log = std::fs::OpenOptions::new().append(true).create(true).open(&self.log).unwrap();
@@ -59,21 +60,21 @@ impl Agent {
         self.child = Some(child);
     }
 
-    /// SIGKILL.
+    /// Kills the agent with SIGKILL.
     pub fn kill(&mut self) {
         let mut child = self.child.take().unwrap();
         child.kill().unwrap();
         child.wait().unwrap();
     }
 
-    /// SIGTERM, and waits until it has ended; its exit code.
+    /// Sends SIGTERM and waits until the agent has ended. Returns its exit code.
     pub fn stop(&mut self) -> i32 {
         let mut child = self.child.take().unwrap();
         assert!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
         child.wait().unwrap().code().unwrap_or(-1)
     }
 
-    /// The exit code of an agent that ends by itself.
+    /// Waits for an agent that ends by itself. Returns its exit code.
     pub fn ended(&mut self) -> i32 {
         self.child.take().unwrap().wait().unwrap().code().unwrap_or(-1)
     }
@@ -83,37 +84,37 @@ impl Agent {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    /// What `amber status --json` says, whatever its exit code.
+    /// The output of `amber status --json`, whatever its exit code.
     pub fn status(&self) -> Value {
         let mut command = Command::new(env!("CARGO_BIN_EXE_amber"));
         let output = command.args(["status", "--json", "--config"]).arg(&self.config).envs(self.environment.iter().cloned()).output();
         serde_json::from_slice(&output.unwrap().stdout).unwrap_or(Value::Null)
     }
 
-    /// A command that is given the agent's configuration: exit code and what it printed.
+    /// Runs a command with the agent's configuration. Returns the exit code and the output.
     pub fn ask(&self, arguments: &[&str]) -> (i32, Value) {
         let mut command = Command::new(env!("CARGO_BIN_EXE_amber"));
         let output = command.args(arguments).args(["--json", "--config"]).arg(&self.config).output().unwrap();
         (output.status.code().unwrap_or(-1), serde_json::from_slice(&output.stdout).unwrap_or(Value::Null))
     }
 
-    /// Where it keeps its state.
+    /// The state directory of the agent.
     pub fn state(&self) -> &Path {
         &self.state
     }
 
-    /// The status document as the agent wrote it last.
+    /// The status document as the agent last wrote it.
     pub fn document(&self) -> Value {
         let text = std::fs::read(self.state.join("status.json")).unwrap_or_default();
         serde_json::from_slice(&text).unwrap_or(Value::Null)
     }
 
-    /// The last op that it has declared durable.
+    /// The last op that the agent has declared durable.
     pub fn durable_op(&self) -> u64 {
         self.document()["durable_op"].as_u64().unwrap_or(0)
     }
 
-    /// Waits until the status is as wanted; the status then.
+    /// Waits until the status is as wanted. Returns the status.
     pub fn wait(&self, what: &str, timeout: Duration, wanted: impl Fn(&Value) -> bool) -> Value {
         let deadline = Instant::now() + timeout;
         loop {
@@ -126,7 +127,7 @@ impl Agent {
         }
     }
 
-    /// Waits until it leads and has a checkpoint.
+    /// Waits until the agent leads and has a checkpoint.
     pub fn wait_leading(&self) -> Value {
         self.wait("an agent that leads", Duration::from_secs(60), |status| {
             status["lease"]["is_ours"] == true && status["last_checkpoint"].is_object()

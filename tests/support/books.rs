@@ -1,4 +1,4 @@
-//! What a restored ledger must hold, and the look into it through a real server.
+//! What a restored ledger must hold, and the check of it through a real server.
 
 use super::cluster::Cluster;
 use super::program::number;
@@ -24,7 +24,7 @@ pub fn expected(plan: LoadPlan, acknowledged: &[u64], restored: &Value, original
 }
 
 /// Serves restored images, one per replica, and checks the books against the original, which still
-/// runs. `acknowledged` may be empty: none is asked for then.
+/// runs. `acknowledged` may be empty: then no request is required.
 pub fn check_restored(images: &[PathBuf], restored: &Value, plan: LoadPlan, acknowledged: &[u64], original: &Cluster) -> Books {
     let server = Cluster::open(original.id(), images).unwrap();
     let none = vec![0; plan.clients];

@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tempfile::TempDir;
 
-/// How often a start with ports that somebody else took meanwhile is repeated.
+/// How often a start is repeated when another process took its ports meanwhile.
 const PORT_TRIES: usize = 5;
 
 /// How long a cluster may take from listening to serving: electing a view, replaying the log.
@@ -19,18 +19,18 @@ const SERVING_TIMEOUT: Duration = Duration::from_secs(120);
 pub const CLUSTER: u128 = 0xa3be_0000_0000_0000_0000_0007;
 
 /// Replicas and the ports they share. Dropping it kills them, then removes their files if they were
-/// made here.
+/// created here.
 pub struct Cluster {
     id: u128,
     ports: Vec<u16>,
     servers: Vec<Option<Server>>,
     options: Vec<ServerOptions>,
-    // Last: removed after the servers are gone.
+    // The last field: it is dropped after the servers are gone.
     folder: Option<TempDir>,
 }
 
 impl Cluster {
-    /// A new cluster in a folder of its own, serving.
+    /// A new cluster in its own folder, serving.
     pub fn new(replica_count: u8) -> Cluster {
         let folder = folder("cluster");
         let files = (0..replica_count).map(|replica| folder.path().join(format!("{replica}.tigerbeetle"))).collect::<Vec<_>>();
@@ -40,13 +40,13 @@ impl Cluster {
         Cluster { folder: Some(folder), ..Cluster::open(CLUSTER, &files).unwrap() }
     }
 
-    /// A cluster on data files that are there, one per replica in their order, for example restored
-    /// ones; serving.
+    /// A cluster on existing data files, one per replica in their order, for example restored ones;
+    /// serving.
     pub fn open(id: u128, data_files: &[PathBuf]) -> Result<Cluster> {
         Cluster::open_with(id, data_files.iter().map(|file| server_options(file)).collect())
     }
 
-    /// As [`Cluster::open`], with more to say about each server.
+    /// As [`Cluster::open`], with further options for each server.
     pub fn open_with(id: u128, options: Vec<ServerOptions>) -> Result<Cluster> {
         let mut tries = 1;
         loop {
@@ -66,7 +66,7 @@ impl Cluster {
         self.id
     }
 
-    /// Where clients find it: all replicas.
+    /// The addresses for clients: all replicas.
     pub fn addresses(&self) -> String {
         addresses(&self.ports)
     }
@@ -76,17 +76,17 @@ impl Cluster {
         &self.options[replica].data_file
     }
 
-    /// The server of a replica that runs.
+    /// The server of a running replica.
     pub fn server(&mut self, replica: usize) -> &mut Server {
         self.servers[replica].as_mut().unwrap()
     }
 
-    /// SIGKILL for one replica.
+    /// Kills one replica with SIGKILL.
     pub fn kill(&mut self, replica: usize) {
         self.servers[replica] = None;
     }
 
-    /// SIGKILL for all.
+    /// Kills all replicas with SIGKILL.
     pub fn kill_all(&mut self) {
         self.servers.fill_with(|| None);
     }
@@ -104,8 +104,8 @@ impl Cluster {
     }
 }
 
-/// The least memory that takes every request: what a server touches when it starts costs seconds of
-/// CPU time on a virtual machine whose memory is cold.
+/// The least memory that accepts every request: the memory that a server touches when it starts
+/// costs seconds of CPU time on a virtual machine whose memory is cold.
 fn server_options(data_file: &Path) -> ServerOptions {
     let small = ["--experimental", "--memory-lsm-manifest=16MiB", "--cache-accounts=16MiB"];
     ServerOptions { extra: small.map(str::to_owned).to_vec(), ..ServerOptions::new(&tigerbeetle(), data_file) }

@@ -1,4 +1,4 @@
-//! `tools/fault-proxy` in front of a real server: what it does to requests is the same for a seed
+//! `tools/fault-proxy` in front of a real server: for the same seed it does the same to requests
 //! each time.
 
 use super::folder;
@@ -18,12 +18,12 @@ const READY: &str = "listening on ";
 pub struct FaultProxy {
     process: Guarded,
     address: String,
-    // Last: removed after the proxy is gone.
+    // The last field: it is dropped after the proxy is gone.
     _folder: TempDir,
 }
 
 impl FaultProxy {
-    /// In front of `server`; `arguments` as the tool's help tells.
+    /// Starts a proxy in front of `server`; the tool's help describes `arguments`.
     pub fn start(server: &Seaweed, arguments: &[&str]) -> FaultProxy {
         let place = folder("fault-proxy");
         let mut command = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("tools/fault-proxy"));
@@ -41,7 +41,7 @@ impl FaultProxy {
     }
 
     /// How many requests it saw, and how many of them met each kind of fault.
-    pub fn told(&self) -> Value {
+    pub fn reported(&self) -> Value {
         let mut stream = TcpStream::connect(&self.address).unwrap();
         stream.write_all(b"GET /__faults HTTP/1.1\r\nHost: proxy\r\n\r\n").unwrap();
         let mut said = Vec::new();
@@ -55,10 +55,10 @@ impl FaultProxy {
         serde_json::from_str(text.split("\r\n\r\n").nth(1).unwrap()).unwrap()
     }
 
-    /// The kinds that did not happen yet.
+    /// The kinds of fault that have not happened yet.
     pub fn missing(&self) -> Vec<String> {
-        let told = self.told();
-        let faults = told["faults"].as_object().unwrap();
+        let reported = self.reported();
+        let faults = reported["faults"].as_object().unwrap();
         faults.iter().filter(|(_, count)| **count == 0).map(|(kind, _)| kind.clone()).collect()
     }
 }

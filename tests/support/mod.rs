@@ -1,10 +1,11 @@
 //! What the tests with real servers share: the tools that `tools/setup` fetched, folders on disk,
 //! TigerBeetle clusters, an S3 server.
 //!
-//! Everything started or made here is gone when its value is dropped, also when a test panics; see
-//! [`amber::demo::process`] for how a server goes when the test program itself is killed.
-// Clippy's exemption for tests covers only functions marked as tests, not their helpers; and not
-// every helper is used at all times.
+//! Everything that is started or created here is gone when its value is dropped, also when a test
+//! panics. [`amber::demo::process`] describes how a server ends when the test program itself is
+//! killed.
+// Clippy's exemption for tests covers only functions marked as tests, not their helpers. Not every
+// helper is in use at all times.
 #![allow(clippy::unwrap_used, clippy::panic, dead_code)]
 
 pub mod agent;
@@ -30,8 +31,8 @@ pub fn tool(name: &str) -> PathBuf {
     path
 }
 
-/// The executable of the TigerBeetle server: that of `tools/test --tigerbeetle`, or the one that
-/// `tools/setup` built.
+/// The executable of the TigerBeetle server: the one given with `tools/test --tigerbeetle`, or the
+/// one that `tools/setup` built.
 pub fn tigerbeetle_path() -> PathBuf {
     std::env::var_os("AMBER_TEST_TIGERBEETLE").map_or_else(|| tool("tigerbeetle"), PathBuf::from)
 }
@@ -46,7 +47,7 @@ pub fn folder(name: &str) -> TempDir {
     tempfile::Builder::new().prefix(&format!("{name}-")).tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
 }
 
-/// Numbers that look random and are the same for a seed each time (SplitMix64).
+/// Numbers that look random and are the same for the same seed (SplitMix64).
 pub struct Seeded(pub u64);
 
 impl Seeded {

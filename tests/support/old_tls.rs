@@ -1,5 +1,5 @@
-//! A server that speaks no newer TLS than 1.2 and answers everything with an HTTP status 200 that
-//! is no S3.
+//! A server that speaks no newer TLS than 1.2. It answers everything with HTTP status 200 and is
+//! not an S3 server.
 
 use super::seaweed::write_certificates;
 use rustls::pki_types::pem::PemObject;
@@ -39,7 +39,7 @@ impl OldTls {
                 if stopped.load(Ordering::SeqCst) {
                     return;
                 }
-                // A client that refuses the handshake is what this server is for.
+                // The purpose of this server is that a client refuses the handshake.
                 let _ = answer(stream, &config);
             }
         });
@@ -78,7 +78,7 @@ fn answer(mut stream: TcpStream, config: &Arc<rustls::ServerConfig>) -> Result<(
 impl Drop for OldTls {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::SeqCst);
-        // Wakes the thread out of its wait.
+        // Wakes the thread from its wait.
         let _ = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port));
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();

@@ -28,7 +28,7 @@ impl Program {
         &self.repository
     }
 
-    /// The S3 server, if it is one of our own.
+    /// The endpoint of the S3 server, if it is one that the tests started.
     pub fn endpoint(&self) -> Option<&str> {
         self.endpoint.as_deref()
     }
@@ -39,7 +39,7 @@ impl Program {
         keys.chain([("AMBER_PASSPHRASE".to_owned(), "a passphrase for tests".to_owned())]).collect()
     }
 
-    /// The command with these arguments, not yet started; it prints JSON.
+    /// The command with these arguments, not started yet; it prints JSON.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_amber"));
         command.args(arguments).arg("--json").env("AMBER_REPO", &self.repository).env("AMBER_PASSPHRASE", "a passphrase for tests");
@@ -50,7 +50,7 @@ impl Program {
         command
     }
 
-    /// Runs it: exit code and what it printed.
+    /// Runs it. Returns the exit code and what it printed.
     pub fn run(&self, arguments: &[&str]) -> (i32, Value) {
         let output = self.command(arguments).output().unwrap();
         (output.status.code().unwrap_or(-1), parse(&output))
@@ -63,19 +63,19 @@ impl Program {
         json
     }
 
-    /// Runs it; it must fail with this exit code. What it said.
+    /// Runs it; it must fail with this exit code. Returns the message.
     pub fn fails(&self, code: i32, arguments: &[&str]) -> String {
         let (found, json) = self.run(arguments);
         assert_eq!(found, code, "amber {arguments:?}: {json}");
         json["error"]["message"].as_str().unwrap_or_default().to_owned()
     }
 
-    /// Makes the repository.
+    /// Creates the repository.
     pub fn init(&self) {
         self.ok(&["init"]);
     }
 
-    /// Backs a running replica up.
+    /// Backs up a running replica.
     pub fn backup(&self, data_file: &Path) -> Value {
         self.ok(&["backup", "tigerbeetle", "--data-file", text(data_file)])
     }
@@ -85,7 +85,7 @@ impl Program {
         number(&self.ok(&["inspect", "--no-blocks", text(data_file)])["log"], "head_op")
     }
 
-    /// Restores to a file that must not be there yet.
+    /// Restores to a file that must not exist yet.
     pub fn restore(&self, output: &Path, more: &[&str]) -> Value {
         self.ok(&[&["restore", "tigerbeetle", "--output", text(output)], more].concat())
     }
@@ -102,7 +102,7 @@ pub fn parse(output: &Output) -> Value {
     serde_json::from_str(&said).unwrap_or_else(|_| panic!("no JSON: {said:?} {}", String::from_utf8_lossy(&output.stderr)))
 }
 
-/// A number out of the program's JSON.
+/// A number from the program's JSON.
 pub fn number(json: &Value, field: &str) -> u64 {
     json[field].as_u64().unwrap_or_else(|| panic!("no number {field} in {json}"))
 }

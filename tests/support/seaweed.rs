@@ -1,5 +1,5 @@
-//! SeaweedFS as the S3 server of the tests: conditional puts, checked SHA-256, versioning and
-//! Object Lock are real.
+//! SeaweedFS as the S3 server of the tests. It really has conditional puts, checked SHA-256,
+//! versioning and Object Lock.
 //!
 //! All its parts run in one process, `weed mini`. Everything binds to 127.0.0.1 and each of its
 //! ports is chosen here, so that several can run at once; its telemetry is off.
@@ -13,7 +13,7 @@ use std::process::Command;
 use std::time::Duration;
 use tempfile::TempDir;
 
-/// The bucket that is there from the start.
+/// The bucket that exists from the start.
 pub const BUCKET: &str = "amber";
 
 /// The user who may do everything.
@@ -22,7 +22,7 @@ pub const ACCESS_KEY: &str = "amber-test-key";
 /// That user's secret.
 pub const SECRET_KEY: &str = "amber-test-secret";
 
-/// It takes a second; a busy machine may take longer.
+/// A start takes a second; a busy machine may take longer.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What it prints when everything is up.
@@ -31,7 +31,7 @@ const READY: &str = "All enabled components are running";
 /// A worker inside looks for the admin part at its port plus this, whatever the flags say.
 const ADMIN_GRPC_OFFSET: u16 = 10_000;
 
-/// How often a start with ports that somebody else took meanwhile is repeated.
+/// How often a start is repeated when another process took its ports meanwhile.
 const PORT_TRIES: usize = 3;
 
 /// A running S3 server, killed when dropped.
@@ -40,7 +40,7 @@ pub struct Seaweed {
     s3_port: u16,
     https_port: Option<u16>,
     ports: Vec<u16>,
-    // Last: removed after the server is gone.
+    // The last field: it is dropped after the server is gone.
     folder: TempDir,
 }
 
@@ -76,7 +76,7 @@ impl Seaweed {
         self.process.pid()
     }
 
-    /// SIGKILL: the store is gone from now on.
+    /// Kills it with SIGKILL: the store is gone from now on.
     pub fn kill(&mut self) {
         self.process.kill();
     }
@@ -115,7 +115,7 @@ impl Seaweed {
 impl Drop for Seaweed {
     fn drop(&mut self) {
         self.process.kill();
-        // It puts sockets there whatever it is told, and a killed one leaves them.
+        // It puts sockets there whatever its options say, and a killed server leaves them behind.
         let admin_grpc = self.ports.last().map(|port| port + ADMIN_GRPC_OFFSET);
         for port in self.ports.iter().copied().chain(admin_grpc) {
             for part in ["master", "volume", "filer", "s3", "admin"] {
@@ -127,7 +127,7 @@ impl Drop for Seaweed {
 
 fn command(folder: &Path, ports: &[u16], tls: bool) -> Command {
     let mut command = Command::new(tool("weed"));
-    // Relative paths, for the names of sockets must be short.
+    // The paths are relative, because the names of sockets must be short.
     command.current_dir(folder).env("AWS_ACCESS_KEY_ID", ACCESS_KEY).env("AWS_SECRET_ACCESS_KEY", SECRET_KEY);
     command.args(["-logdir=.", "mini", "-dir=data", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-master.telemetry=false"]);
     command.args(["-webdav=false", "-admin.ui=false", "-s3.port.iceberg=0", "-s3.port.lance=0"]);
@@ -153,7 +153,7 @@ fn admin_port() -> u16 {
     free_ports(20).unwrap().into_iter().map(admin).find(both_are_free).unwrap()
 }
 
-/// An authority of our own and the server's certificate and key, in PEM.
+/// Writes an authority of our own and the server's certificate and key, in PEM.
 pub fn write_certificates(folder: &Path) {
     let mut authority = CertificateParams::default();
     // By default both would have the same name, and the server's certificate would look

@@ -1,5 +1,5 @@
-//! Files of a gigabyte of which a few megabytes are not zero: copied and compared by what is in
-//! them.
+//! Files of a gigabyte of which only a few megabytes are not zero. Only those are copied and
+//! compared.
 
 use rustix::fs::{SeekFrom, seek};
 use rustix::io::Errno;
@@ -9,7 +9,7 @@ use std::path::Path;
 
 const CHUNK_BYTES: usize = 1 << 20;
 
-/// The ranges of a file that are no holes.
+/// The ranges of a file that are not holes.
 fn data(file: &File) -> Vec<(u64, u64)> {
     let (mut ranges, mut offset) = (Vec::new(), 0);
     loop {
@@ -47,7 +47,7 @@ pub fn copy(from: &Path, to: &Path) {
     chunks(&from, |offset, bytes| to.write_all_at(bytes, offset).unwrap());
 }
 
-/// Two files have the same length and the same bytes.
+/// Asserts that two files have the same length and the same bytes.
 pub fn assert_same(left: &Path, right: &Path) {
     let (a, b) = (File::open(left).unwrap(), File::open(right).unwrap());
     assert_eq!(a.metadata().unwrap().len(), b.metadata().unwrap().len(), "{} and {}", left.display(), right.display());
@@ -59,6 +59,6 @@ pub fn assert_same(left: &Path, right: &Path) {
         });
     };
     compare(&a, &b);
-    // What is zero in one need not be in the other.
+    // What is zero in one file need not be zero in the other.
     compare(&b, &a);
 }

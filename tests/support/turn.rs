@@ -1,11 +1,11 @@
-//! How many servers run at once: tests that start some take places first, and give them back when
-//! they end, also by a panic.
+//! How many servers run at once: a test that starts some first takes places, and releases them when
+//! it ends, also by a panic.
 //!
 //! A place is room for one TigerBeetle (2 GiB of memory and most of a core while it is loaded).
-//! There are as many as cores, but not more than memory has room for (with more the disk is what
-//! they wait for); `AMBER_TEST_PLACES` says another number. Places are given in the order in which
-//! they were asked for, so that a test with three replicas is not passed over for ever by smaller
-//! ones.
+//! There are as many places as cores, but not more than fit into memory (with more, the servers
+//! would wait for the disk). `AMBER_TEST_PLACES` sets another number. Places are assigned in the
+//! order of the requests, so that smaller tests do not overtake a test with three replicas for
+//! ever.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -21,7 +21,7 @@ pub struct Turn {
 struct Places {
     all: usize,
     free: usize,
-    /// Numbers of those who ask, and whose turn it is.
+    /// The next number for a test that asks, and the number whose turn it is.
     asked: u64,
     served: u64,
 }
@@ -41,7 +41,7 @@ fn all_places() -> usize {
 }
 
 fn locked() -> MutexGuard<'static, Option<Places>> {
-    // A test that failed in its turn leaves nothing behind that the next one could trip over.
+    // A test that failed during its turn leaves no state behind that could affect the next one.
     PLACES.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -50,7 +50,7 @@ pub fn turn() -> Turn {
     turn_for(1)
 }
 
-/// Waits for room for `servers` of them; for all that there is, where that is less.
+/// Waits for room for `servers` of them, or for all places if there are fewer.
 pub fn turn_for(servers: usize) -> Turn {
     let mut guard = locked();
     let places = guard.get_or_insert_with(|| {

@@ -1,4 +1,5 @@
-//! What a plan names is there, may be used and fits together, or the line that named it is refused.
+//! Tests that what a configuration names exists, may be used and fits together, or else that the
+//! line that names it is refused.
 
 use super::check;
 use crate::config::AgentConfig;

@@ -1,4 +1,4 @@
-//! What the configuration of the page comes to.
+//! Tests which options result from the configuration of the page.
 
 use super::*;
 use crate::config::AgentConfig;

@@ -38,7 +38,7 @@ fn it_sends_again_and_again_until_it_is_stopped() {
     }
     stop.ask();
     drop(listener);
-    // The thread has let go of the status: it has ended.
+    // The thread has dropped its reference to the status, so it has ended.
     while Arc::strong_count(&live) > 1 {
         std::thread::sleep(Duration::from_millis(5));
     }

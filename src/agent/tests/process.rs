@@ -1,6 +1,6 @@
 //! Lock, signals and systemd. What concerns a whole process (its signals, its environment, its end)
-//! is tried on a child: this test program once more, with one of the tests that are ignored
-//! otherwise.
+//! is tested on a child process: it is this test program again, running one of the tests that are
+//! otherwise ignored.
 
 use crate::disk::process_lock::{LOCK_FILE, ProcessLock, Running, prepare, running};
 use crate::error::Kind;
@@ -13,7 +13,8 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// This test program with one test, and its standard output up to `word`.
+/// Starts this test program with one test; returns it with its standard output after the line that
+/// contains `word`.
 fn child(test: &str, environment: &[(&str, &str)], word: &str) -> (Child, BufReader<ChildStdout>) {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", &format!("agent::tests::process::{test}"), "--ignored", "--nocapture"]);
@@ -155,14 +156,14 @@ fn systemd_is_told_in_its_words() {
     socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     let environment = [("NOTIFY_SOCKET", path.to_str().unwrap()), ("WATCHDOG_USEC", "3000000")];
     let (mut child, _output) = child("child_of_systemd", &environment, "every Some(1.5s)");
-    let told: Vec<String> = (0..4)
+    let reported: Vec<String> = (0..4)
         .map(|_| {
             let mut buffer = [0; 256];
             let length = socket.recv(&mut buffer).unwrap();
             String::from_utf8_lossy(&buffer[..length]).trim().to_owned()
         })
         .collect();
-    assert_eq!(told, ["READY=1\nSTATUS=op 5 READY=0", "STATUS=op 6", "WATCHDOG=1", "STOPPING=1"]);
+    assert_eq!(reported, ["READY=1\nSTATUS=op 5 READY=0", "STATUS=op 6", "WATCHDOG=1", "STOPPING=1"]);
     assert!(child.wait().unwrap().success());
 }
 

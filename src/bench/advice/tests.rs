@@ -1,4 +1,4 @@
-//! Advice from made figures.
+//! Advice from invented figures.
 
 use super::{Advice, Wish};
 use crate::bench::cost::Cost;

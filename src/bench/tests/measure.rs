@@ -62,7 +62,7 @@ fn a_data_file_is_measured_on_its_live_blocks() {
     let findings = run(&request(Some(path)), &Silent).unwrap();
     assert_eq!(findings.kind, Kind::Ledger);
     assert!(findings.stages.read.is_some() && findings.stages.verify.is_some());
-    // Blocks of a sample are nearly empty, and only what they hold is stored.
+    // Blocks of a sample are nearly empty, and only their bytes in use are stored.
     assert!(findings.stages.plain_bytes > 0 && findings.stages.plain_bytes < findings.stages.source_bytes);
 }
 

@@ -1,4 +1,4 @@
-//! The measurement measures what a backup does, advises what its figures say, and leaves nothing
-//! behind.
+//! The measurement measures what a backup does, its advice follows from its figures, and it leaves
+//! nothing behind.
 
 mod measure;

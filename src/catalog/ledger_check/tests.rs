@@ -8,8 +8,8 @@ use crate::repository::sample;
 use crate::store::memory::MemoryStore;
 use std::sync::Arc;
 
-/// A repository of two backups, one of which failed, and a verification; and the rows that a
-/// catalog has of them.
+/// A repository with two backups, one of which failed, and a verification; and the rows of a
+/// catalog for them.
 fn both() -> (Arc<Repository>, Vec<BackupRow>) {
     let repository = sample::create(&MemoryStore::new()).unwrap();
     let runs = [(1, completed(Work::Tigerbeetle, 500)), (2, failed(Work::Tigerbeetle)), (3, failed(Work::Verification))];
@@ -26,7 +26,7 @@ fn sides(repository: &Repository, rows: &[BackupRow]) -> Sides {
     Sides::new(repository, Some(rows.iter().cloned().map(Ok).collect()), ACCOUNTS).unwrap()
 }
 
-/// The ledger as it was told by the repository.
+/// The ledger with the events that the repository's records lead to.
 fn ledger(sides: &Sides) -> Vec<Booked> {
     let booked = |event: Event| Booked { event, timestamp_ns: 5, user_data_32: 0, pending_id: 0, timeout_s: 0, flags: 0 };
     sides.repository.all().map(|expected| booked(expected.event)).collect()
@@ -80,7 +80,7 @@ fn a_backup_that_only_the_catalog_knows_is_missing_in_the_ledger() {
         found,
         [(DifferenceKind::Missing, "0000000000000009 completed: the catalog has its record, the ledger no event".to_owned())]
     );
-    // A failure made a success.
+    // A failure that was altered to a success.
     let (repository, mut rows) = both();
     rows[1].record = completed(Work::Tigerbeetle, 1);
     let all = sides(&repository, &rows);

@@ -6,7 +6,7 @@ use crate::catalog::row::Evidence;
 use crate::repository::run_record::RunSink;
 use proptest::prelude::*;
 
-/// What a row keeps of a record.
+/// The part of a record that a row keeps.
 fn kept(record: &RunRecord) -> RunRecord {
     let mut kept = record.clone();
     let microseconds = |time_ns: u64| time_ns / 1000 * 1000;

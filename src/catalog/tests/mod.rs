@@ -1,5 +1,5 @@
-//! The catalog over a repository in memory: rows and their order, migrations, what is damaged, SQL
-//! that wants more than to ask.
+//! The catalog over a repository in memory: rows and their order, migrations, damage, SQL that
+//! tries to do more than read.
 
 mod backups;
 mod order;
@@ -20,7 +20,7 @@ use std::path::Path;
 use std::sync::Arc;
 use tempfile::TempDir;
 
-/// A whole second, so that times are short in the tables.
+/// A time without fractions of a second, so that times are short in the tables.
 const START_NS: u64 = 1_700_000_000_000_000_000;
 const SECOND_NS: u64 = 1_000_000_000;
 
@@ -48,7 +48,7 @@ impl Fixture {
         self.repository.backup_id(run).to_string()
     }
 
-    /// The files of the folder.
+    /// The names of the files in the folder.
     fn files(&self) -> Vec<String> {
         let mut names: Vec<String> =
             std::fs::read_dir(self.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
@@ -61,12 +61,12 @@ fn ask(folder: &Path, sql: &str) -> Answer {
     Reader::open(folder).unwrap().query(sql).unwrap()
 }
 
-/// The rows of an answer as text, NULL as nothing.
+/// The rows of an answer as text; NULL is empty.
 fn rows(folder: &Path, sql: &str) -> Vec<Vec<String>> {
     ask(folder, sql).rows.into_iter().map(|row| row.into_iter().map(Option::unwrap_or_default).collect()).collect()
 }
 
-/// Everything that is in the tables.
+/// The content of all tables.
 fn content(folder: &Path) -> Vec<Vec<Vec<String>>> {
     super::row::Table::ALL.iter().map(|table| rows(folder, &format!("SELECT * FROM {} ORDER BY id", table.name()))).collect()
 }
@@ -88,7 +88,7 @@ fn ended(work: Work, outcome: RunOutcome) -> RunRecord {
     RunRecord { outcome: Some(outcome), ..begun(work) }
 }
 
-/// A backup that went well.
+/// The outcome of a backup that succeeded.
 fn stored(details: &[(&str, Value)]) -> RunOutcome {
     RunOutcome {
         stored_bytes: 4096,

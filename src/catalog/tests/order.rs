@@ -10,8 +10,8 @@ use proptest::prelude::*;
 const WORKS: [Work; 4] = [Work::Tigerbeetle, Work::Kms, Work::Verification, Work::Retention];
 const RUNS: u64 = 5;
 
-/// All that is known of a few runs: of the first only the beginning, of the second the backup but
-/// no end, of the others the end, too.
+/// All that is known about a few runs: the first has only a beginning, the second has a backup but
+/// no end, the others have an end too.
 fn all() -> Vec<Known> {
     let mut all = Vec::new();
     for number in 0..RUNS {
@@ -33,7 +33,7 @@ fn all() -> Vec<Known> {
     all
 }
 
-/// Everything that is in the tables after these batches.
+/// The content of all tables after these batches.
 fn written(fixture: &Fixture, batches: &[Vec<Known>]) -> Vec<Texts> {
     let locked = fixture.catalog().folder().clone();
     let locked = locked.lock().unwrap();
@@ -75,7 +75,7 @@ fn what_has_ended_stays_as_it_ended_first() {
     let applied = catalog.apply(&[second.clone(), first.clone()]).unwrap();
     assert_eq!((applied.added, applied.changed), (0, 0));
     assert_eq!(rows(fixture.path(), "SELECT status, reason FROM runs"), [["failed", "the first"]]);
-    // As in the repository, which keeps what was recorded first.
+    // The first record wins, as in the repository.
     let other = Fixture::new();
     other.catalog().apply(&[first, second]).unwrap();
     assert_eq!(rows(other.path(), "SELECT status, reason FROM runs"), [["failed", "the first"]]);

@@ -66,7 +66,7 @@ fn statements_that_only_ask_are_answered() {
     assert_eq!(twice.json()["rows"][0].as_object().unwrap().len(), 2, "columns of one name are told apart");
 }
 
-/// Neither changes anything nor reads or writes another file, whatever it says.
+/// No SQL changes anything, or reads or writes another file.
 #[test]
 fn hostile_statements_are_refused() {
     let fixture = filled();
@@ -139,7 +139,7 @@ fn hostile_statements_are_refused() {
         let error = reader.query(&sql).expect_err(&sql);
         assert_eq!(error.kind, Kind::Input, "{sql}: {error}");
         assert!(!error.message.contains("secret,1"), "{sql}: {error}");
-        // The same reader goes on.
+        // The same reader still works.
         assert_eq!(reader.query("SELECT count(*) FROM runs").unwrap().rows, [[Some("3".to_owned())]], "after {sql}");
     }
     assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 1, "something was written");

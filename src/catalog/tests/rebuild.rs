@@ -14,20 +14,26 @@ use crate::tier::outcome::{UNRECORDED, of_checkpoint, scope_of, stored_backups};
 use crate::tier::sample::{LOG_OPS, backup, folder};
 use crate::units::now_ns;
 
-/// A backup of a ledger and two of files, without records of their runs.
+/// Makes a backup of a ledger and two of files, without records of their runs.
 fn back_up(fixture: &Fixture) -> (RunId, RunId, RunId) {
     let place = tempfile::tempdir_in(folder()).unwrap();
     let ledger = backup(&fixture.repository, &SampleFile::new(7, LOG_OPS), &place.path().join("data")).unwrap();
     let file = |name: &str| {
         let path = place.path().join("file");
         std::fs::write(&path, name).unwrap();
-        let request = capture::FileCaptureRequest { path, name: name.to_owned(), journals: None, read: ReadOptions::default(), run: None };
+        let request = crate::tier::file::request::FileCaptureRequest {
+            path,
+            name: name.to_owned(),
+            journals: None,
+            read: ReadOptions::default(),
+            run: None,
+        };
         capture::backup(&fixture.repository, &request, &Silent).unwrap().name.run
     };
     (ledger.name.run, file("archive"), file("amber-catalog"))
 }
 
-/// Records of runs as an agent and commands leave them, into both.
+/// Writes the records of runs that an agent and commands leave, into both repository and catalog.
 fn run_everything(fixture: &Fixture) {
     let catalog = fixture.catalog();
     let (ledger, archive, _) = back_up(fixture);
@@ -35,8 +41,8 @@ fn run_everything(fixture: &Fixture) {
         catalog.put(run, record).unwrap();
         fixture.repository.record_run(run, record).unwrap();
     };
-    // The ledger's run has both records, the archive's only its beginning, that of the catalog
-    // none.
+    // The run of the ledger has both records, that of the archive only the one of its beginning,
+    // that of the catalog none.
     let stored = stored_backups(&fixture.repository).unwrap();
     let (_, outcome) = stored[&ledger].read(&fixture.repository).unwrap();
     put(ledger, &begun(Work::Tigerbeetle));
@@ -55,7 +61,7 @@ fn run_everything(fixture: &Fixture) {
 fn rebuilding_after_deleting_gives_equal_rows() {
     let fixture = Fixture::new();
     run_everything(&fixture);
-    // What only the repository knows comes with a refresh.
+    // A refresh brings what only the repository knows.
     let refreshed = refresh(&fixture.catalog(), &Silent).unwrap();
     assert_eq!((refreshed.applied.added, refreshed.applied.changed, refreshed.notes.len()), (1, 1, 0), "{refreshed:?}");
     let before = content(fixture.path());
@@ -65,7 +71,7 @@ fn rebuilding_after_deleting_gives_equal_rows() {
     assert_eq!(content(fixture.path()), before);
     assert_eq!((rebuilt.differences, rebuilt.kept, rebuilt.notes), (None, 0, Vec::new()));
     assert_eq!(rebuilt.rows["backup_metadata"], 6);
-    // Once more, over what is there.
+    // Once more, with a catalog that exists.
     let again = rebuild(&fixture.catalog(), &Silent).unwrap();
     assert_eq!((again.differences, content(fixture.path()) == before), (Some(Vec::new()), true));
     assert!(Reader::open(fixture.path()).unwrap().about().unwrap().is_complete);
@@ -106,11 +112,11 @@ fn a_backup_without_records_tells_what_its_manifest_says() {
         .map(|name| fixture.store.bytes(name).unwrap().len() as u64)
         .sum();
     assert_eq!(stored[0][2], packs.to_string(), "packs, segments and manifest");
-    // Without its receipt the manifest says the same.
+    // Without its receipt, the manifest gives the same row.
     let receipt = fixture.store.names().into_iter().find(|name| name.contains("receipts")).unwrap();
     fixture.store.delete(&receipt).unwrap();
     assert_eq!(rebuild(&fixture.catalog(), &Silent).unwrap().differences, Some(Vec::new()));
-    // The record comes later, and is what counts then.
+    // The record comes later, and replaces what the backup says.
     let names = stored_backups(&fixture.repository).unwrap();
     let (run, outcome) = names[&ledger].read(&fixture.repository).unwrap();
     let record = RunRecord { run: Run { job: "command line".into(), ..run }, outcome: Some(outcome) };
@@ -149,10 +155,10 @@ fn what_differs_is_told_and_made_right() {
         .unwrap();
     drop(forged);
     let differences = rebuild(&fixture.catalog(), &Silent).unwrap().differences.unwrap();
-    let told: Vec<(&str, &str)> = differences.iter().map(|difference| (difference.table, difference.run.as_str())).collect();
+    let reported: Vec<(&str, &str)> = differences.iter().map(|difference| (difference.table, difference.run.as_str())).collect();
     let expected =
         [("backup_metadata", "0000000000000001"), ("verification_runs", "0000000000000009"), ("retention_runs", "00000000000000ff")];
-    assert_eq!(told, expected);
+    assert_eq!(reported, expected);
     let Change::Fields(fields) = &differences[0].change else { panic!("{differences:?}") };
     let fields: Vec<_> = fields.iter().map(|field| (field.name, field.was.as_deref(), field.is.as_deref())).collect();
     assert_eq!(fields, [("backup_size_bytes", Some("1"), Some("4096")), ("reason", Some("forged"), None)]);
@@ -168,7 +174,7 @@ fn what_ends_while_the_repository_is_read_stays() {
         let run = Run { started_ns: now_ns() + 3600 * SECOND_NS, retention_days: 2, ..record.run };
         RunRecord { run, ..record }
     };
-    // Written down by an agent, and not in the repository yet; the second began long ago.
+    // Written by an agent, and not in the repository yet; the second run began long ago.
     catalog.put(RunId(1), &future(begun(Work::Kms))).unwrap();
     let outcome = RunOutcome { ended_ns: now_ns() + 3600 * SECOND_NS, ..super::stored(&[("key_id", json!("k"))]) };
     catalog.put(RunId(2), &ended(Work::Kms, outcome)).unwrap();
@@ -233,7 +239,7 @@ fn a_store_that_goes_away_changes_nothing() {
         assert_eq!(fixture.files(), ["catalog.duckdb", "lock"]);
     }
     assert_eq!(content(fixture.path()), before);
-    // A refresh that finds nothing new asks for the names and nothing else.
+    // A refresh that finds nothing new lists the names and reads nothing else.
     faulty.fail(u64::MAX, Fault::Refused);
     assert_eq!(refresh(&catalog, &Silent).unwrap().applied, Default::default());
     assert!(faulty.calls() <= 8, "{} calls", faulty.calls());

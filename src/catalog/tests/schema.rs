@@ -8,7 +8,7 @@ use crate::catalog::writer::write;
 use crate::error::Kind;
 use duckdb::types::Value;
 
-/// A catalog as an older Amber made it, with a backup in it.
+/// Makes a catalog of an older Amber, with a backup in it.
 fn of_version(fixture: &Fixture, wanted: u32) {
     let path = fixture.path().join(CATALOG);
     let mut database = Database::open_to_work(&path).unwrap();
@@ -67,7 +67,7 @@ fn a_newer_version_is_refused_and_left_alone() {
     refused(Reader::open(fixture.path()).err().unwrap());
     refused(rebuild::refresh(&fixture.catalog(), &crate::progress::Silent).unwrap_err());
     assert!(std::fs::read(&path).unwrap() == before);
-    // Who asks for it gets it made anew.
+    // A rebuild replaces it.
     let rebuilt = rebuild::rebuild(&fixture.catalog(), &crate::progress::Silent).unwrap();
     assert!(rebuilt.differences.is_none() && rebuilt.notes[0].contains("not compared"), "{rebuilt:?}");
     assert_eq!(Reader::open(fixture.path()).unwrap().about().unwrap().version, VERSION);

@@ -50,7 +50,7 @@ fn a_backup_is_a_row_from_its_beginning_to_its_end() {
         (9, &outcome.checksum),
         (10, "zstd"),
         (11, "aes256"),
-        // Kept from its end on.
+        // Retention counts from its end.
         (12, "2023-12-14 22:14:50"),
         (18, r#"{"blocks":12,"release":"0.16.78"}"#),
         (19, "ended"),
@@ -58,7 +58,7 @@ fn a_backup_is_a_row_from_its_beginning_to_its_end() {
         expected[column] = value.to_owned();
     }
     assert_eq!(rows(fixture.path(), sql), std::slice::from_ref(&expected));
-    // What comes late changes nothing, and then nothing is published either.
+    // A late record of less changes nothing, so nothing is published.
     let published = std::fs::metadata(fixture.path().join(CATALOG)).unwrap();
     catalog.put(RunId(0xab), &begun).unwrap();
     assert_eq!(rows(fixture.path(), sql), [expected]);
@@ -146,8 +146,8 @@ fn a_catalog_that_is_damaged_or_no_catalog_is_begun_anew() {
         assert_eq!(rows(fixture.path(), "SELECT run FROM runs"), [[RunId(number).to_string()]], "{what}");
         assert!(!Reader::open(fixture.path()).unwrap().about().unwrap().is_complete, "{what}");
     }
-    // Of all runs there are some in a catalog that turned out to be damaged; of a new one it is
-    // known that there are no others.
+    // A catalog that replaces a damaged one may lack runs. Once the rest is written, it is known to
+    // have all.
     for (coverage, is_complete) in [(Coverage::Rest, false), (Coverage::Rest, true), (Coverage::Some, true)] {
         if !is_complete {
             std::fs::write(&file, b"x").unwrap();
@@ -155,14 +155,15 @@ fn a_catalog_that_is_damaged_or_no_catalog_is_begun_anew() {
         catalog.apply_of(&[], coverage).unwrap();
         assert_eq!(Reader::open(fixture.path()).unwrap().about().unwrap().is_complete, is_complete, "{coverage:?}");
     }
-    // Another repository's.
+    // The catalog of another repository.
     let other = sample::create(&MemoryStore::new()).unwrap();
     let applied = Catalog::new(&other, fixture.path()).apply(&[]).unwrap();
     assert!(applied.begun_anew.unwrap().contains("another repository"));
     assert_eq!(rows(fixture.path(), "SELECT count(*) FROM runs"), [["0"]]);
 }
 
-/// Whatever is damaged, a run is written down, and who asks gets an answer or learns what helps.
+/// Whatever is damaged, a run is written, and a query gets an answer or an error that says what
+/// helps.
 #[test]
 fn damage_anywhere_stops_no_writer_and_is_told_to_readers() {
     let fixture = Fixture::new();
@@ -171,25 +172,25 @@ fn damage_anywhere_stops_no_writer_and_is_told_to_readers() {
     let path = fixture.path().join(CATALOG);
     let whole = std::fs::read(&path).unwrap();
     let ask = || Reader::open(fixture.path()).and_then(|reader| reader.query("SELECT max(concat(*COLUMNS(*))) FROM backup_metadata"));
-    let (mut told, mut begun_anew) = (0, 0);
-    // The blocks behind the three headers; each has a checksum, and some are free.
+    let (mut reported, mut begun_anew) = (0, 0);
+    // Blocks after the three headers: each has a checksum, and some are free.
     for offset in (12_288 + 64..whole.len()).step_by(16_384) {
         let mut damaged = whole.clone();
         damaged[offset..offset + 16].fill(0x5a);
         std::fs::write(&path, damaged).unwrap();
         if let Err(error) = ask() {
             assert!(error.kind == Kind::Damaged && error.message.contains("amber catalog rebuild"), "{offset}: {error}");
-            told += 1;
+            reported += 1;
         }
         let applied = catalog.apply(&[Known::recorded(RunId(2), &begun(Work::File))]).unwrap();
         assert_eq!(applied.added, 1, "{offset}");
         begun_anew += usize::from(applied.begun_anew.is_some());
-        // What no writer came upon may still be damaged.
+        // Damage that no writer came across may still be there.
         if let Err(error) = ask() {
             assert_eq!(error.kind, Kind::Damaged, "{offset}: {error}");
         }
     }
-    assert!(told > 0 && begun_anew > 0, "{told} {begun_anew}");
+    assert!(reported > 0 && begun_anew > 0, "{reported} {begun_anew}");
 }
 
 #[test]
@@ -197,7 +198,7 @@ fn leftovers_of_a_kill_are_cleared_and_one_writer_waits_for_the_other() {
     let fixture = Fixture::new();
     let catalog = fixture.catalog();
     catalog.put(RunId(1), &begun(Work::File)).unwrap();
-    // Killed in the middle: a draft of garbage and its log.
+    // What a process that was killed midway may leave: a draft of garbage and its log.
     std::fs::write(fixture.path().join("draft.duckdb"), b"garbage").unwrap();
     std::fs::write(fixture.path().join("draft.duckdb.wal"), b"garbage").unwrap();
     assert_eq!(rows(fixture.path(), "SELECT count(*) FROM runs"), [["1"]]);

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 const LATE: Duration = Duration::from_secs(3600);
 
-/// Asks at the latest when the test has failed: a scope waits for its threads.
+/// Asks to stop when it is dropped, also when the test fails: a scope waits for its threads.
 struct Asks(Stop);
 
 impl Drop for Asks {
@@ -32,7 +32,7 @@ impl Case {
         Case { keeper: CatalogUpdater::new(&catalog, &queue), repository, folder, queue }
     }
 
-    /// What is listed: the runs, and whether they have ended.
+    /// The runs in the catalog, and whether they have ended.
     fn listed(&self) -> Vec<(RunId, bool)> {
         let history = Reader::open(self.folder.path()).and_then(|reader| reader.history(&Default::default())).unwrap_or_default();
         let number = |row: &Listed| RunId(u64::from_str_radix(&row.run, 16).unwrap());

@@ -1,6 +1,7 @@
 //! What `amber status` prints.
 
 use super::*;
+use crate::monitor::alert::{Alert, Topic};
 use crate::monitor::status::{
     AgentState, CheckpointStatus, EndedStatus, GapStatus, JobStatus, LeaseStatus, RangeStatus, VerificationStatus,
 };
@@ -27,7 +28,7 @@ fn status() -> AgentStatus {
         outlook: "write cpu_budget_percent = 8".to_owned(),
         last_checkpoint: Some(CheckpointStatus { op: 20, timeline: 1, ended_ns: NOW_NS }),
         next_checkpoint_reason: "in 2 h".to_owned(),
-        alerts: vec!["ops 5 to 9 are missing".to_owned()],
+        alerts: vec![Alert::new(Topic::Gap, "ops 5 to 9 are missing")],
         store_reachable: true,
         jobs: vec![JobStatus {
             name: "retention".to_owned(),
@@ -76,7 +77,7 @@ fn people_see_the_verdict_first_then_why_then_figures() {
         "next: in 2 h",
         "4.50 % of the machine in the last 10 s, 5 % allowed",
         "TOO LOW: write cpu_budget_percent = 8",
-        "5 h ago: all 4 backups are whole",
+        "5 h ago: all 4 backups are intact",
         "retention  FAILED (2)  2 h ago, took 30 min  never         in 3 h",
         "10 to 41",
         "http://127.0.0.1:9630/",

@@ -1,4 +1,4 @@
-//! `[events]`: what is right, and every way to be wrong.
+//! `[events]`: what is accepted, and every way to be wrong.
 
 use super::check_addresses;
 use crate::config::tests::{LEAST, parse, refused};
@@ -16,7 +16,7 @@ fn every_value_of_events_arrives() {
     let more = "cluster = '340282366920938463463374607431768211455'\nanswer_timeout_ms = 1000\n";
     let plan = parse(&format!("{LEAST}{GOOD}{more}")).unwrap().events.unwrap();
     assert_eq!((plan.cluster, plan.answer_timeout), (Some(u128::MAX), Duration::from_secs(1)));
-    // A time-out alone tells nobody.
+    // A timeout alone does not switch events on.
     assert_eq!(parse(&format!("{LEAST}[events]\nanswer_timeout_ms = 2000\n")).unwrap().events, None);
 }
 
@@ -38,7 +38,7 @@ fn what_cannot_be_booked_is_refused_with_its_line() {
         ("ledger = 700\n", "", "events need ledger too: write ledger = 700"),
         ("system_account = '1'\n", "", "events need system_account too"),
         ("all_tenants_account = '2'", "", "events need all_tenants_account too"),
-        ("addresses = '127.0.0.1:3000,127.0.0.1:3001'\n", "", "nobody is told without addresses"),
+        ("addresses = '127.0.0.1:3000,127.0.0.1:3001'\n", "", "no events are sent without addresses"),
         ("all_tenants_account", "all_tenant_account", "did you mean all_tenants_account?"),
         ("all_tenants_account = '2'", "all_tenants_account = '2'\ncluster = 'x'", "at most 128 bits"),
     ] {

@@ -1,5 +1,5 @@
-//! The example configuration stays true: it parses, gives the defaults, names every key, and its
-//! prices are what they come to.
+//! The example configuration stays correct: it parses, gives the defaults, names every key, and its
+//! prices are right.
 
 use super::parse;
 use crate::config::explain::sections;
@@ -53,7 +53,7 @@ fn the_example_names_every_key_and_every_number_is_written() {
         let Some(default) = bound.default else { continue };
         assert!(EXAMPLE.lines().any(|line| line == format!("{} = {default}", bound.key)), "{} = {default}", bound.key);
     }
-    // What is commented out is right too.
+    // The lines that are commented out are valid too.
     let all: Vec<&str> = EXAMPLE
         .lines()
         .map(|line| {
@@ -80,7 +80,7 @@ fn the_prices_in_the_example_are_right() {
         priced(interval_ms, requests, requests as f64 * PUT_DOLLARS);
     }
     for heartbeat_ms in [1000, 2000, 10_000, 60_000] {
-        // The leader lists and puts; a standby lists the lease and the log, and reads the beat
+        // The leader lists and puts. A standby lists the lease and the log, and reads the heartbeat
         // (HEAD and GET).
         let requests = 2 * MONTH_MS / heartbeat_ms;
         let row = priced(heartbeat_ms, requests, requests as f64 * PUT_DOLLARS);

@@ -1,4 +1,4 @@
-//! The configuration: what is taken, what is refused and with which words.
+//! The configuration: what is accepted, what is refused and with which words.
 
 mod example;
 mod refusals;

@@ -136,7 +136,7 @@ fn a_file_that_is_none_is_refused() {
     assert_eq!(AgentConfig::load(folder.path()).unwrap_err().kind, Kind::Input);
 }
 
-/// A plan in a file of its own, with a repository beside it.
+/// A configuration in a file of its own, with a repository in the same folder.
 fn plan_in(folder: &Path, more: &str) -> AgentConfig {
     let path = folder.join("amber.toml");
     std::fs::write(&path, format!("data_file = 'd'\nstate_directory = '.'\n[repository]\nurl = 'r'\n{more}")).unwrap();

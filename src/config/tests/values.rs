@@ -1,4 +1,4 @@
-//! Defaults, bounds and what becomes of every value.
+//! Defaults, bounds and the meaning of every value.
 
 use super::{LEAST, parse, refused};
 use crate::config::bounds::{self, Bound};
@@ -43,7 +43,7 @@ fn every_value_arrives() {
          log_level = 'debug'\nworkers = 3\nlevel = -7\n",
     )
     .unwrap();
-    // Relative paths begin where the file is.
+    // Relative paths begin at the directory of the file.
     assert_eq!(plan.data_file, PathBuf::from("/etc/here/d"));
     let s3 = &plan.repository.place.s3;
     assert_eq!(plan.repository.place.url.to_string(), "s3://bucket/prefix");
@@ -86,7 +86,7 @@ fn every_number_has_its_bounds_on_both_sides() {
                 format!("/etc/amber.toml:6: `{} = {number}`: {} must be {} to {}, because", bound.key, bound.key, bound.least, bound.most);
             assert!(message.starts_with(&start), "{message}");
         }
-        // At the bounds only what must fit together may still be refused.
+        // A value at its bound may be refused only because it does not fit another value.
         for number in [bound.least, bound.most] {
             if let Err(error) = parse(&format!("{LEAST}{}", line(number))) {
                 assert!(["timeout_ms", "heartbeat_ms", "lag_alarm_ms", "ledger"].contains(&bound.key), "{error}");

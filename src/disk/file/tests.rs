@@ -1,7 +1,7 @@
 use super::{ReadOptions, Reader};
 use crate::disk::arena::Arena;
 use crate::disk::read_error::SourceError;
-use crate::disk::uring::Ring;
+use crate::disk::uring::Uring;
 use crate::error::{Error, Kind};
 use crate::replica::tests::{ALL_OPTIONS, DataFile};
 use crate::tb_format::layout::GRID_OFFSET;
@@ -85,7 +85,7 @@ fn what_is_no_file_is_refused() {
 
 #[test]
 fn where_direct_reads_are_refused_it_says_so() {
-    // The files of /proc are no place for O_DIRECT.
+    // O_DIRECT does not work for the files of /proc.
     let reader = Reader::open(Path::new("/proc/self/status"), 4096, 1, ReadOptions::default()).unwrap();
     assert!(reader.notes()[0].contains("refuses O_DIRECT"), "{:?}", reader.notes());
     assert_eq!(reader.path(), Path::new("/proc/self/status"));
@@ -97,7 +97,7 @@ fn where_direct_reads_are_refused_it_says_so() {
 fn a_ring_gives_back_what_it_cannot_take() {
     let data_file = DataFile::new(&SampleFile::new(7, 0), "/tmp");
     let (file, arena) = (File::open(data_file.path()).unwrap(), Arena::new(4096, 3).unwrap());
-    let mut ring = Ring::new(&file, &arena, 2).unwrap();
+    let mut ring = Uring::new(&file, &arena, 2).unwrap();
     assert!(ring.completed(true).unwrap().is_none(), "nothing to wait for");
     ring.read(arena.take().unwrap(), 0, 4096, 1).unwrap();
     ring.read(arena.take().unwrap(), 4096, 4096, 2).unwrap();
@@ -106,7 +106,7 @@ fn a_ring_gives_back_what_it_cannot_take() {
     assert_eq!(third.len(), 4096);
     assert!(format!("{ring:?}").contains("2 in flight"));
     assert_eq!(ring.registered(), ring.registered());
-    // Dropped with reads in flight it waits for them: their buffers come back.
+    // When it is dropped with reads in flight it waits for them, and their buffers come back.
     drop(third);
     drop(ring);
     assert!((0..3).map(|_| arena.take()).collect::<Vec<_>>().iter().all(Option::is_some));

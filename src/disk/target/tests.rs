@@ -138,14 +138,14 @@ fn a_lent_file_can_be_locked_by_another_and_is_not_left_behind() {
     assert!(server.try_lock().is_err(), "not lent yet");
     for _ in 0..2 {
         target.lend().unwrap();
-        // Another restore to the same name, before the server has come and while it is there.
+        // Another restore to the same name, before the server has started and while it runs.
         drop(Target::create(&folder.path().join("data"), false).err());
         server.lock().unwrap();
         assert!(target.temporary().exists());
         drop(Target::create(&folder.path().join("data"), false).err());
         assert!(target.temporary().exists());
         server.unlock().unwrap();
-        target.take_back().unwrap();
+        target.relock().unwrap();
         assert!(server.try_lock().is_err());
     }
     target.commit().unwrap();

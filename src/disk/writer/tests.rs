@@ -1,6 +1,6 @@
 use super::{Failed, WriteOptions, WriteTarget, Writer};
 use crate::disk::arena::Arena;
-use crate::disk::uring::Ring;
+use crate::disk::uring::Uring;
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ const ALL_OPTIONS: [WriteOptions; 4] = [
     WriteOptions { direct: false, uring: false },
 ];
 
-/// So many empty files, open for writing.
+/// This many empty files, open for writing.
 fn places(folder: &Path, count: usize, options: WriteOptions) -> Arc<[WriteTarget]> {
     let path = |number: usize| folder.join(number.to_string());
     let open = |number: usize| {
@@ -32,7 +32,8 @@ fn every_place_that_wants_a_buffer_gets_it_whichever_way_it_goes() {
             let places = places(folder.path(), 3, options);
             let mut writer = Writer::new(&places, BLOCK, 2, options).unwrap();
             assert_eq!(writer.has_ring(), options.uring && places.iter().all(WriteTarget::is_direct));
-            // More than there are buffers: they come back. The last of a file is half as long.
+            // There are more blocks than buffers, so buffers come back. The last block of a file is
+            // half as long.
             for number in 0..10_u64 {
                 let mut buffer = writer.take().unwrap();
                 buffer.fill(number as u8 + 1);
@@ -80,13 +81,13 @@ fn a_write_that_fails_names_its_place() {
         let places = places(folder.path(), 2, options);
         let mut writer = Writer::new(&places, BLOCK, 2, options).unwrap();
         let buffer = writer.take().unwrap();
-        // No file is so large.
+        // No file is this large.
         let failed = writer.write(buffer, 1 << 62, BLOCK, vec![1]).and_then(|()| writer.finish()).unwrap_err();
         assert_eq!(failed.place, 1, "{options:?}: {}", failed.error);
     }
 }
 
-/// A caller that tries again because of something else must meet the failure again.
+/// A caller that retries because of another error must meet the failure again.
 #[test]
 fn after_a_write_that_failed_every_call_fails() {
     for options in ALL_OPTIONS {
@@ -140,7 +141,7 @@ fn a_ring_gives_back_what_it_cannot_write() {
     let folder = TempDir::new_in("/tmp").unwrap();
     let open = |name: &str| File::create(folder.path().join(name)).unwrap();
     let arena = Arena::new(4096, 3).unwrap();
-    let mut ring = Ring::over(vec![open("a"), open("b")], &arena, 2).unwrap();
+    let mut ring = Uring::over(vec![open("a"), open("b")], &arena, 2).unwrap();
     let take = |fill: u8| {
         let mut buffer = arena.take().unwrap();
         buffer.fill(fill);
@@ -150,7 +151,7 @@ fn a_ring_gives_back_what_it_cannot_write() {
     ring.write(0, take(1), 0, 4096, 1).unwrap();
     ring.write(1, take(2), 4096, 4096, 2).unwrap();
     assert_eq!(ring.write(1, take(3), 0, 4096, 3).unwrap_err().len(), 4096, "it is full");
-    // Dropped with writes in flight it waits for them.
+    // When it is dropped with writes in flight, it waits for them.
     drop(ring);
     assert_eq!(std::fs::read(folder.path().join("a")).unwrap(), [1; 4096]);
     assert_eq!(std::fs::read(folder.path().join("b")).unwrap()[4096..], [2; 4096]);

@@ -29,7 +29,7 @@ fn the_catalog_is_brought_up_to_date_and_restores_as_it_was() {
     let repository = create(&store).unwrap();
     let place = tempfile::tempdir().unwrap();
     let catalog = Catalog::new(&repository, &place.path().join("catalog"));
-    // Another agent's run, which only the repository knows.
+    // Another agent's run, which only the repository knows of.
     repository.record_run(RunId(3), &record()).unwrap();
     let run = repository.new_run().unwrap();
     let outcome = back_up(&catalog, run, &Silent).unwrap();

@@ -34,7 +34,8 @@ fn the_newest_run_of_each_job_is_found_and_nothing_is_read_twice() {
     past.look(&repository, &["checkpoint"]).unwrap();
     assert_eq!(past.runs().count(), RECENT_MAX);
 
-    // What has been read stays, though it is damaged since; what has ended since is read.
+    // A record that was read is kept, although it has been damaged since; a run that has ended
+    // since is read.
     store.corrupt(&RunName { run: RunId(79), has_ended: true }.object(), 100, 1);
     let details = [("backups", json!(3)), ("backups_whole", json!(2)), ("problems", json!(4)), ("is_full", json!(false))];
     let details = details.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();

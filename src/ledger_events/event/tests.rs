@@ -14,8 +14,8 @@ fn a_backup_is_told_when_it_begins_and_when_it_has_ended() {
     assert_eq!((first.debit_account, first.credit_account, first.ledger, first.amount), (1, 2, 700, 0));
     assert_eq!((first.started_s, last.started_s), (1_700_000_000, 1_700_000_000), "whole seconds, rounded down");
     let packed = Packed::unpack(last.packed).unwrap();
-    let told = (packed.backup_type, packed.scope, packed.compression, packed.encryption, packed.status, packed.retention_days);
-    assert_eq!(told, (BackupType::Tigerbeetle, Scope::Full, Compression::Zstd, Encryption::Aes256, Status::Completed, 30));
+    let reported = (packed.backup_type, packed.scope, packed.compression, packed.encryption, packed.status, packed.retention_days);
+    assert_eq!(reported, (BackupType::Tigerbeetle, Scope::Full, Compression::Zstd, Encryption::Aes256, Status::Completed, 30));
     assert_eq!(last.amount, 5000);
     let packed = Packed::unpack(first.packed).unwrap();
     assert_eq!((packed.compression, packed.encryption, packed.status), (Compression::None, Encryption::None, Status::Started));
@@ -29,7 +29,7 @@ fn a_key_counts_one_and_other_work_has_no_event() {
     assert_eq!(event(&begun(Work::Kms)).amount, 0, "nothing is stored yet");
     for work in [Work::File, Work::Verification, Work::Drill, Work::Retention] {
         assert_eq!(Event::of(Uuid::from_u128(7), &begun(work), &ACCOUNTS), Ok(None));
-        assert!(!is_told(work));
+        assert!(!is_reported(work));
     }
 }
 
@@ -41,7 +41,7 @@ fn ids_follow_from_backup_and_status_and_differ() {
     let all: HashSet<u128> = (0..1000).flat_map(ids).collect();
     assert_eq!(all.len(), 3000);
     assert!(!all.contains(&0) && !all.contains(&u128::MAX));
-    // Never to change: it is what makes a retry harmless.
+    // This id must never change: it is what makes a retry harmless.
     assert_eq!(format!("{:032x}", ids(7)[0]), "abcd808cee87df75db1fc970e9e078d2");
 }
 

@@ -3,7 +3,7 @@ use crate::error::Kind;
 use proptest::prelude::*;
 use proptest::sample::select;
 
-/// Every combination of the small fields, once.
+/// Every combination of the small fields once.
 fn all() -> Vec<Packed> {
     let mut all = Vec::new();
     for backup_type in TYPES {

@@ -1,4 +1,4 @@
-//! What the tests of this room share.
+//! What the tests of this module share.
 
 use super::event::Accounts;
 use crate::repository::run_record::{Run, RunOutcome, RunRecord, Scope, Work};

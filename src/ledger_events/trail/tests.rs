@@ -8,7 +8,7 @@ fn booked(event: Event) -> Booked {
     Booked { event, timestamp_ns: 5, user_data_32: 0, pending_id: 0, timeout_s: 0, flags: 0 }
 }
 
-/// Two backups, told from start to end.
+/// Two backups with all their events.
 fn side() -> Side {
     let mut side = Side::new("the repository", ACCOUNTS);
     for (run, end) in [(1, completed(Work::Tigerbeetle, 500)), (2, failed(Work::Tigerbeetle))] {
@@ -102,8 +102,8 @@ fn strangers_and_doubles_show() {
     );
     assert!(found[0].1.contains("0000000000000001 completed"), "{found:?}");
     assert!(found[1].1.contains("a tigerbeetle backup completed") && found[2].1.contains("lowest 72 bits"), "{found:?}");
-    // A run whose end was recorded otherwise afterwards: the old end is nobody's, the new one has
-    // no event.
+    // The record of a run's end was altered later: the ledger's event of the old end is unknown,
+    // and the new end has no event.
     let mut altered = side.clone();
     altered.expected.remove(&of(&side, 2, Status::Failed).id);
     altered.add(&RunId(2).to_string(), Uuid::from_u128(2), &completed(Work::Tigerbeetle, 9));
@@ -141,7 +141,7 @@ fn the_repository_says_what_its_records_do_and_damage_is_a_difference() {
     let last = side.expected(id_of(repository.backup_id(RunId(1)), Status::Completed)).unwrap();
     assert_eq!(Packed::unpack(last.event.packed).unwrap().scope, Scope::Incremental);
     assert_eq!(last.backup, RunId(1).to_string());
-    // What no event can say is told, and so is a record that cannot be read.
+    // A record that no event can express is reported, and so is one that cannot be read.
     incremental.run.tenant = Some("acme".into());
     repository.record_run(RunId(4), &incremental).unwrap();
     let object = RunName { run: RunId(3), has_ended: true }.object();

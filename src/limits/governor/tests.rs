@@ -4,7 +4,7 @@ use super::*;
 
 const MIB: u64 = 1 << 20;
 
-/// One that sends a MiB a second, of which the log has taken all for the next ten seconds.
+/// A governor for a MiB a second, of which the log has taken everything for the next ten seconds.
 fn exhausted() -> Arc<Governor> {
     let governor = Arc::new(Governor::new(Limits { upload_bytes_per_s: Some(MIB), ..Limits::default() }, 0));
     let began = Instant::now();
@@ -22,7 +22,7 @@ fn without_limits_nobody_waits_and_nothing_is_counted() {
     governor.admit_read(Priority::Bulk, u64::MAX);
     governor.meter();
     assert_eq!((governor.outlook().bulk_waited_s, governor.bulk_ns.load(Ordering::Relaxed)), (0.0, 0));
-    // A limit on one thing is none on another.
+    // A limit on one thing does not limit another.
     let governor = exhausted();
     governor.admit_read(Priority::Bulk, u64::MAX);
     governor.admit(Priority::Bulk, u64::MAX);
@@ -35,7 +35,7 @@ fn bulk_work_waits_until_there_is_room() {
     for _ in 0..6 {
         governor.admit_upload(Priority::Bulk, MIB / 8);
     }
-    // Half a second's worth at once, the other quarter at nine tenths of the rate.
+    // Half a second's worth passes at once, the other quarter at nine tenths of the rate.
     assert!(began.elapsed() >= Duration::from_millis(270), "{:?}", began.elapsed());
     assert!(governor.outlook().bulk_waited_s > 0.2);
 }
@@ -54,7 +54,7 @@ fn who_waits_for_work_that_is_given_up_goes_on_at_once() {
     let released = Instant::now();
     assert!(waits.join().unwrap() < released + Duration::from_secs(5), "it would have waited for more than ten seconds");
     governor.admit_upload(Priority::Bulk, MIB);
-    // And asks again once somebody wants the work.
+    // And bulk work has to wait again once somebody wants the work.
     governor.resume();
     let waiting = Arc::clone(&governor);
     let waits = std::thread::spawn(move || waiting.admit_upload(Priority::Bulk, MIB));

@@ -1,26 +1,29 @@
-//! The limits on a simulated clock: no window beyond them, the log first, and a word in time when
-//! they do not fit.
+//! The limits on a simulated clock: no window exceeds them, the log goes first, and a shortfall is
+//! reported in time.
 
-use super::{Clocks, Limits, Pacer, *};
+use super::Clocks;
+use super::Pacer;
+use super::*;
 use crate::limits::bucket::Bucket;
 use crate::limits::budget::WINDOW_S;
 use crate::limits::forecast::Shortfall;
+use crate::limits::limit::Limits;
 use proptest::prelude::*;
 use std::collections::VecDeque;
 
 const TICK_S: f64 = 0.01;
 const CORES: f64 = 2.0;
 
-/// A machine on which bulk work is always wanted, and the log takes what it takes.
+/// A machine on which bulk work is always wanted, and on which the log takes what it needs.
 struct Machine {
     pacer: Pacer,
     /// CPU seconds that a window may have.
     allowed_s: f64,
     clocks: Clocks,
-    /// What the process had used at the end of each tick, and of that the log.
+    /// What the process had used at the end of each tick, and what the log had used of that.
     cpu: Vec<f64>,
     log: Vec<f64>,
-    /// CPU seconds that are left of each piece of bulk work, and what it takes in all.
+    /// CPU seconds that are left of each piece of bulk work, and what the piece takes in all.
     queue: VecDeque<(f64, f64)>,
     cost_s_per_byte: f64,
     piece_bytes: u64,
@@ -46,7 +49,7 @@ impl Machine {
         }
     }
 
-    /// One tick in which the log takes so many CPU seconds; two workers do bulk work, of which at
+    /// One tick in which the log takes this many CPU seconds. Two workers do bulk work, of which at
     /// most 16 pieces wait.
     fn tick(&mut self, log_s: f64, wants_bulk: bool) {
         self.clocks.at_s += TICK_S;
@@ -68,7 +71,7 @@ impl Machine {
             (*rest_s, left_s) = (*rest_s - done_s, left_s - done_s);
             self.clocks.cpu_s += done_s;
             if *rest_s <= 0.0 {
-                // A thread says what it has used when a piece is done.
+                // A thread reports what it has used when a piece is done.
                 self.clocks.bulk_s += *cost_s;
                 self.queue.pop_front();
             }
@@ -86,7 +89,7 @@ impl Machine {
     }
 }
 
-/// What the log takes tick by tick: phases of so many ticks at a share of the budget's even rate,
+/// What the log takes tick by tick: phases of this many ticks at a share of the budget's even rate,
 /// sealed in lumps every half second.
 fn log_series(phases: &[(u32, f64)], allowed_s: f64) -> Vec<f64> {
     let mut series = Vec::new();
@@ -141,13 +144,13 @@ fn the_log_goes_first_and_what_it_takes_beyond_the_budget_is_its_own() {
     log_series(&[(3000, 0.0)], allowed_s).into_iter().for_each(|log_s| machine.tick(log_s, true));
     let before = machine.bulk_bytes;
     assert!(before > 0);
-    // Twice the budget: it runs all the same, and within the two seconds of its trend bulk work
-    // gets nothing more.
+    // The log takes twice the budget and runs all the same. Within the two seconds of its trend
+    // bulk work gets nothing more.
     log_series(&[(200, 2.0)], allowed_s).into_iter().for_each(|log_s| machine.tick(log_s, true));
     let stopped = machine.bulk_bytes;
     log_series(&[(3000, 2.0)], allowed_s).into_iter().for_each(|log_s| machine.tick(log_s, true));
     assert_eq!(machine.bulk_bytes, stopped);
-    // Bulk work begins again when the log has rested for as long as it is remembered.
+    // Bulk work begins again when the log has been idle for as long as its demand is remembered.
     log_series(&[(9000, 0.0)], allowed_s).into_iter().for_each(|log_s| machine.tick(log_s, true));
     assert!(machine.bulk_bytes > stopped + before / 4);
 }
@@ -196,7 +199,7 @@ proptest! {
             }
             passed.push(bucket.passed());
         }
-        // A rate below a piece a half second lets that one piece pass beyond it.
+        // If the rate is below one piece per half second, that one piece passes beyond it.
         let beyond = pieces.iter().max().map_or(0.0, |piece| (*piece as f64 - rate as f64 * 0.4).max(0.0));
         let most = passed.windows(1001).map(|window| window[1000] - window[0]).fold(0.0, f64::max);
         prop_assert!(most <= rate as f64 * WINDOW_S + beyond, "{most} at {rate} a second");
@@ -204,7 +207,7 @@ proptest! {
     }
 }
 
-/// Ticks a minute long, with what the log sends and bulk work that always wants to send.
+/// Ticks for a minute, with what the log sends and with bulk work that always wants to send.
 fn minute(limits: Limits, mut tick: impl FnMut(&mut Pacer, Clocks)) -> (Pacer, Clocks) {
     let (mut pacer, mut clocks) = (Pacer::new(limits, CORES, Clocks::default()), Clocks::default());
     for _ in 0..6000 {
@@ -221,11 +224,11 @@ fn a_log_that_is_near_a_limit_is_told_with_the_number_to_write() {
     for (share, needs) in [(0.5, None), (0.95, Some(8.0))] {
         log_series(&[(6100, share)], allowed_s).into_iter().for_each(|log_s| machine.tick(log_s, false));
         let outlook = machine.pacer.outlook(machine.clocks);
-        let told = outlook.shortfalls.first().map(|shortfall| match shortfall {
+        let reported = outlook.shortfalls.first().map(|shortfall| match shortfall {
             Shortfall::Log { limit: Limit::Cpu, needs, .. } => *needs,
             other => panic!("{other:?}"),
         });
-        assert_eq!(told, needs, "{outlook:?}");
+        assert_eq!(reported, needs, "{outlook:?}");
         assert!((outlook.log_cpu_percent - 5.0 * share).abs() < 0.2, "{outlook:?}");
     }
     let advice = machine.pacer.outlook(machine.clocks).advice().unwrap();
@@ -253,14 +256,14 @@ fn a_checkpoint_that_will_be_late_is_told_before_it_is() {
             pacer.goal(done, Some(total_gib << 30), due_s - clocks.at_s);
         });
         match pacer.outlook(clocks).shortfalls.first() {
-            // 9 MiB a second need 1077 s for the rest, of which 540 are left.
+            // At 9 MiB a second the rest needs 1077 s, of which 540 are left.
             Some(Shortfall::Late { limit: Limit::Upload, takes_s, left_s, needs }) if late => {
                 assert!(
                     (*takes_s - 1077.0).abs() < 20.0 && (*left_s - 540.0).abs() < 1.0 && *needs as u64 == 18 << 20,
                     "{takes_s} {left_s} {needs}"
                 );
             }
-            told => assert!(!late && told.is_none(), "{total_gib} GiB in {due_s} s: {told:?}"),
+            reported => assert!(!late && reported.is_none(), "{total_gib} GiB in {due_s} s: {reported:?}"),
         }
         pacer.no_goal();
         assert_eq!(pacer.outlook(clocks).advice(), None);

@@ -13,10 +13,10 @@ fn gap() -> Gap {
     Gap { timeline: 1, first_op: 3, last_op: 12, noticed_ns: 1, reason: "r".into() }
 }
 
-fn bulk(repository: &Arc<Repository>, board: &Arc<StatusBoard>, data_file: &Path) -> Bulk {
+fn bulk(repository: &Arc<Repository>, board: &Arc<StatusBoard>, data_file: &Path) -> CheckpointWorker {
     let plan = CheckpointPlan { interval: HOUR, replay_budget: HOUR, replay_ops_per_s: 1000, on_start: false };
     let jobs = jobs(repository, board, data_file.parent().unwrap());
-    Bulk::new(repository, (board, &jobs), (data_file.to_owned(), Lineage::first()), (plan, 4))
+    CheckpointWorker::new(repository, (board, &jobs), (data_file.to_owned(), Lineage::first()), (plan, 4))
 }
 
 #[test]
@@ -59,7 +59,7 @@ fn a_checkpoint_that_fails_is_an_alert_and_tried_again_later() {
     assert!(bench.board.status().alerts.is_empty(), "nothing is done by an agent that does not lead");
     bench.board.lead(true, None);
     bulk.turn(&stop);
-    assert!(bench.board.status().alerts[0].contains("no checkpoint could be taken (a test)"), "{:?}", bench.board.status().alerts);
+    assert!(bench.board.status().alerts[0].text.contains("no checkpoint could be taken (a test)"), "{:?}", bench.board.status().alerts);
     assert_eq!(bench.board.wanted().as_deref(), Some("a test"));
     bulk.turn(&stop);
     let runs = |completed: bool| {
@@ -84,7 +84,7 @@ fn a_checkpoint_that_fails_is_an_alert_and_tried_again_later() {
     assert_eq!(outcome.checksum, crate::tier::file::format::digest_text(&receipt.digest));
     bulk.turn(&stop);
     assert_eq!(bench.repository.checkpoints().unwrap().len(), 1, "none is due");
-    // Another agent leads, takes one and falls silent.
+    // Another agent leads, takes a checkpoint and falls silent.
     bench.board.change(|status| status.last_checkpoint = None);
     bench.board.lead(false, None);
     bulk.turn(&stop);

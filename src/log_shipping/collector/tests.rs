@@ -4,7 +4,7 @@ use crate::log_shipping::test_bench::{Bench, HOUR};
 use crate::tb_format::checksum::Checksum;
 use crate::tb_format::sample::{headers_of, log_after, root_header};
 
-/// Takes prepares; whether all of them are of the stored history.
+/// Takes prepares; returns whether all of them belong to the stored history.
 fn take(collector: &mut Collector, log: &[Vec<u8>]) -> bool {
     log.iter().all(|bytes| collector.take(&Prepare::check(bytes).unwrap()).unwrap().is_ok())
 }

@@ -98,7 +98,7 @@ fn what_a_view_change_replaced_is_stored_anew() {
     assert_eq!(bench.board.status().gaps, []);
 }
 
-/// A log of which the last seven prepares are not known to be committed.
+/// A log whose last seven prepares are not known to be committed.
 fn pipelined(ops: u64) -> SampleFile {
     let mut sample = SampleFile::new(7, 0);
     (0..ops).for_each(|_| push(&mut sample, 0));
@@ -143,7 +143,7 @@ fn another_file_and_another_history_end_the_session() {
     assert!(!no_name.is_another_file(), "a name that nothing has says nothing");
 }
 
-/// A source that only says where it was started again.
+/// A source that only records where it was restarted.
 struct Restarted(PrepareId);
 
 impl LogSource for Restarted {

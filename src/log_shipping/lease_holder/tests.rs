@@ -6,7 +6,7 @@ use crate::tier::tigerbeetle::format::segment::SealedSegment;
 
 const TIMEOUT: Duration = Duration::from_millis(30);
 
-/// A keeper with a board and a shipper of its own, for the repository of a bench.
+/// A lease holder with its own board and shipper, for the repository of a bench.
 fn keeper(bench: &Bench, token: &str) -> (LeaseHolder, Arc<StatusBoard>) {
     let board = Arc::new(StatusBoard::default());
     let plan = LeasePlan { heartbeat: Duration::from_millis(10), timeout: TIMEOUT };
@@ -43,7 +43,7 @@ fn a_silent_leader_is_followed_by_one_that_watched_and_stands_by_then() {
     first.turn().unwrap();
     second.turn().unwrap();
     assert_eq!((fence(&second_board), second_board.status().lease.unwrap().holder.as_str()), ((1, false), "agent a"));
-    // It lives: its beats are not one long silence.
+    // The first agent is alive: the pauses between its heartbeats do not add up to a time-out.
     for _ in 0..4 {
         std::thread::sleep(TIMEOUT / 2);
         first.turn().unwrap();
@@ -90,7 +90,7 @@ fn what_the_leader_stored_is_let_go_but_not_its_end_nor_what_is_behind_a_hole() 
     let bench = Bench::new(1 << 20);
     keeper(&bench, "a").0.turn().unwrap();
     let (mut standby, board) = keeper(&bench, "b");
-    // What an earlier session left of another history is nobody else's.
+    // A segment of another history that an earlier session left: no other agent stores it.
     let other = segments_after(&bench.repository, &root_header(7), 2, 1);
     let ours = segments(&bench.repository, 40);
     for segment in other.iter().chain(&ours) {
@@ -104,7 +104,7 @@ fn what_the_leader_stored_is_let_go_but_not_its_end_nor_what_is_behind_a_hole() 
     assert_eq!((board.status().durable_op, waiting(&standby)), (50, 41), "op 51 is not stored");
     put(&ours[10..11]);
     standby.turn().unwrap();
-    // Ops 1 to 85: 86 is the last that is 64 ops before the end.
+    // Ops 1 to 85 are dropped: 86 is the last op that is 64 ops before the end.
     assert_eq!((board.status().durable_op, waiting(&standby)), (150, 41 - 17));
     standby.turn().unwrap();
     assert_eq!(waiting(&standby), 24);

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 const LIMITS: Limits = Limits { memory_bytes: 100, uploads: 3 };
 
-/// A segment of one op, of this many bytes.
+/// A segment of one op, with this many bytes.
 fn segment(op: u64, stored_bytes: u64) -> SealedSegment {
     let name = SegmentName { timeline: 1, first_op: op, last_op: op, run: RunId(1) };
     let object = SealedObject { name: name.object(), body: vec![Bytes::new()], stored_bytes, digest: [op as u8; 32] };
@@ -46,7 +46,7 @@ fn uploads_end_in_any_order_and_are_durable_in_order() {
     assert_eq!(ops(&advance.durable), [1, 2, 3]);
     assert_eq!(advance.durable[2].entry, segment(3, 10).entry());
     assert!(!advance.in_spool && !backlog.is_empty());
-    // What is said once more, or of what has gone, changes nothing.
+    // Reporting a result twice, or for a segment that is gone, changes nothing.
     assert_eq!(ops(&backlog.stored(again.ticket, digest(1)).durable), [] as [u64; 0]);
     backlog.put_back(uploads[1].ticket);
     assert_eq!(backlog.waiting(), Waiting { memory_segments: 2, memory_bytes: 20, in_flight: 1, ..Waiting::default() });
@@ -67,7 +67,7 @@ fn the_oldest_make_room_also_while_they_are_uploaded() {
     let advance = backlog.stored(first.ticket, digest(1));
     assert!(advance.in_spool && ops(&advance.durable) == [1]);
     assert!(!backlog.spooled(first.ticket), "it was stored before it was in the spool");
-    // One that is larger than the whole memory goes to the spool behind all others.
+    // A segment that is larger than the whole memory goes to the spool after all others.
     let Admit::SpoolFirst(ticket, _) = backlog.admit(101, 101) else { panic!("the second goes first") };
     assert!(backlog.spooled(ticket));
     assert!(matches!(backlog.admit(101, 101), Admit::SpoolThis) && matches!(backlog.admit(101, 100), Admit::Full));
@@ -112,7 +112,7 @@ fn act() -> impl Strategy<Value = Act> {
     ]
 }
 
-/// An agent around a backlog: a log that goes on op by op, a spool, a store, and what was told.
+/// An agent around a backlog: a log that grows op by op, a spool, a store, and what was reported.
 struct Model {
     backlog: Backlog,
     spool_bytes_max: u64,
@@ -121,15 +121,15 @@ struct Model {
     in_flight: Vec<Upload>,
     next_op: u64,
     stored: Vec<u64>,
-    /// Ops that were told to be gone: refused, or damaged.
-    told: Vec<u64>,
+    /// Ops that were reported as lost: refused, or damaged.
+    reported: Vec<u64>,
     durable_op: u64,
 }
 
 impl Model {
     fn new(spool_bytes_max: u64) -> Model {
-        let (spool, in_flight, stored, told) = (BTreeMap::new(), Vec::new(), Vec::new(), Vec::new());
-        Model { backlog: Backlog::new(LIMITS), spool_bytes_max, spool, in_flight, next_op: 1, stored, told, durable_op: 0 }
+        let (spool, in_flight, stored, reported) = (BTreeMap::new(), Vec::new(), Vec::new(), Vec::new());
+        Model { backlog: Backlog::new(LIMITS), spool_bytes_max, spool, in_flight, next_op: 1, stored, reported, durable_op: 0 }
     }
 
     fn free_bytes(&self) -> u64 {
@@ -147,7 +147,7 @@ impl Model {
                     self.spool.insert(op, stored_bytes);
                     return self.backlog.push_spooled(segment(op, 0).name, stored_bytes, None, row(op), Instant::now());
                 }
-                Admit::Full => return self.told.push(op),
+                Admit::Full => return self.reported.push(op),
             }
         }
     }
@@ -167,7 +167,7 @@ impl Model {
             let op = segment.last.op;
             assert!(op > self.durable_op, "durable goes forward");
             let hole: Vec<u64> =
-                (self.durable_op + 1..op).filter(|missing| !self.told.contains(missing) && !self.stored.contains(missing)).collect();
+                (self.durable_op + 1..op).filter(|missing| !self.reported.contains(missing) && !self.stored.contains(missing)).collect();
             assert_eq!(hole, [] as [u64; 0], "nothing before op {op} is missing unless that was told");
             assert!(self.stored.contains(&op));
             self.durable_op = op;
@@ -196,7 +196,7 @@ impl Model {
                     return self.backlog.put_back(upload.ticket);
                 }
                 self.spool.remove(&upload.name.first_op);
-                self.told.push(upload.name.first_op);
+                self.reported.push(upload.name.first_op);
                 let durable = self.backlog.lost(upload.ticket);
                 self.advance(durable);
             }
@@ -211,21 +211,21 @@ impl Model {
         self.check();
     }
 
-    /// What was in memory is gone; the next agent goes on behind the last op that the store or the
-    /// spool has without a hole.
+    /// The agent is killed: what was in memory is lost. The next agent resumes after the last op
+    /// that the store or the spool has without a hole.
     fn killed(&mut self) {
         self.backlog = Backlog::new(LIMITS);
         self.in_flight.clear();
         for (op, stored_bytes) in &self.spool {
             self.backlog.push_spooled(segment(*op, 0).name, *stored_bytes, None, row(*op), Instant::now());
         }
-        let kept = |op: &u64| self.stored.contains(op) || self.told.contains(op) || self.spool.contains_key(op);
+        let kept = |op: &u64| self.stored.contains(op) || self.reported.contains(op) || self.spool.contains_key(op);
         let next_op = (1..).find(|op| !kept(op)).unwrap();
         let last_spooled = self.spool.last_key_value().map_or(0, |(op, _)| *op);
         assert!(next_op > last_spooled, "op {next_op} is a hole before what is in the spool");
-        // What the store took behind a hole is read and stored once more.
+        // What the store took after a hole is read and stored again.
         self.stored.retain(|op| *op < next_op);
-        self.told.retain(|op| *op < next_op);
+        self.reported.retain(|op| *op < next_op);
         self.next_op = next_op;
     }
 
@@ -244,12 +244,12 @@ proptest! {
     fn the_durable_prefix_has_no_hole_that_was_not_told(acts in prop::collection::vec(act(), 0..200), spool_bytes_max in prop_oneof![Just(0_u64), 1_u64..400]) {
         let mut model = Model::new(spool_bytes_max);
         acts.into_iter().for_each(|act| model.act(act));
-        // The store is back for good: everything goes.
+        // The store is back for good, so everything is shipped.
         while !model.backlog.is_empty() {
             model.act(Act::Take);
             model.act(Act::Stored(0));
         }
-        let all: Vec<u64> = (1..model.next_op).filter(|op| !model.stored.contains(op) && !model.told.contains(op)).collect();
+        let all: Vec<u64> = (1..model.next_op).filter(|op| !model.stored.contains(op) && !model.reported.contains(op)).collect();
         prop_assert_eq!(all, [] as [u64; 0]);
         prop_assert!(model.spool.is_empty());
         prop_assert_eq!(model.backlog.waiting(), Waiting::default());

@@ -1,8 +1,8 @@
-//! What can be restored, held against what a restore selects: both ends are restorable, and what
-//! lies beyond them is not.
+//! What can be restored, compared with what a restore selects: both ends can be restored, and what
+//! lies beyond them cannot.
 
-use crate::monitor::status::AgentStatus;
 use super::*;
+use crate::monitor::status::AgentStatus;
 use crate::monitor::status::{CheckpointStatus, GapStatus};
 use crate::repository::name::RunId;
 use crate::repository::sample::{Fault, FaultyStore, create, open, store_log};
@@ -10,7 +10,8 @@ use crate::store::memory::MemoryStore;
 use crate::tb_format::sample::{PrepareSample, SampleFile, headers_of, log_after, sample_timestamp};
 use crate::tier::sample::{LOG_OPS, backup, folder, next_checkpoint};
 use crate::tier::tigerbeetle::format::timeline::{Branch, PrepareRecord};
-use crate::tier::tigerbeetle::restore::select::{Point, select};
+use crate::tier::tigerbeetle::restore::point::Point;
+use crate::tier::tigerbeetle::restore::select::select;
 
 fn back_up(repository: &Arc<Repository>, sample: &SampleFile) {
     let place = tempfile::tempdir_in(folder()).unwrap();
@@ -24,7 +25,8 @@ fn ship(repository: &Repository, timeline: u32, log: &[Vec<u8>]) {
     }
 }
 
-/// The ranges, after both ends of each were selected and what lies beyond was refused.
+/// The ranges, after checking that both ends of each can be selected and that what lies beyond is
+/// refused.
 fn checked(repository: &Arc<Repository>) -> Vec<(u32, u64, u64)> {
     let found = ranges(repository).unwrap();
     for range in &found {
@@ -51,12 +53,12 @@ fn ranges_begin_with_a_backup_and_end_with_the_log() {
     assert_eq!((found.len(), found[0].2), (1, 1500), "{found:?}");
     let first_op = found[0].1;
     assert!(select(&repository, Point::Op(first_op - 1), None).is_err());
-    // A gap: what comes behind it needs a backup of its own.
+    // A gap: what comes after it needs a backup of its own.
     ship(&repository, 1, &whole.log[641..]);
     assert_eq!(checked(&repository), [(1, first_op, 1500)]);
     back_up(&repository, &next_checkpoint(&whole, LOG_OPS).unwrap());
     assert_eq!(checked(&repository), [(1, first_op, 1500), (1, 1960, 1971)]);
-    // Somebody else had it: the gap is none.
+    // Another agent had the missing ops, so the gap disappears.
     ship(&repository, 1, &whole.log[541..641]);
     assert_eq!(checked(&repository), [(1, first_op, 1971)]);
 }

@@ -8,8 +8,8 @@ use crate::tier::sample::{LOG_OPS, edited, write_data_file};
 use crate::tier::tigerbeetle::format::segment::SealedSegment;
 use std::path::Path;
 
-/// A sample data file with so many ops behind op 959, and an empty repository. The budget is that
-/// of the whole process, in which other tests run.
+/// A sample data file with this many ops after op 959, and an empty repository. The budget is that
+/// of the whole process, in which other tests run too.
 fn agent(folder: &Path, log_ops: u64) -> Agent {
     write_data_file(&SampleFile::new(7, log_ops), &folder.join("d")).unwrap();
     std::fs::write(folder.join("k"), [7; 32]).unwrap();
@@ -90,7 +90,7 @@ fn a_replica_that_is_behind_waits_where_what_is_stored_has_a_hole() {
     put(&agent, &log[5..]);
     let error = agent.try_join(&spool(&agent)).unwrap_err();
     assert!(error.kind == Kind::TryAgain && error.message.contains("op 975 is not stored"), "{error}");
-    // The spool counts.
+    // Segments in the spool count as stored.
     put(&agent, &log[3..4]);
     spool(&agent).put(&log[4].object).unwrap();
     let start = agent.try_join(&spool(&agent)).unwrap();

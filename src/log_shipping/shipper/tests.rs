@@ -5,7 +5,7 @@ use crate::units::MIB;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Nothing goes to the spool by its age.
+/// No segment goes to the spool because of its age.
 const NEVER: Duration = Duration::from_secs(3600);
 
 fn options(memory_bytes: u64, spool_after: Duration) -> ShipOptions {
@@ -13,7 +13,7 @@ fn options(memory_bytes: u64, spool_after: Duration) -> ShipOptions {
     ShipOptions { memory_bytes, spool_after, uploads: 3, retry_first, retry_max }
 }
 
-/// A shipper, what it told, and whether it may ship.
+/// A shipper, the events that it reported, and whether it may ship.
 struct Case {
     shipper: Shipper,
     events: Arc<Mutex<Vec<Event>>>,
@@ -23,10 +23,10 @@ struct Case {
 impl Case {
     fn start(repository: &Arc<Repository>, spool: Option<Spool>, options: ShipOptions) -> Case {
         let (events, may_ship) = (Arc::<Mutex<Vec<Event>>>::default(), Arc::new(AtomicBool::new(true)));
-        let (told, may) = (Arc::clone(&events), Arc::clone(&may_ship));
+        let (reported, may) = (Arc::clone(&events), Arc::clone(&may_ship));
         let hooks = Hooks {
             may_ship: Box::new(move || may.load(Ordering::SeqCst)),
-            observe: Box::new(move |event| told.lock().unwrap().push(event)),
+            observe: Box::new(move |event| reported.lock().unwrap().push(event)),
         };
         Case { shipper: Shipper::start(Arc::clone(repository), spool, options, hooks).unwrap(), events, may_ship }
     }
@@ -39,7 +39,7 @@ impl Case {
         segments.iter().map(|segment| self.shipper.offer(segment.clone())).collect()
     }
 
-    /// The names of what was told to be durable, in the order of telling.
+    /// The names of the segments that were reported as durable, in the order of the reports.
     fn durable(&self) -> Vec<String> {
         let events = self.events.lock().unwrap();
         let durable = events.iter().filter_map(|event| match event {
@@ -148,7 +148,7 @@ fn a_killed_agent_ships_its_spool_first_and_nothing_twice() {
     created.sort();
     assert_eq!(created, names(&sealed), "each was stored once");
     assert!(before >= 2);
-    // What an earlier agent spooled has its digest all the same.
+    // The digest of what an earlier agent spooled is reported too.
     for (event, segment) in case.events.lock().unwrap().iter().zip(&sealed) {
         assert!(matches!(event, Event::Durable(durable) if durable.entry == segment.entry()), "{event:?}");
     }
@@ -160,7 +160,7 @@ fn when_memory_and_spool_are_full_offers_are_refused_until_there_is_room() {
     let folder = tempfile::tempdir().unwrap();
     let sealed = segments(&repository, 8);
     store.set(Weather::Away);
-    // The spool's header and two segments, and two in memory.
+    // There is room for the spool's header and two segments, and for two in memory.
     let spool = Spool::open(&repository, folder.path(), 3 * 4096).unwrap();
     let memory_bytes = sealed.iter().map(|segment| segment.object.stored_bytes).max().unwrap() * 2;
     let case = Case::start(&repository, Some(spool), options(memory_bytes, Duration::ZERO));
@@ -245,8 +245,8 @@ fn a_put_that_hangs_holds_up_neither_drain_nor_drop() {
     assert_eq!((drained.threads_left, drained.spool_segments, drained.lost.len()), (1, 1, 0));
     drop(case);
     assert!(began.elapsed() < Duration::from_secs(10));
-    // The late answer is not heard, and the segment is still there for the next agent, to whom the
-    // name is taken.
+    // The late answer is ignored. The segment is still there for the next agent, which finds its
+    // name taken in the store.
     store.release(&sealed[0].object.name);
     eventually("it is stored late", || store.created().len() == 3);
     let case = Case::spooled(&repository, folder.path(), options(MIB, NEVER));
@@ -269,11 +269,11 @@ fn damage_in_the_spool_is_told_before_what_comes_after_it() {
         bytes[offset] ^= 1;
         std::fs::write(&path, bytes).unwrap();
     };
-    // One that the start finds, and one that only a whole reading finds.
+    // Damage that the start finds, and damage that only reading the whole segment finds.
     flip(1, sealed[1].object.stored_bytes as usize - 40);
     flip(2, 70);
     let case = Case::spooled(&repository, folder.path(), options(0, NEVER));
-    // The spool's thread may have found the other one already.
+    // The spool's thread may have found the other damage already.
     assert_eq!(case.damaged()[0], sealed[1].name);
     eventually("the other is found", || case.damaged().len() == 2);
     store.set(Weather::Fair);
@@ -294,13 +294,13 @@ fn a_store_that_refuses_is_an_alert_and_loses_nothing() {
     store.set(Weather::Refusing);
     case.offer(&sealed);
     eventually("it was tried often", || store.puts() > 10);
-    // The store sees a put before the shipper tells what came of it.
+    // The store sees a put before the shipper reports its result.
     eventually("an alert is told", || !case.alerts().is_empty());
     assert!(case.alerts().len() == 1 && case.alerts()[0].contains("Refusing on purpose; the log waits here"), "{:?}", case.alerts());
-    // All three are tried: which of them the alert names now is another matter than which it named
-    // first.
+    // All three segments are tried. The alert may name another one now than when it was first
+    // raised.
     let alerts = case.shipper.counters().alerts;
-    assert!(alerts.len() == 1 && alerts[0].contains("Refusing on purpose; the log waits here"), "{alerts:?}");
+    assert!(alerts.len() == 1 && alerts[0].text.contains("Refusing on purpose; the log waits here"), "{alerts:?}");
     store.set(Weather::Fair);
     case.eventually_durable(&sealed);
     assert!(case.shipper.counters().alerts.is_empty());

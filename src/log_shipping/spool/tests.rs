@@ -31,7 +31,7 @@ fn what_is_put_is_found_in_order_and_read_back_as_it_was() {
     let spool = open(&repository, &folder);
     assert_eq!((spool.found(), spool.damaged(), spool.foreign()), (&[][..], &[][..], &[][..]));
     let empty_bytes = spool.free_bytes();
-    // Timeline 2 begins at op 1 again, and comes last all the same.
+    // Timeline 2 begins at op 1 again, but comes last.
     for segment in [&sealed[3], &sealed[1], &sealed[0], &sealed[2]] {
         spool.put(&segment.object).unwrap();
     }
@@ -62,7 +62,7 @@ fn a_full_spool_takes_nothing_and_one_of_no_bytes_gives_what_it_has() {
     let none = Spool::open(&repository, &folder.path().join("none"), 0).unwrap();
     assert!(none.put(&sealed[0].object).is_err() && none.free_bytes() == 0);
     assert!(!folder.path().join("none").exists());
-    // The header and two segments, a block each.
+    // Room for the header and two segments, one block each.
     let folder = folder.path().join("spool");
     let spool = Spool::open(&repository, &folder, 3 * BLOCK_BYTES + 17).unwrap();
     spool.put(&sealed[0].object).unwrap();
@@ -84,8 +84,8 @@ fn damaged_segments_are_told_once_and_set_aside() {
     let spool = open(&repository, folder.path());
     sealed.iter().for_each(|segment| spool.put(&segment.object).unwrap());
     let path = |number: usize| folder.path().join(&sealed[number].object.name);
-    // The index of one in the middle, a frame of another, which only a whole reading finds, and a
-    // frame of the last.
+    // Damages the index of a segment in the middle, a frame of another one, which only reading the
+    // whole segment finds, and a frame of the last.
     flip(&path(1), usize::MAX);
     flip(&path(2), 70);
     flip(&path(4), 70);
@@ -109,7 +109,8 @@ fn damaged_segments_are_told_once_and_set_aside() {
     assert!(aside.reason.starts_with("cut; it was moved to"), "{}", aside.reason);
     assert!(spool.set_aside(&sealed[3].name, &Error::damaged("cut")).reason.contains("could not be moved"));
     let used_bytes = MIB - spool.free_bytes();
-    // The last one is read whole now, and what was told is not told again.
+    // Every prepare of the last segment is read now. Damage that was reported is not reported
+    // again.
     let spool = open(&repository, folder.path());
     assert_eq!((names(spool.found()), spool.damaged().len(), spool.damaged()[0].name), (vec![sealed[0].name], 1, sealed[2].name));
     let spool = open(&repository, folder.path());
@@ -125,7 +126,7 @@ fn files_that_are_not_ours_are_named_and_left_and_leftovers_go() {
     open(&repository, folder.path()).put(&sealed[0].object).unwrap();
     std::fs::write(folder.path().join("notes.txt"), "mine").unwrap();
     std::fs::write(folder.path().join("tigerbeetle-logs/00000001/other"), "mine").unwrap();
-    // As a put that was killed leaves it.
+    // A put that was killed leaves such a folder.
     std::fs::create_dir_all(folder.path().join(".tmp/999999-0")).unwrap();
     std::fs::write(folder.path().join(".tmp/999999-0/0"), "half").unwrap();
     let spool = open(&repository, folder.path());

@@ -1,4 +1,4 @@
-//! The history: rates, what is kept how finely, and that it never grows beyond its bounds.
+//! The history: rates, the resolution of what is kept, and that it never grows beyond its bounds.
 
 use super::*;
 
@@ -52,7 +52,7 @@ fn minutes_are_kept_by_the_second_and_a_day_coarsely() {
     let hour = history.columns(3_600_000);
     assert!((500..=POINTS_MAX).contains(&hour.time_ms.len()), "{}", hour.time_ms.len());
     assert!(hour.time_ms.is_sorted() && hour.time_ms[0] < 1_000_030_000, "{:?}", hour.time_ms);
-    // Coarse samples hold the worst lag, and rates that are as they were.
+    // Coarse samples hold the worst lag and unchanged rates.
     assert!(hour.lag_ms.contains(&99) && hour.ops_per_s.iter().skip(2).all(|rate| *rate == 10.0), "{hour:?}");
 }
 

@@ -1,10 +1,11 @@
-//! Which metrics there are: one function for each part of the status.
+//! The list of metrics: one function for each part of the status.
 
 use super::{Labels, Metrics};
+use crate::monitor::level::Level;
 use crate::monitor::status::{AgentState, AgentStatus, JobStatus};
-use crate::monitor::verdict::{Level, verdict};
+use crate::monitor::verdict::verdict;
 
-/// All of them.
+/// Adds all metrics of a status.
 pub(super) fn all(metrics: &mut Metrics, status: &AgentStatus) {
     agent(metrics, status);
     log(metrics, status);
@@ -165,7 +166,7 @@ fn checks(metrics: &mut Metrics, status: &AgentStatus) {
     let backups = |value: Option<u64>| value.map(|value| value as f64);
     metrics.known("verification_backups", "", "Backups that it looked at, a number", backups(verification.map(|found| found.backups)));
     let whole = backups(verification.map(|found| found.backups_whole));
-    metrics.known("verification_backups_whole", "", "Of these, those that are whole, a number", whole);
+    metrics.known("verification_backups_whole", "", "Of these, those that are intact, a number", whole);
     let drill = status.last_drill_ns.map_or(0.0, seconds);
     metrics.gauge("drill_timestamp", "seconds", "When the newest drill that succeeded ended; 0 where there was none", drill);
     let events = status.events.as_ref();

@@ -1,15 +1,18 @@
 //! The status as metrics, for Prometheus and whatever reads the same text, and for a collector of
 //! OpenTelemetry.
 //!
-//! Flow: every metric of one status is made anew (`families`). A scraper is asked what it takes
-//! ([`Format::of`]) and gets them as text ([`exposition`]); [`request`] makes the same, under the
-//! same names, what a collector is sent ([`super::telemetry`]). So there is no state that could go
-//! stale, and a scrape costs a fraction of a millisecond. Every metric has a help text, and a unit
-//! in its name and its metadata where it has one; times are seconds since the epoch, so that an age
-//! is `time() - metric`; shares are ratios, 1 is all; what is 1 or 0 says so.
+//! Flow: every metric of one status is made anew (`families`). A scraper names the formats that it
+//! accepts ([`Format::of`]) and gets the metrics as text ([`exposition`]). [`request`] turns the
+//! same metrics, under the same names, into what a collector is sent ([`super::telemetry`]). So
+//! there is no state that could go stale, and a scrape costs a fraction of a millisecond.
 //!
-//! All carry the labels `cluster` and `replica`. What is not known has no sample; only the times of
-//! verification and drill are 0 then, so that an alert fires when there never was one.
+//! Every metric has a help text. A metric with a unit has it in its name and in its metadata. Times
+//! are seconds since the epoch, so that an age is `time() - metric`. Shares are ratios, where 1 is
+//! all. The help text of a metric that is 1 or 0 says so.
+//!
+//! All metrics carry the labels `cluster` and `replica`. A metric whose value is not known has no
+//! sample. Only the times of verification and drill are 0 then, so that an alert fires when there
+//! never was one.
 
 mod families;
 mod otlp;
@@ -29,22 +32,22 @@ use std::sync::atomic::AtomicU64;
 /// The labels of one sample.
 type Labels = Vec<(&'static str, String)>;
 
-/// How the text looks.
+/// The format of the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     /// OpenMetrics 1.0, with units.
     OpenMetrics,
-    /// Prometheus' own older one, which everything reads.
+    /// Prometheus' own, older format, which every scraper reads.
     Prometheus,
 }
 
 impl Format {
-    /// The better one of those that an `Accept` header names.
+    /// The better format of those that an `Accept` header names.
     pub fn of(accept: &str) -> Format {
         if accept.contains("application/openmetrics-text") { Format::OpenMetrics } else { Format::Prometheus }
     }
 
-    /// The `Content-Type` of it.
+    /// Its `Content-Type`.
     pub fn content_type(self) -> &'static str {
         match self {
             Format::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
@@ -70,10 +73,10 @@ pub fn exposition(status: &AgentStatus, format: Format) -> Result<String> {
     Ok(written)
 }
 
-/// What every name begins with.
+/// The prefix of every name.
 const PREFIX: &str = "amber";
 
-/// What a metric is.
+/// The kind of a metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     /// It goes up and down.
@@ -84,7 +87,7 @@ enum Kind {
     Info,
 }
 
-/// A metric with its samples, of which there may be none. The name comes without prefix, unit and
+/// A metric with its samples, of which there may be none. The name is without prefix, unit and
 /// `_total`; the unit may be empty.
 #[derive(Debug, Clone, PartialEq)]
 struct Described {
@@ -156,7 +159,7 @@ impl Metrics {
         self.add(Kind::Counter, [name, unit, help], vec![(Vec::new(), value)]);
     }
 
-    /// Gauges that differ by their labels; without any there is no sample.
+    /// Gauges that differ by their labels; there may be none.
     fn gauges(&mut self, name: &str, unit: &str, help: &str, samples: impl Iterator<Item = (Labels, f64)>) {
         self.add(Kind::Gauge, [name, unit, help], samples.collect());
     }

@@ -1,9 +1,9 @@
-//! The metrics as OpenTelemetry's collectors take them: an `ExportMetricsServiceRequest` in OTLP's
-//! JSON (opentelemetry.io/docs/specs/otlp, "JSON Protobuf Encoding").
+//! The metrics in the form that OpenTelemetry collectors accept: an `ExportMetricsServiceRequest`
+//! in OTLP's JSON (opentelemetry.io/docs/specs/otlp, "JSON Protobuf Encoding").
 //!
-//! Names are those of `/metrics`, so that rules and dashboards fit both ways. Whatever is the same
-//! for all samples is the resource: the program, cluster and replica. Numbers of 64 bits are text
-//! there, as protobuf's JSON has them.
+//! Names are those of `/metrics`, so that the same rules and dashboards fit both. What is the same
+//! for all samples is the resource: the program, cluster and replica. Numbers of 64 bits are text,
+//! as in protobuf's JSON.
 
 use super::{Described, Kind, Labels, Metrics, PREFIX};
 use crate::monitor::status::AgentStatus;
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 /// `AGGREGATION_TEMPORALITY_CUMULATIVE`: counted since the agent began.
 const CUMULATIVE: u8 = 2;
 
-/// What a collector is sent of a status.
+/// The request that sends a status to a collector.
 pub fn request(status: &AgentStatus) -> Value {
     let (cluster, replica, version) = (status.cluster.clone(), status.replica.to_string(), env!("CARGO_PKG_VERSION").to_owned());
     let resource = [
@@ -42,7 +42,7 @@ fn metric_json(metric: &Described, status: &AgentStatus) -> Value {
     json!({ "name": name, "unit": unit, "description": metric.help, data.0: data.1 })
 }
 
-/// As it is in the text for Prometheus.
+/// The name as in the text for Prometheus.
 fn name(metric: &Described) -> String {
     let unit = if metric.unit.is_empty() { String::new() } else { format!("_{}", metric.unit) };
     let ending = match metric.kind {
@@ -53,7 +53,7 @@ fn name(metric: &Described) -> String {
     format!("{PREFIX}_{}{unit}{ending}", metric.name)
 }
 
-/// A unit as UCUM writes it; what is counted stands in braces.
+/// A unit as UCUM writes it; the name of what is counted stands in braces.
 fn unit(metric: &Described) -> String {
     match metric.unit.as_str() {
         "" | "ratio" => "1".to_owned(),

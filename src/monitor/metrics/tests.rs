@@ -1,5 +1,5 @@
-//! The metrics: every one has help, type, and a unit where it has one; both texts hold the same;
-//! rules and dashboard name only what there is.
+//! The metrics: each has help, type, and a declared unit if it has any. Both text formats hold the
+//! same. Rules and dashboard name only metrics that exist.
 
 use super::*;
 use crate::monitor::sample::healthy;
@@ -13,7 +13,7 @@ fn text(status: &AgentStatus, format: Format) -> String {
     exposition(status, format).unwrap()
 }
 
-/// What a text says of each metric by `# WORD name rest`.
+/// What a text says about each metric in lines `# WORD name rest`.
 fn said(text: &str, word: &str) -> BTreeMap<String, String> {
     let lines = text.lines().filter_map(|line| line.strip_prefix(&format!("# {word} ")));
     lines.filter_map(|line| line.split_once(' ')).map(|(name, rest)| (name.to_owned(), rest.to_owned())).collect()
@@ -48,8 +48,8 @@ fn every_metric_has_help_type_and_unit() {
         assert!(name.starts_with("amber_"), "{name}");
         match units.get(name) {
             Some(unit) => assert!(name.ends_with(&format!("_{unit}")), "{name} {unit}"),
-            // What has no unit is a fact, a count, a number of an op or a fence, or 1 or 0, and
-            // says which.
+            // A metric without a unit is a fact, a count, the number of an op or a fence, or 1 or
+            // 0. Its help says which.
             None => assert!(
                 kind == "info" || ["number", "1 ", "delivered"].iter().any(|word| help[name].contains(word)),
                 "{name} has no unit: {}",

@@ -1,7 +1,8 @@
-//! The status document: there and back, replaced whole, read by other releases.
+//! The status document: written and read back, replaced atomically, read by other releases.
 
 use super::{AgentState, AgentStatus, CheckpointStatus, GapStatus, LeaseStatus, STALE_AFTER_NS, STATUS_FILE};
 use crate::error::Kind;
+use crate::monitor::alert::{Alert, Topic};
 use std::os::unix::fs::PermissionsExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -14,7 +15,7 @@ fn status() -> AgentStatus {
         lease: Some(LeaseStatus { holder: "h".to_owned(), fence: u64::MAX, is_ours: false }),
         cpu_percent: 0.125,
         last_checkpoint: Some(CheckpointStatus { op: 1, timeline: 2, ended_ns: 3 }),
-        alerts: vec!["a".to_owned()],
+        alerts: vec![Alert::new(Topic::Gap, "a")],
         store_reachable: true,
         ..AgentStatus::default()
     }
@@ -43,7 +44,9 @@ fn a_reader_never_sees_half_of_it() {
             }
         });
         for lag_ms in 0..300 {
-            AgentStatus { lag_ms, alerts: vec!["x".repeat(lag_ms as usize * 100)], ..status() }.write(folder.path()).unwrap();
+            AgentStatus { lag_ms, alerts: vec![Alert::new(Topic::Gap, "x".repeat(lag_ms as usize * 100))], ..status() }
+                .write(folder.path())
+                .unwrap();
         }
         done.store(true, Ordering::Relaxed);
     });

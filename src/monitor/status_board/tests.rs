@@ -37,7 +37,7 @@ fn what_a_view_change_took_back_is_not_durable_because_the_segment_before_it_is(
     assert!((5000..9000).contains(&board.status().lag_ms));
     board.durable(978, 2);
     assert_eq!((board.status().lag_ms, board.status().durable_op), (0, 978));
-    // The leader's segments end elsewhere than ours.
+    // The leader's segments end at other ops than ours.
     board.offered(985, ago(9000));
     board.offered(990, ago(5000));
     board.durable(987, 0);
@@ -66,9 +66,9 @@ fn one_alert_stands_for_each_topic() {
         board.alert(Topic::Lease, Some(text.into()));
     }
     board.alert(Topic::Merge, Some("c".into()));
-    assert_eq!(board.status().alerts, ["c", "b"]);
+    assert_eq!(texts(&board), ["c", "b"]);
     board.alert(Topic::Lease, None);
-    assert_eq!(board.status().alerts, ["c"]);
+    assert_eq!(texts(&board), ["c"]);
 }
 
 #[test]
@@ -76,13 +76,13 @@ fn a_gap_is_told_until_it_is_recorded_and_wants_a_checkpoint() {
     let board = StatusBoard::default();
     [10, 30].into_iter().for_each(|first_op| board.gap(gap(first_op)));
     assert_eq!(board.wanted().as_deref(), Some("a gap at op 10"));
-    assert!(board.status().alerts[0].contains("ops 30 to 39"));
+    assert!(board.status().alerts[0].text.contains("ops 30 to 39"));
     let mut taken = board.take_unrecorded();
     assert_eq!((taken.len(), board.take_unrecorded().len()), (2, 0));
     board.gap(gap(50));
     taken.remove(0);
-    board.give_back(taken);
-    // The next session reads what is recorded; what is not is told all the same.
+    board.return_unrecorded(taken);
+    // The next session reads what is recorded. A gap that is not recorded is reported all the same.
     board.known_gaps(&[gap(10)]);
     let first_ops = |board: &StatusBoard| board.status().gaps.iter().map(|gap| gap.first_op).collect::<Vec<_>>();
     assert_eq!(first_ops(&board), [10, 30, 50]);
@@ -100,4 +100,8 @@ fn what_is_wished_while_a_checkpoint_runs_stays() {
     assert_eq!(board.wanted(), None);
     board.gap(gap(7));
     assert_eq!(board.wanted().as_deref(), Some("a gap at op 7"));
+}
+
+fn texts(board: &StatusBoard) -> Vec<String> {
+    board.status().alerts.into_iter().map(|alert| alert.text).collect()
 }

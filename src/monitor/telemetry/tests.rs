@@ -1,4 +1,4 @@
-//! A collector that takes what OTLP over HTTP says and nothing else, and ones that do not answer.
+//! A collector that accepts OTLP over HTTP and nothing else, and collectors that do not answer.
 
 use super::*;
 use crate::error::Kind;
@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 
 const NOW_NS: u64 = 1_800_000_000_000_000_000;
 
-/// Answers one request with this; what it brought.
+/// Answers one request with `answer`, and returns the request.
 fn collector(answer: &'static str) -> (Uri, JoinHandle<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let uri = format!("http://{}/v1/metrics", listener.local_addr().unwrap()).parse().unwrap();

@@ -69,13 +69,15 @@ fn what_somebody_should_look_at_is_attention() {
         let oldest_ns = Some(NOW_NS - EVENTS_LATE_AFTER_NS - 1);
         status.events = Some(EventsStatus { waiting: 7, oldest_ns, delivered: 0, reason: "no ledger".into() });
     });
-    assert_reason(Level::Attention, "Segments are not merged.", |status| status.alerts.push("segments are not merged".into()));
+    assert_reason(Level::Attention, "Segments are not merged.", |status| {
+        status.alerts.push(Alert::new(Topic::Join, "segments are not merged"))
+    });
 }
 
 #[test]
 fn what_is_on_its_way_is_no_reason() {
-    // A job that runs or is paused is not overdue; a fresh agent has not verified yet; a standby
-    // has no checkpoint of its own to take.
+    // A job that is running or paused is not overdue. A fresh agent has not verified yet. A standby
+    // takes no checkpoints of its own.
     assert_eq!(of(|status| status.jobs[1].next_ns = Some(NOW_NS - DAY_NS)).level, Level::Safe);
     assert_eq!(of(|status| (status.verification, status.began_ns) = (None, NOW_NS - DAY_NS)).level, Level::Safe);
     assert_eq!(of(|status| (status.state, status.last_checkpoint) = (AgentState::StandingBy, None)).level, Level::Safe);
@@ -91,8 +93,7 @@ fn an_alert_is_said_once_and_the_worst_comes_first() {
     assert!(said[0].0 == Level::Danger && said[0].1.starts_with("The recovery point is 21 min old"), "{said:?}");
     assert_eq!(said[1], (Level::Attention, "The store has taken nothing for 1260 s: connection refused."));
     assert!(verdict.reasons[1].advice.contains("3.0 GiB"), "{verdict:?}");
-    let late =
-        of(|status| status.alerts.push("the oldest op that is not durable has waited for 901 s: the recovery point is at risk".into()));
+    let late = of(|status| status.alerts.push(Alert::new(Topic::Lag, "whatever its words are")));
     assert_eq!((late.level, late.reasons.len()), (Level::Danger, 1), "{late:?}");
 }
 

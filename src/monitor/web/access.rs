@@ -1,11 +1,14 @@
-//! Who may ask for what.
+//! Access control of the page.
 //!
-//! Reading needs nothing where only this machine can connect, or where TLS has seen the client's
-//! certificate; otherwise the token. Acting always needs the token, as a bearer header. There is no
-//! cookie, so another site's page has nothing to ride on; all the same an action must carry a
-//! header that such a page cannot send without being asked about, and must not say that it is from
-//! elsewhere. Requests under a name that is not the page's own are refused, because a name that
-//! somebody else controls may be made to point here (DNS rebinding); addresses cannot.
+//! Reading needs no token if only this machine can connect, or if TLS has checked the client's
+//! certificate. Otherwise it needs the token. Acting always needs the token, as a bearer header.
+//!
+//! There is no cookie that a page of another site could use. An action must also carry a header
+//! that such a page cannot send without a CORS preflight, and its `Origin` and `Sec-Fetch-Site`
+//! headers, if it has them, must not name another site.
+//!
+//! Requests under a host name that is not the page's own are refused, because somebody else may let
+//! a name that they control point here (DNS rebinding). With addresses that is not possible.
 
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, Uri, header};
@@ -17,10 +20,10 @@ use zeroize::Zeroizing;
 pub const ACTION_HEADER: &str = "x-amber-action";
 /// The fewest bytes that a token has.
 pub const TOKEN_BYTES_MIN: usize = 16;
-/// The most: it travels in a header.
+/// The most bytes that a token has: it is sent in a header.
 pub const TOKEN_BYTES_MAX: usize = 1024;
 
-/// What opens the page, kept out of every log.
+/// The secret that opens the page, kept out of every log.
 #[derive(Clone)]
 pub struct Token(Zeroizing<Vec<u8>>);
 
@@ -31,10 +34,10 @@ impl fmt::Debug for Token {
 }
 
 impl Token {
-    /// A token; spaces and line ends around it do not count.
+    /// A token. Spaces and line ends around it are removed.
     ///
     /// # Errors
-    /// What is wrong with it: its length, or bytes that no header carries.
+    /// What is wrong with it: its length, or bytes that cannot be in a header.
     pub fn new(content: &[u8]) -> Result<Token, String> {
         let token = content.trim_ascii();
         if !(TOKEN_BYTES_MIN..=TOKEN_BYTES_MAX).contains(&token.len()) {
@@ -49,22 +52,23 @@ impl Token {
         Ok(Token(Zeroizing::new(token.to_vec())))
     }
 
-    /// Whether it is this one. How long that takes tells nothing but whether the length is right.
+    /// Whether `given` is this token. How long the comparison takes reveals only whether the length
+    /// is right.
     fn is(&self, given: &[u8]) -> bool {
         aws_lc_rs::constant_time::verify_slices_are_equal(&self.0, given).is_ok()
     }
 }
 
-/// What a request is refused with.
+/// Why a request is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
-    /// It is asked under a name that is not the page's own.
+    /// Its host name is not the page's own.
     Host,
-    /// The token is missing or another one.
+    /// The token is missing or wrong.
     Token,
     /// No token is configured, so nobody may act.
     NoActions,
-    /// It comes from another site's page, or without the header that actions have.
+    /// It comes from another site's page, or lacks the header of actions.
     Origin,
 }
 
@@ -83,7 +87,7 @@ impl Refusal {
 /// Who may read and act.
 #[derive(Debug, Clone)]
 pub struct Access {
-    /// Without one nobody may act.
+    /// The token; without one nobody may act.
     pub token: Option<Token>,
     /// Reading needs no token: only this machine can connect, or TLS knows its clients.
     pub open_to_read: bool,
@@ -97,7 +101,7 @@ impl Access {
         self.token.is_some()
     }
 
-    /// Whether the request is asked under a name that is the page's.
+    /// Checks that the host name of the request is the page's own.
     ///
     /// # Errors
     /// [`Refusal::Host`].
@@ -105,8 +109,8 @@ impl Access {
         let named = headers.get(header::HOST).map(|host| host.to_str().ok().and_then(|host| host.parse::<Authority>().ok()));
         let named = match named {
             Some(Some(authority)) => authority,
-            // HTTP/1.1 has exactly one; whoever sends none or nonsense is no browser, and no name
-            // is better than a wrong one.
+            // HTTP/1.1 has exactly one `Host`. A client that sends none or nonsense is no browser,
+            // and a missing name is treated like a wrong one.
             Some(None) | None => return Err(Refusal::Host),
         };
         let target = uri.authority();
@@ -122,7 +126,7 @@ impl Access {
         host == "localhost" || host.parse::<IpAddr>().is_ok() || self.host_names.contains(&host)
     }
 
-    /// Whether the request may read.
+    /// Checks that the request may read.
     ///
     /// # Errors
     /// [`Refusal::Token`].
@@ -133,7 +137,7 @@ impl Access {
         Err(Refusal::Token)
     }
 
-    /// Whether the request may act.
+    /// Checks that the request may act.
     ///
     /// # Errors
     /// [`Refusal::NoActions`], [`Refusal::Token`], [`Refusal::Origin`].
@@ -155,7 +159,8 @@ fn has_token(headers: &HeaderMap, token: &Token) -> bool {
     given.is_some_and(|(_, given)| token.is(given.trim_ascii()))
 }
 
-/// Whether what a browser says of where a request is from is this page. Programs say nothing.
+/// Whether the request comes from this page, by the headers that a browser sets. Other programs do
+/// not send these headers.
 fn is_same_site(headers: &HeaderMap) -> bool {
     let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
     let fetched_here = text("sec-fetch-site").is_none_or(|site| site == "same-origin");

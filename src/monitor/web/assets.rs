@@ -1,11 +1,11 @@
-//! What a browser needs, inside the program: the page works where there is no internet.
+//! The files of the page, embedded in the program: the page works without internet access.
 
 /// A file of the page.
 #[derive(Debug, Clone, Copy)]
 pub struct Asset {
     /// Its name below `/assets/`.
     pub name: &'static str,
-    /// What it is.
+    /// Its media type.
     pub content_type: &'static str,
     /// Its bytes.
     pub content: &'static [u8],
@@ -40,7 +40,7 @@ pub const ASSETS: &[Asset] = &[
     asset!("vendor/uplot-1.6.32.min.css", STYLE),
 ];
 
-/// The file of a name.
+/// The file of this name.
 pub fn find(name: &str) -> Option<&'static Asset> {
     ASSETS.iter().find(|asset| asset.name == name)
 }

@@ -1,15 +1,17 @@
-//! The page: is everything safe right now, with live figures, metrics and health checks, over HTTP
-//! from a thread of its own.
+//! The page: it shows whether everything is safe right now, with live figures, metrics and health
+//! checks, over HTTP from a thread of its own.
 //!
 //! ```text
-//! Live (status, history, control) <- routes <- access (host, token, where a request is from) <- serve (connections, TLS) <- browser, Prometheus
+//! browser, Prometheus -> serve (connections, TLS) -> access (host, token, origin of a request)
+//!     -> routes -> Live (status, history, control)
 //! ```
 //!
-//! Flow: [`Server::start`] takes a thread with a small runtime; `serve` accepts connections, a
-//! bounded number of bounded length; [`access`] refuses what may not be asked; `routes` answers
-//! from [`Live`] alone, so that no request ever reaches the repository or waits for the agent;
-//! `stream` sends the status to viewers when there is a newer one. While nobody is connected
-//! nothing runs. What a browser needs is in [`assets`], inside the program.
+//! Flow: [`Server::start`] starts a thread with a small runtime. `serve` accepts connections; their
+//! number and their duration are bounded. [`access`] refuses requests that are not allowed.
+//! `routes` answers from [`Live`] alone, so that no request ever reaches the repository or waits
+//! for the agent. `stream` sends the status to viewers when there is a newer one. While nobody is
+//! connected, nothing runs. The files that a browser needs are embedded in the program
+//! ([`assets`]).
 
 pub mod access;
 pub mod assets;
@@ -31,25 +33,25 @@ use tokio::sync::oneshot;
 /// How the page is served.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Where it listens; port 0 is any free one.
+    /// The address to listen on; port 0 means any free port.
     pub listen: SocketAddr,
     /// Who may read and act.
     pub access: Access,
-    /// With TLS.
+    /// The TLS configuration, if the page is served over TLS.
     pub tls: Option<Arc<ServerConfig>>,
 }
 
-/// Told when the page cannot be served (why), and when it can again (`None`).
+/// Called with the reason when the page cannot be served, and with `None` when it can again.
 pub type Trouble = Box<dyn Fn(Option<String>) + Send + Sync>;
 
-/// What every request sees.
+/// The state that all requests share.
 pub(crate) struct Site {
     live: Arc<Live>,
     access: Access,
     viewers: stream::Viewers,
 }
 
-/// The page's thread; it ends when this is dropped.
+/// The page's thread, which ends when this value is dropped.
 pub struct Server {
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -62,11 +64,11 @@ impl fmt::Debug for Server {
 }
 
 impl Server {
-    /// Serves the page until the value is dropped. An address that cannot be listened on is tried
-    /// again and again; [`Live::page`] says where it is.
+    /// Serves the page until the value is dropped. If it cannot listen on the address, it retries
+    /// without end. [`Live::page`] has the URL.
     ///
     /// # Errors
-    /// [`Error::try_again`] where the system gives no thread.
+    /// [`Error::try_again`] if the system cannot start a thread.
     pub fn start(options: Options, live: &Arc<Live>, trouble: Trouble) -> Result<Server> {
         let refused = |error: std::io::Error| Error::try_again(format!("the page gets no thread: {error}"));
         let runtime =

@@ -1,4 +1,4 @@
-//! Which request gets which answer.
+//! The answer to each request.
 //!
 //! | request | answer |
 //! |---|---|
@@ -29,10 +29,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::sync::Arc;
 
-/// Everything comes from here and nothing runs that is not a file of ours; nobody frames the page.
+/// Everything is loaded from this server, only its own files run as scripts, and no other page may
+/// put this one into a frame.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; base-uri 'none'; \
      form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'";
-/// Headers of every answer.
+/// Headers that every answer has.
 const HEADERS: [(HeaderName, &str); 7] = [
     (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
@@ -42,7 +43,7 @@ const HEADERS: [(HeaderName, &str); 7] = [
     (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
     (HeaderName::from_static("permissions-policy"), "camera=(), geolocation=(), microphone=()"),
 ];
-/// The longest history that can be asked for: what is kept.
+/// The longest history that can be requested, which is what is kept.
 const SPAN_S_MAX: u64 = 86_400;
 /// No job has a longer name.
 const JOB_NAME_BYTES_MAX: usize = 64;
@@ -86,7 +87,7 @@ pub(super) fn router(site: Arc<Site>) -> Router {
         .with_state(site)
 }
 
-/// What every request passes.
+/// Checks that every request passes first.
 async fn guard(State(site): SharedSite, request: Request, next: Next) -> Response {
     let mut response = match site.access.check_host(request.uri(), request.headers()) {
         Err(refusal) => refused(refusal),
@@ -119,7 +120,7 @@ fn problem(status: StatusCode, kind: &str, message: &str) -> Response {
 }
 
 fn file(content_type: &'static str, content: &'static [u8]) -> Response {
-    // Asked for again after an update of the program.
+    // `no-cache` makes the browser ask again, so that it notices an update of the program.
     ([(header::CONTENT_TYPE, content_type), (header::CACHE_CONTROL, "no-cache")], content).into_response()
 }
 
@@ -196,7 +197,7 @@ async fn ready(State(site): SharedSite, headers: HeaderMap) -> Response {
     let waits_for = waits_for(&site.live.status(), now_ns());
     match waits_for {
         None => "ready\n".into_response(),
-        // Whoever may not read learns no more than that.
+        // A client that may not read learns no reason.
         Some(_) if site.access.check_read(&headers).is_err() => (StatusCode::SERVICE_UNAVAILABLE, "not ready\n").into_response(),
         Some(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {reason}\n")).into_response(),
     }
@@ -215,7 +216,7 @@ fn waits_for(status: &AgentStatus, now_ns: u64) -> Option<&'static str> {
     .find_map(|(holds, reason)| holds.then_some(reason))
 }
 
-/// What can be done with a job.
+/// The actions on a job.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Action {
@@ -232,7 +233,7 @@ async fn act(State(site): SharedSite, Path((job, action)): Path<(String, Action)
     let control = site.live.control().filter(|_| job.len() <= JOB_NAME_BYTES_MAX && job.bytes().all(is_name));
     let Some(control) = control else { return failed(&Error::input("there is no such job")) };
     tracing::info!("the page asks for {action:?} of {job}");
-    // It may wait for a disk.
+    // An action may wait for a disk.
     let done = tokio::task::spawn_blocking(move || match action {
         Action::Run => control.run_now(&job),
         Action::Pause => control.pause(&job, true),

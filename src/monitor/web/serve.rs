@@ -1,4 +1,4 @@
-//! Connections: so many at once, each of them for so long, whatever the other side does.
+//! Connections: their number and their duration are bounded, whatever the clients do.
 
 use super::{Site, Trouble, routes};
 use axum::Router;
@@ -17,23 +17,23 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
-/// Connections at once; further ones wait.
+/// The most connections at the same time; further ones wait.
 const CONNECTIONS_MAX: usize = 64;
-/// Actions at once.
+/// The most actions at the same time.
 pub(super) const ACTIONS_MAX: usize = 2;
-/// How long a client may take for a TLS handshake, and for the head of a request, idle time before
-/// it included.
+/// How long a client may take for a TLS handshake, and for the head of a request, including idle
+/// time before it.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long the head of a request may be, and how many headers it may have.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 const HEADERS_MAX: usize = 64;
-/// After so long a connection takes no further request, and then it has a little longer for what is
-/// under way.
+/// After this time a connection accepts no further request. The request in progress gets a little
+/// longer.
 const CONNECTION_LIFE: Duration = Duration::from_secs(3600);
 const CONNECTION_GRACE: Duration = Duration::from_secs(60);
-/// Pause before an address that cannot be listened on is tried again, and after a connection that
-/// could not be accepted.
+/// The pause before listening on an address is tried again, and after a connection could not be
+/// accepted.
 const LISTEN_PAUSE: Duration = Duration::from_secs(5);
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
@@ -79,7 +79,7 @@ async fn accept(listener: &TcpListener, tls: Option<TlsAcceptor>, router: &Route
         let Ok(permit) = Arc::clone(&connections).acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, _)) => drop(tokio::spawn(connection(stream, tls.clone(), router.clone(), permit))),
-            // Too many open files, or a client that has gone already.
+            // There are too many open files, or the client has disconnected already.
             Err(error) => {
                 tracing::debug!("the page: {error}");
                 sleep(ACCEPT_PAUSE).await;
@@ -89,7 +89,7 @@ async fn accept(listener: &TcpListener, tls: Option<TlsAcceptor>, router: &Route
 }
 
 async fn connection(stream: TcpStream, tls: Option<TlsAcceptor>, router: Router, _permit: OwnedSemaphorePermit) {
-    // An event is to arrive when it is sent.
+    // Events must not be delayed by Nagle's algorithm.
     let _ = stream.set_nodelay(true);
     match tls {
         None => requests(stream, router).await,
@@ -101,7 +101,8 @@ async fn connection(stream: TcpStream, tls: Option<TlsAcceptor>, router: Router,
     }
 }
 
-/// Answers what comes over one connection. How it ends is the client's affair.
+/// Answers the requests of one connection. An error that ends the connection is ignored: it
+/// concerns only the client.
 async fn requests(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, router: Router) {
     let mut builder = auto::Builder::new(TokioExecutor::new()).http1_only();
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(HEAD_BYTES_MAX).max_headers(HEADERS_MAX);

@@ -1,8 +1,9 @@
 //! The live stream: the status to every viewer when there is a newer one, as server-sent events.
 //!
-//! The text of a status is made once, however many look. A viewer that does not read is not waited
-//! for: it gets the newest status when it can take one. A stream ends by itself after a while, and
-//! the page asks for another, so that none is kept for ever by somebody who has gone.
+//! The text of a status is made once, however many viewers there are. Nothing waits for a viewer
+//! that does not read: it gets the newest status when it reads again. A stream ends by itself after
+//! a while, and the page opens another one, so that no stream stays open for ever for a client that
+//! is gone.
 
 use super::Site;
 use crate::monitor::status::AgentStatus;
@@ -14,12 +15,12 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
-/// Viewers at once.
+/// The most viewers at the same time.
 pub(super) const VIEWERS_MAX: usize = 16;
-/// How long a stream goes on.
+/// How long a stream lasts.
 const STREAM_LIFE: Duration = Duration::from_secs(1800);
 
-/// Who looks, and what they see.
+/// The free places for viewers, and the text that they are sent.
 #[derive(Debug)]
 pub(super) struct Viewers {
     places: Arc<Semaphore>,
@@ -33,12 +34,12 @@ impl Default for Viewers {
 }
 
 impl Viewers {
-    /// A place, if one is free.
+    /// A viewer's place, if one is free.
     pub(super) fn place(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.places).try_acquire_owned().ok()
     }
 
-    /// A status as an event; its text is made by `text` unless it was made before.
+    /// A status as an event. `text` makes its text unless that was made before.
     fn event(&self, status: &Arc<AgentStatus>, text: impl FnOnce() -> String) -> Bytes {
         let mut newest = lock(&self.newest);
         if let Some((made, event)) = newest.as_ref()
@@ -65,8 +66,8 @@ pub(super) fn body(site: &Arc<Site>, place: OwnedSemaphorePermit) -> Body {
     let viewing =
         Viewing { site: Arc::clone(site), statuses: site.live.watch(), until: Instant::now() + STREAM_LIFE, is_first: true, _place: place };
     Body::from_stream(stream::unfold(viewing, |mut viewing| async move {
-        // What there is at once, the others when they come; before the agent's first status there
-        // is nothing.
+        // The current status is sent at once, later ones when they come. Before the agent's first
+        // status there is none to send.
         let is_there = viewing.is_first && viewing.statuses.borrow().written_ns > 0;
         if !is_there && (Instant::now() >= viewing.until || viewing.statuses.changed().await.is_err()) {
             return None;

@@ -1,5 +1,5 @@
-//! The page over real connections: what is answered, what is refused, and that nothing can be held
-//! for ever.
+//! The page over real connections: what is answered, what is refused, and that no client can hold a
+//! resource for ever.
 
 use super::access::Token;
 use super::*;
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Notes what it is asked for; it has one job.
+/// A control with one job that notes what is asked of it.
 #[derive(Default)]
 struct Noted(Mutex<Vec<String>>);
 
@@ -335,13 +335,14 @@ fn requests_are_bounded() {
         "no request at all\r\n\r\n".to_owned(),
     ] {
         let mut stream = served.connect();
-        // It may be refused, and the connection closed, before all is sent.
+        // The request may be refused, and the connection closed, before all of it is sent.
         let _ = stream.write_all(request.as_bytes());
         let mut answer = Vec::new();
         let _ = stream.read_to_end(&mut answer);
         assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 4"), "{}", String::from_utf8_lossy(&answer));
     }
-    // A body is not read: what is too long for the connection's buffer is not waited for.
+    // A body is not read: the server does not wait for one that is longer than the connection's
+    // buffer.
     let bearer = format!("Bearer {TOKEN}");
     let headers = [("authorization", bearer.as_str()), ("x-amber-action", "1"), ("content-length", "99999999999")];
     assert_eq!(served.ask("POST", "/api/jobs/checkpoint/pause", &headers).status, 202);
@@ -363,7 +364,7 @@ fn an_address_that_is_taken_is_an_alert_until_it_comes_free() {
     drop(taken);
     wait_for(|| (!live.page().is_empty()).then_some(()));
     assert_eq!(said.lock().unwrap().last(), Some(&None));
-    // Ending it closes the port.
+    // Dropping the server closes the port.
     drop(server);
     assert!(TcpStream::connect(listen).is_err());
 }

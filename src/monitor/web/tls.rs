@@ -1,5 +1,5 @@
-//! TLS for the page: its certificate and key, and the authority of its clients' certificates where
-//! those must have one.
+//! TLS for the page: its certificate and key, and the authority of its clients' certificates if
+//! clients must have one.
 
 use crate::error::{Error, Result};
 use rustls::pki_types::pem::PemObject;
@@ -9,10 +9,10 @@ use rustls::{RootCertStore, ServerConfig};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Files in PEM.
+/// The files, in PEM.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Files {
-    /// The page's certificate, and those between it and its authority.
+    /// The page's certificate, and the intermediate certificates up to its authority.
     pub certificate: PathBuf,
     /// Its key.
     pub key: PathBuf,
@@ -23,7 +23,7 @@ pub struct Files {
 /// Reads the files.
 ///
 /// # Errors
-/// [`Error::input`] naming the file that is missing, is none, or does not fit the others.
+/// [`Error::input`] naming the file that is missing, is not valid, or does not fit the others.
 pub fn load(files: &Files) -> Result<Arc<ServerConfig>> {
     let certificates = certificates(&files.certificate)?;
     let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|error| refused(&files.key, &format!("no private key in PEM ({error})")))?;

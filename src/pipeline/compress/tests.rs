@@ -1,4 +1,5 @@
 use super::*;
+use crate::pipeline::level::LEVEL_DEFAULT;
 use crate::pipeline::transpose::naive;
 use proptest::prelude::*;
 
@@ -120,8 +121,8 @@ fn half_compressible_frames_and_ledger_blocks_are_not_taken_for_noise() {
     }
 }
 
-/// An upload that is carried on seals its frames again under the nonces that they had: the same
-/// plain bytes must become the same stored bytes, or [`ENCODER_VERSION`] another number.
+/// An upload that is resumed seals its frames again under the nonces that they had. So the same
+/// plain bytes must become the same stored bytes, or [`ENCODER_VERSION`] must change.
 #[test]
 fn an_encoder_of_one_version_makes_the_same_bytes() {
     let mixed: Vec<u8> =
@@ -195,7 +196,7 @@ fn codec_numbers_are_the_formats() {
 proptest! {
     #[test]
     fn hostile_bytes_fill_the_buffer_or_are_refused(stored in prop::collection::vec(any::<u8>(), 0..300), tame in any::<bool>(), number in 0_u8..4, record_bytes in any::<u16>(), length in 0_usize..4000) {
-        // A tame one begins as a zstd frame does.
+        // A tame input begins as a zstd frame does.
         let stored = if tame { [&0xfd2f_b528_u32.to_le_bytes()[..], &stored].concat() } else { stored };
         let codec = Codec::from_number(number).unwrap();
         let record_bytes = if codec == Codec::Transposed { record_bytes % 5000 } else { record_bytes % 2 };

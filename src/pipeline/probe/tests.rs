@@ -15,7 +15,7 @@ fn samples_meet_both_sides_of_whatever_alternates() {
     }
 }
 
-/// Text and random bytes in turn, 64 KiB of each, from so far into the first.
+/// Text and random bytes in turn, 64 KiB of each, beginning this far into the first.
 fn alternating(first: usize, random: &[u8], words: &[u8]) -> Vec<u8> {
     let mut frame = words.to_vec();
     for (at, byte) in frame.iter_mut().enumerate().filter(|(at, _)| (at + first) >> 16 & 1 == 0) {
@@ -32,7 +32,7 @@ fn every_stratum_has_its_turn() {
         offsets.sort_unstable();
         let stratum = length / offsets.len();
         assert!(offsets.iter().enumerate().all(|(number, offset)| offset / stratum == number), "{length}: {offsets:?}");
-        // The first five are from all fifths but one at the most.
+        // The first five samples cover at least four of the fifths.
         let fifths: std::collections::BTreeSet<usize> = first[..5].iter().map(|offset| offset / (length / 5)).collect();
         assert!(fifths.len() >= 4, "{length}: {first:?}");
     }
@@ -70,7 +70,7 @@ fn a_mixed_frame_gets_entropy_coding_unless_more_is_asked_for() {
         rare[length / 2..length / 2 + length / 4].copy_from_slice(&words[..length / 4]);
         assert_eq!(worth(&rare, 1, 0).unwrap(), Worth::EntropyOnly);
     }
-    // Nine samples of 512 KiB are all but in step with 128 KiB: from some starting points they meet
+    // Nine samples of 512 KiB are nearly in step with 128 KiB: from some starting points they meet
     // too little noise.
     assert!(misjudged <= 16, "{misjudged} of 96");
 }

@@ -33,7 +33,7 @@ impl Aof {
         OpenOptions::new().append(true).create(true).open(self.path()).unwrap().write_all(bytes).unwrap();
     }
 
-    /// Behind op `op` of `log`; 0 is before its first.
+    /// The tail after op `op` of `log`; 0 is before its first.
     fn tail(&self, log: &[Vec<u8>], op: usize) -> AofTail {
         let header = op.checked_sub(1).map_or(root_header(7), |index| headers_of(log)[index]);
         AofTail::open(&self.path(), header.op(), header.checksum()).unwrap()
@@ -49,7 +49,7 @@ fn log(ops: u64) -> Vec<Vec<u8>> {
     log_after(&root_header(7), ops)
 }
 
-/// `ops` other ops behind op `op` of `log`.
+/// `ops` other ops after op `op` of `log`.
 fn branch(log: &[Vec<u8>], op: usize, ops: u64) -> Vec<Vec<u8>> {
     let mut parent = headers_of(log)[op - 1];
     let mut branch = Vec::new();
@@ -71,7 +71,7 @@ fn loss(tail: &mut AofTail) -> (u64, Loss) {
     }
 }
 
-/// Polls and takes, until the poll fails: what was handed on and the error.
+/// Polls until the poll fails: what was handed on, and the error.
 fn poll_failing(tail: &mut AofTail) -> (Vec<Vec<u8>>, SourceError) {
     let mut prepares = Vec::new();
     let error = tail.poll(&mut |prepare| {
@@ -127,7 +127,8 @@ fn repeats_are_passed_over() {
     assert_eq!(poll_all(&mut tail), (vec![], Polled::Idle));
     aof.append(&entries(&log[9..]));
     assert_eq!(poll_all(&mut tail), (log[30..].to_vec(), Polled::Idle));
-    // Who comes later passes them over too, also those from before the op that he starts behind.
+    // A tail that starts later skips the repeats too, also those from before the op after which it
+    // starts.
     aof.append(&entries(&log[3..]));
     for op in [0, 7, 20, 30, 39] {
         assert_eq!(poll_all(&mut aof.tail(&log, op)), (log[op..].to_vec(), Polled::Idle), "behind op {op}");
@@ -147,7 +148,7 @@ fn the_place_to_start_is_waited_for() {
     poll_all(&mut tail);
     aof.append(&entries(&log[10..]));
     assert_eq!(poll_all(&mut tail), (log[12..].to_vec(), Polled::Idle));
-    // A file that begins right behind the op, and one that begins later.
+    // One file begins directly after the op, one begins later.
     let later = Aof::new(&log[10..]);
     assert_eq!(poll_all(&mut later.tail(&log, 10)), (log[10..].to_vec(), Polled::Idle));
     assert_eq!(loss(&mut later.tail(&log, 9)), (10, Loss::Wrapped { found_op: 11 }));
@@ -172,11 +173,11 @@ fn another_history_is_said_and_can_be_followed() {
     tail.restart(op, checksum);
     assert_eq!(poll_all(&mut tail), (other.clone(), Polled::Idle), "the newer history, though the older one stands before it");
     assert_eq!((tail.op(), tail.commit_known_op()), (35, 35));
-    // From the beginning on both come, one after the other.
+    // A tail that starts at the beginning gets both histories, one after the other.
     let mut tail = aof.tail(&log, 0);
     let (prepares, end) = poll_all(&mut tail);
     assert!(prepares == log && matches!(end, Polled::Lost { op: 31, loss: Loss::Replaced { restart: found }, .. } if found == restart));
-    // From the end of either.
+    // Tails that start at the end of either history.
     let last = headers_of(&other)[14];
     assert_eq!(poll_all(&mut AofTail::open(&aof.path(), last.op(), last.checksum()).unwrap()), (vec![], Polled::Idle));
     assert_eq!(loss(&mut aof.tail(&log, 30)), (31, Loss::Replaced { restart: None }));
@@ -188,19 +189,19 @@ fn a_history_that_joins_nowhere_is_said() {
     let aof = Aof::new(&long);
     let mut tail = aof.tail(&long, 0);
     poll_all(&mut tail);
-    // As far back as a start can go, and further: that is a file put back, though what it repeats
-    // first is the same.
+    // The server goes back as far as a start can, and then further. The latter means that the file
+    // was put back, though what it repeats first is the same.
     aof.append(&entries(&long[76..78]));
     assert_eq!(poll(&mut tail).0, Polled::Idle);
     aof.append(&entries(&long[75..76]));
     assert_eq!(loss(&mut tail), (1101, Loss::Replaced { restart: None }));
-    // A prepare that was never logged here, under the op wanted and under the next.
+    // A prepare that was never logged here, under the op that is wanted and under the next one.
     for op in [20, 21] {
         let aof = Aof::new(&long[..op]);
         let mut tail = AofTail::open(&aof.path(), 20, Checksum(1)).unwrap();
         assert_eq!(loss(&mut tail), (21, Loss::Replaced { restart: None }));
     }
-    // The next op behind another parent.
+    // The next op with another parent.
     let aof = Aof::new(&[&long[..20], &branch(&long, 19, 2)[1..]].concat());
     let mut tail = aof.tail(&long, 0);
     let (prepares, end) = poll_all(&mut tail);
@@ -239,8 +240,8 @@ fn damage_that_a_repeat_heals_is_passed_over() {
     aof.append(&entries(&log[5..]));
     assert_eq!(poll_all(&mut tail), (log[10..].to_vec(), Polled::Idle));
     assert!(tail.notes()[0].contains(&format!("offset {damaged}: damaged bytes")), "{:?}", tail.notes());
-    // Who starts behind the damage does not care; who starts within it cannot be served by what
-    // comes before the repeat, but by that.
+    // A tail that starts after the damage is not affected. A tail that starts within it cannot
+    // continue with the entries before the repeat, but it can with the repeat.
     for op in [0, 10, 11, 15, 30] {
         assert_eq!(poll_all(&mut aof.tail(&log, op)), (log[op..].to_vec(), Polled::Idle), "behind op {op}");
     }
@@ -254,8 +255,8 @@ fn damage_that_nothing_heals_is_left_by_starting_again() {
     bytes[damaged] ^= 1;
     let aof = Aof::new(&[]);
     aof.append(&bytes);
-    // Behind op 10 its own next is damaged; behind op 11 the prepare itself is, but the next one
-    // names it.
+    // After op 10 the next entry is damaged. After op 11 the prepare itself is damaged, but the
+    // next one names it.
     assert!(matches!(poll_failing(&mut aof.tail(&log, 10)).1, SourceError::Damaged { .. }));
     assert_eq!(poll_all(&mut aof.tail(&log, 11)), (log[11..12].to_vec(), Polled::Idle));
     let mut tail = aof.tail(&log, 0);
@@ -288,8 +289,8 @@ fn an_entry_that_a_crash_cut_does_not_hide_those_behind_it() {
     aof.append(&entries(&log[2..3])[..1000]);
     let mut tail = aof.tail(&log, 0);
     assert_eq!(poll_all(&mut tail), (log[..2].to_vec(), Polled::Idle));
-    // The server starts again, and executes from its checkpoint at op 1: far less than what the
-    // torn entry still lacks.
+    // The server starts again, and executes from its checkpoint at op 1. That is far less than the
+    // bytes that the torn entry still lacks.
     aof.append(&entries(&log[1..2]));
     assert_eq!(poll(&mut tail).0, Polled::Idle);
     aof.append(&entries(&log[2..]));
@@ -301,8 +302,8 @@ fn what_a_crash_left_is_passed_over_without_waiting_for_its_length() {
     let mut log = log(3);
     log[2] = PrepareSample { body: vec![7; 500_000], ..PrepareSample::after(&headers_of(&log)[1]) }.bytes();
     let mut torn = log.clone();
-    // After the crash the client's request never came again: op 3 is another, a small one. It was
-    // never executed before.
+    // After the crash the client did not repeat its request: op 3 is another, small one. The first
+    // was never executed.
     torn[2].truncate(1000);
     log.truncate(2);
     log.extend(log_after(&headers_of(&log)[1], 2));
@@ -311,7 +312,7 @@ fn what_a_crash_left_is_passed_over_without_waiting_for_its_length() {
     assert_eq!(poll_all(&mut tail), (log[..2].to_vec(), Polled::Idle));
     aof.append(&entries(&log[2..]));
     assert_eq!(poll_all(&mut tail), (log[2..].to_vec(), Polled::Idle));
-    // The same for one who finds it so, at his second look.
+    // The same for a tail that finds the file in this state, at its second poll.
     let mut tail = aof.tail(&log, 0);
     poll_all(&mut tail);
     aof.append(&[0]);
@@ -325,8 +326,8 @@ fn rotation_loses_nothing() {
     let aof = Aof::new(&log[..10]);
     let mut tail = aof.tail(&log, 0);
     assert_eq!(poll(&mut tail).0, Polled::Prepares(10));
-    // The operator moves the file away; the server writes on until its next checkpoint, then makes
-    // a new one.
+    // The operator moves the file away. The server continues to write to it until its next
+    // checkpoint, then creates a new one.
     let moved = aof.0.path().join("old.aof");
     let append_old = |bytes: &[u8]| OpenOptions::new().append(true).open(&moved).unwrap().write_all(bytes).unwrap();
     fs::rename(aof.path(), &moved).unwrap();
@@ -336,14 +337,14 @@ fn rotation_loses_nothing() {
     append_old(&entries(&log[15..20]));
     aof.append(&entries(&log[20..25]));
     assert_eq!(poll(&mut tail), (Polled::Prepares(10), log[15..25].to_vec()), "the old one to its end, then the new one");
-    // The next is removed as soon as it is moved away.
+    // The next file is removed as soon as it is moved away.
     fs::remove_file(aof.path()).unwrap();
     aof.append(&entries(&log[25..30]));
     assert_eq!(poll(&mut tail), (Polled::Prepares(5), log[25..30].to_vec()));
-    // Cut in place, not as TigerBeetle wants it: read from its beginning.
+    // The file is cut in place, against TigerBeetle's rules: it is read from its beginning.
     fs::write(aof.path(), entries(&log[30..32])).unwrap();
     assert_eq!(poll(&mut tail), (Polled::Prepares(2), log[30..32].to_vec()));
-    // Two rotations between two polls: the file between is missed, and that is said.
+    // Two rotations between two polls: the file in between is missed, and that is reported.
     fs::remove_file(aof.path()).unwrap();
     aof.append(&entries(&log[36..]));
     assert_eq!(loss(&mut tail), (33, Loss::Wrapped { found_op: 37 }));

@@ -1,5 +1,5 @@
 //! Accounts and transfers are decoded by their trees: newest version, order, and a clear refusal of
-//! what is not known. Nothing else depends on which trees there are.
+//! unknown forms. Nothing else depends on which trees there are.
 
 use super::{CURSORS_MAX, ObjectSink, ObjectTree, read_objects};
 use crate::disk::file::ReadOptions;
@@ -56,7 +56,7 @@ fn accounts(level: u8, records: &[Record]) -> Table {
     Table { tree_id: TREE_ACCOUNTS, level, ..Table::new(&[records]) }
 }
 
-/// A tree that no release of today has: values of 40 bytes, keys of 24.
+/// A tree that no present release has: values of 40 bytes, keys of 24.
 fn unknown_tree() -> Table {
     let value = |number: u64| [&[0x5a; 32][..], &number.to_le_bytes()].concat();
     Table { tree_id: 99, level: 3, key_bytes: 24, values: vec![vec![value(1), value(2)], vec![value(7)]], removed: false }
@@ -97,7 +97,7 @@ fn in_one_level_the_younger_table_has_the_newest_version() {
     let older = accounts(0, &[account(1, 1, 1, 5)]);
     let younger = accounts(0, &[account(1, 2, 2, 5)]);
     let mut sample = file(&[older, younger]);
-    // The second table's insertion is of a later snapshot; the tables come in one block of the
+    // The second table's insertion is of a later snapshot. The tables are in one block of the
     // manifest log, which is sealed again.
     let (place, manifest) = sample.blocks.iter().enumerate().find(|(_, block)| block.0.address == 10).unwrap();
     let mut events: Vec<[u8; 128]> = manifest.1[256..512].as_chunks().0.to_vec();
@@ -151,7 +151,7 @@ fn more_overlapping_tables_than_any_server_has_are_refused() {
     assert_eq!(read(&overlapping(CURSORS_MAX as u128), &BOTH).unwrap().len(), CURSORS_MAX + 1);
     let error = read(&overlapping(CURSORS_MAX as u128 + 1), &BOTH).unwrap_err();
     assert!(error.message.contains("more than 64"), "{error}");
-    // One after the other they may be any number.
+    // Any number of tables may follow one another without overlap.
     let apart: Vec<Table> = (0..100_u64).map(|number| Table::new(&[&[moved(1, 10 * number + 1), moved(2, 10 * number + 5)]])).collect();
     assert_eq!(read(&apart, &BOTH).unwrap().len(), 200);
 }

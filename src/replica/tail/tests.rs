@@ -7,13 +7,13 @@ use crate::tb_format::checksum::Checksum;
 use crate::tb_format::layout::{prepare_offset, reply_offset, slot_of, wal_header_offset};
 use crate::tb_format::sample::{SampleFile, headers_of, reply};
 
-/// The log behind the checkpoint of a sample.
+/// The log after the checkpoint of a sample.
 pub(crate) fn tail_of(data_file: &DataFile, sample: &SampleFile, options: ReadOptions) -> Tail {
     let checkpoint = sample.checkpoint().header();
     Tail::open(&data_file.path(), options, checkpoint.op(), checkpoint.checksum()).unwrap()
 }
 
-/// Polls once: what came of it, and the prepares.
+/// Polls once. Returns the result and the prepares.
 pub(crate) fn poll(tail: &mut dyn LogSource) -> (Polled, Vec<Vec<u8>>) {
     let mut prepares = Vec::new();
     let polled = tail
@@ -25,7 +25,7 @@ pub(crate) fn poll(tail: &mut dyn LogSource) -> (Polled, Vec<Vec<u8>>) {
     (polled, prepares)
 }
 
-/// Polls until nothing new comes: the prepares, and how it ended.
+/// Polls until nothing new comes. Returns the prepares and the last result.
 pub(crate) fn poll_all(tail: &mut dyn LogSource) -> (Vec<Vec<u8>>, Polled) {
     let mut all = Vec::new();
     loop {
@@ -65,7 +65,7 @@ fn what_is_written_meanwhile_follows() {
 #[test]
 fn an_op_that_the_ring_has_overwritten_is_lost() {
     let sample = SampleFile::new(7, 1030);
-    // The ring holds ops 966 to 1989.
+    // The WAL ring holds ops 966 to 1989.
     let data_file = DataFile::new(&sample, "/dev/shm");
     let mut tail = tail_of(&data_file, &sample, ReadOptions::default());
     let Polled::Lost { op, loss, reason } = poll(&mut tail).0 else { panic!("it is lost") };

@@ -1,4 +1,4 @@
-//! What a poll costs: one sector when nothing is new.
+//! The cost of a poll: one sector when nothing is new.
 
 use super::{ALL_OPTIONS, DataFile};
 use crate::disk::file::ReadOptions;
@@ -8,7 +8,7 @@ use crate::replica::tail::tests::{poll, poll_all, tail_of};
 use crate::tb_format::layout::{prepare_offset, sector_ceil, slot_of, wal_header_offset};
 use crate::tb_format::sample::{PrepareSample, SampleFile, headers_of, log_after};
 
-/// What a poll of this tail read, in bytes, and what came of it.
+/// How many bytes a poll of this tail read, and its result.
 fn cost(tail: &mut Tail) -> (u64, Polled) {
     let before = tail.bytes_read();
     let polled = poll(tail).0;
@@ -17,8 +17,8 @@ fn cost(tail: &mut Tail) -> (u64, Polled) {
 
 #[test]
 fn an_idle_poll_reads_one_sector() {
-    // The next op's slot is the first of a sector, in the middle, the last, the ring's last and its
-    // first.
+    // The next op's slot is the first of a sector, one in the middle, the last; and the last and
+    // first of the WAL ring.
     for log_ops in [0, 1, 7, 15, 63, 64] {
         let sample = SampleFile::new(7, log_ops);
         let data_file = DataFile::new(&sample, "/dev/shm");
@@ -43,7 +43,7 @@ fn a_file_that_rests_is_read_one_poll_in_four() {
     poll_all(&mut tail);
     let bytes_read: Vec<u64> = (0..8).map(|_| cost(&mut tail).0).collect();
     assert_eq!(bytes_read, [0, 0, 0, 4096, 0, 0, 0, 4096]);
-    // What is written is seen at once, or, where the time hides it, three polls later.
+    // A write is seen at once, or three polls later where the modification time hides it.
     data_file.lay_out(&SampleFile::new(7, 4));
     assert_eq!(poll(&mut tail).0, Polled::Prepares(1));
     rests_since(60);
@@ -52,7 +52,7 @@ fn a_file_that_rests_is_read_one_poll_in_four() {
     data_file.lay_out(&SampleFile::new(7, 5));
     std::fs::OpenOptions::new().write(true).open(data_file.path()).unwrap().set_modified(time).unwrap();
     assert_eq!([0; 4].map(|_| poll(&mut tail).0), [Polled::Idle, Polled::Idle, Polled::Idle, Polled::Prepares(1)]);
-    // A tail that is started again elsewhere does not rest first.
+    // A tail that is restarted elsewhere does not skip its first read.
     rests_since(60);
     assert_eq!(poll(&mut tail).0, Polled::Idle);
     tail.restart(959, sample.checkpoint().header().checksum());
@@ -76,21 +76,21 @@ fn what_was_handed_on_of_a_file_that_rests_is_looked_at_one_time_in_four() {
         let loss = tail.replaced().unwrap();
         (tail.bytes_read() - before, loss)
     };
-    // The slot of the checkpoint's op and those behind it lie in two sectors. The polls' own rest
-    // says nothing to these looks.
+    // The slot of the checkpoint's op and those after it are in two sectors. That the polls may
+    // skip reads does not affect these checks.
     let bytes_read: Vec<u64> = (0..9).map(|_| look(&mut tail).0).collect();
     assert_eq!(bytes_read, [8192, 0, 0, 0, 8192, 0, 0, 0, 8192]);
-    // A replacement that the time hides is seen three looks later.
+    // A replacement that the modification time hides is seen three checks later.
     data_file.lay_out(&after);
     set_modified(a_minute_ago);
     assert_eq!([0; 4].map(|_| look(&mut tail)), [(0, None), (0, None), (0, None), (8192, replaced)]);
-    // And one in a file that has just changed at once, and as long as it stands.
+    // A replacement in a file that has just changed is seen at once, and as long as it remains.
     data_file.lay_out(&sample);
     set_modified(a_minute_ago);
     assert_eq!([0; 2].map(|_| look(&mut tail)), [(8192, None), (0, None)]);
     data_file.lay_out(&after);
     assert_eq!([0; 2].map(|_| look(&mut tail)), [(8192, replaced); 2]);
-    // A tail that is started again elsewhere does not rest first.
+    // A tail that is restarted elsewhere does not skip its first read.
     data_file.lay_out(&sample);
     set_modified(a_minute_ago);
     assert_eq!([0; 2].map(|_| look(&mut tail)), [(8192, None), (0, None)]);
@@ -103,7 +103,7 @@ fn what_was_handed_on_of_a_file_that_rests_is_looked_at_one_time_in_four() {
 fn an_older_op_in_the_slot_is_not_worth_a_look_at_its_prepare() {
     let sample = SampleFile::new(7, 3);
     let data_file = DataFile::new(&sample, "/dev/shm");
-    // What the ring held one round before.
+    // What the WAL ring held one round before.
     let mut older = log_after(&sample.checkpoint().header(), 0);
     older.extend(log_after(&crate::tb_format::sample::root_header(7), 962));
     data_file.write(wal_header_offset(slot_of(963)), &older[961][..256]);
@@ -120,8 +120,8 @@ fn a_torn_header_costs_one_sector_more() {
     let mut tail = tail_of(&data_file, &sample, ReadOptions::default());
     poll_all(&mut tail);
     assert_eq!(cost(&mut tail), (2 * 4096, Polled::Idle));
-    // What the prepare itself shows counts as much as the header: a later op is a loss, not
-    // something to wait for.
+    // What the prepare itself shows counts as much as the header: a later op is a loss, and the
+    // tail does not wait.
     let later = SampleFile::new(7, 1028).log.pop().unwrap();
     data_file.write(prepare_offset(slot_of(963)), &later);
     assert!(matches!(poll(&mut tail).0, Polled::Lost { op: 963, loss: Loss::Wrapped { found_op: 1987 }, .. }));
@@ -137,7 +137,7 @@ fn headers_are_read_on_only_behind_a_whole_sector_of_new_ones() {
         let mut tail = tail_of(&data_file, &sample, ReadOptions::default());
         assert_eq!(cost(&mut tail), (header_bytes + prepare_bytes(log_ops), Polled::Prepares(log_ops)));
     }
-    // From the ring's first slot on there is room for the whole 64 KiB, 256 headers.
+    // From the first slot of the WAL ring on there is room for the full 64 KiB, 256 headers.
     let sample = SampleFile::new(7, 64 + 300);
     let data_file = DataFile::new(&sample, "/dev/shm");
     let mut tail = tail_of(&data_file, &sample, ReadOptions::default());

@@ -1,5 +1,5 @@
 //! Reading data files: every way to read gives the same bytes, a node that moves on is followed,
-//! and what cannot be had is said.
+//! and what cannot be read is reported.
 
 mod idle;
 mod replaced;
@@ -14,7 +14,7 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use tempfile::TempDir;
 
-/// Every way to read.
+/// All combinations of read options.
 pub(crate) const ALL_OPTIONS: [ReadOptions; 4] = [
     ReadOptions { direct: true, uring: true },
     ReadOptions { direct: true, uring: false },

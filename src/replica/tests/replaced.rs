@@ -1,5 +1,5 @@
-//! View changes: what was handed on is replaced, and the tail names the place where the new log
-//! joins.
+//! View changes: prepares that were handed on are replaced, and the tail names the place where the
+//! new log joins.
 
 use super::DataFile;
 use crate::disk::file::ReadOptions;
@@ -11,7 +11,7 @@ use crate::tb_format::header::PrepareHeader;
 use crate::tb_format::layout::{slot_of, wal_header_offset};
 use crate::tb_format::sample::{PrepareSample, SampleFile, headers_of};
 
-/// A log of which each prepare says that those up to seven before it are committed, as in a full
+/// A log in which each prepare says that those up to seven before it are committed, as in a full
 /// pipeline.
 fn pipelined(ops: u64) -> SampleFile {
     let mut sample = SampleFile::new(7, 0);
@@ -19,15 +19,15 @@ fn pipelined(ops: u64) -> SampleFile {
     sample
 }
 
-/// Adds a prepare of this view, with the commit so far behind it.
+/// Adds a prepare of this view, whose commit is `behind` ops before it.
 fn push(sample: &mut SampleFile, view: u32, behind: u64) {
     let last = headers_of(&sample.log).pop().unwrap_or(sample.checkpoint().header());
     let next = PrepareSample::after(&last);
     sample.log.push(PrepareSample { view, commit: next.op - 1 - behind, ..next }.bytes());
 }
 
-/// The log as a view change left it: the last `replaced` prepares are others, and `added` came
-/// behind them.
+/// The log as a view change left it: the last `replaced` prepares are others, and `added` follow
+/// them.
 fn after_view_change(sample: &SampleFile, replaced: usize, added: usize) -> SampleFile {
     let mut after = sample.clone();
     after.log.truncate(sample.log.len() - replaced);
@@ -86,13 +86,13 @@ fn a_header_that_stands_behind_a_replaced_one_is_not_the_place() {
     let data_file = DataFile::new(&before, "/dev/shm");
     let mut tail = tail_of(&data_file, &before, ReadOptions::default());
     poll_all(&mut tail);
-    // The new view has got as far as op 977: 978 and 979 are those of the old one.
+    // The new view has got as far as op 977: 978 and 979 are those of the old view.
     let after = after_view_change(&before, 4, 0);
     data_file.write(wal_header_offset(slot_of(976)), after.log[16].first_chunk::<256>().unwrap());
     data_file.write(wal_header_offset(slot_of(977)), after.log[17].first_chunk::<256>().unwrap());
     let restart = place(&headers_of(&before.log)[15]);
     assert_eq!(tail.replaced().unwrap(), Some(Loss::Replaced { restart }));
-    // And where the header before is torn, the place is the one before that.
+    // Where the header before is torn, the place is the one before that.
     data_file.write(wal_header_offset(slot_of(975)) + 20, &[0xff]);
     let restart = place(&headers_of(&before.log)[14]);
     assert_eq!(tail.replaced().unwrap(), Some(Loss::Replaced { restart }));
@@ -117,14 +117,15 @@ fn the_slots_round_the_end_of_the_ring_are_looked_at() {
 
 #[test]
 fn nothing_is_named_where_nothing_stands() {
-    // The log is wanted behind a prepare that was replaced while nobody looked.
+    // The log is wanted after a prepare that was replaced while nobody polled.
     let before = pipelined(20);
     let last = headers_of(&before.log)[19];
     let mut data_file = DataFile::new(&after_view_change(&before, 1, 0), "/dev/shm");
     let mut tail = Tail::open(&data_file.path(), ReadOptions::default(), last.op(), last.checksum()).unwrap();
     assert_eq!(poll(&mut tail).0, Polled::Idle);
     assert_eq!(tail.replaced().unwrap(), Some(Loss::Replaced { restart: None }));
-    // More than any view change replaces: found among all that are remembered, if it is there.
+    // More than any view change replaces: the place is found among all that are remembered, if it
+    // is there.
     for (replaced, expected) in [(40, place(&headers_of(&pipelined(100).log)[59])), (70, None)] {
         let before = pipelined(100);
         data_file = DataFile::new(&before, "/dev/shm");
@@ -137,7 +138,7 @@ fn nothing_is_named_where_nothing_stands() {
 
 #[test]
 fn a_leftover_of_an_ended_view_is_waited_out() {
-    // The old view wrote 980 behind another 979; the new one has written 979 and not yet 980.
+    // The old view wrote 980 after another 979; the new one has written 979 and not yet 980.
     let log = pipelined(20);
     let mut old_view = after_view_change(&log, 1, 1);
     let leftover = old_view.log.pop().unwrap();
@@ -154,7 +155,7 @@ fn a_leftover_of_an_ended_view_is_waited_out() {
 
 #[test]
 fn a_replacement_that_is_proven_before_it_is_written_is_not_missed() {
-    // Behind 979 stands 980 of a view that replaced 979, and eight more: the last says that 980 is
+    // 979 is followed by 980 of a view that replaced 979, and eight more: the last says that 980 is
     // committed.
     let before = pipelined(20);
     let after = after_view_change(&before, 1, 9);
@@ -172,7 +173,7 @@ fn a_replacement_that_is_proven_before_it_is_written_is_not_missed() {
             }
         }
     }
-    // Started again, it does not hand on the old 979, which stands there still.
+    // After a restart the tail does not hand on the old 979, which is still in its slot.
     tail.restart(978, headers_of(&before.log)[18].checksum());
     assert_eq!(poll_all(&mut tail), (vec![], Polled::Idle));
     data_file.lay_out(&after);

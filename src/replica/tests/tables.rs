@@ -15,7 +15,7 @@ pub(crate) struct Table {
     pub(crate) key_bytes: usize,
     /// Blocks of records, which end with their key.
     pub(crate) values: Vec<Vec<Vec<u8>>>,
-    /// It was compacted away since.
+    /// Whether it has been compacted away since.
     pub(crate) removed: bool,
 }
 

@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 /// A block that was handed on.
 type ReadBlock = (BlockReference, Vec<u8>);
 
-/// Takes a checkpoint, and does something at the beginning of each round.
+/// A sink that records a checkpoint, and does something at the beginning of each round.
 #[derive(Default)]
 struct Taker<'a> {
     /// Extents in the order in which they came: root and blocks.
@@ -91,7 +91,7 @@ fn offset(address: u64) -> u64 {
     block_offset(address).unwrap()
 }
 
-/// A sample with one table of `values` value blocks more, from address 20 on.
+/// A sample with one additional table of `values` value blocks, from address 20 on.
 fn with_large_table(values: u64) -> SampleFile {
     let mut sample = SampleFile::new(7, 0);
     let blocks: Vec<_> =
@@ -113,7 +113,7 @@ fn with_large_table(values: u64) -> SampleFile {
 
 #[test]
 fn every_block_comes_once_in_order_whichever_way_it_is_read() {
-    // More value blocks than there are buffers, and than may be wanted ahead.
+    // More value blocks than there are buffers, and more than may be wanted ahead.
     let sample = with_large_table(300);
     let bytes_of: BTreeMap<BlockReference, &Vec<u8>> = sample.blocks.iter().map(|(reference, bytes)| (*reference, bytes)).collect();
     for folder in ["/tmp", "/dev/shm"] {
@@ -165,7 +165,7 @@ fn what_is_held_is_not_read() {
     let mut taker = Taker::default();
     walk(&data_file, ReadOptions::default(), &mut taker).unwrap();
     let before = taker.extents.clone();
-    // Not even damage in a table that is held is seen.
+    // Even damage in a table that the sink holds is not seen.
     data_file.write(offset(5) + 300, &[0xff]);
     data_file.write(offset(6) + 300, &[0xff]);
     walk(&data_file, ReadOptions::default(), &mut taker).unwrap();
@@ -196,7 +196,7 @@ fn damage_at_rest_is_told_from_a_node_that_moves() {
     let data_file = DataFile::new(&sample, "/dev/shm");
     let resealed = |round: u32| {
         crate::tier::sample::edited(&sample, |bytes| {
-            // Another checkpoint of the same tree: only its op's time is another.
+            // Another checkpoint of the same tree: only the time of its op differs.
             bytes[96 + 496] = round as u8;
             bytes[40..48].copy_from_slice(&u64::from(round + 1).to_le_bytes());
         })
@@ -231,8 +231,8 @@ fn a_node_that_is_always_faster_ends_the_walk() {
     assert!(matches!(&error, SourceError::NotNow { .. }) && error.to_string().contains("after 20 rounds"), "{error}");
 }
 
-/// Gives its blocks to a thread that lets them go only when it has nearly all the buffers there
-/// are.
+/// A sink that gives its blocks to a thread, which releases them only when it holds nearly all the
+/// buffers.
 struct Hoarder {
     blocks: std::sync::mpsc::Sender<CheckedBlock>,
     taken: u32,
@@ -272,7 +272,7 @@ fn a_reader_without_buffers_waits_for_one_to_come_back() {
             let mut held = Vec::new();
             for block in received {
                 held.push(block);
-                // Of 64 buffers two hold index blocks that were read ahead: now all are out.
+                // Of 64 buffers two hold index blocks that were read ahead: now all are in use.
                 if held.len() == 62 {
                     (0..10_000).for_each(|_| std::thread::yield_now());
                     held.clear();
@@ -289,8 +289,8 @@ fn a_reader_without_buffers_waits_for_one_to_come_back() {
 
 #[test]
 fn a_block_of_the_wrong_kind_is_damage() {
-    // Sound blocks all of them, but a manifest block hangs where the free set should, and a value
-    // block where an index block should.
+    // All are valid blocks, but a manifest block is where the free set should be, and a value block
+    // where an index block should be.
     let sample = SampleFile::new(7, 0);
     let blocks = &sample.blocks;
     let body = |block: &(BlockReference, Vec<u8>)| Some((block.0, block.1[HEADER_BYTES..].to_vec()));

@@ -1,4 +1,4 @@
-//! A transfer is found in the checkpoint where it is, and nothing else is taken for it.
+//! A transfer is found in the checkpoint that holds it, and no other transfer is taken for it.
 
 use super::{Lookup, Witness, find_witness, leaves_no_trace};
 use crate::disk::file::ReadOptions;
@@ -39,7 +39,7 @@ fn it_is_found_in_whichever_table_and_block_it_is() {
     for time in [100, 101, 102] {
         assert!(shows(&[Table::new(&[&[made(6, time)]])]), "{time}");
         assert!(shows(&[Table::new(&[early, &[made(9, 100), made(5, time)], late])]), "{time}");
-        // Tables of several levels meet the range: all are looked into.
+        // Tables of several levels overlap the range: all are searched.
         assert!(shows(&[Table::new(&[early, late]), Table::new(&[early]), Table::new(&[&[made(5, time)]])]), "{time}");
     }
 }
@@ -101,7 +101,7 @@ fn a_node_that_moves_on_is_looked_at_again_and_damage_is_told() {
     let old = file(&[Table::new(&[&[made(1, 101)]])]);
     let new = file(&[Table::new(&[&[made(1, 101), made(5, 101)]])]);
     let (witness, options) = (witness(), ReadOptions::default());
-    // The server writes a block anew while it is looked for, and its superblock after that.
+    // The server rewrites a block during the search, and its superblock after that.
     let data_file = DataFile::new(&old, "/dev/shm");
     let offset = |address| block_offset(address).unwrap();
     let (lookup, mut rounds) = (Lookup::new(&witness), 0);

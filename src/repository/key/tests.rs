@@ -15,7 +15,7 @@ fn name() -> String {
     format!("{KEYS}0000000000000001")
 }
 
-/// What tells two keys apart without looking at them.
+/// Distinguishes two keys without showing them.
 fn fingerprint(key: &RepositoryKey) -> [u8; 32] {
     *key.derive(b"salt", &[b"info"]).unwrap()
 }

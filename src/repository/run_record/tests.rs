@@ -47,7 +47,7 @@ fn damaged_records_are_named_and_leave_the_rest_readable() {
     let (begun, ended) = (RunName { run: RunId(2), has_ended: false }, RunName { run: RunId(2), has_ended: true });
     repository.record_run(RunId(2), &record(Work::Drill, None)).unwrap();
     assert!(store.corrupt(&begun.object(), 100, 1));
-    // A record that tells of another moment than its name.
+    // A record of another moment than its name says.
     crate::repository::record::write(&repository, crate::repository::frame::ObjectKind::Run, ended.object(), &record(Work::Drill, None))
         .unwrap();
     let runs = repository.runs().unwrap();

@@ -1,5 +1,5 @@
-//! A store in which an object is not seen when it is first looked for, as if another writer made it
-//! the next moment.
+//! A store in which an object is not visible when it is first looked for, as if another writer
+//! created it the next moment.
 
 use crate::store::memory::MemoryStore;
 use crate::store::{Capabilities, Digest, Listed, Multipart, PutOutcome, Store, StoreError};

@@ -6,8 +6,11 @@ use crate::pipeline::digest::digest_of;
 use crate::repository::Repository;
 use crate::repository::frame::{FRAME_PLAIN_BYTES_MAX, OBJECT_BYTES_MIN, ObjectKind};
 use crate::repository::object_reader::{ObjectReader, digest_stored};
-use crate::repository::object_writer::{ObjectWriter, PART_BYTES, StoredObject, object_digest};
+use crate::repository::object_writer::ObjectWriter;
+use crate::repository::object_writer::PART_BYTES;
 use crate::repository::sample::{Fault, FaultyStore, create, open, options, secret};
+use crate::repository::stored_object::StoredObject;
+use crate::repository::stored_object::object_digest;
 use crate::store::contract;
 use crate::store::memory::MemoryStore;
 use std::sync::Arc;
@@ -231,7 +234,7 @@ impl AsRef<[u8]> for Bomb {
 fn a_worker_that_panics_ends_the_object_and_nobody_waits_for_ever() {
     let (store, repository) = repository();
     let mut writer = ObjectWriter::create(&repository, ObjectKind::Pack, NAME.to_owned()).unwrap();
-    // Whoever is slow hears of it while still pushing.
+    // A slow caller gets the error while it is still pushing.
     let error = writer.push(Bomb).map(|_| ()).and_then(|()| writer.finish(Vec::new()).map(|_| ())).unwrap_err();
     assert!(error.kind == Kind::Bug && error.message.contains("panicked"), "{error}");
     assert_eq!(store.bytes(NAME), None);

@@ -1,5 +1,5 @@
-use crate::error::Error;
 use super::*;
+use crate::error::Error;
 use crate::ledger_events::packing::Packed;
 use crate::log_shipping::store_double::{Weather, eventually};
 use crate::log_shipping::test_bench::Bench;
@@ -42,12 +42,12 @@ impl Double {
     }
 
     /// The moments and amounts that were taken, in order.
-    fn told(&self) -> Vec<(Status, u128)> {
+    fn reported(&self) -> Vec<(Status, u128)> {
         self.events.lock().unwrap().iter().map(|event| (Packed::unpack(event.packed).unwrap().status, event.amount)).collect()
     }
 }
 
-impl Teller for Double {
+impl EventLedger for Double {
     fn deliver(&mut self, event: &Event, give_up: &dyn Fn() -> bool) -> Delivered {
         *self.tries.lock().unwrap() += 1;
         loop {
@@ -81,7 +81,7 @@ impl Teller for Double {
     }
 }
 
-/// A recorder that tells a ledger, and both stages.
+/// A recorder that reports to a ledger, and both stages.
 struct Rig {
     bench: Bench,
     recorder: Arc<Recorder>,
@@ -94,7 +94,7 @@ struct Rig {
 impl Rig {
     fn new() -> Rig {
         let bench = Bench::new(1 << 20);
-        // The bench has one of its own, which tells nobody.
+        // The bench has a recorder of its own, which reports to no ledger.
         std::fs::create_dir(bench.state.path().join("told")).unwrap();
         Rig::with(bench, Double::default())
     }
@@ -102,8 +102,8 @@ impl Rig {
     fn with(bench: Bench, ledger: Double) -> Rig {
         let state = bench.state.path().join("told");
         let recorder = Arc::new(Recorder::new(&bench.repository, &bench.board, &state, ("agent", Vec::new(), true)).unwrap());
-        let told = told(&ledger, Duration::from_secs(60));
-        let (to_repository, to_ledger) = (ToRepository::new(&recorder, bounded(1).0), ToLedger::new(&recorder, told));
+        let reported = reported(&ledger, Duration::from_secs(60));
+        let (to_repository, to_ledger) = (ToRepository::new(&recorder, bounded(1).0), ToLedger::new(&recorder, reported));
         Rig { bench, recorder, ledger, to_repository, to_ledger, stop: Stop::default() }
     }
 
@@ -132,11 +132,11 @@ impl Rig {
     }
 
     fn alerts(&self) -> Vec<String> {
-        self.bench.board.status().alerts
+        self.bench.board.status().alerts.into_iter().map(|alert| alert.text).collect()
     }
 }
 
-fn told(ledger: &Double, late_after: Duration) -> LedgerDelivery {
+fn reported(ledger: &Double, late_after: Duration) -> LedgerDelivery {
     LedgerDelivery { teller: Box::new(ledger.clone()), accounts: ACCOUNTS, late_after }
 }
 
@@ -158,7 +158,7 @@ fn records_come_to_the_repository_and_backups_to_the_ledger_once_and_in_order() 
     rig.put(4, Work::Duckdb, Some(RunOutcome::failed(9, "no")));
     assert_eq!(rig.bench.board.status().events.unwrap().waiting, 5);
     assert_eq!(rig.turn(), (Ok(()), Ok(())));
-    assert_eq!(rig.ledger.told(), [(Status::Started, 0), (Status::Completed, 7), (Status::Completed, 1), (Status::Failed, 0)]);
+    assert_eq!(rig.ledger.reported(), [(Status::Started, 0), (Status::Completed, 7), (Status::Completed, 1), (Status::Failed, 0)]);
     assert_eq!(rig.bench.repository.runs().unwrap().runs.len(), 4);
     let events = rig.bench.board.status().events.unwrap();
     assert_eq!((events.waiting, events.oldest_ns, events.delivered, events.reason.as_str()), (0, None, 4, ""));
@@ -180,7 +180,7 @@ fn a_store_that_is_away_is_waited_for_and_said() {
     assert!(rig.turn().0.is_err());
     rig.bench.store.set(Weather::Fair);
     assert_eq!(rig.turn(), (Ok(()), Ok(())));
-    assert_eq!((rig.ledger.told(), rig.alerts()), (vec![(Status::Started, 0), (Status::Completed, 1)], Vec::new()));
+    assert_eq!((rig.ledger.reported(), rig.alerts()), (vec![(Status::Started, 0), (Status::Completed, 1)], Vec::new()));
 }
 
 #[test]
@@ -196,7 +196,7 @@ fn a_ledger_that_is_away_holds_nothing_else_up() {
     rig.ledger.set(Mood::Good);
     rig.backup(2);
     assert_eq!(rig.turn(), (Ok(()), Ok(())));
-    assert_eq!(rig.ledger.told(), [(Status::Started, 0), (Status::Completed, 1), (Status::Started, 0), (Status::Completed, 2)]);
+    assert_eq!(rig.ledger.reported(), [(Status::Started, 0), (Status::Completed, 1), (Status::Started, 0), (Status::Completed, 2)]);
     assert_eq!((rig.waiting(), rig.alerts().len()), ((0, 0), 0));
 }
 
@@ -207,15 +207,15 @@ fn what_the_ledger_refuses_stands_in_nobodys_way() {
     rig.backup(1);
     rig.backup(2);
     assert_eq!(rig.turn(), (Ok(()), Ok(())));
-    assert_eq!(rig.ledger.told(), [(Status::Started, 0), (Status::Started, 0), (Status::Completed, 2)]);
+    assert_eq!(rig.ledger.reported(), [(Status::Started, 0), (Status::Started, 0), (Status::Completed, 2)]);
     assert!(rig.alerts()[0].contains("1 events that the ledger refused lie in "), "{:?}", rig.alerts());
     let tries = rig.ledger.tries();
     assert_eq!((rig.turn().1, rig.ledger.tries()), (Ok(()), tries), "not again and again");
-    // Somebody mends the configuration and starts the agent again.
+    // Someone corrects the configuration and starts the agent again.
     rig.ledger.set(Mood::Good);
     let mut rig = rig.restart();
     assert_eq!(rig.turn(), (Ok(()), Ok(())));
-    assert_eq!((rig.ledger.told().len(), rig.alerts()), (4, Vec::new()));
+    assert_eq!((rig.ledger.reported().len(), rig.alerts()), (4, Vec::new()));
 }
 
 #[test]
@@ -226,7 +226,7 @@ fn a_record_that_no_event_can_tell_is_refused_too() {
     rig.recorder.put(RunId(1), &odd).unwrap();
     rig.backup(2);
     assert_eq!(rig.turn(), (Ok(()), Ok(())));
-    assert_eq!((rig.ledger.told().len(), rig.waiting()), (2, (0, 0)));
+    assert_eq!((rig.ledger.reported().len(), rig.waiting()), (2, (0, 0)));
     assert!(rig.alerts()[0].contains("refused"));
 }
 
@@ -238,7 +238,7 @@ fn a_damaged_entry_is_moved_aside_and_the_rest_gets_on() {
     let first = rig.recorder.outbox.waiting(Lane::Repository).unwrap().remove(0);
     std::fs::write(lane.join(first.to_string()), "torn").unwrap();
     assert_eq!(rig.turn(), (Ok(()), Ok(())));
-    assert_eq!(rig.ledger.told(), [(Status::Completed, 1)]);
+    assert_eq!(rig.ledger.reported(), [(Status::Completed, 1)]);
     assert!(rig.alerts()[0].contains("1 records of runs that cannot be read lie in "), "{:?}", rig.alerts());
 }
 
@@ -246,25 +246,25 @@ fn a_damaged_entry_is_moved_aside_and_the_rest_gets_on() {
 fn a_kill_between_two_steps_repeats_and_changes_nothing() {
     let mut rig = Rig::new();
     rig.backup(1);
-    // Killed when the repository had the record and the outbox did not know.
+    // Killed after the repository had the record and before the outbox knew.
     rig.bench.repository.record_run(RunId(1), &record(Work::Tigerbeetle, None)).unwrap();
-    // Killed when the ledger had the event and the outbox did not know.
+    // Killed after the ledger had the event and before the outbox knew.
     let backup_id = rig.bench.repository.backup_id(RunId(1));
     let event = Event::of(backup_id, &record(Work::Tigerbeetle, None), &ACCOUNTS).unwrap().unwrap();
     assert_eq!(rig.ledger.clone().deliver(&event, &|| false), Delivered::Yes);
     rig = rig.restart();
     assert_eq!(rig.turn(), (Ok(()), Ok(())));
-    assert_eq!((rig.ledger.told(), rig.waiting(), rig.alerts().len()), (vec![(Status::Started, 0), (Status::Completed, 1)], (0, 0), 0));
+    assert_eq!((rig.ledger.reported(), rig.waiting(), rig.alerts().len()), (vec![(Status::Started, 0), (Status::Completed, 1)], (0, 0), 0));
 }
 
 #[test]
 fn what_the_repository_has_counts() {
     let mut rig = Rig::new();
-    // Somebody has recorded the end before, otherwise.
+    // Someone else has already recorded the end, with another result.
     rig.bench.repository.record_run(RunId(1), &record(Work::Tigerbeetle, Some(stored(77)))).unwrap();
     rig.put(1, Work::Tigerbeetle, Some(RunOutcome::failed(9, "no")));
     assert_eq!(rig.turn(), (Ok(()), Ok(())));
-    assert_eq!(rig.ledger.told(), [(Status::Completed, 77)], "the two must not contradict one another");
+    assert_eq!(rig.ledger.reported(), [(Status::Completed, 77)], "the two must not contradict one another");
 }
 
 #[test]
@@ -280,14 +280,14 @@ fn what_others_have_recorded_is_told_too() {
     }
     rig.ledger.set(Mood::RefusesAmount(44));
     assert_eq!(rig.turn(), (Ok(()), Ok(())));
-    assert_eq!(rig.ledger.told(), [(Status::Completed, 11), (Status::Started, 0)]);
+    assert_eq!(rig.ledger.reported(), [(Status::Completed, 11), (Status::Started, 0)]);
     let tries = rig.ledger.tries();
-    // Only once an hour, and not again what was refused.
+    // A sweep happens only once an hour, and does not retry what was refused.
     rig.bench.repository.record_run(RunId(5), &record(Work::Tigerbeetle, Some(stored(55)))).unwrap();
     assert_eq!((rig.turn(), rig.ledger.tries()), ((Ok(()), Ok(())), tries));
     rig.to_ledger.swept = None;
     assert_eq!((rig.turn(), rig.ledger.tries()), ((Ok(()), Ok(())), tries + 1));
-    assert_eq!(rig.ledger.told().last(), Some(&(Status::Completed, 55)));
+    assert_eq!(rig.ledger.reported().last(), Some(&(Status::Completed, 55)));
     rig.to_ledger.swept = None;
     rig.ledger.set(Mood::Down);
     assert!(rig.turn().1.is_err());
@@ -299,14 +299,14 @@ fn the_threads_deliver_by_themselves_and_end_at_once() {
     let rig = Rig::new();
     rig.ledger.set(Mood::Down);
     let Rig { bench, recorder, ledger, .. } = &rig;
-    let delivery = Delivery::start(recorder, Some(told(ledger, Duration::from_millis(50)))).unwrap();
+    let delivery = Delivery::start(recorder, Some(reported(ledger, Duration::from_millis(50)))).unwrap();
     rig.backup(1);
     eventually("an alert", || rig.alerts().iter().any(|alert| alert.contains("ledger of a test has not answered since")));
     assert_eq!(bench.repository.runs().unwrap().runs.len(), 1);
     ledger.set(Mood::Good);
-    eventually("both events", || ledger.told().len() == 2 && rig.alerts().is_empty());
+    eventually("both events", || ledger.reported().len() == 2 && rig.alerts().is_empty());
     rig.backup(2);
-    eventually("two more", || ledger.told().len() == 4);
+    eventually("two more", || ledger.reported().len() == 4);
     eventually("an empty outbox", || rig.waiting() == (0, 0));
     ledger.set(Mood::Down);
     rig.backup(3);

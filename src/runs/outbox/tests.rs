@@ -65,7 +65,7 @@ fn files(folder: &TempDir, place: &str) -> Vec<String> {
 #[test]
 fn entries_keep_their_order_through_restarts_and_both_lanes() {
     let (folder, outbox) = outbox();
-    // Not in the order of their numbers: the order is that of putting.
+    // The entries are not in the order of their numbers, but in the order in which they were put.
     [9, 3, 7].iter().for_each(|run| append(&outbox, *run));
     assert_eq!((outbox.runs(Lane::Repository), outbox.count(Lane::Repository).unwrap()), (vec![9, 3, 7], 3));
     let outbox = again(&folder);
@@ -96,7 +96,7 @@ fn a_kill_at_any_step_leaves_a_whole_entry_or_none() {
         outbox.set(Some(Fault::Kill(step)));
         catch_unwind(AssertUnwindSafe(|| append(&outbox, 2))).unwrap_err();
         let left = files(&folder, "repository").len();
-        // Whoever looks in between sees whole entries only.
+        // A reader in between sees only complete entries.
         let seen = peek(&folder.path().join("outbox")).unwrap().len();
         let outbox = again(&folder);
         let found = outbox.runs(Lane::Repository);
@@ -122,8 +122,8 @@ fn a_full_disk_refuses_and_leaves_nothing_under_a_temporary_name() {
         outbox.set(None);
         outbox.append(RunId(2), &begun(Work::Kms), 1).unwrap();
         let runs = outbox.runs(Lane::Repository);
-        // Where only the folder was not synced it stands there already; the second of the same
-        // changes nothing.
+        // If only the folder was not synced, the entry is already there. A second one of the same
+        // run changes nothing.
         assert!(runs == [1, 2] || step == Step::SyncFolder && runs.iter().all(|run| [1, 2].contains(run)), "{step:?}: {runs:?}");
     }
 }
@@ -167,7 +167,7 @@ fn damaged_entries_are_told_and_moved_aside() {
     }
     assert_eq!(outbox.runs(Lane::Repository), [1, 5]);
     assert!(outbox.trouble().unwrap().starts_with("3 records of runs that cannot be read lie in "));
-    // A digest that fits is not enough.
+    // A matching digest is not enough.
     let no_entry = EntryName::of(9, b"{}");
     fs::write(lane.join(no_entry.to_string()), b"{}").unwrap();
     assert!(outbox.read(Lane::Repository, &no_entry).unwrap_err().message.contains("it is no entry"));
@@ -224,6 +224,6 @@ fn a_record_that_is_too_large_is_refused_before_it_is_written() {
     record.run.job = "x".repeat(ENTRY_BYTES_MAX as usize);
     assert_eq!(outbox.append(RunId(1), &record, 1).unwrap_err().kind, Kind::Bug);
     assert!(files(&folder, "repository").is_empty());
-    // A folder whose parent is missing is no place for it.
+    // A folder whose parent is missing is refused.
     assert_eq!(Outbox::open(&folder.path().join("a/b")).unwrap_err().kind, Kind::Input);
 }

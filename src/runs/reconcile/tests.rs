@@ -41,20 +41,20 @@ fn killed_runs_of_this_agent_end_and_nobody_elses() {
     record(2, &begun("another agent"));
     record(3, &begun("agent"));
     record(3, &ended(&begun("agent")));
-    // This one is under way in this very process.
+    // This run is in progress in this process.
     bench.recorder.put(RunId(4), &begun("agent")).unwrap();
     record(4, &begun("agent"));
-    // Ended, but the repository has not heard of it yet.
+    // Ended, but the repository does not have the record of its end yet.
     record(5, &begun("agent"));
     bench.recorder.outbox.append(RunId(5), &ended(&begun("agent")), 1).unwrap();
-    // Killed before the repository has heard of its beginning.
+    // Killed before the repository had the record of its beginning.
     bench.recorder.outbox.append(RunId(6), &begun("agent"), 1).unwrap();
     reconcile(&bench.recorder).unwrap();
     assert_eq!(added(&bench), [(RunId(5), true), (RunId(1), false), (RunId(6), false)]);
     let last = bench.records().pop().unwrap();
     assert_eq!(last.outcome.map(|outcome| outcome.reason).as_deref(), Some(KILLED));
     assert_eq!(last.run, begun("agent").run);
-    // Once more changes nothing.
+    // Reconciling again changes nothing.
     bench.recorder.put(RunId(4), &begun("agent")).unwrap();
     let before = added(&bench);
     bench.recorder.outbox.append(RunId(4), &ended(&begun("agent")), 1).unwrap();

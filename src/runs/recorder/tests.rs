@@ -23,7 +23,7 @@ fn begun() -> RunRecord {
     RunRecord { run, outcome: None }
 }
 
-/// What a job puts down: its beginning, and its end after `work`.
+/// Records what a job does: its beginning, and its end after `work`.
 fn recorded(recorder: &Recorder, stored_bytes: u64, work: impl FnOnce(RunId)) -> (Result<()>, Result<()>) {
     let (run, began) = (recorder.repository.new_run().unwrap(), begun());
     let first = recorder.put(run, &began);
@@ -68,13 +68,13 @@ fn what_the_disk_does_not_take_is_kept_and_written_in_order() {
     let _ = recorded(&bench.recorder, 2, |_| ());
     let alerts = bench.board.status().alerts;
     assert!(
-        alerts.len() == 1 && alerts[0].starts_with("2 records of runs wait: ") && alerts[0].contains("cannot be written"),
+        alerts.len() == 1 && alerts[0].text.starts_with("2 records of runs wait: ") && alerts[0].text.contains("cannot be written"),
         "{alerts:?}"
     );
     assert!(bench.recorder.has_unsaved());
     assert!(bench.recorder.save().is_err() && bench.recorder.has_unsaved(), "there is still no room");
     std::fs::rename(&aside, &lane).unwrap();
-    // What comes now goes behind what waits.
+    // A new record goes after those that already wait.
     let _ = recorded(&bench.recorder, 3, |_| ());
     let stored: Vec<Option<u64>> =
         bench.records().iter().map(|record| record.outcome.as_ref().map(|outcome| outcome.stored_bytes)).collect();

@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 use proptest::prelude::*;
 use std::time::Duration;
 
-/// The next times behind `after`.
+/// The next times after `after`.
 fn next(cadence: &Cadence, after: &str, count: usize) -> Vec<String> {
     let mut ns = at(after);
     (0..count)
@@ -43,7 +43,7 @@ fn a_time_of_day_that_comes_twice_is_due_once_and_at_the_first() {
         ("America/Havana", "30 0 * * *", "2026-10-31T12:00:00Z", ["2026-11-01T04:30:00Z", "2026-11-02T05:30:00Z"]),
     ] {
         assert_eq!(next(&times(expression, zone), after, 2), wanted, "{expression} in {zone}");
-        // Also for who looks between the two.
+        // The same holds for a look between the two.
         let between = text(at(wanted[0]) + 20 * 60_000_000_000);
         assert_eq!(next(&times(expression, zone), &between, 1), wanted[1..], "{expression} in {zone}");
     }
@@ -71,7 +71,7 @@ fn a_rhythm_follows_real_time() {
 
 #[test]
 fn a_day_that_a_zone_skips_is_no_end() {
-    // Samoa went over the date line: there was no 30 December.
+    // Samoa moved over the date line: there was no 30 December.
     let noon = times("0 12 * * *", "Pacific/Apia");
     assert_eq!(next(&noon, "2011-12-29T00:00:00Z", 2), ["2011-12-29T22:00:00Z", "2011-12-30T22:00:00Z"]);
     let first = times("0 12 30 12 *", "Pacific/Apia");
@@ -127,8 +127,9 @@ fn cadences_read_well() {
     assert_eq!(Cadence::Interval(6 * HOUR).text(), "every 6 h");
     assert_eq!(times("30 2 * * *", "Europe/Berlin").text(), "At 02:30 (30 2 * * *, Europe/Berlin)");
     assert_eq!(times(" @daily ", "UTC").text(), "At 00:00 (@daily, UTC)");
-    let told = [MINUTE, 90 * MINUTE, HOUR, DAY, 36 * HOUR, 2 * DAY, 90 * DAY, Duration::from_secs(61), Duration::ZERO].map(duration_text);
-    assert_eq!(told, ["60 s", "90 min", "1 h", "24 h", "36 h", "2 days", "90 days", "61 s", "0 s"]);
+    let reported =
+        [MINUTE, 90 * MINUTE, HOUR, DAY, 36 * HOUR, 2 * DAY, 90 * DAY, Duration::from_secs(61), Duration::ZERO].map(duration_text);
+    assert_eq!(reported, ["60 s", "90 min", "1 h", "24 h", "36 h", "2 days", "90 days", "61 s", "0 s"]);
     assert_eq!(times("30 2 * * *", "Europe/Berlin").spacing(at("2026-03-27T01:30:00Z")), DAY);
     assert_eq!(times("30 2 * * *", "Europe/Berlin").spacing(at("2026-03-28T01:30:00Z")), 23 * HOUR + 30 * MINUTE);
 }

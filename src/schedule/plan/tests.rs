@@ -1,5 +1,5 @@
-//! Weeks and months of several jobs: every one comes as often as it should, none beside itself, and
-//! none that takes long before a checkpoint.
+//! Weeks and months of several jobs. Every job runs as often as it should, none runs beside itself,
+//! and no long job delays a checkpoint.
 
 use super::{Lane, Standing};
 use crate::schedule::cadence::Cadence;
@@ -13,7 +13,7 @@ fn every(name: &str, interval: Duration) -> Rules {
     rules(name, Cadence::Interval(interval))
 }
 
-/// The jobs of an agent that has them all: checkpoints, and what else there is to do.
+/// The jobs of an agent that has all of them: checkpoints, and everything else.
 fn all() -> Simulation {
     let catalog = Rules { jitter: 30 * MINUTE, ..rules("catalog", times("30 2 * * *", "Europe/Berlin")) };
     let jobs = vec![
@@ -46,8 +46,8 @@ fn a_week_and_ninety_days_run_as_they_should() {
     // A checkpoint never waits for a verification.
     let checkpoints = simulation.starts("checkpoint");
     assert!(checkpoints.windows(2).all(|pair| pair[1].uptime_ns - pair[0].uptime_ns <= 6 * 3_600_000_000_000 + 60_000_000_000));
-    // The catalog's time follows the wall clock into summer, with its jitter and the verification
-    // that it may wait for.
+    // The catalog's time follows the wall clock into daylight saving time, plus its jitter and the
+    // verification that it may wait for.
     for begun in simulation.starts("catalog") {
         let day = &text(begun.wall_ns)[..10];
         let summer = day >= "2026-03-29";
@@ -92,10 +92,10 @@ fn who_asks_while_it_runs_gets_one_run_behind_it() {
     simulation.run(5 * HOUR);
     let whys: Vec<&Why> = simulation.starts("v").iter().map(|begun| &begun.why).collect();
     assert_eq!(whys, [&Why::Cadence, &Why::Asked]);
-    // An interval counts from what was asked for.
+    // An interval counts from the run that was asked for.
     let asked_ns = simulation.starts("v")[1].wall_ns;
     assert_eq!(simulation.schedule.job("v").unwrap().next().at_ns, Some(asked_ns + 86_400_000_000_000));
-    // A time of the wall clock stays.
+    // A time of the wall clock does not move.
     let mut simulation = Simulation::of("2026-01-01T00:00:00Z", rules("v", times("0 3 * * *", "UTC")));
     simulation.schedule.job_mut("v").unwrap().ask(simulation.now);
     simulation.run(HOUR);
@@ -113,7 +113,7 @@ fn a_new_job_is_due_soon_and_a_time_of_day_at_its_time() {
         let mut simulation = Simulation::of("2026-01-01T00:00:00Z", rules("j", cadence));
         simulation.step();
         assert_eq!(simulation.schedule.job("j").unwrap().next().at_ns.map(text).as_deref(), Some(wanted));
-        // Starts of the agent do not move it.
+        // Restarts of the agent do not move it.
         simulation.restart_after(MINUTE);
         simulation.step();
         assert_eq!(simulation.schedule.job("j").unwrap().next().at_ns.map(text).as_deref(), Some(wanted));
@@ -188,7 +188,7 @@ fn jitter_neither_adds_up_nor_moves_with_a_restart() {
     let also: Vec<u64> = restarted.starts("j").iter().map(|begun| begun.wall_ns).collect();
     let near = |pair: (&u64, &u64)| pair.0.abs_diff(*pair.1) < 100 * 60_000_000_000;
     assert!(starts.iter().zip(&also).all(near), "{:?}\n{:?}", starts.len(), also.len());
-    // Never beyond the next time of the cadence.
+    // The jitter never passes the next time of the cadence.
     let mut hourly = Simulation::of("2026-01-01T00:00:00Z", Rules { jitter: 9 * HOUR, ..rules("j", times("0 * * * *", "UTC")) });
     hourly.run(50 * HOUR);
     assert!((45..=51).contains(&hourly.begun.len()), "{}", hourly.begun.len());
@@ -207,7 +207,7 @@ fn a_wish_begins_it_at_once_and_counts() {
     assert_eq!(simulation.begun.len(), 2);
     simulation.run(11 * MINUTE);
     assert_eq!(simulation.begun.len(), 3, "the interval counts from the last one");
-    // Not while it is paused, and not on an agent that does not lead.
+    // The job does not run while it is paused, or on an agent that does not lead.
     simulation.schedule.job_mut("checkpoint").unwrap().pause(simulation.now, true);
     simulation.wish = Some(("checkpoint".into(), "a gap".into()));
     simulation.run(HOUR);

@@ -9,7 +9,7 @@ fn cadences() -> [Cadence; 3] {
     [Cadence::Interval(DAY), Cadence::Interval(10 * MINUTE), times("0 3 * * *", "Europe/Berlin")]
 }
 
-/// Runs that begin within so long.
+/// The number of runs that begin within this time.
 fn runs_within(simulation: &mut Simulation, duration: Duration) -> usize {
     let before = simulation.begun.len();
     simulation.run(duration);

@@ -1,4 +1,4 @@
-//! Several agents of one cluster, of which one leads: each job runs once, whoever leads when it is
+//! Several agents of one cluster, of which one leads. Each job runs once, whoever leads when it is
 //! due.
 
 use super::simulation::Simulation;
@@ -9,7 +9,7 @@ use crate::schedule::plan::Standing;
 use proptest::prelude::*;
 use std::time::Duration;
 
-/// Three agents that see the records of one another's runs when they begin to lead.
+/// Three agents. Each sees the run records of the others when it begins to lead.
 struct Agents {
     agents: Vec<Simulation>,
     leader: usize,
@@ -31,7 +31,7 @@ impl Agents {
         self.agents[self.leader].standing = Standing::default();
         self.agents[self.leader].step();
         self.leader = next;
-        // The record of the newest run of each other agent; one that is under way has no end.
+        // The record of each other agent's newest run. A run that is under way has no end.
         let records: Vec<(u64, Option<(u64, bool)>)> = (0..3)
             .filter_map(|number| {
                 let agent = &self.agents[number];

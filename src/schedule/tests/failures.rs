@@ -1,4 +1,4 @@
-//! Runs that fail, are killed or given up.
+//! Runs that fail, that are killed, or that are given up.
 
 use super::simulation::Simulation;
 use super::{DAY, HOUR, MINUTE, retry, rules, times};
@@ -80,7 +80,7 @@ fn a_run_that_was_killed_is_made_up_for_and_one_that_kills_does_not_do_so_at_eve
     assert_eq!(simulation.state("j").failures_in_a_row, 1);
     simulation.run(2 * HOUR);
     assert_eq!((simulation.begun.len(), simulation.state("j").failures_in_a_row), (2, 0));
-    // The system starts it anew at once, and it falls over five seconds into the job.
+    // The system restarts the agent at once, and it crashes five seconds into the job.
     simulation.run(DAY);
     let before = simulation.begun.len();
     simulation.script = Box::new(|_, _| (HOUR, Ended::Completed));
@@ -130,7 +130,7 @@ fn a_run_that_is_given_up_counts_as_none() {
     simulation.standing.knows = true;
     simulation.run(2 * HOUR);
     assert_eq!((simulation.begun.len(), simulation.state("j").failures_in_a_row), (2, 0));
-    // A lease that comes and goes is no flood.
+    // A lease that comes and goes does not cause a flood.
     let before = simulation.begun.len();
     for second in 0..DAY.as_secs() / 30 {
         simulation.standing.leads = second % 2 == 0;

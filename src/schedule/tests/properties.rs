@@ -1,5 +1,5 @@
-//! Whatever happens to a job in whatever order: never beside itself, never a flood, never silence
-//! for ever, and a restart changes nothing.
+//! Whatever happens to a job in whatever order: it never runs beside itself, there is never a flood
+//! and never endless silence, and a restart changes nothing.
 
 use super::simulation::Simulation;
 use super::{DAY, HOUR, MINUTE, rules, times};
@@ -83,8 +83,7 @@ proptest! {
             }
             simulation.step();
         }
-        // No flood: the cadence begins no more runs than fit, and each has at most five that try
-        // again.
+        // No flood: the cadence begins no more runs than fit, and each has at most five retries.
         let of_cadence = simulation.begun.iter().filter(|begun| begun.why == Why::Cadence).count() as u64;
         let retries = simulation.begun.iter().filter(|begun| begun.why == Why::Retry).count() as u64;
         let real_s = (simulation.now.uptime_ns - began_ns) / 1_000_000_000;
@@ -96,7 +95,7 @@ proptest! {
         prop_assert!(retries <= 6 * (of_cadence + asked + restarts) + 6, "{retries} again");
         prop_assert!(simulation.begun.iter().filter(|begun| begun.why == Why::Asked).count() as u64 <= asked);
 
-        // No silence: on a machine that is left alone it runs, at its pace.
+        // No silence: on a machine that is left alone the job runs at its pace.
         let now = simulation.now;
         simulation.schedule.job_mut("j").unwrap().pause(now, false);
         simulation.standing = Standing { leads: true, knows: true };
@@ -107,7 +106,7 @@ proptest! {
         simulation.run((2 * spacing).max(4 * DAY));
         prop_assert!(simulation.begun.len() > before, "{}: {:?}", cadence.text(), simulation.state("j"));
 
-        // What is remembered is all that counts: it goes there and back.
+        // What is remembered is all that counts: it survives being written and read.
         let state = simulation.state("j").clone();
         let read: JobState = serde_json::from_str(&serde_json::to_string(&state).unwrap()).unwrap();
         prop_assert_eq!(read, state);

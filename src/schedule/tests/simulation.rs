@@ -66,7 +66,7 @@ impl Simulation {
         }
     }
 
-    /// Killed, and started again after a while, with what was written down.
+    /// Kills the agent and starts it again after a while, with the state that was written down.
     pub fn restart_after(&mut self, away: Duration) {
         let kept = serde_json::to_string(&self.schedule.states()).unwrap();
         self.running.clear();
@@ -79,12 +79,12 @@ impl Simulation {
         self.now.uptime_ns += nanoseconds(duration);
     }
 
-    /// The wall clock is set.
+    /// Sets the wall clock.
     pub fn set_clock(&mut self, by_seconds: i64) {
         self.now.wall_ns = self.now.wall_ns.saturating_add_signed(by_seconds * 1_000_000_000);
     }
 
-    /// Everything that happens at this moment.
+    /// Handles everything that happens at this moment.
     pub fn step(&mut self) {
         let over: Vec<String> =
             self.running.iter().filter(|(_, (at, _))| *at <= self.now.uptime_ns).map(|(name, _)| name.clone()).collect();
@@ -117,7 +117,7 @@ impl Simulation {
         self.ended.push((name.to_owned(), self.now.uptime_ns, ended));
     }
 
-    /// So much time passes: from one event to the next, and a look every minute.
+    /// Lets this much time pass: from one event to the next, and with a look every minute.
     pub fn run(&mut self, duration: Duration) {
         let until_ns = self.now.uptime_ns + nanoseconds(duration);
         loop {
@@ -125,7 +125,7 @@ impl Simulation {
             if self.now.uptime_ns >= until_ns {
                 return;
             }
-            // What is due already waits for the end of another.
+            // A job that is due already waits until another one ends.
             let due =
                 self.schedule.jobs().filter_map(|job| job.next().at_ns?.checked_sub(self.now.wall_ns)).filter(|pause_ns| *pause_ns > 0);
             let ends = self.running.values().map(|(end_ns, _)| end_ns - self.now.uptime_ns);

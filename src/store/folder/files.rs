@@ -1,14 +1,14 @@
 //! The files of a folder store: temporary files, durable folders, and errors that say what to do.
 //!
 //! Every object begins as a file in `.tmp/<session>/` under the root, is synced there and moves to
-//! its name with `RENAME_NOREPLACE`, so a name is either free or holds a whole object. A session is
-//! one open store of one process. It holds a lock (`flock`) on its file `lock` for as long as it
-//! lives; whoever begins a session removes those whose lock nobody holds, under `.tmp/lock`, so no
-//! process number has to be trusted. Uploads in parts have folders of their own, which outlive
-//! their writers (`folder_uploads`). Folders are walked part by part with `O_NOFOLLOW`: a symlink
-//! inside the root leads nowhere.
+//! its name with `RENAME_NOREPLACE`, so a name is either free or holds a complete object. A session
+//! is one open store of one process. It holds a lock (`flock`) on its file `lock` for as long as it
+//! lives. Whoever begins a session first takes the lock `.tmp/lock` and then removes the sessions
+//! whose lock nobody holds, so no process number has to be trusted. Uploads in parts have folders
+//! of their own, which outlive their writers ([`uploads`](super::uploads)). Folders are walked part
+//! by part with `O_NOFOLLOW`: a symlink inside the root leads nowhere.
 
-use super::uploads::{self, UPLOADS_LEAF};
+use super::uploads;
 use crate::store::{PutOutcome, RESERVED_PART, StoreError};
 use crate::threads::lock;
 use rustix::fd::{AsFd, OwnedFd};
@@ -21,16 +21,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime};
 
-/// How long a session may wait for another process that is beginning one: cleaning takes far less,
-/// so longer means that it hangs.
+/// How long a session may wait for another process that is beginning one. Cleaning takes far less,
+/// so a longer wait means that the other process hangs.
 const GATE_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// How many sessions one process number may have at once; a number is reused in other containers on
 /// one shared folder.
 const SESSIONS_MAX: u32 = 10_000;
 
-/// Most folders that are remembered as durable; beyond that all are synced once more, which costs
-/// little and bounds the memory.
+/// The most folders that are remembered as durable. Beyond that all are synced once more, which
+/// costs little and bounds the memory.
 const DURABLE_MAX: usize = 10_000;
 
 pub(super) const LOCK_LEAF: &str = "lock";
@@ -47,18 +47,19 @@ pub(super) struct Files {
     durable: Mutex<HashSet<String>>,
 }
 
-/// One open store's own folder below `.tmp`.
+/// The folder of one open store below `.tmp`.
 #[derive(Debug)]
 struct Session {
     temporaries: OwnedFd,
     folder: OwnedFd,
     leaf: String,
-    /// Kept open: closing it gives up the lock.
+    /// Kept open: closing it releases the lock.
     _lock: OwnedFd,
     next: AtomicU64,
 }
 
-/// A file on its way. Dropped, it is removed from `.tmp` if it is still there.
+/// A temporary file that will become an object. When it is dropped, it is removed from `.tmp` if it
+/// is still there.
 #[derive(Debug)]
 pub(super) struct Temporary {
     session: Arc<Session>,
@@ -68,8 +69,8 @@ pub(super) struct Temporary {
 
 impl Drop for Temporary {
     fn drop(&mut self) {
-        // After a rename it is gone already; what cannot be removed now goes when a later session
-        // cleans up.
+        // After a rename it is gone already. A file that cannot be removed now is removed when a
+        // later session cleans up.
         let _ = fs::unlinkat(&self.session.folder, &self.leaf, AtFlags::empty());
     }
 }
@@ -81,7 +82,7 @@ impl Drop for Session {
     }
 }
 
-/// The folders of a name and its last part.
+/// Splits a name into its folders and its last part.
 pub(super) fn split(name: &str) -> (&str, &str) {
     name.rsplit_once('/').unwrap_or(("", name))
 }
@@ -119,7 +120,7 @@ impl Files {
         self.open_root()?.ok_or(Errno::NOENT)
     }
 
-    /// The folder `folders` (`a/b`, or nothing for the root itself); `None` where it does not
+    /// Opens the folder `folders` (`a/b`, or nothing for the root itself); `None` if it does not
     /// exist.
     pub(super) fn folder(&self, folders: &str) -> Result<Option<OwnedFd>, Errno> {
         let Some(mut folder) = self.open_root()? else { return Ok(None) };
@@ -132,7 +133,8 @@ impl Files {
         Ok(Some(folder))
     }
 
-    /// The folder `folders`, made where missing, and durable all the way up to the root.
+    /// Opens the folder `folders`, creates it where it is missing, and makes it durable all the way
+    /// up to the root.
     fn make_folder(&self, folders: &str) -> Result<OwnedFd, Errno> {
         let mut folder = self.make_root()?;
         let mut end = 0;
@@ -145,8 +147,8 @@ impl Files {
                 Err(error) => return Err(error),
             };
             let below = fs::openat(&folder, part, FOLDER_FLAGS, Mode::empty())?;
-            // One that another process has just made may not be synced yet, so the first use syncs
-            // it too.
+            // A folder that another process has just created may not be synced yet, so the first
+            // use syncs it too.
             if made || !self.durable().contains(path) {
                 fs::fsync(&folder)?;
                 let mut durable = self.durable();
@@ -173,12 +175,12 @@ impl Files {
         Ok(Temporary { session, leaf, file })
     }
 
-    /// The folder of uploads in parts, to write in.
+    /// Opens the folder of uploads in parts for writing, and creates it if needed.
     pub(super) fn make_uploads(&self) -> Result<OwnedFd, Errno> {
         uploads::make(&self.session()?.temporaries)
     }
 
-    /// The same, to look at; `None` where there is none.
+    /// Opens the folder of uploads in parts for reading; `None` if there is none.
     pub(super) fn uploads(&self) -> Result<Option<OwnedFd>, Errno> {
         self.folder(&format!("{RESERVED_PART}/{UPLOADS_LEAF}"))
     }
@@ -211,27 +213,27 @@ impl Files {
             }
             let folder = fs::openat(&temporaries, &leaf, FOLDER_FLAGS, Mode::empty())?;
             let lock = open_lock(&folder)?;
-            // Where locks do not exist nobody cleans either.
+            // A file system without locks is never cleaned either.
             let _ = fs::flock(&lock, FlockOperation::NonBlockingLockExclusive);
             return Ok(Session { temporaries, folder, leaf, _lock: lock, next: AtomicU64::new(0) });
         }
         Err(Errno::EXIST)
     }
 
-    /// Moves a file that is written to its name, create-only. When it returns, the object (also one
-    /// that was there already) is durable.
+    /// Moves a finished file to its name, create-only. When it returns, the object is durable, also
+    /// one that was there already.
     pub(super) fn publish(&self, temporary: &Temporary, name: &str) -> Result<PutOutcome, Errno> {
         self.publish_file(&temporary.file, &temporary.session.folder, &temporary.leaf, name)
     }
 
-    /// The same for a file of which the folder and the leaf are given.
+    /// Does the same for a file that is given by its folder and last name part.
     pub(super) fn publish_file(&self, file: &File, from: &OwnedFd, from_leaf: &str, name: &str) -> Result<PutOutcome, Errno> {
         let (folders, leaf) = split(name);
         file.sync_all().map_err(|error| errno(&error))?;
         let folder = self.make_folder(folders)?;
         let moved = match fs::renameat_with(from, from_leaf, &folder, leaf, RenameFlags::NOREPLACE) {
-            // Some file systems (NFS, many FUSE ones) know no such flag; a hard link is create-only
-            // everywhere.
+            // Some file systems (NFS, many FUSE ones) do not know this flag. A hard link is
+            // create-only everywhere.
             Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => fs::linkat(from, from_leaf, &folder, leaf, AtFlags::empty()),
             moved => moved,
         };
@@ -247,7 +249,7 @@ impl Files {
         Ok(outcome)
     }
 
-    /// Whether an object of this name exists already, and then makes sure that it is durable.
+    /// Whether an object of this name exists already. If it does, makes sure that it is durable.
     pub(super) fn exists_durably(&self, name: &str) -> Result<bool, Errno> {
         let (folders, leaf) = split(name);
         let Some(folder) = self.folder(folders)? else { return Ok(false) };
@@ -258,7 +260,7 @@ impl Files {
         Ok(there)
     }
 
-    /// What the system's error means for whoever called.
+    /// The error that a system error becomes for the caller.
     pub(super) fn error(&self, action: &'static str, name: &str, error: Errno) -> StoreError {
         let refused =
             |reason: &str| StoreError::Refused { store: self.describe(), action, name: name.to_owned(), reason: reason.to_owned() };
@@ -282,7 +284,7 @@ impl Files {
                 action,
                 name: name.to_owned(),
                 reason: format!(
-                    "the disk cannot read or write it ({}): check the disk, copy what is whole elsewhere",
+                    "the disk cannot read or write it ({}): check the disk, copy the intact files elsewhere",
                     std::io::Error::from(error)
                 ),
             },
@@ -314,7 +316,7 @@ pub(super) fn exists_or(result: Result<(), Errno>) -> Result<(), Errno> {
     }
 }
 
-/// Whether an object stands at a name; an error if it is anything else.
+/// Whether an object has this name; an error if something else has it.
 fn occupied(folder: impl AsFd, leaf: &str) -> Result<bool, Errno> {
     let Some(stat) = absent(fs::statat(folder, leaf, AtFlags::SYMLINK_NOFOLLOW))? else { return Ok(false) };
     match FileType::from_raw_mode(stat.st_mode) {
@@ -342,8 +344,8 @@ fn lock_gate(gate: &OwnedFd) -> Result<bool, Errno> {
     }
 }
 
-/// Removes sessions that nobody holds. What cannot be removed stays for the next time: it costs
-/// room, never a wrong result.
+/// Removes sessions whose lock nobody holds. What cannot be removed stays for the next time: it
+/// costs space, never a wrong result.
 fn clean(temporaries: &OwnedFd) {
     let Ok(entries) = Dir::read_from(temporaries) else { return };
     for entry in entries.flatten() {
@@ -362,3 +364,6 @@ fn clean(temporaries: &OwnedFd) {
         let _ = fs::unlinkat(temporaries, entry.file_name(), AtFlags::REMOVEDIR);
     }
 }
+
+/// The folder of uploads below `.tmp`.
+pub(crate) const UPLOADS_LEAF: &str = "uploads";

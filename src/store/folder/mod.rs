@@ -2,8 +2,8 @@
 //!
 //! An object `a/b/c` is the file `a/b/c` below the root. A put writes a temporary file, syncs it,
 //! moves it to its name without replacing and syncs the folders, so a crash at any instant leaves
-//! either no object or a whole one (see `folder_files`). Nothing is written, and the root is not
-//! made, before the first put: a folder that is mounted read-only restores.
+//! either no object or a complete one (see [`files`]). Nothing is written, and the root is not
+//! created, before the first put, so a restore works from a folder that is mounted read-only.
 //!
 //! A listing walks the folders in the byte order of full names, in which `a-b` and `a.b` come
 //! before `a/b`: folders sort as if their names ended with `/`. It reads one folder at a time and
@@ -36,9 +36,9 @@ pub struct FolderStore {
 }
 
 impl FolderStore {
-    /// A store in the folder `root`, which is made by the first put if only its last part is
-    /// missing. Leftovers of writers that died are removed then, too. Refused if `root` is there
-    /// but is no folder, or may not be read.
+    /// A store in the folder `root`. The first put creates the folder if only the last part of its
+    /// path is missing, and then also removes what writers that died have left. Refused if `root`
+    /// is there but is not a folder, or may not be read.
     pub fn open(root: &Path) -> Result<Self, StoreError> {
         let store = FolderStore { files: Arc::new(Files::new(root)) };
         store.files.open_root().map_err(|error| store.files.error("open", "", error))?;
@@ -68,7 +68,7 @@ impl FolderStore {
     fn open_object(&self, name: &str) -> Result<Option<(File, u64)>, Errno> {
         let (folders, leaf) = split(name);
         let Some(folder) = absent_here(self.files.folder(folders))?.flatten() else { return Ok(None) };
-        // A FIFO must not make us wait; for regular files the flag means nothing.
+        // A FIFO must not block the open; for regular files the flag has no effect.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let Some(file) = absent_here(fs::openat(&folder, leaf, flags, Mode::empty()))? else { return Ok(None) };
         let stat = fs::fstat(&file)?;
@@ -116,7 +116,7 @@ impl FolderStore {
             };
             let full = format!("{}{key}", level.path);
             if let Some(leaf) = key.strip_suffix('/') {
-                // It may have gone since it was read.
+                // The folder may have been removed since its name was read.
                 if let Some(folder) = absent_here(fs::openat(&level.folder, leaf, FOLDER_FLAGS, Mode::empty()))? {
                     let below = Level::read(folder, full, "", after)?;
                     levels.push(below);
@@ -131,7 +131,7 @@ impl FolderStore {
 
 const FOLDER_FLAGS: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
-/// For reading, what stands in the way of a name (a file, a symlink) means that there is no such
+/// For a read, anything else that has the name (a file, a symlink) means that there is no such
 /// object.
 fn absent_here<T>(result: Result<T, Errno>) -> Result<Option<T>, Errno> {
     match result {
@@ -224,7 +224,7 @@ impl Store for FolderStore {
         FolderMultipart::resume(Arc::clone(&self.files), name, upload_id, known)
     }
 
-    /// Refused while another process is at work on it.
+    /// Refused while another process works on the upload.
     fn abort_upload(&self, name: &str, upload_id: &str) -> Result<(), StoreError> {
         self.checked("abort multipart", name)?;
         FolderMultipart::resume(Arc::clone(&self.files), name, upload_id, &[]).map(drop)
@@ -270,7 +270,7 @@ impl Store for FolderStore {
             Ok(())
         };
         match remove() {
-            // A folder is no object. (Linux says EISDIR, POSIX EPERM.)
+            // A folder is not an object. (Linux says EISDIR, POSIX EPERM.)
             Ok(()) | Err(Errno::ISDIR) => Ok(()),
             Err(error) => Err(self.files.error("delete", name, error)),
         }

@@ -1,14 +1,14 @@
-//! An object on its way into a folder in parts.
+//! An object that is being written into a folder in parts.
 //!
-//! Parts are written into one file of the upload (`folder_uploads`), each at its offset, by as many
-//! threads as the caller has. The offset of a part follows from the size of part 1, which all parts
-//! but the last have. Until that size is certain (part 1 is here, or two parts are), the first part
-//! to come waits in a file of its own, because it may be the shorter last one. Completing compares
-//! what was sent with what the caller expects, places the waiting part, cuts the file to its
-//! length, syncs it and moves it to its name.
+//! Parts are written into one file of the upload ([`uploads`](super::uploads)), each at its offset,
+//! by as many threads as the caller has. The offset of a part follows from the size of part 1,
+//! which all parts but the last have. Until that size is certain (part 1 is here, or two parts
+//! are), the first part to arrive waits in a file of its own, because it may be the shorter last
+//! one. Completing compares what was sent with what the caller expects, places the waiting part,
+//! cuts the file to its length, syncs it and moves it to its name.
 //!
-//! Resuming reads the parts that the caller noted and compares their bytes with the digests: what
-//! is on the disk is what counts.
+//! Resuming reads the parts that the caller noted and compares their bytes with the digests: only
+//! what is really on the disk counts.
 
 use super::files::{Files, errno};
 use super::uploads::Upload;
@@ -31,7 +31,7 @@ pub(super) struct FolderMultipart {
     name: String,
     upload: Upload,
     state: Mutex<State>,
-    /// Kept: the files stay.
+    /// The upload is kept: dropping this leaves its files where they are.
     over: bool,
 }
 
@@ -39,7 +39,7 @@ pub(super) struct FolderMultipart {
 struct State {
     /// The size of every part but the last, once certain.
     part_bytes: Option<u64>,
-    /// The part that came while the size was not certain.
+    /// The part that arrived while the size was not certain.
     waiting: Option<Waiting>,
     parts: BTreeMap<u32, Part>,
 }
@@ -89,7 +89,7 @@ impl FolderMultipart {
         })?;
         let Some((upload, mut state)) = resumed else { return Ok(None) };
         if state.parts.is_empty() {
-            // Nothing that was sent counts, so neither does the size that it had.
+            // None of the parts that were sent counts, so their size does not count either.
             state.part_bytes = None;
             if let Some(waiting) = state.waiting.take() {
                 upload.remove_waiting(waiting.number);
@@ -104,14 +104,14 @@ impl FolderMultipart {
         StoreError::Refused { store: self.files.describe(), action, name: self.name.clone(), reason }
     }
 
-    /// Decides where a part goes, and keeps it waiting if that cannot be known yet.
+    /// Decides where a part is written, and makes it the waiting part if that cannot be known yet.
     fn place(&self, number: u32, body: &[Bytes]) -> Result<PartPlace, Errno> {
         let size_bytes = body_bytes(body);
         let mut state = lock(&self.state);
         if state.part_bytes.is_none() {
             let certain = match &state.waiting {
                 _ if number == 1 => size_bytes,
-                // The two cannot both be the last, so the larger has the size of all.
+                // The two cannot both be the last part, so the larger one has the size of all.
                 Some(waiting) if waiting.number != number => size_bytes.max(waiting.size_bytes),
                 _ => {
                     let file = self.upload.create_waiting(number)?;
@@ -146,12 +146,12 @@ impl FolderMultipart {
         Ok(())
     }
 
-    /// Makes the object of what was sent.
+    /// Makes the object from the parts that were sent.
     fn join(&self, parts: &[Part]) -> Result<PutOutcome, StoreError> {
         let state = lock(&self.state);
         check_parts(state.parts.iter().map(|(number, part)| (*number, part)), parts).map_err(|reason| self.refused("complete", reason))?;
-        // Once certain, the size never changes, and part 1 was refused unless it has it: every part
-        // stands at its offset.
+        // Once certain, the size never changes, and part 1 was refused unless it has that size. So
+        // every part lies at its offset.
         debug_assert_eq!(state.part_bytes, parts.first().map(|part| part.size_bytes));
         let total_bytes: u64 = parts.iter().map(|part| part.size_bytes).sum();
         let finish = || {
@@ -174,7 +174,7 @@ fn write_at(file: &File, mut offset: u64, body: &[Bytes]) -> Result<(), Errno> {
     Ok(())
 }
 
-/// The known parts whose bytes are there.
+/// Returns the known parts whose bytes are there.
 fn held(upload: &Upload, state: &State, known: &[KnownPart]) -> Result<BTreeMap<u32, Part>, Errno> {
     let mut held = BTreeMap::new();
     for known in known {

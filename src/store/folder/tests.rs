@@ -234,7 +234,7 @@ fn what_the_disk_lost_is_sent_again() {
         damage(&scratch.0.join(".tmp/uploads").join(&id));
         let resumed = store.resume_multipart(&name, &id, &known).unwrap().unwrap();
         assert_eq!(resumed.held, held, "round {round}");
-        // Last first: where the size is lost, too, it must be found again.
+        // The last part first: if the size is lost too, it must be found again.
         (1..=3).rev().filter(|number| !held.contains(number)).for_each(|number| send(resumed.multipart.as_ref(), number));
         assert_eq!(resumed.multipart.complete(&parts.each_ref().map(|part| part_of(part))), Ok(PutOutcome::Created));
         assert_eq!(store.get_range(&name, 0, 21).unwrap(), parts.concat());
@@ -324,7 +324,7 @@ fn errors_say_what_to_do() {
     assert_eq!(errno(&std::io::Error::other("no number")), Errno::IO);
 }
 
-/// A full disk: /dev/shm is too large to fill, so a process limit stands in for it elsewhere; here
+/// A full disk: /dev/shm is too large to fill, so another test uses a process limit. This one uses
 /// a folder that may not be written.
 #[test]
 fn missing_permission_is_refused() {

@@ -2,14 +2,16 @@
 //!
 //! Each lies in `.tmp/uploads/<id>/`: `about` (name, time, and the parts' size once it is certain),
 //! `object` (the parts, each at its offset), perhaps `waiting-<number>`, and `lock`, which whoever
-//! is at work on it holds (`flock`). A writer that is killed leaves all of it as it is, without a
-//! lock, and another one may take it up. What nobody has touched for [`LEFT_MAX`] goes when a
-//! session begins.
+//! works on the upload holds (`flock`). A writer that is killed leaves all of it as it is, without
+//! a lock, and another writer may resume the upload. An upload that nobody has touched for
+//! [`LEFT_MAX`] is deleted when a session begins.
 //!
-//! Nothing here is synced, and nothing is believed: who resumes reads the parts and compares their
-//! SHA-256 (`folder_multipart`), so what a crash of the machine took is just not held.
+//! Nothing here is synced, and nothing is trusted: whoever resumes reads the parts and compares
+//! their SHA-256 ([`multipart`](super::multipart)). A part that was lost in a crash of the machine
+//! simply counts as not held.
 
 use super::files::{FILE_MODE, FOLDER_FLAGS, FOLDER_MODE, LOCK_LEAF, absent, errno, exists_or, open_lock};
+use crate::store::folder::files::UPLOADS_LEAF;
 use crate::store::{Unfinished, check_name, hex, random};
 use rustix::fd::OwnedFd;
 use rustix::fs::{self, AtFlags, Dir, FlockOperation, Mode, OFlags};
@@ -18,13 +20,10 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// The folder of uploads below `.tmp`.
-pub(super) const UPLOADS_LEAF: &str = "uploads";
-
-/// How long an upload that nobody goes on with is left.
+/// How long an upload is left that nobody resumes.
 const LEFT_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// More than any `about` has.
+/// More than any `about` file has.
 const ABOUT_BYTES_MAX: u64 = 4096;
 
 const OBJECT_LEAF: &str = "object";
@@ -32,20 +31,20 @@ const ABOUT_LEAF: &str = "about";
 const WAITING_BEGIN: &str = "waiting-";
 const ABOUT_FIRST_LINE: &str = "amber upload 1";
 
-/// One upload that this process is at work on. Its files stay where they are when it is dropped.
+/// One upload that this process works on. Its files stay where they are when it is dropped.
 #[derive(Debug)]
 pub(super) struct Upload {
     uploads: OwnedFd,
     pub(super) folder: OwnedFd,
     pub(super) id: String,
-    /// Kept open: closing it gives up the lock.
+    /// Kept open: closing it releases the lock.
     _lock: OwnedFd,
     about: File,
     /// The parts, each at its offset.
     pub(super) object: File,
 }
 
-/// What `about` says.
+/// The content of `about`.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct About {
     pub(super) name: String,
@@ -55,7 +54,7 @@ pub(super) struct About {
 }
 
 impl About {
-    /// Lines that do not end are not whole yet; of several sizes the last one counts.
+    /// Lines without an end are incomplete and do not count. Of several sizes the last one counts.
     fn parse(text: &str) -> Option<About> {
         let mut lines = text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n'));
         if lines.next()? != ABOUT_FIRST_LINE {
@@ -77,7 +76,7 @@ impl Upload {
         fs::mkdirat(&uploads, &id, FOLDER_MODE)?;
         let folder = fs::openat(&uploads, &id, FOLDER_FLAGS, Mode::empty())?;
         let lock = open_lock(&folder)?;
-        // Where locks do not exist nobody cleans either.
+        // A file system without locks is never cleaned either.
         let _ = fs::flock(&lock, FlockOperation::NonBlockingLockExclusive);
         let mut about = create(&folder, ABOUT_LEAF)?;
         let began_ns = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
@@ -86,16 +85,16 @@ impl Upload {
         Ok(Upload { uploads, folder, id, _lock: lock, about, object })
     }
 
-    /// Takes up an upload; `None` if there is none of this id. [`Errno::WOULDBLOCK`] while somebody
-    /// else is at work on it.
+    /// Takes over an upload; `None` if there is none of this id. [`Errno::WOULDBLOCK`] while
+    /// somebody else works on it.
     pub(super) fn resume(uploads: OwnedFd, id: &str) -> Result<Option<(Upload, About)>, Errno> {
         if !is_id(id) {
             return Ok(None);
         }
         let Some(folder) = absent(fs::openat(&uploads, id, FOLDER_FLAGS, Mode::empty()))? else { return Ok(None) };
-        // In a folder that was removed meanwhile no lock can be made.
+        // In a folder that was removed meanwhile no lock file can be created.
         let Some(lock) = absent(open_lock(&folder))? else { return Ok(None) };
-        // Where locks do not exist there is nothing to wait for.
+        // On a file system without locks there is nothing to wait for.
         if let Err(Errno::WOULDBLOCK) = fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
             return Err(Errno::WOULDBLOCK);
         }
@@ -106,7 +105,7 @@ impl Upload {
         Ok(said.map(|said| (upload, said)))
     }
 
-    /// Notes the parts' size for whoever resumes.
+    /// Notes the size of the parts for whoever resumes.
     pub(super) fn note_part_bytes(&self, part_bytes: u64) -> Result<(), Errno> {
         (&self.about).write_all(format!("part bytes {part_bytes}\n").as_bytes()).map_err(|error| errno(&error))
     }
@@ -117,7 +116,7 @@ impl Upload {
         create(&self.folder, &format!("{WAITING_BEGIN}{number}"))
     }
 
-    /// Removes it; one that stays costs room only.
+    /// Removes the file of a waiting part. One that stays only costs space.
     pub(super) fn remove_waiting(&self, number: u32) {
         let _ = fs::unlinkat(&self.folder, format!("{WAITING_BEGIN}{number}"), AtFlags::empty());
     }
@@ -133,18 +132,18 @@ impl Upload {
         Ok(None)
     }
 
-    /// The leaf of the file that becomes the object.
+    /// The name of the file that becomes the object.
     pub(super) fn object_leaf(&self) -> &'static str {
         OBJECT_LEAF
     }
 
-    /// Removes what is left of it. What cannot be removed goes when it is old.
+    /// Removes what is left of the upload. What cannot be removed is removed when it is old.
     pub(super) fn remove(&self) {
         remove_folder(&self.uploads, &self.folder, &self.id);
     }
 }
 
-/// The uploads below `uploads`, in no order.
+/// Lists the uploads below `uploads`, in no order.
 pub(super) fn list(uploads: &OwnedFd) -> Result<Vec<Unfinished>, Errno> {
     let mut found = Vec::new();
     for (id, folder) in folders(uploads)? {
@@ -156,8 +155,8 @@ pub(super) fn list(uploads: &OwnedFd) -> Result<Vec<Unfinished>, Errno> {
     Ok(found)
 }
 
-/// Removes uploads that nobody holds and nobody has written to for [`LEFT_MAX`]. What cannot be
-/// removed stays for the next time.
+/// Removes uploads that nobody holds and that nobody has written to for [`LEFT_MAX`]. What cannot
+/// be removed stays for the next time.
 pub(super) fn clean(uploads: &OwnedFd, now: SystemTime) {
     let Ok(folders) = folders(uploads) else { return };
     for (id, folder) in folders {
@@ -173,7 +172,7 @@ pub(super) fn clean(uploads: &OwnedFd, now: SystemTime) {
     }
 }
 
-/// The folder of all uploads below `.tmp`, made if it is not there.
+/// Opens the folder of all uploads below `.tmp`, and creates it if it is not there.
 pub(super) fn make(temporaries: &OwnedFd) -> Result<OwnedFd, Errno> {
     exists_or(fs::mkdirat(temporaries, UPLOADS_LEAF, FOLDER_MODE))?;
     fs::openat(temporaries, UPLOADS_LEAF, FOLDER_FLAGS, Mode::empty())
@@ -184,7 +183,7 @@ fn folders(uploads: &OwnedFd) -> Result<Vec<(String, OwnedFd)>, Errno> {
     for entry in Dir::read_from(uploads)? {
         let entry = entry?;
         let Some(id) = entry.file_name().to_str().ok().filter(|id| is_id(id)) else { continue };
-        // It may have gone since it was read.
+        // The upload may have been removed since its name was read.
         if let Ok(folder) = fs::openat(uploads, id, FOLDER_FLAGS, Mode::empty()) {
             found.push((id.to_owned(), folder));
         }
@@ -193,7 +192,8 @@ fn folders(uploads: &OwnedFd) -> Result<Vec<(String, OwnedFd)>, Errno> {
 }
 
 fn remove_folder(uploads: &OwnedFd, folder: &OwnedFd, id: &str) {
-    // `about` goes last but for the lock: until then the rest is found again.
+    // `about` is removed last, except for the lock: until then a later cleaning finds the rest
+    // again.
     let entries = Dir::read_from(folder).map(|entries| entries.flatten().collect::<Vec<_>>()).unwrap_or_default();
     let parts =
         entries.iter().map(|entry| entry.file_name()).filter(|leaf| ![ABOUT_LEAF, LOCK_LEAF].map(str::as_bytes).contains(&leaf.to_bytes()));
@@ -220,7 +220,8 @@ fn open(folder: &OwnedFd, leaf: &str) -> Result<File, Errno> {
     Ok(File::from(fs::openat(folder, leaf, flags, Mode::empty())?))
 }
 
-/// Reads `about` and leaves the file at its end, to be written on; `None` if it is not whole.
+/// Reads `about` and leaves the file positioned at its end, ready for more lines. `None` if it is
+/// incomplete.
 fn read_about(file: &mut File) -> Result<Option<About>, Errno> {
     let mut said = String::new();
     match Read::take(&mut *file, ABOUT_BYTES_MAX).read_to_string(&mut said) {

@@ -1,14 +1,15 @@
-//! What is looked at in every attempt of every request: how it ended, and whether it is worth
-//! another one.
+//! What is examined in every attempt of every request: how it ended, and whether another attempt is
+//! worthwhile.
 //!
-//! [`Observer`] hangs on to the client and tells the [`Limiter`] of each attempt. [`Changed`] adds
-//! to the SDK's rules for retries what a server says when the bytes that arrived are not those that
-//! were signed: on a connection without TLS that is a fault of the way, and the next attempt, which
-//! sends the same bytes, brings them right. Where they were wrong before they were sent, all
-//! attempts fail alike.
+//! [`Observer`] is attached to the client and reports each attempt to the [`Limiter`]. [`Changed`]
+//! adds to the SDK's retry rules the codes by which a server says that the bytes that arrived are
+//! not the bytes that were signed. On a connection without TLS they were changed on the way, and
+//! the next attempt, which sends the same bytes, gets them through. If they were wrong before they
+//! were sent, all attempts fail alike.
 
 use super::error::CHANGED_CODES;
 use crate::store::limiter::{Limiter, TransferOutcome};
+use crate::store::s3::error::is_cut;
 use aws_sdk_s3::config::interceptors::{BeforeTransmitInterceptorContextRef, FinalizerInterceptorContextRef, InterceptorContext};
 use aws_sdk_s3::config::retry::{ClassifyRetry, RetryAction};
 use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
@@ -22,7 +23,7 @@ use std::sync::Arc;
 /// Codes by which servers ask for fewer requests, whatever the status.
 const SLOW_DOWN_CODES: [&str; 5] = ["SlowDown", "Throttling", "ThrottlingException", "RequestLimitExceeded", "TooManyRequests"];
 
-/// Tells the limiter of every attempt.
+/// Reports every attempt to the limiter.
 #[derive(Debug)]
 pub(super) struct Observer(pub(super) Arc<Limiter>);
 
@@ -80,8 +81,8 @@ fn outcome(is_done: bool, response: Option<&HttpResponse>) -> TransferOutcome {
     }
 }
 
-/// Retries requests whose bytes arrived changed, and those whose refusal stopped half-way, so that
-/// nobody knows what it says.
+/// Retries requests whose bytes were changed on the way, and requests whose refusal stopped
+/// half-way, so that nobody knows what it says.
 #[derive(Debug)]
 pub(super) struct Changed;
 
@@ -102,13 +103,7 @@ fn is_worth_another(response: &HttpResponse) -> bool {
     is_cut(response) || code(response).is_some_and(|code| CHANGED_CODES.contains(&code))
 }
 
-/// Whether a server's refusal stopped half-way: the body of one is always read whole, so only what
-/// did not come is missing.
-pub(super) fn is_cut(response: &HttpResponse) -> bool {
-    !response.status().is_success() && response.body().bytes().is_none()
-}
-
-/// The code in the XML of a server's error.
+/// The error code in the XML of a server's answer.
 fn code(response: &HttpResponse) -> Option<&str> {
     if response.status().is_success() {
         return None;

@@ -1,21 +1,22 @@
 //! The client of one bucket: options, runtime, time-outs, and what every request has in common.
 //!
-//! The calls of a store block, the SDK is asynchronous: a [`Client`] owns a small tokio runtime,
-//! and every call runs on it under one deadline ([`Client::run`]). Attempts and their pauses are
-//! the SDK's standard retries; [`Call`] hangs on to each request, hands the caller's digest to the
-//! signature (so the SDK reads no body for it) and counts the attempts, because only a first
-//! attempt's answer is certain. How all attempts end decides how many transfers run at once
-//! (`limiter`).
+//! The calls of a store block, and the SDK is asynchronous. So a [`Client`] owns a small tokio
+//! runtime, and every call runs on it under one deadline ([`Client::run`]). Attempts and their
+//! pauses are the SDK's standard retries. [`Call`] is attached to each request. It hands the
+//! caller's digest to the signature (so the SDK does not read the body for it) and counts the
+//! attempts, because only a first attempt's answer is certain. How the attempts end decides how
+//! many transfers run at once (`store::limiter`).
 //!
-//! Three times bound a request. One that makes no progress ends after [`STALL_TIMEOUT`], so that
-//! several stalls in a row fit into the deadline; an attempt that goes on has time for its bytes at
-//! [`LEAST_RATE`]; the deadline is over everything.
+//! Three times bound a request. A request that makes no progress ends after [`STALL_TIMEOUT`], so
+//! that several stalls in a row fit into the deadline. An attempt that makes progress has time for
+//! its bytes at [`LEAST_RATE`]. The deadline bounds everything.
 
 use super::attempts::{Changed, Observer};
 use super::http::{http_client, tls_config};
 use crate::backoff::Backoff;
 use crate::store::StoreUrl;
 use crate::store::limiter::Limiter;
+use crate::store::s3::tls_minimum::TlsMinimum;
 use crate::store::{Digest, StoreError, hex, random};
 use aws_config::profile::ProfileFileCredentialsProvider;
 use aws_config::provider_config::ProviderConfig;
@@ -38,13 +39,15 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use tokio::runtime::{Handle, Runtime};
 
-/// How long TCP may take to connect; a server that is there answers at once.
+/// How long TCP may take to connect. A reachable server answers at once.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The same for where credentials come from: instance metadata is next door or not there at all.
+/// The same for the sources of credentials: instance metadata is either close by or not there at
+/// all.
 const CREDENTIALS_CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Longest time without progress: no byte of the request taken, none of the answer received.
+/// Longest time without progress: no byte of the request was taken, and none of the answer was
+/// received.
 const STALL_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The slowest transfer that is waited for, in bytes per second: 16 at once fill a link of 16
@@ -54,8 +57,8 @@ const LEAST_RATE: u64 = 128 * 1024;
 /// The calls that move an object's bytes.
 const TRANSFERS: [&str; 3] = ["put", "put part", "get"];
 
-/// First and longest pause between attempts; the SDK doubles it and multiplies with a random
-/// number.
+/// First and longest pause between attempts. The SDK doubles the pause and multiplies it by a
+/// random number.
 const BACKOFF_FIRST: Duration = Duration::from_millis(200);
 const BACKOFF_MAX: Duration = Duration::from_secs(10);
 
@@ -63,25 +66,15 @@ const BACKOFF_MAX: Duration = Duration::from_secs(10);
 /// Gbit/s link busy.
 const RUNTIME_THREADS: usize = 2;
 
-/// The Region for servers that have none: what they expect in a signature unless they are told
+/// The Region for servers that have none: they expect it in a signature unless they are configured
 /// otherwise.
 const REGION_OF_OTHER_SERVERS: &str = "us-east-1";
-
-/// The least TLS version taken.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum TlsMinimum {
-    /// TLS 1.2 or 1.3.
-    Tls12,
-    /// TLS 1.3 only.
-    #[default]
-    Tls13,
-}
 
 /// Encryption by the server, beneath Amber's own.
 /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/serv-side-encryption.html>
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum ServerSideEncryption {
-    /// Whatever the bucket is set to.
+    /// The bucket's default setting.
     #[default]
     BucketDefault,
     /// SSE-S3, with keys of S3.
@@ -93,8 +86,8 @@ pub enum ServerSideEncryption {
     },
 }
 
-/// An access key given by the program instead of found by the AWS credential chain. It never shows
-/// its secret.
+/// An access key that the program sets, instead of one that the AWS credential chain finds. It
+/// never shows its secret.
 #[derive(Clone, PartialEq, Eq)]
 pub struct AccessKey {
     /// The key's id.
@@ -115,24 +108,24 @@ impl fmt::Debug for AccessKey {
 /// AWS tools would use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct S3Options {
-    /// URL of another server than AWS (`https://host:port`), or of a private endpoint.
+    /// URL of a server other than AWS (`https://host:port`), or of a private endpoint.
     pub endpoint: Option<String>,
-    /// Region; found as the AWS tools do if `None` (and `us-east-1` with `endpoint`).
+    /// Region. If `None`, it is found as the AWS tools do (or is `us-east-1` with `endpoint`).
     pub region: Option<String>,
-    /// The bucket goes into the path and not into the host's name; if `None`, only where `endpoint`
-    /// is given.
+    /// Whether the bucket goes into the path instead of the host name. If `None`, it does only
+    /// where `endpoint` is given.
     pub path_style: Option<bool>,
-    /// PEM file of the only certificate authorities taken, instead of this machine's.
+    /// PEM file of the only certificate authorities that are accepted, instead of this machine's.
     pub ca_file: Option<PathBuf>,
-    /// The least TLS version taken.
+    /// The lowest TLS version accepted.
     pub tls_minimum: TlsMinimum,
     /// Encryption by the server.
     pub server_side_encryption: ServerSideEncryption,
     /// Storage class of new objects (`STANDARD_IA`, ...); the bucket's default if `None`.
     /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/storage-class-intro.html>
     pub storage_class: Option<String>,
-    /// Profile in the AWS configuration files, whose credentials then win over the environment's;
-    /// `AWS_PROFILE` or the default one if `None`.
+    /// Profile in the AWS configuration files. Its credentials then take precedence over the
+    /// environment's. If `None`: `AWS_PROFILE` or the default one.
     pub profile: Option<String>,
     /// Access key to use instead of the credential chain.
     pub access_key: Option<AccessKey>,
@@ -175,7 +168,7 @@ pub(super) struct Client {
     pub(super) options: S3Options,
     pub(super) limiter: Arc<Limiter>,
     handle: Handle,
-    /// Only for its end.
+    /// An option only so that it can be shut down at the end.
     runtime: Option<Runtime>,
 }
 
@@ -188,15 +181,15 @@ impl fmt::Debug for Client {
 impl Drop for Client {
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
-            // A look-up of a name that hangs must not hold up whoever drops the store.
+            // A hanging name look-up must not delay whoever drops the store.
             runtime.shutdown_background();
         }
     }
 }
 
 impl Client {
-    /// Reads the AWS configuration and sets everything up; asks no S3 server. The error is only the
-    /// reason.
+    /// Reads the AWS configuration and sets everything up. Contacts no S3 server. The error is only
+    /// the reason.
     pub(super) fn open(bucket: &str, prefix: &str, options: &S3Options) -> Result<Client, String> {
         check_options(options)?;
         check_thread()?;
@@ -228,8 +221,8 @@ impl Client {
         if self.prefix.is_empty() { Some(key) } else { key.strip_prefix(&self.prefix)?.strip_prefix('/') }
     }
 
-    /// Runs one call of the store to its end, within the deadline; a transfer waits for its turn
-    /// before.
+    /// Runs one call of the store to its end, within the deadline. A transfer first waits for its
+    /// turn.
     pub(super) fn run<T>(
         &self,
         action: &'static str,
@@ -263,19 +256,20 @@ impl Client {
         (self.options.request_timeout + Duration::from_secs(size_bytes / LEAST_RATE)).min(self.options.deadline)
     }
 
-    /// What differs for a request that moves this many bytes.
+    /// The settings that differ for a request that moves this many bytes.
     pub(super) fn sized(&self, size_bytes: u64) -> aws_sdk_s3::config::Builder {
         let timeouts = time_outs(STALL_TIMEOUT.min(self.options.request_timeout), self.attempt_timeout(size_bytes));
         aws_sdk_s3::config::Builder::default().timeout_config(timeouts)
     }
 
-    /// What differs for a request on which the server works for long before it answers.
+    /// The settings that differ for a request on which the server works for long before it answers.
     pub(super) fn patient(&self) -> aws_sdk_s3::config::Builder {
         let timeouts = time_outs(self.options.request_timeout, self.options.request_timeout);
         aws_sdk_s3::config::Builder::default().timeout_config(timeouts)
     }
 
-    /// A random pause before attempt `attempt` (from 1) of what the SDK does not repeat itself.
+    /// A random pause before attempt `attempt` (from 1) of a request that the SDK does not repeat
+    /// itself.
     pub(super) async fn pause(&self, attempt: u32) {
         let longest = Backoff { first: 2 * BACKOFF_FIRST, longest: BACKOFF_MAX }.after(attempt);
         tokio::time::sleep(longest.mul_f64(f64::from(random::<1>()[0]) / 255.0)).await;
@@ -293,7 +287,8 @@ fn block_on<T>(handle: &Handle, future: impl Future<Output = T>) -> Result<T, St
     Ok(handle.block_on(future))
 }
 
-/// An async task of anyone must not wait for a store: tokio would panic.
+/// Refuses a call from inside an async task. Such a task must not wait for a store: tokio would
+/// panic.
 fn check_thread() -> Result<(), String> {
     match Handle::try_current() {
         Ok(_) => Err("a store was called from an async task, which it would block: report this".to_owned()),
@@ -317,15 +312,15 @@ fn check_options(options: &S3Options) -> Result<(), String> {
 }
 
 async fn configure(bucket: &str, options: &S3Options, limiter: &Arc<Limiter>) -> Result<aws_sdk_s3::Client, String> {
-    // The file names the authority of the S3 server; roles and single sign-on are asked of AWS,
+    // The file names the authority of the S3 server. Roles and single sign-on are asked of AWS,
     // which this machine's authorities know.
     let http = http_client(tls_config(options.ca_file.as_deref(), options.tls_minimum)?, CONNECT_TIMEOUT);
     let credentials_http = http_client(tls_config(None, options.tls_minimum)?, CREDENTIALS_CONNECT_TIMEOUT);
     let behavior = BehaviorVersion::v2026_01_12();
     let mut loader = aws_config::defaults(behavior).http_client(credentials_http.clone());
     if let Some(profile) = &options.profile {
-        // A profile that is named outright wins over keys in the environment, which the chain would
-        // try first.
+        // A profile that is named explicitly takes precedence over keys in the environment, which
+        // the chain would try first.
         let region = options.region.clone().map(Region::new);
         let provider = ProviderConfig::without_region().with_http_client(credentials_http).with_region(region);
         let credentials = ProfileFileCredentialsProvider::builder().configure(&provider).profile_name(profile).build();
@@ -358,7 +353,7 @@ async fn configure(bucket: &str, options: &S3Options, limiter: &Arc<Limiter>) ->
         .retry_config(retries)
         .interceptor(Observer(Arc::clone(limiter)))
         .retry_classifier(Changed)
-        // Our own connections see a stalled transfer, and a slow one is none.
+        // Our own connections detect a stalled transfer, and a slow one is not stalled.
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
         .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
         .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
@@ -367,7 +362,7 @@ async fn configure(bucket: &str, options: &S3Options, limiter: &Arc<Limiter>) ->
     Ok(aws_sdk_s3::Client::from_conf(config.build()))
 }
 
-/// What goes with every request of one call.
+/// The state that is attached to every request of one call.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Call {
     payload_sha256: Option<String>,
@@ -380,8 +375,8 @@ impl Call {
         Call { payload_sha256: Some(hex(digest)), attempts: Arc::default() }
     }
 
-    /// Whether more than one attempt was sent: then an earlier one may have done its work although
-    /// it brought no answer.
+    /// Whether more than one attempt was sent. Then an earlier one may have done its work although
+    /// its answer did not arrive.
     pub(super) fn repeated(&self) -> bool {
         self.attempts.load(Ordering::Relaxed) > 1
     }

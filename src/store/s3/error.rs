@@ -1,13 +1,12 @@
-//! What an S3 server, the network or the SDK said, sorted by what the caller does next.
+//! Errors of an S3 server, the network or the SDK, sorted by what the caller does next.
 //!
-//! The flow: [`Failure::of`] takes the SDK's error apart (the server's code, the HTTP status, or
-//! the cause of a failed connection) and decides the [`FailureKind`] and a sentence on what to do.
-//! Some kinds (a name that is taken, a conflict) are answers for the calling code; the others
-//! become a [`StoreError`]. Codes:
-//! <https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>. No text of a request goes
-//! into a message, only what the server or the network said, so credentials cannot.
+//! Flow: [`Failure::of`] takes the SDK's error apart (the server's code, the HTTP status, or the
+//! cause of a failed connection) and decides the [`FailureKind`] and a sentence on what to do. Some
+//! kinds (a name that is taken, a conflict) are answers for the calling code; the others become a
+//! [`StoreError`]. Codes: <https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>. No
+//! text of a request goes into a message, only what the server or the network said, so credentials
+//! cannot.
 
-use super::attempts::is_cut;
 use super::http::find_in_chain;
 use crate::store::StoreError;
 use aws_credential_types::provider::error::CredentialsError;
@@ -15,7 +14,7 @@ use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ConnectorError, ProvideErrorMetadata, SdkError};
 use std::error::Error;
 
-/// What servers say when the bytes that arrived are not those that were sent.
+/// The codes by which servers say that the bytes that arrived are not those that were sent.
 pub(super) const CHANGED_CODES: [&str; 6] = [
     "BadDigest",
     "XAmzContentSHA256Mismatch",
@@ -30,7 +29,7 @@ pub(super) const CHANGED_CODES: [&str; 6] = [
 pub(super) enum FailureKind {
     /// No such object (or, for a HEAD, perhaps no such bucket).
     NotFound,
-    /// The upload in parts is not known (any more).
+    /// The upload in parts is not known, or no longer known.
     NoUpload,
     /// The condition of a create-only put does not hold: the name is taken.
     Taken,
@@ -38,7 +37,7 @@ pub(super) enum FailureKind {
     Conflict,
     /// The range lies beyond the object's end.
     BeyondEnd,
-    /// The server does not know what was asked of it.
+    /// The server does not implement what was asked of it.
     NotImplemented,
     Refused,
     Unavailable,
@@ -102,8 +101,8 @@ impl Failure {
         Failure::new(FailureKind::Unavailable, format!("the server cannot be reached: {}", chain_text(error)))
     }
 
-    /// From the status and the code of a server's answer; servers other than AWS do not always have
-    /// both.
+    /// Classifies by the status and the code of a server's answer. Servers other than AWS do not
+    /// always have both.
     fn of_answer(status: u16, code: &str, message: &str) -> Self {
         let kind = match (code, status) {
             ("NoSuchKey" | "NotFound" | "NoSuchVersion", _) => FailureKind::NotFound,
@@ -117,8 +116,8 @@ impl Failure {
             ("RequestTimeout" | "SlowDown" | "ServiceUnavailable" | "InternalError" | "Throttling" | "RequestLimitExceeded", _) => {
                 FailureKind::Unavailable
             }
-            // Not a failure by its status, but nothing that the SDK could read: the server is no S3
-            // in this.
+            // By its status this is not a failure, but the SDK could not read the answer: in this
+            // the server does not speak S3.
             ("", 200..=299) => FailureKind::Refused,
             ("", 404) => FailureKind::NotFound,
             ("", 409) => FailureKind::Conflict,
@@ -137,7 +136,7 @@ impl Failure {
         Failure { kind, reason }
     }
 
-    /// The error for the caller, where this failure is no answer that the calling code expects.
+    /// The error for the caller, where this failure is not an answer that the calling code expects.
     pub(super) fn into_error(self, store: &str, action: &'static str, name: &str) -> StoreError {
         let (store, name, reason) = (store.to_owned(), name.to_owned(), self.reason);
         match self.kind {
@@ -208,7 +207,7 @@ fn tls_advice(error: &rustls::Error) -> String {
     format!("{advice} ({error})")
 }
 
-/// An error with its causes, each once.
+/// The text of an error and its causes, each once.
 pub(super) fn chain_text(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
@@ -220,6 +219,12 @@ pub(super) fn chain_text(error: &(dyn Error + 'static)) -> String {
         next = cause.source();
     }
     text
+}
+
+/// Whether a server's refusal stopped half-way. The body of a refusal is always read to its end, so
+/// only what did not arrive is missing.
+pub(crate) fn is_cut(response: &HttpResponse) -> bool {
+    !response.status().is_success() && response.body().bytes().is_none()
 }
 
 #[cfg(test)]

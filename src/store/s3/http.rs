@@ -2,15 +2,15 @@
 //! certificate authorities of our choice.
 //!
 //! The SDK's own client (`aws-smithy-http-client`) takes neither a TLS version nor a rustls
-//! configuration, so this one implements the SDK's [`HttpClient`] over hyper. The flow of one
-//! request: the SDK signs it and calls [`Connection::call`]; hyper takes an idle connection or
-//! makes one (TCP within the connect time-out, then TLS); the pieces of the body go down as they
-//! are, written with one `writev` where there is no TLS; the head of the response comes back, its
-//! body follows as it is read. A transfer that stands still for the SDK's read time-out fails, in
-//! whichever direction ([`Watched`], [`Timed`]); time-outs of a whole attempt and retries are the
+//! configuration, so this one implements the SDK's [`HttpClient`] over hyper. Flow of one request:
+//! the SDK signs it and calls [`Connection::call`]; hyper takes an idle connection or makes one
+//! (TCP within the connect time-out, then TLS); the pieces of the body are sent without being
+//! copied together, with one `writev` where there is no TLS; the head of the response arrives, and
+//! its body follows as it is read. A transfer that stalls for the SDK's read time-out fails, in
+//! either direction ([`Watched`], [`Timed`]). Time-outs of a whole attempt and retries are the
 //! SDK's.
 
-use super::client::TlsMinimum;
+use crate::store::s3::tls_minimum::TlsMinimum;
 use crate::threads::lock;
 use aws_sdk_s3::config::RuntimeComponents;
 use aws_sdk_s3::error::{BoxError, ConnectorError};
@@ -37,19 +37,19 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::time::{Instant, Sleep};
 
-/// Idle connections are closed after this time: before S3 and common load balancers close them, so
-/// that no request meets a dead one.
+/// Idle connections are closed after this time, which is before S3 and common load balancers close
+/// them. So no request meets a dead connection.
 const POOL_IDLE: Duration = Duration::from_secs(15);
 
-/// Most of a body that a connection takes at once, so that progress on a slow one is seen.
+/// The most of a body that a connection takes at once, so that progress is visible on a slow one.
 const FRAME_BYTES_MAX: usize = 256 * 1024;
 
-/// Most idle connections: as many as a caller has requests in flight at most; more would only be
+/// The most idle connections: as many as a caller has requests in flight at most. More would be
 /// kept open for nothing.
 const POOL_IDLE_CONNECTIONS: usize = 64;
 
-/// Certificate authorities for TLS: those in `ca_file` (PEM) and no others, or those of this
-/// machine. The error is only the reason.
+/// The TLS configuration with its certificate authorities: those in `ca_file` (PEM) and no others,
+/// or those of this machine. The error is only the reason.
 pub(super) fn tls_config(ca_file: Option<&Path>, minimum: TlsMinimum) -> Result<ClientConfig, String> {
     let mut roots = RootCertStore::empty();
     match ca_file {
@@ -128,7 +128,7 @@ impl HttpConnector for Connection {
             };
             let answer = answer.map_err(|error| {
                 let lasting = find_in_chain::<rustls::Error>(&error).is_some();
-                // What TLS refuses it refuses again; everything else on the way may pass.
+                // What TLS refuses once it refuses again. Every other failure may be temporary.
                 if lasting { ConnectorError::other(error.into(), None) } else { ConnectorError::io(error.into()) }
             })?;
             let answer = answer.map(|body| match read_timeout {
@@ -144,7 +144,7 @@ fn stalled(limit: Duration) -> String {
     format!("nothing moved for {} s, the time-out of a stalled transfer", limit.as_secs_f64())
 }
 
-/// Waits for an answer as long as the body of the request moves, and `limit` longer.
+/// Waits for an answer as long as the body of the request makes progress, and `limit` longer.
 async fn unless_stalled<T>(answer: impl Future<Output = T>, progress: &Mutex<Instant>, limit: Duration) -> Option<T> {
     let mut answer = pin!(answer);
     loop {
@@ -157,7 +157,7 @@ async fn unless_stalled<T>(answer: impl Future<Output = T>, progress: &Mutex<Ins
     }
 }
 
-/// The body of a request that notes when the connection last took of it.
+/// The body of a request. It notes when the connection last took bytes from it.
 struct Watched {
     body: SdkBody,
     progress: Arc<Mutex<Instant>>,
@@ -181,7 +181,7 @@ impl Body for Watched {
     }
 }
 
-/// The body of an answer that fails where nothing comes for `limit`.
+/// The body of an answer. It fails if nothing arrives for `limit`.
 struct Timed<B> {
     body: B,
     limit: Duration,
@@ -216,8 +216,8 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin> Body for Timed<B> {
     }
 }
 
-/// The first error of type `E` in a chain, looking into `io::Error` too, whose `source` leaves out
-/// what it carries.
+/// The first error of type `E` in a chain. It looks into `io::Error` too, whose `source` leaves out
+/// the error that it carries.
 pub(super) fn find_in_chain<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a E> {
     let mut next = Some(error);
     while let Some(error) = next {
@@ -232,8 +232,8 @@ pub(super) fn find_in_chain<'a, E: Error + 'static>(error: &'a (dyn Error + 'sta
     None
 }
 
-/// A body in pieces for the SDK: sent as they are, and again from the start when an attempt is
-/// repeated.
+/// A body in pieces for the SDK. The pieces are sent as they are, and again from the start when an
+/// attempt is repeated.
 pub(super) fn request_body(pieces: &[Bytes]) -> SdkBody {
     let pieces: Arc<[Bytes]> = pieces.iter().filter(|piece| !piece.is_empty()).cloned().collect();
     SdkBody::retryable(move || {
@@ -245,7 +245,7 @@ pub(super) fn request_body(pieces: &[Bytes]) -> SdkBody {
 struct Pieces {
     pieces: Arc<[Bytes]>,
     next: usize,
-    /// How much of the next piece is gone.
+    /// How many bytes of the next piece are already sent.
     within: usize,
     left_bytes: u64,
 }

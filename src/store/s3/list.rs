@@ -4,10 +4,10 @@
 //! (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html>), and then a listing
 //! is read page by page from where it begins. But servers that keep objects in folders (SeaweedFS,
 //! S3 directory buckets) list folder by folder: `a/b` before `a-b`, although `-` comes before `/`.
-//! Nothing in a page shows that, and a caller who goes on after the last name would miss others. So
-//! the first put under a prefix leaves two marks, and the first listing of a process looks at the
-//! order in which they come. Where it is wrong, or the marks are missing, the listing asks for one
-//! folder after the other and sorts each: more requests, but right.
+//! Nothing in a page shows that, and a caller who continues after the last name would miss others.
+//! So the first put under a prefix leaves two marks, and the first listing of a process checks the
+//! order in which they are listed. Where it is wrong, or the marks are missing, the listing asks
+//! for one folder after the other and sorts each: more requests, but right.
 
 use super::Shared;
 use super::error::{Failure, FailureKind};
@@ -17,8 +17,8 @@ use crate::threads::lock;
 /// Most keys in one answer: the limit of S3.
 const PAGE_KEYS: usize = 1000;
 
-/// Where the marks are, and the marks in byte order; a server that goes by folders lists them the
-/// other way round.
+/// The folder of the marks, and the marks in byte order. A server that lists by folders lists them
+/// in the opposite order.
 const MARKS_FOLDER: &str = "order/";
 pub(super) const MARKS: [&str; 2] = ["order/a-b", "order/a/b"];
 
@@ -40,8 +40,8 @@ struct Entry {
 impl Shared {
     /// As [`Store::list`](crate::store::Store::list).
     pub(super) async fn list(&self, prefix: &str, after: &str, limit: usize) -> Result<Vec<Listed>, Failure> {
-        // A start outside the prefix is either before all names or after all, and some servers
-        // refuse it.
+        // A start outside the prefix is either before all names or after all of them, and some
+        // servers refuse it.
         let after = if after.starts_with(prefix) || after > prefix { after } else { "" };
         if limit == 0 || !after.is_empty() && !after.starts_with(prefix) {
             return Ok(Vec::new());
@@ -54,7 +54,7 @@ impl Shared {
         self.list_folders(prefix, after, limit).await
     }
 
-    /// Whether the server lists in byte order; false also where that cannot be seen.
+    /// Whether the server lists in byte order; also false if that cannot be determined.
     async fn lists_in_order(&self) -> Result<bool, Failure> {
         if let Some(known) = *lock(&self.in_order) {
             return Ok(known);
@@ -64,14 +64,14 @@ impl Shared {
         let found: Vec<&str> = page.objects.iter().filter_map(|(key, _)| self.client.name(key)).collect();
         let expected = MARKS.map(|mark| format!("{RESERVED_PART}/{mark}"));
         let in_order = found == expected;
-        // Without marks a writer may be about to leave them, so ask again next time.
+        // If there are no marks, a writer may be about to leave them, so ask again next time.
         if in_order || found.len() == expected.len() {
             *lock(&self.in_order) = Some(in_order);
         }
         Ok(in_order)
     }
 
-    /// Page by page; `None` if the server breaks the order after all.
+    /// Lists page by page; `None` if the server breaks the order after all.
     async fn list_flat(&self, prefix: &str, after: &str, limit: usize) -> Result<Option<Vec<Listed>>, Failure> {
         let start_after = if after.is_empty() { String::new() } else { self.client.key(after) };
         let mut found: Vec<Listed> = Vec::new();
@@ -95,7 +95,7 @@ impl Shared {
         }
     }
 
-    /// One folder after the other, each sorted.
+    /// Lists one folder after the other, each sorted.
     async fn list_folders(&self, prefix: &str, after: &str, limit: usize) -> Result<Vec<Listed>, Failure> {
         let mut levels = vec![self.level(prefix, after).await?];
         let mut found = Vec::new();
@@ -112,7 +112,8 @@ impl Shared {
         Ok(found)
     }
 
-    /// All that lies directly below `prefix` and can come after `after`, the next one last.
+    /// Everything that lies directly below `prefix` and can come after `after`; the next one is
+    /// last.
     async fn level(&self, prefix: &str, after: &str) -> Result<Vec<Entry>, Failure> {
         let mut objects = Vec::new();
         let mut next = None;

@@ -1,17 +1,17 @@
 //! Objects in a bucket of AWS S3, or of any server that speaks S3.
 //!
-//! One digest serves all: the caller's SHA-256 goes into the signature (`x-amz-content-sha256`) and
-//! into `x-amz-checksum-sha256`, so the server compares it with the bytes that arrive and keeps it,
-//! and neither the SDK nor this code reads the body again.
+//! One digest serves all purposes. The caller's SHA-256 goes into the signature
+//! (`x-amz-content-sha256`) and into `x-amz-checksum-sha256`. So the server compares it with the
+//! bytes that arrive and keeps it, and neither the SDK nor this code reads the body again.
 //!
-//! The flow of a put: once per store, a probe finds out what the server can do; the object goes up
-//! with `If-None-Match: *` and a random token of this call in its metadata. 412 means that the name
-//! is taken, unless an earlier attempt of this very call brought no answer and had done its work:
-//! then the object carries our token. A server that knows no conditions is asked (HEAD) before.
-//! <https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html>
+//! Flow of a put: once per store, a probe finds out what the server can do. The object is sent with
+//! `If-None-Match: *` and with a random token of this call in its metadata. 412 means that the name
+//! is taken, unless an earlier attempt of this very call did its work and its answer was lost: then
+//! the object carries our token. A server that knows no conditions is asked with a HEAD request
+//! first. <https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html>
 //!
-//! The flow of a read: a ranged GET, whose length and `Content-Range` must be what was asked for; a
-//! body that stops is asked for again.
+//! Flow of a read: a ranged GET, whose length and `Content-Range` must be what was asked for. A
+//! body that stops early is asked for again.
 
 pub mod attempts;
 pub mod client;
@@ -19,6 +19,7 @@ pub mod error;
 pub mod http;
 pub mod list;
 pub mod multipart;
+pub mod tls_minimum;
 pub mod uploads;
 
 use super::{
@@ -40,21 +41,24 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-pub use client::{AccessKey, S3Options, ServerSideEncryption, TlsMinimum};
+pub use crate::store::s3::tls_minimum::TlsMinimum;
+pub use client::AccessKey;
+pub use client::S3Options;
+pub use client::ServerSideEncryption;
 
 /// Key in the object's metadata for the random token of the call that wrote it.
 pub(super) const TOKEN_KEY: &str = "amber-put";
 
-/// The object that [`Shared::probe`] leaves under the prefix, for ever the same, so that it needs
-/// no permission to delete.
+/// The object that [`Shared::probe`] leaves under the prefix. It never changes, so no permission to
+/// delete is needed.
 const PROBE_LEAF: &str = "probe";
 const PROBE_CONTENT: &[u8] = b"Amber wrote this to see whether the server refuses to overwrite it.\n";
 
-/// How often a conflict with another writer of the same name is tried again: either writer is done
-/// soon.
+/// How often a conflict with another writer of the same name is retried: one of the writers is soon
+/// done.
 const CONFLICTS_MAX: u32 = 5;
 
-/// How long giving an upload back may take when nobody waits for the outcome.
+/// How long aborting an upload may take when nobody waits for the outcome.
 const ABORT_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Objects in a bucket; see the head of this module. Clones share the connections.
@@ -66,11 +70,11 @@ pub struct S3Store {
 #[derive(Debug)]
 pub(super) struct Shared {
     client: Client,
-    /// What the server can do, once found out.
+    /// What the server can do, once known.
     server: Mutex<Option<Server>>,
-    /// Whether it lists in byte order, once seen (see `s3_list`).
+    /// Whether the server lists in byte order, once known (see [`list`]).
     pub(super) in_order: Mutex<Option<bool>>,
-    /// The bucket is there: an object that is missing is just that.
+    /// The bucket was seen: if an object is missing, only the object is.
     bucket_seen: AtomicBool,
 }
 
@@ -84,8 +88,8 @@ pub(super) struct Server {
 }
 
 impl S3Store {
-    /// A store under `prefix` in `bucket`. Reads the AWS configuration of this machine, but asks no
-    /// S3 server yet.
+    /// A store under `prefix` in `bucket`. Reads the AWS configuration of this machine, but
+    /// contacts no S3 server yet.
     pub fn open(bucket: &str, prefix: &str, options: &S3Options) -> Result<Self, StoreError> {
         let client = Client::open(bucket, prefix, options).map_err(|reason| {
             let url = super::StoreUrl::S3 { bucket: bucket.to_owned(), prefix: prefix.to_owned() };
@@ -96,9 +100,8 @@ impl S3Store {
         })
     }
 
-    /// Makes the bucket; one that is there already and ours is no error. For tests and
-    /// demonstrations: in production the bucket, with its Object Lock, versions and policy, is the
-    /// operator's.
+    /// Creates the bucket. No error if it is there already and ours. For tests and demonstrations:
+    /// in production the operator creates the bucket, with its Object Lock, versions and policy.
     #[cfg(any(test, feature = "samples"))]
     pub fn create_bucket(&self) -> Result<(), StoreError> {
         let shared = &self.shared;
@@ -106,8 +109,8 @@ impl S3Store {
             match shared.client.s3.create_bucket().bucket(&shared.client.bucket).send().await {
                 Ok(_) => Ok(()),
                 Err(error) => match error.as_service_error() {
-                    // Not every server says whose it is; if it is not ours, the next request says
-                    // so.
+                    // Not every server says whose bucket it is. If it is not ours, the next request
+                    // fails.
                     Some(there) if there.is_bucket_already_owned_by_you() || there.is_bucket_already_exists() => Ok(()),
                     _ => Err(shared.error(Failure::of(&error), "create bucket", "")),
                 },
@@ -125,7 +128,7 @@ impl Shared {
         failure.into_error(&self.client.describe(), action, name)
     }
 
-    /// What the server can do, from the first time it can be asked.
+    /// What the server can do. It is found out the first time that the server can be asked.
     async fn server(&self) -> Result<Server, Failure> {
         if let Some(server) = *lock(&self.server) {
             return Ok(server);
@@ -135,10 +138,10 @@ impl Shared {
         Ok(server)
     }
 
-    /// Writes one small object twice, create-only, and sees whether the second is refused. The
-    /// object stays: where it is already, one request is enough, and repositories under Object Lock
-    /// or without permission to delete gather no rubbish. The first time it also leaves the marks
-    /// by which a listing sees the server's order.
+    /// Writes one small object twice, create-only, and checks whether the second put is refused.
+    /// The object stays. Where it is there already, one request is enough, and repositories under
+    /// Object Lock or without permission to delete collect no garbage. The first time it also
+    /// leaves the marks by which a listing recognises the server's order.
     async fn probe(&self) -> Result<Server, Failure> {
         let name = format!("{RESERVED_PART}/{PROBE_LEAF}");
         let body = [Bytes::from_static(PROBE_CONTENT)];
@@ -156,7 +159,7 @@ impl Shared {
                     server.digest_checked |= self.head(&name).await?.is_some_and(|head| head.checksum_sha256().is_some());
                     break;
                 }
-                // It says that it knows no conditions, which is an answer too.
+                // The server says that it knows no conditions, which is an answer too.
                 Err(Failure { kind: FailureKind::NotImplemented, .. }) => {
                     self.leave_marks(&body, &digest).await?;
                     break;
@@ -226,8 +229,8 @@ impl Shared {
         }
     }
 
-    /// The name is taken; but by this very call, if an earlier attempt brought no answer and did
-    /// its work all the same.
+    /// Handles a name that is taken. If an earlier attempt of this very call did its work and its
+    /// answer was lost, this call is the one that took it.
     async fn taken(&self, name: &str, token: &str, digest: &Digest, call: &Call) -> Result<PutOutcome, Failure> {
         if !call.repeated() {
             return Ok(PutOutcome::AlreadyExists);
@@ -255,8 +258,8 @@ impl Shared {
         }
     }
 
-    /// The answer to a HEAD has no body, so a missing bucket looks like a missing object; this
-    /// tells them apart, once.
+    /// The answer to a HEAD has no body, so a missing bucket looks like a missing object. This
+    /// tells the two apart, once.
     async fn check_bucket(&self) -> Result<(), Failure> {
         if self.bucket_seen.load(Ordering::Relaxed) {
             return Ok(());
@@ -266,7 +269,7 @@ impl Shared {
                 Err(Failure::new(FailureKind::Refused, "there is no such bucket: make it, or correct its name or the endpoint"))
             }
             Err(failure) if failure.kind == FailureKind::Unavailable => Err(failure),
-            // It may not be looked at, but it is there.
+            // The bucket may not be looked at, but it is there.
             _ => {
                 self.bucket_seen.store(true, Ordering::Relaxed);
                 Ok(())
@@ -281,12 +284,12 @@ impl Shared {
         }
     }
 
-    /// Gives each piece of a range to `take` with its place in it; after a failed attempt from 0 on
-    /// again.
+    /// Hands each piece of a range to `take` with its position in the range. After a failed attempt
+    /// it begins again at 0.
     async fn get_range(&self, name: &str, offset: u64, length: u64, take: &mut dyn FnMut(usize, &[u8])) -> Result<(), StoreError> {
         let failed = |failure: Failure| self.error(failure, "get", name);
         let end = offset.saturating_add(length);
-        // Nothing to read, or beyond every size: only the object's real size decides.
+        // Nothing to read, or a range beyond every size: only the object's real size decides.
         if length > 0 && end <= i64::MAX as u64 {
             let mut attempt = 1;
             loop {
@@ -341,8 +344,8 @@ impl Shared {
     }
 }
 
-/// Whether an answer holds just the range. A whole object (no `Content-Range`) is right if it was
-/// asked for as a whole.
+/// Whether an answer holds exactly the range. A complete object (no `Content-Range`) is right if
+/// all of it was asked for.
 fn is_range(output: &GetObjectOutput, offset: u64, length: u64) -> bool {
     if output.content_length() != i64::try_from(length).ok() {
         return false;
@@ -358,8 +361,8 @@ fn size_of(content_length: Option<i64>) -> Result<u64, Failure> {
     size.ok_or_else(|| Failure::new(FailureKind::Refused, "the server does not say how large the object is"))
 }
 
-/// Whether an object was written by the call with this token; where a server drops metadata, the
-/// checksum speaks.
+/// Whether an object was written by the call with this token. If a server drops metadata, the
+/// checksum decides.
 pub(super) fn carries(head: &HeadObjectOutput, token: &str, digest: &Digest) -> bool {
     match head.metadata().and_then(|metadata| metadata.get(TOKEN_KEY)) {
         Some(found) => found == token,
@@ -419,7 +422,7 @@ impl Store for S3Store {
 
     fn abort_upload(&self, name: &str, upload_id: &str) -> Result<(), StoreError> {
         self.checked("abort multipart", name)?;
-        self.shared.give_back(self.shared.client.options.deadline, name, upload_id)
+        self.shared.abort_upload(self.shared.client.options.deadline, name, upload_id)
     }
 
     fn get_range(&self, name: &str, offset: u64, length: u64) -> Result<Bytes, StoreError> {
@@ -427,7 +430,8 @@ impl Store for S3Store {
         let mut content = BytesMut::new();
         let mut take = |place: usize, piece: &[u8]| {
             content.truncate(place);
-            // Only here, where the server has said that it holds as much.
+            // Memory is reserved only here, after the server has said that it holds this many
+            // bytes.
             content.reserve(length as usize - place);
             content.extend_from_slice(piece);
         };

@@ -1,15 +1,15 @@
-//! An object on its way into a bucket in parts.
+//! An object that is being sent into a bucket in parts.
 //!
-//! Every part goes up with the caller's digest, as a whole object does; what the server answered
-//! (the ETag, and the checksum where it knows them) is kept with the part. Completing first
+//! Every part is sent with the caller's digest, as a complete object is. The server's answer (the
+//! ETag, and the checksum where it knows checksums) is kept with the part. Completing first
 //! compares all parts that were sent with those that the caller expects, then has the server join
-//! them, create-only, and finally asks for the size of what it joined. An upload that is neither
-//! completed nor kept is aborted, so that its parts cost nothing; where that fails, a lifecycle
-//! rule of the bucket should (`AbortIncompleteMultipartUpload`).
+//! them, create-only, and finally asks for the size of the joined object. An upload that is neither
+//! completed nor kept is aborted, so that its parts cost nothing. If that fails, a lifecycle rule
+//! of the bucket should delete them (`AbortIncompleteMultipartUpload`).
 //!
-//! Resuming lists the parts that the server holds and takes over those that the caller noted. Which
-//! call of an earlier process began the upload is not known then, so an object that turns up under
-//! the name is told by its checksum over all parts instead of by the token.
+//! Resuming lists the parts that the server holds and takes over those that the caller noted. At
+//! that time it is not known which call of an earlier process began the upload. So an object that
+//! appears under the name is recognised by its checksum over all parts instead of by the token.
 //! <https://docs.aws.amazon.com/AmazonS3/latest/userguide/mpuoverview.html>
 
 use super::client::{Call, ServerSideEncryption};
@@ -37,7 +37,7 @@ pub(super) struct S3Multipart {
     upload_id: String,
     parts: Mutex<BTreeMap<u32, Sent>>,
     abort_deadline: Duration,
-    /// Joined, given back or kept: nothing is left to abort.
+    /// The upload is completed, aborted or kept: nothing is left to abort.
     over: bool,
 }
 
@@ -46,7 +46,7 @@ pub(super) struct S3Multipart {
 struct Sent {
     part: Part,
     etag: String,
-    /// The server knows checksums, so completing must name them.
+    /// Whether the server knows checksums; then completing must name them.
     has_checksum: bool,
 }
 
@@ -103,8 +103,8 @@ impl S3Multipart {
             let Ok(at) = listed.binary_search_by_key(&known.number, |part| part.number) else { continue };
             let found = &listed[at];
             let digest = found.checksum.as_deref().map(|checksum| decoded(checksum).unwrap_or_default());
-            // A server that knows checksums wants them named when it joins, and compares them then,
-            // also if its listing does not tell them.
+            // A server that knows checksums wants them named when it joins the parts, and compares
+            // them then, even if its listing does not report them.
             if !found.etag.is_empty() && is_held(known, found.size_bytes, digest.as_ref(), Some(tag_of(&found.etag))) {
                 let sent =
                     Sent { part: known.part.clone(), etag: found.etag.clone(), has_checksum: digest.is_some() || server.digest_checked };
@@ -145,7 +145,7 @@ impl S3Multipart {
         Ok(tag)
     }
 
-    /// The parts for the server to join, once they are those that the caller expects.
+    /// The parts for the server to join, after a check that they are those that the caller expects.
     fn joined(&self, parts: &[Part]) -> Result<CompletedMultipartUpload, String> {
         let sent = lock(&self.parts);
         check_parts(sent.iter().map(|(number, sent)| (*number, &sent.part)), parts)?;
@@ -183,9 +183,9 @@ impl S3Multipart {
             Ok(_) => {}
             Err(failure) if failure.kind == FailureKind::Taken && !call.repeated() => return Ok(PutOutcome::AlreadyExists),
             Err(failure) => {
-                // An attempt without an answer may have joined them: then the object carries our
-                // token. A conflict means that another writer of this name was at it: if it is
-                // done, the name is taken; if not, the caller tries again.
+                // An attempt without an answer may have joined the parts: then the object carries
+                // our token. A conflict means that another writer was working on this name. If that
+                // writer is done, the name is taken; if not, the caller tries again.
                 let unsure =
                     matches!(failure.kind, FailureKind::Taken | FailureKind::NoUpload | FailureKind::Unavailable | FailureKind::Conflict);
                 let head = if unsure { self.shared.head(&self.name).await? } else { None };
@@ -217,7 +217,7 @@ impl S3Multipart {
 }
 
 /// The checksum of an object joined from parts, as S3 composes it: the SHA-256 of the parts'
-/// SHA-256s, and how many they are.
+/// SHA-256s, and the number of parts.
 /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity-upload.html>
 fn joined_checksum(parts: &[Part]) -> String {
     let mut context = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
@@ -225,7 +225,7 @@ fn joined_checksum(parts: &[Part]) -> String {
     format!("{}-{}", base64::encode(context.finish()), parts.len())
 }
 
-/// A SHA-256 out of its base64.
+/// Decodes a SHA-256 from base64.
 fn decoded(checksum: &str) -> Option<Digest> {
     base64::decode(checksum).ok()?.try_into().ok()
 }
@@ -259,7 +259,7 @@ impl Multipart for S3Multipart {
 
     fn abort(mut self: Box<Self>) -> Result<(), StoreError> {
         self.over = true;
-        self.shared.give_back(self.shared.client.options.deadline, &self.name, &self.upload_id)
+        self.shared.abort_upload(self.shared.client.options.deadline, &self.name, &self.upload_id)
     }
 
     fn keep(mut self: Box<Self>) {
@@ -270,8 +270,8 @@ impl Multipart for S3Multipart {
 impl Drop for S3Multipart {
     fn drop(&mut self) {
         if !self.over {
-            // Nobody waits for the outcome; what stays is the lifecycle rule's.
-            let _ = self.shared.give_back(self.abort_deadline, &self.name, &self.upload_id);
+            // Nobody waits for the outcome. What stays is left to the lifecycle rule.
+            let _ = self.shared.abort_upload(self.abort_deadline, &self.name, &self.upload_id);
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Tests of the S3 store against a server of a few lines that answers what a test tells it: what
-//! goes over the wire, and what becomes of answers that a good server does not give.
+//! Tests of the S3 store against a server of a few lines that answers what a test sets. They check
+//! what is sent over the wire, and how the store handles answers that a good server does not give.
 
 mod faults;
 
@@ -10,7 +10,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::Instant;
 
-/// One request as it came.
+/// One request as it arrived.
 #[derive(Debug, Clone)]
 struct Request {
     method: String,
@@ -50,7 +50,7 @@ fn error(status: u16, code: &str) -> Reply {
 
 type Handler = dyn Fn(&Request, &[Request]) -> Reply + Send + Sync;
 
-/// A server whose answers are `handler`'s, which sees the request and those before it.
+/// A server whose answers come from `handler`, which sees the request and those before it.
 struct Server {
     endpoint: String,
     seen: Arc<Mutex<Vec<Request>>>,
@@ -204,7 +204,7 @@ fn one_digest_goes_over_the_wire() {
     assert!(!shown.contains("very-secret") && !shown.contains("hidden-token"), "{shown}");
 }
 
-/// The first attempt does its work but brings no answer; the second finds the name taken.
+/// The first attempt does its work but its answer is lost; the second finds the name taken.
 #[test]
 fn a_put_that_landed_without_an_answer_is_ours() {
     type Headers = fn(&Request) -> Vec<(&'static str, String)>;
@@ -227,7 +227,7 @@ fn a_put_that_landed_without_an_answer_is_ours() {
         assert_eq!(put(&server.store(), b"content"), Ok(outcome));
         assert_eq!(server.count("PUT", "a"), 2);
     }
-    // A first attempt that is answered is certain: nobody asks.
+    // A first attempt that is answered is certain: no HEAD follows.
     let server = Server::start(|_, _| error(412, "PreconditionFailed"));
     assert_eq!(put(&server.store(), b"content"), Ok(PutOutcome::AlreadyExists));
     assert_eq!(server.count("HEAD", "a"), 0);
@@ -362,8 +362,8 @@ fn servers_without_conditions_are_asked_first() {
         assert_eq!(put(&store, b"content"), Ok(PutOutcome::Created));
         assert_eq!(store.put("taken", &[], &digest_of(b"")), Ok(PutOutcome::AlreadyExists));
         assert_eq!(server.count("PUT", "taken"), 0);
-        // The body was digested once, by the caller: what a server that compares nothing is sent
-        // with is that digest, and nobody computes another.
+        // The caller digested the body once. A server that compares nothing is sent that digest,
+        // and nobody computes another one.
         assert_eq!(store.put("a", &[Bytes::from_static(b"content")], &digest_of(b"else")), Ok(PutOutcome::Created));
         assert_eq!(server.seen.lock().unwrap().last().unwrap().header("x-amz-content-sha256"), crate::store::hex(&digest_of(b"else")));
     }

@@ -1,10 +1,9 @@
-//! What a bucket holds of uploads that are not completed: which there are, which parts they have,
-//! and giving them back.
+//! Unfinished uploads in a bucket: listing them, listing their parts, and aborting them.
 //!
 //! Listings come in pages of a thousand, each asked for with the marker of the one before
 //! (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListMultipartUploads.html>,
-//! <https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListParts.html>). A marker that does not go
-//! on ends in an error, not in a loop.
+//! <https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListParts.html>). A marker that does not
+//! advance ends in an error, not in a loop.
 
 use super::error::{Failure, FailureKind};
 use super::{Shared, size_of};
@@ -12,7 +11,7 @@ use crate::store::{StoreError, Unfinished, check_name};
 use std::time::Duration;
 
 /// Most pages of one listing: ten times the parts that an object can have, and more uploads than
-/// anybody can have meant to leave.
+/// anybody would leave on purpose.
 const PAGES_MAX: usize = 100;
 
 /// A part as the server lists it.
@@ -21,7 +20,7 @@ pub(super) struct ListedPart {
     pub(super) number: u32,
     pub(super) size_bytes: u64,
     pub(super) etag: String,
-    /// SHA-256 in base64, where the server tells it.
+    /// SHA-256 in base64, if the server reports it.
     pub(super) checksum: Option<String>,
 }
 
@@ -36,7 +35,8 @@ impl Shared {
             let output = request.send().await.map_err(|error| Failure::of(&error))?;
             for upload in output.uploads() {
                 let name = upload.key().and_then(|key| self.client.name(key));
-                // What is not under our prefix, or no name of ours, is somebody else's.
+                // A key that is not under our prefix, or is no name of ours, belongs to somebody
+                // else.
                 let Some(name) = name.filter(|name| name.starts_with(prefix) && check_name(name).is_ok()) else { continue };
                 let Some(upload_id) = upload.upload_id().filter(|id| !id.is_empty()) else { continue };
                 let began_ns = upload.initiated().and_then(|time| u64::try_from(time.as_nanos()).ok());
@@ -56,7 +56,7 @@ impl Shared {
         Err(endless())
     }
 
-    /// The parts that the server holds of an upload, by rising number; `None` if it does not know
+    /// The parts of an upload that the server holds, by rising number; `None` if it does not know
     /// the upload.
     pub(super) async fn parts_of(&self, name: &str, upload_id: &str) -> Result<Option<Vec<ListedPart>>, Failure> {
         let mut found: Vec<ListedPart> = Vec::new();
@@ -88,8 +88,9 @@ impl Shared {
         Err(endless())
     }
 
-    /// Has the server forget an upload and its parts; one that it does not know is no error.
-    pub(super) fn give_back(&self, deadline: Duration, name: &str, upload_id: &str) -> Result<(), StoreError> {
+    /// Aborts an upload on the server, which deletes its parts. No error if the server does not
+    /// know it.
+    pub(super) fn abort_upload(&self, deadline: Duration, name: &str, upload_id: &str) -> Result<(), StoreError> {
         const ACTION: &str = "abort multipart";
         let client = &self.client;
         client.run_within(deadline, ACTION, name, async {

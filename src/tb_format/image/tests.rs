@@ -1,4 +1,4 @@
-//! What is written back: edited superblocks, the zone of copies, and the layout of the log.
+//! Writing: edited superblocks, the zone of copies, and the layout of the log.
 
 use super::{SlotContent, SuperBlockEdit, WalImage, superblock_zone};
 use crate::tb_format::checksum::Checksum;
@@ -83,7 +83,7 @@ fn rewinding_sets_the_consensus_state() {
     assert_eq!((edited.view(), edited.log_view(), edited.commit_max()), (3, 3, 970));
     assert_eq!(edited.view_headers().collect::<Vec<_>>(), headers);
     assert_eq!(edited.checkpoint().checkpoint_id(), superblock().checkpoint().checkpoint_id());
-    // Fewer headers the next time: none of the former remain.
+    // The second edit has fewer headers: none of the first one's remain.
     let again = SuperBlockEdit::new(&edited).rewind(3, &headers[..1], 979).unwrap().finish().unwrap();
     assert!(again.bytes()[4096 + 256..].iter().all(|byte| *byte == 0));
     // A log without an op after the checkpoint.
@@ -146,7 +146,7 @@ fn the_root_prepare_stands_before_the_first_op() {
     let expected = [SlotContent::Root, SlotContent::Prepare { op: 1 }, SlotContent::Prepare { op: 2 }, SlotContent::Prepare { op: 3 }];
     assert_eq!(image.contents()[..4], expected);
     assert_eq!(image.contents()[4], SlotContent::Reserved);
-    // Up to the next checkpoint's prepare_max and no further.
+    // The log may reach the next checkpoint's prepare_max and no further.
     assert_eq!(WalImage::new(&root, log[..1007].iter().copied()).unwrap().end().op(), 1007);
     let error = WalImage::new(&root, log.iter().copied()).unwrap_err();
     assert_eq!(error, LedgerError::Argument { what: "the last op of an image", value: 1008 });

@@ -1,4 +1,4 @@
-//! Four copies, in every state that a running, stopped or damaged server can leave them.
+//! Four copies, in every state in which a running, stopped or damaged server can leave them.
 
 use crate::tb_format::error::{LedgerError, QuorumFault};
 use crate::tb_format::layout::{SUPERBLOCK_COPY_BYTES, SUPERBLOCK_HEADER_BYTES, SUPERBLOCK_ZONE_BYTES};
@@ -84,7 +84,7 @@ fn copies_of_another_history_are_refused() {
     let states = history(4);
     let [a, b, c, d] = [0, 1, 2, 3].map(|index| Some(&states[index]));
     assert_eq!(fault([b, b, b, d]), (QuorumFault::ParentSkipped, 4));
-    // Far behind is merely stale.
+    // A copy that is far behind is only stale.
     assert_eq!(current([d, d, a, a]), (4, [Valid, Valid, Stale, Stale]));
     assert_eq!(current([d, d, c, a]).0, 4);
 
@@ -92,8 +92,8 @@ fn copies_of_another_history_are_refused() {
     let fork = edited(&fork, |state| (state[1360], state[40]) = (9, 2));
     assert_eq!(fault([b, b, Some(&fork), b]), (QuorumFault::Fork, 4));
     assert_eq!(fault([c, c, Some(&fork), c]), (QuorumFault::ParentNotConnected, 4));
-    // Beside the true parent, which outranks it by its number, a fork of the parent is not looked
-    // at; nor by the server.
+    // A fork of the parent is not examined when the true parent, which has more copies, outranks
+    // it. The server does not examine it either.
     assert_eq!(current([c, c, b, b]).0, 3);
 }
 
@@ -124,7 +124,8 @@ fn a_copy_written_twice_counts_once() {
     let mut twice = zone([a, TORN, a, TORN]);
     twice[2 * SUPERBLOCK_COPY_BYTES + 32] = 0;
     assert!(matches!(read_quorum(&twice), Err(LedgerError::Quorum { fault: QuorumFault::Lost, valid_copies: 2 })));
-    // A number that cannot be was damaged alone: the copy counts for its place.
+    // If the copy number is impossible, only the number was damaged: the copy counts as that of its
+    // place.
     twice[2 * SUPERBLOCK_COPY_BYTES + 33] = 9;
     assert_eq!(read_quorum(&twice).unwrap().copies, [Valid, Torn, Valid, Torn]);
 }

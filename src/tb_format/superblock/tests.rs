@@ -19,7 +19,7 @@ fn loaded() -> Bytes {
     SampleFile::new(CLUSTER, 0).superblock
 }
 
-/// Replaces bytes of a sound copy, seals it, and says how it is refused.
+/// Replaces bytes of a valid copy, seals it, and returns the error with which it is refused.
 fn refusal(bytes: &Bytes, offset: usize, replacement: &[u8]) -> LedgerError {
     let mut edited = *bytes;
     edited[offset..offset + replacement.len()].copy_from_slice(replacement);
@@ -143,7 +143,7 @@ fn the_members_are_checked() {
     assert_eq!(refused_field(&bytes, 1120, &[9; 16]), "superblock: replica id");
     assert_eq!(refused_field(&bytes, 1136 + 16, member(0)), "superblock: member");
     assert_eq!(refused_field(&bytes, 1136 + 16, &[0; 16]), "superblock: member");
-    // Fewer members are sound, and so is a file of another one of them.
+    // Fewer members are valid, and so is a file of another one of them.
     let mut fewer = bytes;
     fewer[1136 + 32..1328].fill(0);
     fewer[1120..1136].copy_from_slice(member(1));
@@ -219,7 +219,7 @@ fn any_sealed_bytes_can_be_looked_at() {
     property(1000, &prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4), |edits| {
         let mut edited = bytes;
         for (index, value) in edits {
-            // The fields lie in two places; anywhere else it hits reserved bytes.
+            // The fields are at two places; anywhere else the change hits reserved bytes.
             let at = index.index(2156 - 34 + 256);
             edited[if at < 2156 - 34 { at + 34 } else { at - (2156 - 34) + 4096 }] = value;
         }

@@ -1,4 +1,4 @@
-//! Blocks of every kind, from their checksums to what they hold.
+//! Blocks of every kind: their checksums and their contents.
 
 use super::{CLUSTER, field_of, header, property};
 use crate::tb_format::checksum::{Checksum, checksum};
@@ -50,7 +50,7 @@ fn another_block_is_told_from_a_damaged_one() {
     let (old, new) = (block(CLUSTER, BlockKind::Value, 5, [0; 96], &[1; 64]), block(CLUSTER, BlockKind::Value, 5, [0; 96], &[2; 64]));
     let moved_on = LedgerError::NotTheReferenced { expected: old.0.checksum, found: new.0.checksum };
     assert_eq!(Block::check(&new.1, old.0).unwrap_err(), moved_on);
-    // Read while it was overwritten: the new header, the old body.
+    // A block that was read while it was overwritten: the new header, the old body.
     let torn = [&new.1[..256], &old.1[256..]].concat();
     assert_eq!(Block::check(&torn, old.0).unwrap_err(), moved_on);
     assert!(matches!(Block::check(&torn, new.0), Err(LedgerError::BodyChecksum { .. })));
@@ -176,8 +176,8 @@ fn unsound_manifest_blocks_are_refused() {
 #[test]
 fn the_newest_event_of_a_table_wins() {
     let (a, b, c, d) = (reference(1), reference(2), reference(3), reference(4));
-    // Oldest first. Address 2 has two lives: the first ends, the second is current. Address 4 was
-    // made invisible.
+    // Oldest first. Address 2 holds two tables in turn: the first was removed, the second is
+    // current. The table at address 4 was made invisible.
     let mut invisible = table_info(d, 18, 3, 2);
     invisible[112..120].copy_from_slice(&900u64.to_le_bytes());
     let older = [table_info(a, 7, 0, 1), table_info(b, 7, 0, 1), table_info(b, 7, 1, 2), table_info(c, 7, 0, 1), table_info(d, 18, 3, 1)];

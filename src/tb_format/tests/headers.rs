@@ -13,14 +13,15 @@ fn sample_prepare() -> Vec<u8> {
     PrepareSample { view: 3, commit: 0, ..PrepareSample::after(&root_header(CLUSTER)) }.bytes()
 }
 
-/// Sets one byte of a sound message's header, seals it, and says how it is refused.
+/// Sets one byte of a valid message's header, seals it, and returns the error with which it is
+/// refused.
 fn refusal(message: &[u8], offset: usize, value: u8, check: impl Fn(&[u8]) -> Result<(), LedgerError>) -> LedgerError {
     let mut header = header(message);
     header[offset] = value;
     let size: [u8; 4] = header[96..100].try_into().unwrap();
     let mut sealed = seal_header(&mut header, &message[256..]);
     if (96..100).contains(&offset) {
-        // Sealing sets the size: undo that, and seal the header alone.
+        // Sealing sets the size: restore it, and seal only the header.
         header[96..100].copy_from_slice(&size);
         let computed = checksum(&header[16..]).to_bytes();
         header[..16].copy_from_slice(&computed);
@@ -114,7 +115,7 @@ fn each_field_of_a_prepare_is_checked() {
 
 #[test]
 fn empty_slots_and_the_root_are_as_formatting_writes_them() {
-    // As `tigerbeetle inspect` prints op 0 of cluster 0.
+    // This is how `tigerbeetle inspect` prints op 0 of cluster 0.
     let root = PrepareHeader::check(&root_prepare(0)).unwrap();
     assert_eq!(root.checksum(), Checksum(0x5146_b8d0_e1f6_9ca2_e686_7c42_bb82_63b7));
     assert_eq!((root.op(), root.operation()), (0, 1));
@@ -123,7 +124,7 @@ fn empty_slots_and_the_root_are_as_formatting_writes_them() {
     assert_eq!((reserved.op(), reserved.operation(), reserved.cluster()), (1, 0, CLUSTER));
     assert_eq!(reserved.size_bytes(), 256);
     assert!(reserved.is_reserved());
-    // The prepares ring holds the same headers without a body.
+    // The WAL ring of prepares holds the same headers without a body.
     assert!(Prepare::check(&reserved_header(CLUSTER, 5)).unwrap().body().is_empty());
 }
 

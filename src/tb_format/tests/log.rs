@@ -1,4 +1,4 @@
-//! The chain, the ring of headers, and the AOF.
+//! The chain, the WAL ring of headers, and the AOF.
 
 use super::{CLUSTER, property};
 use crate::tb_format::aof::{AOF_ENTRY_BYTES_MAX, AOF_MAGIC, AofEntries, AofItem};
@@ -129,7 +129,7 @@ fn damage_is_reported_and_reading_goes_on_after_it() {
     let log = log_after(&root_header(CLUSTER), 3);
     let size = log[0].len() + 16;
     let aof: Vec<u8> = log.iter().flat_map(|prepare| entry(prepare)).collect();
-    // In the magic number, in the header, in the body.
+    // The damage is in the magic number, in the header, in the body.
     for at in [0, 20, size - 1] {
         let mut damaged = aof.clone();
         damaged[size + at] ^= 1;

@@ -1,4 +1,4 @@
-//! Tests of the room as a whole; a test of a single function stands beside it.
+//! Tests of the module as a whole; a test of a single function is next to it.
 
 mod blocks;
 mod headers;
@@ -11,8 +11,8 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 pub(crate) const CLUSTER: u128 = 0x1234_5678_9abc_def0_1122_3344_5566_7788;
 
-/// Runs a property over the same inputs every time: a failure can be repeated, and nothing is
-/// written beside the sources.
+/// Runs a property over the same inputs every time: a failure can be repeated, and no file is
+/// written next to the sources.
 pub(crate) fn property<S: proptest::strategy::Strategy>(
     cases: u32,
     strategy: &S,
@@ -22,7 +22,7 @@ pub(crate) fn property<S: proptest::strategy::Strategy>(
     TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha)).run(strategy, test).unwrap();
 }
 
-/// The first 256 bytes, to be changed and sealed again.
+/// The first 256 bytes, for a test to change and seal again.
 fn header(message: &[u8]) -> [u8; HEADER_BYTES] {
     *message.first_chunk().unwrap()
 }

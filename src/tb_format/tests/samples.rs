@@ -1,4 +1,4 @@
-//! The sample data file, read as a real one is: the walk that a backup makes.
+//! The sample data file is read as a real one is: with the walk that a backup makes.
 
 use super::CLUSTER;
 use crate::tb_format::grid::{Block, BlockReference};

@@ -4,50 +4,33 @@
 //! stream (frames, holes) -> fingerprint -> object writer (compress, seal, parts) -> record
 //! ```
 //!
-//! What the repository holds of the file is one object; nothing exists before its record does. A
-//! file that is changed while it is read is refused. An upload that was cut short is carried on by
+//! The repository stores the file as one object. The backup does not exist before its record does.
+//! A file that is changed while it is read is refused. An upload that was cut short is resumed by
 //! the next backup of the same name, as long as the file is the same (`upload`).
 
 use super::format::{FileLayout, FileRecord, digest_text};
 use super::upload::Uploaded;
-use crate::disk::file::ReadOptions;
-use crate::disk::stream::Stream;
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 use crate::repository::Repository;
-use crate::repository::name::{FileName, RunId};
+use crate::repository::name::FileName;
 use crate::store::Digest;
+use crate::tier::file::request::FileCaptureRequest;
+use crate::tier::file::request::open;
 use crate::units::now_ns;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-/// What is backed up, as what.
-#[derive(Debug, Clone)]
-pub struct FileCaptureRequest {
-    /// The file.
-    pub path: PathBuf,
-    /// What it is called in the repository: 1 to 128 of `a-z 0-9 . _ -`.
-    pub name: String,
-    /// Where uploads that can be carried on are noted; without it they cannot.
-    pub journals: Option<PathBuf>,
-    /// How the file is read.
-    pub read: ReadOptions,
-    /// The run that it belongs to; one is drawn where there is none. An upload that is carried on
-    /// keeps the number that it was begun with.
-    pub run: Option<RunId>,
-}
 
 /// What a backup did.
 #[derive(Debug, Clone)]
 pub struct Backup {
     /// Its name in the repository.
     pub name: FileName,
-    /// What was promised.
+    /// What its record promises.
     pub record: FileRecord,
-    /// SHA-256 of the stored bytes of that promise.
+    /// SHA-256 of the stored bytes of that record.
     pub record_digest: Digest,
-    /// Bytes read from the file; holes were not.
+    /// Bytes read from the file. Holes are not read.
     pub bytes_read: u64,
     /// Stored bytes that an earlier run had sent already.
     pub bytes_held: u64,
@@ -58,11 +41,11 @@ pub struct Backup {
 /// Longest name of a file in the repository.
 const NAME_BYTES_MAX: usize = 128;
 
-/// Backs a file up.
+/// Backs up a file.
 ///
 /// # Errors
 /// [`Error::input`] for a file or name that cannot be used, [`Error::try_again`] while the store is
-/// away or when the file was changed meanwhile.
+/// not reachable or when the file was changed meanwhile.
 pub fn backup(repository: &Arc<Repository>, request: &FileCaptureRequest, progress: &dyn Progress) -> Result<Backup> {
     check_file_name(&request.name)?;
     let began_ns = now_ns();
@@ -75,7 +58,7 @@ pub fn backup(repository: &Arc<Repository>, request: &FileCaptureRequest, progre
         super::upload::upload(repository, request, &mut stream, layout, progress)?;
     progress.end();
     if let Err(error) = stream.check_unchanged() {
-        // Nothing will promise it.
+        // No record will promise this object.
         let _ = repository.store().delete(&name.data());
         return Err(error.into());
     }
@@ -95,18 +78,10 @@ pub fn backup(repository: &Arc<Repository>, request: &FileCaptureRequest, progre
     Ok(Backup { name, record, record_digest, bytes_read, bytes_held, notes })
 }
 
-pub(crate) fn open(path: &Path, layout: &FileLayout, read: ReadOptions) -> Result<Stream> {
-    let stream = Stream::open(path, layout.frame_bytes as usize, read)?;
-    if stream.file_bytes() != layout.file_bytes {
-        return Err(Error::try_again(format!("{}: the file is being written to: try again when nobody does", path.display())));
-    }
-    Ok(stream)
-}
-
-/// Whether a file may be called so in a repository.
+/// Checks that a file may have this name in a repository.
 ///
 /// # Errors
-/// [`Error::input`] with what is allowed.
+/// [`Error::input`], naming what is allowed.
 pub fn check_file_name(name: &str) -> Result<()> {
     let allowed = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-');
     if !name.is_empty() && name.len() <= NAME_BYTES_MAX && name.bytes().all(allowed) && name.bytes().any(|byte| byte != b'.') {

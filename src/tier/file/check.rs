@@ -1,4 +1,5 @@
-//! Plain files: every record opens, and its object is the one that it promises.
+//! Checks plain files: every record must open, and its object must be the one that the record
+//! promises.
 
 use crate::error::Result;
 use crate::progress::Progress;
@@ -8,7 +9,7 @@ use crate::tier::findings::VerificationReport;
 use crate::tier::object_check::{ObjectCheck, check_all};
 use std::collections::BTreeSet;
 
-/// Checks all files; with `full` every frame of them.
+/// Checks all files. With `full`, every frame of them is checked.
 ///
 /// # Errors
 /// When the store cannot be read.
@@ -37,14 +38,14 @@ pub fn check_files(repository: &Repository, full: bool, progress: &dyn Progress,
     Ok(())
 }
 
-/// Objects of files that no record promises, and the bytes that they take.
+/// The number of file objects that no record promises, and their stored bytes.
 ///
 /// # Errors
 /// When the store cannot be read.
 pub fn leftovers(repository: &Repository) -> Result<(u64, u64)> {
     let listed = repository.list_all(FILES)?;
-    // Listed after the objects, so that one whose record is written meanwhile is not taken for a
-    // leftover.
+    // The records are listed after the objects. Otherwise an object whose record is written
+    // meanwhile would be taken for a leftover.
     let promised: BTreeSet<String> = repository.files(None)?.iter().map(FileName::data).collect();
     let unpromised = listed.iter().filter(|object| FileName::parse_data(&object.name).is_some() && !promised.contains(&object.name));
     Ok(unpromised.fold((0, 0), |(count, bytes), object| (count + 1, bytes + object.size_bytes)))

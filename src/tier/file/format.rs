@@ -1,9 +1,11 @@
-//! Plain files: one object of frames of equal size, and a record that promises it.
+//! The format of a stored plain file: one object of frames of equal size, and a record that
+//! promises it.
 //!
-//! Flow: whoever writes a file pushes its frames in order and finishes the object with
-//! [`FileLayout::entries`], then writes the record ([`Repository::promise_file`]); a file's backup
-//! exists when its record does. [`FileReader`] gives frames back, by number, each with the
-//! fingerprint by which a file that is there already is compared without fetching anything.
+//! Flow: the writer pushes the frames of the file in order, finishes the object with
+//! [`FileLayout::entries`], and then writes the record ([`Repository::promise_file`]). A file's
+//! backup exists when its record does. [`FileReader`] returns frames by number, each with its
+//! fingerprint. By the fingerprints, a file that exists already is compared without fetching
+//! anything.
 //!
 //! Layout: FORMAT.md, "Files".
 
@@ -18,24 +20,24 @@ use crate::repository::{Repository, record};
 use crate::store::{Digest, PutOutcome};
 use serde::{Deserialize, Serialize};
 
-/// Size of a frame of a file that has not too many of them.
+/// Size of a frame, unless the file would then have too many of them.
 const FRAME_BYTES_FIRST: u32 = 1024 * 1024;
 /// Size of the entries before the fingerprints.
 const FIXED_BYTES: usize = 16;
 
-/// How a file is cut into frames.
+/// How a file is divided into frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FileLayout {
     /// The file's size.
     pub file_bytes: u64,
-    /// Size of each frame but the last.
+    /// Size of each frame except the last.
     pub frame_bytes: u32,
 }
 
-/// What is promised of a stored file.
+/// What a record promises about a stored file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileRecord {
-    /// Where the file was.
+    /// The path that the file was read from.
     pub path: String,
     /// Its size.
     pub file_bytes: u64,
@@ -47,11 +49,11 @@ pub struct FileRecord {
     pub stored_bytes: u64,
     /// Digest of that object, in hexadecimal.
     pub digest: String,
-    /// Size of the parts that the digest is over.
+    /// Size of the parts that the digest is computed over.
     pub part_bytes: u64,
-    /// By the writer's clock.
+    /// When the backup began, by the writer's clock.
     pub began_ns: u64,
-    /// By the writer's clock.
+    /// When the backup ended, by the writer's clock.
     pub ended_ns: u64,
 }
 
@@ -72,7 +74,7 @@ impl FileLayout {
         Ok(FileLayout { file_bytes, frame_bytes })
     }
 
-    /// How many frames it has.
+    /// The number of frames.
     pub fn frames(&self) -> u32 {
         // Bounded by FRAMES_MAX where the layout was made or read.
         self.file_bytes.div_ceil(u64::from(self.frame_bytes)) as u32
@@ -84,7 +86,7 @@ impl FileLayout {
         (offset, self.file_bytes.saturating_sub(offset).min(u64::from(self.frame_bytes)) as usize)
     }
 
-    /// What the object's index says besides its frames.
+    /// What the object's index holds besides the rows of its frames.
     pub fn entries(&self, fingerprints: &[Fingerprint]) -> Vec<u8> {
         let mut entries = Vec::with_capacity(FIXED_BYTES + fingerprints.len() * FINGERPRINT_BYTES);
         entries.extend_from_slice(&self.file_bytes.to_le_bytes());
@@ -111,7 +113,8 @@ impl FileLayout {
 }
 
 impl FileRecord {
-    /// The object's digest; of a record that says none, which no digest is.
+    /// The object's digest. If the record holds no valid digest, this is all zeros, which no
+    /// object's digest is.
     pub fn digest_bytes(&self) -> Digest {
         self.try_digest().unwrap_or_default()
     }
@@ -122,7 +125,7 @@ impl FileRecord {
 }
 
 impl Repository {
-    /// What takes the fingerprints of this repository's plain bytes.
+    /// The function that computes the fingerprints of this repository's plain bytes.
     ///
     /// # Errors
     /// [`Error::bug`] when the library refuses the key.
@@ -130,11 +133,11 @@ impl Repository {
         Ok(Fingerprinter::new(&self.key.derive(b"amber/1/fingerprint", &[])?))
     }
 
-    /// Promises a stored file: from now on its backup exists. The SHA-256 of the record's stored
-    /// bytes.
+    /// Writes the record that promises a stored file: from now on its backup exists. Returns the
+    /// SHA-256 of the record's stored bytes.
     ///
     /// # Errors
-    /// Whatever the store says.
+    /// The errors of the store.
     pub fn promise_file(&self, name: &FileName, record: &FileRecord) -> Result<Digest> {
         let sealed = record::seal(self, ObjectKind::FileRecord, name.record(), record)?;
         match sealed.put(&*self.store)? {
@@ -168,7 +171,7 @@ impl Repository {
 /// Reads frames of a stored file.
 pub struct FileReader<'a> {
     object: ObjectReader<'a>,
-    /// How the file is cut.
+    /// How the file is divided into frames.
     pub layout: FileLayout,
     /// The fingerprint of each frame.
     pub fingerprints: Vec<Fingerprint>,
@@ -178,7 +181,7 @@ impl<'a> FileReader<'a> {
     /// Opens a file that a record promises.
     ///
     /// # Errors
-    /// [`Error::damaged`] when it is not the object that the record means.
+    /// [`Error::damaged`] when the object is not the one that the record promises.
     pub fn open(repository: &'a Repository, name: &FileName, record: &FileRecord) -> Result<FileReader<'a>> {
         let object = ObjectReader::open(repository, ObjectKind::File, &name.data(), Some(record.stored_bytes))?;
         let damaged = || Error::damaged(format!("{}: its index does not describe a file of {} bytes", name.data(), record.file_bytes));
@@ -209,7 +212,7 @@ impl<'a> FileReader<'a> {
     }
 }
 
-/// Digest and size as a record writes them.
+/// A digest as records write it, in hexadecimal.
 pub fn digest_text(digest: &Digest) -> String {
     hex(digest)
 }

@@ -1,11 +1,12 @@
-//! Plain files out of a repository.
+//! Restores plain files.
 //!
-//! Flow: the record is found, its object's index read; threads take runs of frames: what a base
-//! file holds already, by its fingerprint, is taken from there, the rest is fetched with ranged
-//! reads, opened in place and expanded into the buffer that is then written past the page cache.
-//! Frames of zeros stay holes. What is written other threads read back from the disk, unless they
-//! are told not to, each frame held against its fingerprint: a disk that is read while it is
-//! written takes little longer for that. When all of the file is right, it gets its name.
+//! Flow: the record is found and its object's index read. Threads take ranges of frames. A frame
+//! that a base file holds already, by its fingerprint, is copied from there. The rest is fetched
+//! with ranged reads, opened in place and expanded into the buffer that is then written past the
+//! page cache. Frames of zeros stay holes. Unless the request turns it off, other threads read back
+//! from the disk what was written and compare each frame with its fingerprint. This takes little
+//! longer, because the disk is read while it is written. When all of the file is correct, it gets
+//! its name.
 
 use super::format::{FileReader, FileRecord};
 use crate::disk::arena::{Arena, Buffer};
@@ -24,47 +25,47 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-/// Threads that fetch, open, expand and write.
+/// Threads that fetch, open, expand and write frames.
 const THREADS: usize = 4;
-/// Threads that read back what was written: a read takes a disk a millisecond, so a few of them
+/// Threads that read back what was written. A disk read takes about a millisecond, so a few threads
 /// keep up with what is written.
 const CHECKERS: usize = 2;
 /// Plain bytes that a thread takes at once. Servers read whole blocks of their own, so many short
-/// ranges cost them more; all threads together hold 128 MiB of what they fetched at the most.
+/// ranges cost them more. All threads together hold at most 128 MiB of fetched bytes.
 const RUN_BYTES: usize = 32 * 1024 * 1024;
-/// Bytes of a thread's buffers for what it writes.
+/// Bytes of a thread's write buffers.
 const BUFFERS_BYTES: usize = 8 * 1024 * 1024;
-/// One is filled while the other is written.
+/// At least two buffers: one is filled while the other is written.
 const BUFFERS_MIN: usize = 2;
 
-/// What is restored, and where to.
+/// What is restored, and to where.
 #[derive(Debug, Clone)]
 pub struct FileRestoreRequest {
-    /// What the file is called in the repository.
+    /// The name of the file in the repository.
     pub name: String,
-    /// Of which run; the newest otherwise.
+    /// The run whose backup is restored; `None` for the newest.
     pub run: Option<RunId>,
     /// The file to write.
     pub output: PathBuf,
     /// Whether a file of that name may be replaced.
     pub overwrite: bool,
-    /// A file that may hold much of it already; it is only read.
+    /// A file that may hold much of the content already. It is only read.
     pub base: Option<PathBuf>,
     /// Whether what was written is read back from the disk and checked. Each frame is checked
     /// before it is written in any case.
     pub read_back: bool,
 }
 
-/// What was done.
+/// The result of a restore.
 #[derive(Debug, Clone)]
 pub struct Restored {
-    /// Which backup it is.
+    /// The backup that was restored.
     pub name: FileName,
-    /// What was promised of it.
+    /// What its record promises.
     pub record: FileRecord,
-    /// Stored bytes that were fetched.
+    /// Stored bytes fetched.
     pub bytes_fetched: u64,
-    /// Plain bytes that were taken from the base.
+    /// Plain bytes copied from the base.
     pub bytes_kept: u64,
 }
 
@@ -72,7 +73,7 @@ pub struct Restored {
 ///
 /// # Errors
 /// [`Error::input`] where there is no such file or the output cannot be written, [`Error::damaged`]
-/// when what is stored is not what was promised.
+/// when what is stored is not what its record promises.
 pub fn restore_file(repository: &Repository, request: &FileRestoreRequest, progress: &dyn Progress) -> Result<Restored> {
     let name = find(repository, request)?;
     let record = repository.file_record(&name)?;
@@ -94,7 +95,7 @@ pub fn restore_file(repository: &Repository, request: &FileRestoreRequest, progr
     progress.begin("restore", Some(record.file_bytes));
     work.run()?;
     progress.end();
-    // The last write went on to the end of its sector.
+    // The last write was padded to the end of its sector.
     target.set_length(record.file_bytes)?;
     target.sync()?;
     let (bytes_fetched, bytes_kept) = (work.fetched.load(Ordering::Relaxed), work.kept.load(Ordering::Relaxed));
@@ -116,7 +117,7 @@ fn find(repository: &Repository, request: &FileRestoreRequest) -> Result<FileNam
     })
 }
 
-/// The work of all threads.
+/// The state that all threads share.
 struct FileRestoreWork<'a> {
     reader: &'a FileReader<'a>,
     fingerprinter: Fingerprinter,
@@ -127,7 +128,7 @@ struct FileRestoreWork<'a> {
     /// Restoring threads, and the plain bytes that each takes at once.
     threads: usize,
     run_bytes: usize,
-    /// The first frame that nobody has taken.
+    /// The first frame that no thread has taken yet.
     next: AtomicU32,
     fetched: AtomicU64,
     kept: AtomicU64,
@@ -136,12 +137,12 @@ struct FileRestoreWork<'a> {
     progress: &'a dyn Progress,
 }
 
-/// What one of the restoring threads has for itself.
+/// The state of one restoring thread.
 struct Lane {
     writer: Writer,
     /// Fetched bytes, opened in place.
     sealed: Vec<u8>,
-    /// The run whose writes may be under way yet.
+    /// The range of frames whose writes may still be in progress.
     behind: Option<Range<u32>>,
     written: Sender<Range<u32>>,
 }
@@ -181,7 +182,7 @@ impl<'a> FileRestoreWork<'a> {
                 scope.spawn(move || self.note_failure(self.restore(written)))
             });
             let restoring: Vec<_> = restoring.collect();
-            // The checkers end when nobody is left to write.
+            // The checkers end when the last sender is dropped.
             drop(written);
             let checking = (0..checkers).map(|_| scope.spawn(|| self.note_failure(self.check(&to_check))));
             for thread in restoring.into_iter().chain(checking.collect::<Vec<_>>()) {
@@ -190,12 +191,12 @@ impl<'a> FileRestoreWork<'a> {
         });
         match lock(&self.failed).take() {
             Some(error) => Err(error),
-            None if self.progress.is_given_up() => Err(Error::try_again("the restore was given up before its end")),
+            None if self.progress.is_given_up() => Err(Error::try_again("the restore was cancelled before its end")),
             None => self.check_done(),
         }
     }
 
-    /// Nothing gets its name of which a frame was passed over.
+    /// A file of which a frame was left out must not get its name.
     fn check_done(&self) -> Result<()> {
         let (done, file_bytes) = (self.done.load(Ordering::Relaxed), self.reader.layout.file_bytes);
         if done != file_bytes {
@@ -205,7 +206,7 @@ impl<'a> FileRestoreWork<'a> {
         Ok(())
     }
 
-    /// The first failure counts; the other threads stop at their next run.
+    /// Keeps the first failure. The other threads stop at their next range.
     fn note_failure(&self, outcome: Result<()>) {
         if let Err(error) = outcome {
             lock(&self.failed).get_or_insert(error);
@@ -216,7 +217,7 @@ impl<'a> FileRestoreWork<'a> {
         self.progress.is_given_up() || lock(&self.failed).is_some()
     }
 
-    /// Restores runs until there are no more.
+    /// Restores ranges of frames until there are no more.
     fn restore(&self, written: Sender<Range<u32>>) -> Result<()> {
         let layout = self.reader.layout;
         let buffer_bytes = self.buffer_bytes();
@@ -235,12 +236,12 @@ impl<'a> FileRestoreWork<'a> {
         self.hand_over(&mut lane)
     }
 
-    /// A frame's bytes as they are on the disk: to the end of a sector.
+    /// A frame's size on the disk: rounded up to a sector.
     fn buffer_bytes(&self) -> usize {
         (self.reader.layout.frame_bytes as usize).next_multiple_of(4096)
     }
 
-    /// Restores neighbouring frames.
+    /// Restores a range of neighbouring frames.
     fn restore_run(&self, frames: Range<u32>, lane: &mut Lane) -> Result<()> {
         let mut missing: Vec<Range<u32>> = Vec::new();
         for frame in frames.clone() {
@@ -253,15 +254,15 @@ impl<'a> FileRestoreWork<'a> {
             }
         }
         for run in missing {
-            fetch::until_whole(|| self.fetch(run.clone(), lane))?;
+            fetch::until_intact(|| self.fetch(run.clone(), lane))?;
         }
         self.hand_over(lane)?;
         lane.behind = Some(frames);
         Ok(())
     }
 
-    /// Waits for what is being written, and gives the last run to the checkers. Between two runs
-    /// that costs nothing: while the second was fetched, the first was written.
+    /// Waits for the writes in progress, and passes their range to the checkers. Between two ranges
+    /// this costs nothing: the first was written while the second was fetched.
     fn hand_over(&self, lane: &mut Lane) -> Result<()> {
         let Some(frames) = lane.behind.take() else { return Ok(()) };
         lane.writer.finish().map_err(|failed| self.write_failed(&failed.error))?;
@@ -281,7 +282,7 @@ impl<'a> FileRestoreWork<'a> {
         self.reader.object().index.frames.get(frame as usize).is_some_and(|row| row.codec == Codec::Zeros)
     }
 
-    /// Takes a frame from the base, if it is the same there.
+    /// Copies a frame from the base, if it is the same there.
     fn keep(&self, frame: u32, writer: &mut Writer) -> Result<bool> {
         let Some(base) = &self.base else { return Ok(false) };
         let (offset, length) = self.reader.layout.frame(frame);
@@ -300,7 +301,7 @@ impl<'a> FileRestoreWork<'a> {
         let object = self.reader.object();
         let (first, count) = (frames.start, frames.end - frames.start);
         let stored = object.stored_bytes(first, count).ok_or_else(|| Error::bug("frames beyond the object's"))?;
-        // Bounded by the rows of the index: a run of frames and their tags.
+        // Bounded by the rows of the index: a range of frames and their tags.
         lane.sealed.resize(stored as usize, 0);
         object.fetch_into(first, count, &mut lane.sealed)?;
         self.fetched.fetch_add(stored, Ordering::Relaxed);
@@ -328,7 +329,7 @@ impl<'a> FileRestoreWork<'a> {
         writer.write(buffer, offset, padded, vec![0]).map_err(|failed| self.write_failed(&failed.error))
     }
 
-    /// Reads back runs that were written, until nobody writes any more.
+    /// Reads back the written ranges, until no thread writes any more.
     fn check(&self, written: &Receiver<Range<u32>>) -> Result<()> {
         let buffer = Arena::new(self.buffer_bytes(), 1).and_then(|arena| arena.take());
         let mut buffer = buffer.ok_or_else(|| Error::bug("there is no buffer for one frame"))?;
@@ -341,7 +342,7 @@ impl<'a> FileRestoreWork<'a> {
         Ok(())
     }
 
-    /// Holds each frame as it is on the disk against its fingerprint.
+    /// Compares each frame on the disk with its fingerprint.
     fn check_run(&self, frames: Range<u32>, buffer: &mut [u8]) -> Result<()> {
         for frame in frames.clone().filter(|frame| !self.is_zeros(*frame)) {
             let (offset, length) = self.reader.layout.frame(frame);

@@ -1,11 +1,11 @@
-//! The object of a file's backup: begun, or carried on where an earlier run was cut short.
+//! Uploads the object of a file's backup. An upload that an earlier run left unfinished is resumed.
 //!
-//! Flow: the journal of this name, if there is one, says what was uploaded as what; the store is
-//! asked what it holds of it; then the file goes through from its beginning, and only what the
-//! store does not hold is compressed, sealed and sent. Where anything does not fit (another file,
-//! another program, an upload that is gone), the old upload is given back and a new one begins.
+//! Flow: the journal of this name, if there is one, says which parts were uploaded and with which
+//! content. The store is asked which of them it holds. Then the file is read from its beginning,
+//! and only frames that the store does not hold are compressed, sealed and sent. If anything does
+//! not fit (another file, another program version, an upload that is gone), the old upload is
+//! aborted and a new one begins.
 
-use super::capture::FileCaptureRequest;
 use super::format::FileLayout;
 use crate::disk::stream::{Content, Stream};
 use crate::error::{Error, Result};
@@ -15,12 +15,15 @@ use crate::progress::Progress;
 use crate::repository::Repository;
 use crate::repository::frame::ObjectKind;
 use crate::repository::name::FileName;
-use crate::repository::object_writer::{ObjectWriter, Pushed, StoredObject};
+use crate::repository::object_writer::ObjectWriter;
+use crate::repository::object_writer::Pushed;
+use crate::repository::stored_object::StoredObject;
 use crate::repository::upload_journal::{JournalFile, Unfinished};
+use crate::tier::file::request::FileCaptureRequest;
 use bytes::Bytes;
 use std::sync::Arc;
 
-/// What was uploaded.
+/// The result of an upload.
 pub(super) struct Uploaded {
     pub name: FileName,
     pub stored: StoredObject,
@@ -29,15 +32,15 @@ pub(super) struct Uploaded {
     pub notes: Vec<String>,
 }
 
-/// An upload on its way.
+/// An upload in progress.
 struct Upload {
     name: FileName,
     writer: ObjectWriter,
-    /// It is carried on, and this is its id.
+    /// The id of the upload that is resumed; `None` for a new one.
     carried_on: Option<String>,
 }
 
-/// Uploads the file. `stream` is opened anew where the file has to be read again.
+/// Uploads the file. `stream` is opened again where the file has to be read again.
 pub(super) fn upload(
     repository: &Arc<Repository>,
     request: &FileCaptureRequest,
@@ -57,10 +60,10 @@ pub(super) fn upload(
             }
             None => {
                 let id = carried_on.ok_or_else(|| Error::bug("a new upload holds other frames"))?;
-                give_back(repository, &name.data(), &id, "the file was changed since", &mut notes);
+                return_unrecorded(repository, &name.data(), &id, "the file was changed since", &mut notes);
                 discard(repository, request);
                 bytes_read += stream.bytes_read();
-                *stream = super::capture::open(&request.path, &layout, request.read)?;
+                *stream = crate::tier::file::request::open(&request.path, &layout, request.read)?;
             }
         }
     }
@@ -71,22 +74,22 @@ fn journal_path(repository: &Repository, request: &FileCaptureRequest) -> Option
     request.journals.as_ref().map(|folder| folder.join(format!("{id}-{}.journal", request.name)))
 }
 
-/// Nothing is carried on from this journal any more.
+/// Removes the journal, so that nothing is resumed from it any more.
 fn discard(repository: &Repository, request: &FileCaptureRequest) {
     if let Some(path) = journal_path(repository, request) {
         let _ = std::fs::remove_file(path);
     }
 }
 
-fn give_back(repository: &Repository, object: &str, upload_id: &str, reason: &str, notes: &mut Vec<String>) {
+fn return_unrecorded(repository: &Repository, object: &str, upload_id: &str, reason: &str, notes: &mut Vec<String>) {
     let given_back = match repository.store().abort_upload(object, upload_id) {
-        Ok(()) => "it was given back".to_owned(),
-        Err(error) => format!("giving it back failed ({error}); `amber uploads` shows it"),
+        Ok(()) => "it was aborted".to_owned(),
+        Err(error) => format!("aborting it failed ({error}); `amber uploads` shows it"),
     };
-    notes.push(format!("an upload that was cut short is not carried on, because {reason}: {given_back}"));
+    notes.push(format!("an upload that was cut short is not resumed, because {reason}: {given_back}"));
 }
 
-/// Begins an upload, or carries on the one that was cut short.
+/// Begins an upload, or resumes the one that was cut short.
 fn begin(repository: &Arc<Repository>, request: &FileCaptureRequest, layout: FileLayout, notes: &mut Vec<String>) -> Result<Upload> {
     let new_name = || Ok::<_, Error>(FileName { name: request.name.clone(), run: request.run.map_or_else(|| repository.new_run(), Ok)? });
     let Some(path) = journal_path(repository, request) else {
@@ -100,10 +103,10 @@ fn begin(repository: &Arc<Repository>, request: &FileCaptureRequest, layout: Fil
             Ok((name, resumed)) => {
                 let carried_on = Some(unfinished.upload_id.clone());
                 let writer = ObjectWriter::resume(repository, ObjectKind::File, (&unfinished, resumed), journal)?;
-                notes.push("an upload that was cut short is carried on".to_owned());
+                notes.push("an upload that was cut short is resumed".to_owned());
                 return Ok(Upload { name, writer, carried_on });
             }
-            Err(reason) => give_back(repository, &unfinished.subject.object, &unfinished.upload_id, reason, notes),
+            Err(reason) => return_unrecorded(repository, &unfinished.subject.object, &unfinished.upload_id, reason, notes),
         }
     }
     let name = new_name()?;
@@ -114,7 +117,7 @@ fn begin(repository: &Arc<Repository>, request: &FileCaptureRequest, layout: Fil
 
 type Resumable = std::result::Result<(FileName, crate::store::Resumed), &'static str>;
 
-/// Whether an upload can be carried on; the inner error says why not.
+/// Whether an upload can be resumed; the inner error says why not.
 fn resumable(repository: &Repository, request: &FileCaptureRequest, layout: FileLayout, unfinished: &Unfinished) -> Result<Resumable> {
     let subject = &unfinished.subject;
     if !ObjectWriter::can_resume(repository, subject) {
@@ -129,28 +132,28 @@ fn resumable(repository: &Repository, request: &FileCaptureRequest, layout: File
     match repository.store().resume_multipart(&subject.object, &unfinished.upload_id, &unfinished.parts)? {
         Some(resumed) => Ok(Ok((name, resumed))),
         None => {
-            // It may have been joined in the run's last moment: nothing promises the object, and
-            // nothing will.
+            // The upload may have been completed in the last moment of that run. No record promises
+            // the object, and none ever will.
             repository.store().delete(&subject.object)?;
             Ok(Err("the store does not know it any more"))
         }
     }
 }
 
-/// The file on its way through, once.
+/// One pass over the file, from its beginning to its end.
 struct Pass<'a> {
     writer: ObjectWriter,
     fingerprinter: Fingerprinter,
     fingerprints: Vec<Fingerprint>,
-    /// Of a frame that is a hole, and its size.
+    /// The zeros of the last hole frame, and their fingerprint.
     hole: Option<(Bytes, Fingerprint)>,
     bytes_held: u64,
     progress: &'a dyn Progress,
 }
 
 impl Pass<'_> {
-    /// The stored object, and how many of the file's bytes the store had already; `None` where the
-    /// file is not the one that was begun with.
+    /// Returns the stored object, and how many of the file's bytes the store held already; `None`
+    /// if the file is not the one that the upload was begun with.
     fn run(
         repository: &Repository,
         writer: ObjectWriter,
@@ -166,7 +169,7 @@ impl Pass<'_> {
                 repository.governor().admit_read(Priority::Bulk, bytes.as_ref().len() as u64);
             }
             if progress.is_given_up() {
-                return Err(Error::try_again("the backup was given up before its end"));
+                return Err(Error::try_again("the backup was cancelled before its end"));
             }
             let (pushed, length) = pass.push(content)?;
             match pushed {
@@ -198,7 +201,7 @@ impl Pass<'_> {
         Ok((pushed, length))
     }
 
-    /// Zeros of this length and their fingerprint, made once for frames of one size.
+    /// Zeros of this length and their fingerprint, computed once for frames of one size.
     fn zeros(&mut self, length: usize) -> (Bytes, Fingerprint) {
         match &self.hole {
             Some((zeros, fingerprint)) if zeros.len() == length => (zeros.clone(), *fingerprint),

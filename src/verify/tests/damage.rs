@@ -8,8 +8,11 @@ use crate::repository::sample::{HookedStore, open, options, secret};
 use crate::store::Store;
 use crate::tier::findings::VerificationReport;
 use crate::tier::sample::first_difference;
-use crate::tier::tigerbeetle::restore::select::Point;
-use crate::tier::tigerbeetle::restore::{RestoreRequest, Restored, Role, restore};
+use crate::tier::tigerbeetle::restore::RestoreRequest;
+use crate::tier::tigerbeetle::restore::Restored;
+use crate::tier::tigerbeetle::restore::point::Point;
+use crate::tier::tigerbeetle::restore::restore;
+use crate::tier::tigerbeetle::restore::role::Role;
 use crate::verify::verify;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -48,8 +51,8 @@ impl Fixture {
         }
     }
 
-    /// A restore fails and leaves nothing, or gives the very image and names the object that it did
-    /// not need.
+    /// A restore fails and leaves nothing, or it gives exactly the same image and names the object
+    /// that it did not need.
     fn assert_restore_is_honest(&self, objects: &[&str], what: &str) {
         match self.restore() {
             Ok(restored) => {
@@ -70,8 +73,8 @@ impl Fixture {
     }
 }
 
-/// The repository does not open: that is damage; or, where the damage is in what the secret is
-/// bound to, the secret opens nothing.
+/// If the repository does not open, the damage is in the header or a key object. The error is then
+/// damage, or that the secret opens nothing.
 fn assert_closed(error: &Error, objects: &[&str], what: &str) {
     let bound_to_the_secret = objects.iter().any(|object| *object == HEADER || object.starts_with(KEYS));
     assert!(bound_to_the_secret, "{what}: {error}");
@@ -108,7 +111,7 @@ fn every_flipped_byte_is_detected() {
             let (mask, what) = (1 << (offset % 8), format!("{object}, byte {offset} of {size}"));
             assert!(fixture.store.corrupt(&object, offset, mask));
             fixture.assert_detected(&[&object], &what);
-            // What a restore does not need it restores without, which takes a while: not for every
+            // A restore succeeds without what it does not need, which takes a while: not for every
             // byte.
             if needed_by_a_restore(&object) || offset % 128 == 0 {
                 fixture.assert_restore_is_honest(&[&object], &what);
@@ -236,7 +239,7 @@ fn a_wrong_secret_opens_nothing() {
         assert_eq!(error.kind, Kind::Input);
         assert!(error.message.contains(hint), "{error}");
     }
-    // A second key object that another secret opens does not keep the first from opening, nor the
+    // A second key object that another secret opens does not keep the first from opening, and the
     // other way round.
     let header = fixture.repository.header();
     let name = format!("{KEYS}0000000000000000");
@@ -246,7 +249,7 @@ fn a_wrong_secret_opens_nothing() {
     assert!(Repository::open(store, &secret(), options()).is_ok());
 }
 
-/// Of every five reads of an object one brings another byte at this tenth of it.
+/// One of every five reads of an object returns another byte at this tenth of it.
 fn changing_on_the_way(fixture: &Fixture, tenth: usize) -> HookedStore {
     let (store, hooked) = (fixture.store.clone(), HookedStore::new(&fixture.store));
     let whole: BTreeMap<String, _> = store.names().into_iter().map(|name| (name.clone(), store.bytes(&name).unwrap())).collect();

@@ -1,5 +1,4 @@
-//! Whether damage of any kind is found: in the property tests by doing it to every byte of a small
-//! repository.
+//! Whether damage of any kind is found. The property tests damage every byte of a small repository.
 
 pub(crate) mod damage;
 mod report;

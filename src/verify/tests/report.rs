@@ -57,7 +57,8 @@ fn verification_waits_for_its_limits() {
 fn verification_that_nobody_wants_ends_at_its_next_rest() {
     let fixture = Fixture::new();
     for full in [false, true] {
-        // The manifest, the pack, its segment; with everything opened the tree, too.
+        // Checked one after another: the manifest, the pack, its segment; with `--full` also the
+        // tree.
         let rests = if full { 4 } else { 3 };
         for left in 1..=rests {
             let error = verify(&fixture.repository, full, &Patience { left: AtomicU64::new(left) }).unwrap_err();
@@ -91,7 +92,7 @@ fn an_error_counts_the_problems_and_names_the_first() {
     assert_eq!((report.problems.len(), report.backups_whole), (2, 0));
     let error = error_of(&report, "here").unwrap();
     assert_eq!(error.kind, Kind::Damaged);
-    assert!(error.message.starts_with(&format!("here: 2 problems; 0 of 1 backups are whole. The first: {receipt}")), "{error}");
+    assert!(error.message.starts_with(&format!("here: 2 problems; 0 of 1 backups are intact. The first: {receipt}")), "{error}");
 }
 
 #[test]
@@ -130,7 +131,7 @@ fn leftovers_and_strangers_are_notes() {
 #[test]
 fn a_second_key_object_is_checked_too() {
     let fixture = Fixture::new();
-    // It sorts behind the one that opens the repository, so opening does not look at it.
+    // It sorts after the one that opens the repository, so opening does not look at it.
     let name = format!("{KEYS}ffffffffffffffff");
     fixture.store.replace(&name, fixture.store.bytes(&fixture.object(KEYS)).unwrap().slice(1..));
     let report = fixture.full();
@@ -177,7 +178,7 @@ fn manifests_that_contradict_each_other_are_found() {
     });
     let report = fixture.full();
     assert_eq!((report.problems.len(), report.backups_whole), (2, 1));
-    assert!(report.problems.iter().all(|problem| problem.object == other.object() && problem.what.contains("says otherwise")));
+    assert!(report.problems.iter().all(|problem| problem.object == other.object() && problem.what.contains("contradicts")));
 }
 
 #[test]

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 
 const NOW_NS: u64 = 1_800_000_000_000_000_000;
 
-/// Name and labels to value, as a scraper reads them; without the labels that all have.
+/// Maps name and labels to the value that a scraper reads, without the labels that all metrics
+/// have.
 fn scraped(status: &AgentStatus) -> BTreeMap<String, f64> {
     let text = exposition(status, Format::Prometheus).unwrap();
     let all = format!("cluster=\"{}\",replica=\"{}\"", status.cluster, status.replica);
@@ -19,7 +20,7 @@ fn scraped(status: &AgentStatus) -> BTreeMap<String, f64> {
     samples.collect()
 }
 
-/// The same of a request.
+/// The same for a request to a collector.
 fn sent(request: &Value) -> BTreeMap<String, f64> {
     let mut found = BTreeMap::new();
     for metric in metrics(request) {

@@ -1,4 +1,4 @@
-//! Each refusal, and what passes.
+//! Each refusal, and what is allowed.
 
 use super::*;
 use axum::http::HeaderValue;

@@ -12,7 +12,7 @@ export function showChecks({ status }, nowMs) {
   if (verification) {
     const kind = verification.is_full ? "every block opened" : "every byte digested";
     rows.push(["Newest verification", `${ago(ms(verification.ended_ns), nowMs)}, ${kind}`]);
-    rows.push(["Found", verification.is_whole ? `all ${number(verification.backups)} backups are whole` : `${number(verification.problems)} problems, ${number(verification.backups_whole)} of ${number(verification.backups)} backups are whole`]);
+    rows.push(["Found", verification.is_whole ? `all ${number(verification.backups)} backups are intact` : `${number(verification.problems)} problems, ${number(verification.backups_whole)} of ${number(verification.backups)} backups are intact`]);
   } else {
     rows.push(["Newest verification", "none yet"]);
   }

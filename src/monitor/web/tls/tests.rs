@@ -1,5 +1,5 @@
-//! The page over TLS: whoever has a certificate of the right authority reads, nobody else hears a
-//! word.
+//! The page over TLS: a client with a certificate of the right authority can read, and any other
+//! gets no answer.
 
 use super::*;
 use crate::monitor::live::Live;
@@ -31,7 +31,7 @@ fn signed(authority: &Authority, name: &str) -> (String, String) {
     (certificate.pem(), key.serialize_pem())
 }
 
-/// What a client hears, with or without a certificate of its own.
+/// The answer that a client gets, with or without a certificate of its own.
 fn ask(address: &str, authority: &Authority, own: Option<&(String, String)>) -> std::io::Result<String> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(authority.pem().as_bytes()).unwrap()).unwrap();
@@ -87,7 +87,7 @@ fn only_clients_of_the_authority_are_answered() {
         let heard = ask(address, &pages, own.as_ref());
         assert!(heard.as_ref().map_or(true, String::is_empty), "{heard:?}");
     }
-    // Without TLS it is no HTTP at all.
+    // A plain HTTP request gets no HTTP answer.
     let mut plain = TcpStream::connect(address).unwrap();
     plain.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n").unwrap();
     let mut answer = Vec::new();

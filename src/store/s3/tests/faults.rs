@@ -1,5 +1,5 @@
-//! Tests of what the S3 store does when requests go wrong half-way, and with uploads that an
-//! earlier process left.
+//! Tests of how the S3 store handles requests that fail half-way, and uploads that an earlier
+//! process left.
 
 use super::*;
 use crate::store::{KnownPart, Part};
@@ -45,7 +45,7 @@ fn every_attempt_counts_for_how_much_runs_at_once() {
     assert!(seen.transfers_max < 4, "{seen:?}");
 }
 
-/// A server of which each connection is this function's.
+/// A server whose every connection is handled by this function.
 fn raw_server(serve: impl Fn(TcpStream) + Send + Sync + 'static) -> S3Store {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
@@ -128,7 +128,7 @@ fn listed_part(number: u32, content: &[u8], with_checksum: bool) -> String {
     format!("<Part><PartNumber>{number}</PartNumber><ETag>&quot;e{number}&quot;</ETag><Size>{size}</Size>{checksum}</Part>")
 }
 
-/// Lists parts 1 and 2 on a page each, then joins as told.
+/// Lists parts 1 and 2 on a page each, then joins them as `complete` says.
 fn left_server(with_checksums: bool, complete: fn(&Request, &[Request]) -> Reply, head_checksum: Option<String>) -> Server {
     Server::start(move |request, before| match request.method.as_str() {
         "GET" if request.target.contains("part-number-marker=1") => {
@@ -173,7 +173,7 @@ fn parts_are_taken_over_from_all_pages() {
     }
 }
 
-/// Which process began the upload is not known: the checksum over all parts tells whether the
+/// It is not known which process began the upload. The checksum over all parts shows whether the
 /// object is this one.
 #[test]
 fn a_resumed_upload_that_was_joined_without_an_answer_is_ours() {
@@ -237,8 +237,8 @@ fn uploads_of_others_are_not_listed() {
         xml(&format!("<ListMultipartUploadsResult>{uploads}{more}</ListMultipartUploadsResult>"))
     });
     let found = server.store().unfinished("a/").unwrap();
-    let told: Vec<(&str, &str)> = found.iter().map(|upload| (upload.name.as_str(), upload.upload_id.as_str())).collect();
-    assert_eq!(told, [("a/b", "1"), ("a/z", "3")]);
+    let reported: Vec<(&str, &str)> = found.iter().map(|upload| (upload.name.as_str(), upload.upload_id.as_str())).collect();
+    assert_eq!(reported, [("a/b", "1"), ("a/z", "3")]);
     assert_eq!(found[0].began_ns, Some(1_795_305_600_000_000_000));
     assert!(server.seen.lock().unwrap()[0].target.contains("prefix=pre%2Fa%2F"));
 }

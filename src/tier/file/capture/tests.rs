@@ -1,6 +1,8 @@
-//! Plain files: what is stored of them, and uploads that are carried on.
+//! Plain files: what is stored of them, and uploads that are resumed.
 
-use super::{Backup, FileCaptureRequest, backup, check_file_name};
+use super::Backup;
+use super::backup;
+use super::check_file_name;
 use crate::disk::file::ReadOptions;
 use crate::error::{Kind, Result};
 use crate::progress::Silent;
@@ -11,6 +13,7 @@ use crate::repository::upload_journal::JournalFile;
 use crate::store::Store;
 use crate::store::memory::MemoryStore;
 use crate::tier::file::format::FileReader;
+use crate::tier::file::request::FileCaptureRequest;
 use crate::tier::sample::folder;
 use crate::verify::verify;
 use std::path::PathBuf;
@@ -18,7 +21,8 @@ use std::sync::Arc;
 use tempfile::TempDir;
 
 const MIB: usize = 1024 * 1024;
-/// Does not shrink, so that it fills three parts and a piece of a fourth.
+/// The size of content that does not compress, so that it fills three parts and a piece of a
+/// fourth.
 const FILE_BYTES: usize = 27 * MIB + 12_345;
 
 struct Fixture {
@@ -47,7 +51,7 @@ impl Fixture {
         self.folder.path().join("state/uploads")
     }
 
-    /// The journal that is there, if any.
+    /// The journal, if there is one.
     fn journal(&self) -> Option<PathBuf> {
         std::fs::read_dir(self.journals()).ok()?.flatten().map(|entry| entry.path()).next()
     }
@@ -62,7 +66,7 @@ impl Fixture {
         }
     }
 
-    /// A backup through a store that fails at this call, or never.
+    /// A backup through a store that fails at this call, or at none.
     fn backup(&self, fault: Option<(u64, Fault)>) -> (Result<Backup>, FaultyStore) {
         let faulty = FaultyStore::new(&self.store);
         let repository = open(Arc::new(faulty.clone())).unwrap();
@@ -130,7 +134,7 @@ fn an_upload_that_was_cut_short_anywhere_is_carried_on() {
         let (cut, _) = fixture.backup(Some((at_call, fault)));
         let promised = fixture.repository().files(None).unwrap().len();
         assert_eq!(cut.unwrap_err().kind, Kind::TryAgain, "call {at_call} {fault:?}");
-        // The last call writes the record, and takes effect though its answer is lost.
+        // The last call writes the record. It takes effect although its answer is lost.
         assert_eq!(promised, usize::from((at_call, fault) == (calls, Fault::AnswerLost)), "call {at_call} {fault:?}");
         if promised > 0 {
             continue;
@@ -139,12 +143,12 @@ fn an_upload_that_was_cut_short_anywhere_is_carried_on() {
         held.push(backup.unwrap().bytes_held);
         fixture.assert_stored(&content);
         let left = verify(&fixture.repository(), false, &Silent).unwrap().notes;
-        // An object that was joined just before is taken back, but for one whose record alone is
-        // missing.
+        // An object whose upload was completed just before is deleted, except one that lacks only
+        // its record.
         assert!(at_call == calls || left.is_empty(), "call {at_call} {fault:?}: {left:?}");
     }
-    // The later it is cut, the more is held; at the end all but the last frames, which lie in the
-    // last part too.
+    // The later the upload is cut short, the more the store holds. At the end this is all but the
+    // last frames, which lie in the last part too.
     assert_eq!(held[0], 0);
     assert!(held.iter().any(|held| *held >= 23 * MIB as u64), "{held:?}");
 }
@@ -155,7 +159,7 @@ fn only_what_is_missing_is_sent() {
     let fixture = Fixture::new(&content);
     let mut at_call = 1;
     let missing = loop {
-        // Through begin, part 1 and part 2.
+        // The calls that begin the upload and send parts 1 and 2 succeed.
         let (cut, _) = fixture.backup(Some((at_call, Fault::Gone)));
         assert!(cut.is_err());
         let journal = fixture.journal().map(|path| std::fs::read_to_string(path).unwrap()).unwrap_or_default();
@@ -174,13 +178,13 @@ fn only_what_is_missing_is_sent() {
     };
     let (backup, store) = fixture.backup(None);
     let backup = backup.unwrap();
-    // List, two parts, join, and the record; a few that ask.
+    // List, two parts, completion and the record, and a few queries.
     assert!(store.calls() <= missing + 6, "{} calls", store.calls());
     assert_eq!(backup.bytes_held, 15 * MIB as u64);
     fixture.assert_stored(&content);
 }
 
-/// Cuts an upload short when parts were sent; the name of the object that it was for.
+/// Cuts an upload short after parts were sent. Returns the name of its object.
 fn cut_short(fixture: &Fixture) -> FileName {
     for at_call in 4.. {
         let (cut, _) = fixture.backup(Some((at_call, Fault::Gone)));
@@ -216,8 +220,8 @@ fn another_content_never_goes_under_the_same_object() {
 
 #[test]
 fn frames_that_were_never_sent_may_change() {
-    // So long that frames are left when the failure is noticed: four parts in flight, and what the
-    // workers have.
+    // The file is so long that frames are left when the failure is noticed: four parts are in
+    // flight, and the workers hold more.
     let content = noise(90 * MIB, 19);
     let fixture = Fixture::new(&content);
     let before = cut_short(&fixture);
@@ -259,7 +263,7 @@ fn a_frame_that_is_sealed_into_other_bytes_is_never_sent() {
     cut_short(&fixture);
     let path = fixture.journal().unwrap();
     let journal = std::fs::read_to_string(&path).unwrap();
-    // The last frame's tag, which no held part holds whole.
+    // The last frame's tag, which no stored part contains completely.
     let last = journal.lines().rfind(|line| line.contains("\"frame\"")).unwrap();
     let tag = &last[last.len() - 35..last.len() - 3];
     std::fs::write(&path, journal.replace(tag, &"0".repeat(32))).unwrap();

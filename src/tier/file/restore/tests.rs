@@ -1,5 +1,5 @@
-//! Plain files: every byte back, holes kept, little fetched over a base, and nothing under the name
-//! when anything is wrong.
+//! Plain files: every byte is restored, holes are kept, little is fetched over a base, and no file
+//! gets its name when anything is wrong.
 
 use super::*;
 use crate::disk::file::ReadOptions;
@@ -43,7 +43,7 @@ impl Fixture {
     }
 
     fn back_up_source(&self) -> capture::Backup {
-        let request = capture::FileCaptureRequest {
+        let request = crate::tier::file::request::FileCaptureRequest {
             path: self.path("source"),
             name: "archive".into(),
             journals: None,
@@ -64,7 +64,7 @@ impl Fixture {
         restored
     }
 
-    /// Nothing is left but what was there.
+    /// Asserts that the folder holds nothing but what was there before.
     fn assert_nothing_left(&self) {
         let names: Vec<_> = std::fs::read_dir(self.folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(names, ["source"]);
@@ -114,7 +114,7 @@ fn only_what_a_base_lacks_is_fetched() {
     assert_eq!(restored.bytes_kept, 38 * MIB as u64 + 5, "all but the changed frame; what is left of the last one is the same");
     assert!(restored.bytes_fetched < 2 * MIB as u64, "{}", restored.bytes_fetched);
 
-    // By its run an older one comes back; the base is that one.
+    // An older backup is restored by its run. The base is that backup.
     std::fs::copy(fixture.path("base"), fixture.path("source")).unwrap();
     let restored = fixture.restored(&FileRestoreRequest { base, run: Some(first), ..fixture.request() });
     assert_eq!((restored.name.run, restored.bytes_kept), (first, 40 * MIB as u64));
@@ -172,7 +172,7 @@ fn a_damaged_frame_is_named_and_nothing_is_left() {
     fixture.assert_nothing_left();
 }
 
-/// Given up before it began.
+/// Cancelled before it began.
 fn given_up() -> Patience {
     Patience { left: 0.into() }
 }
@@ -185,7 +185,7 @@ fn what_nobody_wants_any_more_ends() {
     fixture.assert_nothing_left();
 }
 
-/// What the threads do, over a disk of one's own.
+/// Runs the work of the threads on the given disk.
 fn on_disk(fixture: &Fixture, disk: &Path, progress: &dyn Progress, act: impl FnOnce(&FileRestoreWork<'_>) -> Result<()>) -> Result<()> {
     let repository = fixture.repository();
     let name = find(&repository, &fixture.request()).unwrap();
@@ -200,11 +200,11 @@ fn on_disk(fixture: &Fixture, disk: &Path, progress: &dyn Progress, act: impl Fn
 #[test]
 fn a_disk_that_does_not_keep_what_it_takes_is_found_out() {
     let fixture = Fixture::new(&noise(70 * MIB, 9));
-    // It takes every write and gives nothing back.
+    // This disk accepts every write and returns nothing.
     let error = on_disk(&fixture, Path::new("/dev/null"), &Silent, |work| work.run()).unwrap_err();
     assert!(error.kind == Kind::Damaged && error.message.contains("the disk does not give back"), "{error}");
 
-    // One byte is another.
+    // One byte differs.
     let mut content = std::fs::read(fixture.path("source")).unwrap();
     content[5 * MIB + 9] ^= 1;
     std::fs::write(fixture.path("disk"), &content).unwrap();
@@ -215,18 +215,18 @@ fn a_disk_that_does_not_keep_what_it_takes_is_found_out() {
     let error = check(0..70).unwrap_err();
     assert!(error.message.contains("offset 5242880: the disk does not give back"), "{error}");
 
-    // It cannot be read at all.
+    // The disk cannot be read at all.
     let error = on_disk(&fixture, Path::new("/proc/self/mem"), &Silent, |work| work.check_run(0..1, &mut buffer)).unwrap_err();
     assert!(error.kind == Kind::Damaged && error.message.contains("read back"), "{error}");
 
-    // It is shorter than what was written.
+    // The disk holds less than was written.
     std::fs::write(fixture.path("disk"), &content[..69 * MIB + 5]).unwrap();
     let mut check = |frames| on_disk(&fixture, &fixture.path("disk"), &Silent, |work| work.check_run(frames, &mut buffer));
     assert!(check(69..70).unwrap_err().message.contains("offset 72351744"));
 }
 
-/// One thread takes run after run, and hands over every one of them; a run that nobody took is
-/// noticed.
+/// One thread takes range after range, and hands every one of them to the checkers. A range that no
+/// thread took is noticed.
 #[test]
 fn every_run_is_read_back() {
     let fixture = Fixture::new(&noise(5 * MIB + 1000, 9));
@@ -242,7 +242,7 @@ fn every_run_is_read_back() {
     let disk_bytes = std::fs::read(&disk).unwrap();
     assert!(disk_bytes[..source.len()] == source, "to the end of a sector");
 
-    // A run that nobody took, though nothing failed.
+    // A range that no thread took, although nothing failed.
     let passed_over = on_disk(&fixture, &disk, &Silent, |work| {
         work.next.store(1, Ordering::Relaxed);
         work.run()
@@ -257,7 +257,7 @@ fn checkers_end_with_the_others() {
     let (written, to_check) = crossbeam_channel::unbounded();
     written.send(0..1).unwrap();
     drop(written);
-    // The disk is empty: looking would fail.
+    // The disk is empty, so a check would fail.
     std::fs::write(fixture.path("disk"), "").unwrap();
     on_disk(&fixture, &fixture.path("disk"), &given_up(), |work| work.check(&to_check)).unwrap();
 }

@@ -1,9 +1,10 @@
-//! The backup that the next one builds on.
+//! Finds the backup that the next one builds on.
 //!
-//! Flow: receipts that a killed run did not write are made up for; the backup that reaches furthest
-//! is read; what it promises but the repository no longer has (a lifecycle rule, a hand that
-//! slipped) is left out, so that it is stored anew. A damaged backup is not built on, and does not
-//! keep new ones from being made: it is told in a note, and `amber verify` says the rest.
+//! Flow: receipts that a killed run did not write are written now. The backup that reaches furthest
+//! is read. Extents that it promises but the repository no longer has (because of a lifecycle rule
+//! or an accidental deletion) are left out, so that they are stored again. A damaged backup is not
+//! built on, and does not prevent new ones: it is reported in a note, and `amber verify` shows the
+//! details.
 
 use crate::error::{Error, Kind, Result};
 use crate::repository::name::{self, CheckpointName};
@@ -17,21 +18,20 @@ use crate::tier::tigerbeetle::format::timeline::Lineage;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-/// The backup to build on, if there is one, and what the user should know of those that are
-/// damaged.
+/// The backup to build on, if there is one, and what the user should know about damaged ones.
 #[derive(Debug, Default)]
 pub struct Base {
     /// Its manifest, without the extents that the repository does not hold any more.
     pub manifest: Option<Manifest>,
-    /// In sentences for the user.
+    /// Notes about damage, in sentences for the user.
     pub notes: Vec<String>,
 }
 
 impl Base {
-    /// Looks for it in this history.
+    /// Finds the backup to build on in this history.
     ///
     /// # Errors
-    /// When the store cannot be asked.
+    /// When the store cannot be read.
     pub fn find(repository: &Arc<Repository>, lineage: &Lineage) -> Result<Base> {
         let mut base = Base::default();
         make_up_receipts(repository, &mut base.notes)?;
@@ -50,7 +50,7 @@ impl Base {
     }
 }
 
-/// Damage becomes a note.
+/// Returns the value if it is intact. Damage becomes a note.
 fn keep_whole<T>(result: Result<T>, name: &CheckpointName, notes: &mut Vec<String>) -> Result<Option<T>> {
     match result {
         Ok(whole) => Ok(Some(whole)),
@@ -62,7 +62,8 @@ fn keep_whole<T>(result: Result<T>, name: &CheckpointName, notes: &mut Vec<Strin
     }
 }
 
-/// A run that was killed between its manifest and its receipt left a backup without one.
+/// Writes missing receipts: a run that was killed between its manifest and its receipt left a
+/// backup without one.
 fn make_up_receipts(repository: &Arc<Repository>, notes: &mut Vec<String>) -> Result<()> {
     let receipts: HashSet<CheckpointName> = repository.receipts()?.into_iter().collect();
     for name in repository.checkpoints()?.iter().filter(|name| !receipts.contains(name)) {
@@ -76,7 +77,7 @@ fn make_up_receipts(repository: &Arc<Repository>, notes: &mut Vec<String>) -> Re
     Ok(())
 }
 
-/// Takes the extents out whose pack is not there with its promised size.
+/// Removes the extents whose pack does not exist with its promised size.
 fn leave_out_missing(repository: &Repository, manifest: &mut Manifest, notes: &mut Vec<String>) -> Result<()> {
     let listed: HashSet<(String, u64)> =
         repository.list_all(name::PACKS)?.into_iter().map(|object| (object.name, object.size_bytes)).collect();
@@ -91,11 +92,11 @@ fn leave_out_missing(repository: &Repository, manifest: &mut Manifest, notes: &m
     Ok(())
 }
 
-/// Two histories under one cluster id must not meet in one timeline: where checkpoints of the two
-/// can be compared, another id is proof of a fork.
+/// Refuses another history: two histories under one cluster id must not be mixed in one timeline.
+/// Where checkpoints of the two can be compared, a different id proves a fork.
 ///
 /// # Errors
-/// [`Error::input`] if so.
+/// [`Error::input`] if the ids differ.
 pub fn refuse_other_history(base: &Manifest, superblock: &SuperBlock) -> Result<()> {
     let (ours, theirs) = (superblock.checkpoint(), base.superblock.checkpoint());
     let (our_op, their_op) = (ours.header().op(), theirs.header().op());

@@ -1,8 +1,8 @@
-//! Where the walk's blocks go: into packs, unless the repository holds their extent already.
+//! Stores the walk's blocks in packs, unless the repository holds their extent already.
 //!
-//! What is held: every extent of the manifest that this backup builds on, and every extent that an
-//! earlier round of this run stored. Either way the question is answered by the extent's root
-//! alone, so neither a table that did not change nor the index block of one is read again.
+//! The repository holds every extent of the manifest that this backup builds on, and every extent
+//! that an earlier round of this run stored. In both cases the extent's root alone decides. So
+//! neither an unchanged table nor its index block is read again.
 
 use super::log_capture::LogCapture;
 use crate::error::{Error, Result};
@@ -20,7 +20,7 @@ use crate::tier::tigerbeetle::format::pack::{Location, PackEntry, PackWriter};
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// What a backup stored and what it found stored.
+/// What a backup stored, and what was stored before.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Blocks of the checkpoint in packs of this run.
@@ -46,7 +46,7 @@ pub struct PackSink<'a> {
 }
 
 impl<'a> PackSink<'a> {
-    /// A sink for one run that builds on `base`.
+    /// Creates a sink for one run that builds on `base`.
     pub fn new(
         repository: &Arc<Repository>,
         run: RunId,
@@ -77,8 +77,8 @@ impl<'a> PackSink<'a> {
         })
     }
 
-    /// The pack table and the extents of the round that was complete, with positions in that table;
-    /// waits until all packs are durable.
+    /// Returns the pack table and the extents of the complete round, with positions in that table.
+    /// Waits until all packs are durable.
     pub fn finish(self) -> Result<(Vec<PackEntry>, Vec<Extent>, Counts)> {
         let base = self.base_packs.len();
         let mut all = self.base_packs;
@@ -113,7 +113,7 @@ impl<'a> PackSink<'a> {
         for extent in &mut extents {
             extent.location.pack = positions[extent.location.pack as usize];
         }
-        super::take_back(&self.repository, unused);
+        super::cleanup::delete_objects(&self.repository, unused);
         Ok((packs, extents, counts))
     }
 }
@@ -133,9 +133,9 @@ impl BlockSink for PackSink<'_> {
     fn block(&mut self, reference: BlockReference, block: CheckedBlock) -> Result<()> {
         self.bytes_taken += block.as_ref().len() as u64;
         self.progress.position(self.bytes_taken);
-        // It was read already; what is read next waits until this one has gone on.
+        // This block was read already. The next read waits until this one is admitted.
         self.repository.governor().admit_read(Priority::Bulk, block.as_ref().len() as u64);
-        super::check_wanted(self.progress)?;
+        crate::tier::tigerbeetle::capture::cleanup::check_wanted(self.progress)?;
         self.packs.block(reference, block)
     }
 
@@ -164,8 +164,8 @@ impl CheckpointSink for PackSink<'_> {
     }
 
     fn expect_extents(&mut self, extents: u64) {
-        // Extents that are held cost nothing; the others are as large as those seen so far, on the
-        // average.
+        // Extents that the repository holds cost nothing. The others are as large as those seen so
+        // far, on average.
         if self.base_extents.is_empty() || extents == 0 {
             return;
         }

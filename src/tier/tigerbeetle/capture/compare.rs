@@ -1,44 +1,45 @@
-//! One timeline's stored log held against the log that a replica shows.
+//! Compares one timeline's stored log with the log that a replica shows.
 //!
 //! In: superblock and ring of headers ([`Replica`]), and a timeline's segments and record. Out: a
-//! [`Verdict`], and up to which op the two are known to be the same, which decides between
+//! [`Verdict`], and up to which op the two are known to be the same. That op decides between
 //! timelines ([`super::join`]).
 //!
-//! A prepare names the whole log before it, so the highest op that both hold settles everything
-//! below it. Above it they may differ for two reasons. A view change replaces prepares that were
-//! never committed: the new one is of a later view, and what it replaced is not known to be
-//! committed. Everything else is a fork: two prepares of one op that are both committed, or of one
-//! view (a view prepares an op once), or the later of two views in place of a committed one. Where
-//! the replica has the older view, its prepare is a leftover that its cluster is about to replace,
-//! unless it turns out to be committed: that cannot be told yet.
+//! A prepare determines the whole log before it, so the highest op that both hold proves that
+//! everything below it is the same. Above it they may differ for two reasons. The first is a view
+//! change, which replaces prepares that were never committed: the new prepare is of a later view,
+//! and the replaced one is not known to be committed. Everything else is a fork: two prepares of
+//! one op that are both committed, or both of one view (a view prepares an op once), or a prepare
+//! of the later view in place of a committed one. If the replica has the prepare of the older view,
+//! it is a leftover that its cluster is about to replace, unless it turns out to be committed. That
+//! cannot be decided yet.
 
-use super::join::Replica;
 use crate::error::{Error, Kind, Result};
 use crate::repository::Repository;
 use crate::tb_format::checksum::Checksum;
 use crate::tb_format::header::PrepareHeader;
 use crate::tb_format::layout::WAL_SLOTS;
 use crate::tb_format::wal::SlotHeader;
+use crate::tier::tigerbeetle::capture::replica_log::Replica;
 use crate::tier::tigerbeetle::format::log::{LogIndex, Piece, PrepareId};
 use crate::tier::tigerbeetle::format::timeline::{Branch, Lineage, PrepareRecord};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-/// Segments at the end of a stored log whose last prepares are asked what is committed. Those of
-/// older views may be among them.
+/// The number of segments at the end of a stored log whose last prepares show what is committed.
+/// Segments of older views may be among them.
 const COMMIT_SEGMENTS_MAX: usize = 8;
 
-/// The log that a replica shows: leftovers that are no part of it are left out.
+/// The log that a replica shows, without leftovers that are no part of it.
 #[derive(Debug)]
-pub(super) struct Shown {
+pub(super) struct ReplicaView {
     by_op: BTreeMap<u64, PrepareHeader>,
-    /// The highest op that it shows to be committed.
+    /// The highest op that the replica shows to be committed.
     pub commit_op: u64,
     solo: bool,
 }
 
-impl Shown {
-    pub fn of(replica: &Replica<'_>) -> Shown {
+impl ReplicaView {
+    pub fn of(replica: &Replica<'_>) -> ReplicaView {
         let checkpoint = replica.superblock.checkpoint().header();
         let mut by_op: BTreeMap<u64, PrepareHeader> = BTreeMap::new();
         for slot in 0..WAL_SLOTS {
@@ -47,14 +48,14 @@ impl Shown {
             }
         }
         by_op.insert(checkpoint.op(), checkpoint);
-        // A replica that fetched its state from its peers keeps prepares of rounds of the ring long
-        // past.
+        // A replica that fetched its state from its peers keeps prepares of much earlier turns of
+        // the WAL ring.
         let head_op = by_op.keys().next_back().copied().unwrap_or(0);
         by_op.retain(|op, _| op.saturating_add(u64::from(WAL_SLOTS)) > head_op);
         for op in disproved(&by_op) {
             by_op.remove(&op);
         }
-        // Views only grow along a log, and the checkpoint is certain: what contradicts that is a
+        // Views only grow along a log, and the checkpoint is certain. What contradicts that is a
         // leftover.
         let mut view = 0;
         by_op.retain(|op, header| {
@@ -69,8 +70,8 @@ impl Shown {
         let known_op = commits.fold(replica.superblock.commit_max(), u64::max);
         let solo = replica.superblock.replica_count() == 1;
         let last_op = by_op.keys().next_back().copied().unwrap_or(0);
-        // On a single replica a prepare on the disk is as good as committed.
-        Shown { commit_op: if solo { known_op.max(last_op) } else { known_op }, by_op, solo }
+        // On a single replica, a prepare on the disk is as good as committed.
+        ReplicaView { commit_op: if solo { known_op.max(last_op) } else { known_op }, by_op, solo }
     }
 
     pub fn at(&self, op: u64) -> Option<&PrepareHeader> {
@@ -90,11 +91,12 @@ impl Shown {
     }
 }
 
-/// The ops whose prepare is not the one that the log behind it has committed: leftovers that the
-/// replica has yet to repair.
+/// The ops whose prepare differs from the one that the log after it has committed: leftovers that
+/// the replica has yet to repair.
 fn disproved(by_op: &BTreeMap<u64, PrepareHeader>) -> Vec<u64> {
     let mut disproved = Vec::new();
-    // The header above, and what it and those that continue it know to be committed.
+    // The header above, and the highest op that is committed according to it and the headers that
+    // continue it.
     let mut above: Option<(&PrepareHeader, u64)> = None;
     for header in by_op.values().rev() {
         let mut commit_op = header.commit();
@@ -113,7 +115,7 @@ fn disproved(by_op: &BTreeMap<u64, PrepareHeader>) -> Vec<u64> {
     disproved
 }
 
-/// What follows from one timeline's log alone.
+/// The conclusion from one timeline's log alone.
 #[derive(Debug, Copy, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Verdict {
     /// They share no op.
@@ -122,11 +124,11 @@ pub(super) enum Verdict {
     Before,
     /// Another history from this op on.
     Fork(u64),
-    /// They differ in this op, and it cannot be told yet why.
+    /// They differ in this op, and the reason cannot be decided yet.
     Undecided(u64),
     /// The replica's log ends within what is stored.
     Behind,
-    /// The replica's log goes on.
+    /// The replica's log continues what is stored.
     Continues,
 }
 
@@ -134,29 +136,34 @@ pub(super) enum Verdict {
 #[derive(Debug)]
 pub(super) struct Comparison {
     pub timeline: u32,
-    /// The last op that is stored; of a timeline of which nothing is stored yet, the last that its
+    /// The last stored op. For a timeline of which nothing is stored yet, the last op that its
     /// record names.
     pub stored_op: u64,
     /// The highest op that the stored log shows to be committed.
     pub commit_op: u64,
-    /// The last prepare that is stored.
+    /// The last stored prepare.
     pub stored: Option<PrepareId>,
     /// The last prepare that both hold.
     pub common: Option<PrepareId>,
     /// The highest op at which both are known to be the same.
     pub same_op: Option<u64>,
-    /// The prepare behind which the log is stored on: what is missing in what is stored below
-    /// `common`, and the replica still holds, is read again.
+    /// The prepare after which the log is to be stored. It may lie below `common`: ops that are
+    /// missing in the stored log and that the replica still holds are read again.
     pub resume: Option<PrepareId>,
     pub verdict: Verdict,
 }
 
-/// Compares what all of these repositories together hold of a timeline; `None` for one that has
-/// neither log nor record.
+/// Compares what these repositories together hold of a timeline. Returns `None` for a timeline that
+/// has neither log nor record.
 ///
 /// # Errors
-/// [`Error::damaged`] when a segment that had to be compared is.
-pub(super) fn compare(repositories: &[&Repository], shown: &Shown, timeline: u32, branch: Option<&Branch>) -> Result<Option<Comparison>> {
+/// [`Error::damaged`] when a segment that must be compared is damaged.
+pub(super) fn compare(
+    repositories: &[&Repository],
+    shown: &ReplicaView,
+    timeline: u32,
+    branch: Option<&Branch>,
+) -> Result<Option<Comparison>> {
     let mut pieces: Vec<(&Repository, Piece)> = Vec::new();
     for repository in repositories {
         let index = LogIndex::list(repository, &Lineage::only(timeline), 0)?;
@@ -164,15 +171,15 @@ pub(super) fn compare(repositories: &[&Repository], shown: &Shown, timeline: u32
     }
     pieces.sort_by_key(|(_, piece)| Reverse((piece.last_op, piece.first_op)));
     match (pieces.first().map(|(_, piece)| piece.last_op), branch) {
-        (Some(stored_op), _) => Stored { pieces, stored_op, branch }.compare(shown, timeline).map(Some),
+        (Some(stored_op), _) => StoredTimeline { pieces, stored_op, branch }.compare(shown, timeline).map(Some),
         (None, Some(branch)) => Ok(Some(compare_record(shown, branch))),
         (None, None) => Ok(None),
     }
 }
 
-/// A timeline of which only its record exists: whoever began it has stored nothing yet, or never
-/// did.
-fn compare_record(shown: &Shown, branch: &Branch) -> Comparison {
+/// Compares a timeline of which only the record exists: the agent that began it has stored nothing
+/// yet, or never did.
+fn compare_record(shown: &ReplicaView, branch: &Branch) -> Comparison {
     let named = |record: &Option<PrepareRecord>| record.as_ref().and_then(|record| shown.holds(record));
     let header = |record: &Option<PrepareRecord>| record.as_ref().and_then(|record| shown.at(record.op)).copied();
     let last_op = branch.first.iter().chain(&branch.branch).map(|record| record.op).max().unwrap_or(0);
@@ -185,7 +192,7 @@ fn compare_record(shown: &Shown, branch: &Branch) -> Comparison {
         (Some(true), _) => {
             let first = header(&branch.first);
             same_op = first.map(|first| first.op()).or(same_op);
-            // The first prepare names the one before it, whether that is in the ring or not.
+            // The first prepare names its parent, whether that is in the WAL ring or not.
             common = common.or(first.map(|first| match first.op().checked_sub(1) {
                 Some(before) => (before, first.parent()),
                 None => (0, first.checksum()),
@@ -194,8 +201,8 @@ fn compare_record(shown: &Shown, branch: &Branch) -> Comparison {
         }
         (Some(false), _) => Verdict::Fork(branch.first.as_ref().map_or(last_op, |first| first.op)),
         (None, Some(false)) => Verdict::Fork(branch.branch.as_ref().map_or(last_op, |branch| branch.op)),
-        // Its first prepare is not there, or not yet: nothing tells this history from any other of
-        // the same branch.
+        // Its first prepare is not there, or not yet. Nothing distinguishes this history from any
+        // other of the same branch.
         (None, Some(true)) => Verdict::Undecided(last_op),
         (None, None) if shown.first_op() > last_op => Verdict::Before,
         (None, None) => Verdict::Apart,
@@ -211,15 +218,15 @@ struct Overlap {
 }
 
 /// A stored log.
-struct Stored<'a> {
-    /// The one that ends last first.
+struct StoredTimeline<'a> {
+    /// The one that ends last comes first.
     pieces: Vec<(&'a Repository, Piece)>,
     stored_op: u64,
     branch: Option<&'a Branch>,
 }
 
-impl Stored<'_> {
-    fn compare(&self, shown: &Shown, timeline: u32) -> Result<Comparison> {
+impl StoredTimeline<'_> {
+    fn compare(&self, shown: &ReplicaView, timeline: u32) -> Result<Comparison> {
         let Overlap { checksums, mut common } = self.overlap(shown)?;
         if let Some(record) = self.branched().filter(|record| common.is_none() && shown.holds(record) == Some(true)) {
             common = shown.at(record.op).map(|header| (header.op(), header.checksum()));
@@ -234,7 +241,7 @@ impl Stored<'_> {
             (Some((op, _)), None) => self.ends_within(shown, op, commit_op)?,
             (common, Some(op)) => self.difference(shown, op, commit_op, common.is_some())?,
         };
-        // What a view change replaced does not count as stored.
+        // Prepares that a view change replaced do not count as stored.
         let stored_op = match (verdict, differs) {
             (Verdict::Before, Some(op)) => op.saturating_sub(1),
             _ => self.stored_op,
@@ -260,16 +267,17 @@ impl Stored<'_> {
         }
     }
 
-    /// An agent uploads several segments at once, so one that was killed may leave a hole before
-    /// the last. The last op before the lowest hole below `common_op` that the replica can fill.
-    fn before_holes(&self, shown: &Shown, common_op: u64) -> u64 {
+    /// The last op before the lowest hole below `common_op` that the replica can fill. Such holes
+    /// exist because an agent uploads several segments at once: one that was killed may leave a
+    /// hole before the last of them.
+    fn before_holes(&self, shown: &ReplicaView, common_op: u64) -> u64 {
         let mut ranges: Vec<(u64, u64)> = self.pieces.iter().map(|(_, piece)| (piece.first_op, piece.last_op)).collect();
-        // What lies before the branch is the parent's.
+        // Ops up to the branch belong to the parent.
         ranges.extend(self.branched().map(|branch| (0, branch.op)));
         let mut resume_op = common_op;
         loop {
             let mut first_op = resume_op;
-            // Downward through everything that is covered without a gap.
+            // Goes down through everything that is covered without a gap.
             while let Some(lower) =
                 ranges.iter().filter(|range| range.0 < first_op && range.1.saturating_add(1) >= first_op).map(|range| range.0).min()
             {
@@ -283,9 +291,9 @@ impl Stored<'_> {
         }
     }
 
-    /// Reads the segments from the last on, until one holds a prepare that the replica shows:
-    /// nothing below that one needs to be read.
-    fn overlap(&self, shown: &Shown) -> Result<Overlap> {
+    /// Reads the segments from the last one downward, until one holds a prepare that the replica
+    /// shows. Nothing below that one needs to be read.
+    fn overlap(&self, shown: &ReplicaView) -> Result<Overlap> {
         let mut overlap = Overlap::default();
         let mut damaged: Option<(u64, Error)> = None;
         let within = |(_, piece): &&(&Repository, Piece)| piece.first_op <= shown.last_op() && piece.last_op >= shown.first_op();
@@ -316,7 +324,7 @@ impl Stored<'_> {
     }
 
     /// The highest op that the stored log shows to be committed.
-    fn commit_op(&self, shown: &Shown) -> Result<u64> {
+    fn commit_op(&self, shown: &ReplicaView) -> Result<u64> {
         if shown.solo {
             return Ok(self.stored_op);
         }
@@ -327,9 +335,10 @@ impl Stored<'_> {
         Ok(commit_op)
     }
 
-    /// The stored log goes on behind the replica's last op, unless what it has there is of an older
-    /// view than that op: then it was replaced, and the replica's log is all there is.
-    fn ends_within(&self, shown: &Shown, common_op: u64, commit_op: u64) -> Result<Verdict> {
+    /// The verdict where the stored log continues after the replica's last op. If what is stored
+    /// there is of an older view than that op, it was replaced, and the replica's log is the whole
+    /// log.
+    fn ends_within(&self, shown: &ReplicaView, common_op: u64, commit_op: u64) -> Result<Verdict> {
         let Some(view) = shown.at(common_op).map(PrepareHeader::view).filter(|_| common_op == shown.last_op()) else {
             return Ok(Verdict::Behind);
         };
@@ -344,8 +353,8 @@ impl Stored<'_> {
         Ok(Verdict::Continues)
     }
 
-    /// They differ in this op.
-    fn difference(&self, shown: &Shown, op: u64, commit_op: u64, has_common: bool) -> Result<Verdict> {
+    /// The verdict where the two differ in this op.
+    fn difference(&self, shown: &ReplicaView, op: u64, commit_op: u64, has_common: bool) -> Result<Verdict> {
         let Some(here) = shown.at(op).map(PrepareHeader::view) else { return Ok(Verdict::Apart) };
         let mut there = None;
         for (repository, piece) in self.pieces.iter().filter(|(_, piece)| (piece.first_op..=piece.last_op).contains(&op)) {
@@ -375,8 +384,8 @@ impl Stored<'_> {
     }
 }
 
-/// The header of a prepare in a segment; `None` where it cannot be read: what could not be compared
-/// for it was told already.
+/// The header of a prepare in a segment; `None` if it cannot be read. Damage that prevents a
+/// comparison was reported before.
 fn header_in(repository: &Repository, piece: &Piece, op: u64) -> Result<Option<PrepareHeader>> {
     let mut header = None;
     let read = piece.open(repository).and_then(|segment| {

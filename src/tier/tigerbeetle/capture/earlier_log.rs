@@ -1,9 +1,9 @@
-//! The log before the checkpoint, for the rare backup that ends right behind it.
+//! Stores the log before the checkpoint, for the rare backup that ends right after its checkpoint.
 //!
-//! For some 40 ops after a checkpoint's own, a server takes the checkpoint for not durable on a
-//! quorum yet and refuses to start without the prepares since the checkpoint before. Under load the
-//! next prepares come in a moment; on a node that rests just there they do not, and then the whole
-//! earlier interval is still in the ring: it is read and stored too.
+//! For some 40 ops after a checkpoint's own op, a server assumes that the checkpoint is not durable
+//! on a quorum yet, and refuses to start without the prepares since the checkpoint before. Under
+//! load the next prepares arrive in a moment. On a node that is idle at this point they do not. The
+//! whole earlier interval is then still in the WAL ring, so it is read and stored too.
 
 use crate::disk::file::ReadOptions;
 use crate::error::{Error, Result};
@@ -35,11 +35,11 @@ pub struct EarlierLog {
 }
 
 impl EarlierLog {
-    /// What `base` holds of it, if it is all there: backups of a node that rests behind its
-    /// checkpoint store it once.
+    /// The earlier log that `base` holds, if it is complete. So the backups of a node that is idle
+    /// right after its checkpoint store it once.
     ///
     /// # Errors
-    /// When the store cannot be asked.
+    /// When the store cannot be read.
     pub fn held(repository: &Repository, base: &Manifest) -> Result<Option<EarlierLog>> {
         let checkpoint = base.superblock.checkpoint().header();
         let first_op = base.summary.log_first_op;
@@ -58,17 +58,17 @@ impl EarlierLog {
         Ok(Some(EarlierLog { first_op, segments, bytes_read: 0, checksum: checkpoint.checksum() }))
     }
 
-    /// Whether this is the log before that checkpoint.
+    /// Whether this is the log before this checkpoint.
     pub fn leads_to(&self, checkpoint: &PrepareHeader) -> bool {
         self.checksum == checkpoint.checksum()
     }
 }
 
-/// Reads and stores the log that leads to `checkpoint`; `None` when the ring has moved on, and with
-/// it the need.
+/// Reads and stores the log that leads to `checkpoint`. Returns `None` when the WAL ring has moved
+/// on; then this log is not needed any more.
 ///
 /// # Errors
-/// When file or store fail.
+/// When the data file or the store fails.
 pub fn store(
     repository: &Arc<Repository>,
     data_file: &Path,
@@ -104,11 +104,11 @@ pub fn store(
     if leads_there {
         return Ok(Some(EarlierLog { first_op, segments, bytes_read: tail.bytes_read(), checksum: checkpoint.checksum() }));
     }
-    super::take_back(repository, segments.iter().map(|segment| segment.name.object()));
+    super::cleanup::delete_objects(repository, segments.iter().map(|segment| segment.name.object()));
     Ok(None)
 }
 
-/// The parent of prepare `first_op`, if that prepare is still in the ring.
+/// The checksum of the parent of prepare `first_op`, if that prepare is still in the WAL ring.
 fn parent_of(data_file: &Path, options: ReadOptions, checkpoint: &PrepareHeader, first_op: u64) -> Result<Option<Checksum>> {
     if first_op == 1 {
         let root = PrepareHeader::check(&root_prepare(checkpoint.cluster()));

@@ -1,12 +1,12 @@
-//! One history, or two under one cluster id?
+//! Detects two histories under one cluster id.
 //!
-//! A cluster that was restored to an earlier op goes on with other prepares under the same id, and
-//! so does a solo fork. Kept in one timeline, the two would be taken for one another. So a capture
-//! is held against every stored log that overlaps it: where both hold an op that was committed, it
-//! must be the same prepare. A capture that lies wholly behind what is stored, with nothing to
-//! compare, is refused too: unknown is worse than wrong. A fork that has run on beyond everything
-//! stored shares no op with it and cannot be told this way; [`super::join`] looks for what it has
-//! lost.
+//! A cluster that was restored to an earlier op continues with other prepares under the same id,
+//! and so does a solo fork. In one timeline, one history could be mistaken for the other. So a
+//! capture is compared with every stored log that overlaps it: where both hold a committed op, it
+//! must be the same prepare. A capture that ends before the newest stored checkpoint, with nothing
+//! to compare, is refused too: to accept an unknown history would be worse than to refuse the right
+//! one. A fork that has run on beyond everything stored shares no op with it and cannot be detected
+//! this way. [`super::join`] looks for the trace of the ops that it lost.
 
 use crate::error::{Error, Kind, Result};
 use crate::repository::Repository;
@@ -21,8 +21,8 @@ use crate::tier::tigerbeetle::format::segment::SegmentReader;
 use crate::tier::tigerbeetle::format::timeline::Lineage;
 use std::collections::BTreeMap;
 
-/// Refuses a capture of another history than the repository's. `headers` are the prepares behind
-/// the checkpoint, of which those up to `end_op` count; `ring` shows older ones too.
+/// Refuses a capture of another history than the repository's. `headers` are the prepares after the
+/// checkpoint, of which those up to `end_op` count. `ring` shows older ones too.
 ///
 /// # Errors
 /// [`Error::input`] when a committed op differs, when the cluster has another number of replicas,
@@ -36,8 +36,8 @@ pub fn refuse_fork(
     ring: &HeaderRing<'_>,
 ) -> Result<()> {
     let checkpoint = superblock.checkpoint().header();
-    // One backup of each checkpoint is enough: those of one checkpoint were held against one
-    // another when they were made.
+    // One backup of each checkpoint is enough: the backups of one checkpoint were compared with
+    // each other when they were made.
     let by_checkpoint: BTreeMap<u64, CheckpointName> =
         repository.backups_of(lineage)?.into_iter().map(|name| (name.checkpoint_op, name)).collect();
     let Some(newest_op) = by_checkpoint.keys().next_back().copied() else { return Ok(()) };
@@ -58,7 +58,7 @@ pub fn refuse_fork(
                 theirs.replica_count()
             )));
         }
-        // Behind a branch an ancestor goes on with another history.
+        // After a branch, an ancestor continues with another history.
         let common_op = end_op.min(summary.commit_known_op).min(lineage.last_op_of(name.timeline));
         let ours = header_at(&checkpoint, headers, common_op).or_else(|| in_ring(ring, common_op));
         let stored = if common_op == *op {
@@ -97,8 +97,8 @@ fn header_at(checkpoint: &PrepareHeader, headers: &[PrepareHeader], op: u64) -> 
     headers.iter().find(|header| header.op() == op).map(PrepareHeader::checksum)
 }
 
-/// The checksum of the prepare at `op` if it is still in the ring: it reaches back further than the
-/// checkpoint.
+/// The checksum of the prepare at `op` if it is still in the WAL ring, which reaches back further
+/// than the checkpoint.
 fn in_ring(ring: &HeaderRing<'_>, op: u64) -> Option<Checksum> {
     match ring.slot(slot_of(op)) {
         SlotHeader::Valid(header) if header.op() == op => Some(header.checksum()),
@@ -106,8 +106,8 @@ fn in_ring(ring: &HeaderRing<'_>, op: u64) -> Option<Checksum> {
     }
 }
 
-/// The checksum of the prepare at `op` in a stored backup; `None` if it does not hold it, or not
-/// any more.
+/// The checksum of the prepare at `op` in a stored backup; `None` if the backup does not hold it,
+/// or it cannot be read any more.
 fn stored_at(repository: &Repository, name: &CheckpointName, summary: &Summary, op: u64) -> Result<Option<Checksum>> {
     if !(summary.log_first_op..=summary.recovered_to_op).contains(&op) {
         return Ok(None);

@@ -1,20 +1,20 @@
-//! Where the log of a data file joins what the repository holds: which timeline it continues, and
-//! behind which op.
+//! Finds where the log of a data file joins the stored log: which timeline it continues, and after
+//! which op.
 //!
-//! In: the replica's superblock and ring of headers. Each timeline's stored log is held against
-//! them (`compare`), and the one that shares the most with the replica counts:
+//! In: the replica's superblock and its ring of headers. Each timeline's stored log is compared
+//! with them (`compare`), and the one that shares the most with the replica counts:
 //!
-//! - the ring holds the last stored prepare, or what stands there was replaced in a view change:
-//!   the log goes on ([`Joined::Continues`]);
-//! - both hold an op that was committed, and it is not the same prepare: another history
+//! - the ring holds the last stored prepare, or a view change replaced the prepare in its place:
+//!   the log continues ([`Joined::Continues`]);
+//! - both hold a committed op, but not the same prepare: it is another history
 //!   ([`Joined::Branches`]), with the last prepare that both have in common;
-//! - the ring ends before the stored log does: nothing can be told yet ([`Joined::Behind`]);
+//! - the ring ends before the stored log does: nothing can be decided yet ([`Joined::Behind`]);
 //! - the ring begins after the stored log ends: ops are lost. It is the same history if the
 //!   replica's checkpoint holds the last thing that the stored log made ([`Joined::Gap`],
-//!   `last_trace`). If nothing shows that, it counts as another history: unknown is worse than
-//!   wrong.
+//!   `witness_search`). If nothing shows that, it counts as another history: to treat an unknown
+//!   history as the same one would be worse than an unneeded timeline.
 
-use super::compare::{Comparison, Shown, Verdict, compare};
+use super::compare::{Comparison, ReplicaView, Verdict, compare};
 use super::witness_search::last_trace;
 use crate::disk::file::ReadOptions;
 use crate::error::{Error, Kind, Result};
@@ -25,6 +25,7 @@ use crate::repository::Repository;
 use crate::repository::name::TIMELINE_FIRST;
 use crate::tb_format::superblock::SuperBlock;
 use crate::tb_format::wal::HeaderRing;
+use crate::tier::tigerbeetle::capture::replica_log::Replica;
 use crate::tier::tigerbeetle::format::log::PrepareId;
 use crate::tier::tigerbeetle::format::manifest::Manifest;
 use crate::tier::tigerbeetle::format::timeline::{Branch, Lineage, PrepareRecord, Timelines};
@@ -32,58 +33,51 @@ use crate::units::now_ns;
 use std::cmp::Reverse;
 use std::path::Path;
 
-/// How often a timeline's number may be taken by somebody else before its beginning is given up.
+/// How often another agent may take the timeline's number before the attempt to begin one is given
+/// up.
 const BEGIN_TRIES_MAX: u32 = 5;
 
-/// How a data file's log and the repository join.
+/// How the log of a data file joins the repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Joined {
     /// No log is stored yet.
     Empty,
-    /// The log goes on behind this prepare, the last that both hold.
+    /// The log continues after this prepare, the last that both hold.
     Continues {
         /// The timeline.
         timeline: u32,
         /// Op and checksum.
         after: PrepareId,
     },
-    /// The data file ends within what is stored of this timeline; what comes next will tell whether
-    /// it is the same history.
+    /// The data file ends within what is stored of this timeline. The next ops will show whether it
+    /// is the same history.
     Behind {
         /// The timeline.
         timeline: u32,
         /// The last prepare that both hold.
         after: PrepareId,
-        /// The last prepare that is stored: the data file is of this history if it comes to hold
-        /// the same one.
+        /// The last stored prepare. The data file is of this history if it later holds the same
+        /// one.
         stored: PrepareId,
     },
-    /// The same history, but ops behind the stored log are lost.
+    /// The same history, but ops after the stored log are lost.
     Gap {
         /// The timeline.
         timeline: u32,
-        /// The last op that is stored, and was not replaced.
+        /// The last op that is stored and was not replaced.
         stored_op: u64,
     },
-    /// Another history: a timeline of its own, if it is wanted.
+    /// Another history. It gets a timeline of its own if the user wants that.
     Branches(Branch),
 }
 
-/// A replica's log as its data file shows it now.
-#[derive(Debug)]
-pub struct Replica<'a> {
-    /// Its superblock.
-    pub superblock: &'a SuperBlock,
-    /// Its ring of headers.
-    pub ring: HeaderRing<'a>,
-}
-
-/// Compares. What waits to be stored elsewhere (`also`, a spool) counts as stored.
+/// Compares a replica with the stored log. What waits in `also` (a spool) to be stored counts as
+/// stored.
 ///
 /// # Errors
-/// [`Error::damaged`] when a stored segment that must be compared is; [`Error::try_again`] when the
-/// next ops of the replica must tell; [`Error::input`] for a file so old that nothing stored can be
-/// compared with it.
+/// [`Error::damaged`] when a stored segment that must be compared is damaged; [`Error::try_again`]
+/// when only the next ops of the replica can decide; [`Error::input`] for a file so old that
+/// nothing stored can be compared with it.
 pub fn join(
     repository: &Repository,
     also: Option<&Repository>,
@@ -91,7 +85,7 @@ pub fn join(
     find: &dyn Fn(&Witness) -> Result<bool>,
 ) -> Result<Joined> {
     let repositories: Vec<&Repository> = std::iter::once(repository).chain(also).collect();
-    let (timelines, shown) = (repository.timelines()?, Shown::of(replica));
+    let (timelines, shown) = (repository.timelines()?, ReplicaView::of(replica));
     let mut compared = Vec::new();
     for timeline in timelines.numbers() {
         compared.extend(compare(&repositories, &shown, timeline, timelines.branches.get(&timeline))?);
@@ -103,8 +97,8 @@ pub fn join(
     if let Some(joined) = nearest.map(same_history).transpose()?.flatten() {
         return Ok(joined);
     }
-    // A timeline that shares an op with the replica says more than one that ended before its log
-    // begins.
+    // A timeline that shares an op with the replica proves more than one that ended before the
+    // replica's log begins.
     if nearest.is_none_or(|nearest| nearest.same_op.is_none()) {
         for Comparison { timeline, stored_op, commit_op, .. } in before(&compared) {
             if let Some(witness) = last_trace(&repositories, *timeline, *commit_op.min(stored_op))?
@@ -130,26 +124,27 @@ pub fn join(
 
 /// The timeline that shares the most with the replica.
 fn nearest(compared: &[Comparison]) -> Option<&Comparison> {
-    let told = compared.iter().filter(|comparison| !matches!(comparison.verdict, Verdict::Apart | Verdict::Before));
-    told.max_by_key(|comparison| {
+    let reported = compared.iter().filter(|comparison| !matches!(comparison.verdict, Verdict::Apart | Verdict::Before));
+    reported.max_by_key(|comparison| {
         let (rank, is_fork) = match comparison.verdict {
             Verdict::Continues => (3, false),
             Verdict::Behind => (2, false),
             Verdict::Undecided(_) => (1, false),
             Verdict::Fork(_) | Verdict::Apart | Verdict::Before => (0, true),
         };
-        // Of several that a fork leaves at the same op, that op belongs to the oldest.
+        // Of several timelines that a fork leaves at the same op, the oldest one owns that op.
         let (oldest, newest) = if is_fork { (comparison.timeline, 0) } else { (0, comparison.timeline) };
         (comparison.same_op, rank, Reverse(oldest), newest)
     })
 }
 
-/// What to say of the timeline that the replica is a part of; `None` if it is not.
+/// The answer for the timeline that the replica is a part of; `None` if the replica is not a part
+/// of it.
 fn same_history(nearest: &Comparison) -> Result<Option<Joined>> {
     let timeline = nearest.timeline;
     Ok(match (nearest.verdict, nearest.resume, nearest.stored) {
         (Verdict::Continues, Some(after), _) => Some(Joined::Continues { timeline, after }),
-        // What comes up to the last stored prepare would be passed over, and with it what is
+        // The ops up to the last stored prepare would be skipped, and with them those that are
         // missing there.
         (Verdict::Behind, resume, _) if resume != nearest.common => return Err(hole(nearest)),
         (Verdict::Behind, Some(after), Some(stored)) => Some(Joined::Behind { timeline, after, stored }),
@@ -177,10 +172,10 @@ fn undecided(op: u64) -> Error {
     ))
 }
 
-/// What a new timeline's record is made of.
+/// The facts from which a new timeline's record is made.
 struct Branching<'a> {
     replica: &'a Replica<'a>,
-    shown: &'a Shown,
+    shown: &'a ReplicaView,
     timelines: &'a Timelines,
 }
 
@@ -191,12 +186,12 @@ impl Branching<'_> {
         Branch {
             branch: fork.common.map(record),
             first: self.shown.at(op).map(|header| record((header.op(), header.checksum()))),
-            ..self.record(fork.timeline, format!("the data file goes on otherwise than timeline {} {at}", fork.timeline))
+            ..self.record(fork.timeline, format!("the data file continues differently from timeline {} {at}", fork.timeline))
         }
     }
 
     fn unproven(&self, parent: &Comparison) -> Branch {
-        // The checkpoint stays in sight longest, and its log is what a first backup stores.
+        // The checkpoint remains visible longest, and its log is what a first backup stores.
         let checkpoint = self.replica.superblock.checkpoint().header();
         let first = Some(checkpoint).filter(|checkpoint| checkpoint.op() > 0).or(self.shown.at(self.shown.first_op()).copied());
         let reason = format!(
@@ -222,10 +217,10 @@ impl Branching<'_> {
     }
 }
 
-/// Reads a replica and compares it.
+/// Reads a replica and compares it with the stored log.
 ///
 /// # Errors
-/// As [`join`], when the data file cannot be read, and [`Error::input`] when it is of another
+/// As [`join`]; also when the data file cannot be read, and [`Error::input`] when it is of another
 /// cluster.
 pub fn join_file(
     repository: &Repository,
@@ -245,11 +240,11 @@ pub fn join_file(
 /// The history that a data file is a part of.
 ///
 /// # Errors
-/// [`Error::input`] when it is none that the repository knows.
+/// [`Error::input`] when the repository does not know this history.
 pub fn lineage_of(repository: &Repository, data_file: &Path, options: ReadOptions) -> Result<Lineage> {
     if repository.timelines()?.newest() == TIMELINE_FIRST {
-        // There is nothing to choose from; whether the file is of this history is checked against
-        // what it shares with it.
+        // There is nothing to choose from. Whether the file is of this history is checked later by
+        // comparing the ops that it shares with it.
         return Ok(Lineage::first());
     }
     match join_file(repository, None, data_file, options)?.1 {
@@ -261,8 +256,8 @@ pub fn lineage_of(repository: &Repository, data_file: &Path, options: ReadOption
     }
 }
 
-/// The history that a data file is a part of; a new timeline is begun if it is none that the
-/// repository knows.
+/// The history that a data file is a part of. A new timeline is begun if the repository does not
+/// know this history.
 ///
 /// # Errors
 /// As [`join_file`]; [`Error::input`] for a cluster of another size; [`Error::try_again`] when
@@ -279,12 +274,12 @@ pub fn lineage_or_new(repository: &Repository, data_file: &Path, options: ReadOp
     Err(Error::try_again("others keep beginning timelines in this repository: try again"))
 }
 
-/// Refuses a fork that runs with another number of replicas, as one that was restored with --solo
-/// does. Its history would be of a cluster of one size up to the branch and of another behind it,
-/// and a restore would have to know which replicas a point has.
+/// Refuses a fork that runs with another number of replicas, as one does that was restored with
+/// --solo. Up to the branch, its history would be of a cluster of one size, and after it of
+/// another. A restore would have to know how many replicas a point has.
 ///
 /// # Errors
-/// [`Error::input`] if so.
+/// [`Error::input`] if the number of replicas differs.
 pub fn refuse_other_size(repository: &Repository, superblock: &SuperBlock) -> Result<()> {
     for name in repository.backups()?.iter().rev() {
         let stored = match Manifest::read_head(repository, name) {
@@ -315,8 +310,8 @@ fn lineage_for(repository: &Repository, joined: &Joined) -> Result<Lineage> {
     }
 }
 
-/// The prepare behind which everything that the ring still holds of the current checkpoint interval
-/// begins.
+/// The checkpoint's own prepare. Everything that the WAL ring still holds of the current checkpoint
+/// interval begins after it.
 pub fn checkpoint_end(superblock: &SuperBlock) -> PrepareId {
     let header = superblock.checkpoint().header();
     (header.op(), header.checksum())

@@ -1,11 +1,11 @@
-//! The log beside the walk: a thread that follows the ring and stores what it reads, so that
-//! checkpoint and log meet whatever the ring has overwritten meanwhile.
+//! Captures the log while the checkpoint is walked: a thread follows the WAL ring and stores what
+//! it reads. So checkpoint and log meet, whatever the ring has overwritten meanwhile.
 //!
-//! Flow: [`LogCapture::follow`] says behind which checkpoint the log is wanted (older prepares are
-//! forgotten, and the segments that held only them taken back); the thread polls the ring, collects
-//! prepares into segments and writes full ones. [`LogCapture::finish`] gives everything from the
-//! followed checkpoint on, durable. What is kept is bounded: when the walk takes long, the oldest
-//! log goes first, and the walk then needs a newer checkpoint.
+//! Flow: [`LogCapture::follow`] says after which checkpoint the log is wanted. Older prepares are
+//! dropped, and the segments that hold only such prepares are deleted. The thread polls the ring,
+//! collects prepares into segments and writes full ones. [`LogCapture::finish`] returns everything
+//! from the followed checkpoint on, durable. What is kept is bounded: when the walk takes long, the
+//! oldest log is dropped first, and the walk then needs a newer checkpoint.
 
 use super::stored_log::StoredLog;
 use crate::disk::file::ReadOptions;
@@ -29,25 +29,25 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// Prepares kept while the walk goes on: some sixteen checkpoint intervals, at 256 bytes of memory
-/// each.
+/// Prepares kept during the walk: some sixteen checkpoint intervals, at 256 bytes of memory each.
 const KEPT_PREPARES_MAX: usize = 16_384;
-/// How long to wait before the next poll when nothing was new: at 2300 prepares a second the ring
+/// The pause before the next poll when nothing was new. At 2300 prepares a second the WAL ring
 /// wraps in 450 ms.
 const IDLE_PAUSE: Duration = Duration::from_millis(3);
 /// A poll that finds fewer prepares than this has reached the head of the log.
 const PREPARES_BEHIND_MAX: u64 = 64;
-/// How long the next of the prepares that are known to be committed may take to appear.
+/// How long to wait for the next prepare that is known to be committed.
 const FINISH_DEADLINE: Duration = Duration::from_millis(if cfg!(test) { 50 } else { 5_000 });
 
-/// The log behind a checkpoint.
+/// The log after a checkpoint.
 #[derive(Debug)]
 pub struct Captured {
-    /// Headers of all prepares behind the checkpoint, in order.
+    /// Headers of all prepares after the checkpoint, in order.
     pub headers: Vec<PrepareHeader>,
     /// The segments that hold them.
     pub segments: Vec<SegmentEntry>,
-    /// The runs whose segments were stored now; the others were held.
+    /// The runs under which this capture stored segments. Segments of other runs were stored
+    /// before.
     pub runs: Vec<RunId>,
     /// The client replies.
     pub replies: Vec<(u32, Vec<u8>)>,
@@ -67,7 +67,7 @@ pub struct LogCapture {
 }
 
 impl LogCapture {
-    /// Starts the thread; it idles until it is told what to follow.
+    /// Starts the thread. It is idle until [`LogCapture::follow`] is called.
     pub fn start(
         repository: &Arc<Repository>,
         data_file: &Path,
@@ -87,13 +87,13 @@ impl LogCapture {
         if sent { Ok(()) } else { Err(Error::bug("the log thread ended early")) }
     }
 
-    /// Only the log behind this op is wanted from now on.
+    /// From now on only the log after this op is wanted.
     pub fn follow(&self, op: u64, checksum: Checksum) -> Result<()> {
         self.send(Command::Follow { op, checksum })
     }
 
-    /// The log behind the followed op, at least up to `at_least_op`, durable; the inner error says
-    /// why the log does not reach back to it.
+    /// Returns the log after the followed op, at least up to `at_least_op`, durable. The inner
+    /// error says why the log does not reach back to that op.
     pub fn finish(&self, at_least_op: u64) -> Result<Result<Captured, String>> {
         let (answer, answered) = crossbeam_channel::bounded(1);
         self.send(Command::Finish { at_least_op, answer })?;
@@ -132,20 +132,20 @@ struct Follower {
     run: RunId,
     /// All runs that segments were written under.
     runs: Vec<RunId>,
-    /// Prepares up to its end are read, for their headers, but not stored again.
+    /// Prepares up to its end are read for their headers, but not stored again.
     held: StoredLog,
     tail: Option<Tail>,
-    /// The prepare behind which the log is wanted.
+    /// The prepare after which the log is wanted.
     followed: Option<(u64, Checksum)>,
     headers: VecDeque<PrepareHeader>,
     builder: SegmentBuilder,
     segments: VecDeque<Segment>,
-    /// Why the followed op's log cannot be had any more.
+    /// Why the log after the followed op is not available any more.
     lost: Option<String>,
-    /// What went wrong; told at the next finish.
+    /// The first failure; reported at the next finish.
     failed: Option<Error>,
-    /// The log was given away: until it is followed again nothing of it may be let go, because a
-    /// manifest is about to promise it.
+    /// The captured log was handed over. Until the next follow nothing of it may be dropped,
+    /// because a manifest is about to promise it.
     resting: bool,
 }
 
@@ -220,8 +220,8 @@ impl Follower {
         match &mut self.tail {
             Some(tail) => {
                 tail.restart(op, checksum);
-                // The same ops again: under another name, because what could not be taken back must
-                // not be in the way.
+                // The same ops are stored again under another name, so that segments that could not
+                // be deleted are not in the way.
                 self.run = self.repository.new_run()?;
                 self.runs.push(self.run);
             }
@@ -237,7 +237,7 @@ impl Follower {
             if let Segment::Writing(_, finishing) = segment {
                 let _ = finishing.wait();
             }
-            super::take_back(&self.repository, [name]);
+            super::cleanup::delete_objects(&self.repository, [name]);
         }
     }
 
@@ -278,15 +278,15 @@ impl Follower {
         Ok(polled)
     }
 
-    /// What the repository holds was prepared but replaced in a view change: the log is stored anew
-    /// from the checkpoint on.
+    /// The stored log held prepares that a view change replaced. The log is stored again from the
+    /// checkpoint on.
     fn forget_held(&mut self) {
         self.held = StoredLog::default();
         self.lost = Some("the log that an earlier backup ended with was replaced in a view change".into());
     }
 
-    /// Whether what is held is the log that was read. Where that goes on beyond it, the two were
-    /// compared when its end was read.
+    /// Whether the stored log agrees with the log that was read. If the read log continues beyond
+    /// it, the two were compared when the end of the stored log was read.
     fn held_agrees(&self) -> Result<bool> {
         match (self.held.end, self.headers.back()) {
             (Some((end, _)), Some(last)) if last.op() < end => self.held.agrees_with(&self.repository, last),
@@ -294,15 +294,16 @@ impl Follower {
         }
     }
 
-    /// Whether every prepare behind the followed op is in hand: the oldest are let go when too many
-    /// come.
+    /// Whether every prepare after the followed op is in memory. The oldest are dropped when too
+    /// many arrive.
     fn reaches_back(&self) -> bool {
         let Some((op, checksum)) = self.followed else { return false };
         self.headers.front().is_none_or(|first| first.op() == op.saturating_add(1) && first.parent() == checksum)
     }
 
-    /// The highest op that the ring itself shows to be committed. What the log lacks of it is
-    /// damaged or has not arrived yet: it must not be passed over as if the log ended before it.
+    /// The highest op that the WAL ring itself shows to be committed. If the captured log lacks ops
+    /// up to it, they are damaged or have not arrived yet. The log must not be treated as if it
+    /// ended before them.
     fn committed_in_ring(&self) -> Result<u64> {
         let zone = header_ring(&self.path, self.options)?;
         let ring = HeaderRing::new(&zone).map_err(|error| Error::damaged(format!("{}: log ring: {error}", self.path.display())))?;
@@ -326,14 +327,14 @@ impl Follower {
                 return Ok(Err(reason.clone()));
             }
             let Some(tail) = &self.tail else { return Err(Error::bug("the log is finished before it is followed")) };
-            // A poll that found many may have left more behind; under load the head moves on for
-            // ever, so a few behind is caught up.
+            // A poll that found many prepares may have left more unread. Under load the head keeps
+            // moving, so being a few prepares behind counts as caught up.
             let behind = matches!(polled, Polled::Prepares(prepares) if prepares >= PREPARES_BEHIND_MAX);
             if tail.op() >= at_least_op && !behind {
                 break;
             }
             if tail.op() < at_least_op && matches!(polled, Polled::Prepares(_)) {
-                // It comes, however slowly.
+                // The log is arriving, however slowly.
                 deadline = Instant::now() + FINISH_DEADLINE;
             }
             if Instant::now() >= deadline {

@@ -1,22 +1,25 @@
 //! One backup of a running TigerBeetle replica, start to end.
 //!
 //! ```text
-//! superblock -> walk of the checkpoint -> packs  \
-//! log ring   -> tail, beside the walk  -> segments -> where they meet: superblock read again -> manifest -> receipt
+//! superblock -> walk of the checkpoint -> packs    -+
+//! WAL ring   -> tail, during the walk  -> segments -+-> where they meet
+//!     -> superblock read again -> manifest -> receipt
 //! ```
 //!
-//! The walk ([`crate::replica::checkpoint`]) runs on the calling thread and hands blocks to the
-//! [`sink`]; the tail ([`log_capture`]) runs on a thread of its own from the first superblock on,
-//! because the ring may wrap while the walk takes its time. [`window`] decides at which op the
-//! image ends.
+//! The walk ([`crate::replica::checkpoint`]) runs on the calling thread and passes blocks to the
+//! [`block_sink`]. The tail ([`log_capture`]) runs on a thread of its own from the first superblock
+//! on, because the WAL ring may wrap during the walk. [`window`] decides at which op the image
+//! ends.
 
 pub mod base;
 pub mod block_sink;
+pub mod cleanup;
 mod compare;
 pub mod earlier_log;
 pub mod history;
 pub mod join;
 pub mod log_capture;
+pub mod replica_log;
 pub mod stored_log;
 pub mod window;
 mod witness_search;
@@ -31,12 +34,15 @@ use crate::progress::Progress;
 use crate::replica::checkpoint::Walk;
 use crate::replica::tail::header_ring;
 use crate::repository::Repository;
-use crate::repository::name::{self, CheckpointName, PackName, RunId, SegmentName};
+use crate::repository::name::{CheckpointName, RunId};
 use crate::store::Digest;
 use crate::tb_format::header::release_text;
 use crate::tb_format::layout::durable_op_for_checkpoint;
 use crate::tb_format::superblock::SuperBlock;
 use crate::tb_format::wal::HeaderRing;
+use crate::tier::tigerbeetle::capture::cleanup::check_wanted;
+use crate::tier::tigerbeetle::capture::cleanup::delete_objects;
+use crate::tier::tigerbeetle::capture::cleanup::delete_run;
 use crate::units::now_ns;
 use base::Base;
 use block_sink::{Counts, PackSink};
@@ -48,19 +54,20 @@ use std::time::Duration;
 use stored_log::StoredLog;
 use window::CaptureWindow;
 
-/// Rounds added because the node made a whole checkpoint interval of progress during the last one,
-/// before the capture settles for what it has.
+/// Rounds added because the node progressed by a whole checkpoint interval during the last one.
+/// After so many, the capture uses the checkpoint that it has.
 const FRESHENING_ROUNDS_MAX: u32 = 5;
-/// Rounds added because the log did not reach back to the checkpoint in hand.
+/// Rounds added because the log did not reach back to the captured checkpoint.
 const LOST_ROUNDS_MAX: u32 = 50;
-/// And of these, rounds in which the superblock stood still: a replica that only waits for the log
-/// to arrive, or never gets it.
+/// Of these rounds, those in which the superblock did not change. Such a replica only waits for the
+/// log to arrive, or never gets it.
 const LOST_ROUNDS_AT_REST_MAX: u32 = 3;
-/// How often, and how long each time, a backup that would end right behind its checkpoint waits for
-/// the log to go on.
+/// How often, and how long each time, a backup that would end right after its checkpoint waits for
+/// the log to continue.
 const EARLY_WAITS_MAX: u32 = 20;
 const EARLY_WAIT: Duration = Duration::from_millis(if cfg!(test) { 1 } else { 50 });
-/// Pause before such a round: a view change is over within it.
+/// Pause before a round after one in which the superblock did not change. A view change is over
+/// within this time.
 const PAUSE_AT_REST: Duration = Duration::from_millis(if cfg!(test) { 1 } else { 1000 });
 
 /// What a backup did.
@@ -72,14 +79,14 @@ pub struct Backup {
     pub summary: Summary,
     /// Size of the manifest itself.
     pub manifest_bytes: u64,
-    /// Its digest, which the receipt has too.
+    /// The manifest's digest, which the receipt contains too.
     pub manifest_digest: Digest,
     /// Fallbacks and damage that did not matter, in sentences for the user.
     pub notes: Vec<String>,
 }
 
 impl Backup {
-    /// What the receipt says.
+    /// The content of the receipt.
     pub fn receipt(&self) -> Receipt {
         Receipt { size_bytes: self.manifest_bytes, digest: self.manifest_digest }
     }
@@ -88,19 +95,19 @@ impl Backup {
 /// Backs up the replica whose data file is `data_file`; its server may be running.
 ///
 /// # Errors
-/// [`Error::input`] for a file that is none or belongs to another cluster, [`Error::try_again`]
-/// while store or node are not ready, [`Error::damaged`] for damage in the file. Nothing exists in
-/// the repository then that any manifest promises.
+/// [`Error::input`] for a file that is not a data file or belongs to another cluster,
+/// [`Error::try_again`] while store or node are not ready, [`Error::damaged`] for damage in the
+/// file. After an error nothing exists in the repository that a manifest promises.
 pub fn backup(repository: &Arc<Repository>, data_file: &Path, options: ReadOptions, progress: &dyn Progress) -> Result<Backup> {
     let lineage = join::lineage_of(repository, data_file, options)?;
     backup_on(repository, data_file, options, &lineage, progress)
 }
 
-/// The same for a replica whose history may be one that the repository does not know: it is stored
-/// as a timeline of its own then.
+/// Like [`backup`], for a replica whose history the repository may not know. An unknown history is
+/// stored as a timeline of its own.
 ///
 /// # Errors
-/// As [`backup`], but for another history only when its cluster has another size.
+/// As [`backup`]; but another history is an error only when its cluster has another size.
 pub fn backup_any_history(repository: &Arc<Repository>, data_file: &Path, options: ReadOptions, progress: &dyn Progress) -> Result<Backup> {
     let (lineage, begun) = join::lineage_or_new(repository, data_file, options)?;
     if let Some(branch) = &begun {
@@ -123,7 +130,7 @@ pub fn backup_on(
     backup_as(repository, data_file, options, (lineage, repository.new_run()?), progress)
 }
 
-/// The same under the number of a run that has been drawn before, so that it can be recorded before
+/// Like [`backup_on`], under a run id that was drawn before, so that the run can be recorded before
 /// it begins.
 ///
 /// # Errors
@@ -137,20 +144,15 @@ pub fn backup_as(
 ) -> Result<Backup> {
     let prepared = prepare(repository, data_file, options, (lineage, run), progress);
     let (name, manifest, notes) = prepared.inspect_err(|error| {
-        // A store that is away cannot be tidied now either.
+        // A store that is not reachable cannot be cleaned up now either.
         if error.kind != Kind::TryAgain {
-            take_back_run(repository, run);
+            delete_run(repository, run);
         }
     })?;
     repository.bind_cluster(manifest.superblock.cluster())?;
     check_wanted(progress)?;
     let stored = repository.promise(&name, &manifest)?;
     Ok(Backup { name, summary: manifest.summary, manifest_bytes: stored.size_bytes, manifest_digest: stored.digest, notes })
-}
-
-/// Ends work that nobody wants any more.
-fn check_wanted(progress: &dyn Progress) -> Result<()> {
-    if progress.is_given_up() { Err(Error::try_again("the backup was given up before its end")) } else { Ok(()) }
 }
 
 /// Captures and stores everything but the manifest that will promise it.
@@ -175,7 +177,7 @@ fn prepare(
     let (mut held, mut held_earlier) = (StoredLog::default(), None);
     if let Some(manifest) = &base.manifest {
         base::refuse_other_history(manifest, &first)?;
-        // The log of an ancestor may go on behind the branch; it is of another history there.
+        // The log of an ancestor may continue after the branch. There it is of another history.
         if manifest.summary.timeline == timeline {
             held = StoredLog::of(repository, manifest, first.checkpoint().header().op())?;
             held_earlier = EarlierLog::held(repository, manifest)?;
@@ -201,7 +203,10 @@ fn prepare(
     let name = CheckpointName { timeline, checkpoint_op: superblock.checkpoint().header().op(), replica: superblock.replica_index(), run };
     let needed = |segment: &SegmentEntry| segment.name.first_op <= window.end.op() && segment.name.last_op > name.checkpoint_op;
     let (behind, beyond): (Vec<_>, Vec<_>) = captured.segments.into_iter().partition(needed);
-    take_back(repository, beyond.iter().filter(|segment| captured.runs.contains(&segment.name.run)).map(|segment| segment.name.object()));
+    delete_objects(
+        repository,
+        beyond.iter().filter(|segment| captured.runs.contains(&segment.name.run)).map(|segment| segment.name.object()),
+    );
     let mut summary = summary_of(&name, &window, counts);
     summary.bytes_read = walk.bytes_read() + captured.bytes_read;
     let mut segments = behind;
@@ -220,8 +225,8 @@ fn prepare(
     Ok((name, manifest, [base.notes, walk.notes()].concat()))
 }
 
-/// What follows from the window and the counts; what the run cost is zero, and the log begins
-/// behind the checkpoint.
+/// The summary as it follows from the window and the counts. The costs of the run are zero, and the
+/// log begins after the checkpoint.
 fn summary_of(name: &CheckpointName, window: &CaptureWindow, counts: Counts) -> Summary {
     let (superblock, checkpoint) = (&window.superblock, window.superblock.checkpoint());
     Summary {
@@ -273,17 +278,18 @@ struct Lost {
 }
 
 impl Lost {
-    /// Another such round, for this reason.
+    /// Counts another such round. `reason` says why it is needed.
     ///
     /// # Errors
-    /// [`Error::try_again`] when there were too many, or the superblock stands still meanwhile.
+    /// [`Error::try_again`] when there were too many such rounds, or the superblock did not change
+    /// meanwhile.
     fn again(&mut self, superblock: &SuperBlock, reason: &str) -> Result<()> {
         self.rounds += 1;
         self.at_rest = if self.sequence == superblock.sequence() { self.at_rest + 1 } else { 0 };
         self.sequence = superblock.sequence();
         if self.at_rest >= LOST_ROUNDS_AT_REST_MAX {
             return Err(Error::try_again(format!(
-                "the log does not continue the checkpoint at op {} ({reason}), and the superblock stands still: the replica is catching up, or its log \
+                "the log does not continue the checkpoint at op {} ({reason}), and the superblock does not change: the replica is catching up, or its log \
                  is damaged. Wait, or back up another replica",
                 superblock.checkpoint().header().op()
             )));
@@ -300,7 +306,7 @@ impl Lost {
     }
 }
 
-/// Walks until checkpoint and log meet.
+/// Walks the checkpoint until checkpoint and log meet.
 fn capture(walk: &mut Walk, sink: &mut PackSink<'_>, log: &LogCapture) -> Result<Capture> {
     let (mut freshened, mut waited, mut lost) = (0, 0, Lost::default());
     loop {
@@ -322,31 +328,12 @@ fn capture(walk: &mut Walk, sink: &mut PackSink<'_>, log: &LogCapture) -> Result
             continue;
         }
         if window.ends_early() && waited < EARLY_WAITS_MAX {
-            // Under load the few prepares that are missing come in a moment.
+            // Under load the few missing prepares arrive in a moment.
             waited += 1;
             std::thread::sleep(EARLY_WAIT);
             continue;
         }
         return Ok(Capture { window, log: captured });
-    }
-}
-
-/// Takes back whatever a run stored that ended before its manifest was written.
-fn take_back_run(repository: &Repository, run: RunId) {
-    let of_run = |name: &str| {
-        PackName::parse(name).map(|pack| pack.run) == Some(run) || SegmentName::parse(name).map(|segment| segment.run) == Some(run)
-    };
-    for prefix in [name::PACKS, name::SEGMENTS] {
-        let listed = repository.list_all(prefix).unwrap_or_default();
-        take_back(repository, listed.into_iter().map(|object| object.name).filter(|name| of_run(name)));
-    }
-}
-
-/// A run's leftovers that no manifest will name are taken back; where the store forbids that
-/// (Object Lock) they stay and harm nobody.
-pub(crate) fn take_back(repository: &Repository, names: impl IntoIterator<Item = String>) {
-    for name in names {
-        let _ = repository.store().delete(&name);
     }
 }
 

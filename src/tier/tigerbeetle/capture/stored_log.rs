@@ -1,11 +1,11 @@
-//! The log that the repository holds already, so that a backup soon after another stores only what
-//! is new.
+//! Finds the log that the repository holds already, so that a backup soon after another stores only
+//! what is new.
 //!
-//! What is held was read from some replica at some moment; its last prepares may have been replaced
-//! in a view change since, and another replica may not have all of them. So nothing of it is taken
-//! on trust: it counts only up to an op whose checksum is known, the log that is read now must hold
-//! the same prepare there (the hash chain then says the same of all before it), and otherwise the
-//! log is stored anew.
+//! The stored log was read from some replica at some moment. Its last prepares may have been
+//! replaced in a view change since, and another replica may not have all of them. So it is not
+//! trusted: it counts only up to an op whose checksum is known. The log that is read now must hold
+//! the same prepare there; the hash chain then proves the same for all prepares before it.
+//! Otherwise the log is stored again.
 
 use crate::error::{Error, Kind, Result};
 use crate::repository::Repository;
@@ -17,33 +17,32 @@ use crate::tier::tigerbeetle::format::segment::{SegmentEntry, SegmentReader};
 /// A prepare by its op and its checksum.
 pub type PrepareId = (u64, Checksum);
 
-/// What is held behind a checkpoint.
+/// The stored log after a checkpoint.
 #[derive(Debug, Clone, Default)]
 pub struct StoredLog {
-    /// The last prepare that counts as held.
+    /// The last prepare that counts as stored.
     pub end: Option<PrepareId>,
-    /// A prepare that the backup saw committed: no view change replaces it, so another one in its
-    /// place is another history.
+    /// A prepare that the backup saw committed. No view change replaces it, so another prepare in
+    /// its place means another history.
     pub committed: Option<PrepareId>,
-    /// The segments that hold it; none goes on beyond `end`.
+    /// The segments that hold the log. None continues beyond `end`.
     pub segments: Vec<SegmentEntry>,
 }
 
 impl StoredLog {
-    /// What `base` holds behind op `checkpoint_op`. Nothing if it begins later, or an object of it
-    /// is missing, cut or damaged: the log is then stored anew.
+    /// The log that `base` holds after op `checkpoint_op`. It is empty if the log begins later, or
+    /// if one of its objects is missing, cut or damaged. The log is then stored again.
     ///
     /// # Errors
-    /// When the store cannot be asked.
+    /// When the store cannot be read.
     pub fn of(repository: &Repository, base: &Manifest, checkpoint_op: u64) -> Result<StoredLog> {
-        // The last may go on with prepares that the backup left out, as leftovers of an older view:
-        // comparing tells whether they came to count.
+        // The last segment may continue with prepares that the backup left out as leftovers of an
+        // older view. The comparison shows whether they were committed later.
         let segments: Vec<SegmentEntry> = base.segments.iter().filter(|segment| segment.name.last_op > checkpoint_op).cloned().collect();
         let Some(last_op) = segments.last().map(|segment| segment.name.last_op) else { return Ok(StoredLog::default()) };
         let mut next_op = checkpoint_op + 1;
         for segment in &segments {
-            // The backup may be of a later checkpoint than the replica that is captured now has
-            // made.
+            // The backup may be of a later checkpoint than the one that this replica has reached.
             let begins_too_late = segment.name.first_op > next_op;
             if begins_too_late || repository.store().size_bytes(&segment.name.object())? != Some(segment.stored_bytes) {
                 return Ok(StoredLog::default());
@@ -57,7 +56,7 @@ impl StoredLog {
         Ok(if held.end.is_some() { held } else { StoredLog::default() })
     }
 
-    /// The prepare that is held at `op`; `None` if there is none, or its segment does not open.
+    /// The stored prepare at `op`; `None` if there is none, or its segment does not open.
     fn prepare(&self, repository: &Repository, op: u64) -> Result<Option<PrepareId>> {
         let entry = self.segments.iter().find(|segment| (segment.name.first_op..=segment.name.last_op).contains(&op));
         match entry.map(|entry| SegmentReader::open(repository, entry)) {
@@ -67,20 +66,20 @@ impl StoredLog {
         }
     }
 
-    /// Whether this prepare need not be stored.
+    /// Whether this prepare is stored already.
     pub fn covers(&self, header: &PrepareHeader) -> bool {
         self.end.is_some_and(|(op, _)| header.op() <= op)
     }
 
-    /// Whether this prepare stands where another one was the last that is held.
+    /// Whether this prepare has the op of the last stored prepare, but is another one.
     pub fn forks_at(&self, header: &PrepareHeader) -> bool {
         self.end.is_some_and(|(op, checksum)| header.op() == op && header.checksum() != checksum)
     }
 
-    /// Whether this prepare stands where another one was committed, as an error that says so.
+    /// Checks that this prepare does not stand in the place of another one that was committed.
     ///
     /// # Errors
-    /// [`Error::input`] if so: this is not the cluster that was backed up, but a fork of it.
+    /// [`Error::input`] if it does: this is not the cluster that was backed up, but a fork of it.
     pub fn check_history(&self, header: &PrepareHeader) -> Result<()> {
         match self.committed {
             Some((op, checksum)) if header.op() == op && header.checksum() != checksum => Err(Error::input(format!(
@@ -92,11 +91,11 @@ impl StoredLog {
         }
     }
 
-    /// Whether the log that ends with `last` is the beginning of what is held. Only asked when it
-    /// ends before that does.
+    /// Whether the log that ends with `last` is the beginning of the stored log. Only called when
+    /// it ends before the stored log does.
     ///
     /// # Errors
-    /// When the store cannot be asked.
+    /// When the store cannot be read.
     pub fn agrees_with(&self, repository: &Repository, last: &PrepareHeader) -> Result<bool> {
         Ok(self.prepare(repository, last.op())? == Some((last.op(), last.checksum())))
     }

@@ -1,9 +1,9 @@
-//! At which op a backup ends.
+//! Decides at which op a backup ends.
 //!
-//! In: the superblock of the checkpoint in hand, the superblock as it is now, and the headers of
-//! the log behind the checkpoint. Out: the superblock that goes into the image and the last op that
-//! a server started from it will hold. The superblock and the log were read at different moments;
-//! what one says about the other decides.
+//! In: the superblock of the captured checkpoint, the superblock as it is now, and the headers of
+//! the log after the checkpoint. Out: the superblock that goes into the image, and the last op that
+//! a server started from it will hold. The superblock and the log were read at different moments,
+//! so each is checked against the other.
 
 use crate::error::{Error, Result};
 use crate::tb_format::header::PrepareHeader;
@@ -15,22 +15,23 @@ use crate::tb_format::superblock::SuperBlock;
 pub struct CaptureWindow {
     /// The superblock for the image.
     pub superblock: SuperBlock,
-    /// The last prepare of the image; the checkpoint's own where there is none behind it.
+    /// The last prepare of the image; the checkpoint's own prepare if none follows it.
     pub end: PrepareHeader,
     /// The highest op known to be committed.
     pub commit_known_op: u64,
-    /// The log goes on beyond what this checkpoint's ring can hold: a newer checkpoint exists.
+    /// The log continues beyond what the WAL ring of this checkpoint can hold: a newer checkpoint
+    /// exists.
     pub capped: bool,
 }
 
 impl CaptureWindow {
-    /// Chooses the window; `None` if a new round is needed because the log does not reach what the
-    /// superblock says is committed.
+    /// Chooses the window. Returns `None` if a new round is needed because the log does not reach
+    /// the op that is committed according to the superblock.
     ///
     /// # Errors
-    /// [`Error::damaged`] when the log is not behind the checkpoint at all.
+    /// [`Error::bug`] when the headers do not continue the checkpoint and each other.
     pub fn choose(walked: SuperBlock, newer: SuperBlock, headers: &[PrepareHeader]) -> Result<Option<CaptureWindow>> {
-        // A view change rewrites the superblock without a new checkpoint; the newer one fits
+        // A view change rewrites the superblock without a new checkpoint. The newer superblock fits
         // prepares of the new view.
         let same_checkpoint = newer.checkpoint().checkpoint_id() == walked.checkpoint().checkpoint_id();
         let superblock = if same_checkpoint { newer } else { walked };
@@ -55,15 +56,15 @@ impl CaptureWindow {
         Ok(Some(CaptureWindow { superblock, end, commit_known_op, capped }))
     }
 
-    /// Whether a server would not start from this without the log before the checkpoint.
+    /// Whether a server would need the log before the checkpoint to start from this.
     pub fn ends_early(&self) -> bool {
         self.end.op() < durable_op_for_checkpoint(self.superblock.checkpoint().header().op())
     }
 }
 
-/// Whether a replica started from this superblock keeps this prepare: not one of a view that the
-/// superblock does not know yet, and not a leftover of an older view that a view change has
-/// replaced (`vsr/replica.zig`, `recover_slots`: "drop header").
+/// Whether a replica that starts from this superblock keeps this prepare. It drops prepares of a
+/// view that the superblock does not know yet, and leftovers of an older view that a view change
+/// has replaced (`vsr/replica.zig`, `recover_slots`: "drop header").
 fn belongs(superblock: &SuperBlock, header: &PrepareHeader) -> bool {
     if header.view() > superblock.view() {
         return false;

@@ -1,12 +1,13 @@
-//! The last thing that a stored log made, by which a replica that has lost the log behind it shows
-//! that it came through there.
+//! Finds the last thing that a stored log made. A replica that has lost the log after it can show
+//! by it that it has executed the stored log.
 //!
-//! Only the very last counts: a cluster that was restored to the op before it has everything
+//! Only the very last one counts: a cluster that was restored to the op before it has everything
 //! earlier, too. So the stored log is read backwards from the last op that is known to be
-//! committed, over whatever leaves nothing behind, to the first prepare that does. If that one
-//! cannot be a witness (all its events are imported, or it is of an unknown operation), or the log
-//! has a hole there, there is none. If it made nothing because every event of it failed, it will
-//! not be found: then the histories count as different, which loses nothing.
+//! committed. Prepares that leave nothing behind are skipped, up to the first that leaves
+//! something. If that one cannot be a witness (all its events are imported, or it is of an unknown
+//! operation), or the log has a hole there, there is no witness. If it made nothing because every
+//! event of it failed, it will not be found. Then the histories count as different, which loses
+//! nothing.
 
 use crate::error::Result;
 use crate::replica::witness::{Witness, leaves_no_trace};
@@ -16,20 +17,20 @@ use crate::tier::tigerbeetle::format::log::LogIndex;
 use crate::tier::tigerbeetle::format::timeline::Lineage;
 use std::collections::BTreeMap;
 
-/// Ops read at once.
+/// The number of ops that are read at once.
 const WINDOW_OPS: u64 = 32;
-/// How many ops that leave nothing behind are passed over.
+/// How many ops that leave nothing behind are skipped at the most.
 const OPS_MAX: u64 = 4096;
 
-/// What is known of one op.
+/// What is known about one op.
 struct Known {
     view: u32,
-    /// `None` if it leaves nothing behind; else what could be found of it, if anything.
+    /// `None` if it leaves nothing behind. Otherwise its witness, if it can be one.
     trace: Option<Option<Witness>>,
 }
 
-/// The last prepare of a timeline's own log, up to op `commit_op`, that made something; `None` when
-/// there is no certain one.
+/// The witness of the last prepare of a timeline's own log, up to op `commit_op`, that made
+/// something; `None` if there is no certain one.
 ///
 /// # Errors
 /// When the store cannot be read, or a segment is damaged.
@@ -54,7 +55,7 @@ pub(super) fn last_trace(repositories: &[&Repository], timeline: u32, commit_op:
     Ok(None)
 }
 
-/// What the segments say of these ops. Where they disagree the later view counts: the op is
+/// What the segments say about these ops. Where they disagree the later view counts: the op is
 /// committed, and no view replaces it after that.
 fn window(indexes: &[(&Repository, LogIndex<'_>)], first_op: u64, last_op: u64) -> Result<BTreeMap<u64, Known>> {
     let mut known: BTreeMap<u64, Known> = BTreeMap::new();

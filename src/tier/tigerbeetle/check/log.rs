@@ -1,20 +1,21 @@
-//! Checks the log that agents ship: every segment that is listed, whether a manifest names it or
-//! not, and that they are one chain.
+//! Checks the log that agents ship: every listed segment, whether a manifest names it or not, and
+//! that the segments are one chain.
 //!
-//! Flow: [`check_segments`] opens what no manifest names (the others are held against their
-//! manifests' digests); [`check_timelines`] looks at the runs of ops that the names promise,
-//! follows the chain of prepares through each of them (`--full`), and tells of the holes between
+//! Flow: [`check_segments`] opens the segments that no manifest names (the others are compared with
+//! their manifests' digests). [`check_timelines`] looks at the op ranges that the names promise,
+//! follows the chain of prepares through each of them (`--full`), and reports the holes between
 //! them.
 //!
 //! A segment that vanishes while it is read was merged into a larger one, which is then listed and
-//! checked in its place. A hole is no damage by itself: a log that was never stored looks the same
-//! as one that was removed. Where a manifest promises the ops it names the segments that hold them,
-//! and one of these that is missing is a problem of its own.
+//! checked in its place. A hole is not damage by itself: a log that was never stored looks the same
+//! as one that was removed. Where a manifest promises ops, it names the segments that hold them.
+//! One of these that is missing is a problem of its own.
 
 use crate::error::{Kind, Result};
 use crate::progress::Progress;
 use crate::repository::Repository;
 use crate::repository::name::{self, CheckpointName, SegmentName};
+use crate::tier::findings::LogRanges;
 use crate::tier::findings::VerificationReport;
 use crate::tier::object_check::{self, ObjectCheck};
 use crate::tier::tigerbeetle::format::gap::Gap;
@@ -24,21 +25,12 @@ use crate::tier::tigerbeetle::format::timeline::{Lineage, Timelines};
 use crate::units::time_text;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// So often the log is listed anew because segments of it were merged meanwhile.
+/// How often the log is listed again because segments of it were merged meanwhile.
 const RELISTS_MAX: usize = 5;
 /// Segments checked before their outcomes are looked at.
 const BATCH: usize = 4096;
-/// Holes of one timeline that are told one by one.
-const HOLES_TOLD_MAX: usize = 20;
-
-/// A timeline's log, by the names of its segments.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LogRuns {
-    /// The timeline.
-    pub timeline: u32,
-    /// Runs of ops without a gap: first and last.
-    pub runs: Vec<(u64, u64)>,
-}
+/// Holes of one timeline that are reported one by one.
+const HOLES_REPORTED_MAX: usize = 20;
 
 /// Opens every segment that no manifest names. Returns the timelines that have segments.
 ///
@@ -87,7 +79,7 @@ fn list(repository: &Repository) -> Result<BTreeMap<SegmentName, u64>> {
     Ok(listed.iter().filter_map(|object| Some((SegmentName::parse(&object.name)?, object.size_bytes))).collect())
 }
 
-/// What is known of the repository when the chain of the log is looked at.
+/// What is known of the repository when the chain of the log is checked.
 pub struct Known<'a> {
     /// The timelines whose records open.
     pub timelines: &'a Timelines,
@@ -95,11 +87,11 @@ pub struct Known<'a> {
     pub gaps: &'a [Gap],
     /// The backups whose manifests open.
     pub manifests: &'a BTreeMap<CheckpointName, Summary>,
-    /// What they name.
+    /// The segments that they name.
     pub in_manifests: &'a BTreeSet<SegmentName>,
 }
 
-/// Looks at the log of every timeline.
+/// Checks the log of every timeline.
 ///
 /// # Errors
 /// When the store cannot be read.
@@ -113,11 +105,11 @@ pub fn check_timelines(
     let numbers: BTreeSet<u32> = known.timelines.numbers().into_iter().chain(with_segments.iter().copied()).collect();
     report.timelines = numbers.len() as u64;
     for timeline in numbers {
-        // Without its record, or an ancestor's, it is looked at alone.
+        // If its record, or an ancestor's, is missing, the timeline is checked alone.
         let lineage = Lineage::of(known.timelines, timeline).unwrap_or_else(|_| Lineage::only(timeline));
         let branch_op = known.timelines.branches.get(&timeline).and_then(|branch| branch.branch.as_ref()).map(|common| common.op);
-        // From the branch on: the segment that holds the last prepare in common shows whether the
-        // one continues the other.
+        // From the branch on: the segment that holds the last common prepare shows whether the
+        // timeline continues its parent.
         let index = LogIndex::list(repository, &lineage, branch_op.unwrap_or(0))?;
         let own: Vec<Piece> = index.pieces().iter().filter(|piece| piece.name.timeline == timeline).copied().collect();
         if full {
@@ -128,20 +120,20 @@ pub fn check_timelines(
         if !own.is_empty() {
             holes(known, timeline, branch_op, &index, report);
         }
-        report.log_runs.push(LogRuns { timeline, runs: runs_of(&own) });
+        report.log_runs.push(LogRanges { timeline, runs: runs_of(&own) });
     }
     Ok(())
 }
 
-/// Follows the chain of prepares through a run of ops.
+/// Follows the chain of prepares through an op range.
 fn check_run(index: &LogIndex<'_>, timeline: u32, run: (u64, u64), report: &mut VerificationReport) -> Result<()> {
     let Err(error) = index.resolve_run(run) else { return Ok(()) };
     let prefix = name::segment_prefix(timeline);
-    let is_told = report.problems.iter().any(|problem| problem.object.starts_with(name::SEGMENTS));
+    let is_reported = report.problems.iter().any(|problem| problem.object.starts_with(name::SEGMENTS));
     match error.kind {
         Kind::TryAgain => Err(error),
-        // The segment that does not open has been told.
-        Kind::Damaged if is_told => Ok(()),
+        // The segment that does not open was already reported.
+        Kind::Damaged if is_reported => Ok(()),
         _ => {
             let (first_op, last_op) = run;
             report.problem(
@@ -153,7 +145,7 @@ fn check_run(index: &LogIndex<'_>, timeline: u32, run: (u64, u64), report: &mut 
     }
 }
 
-/// Tells of the ops between the runs that no segment holds.
+/// Reports the holes: the ops between the op ranges, which no segment holds.
 fn holes(known: &Known<'_>, timeline: u32, branch_op: Option<u64>, index: &LogIndex<'_>, report: &mut VerificationReport) {
     let mut holes = Vec::new();
     let mut last_op = branch_op;
@@ -165,18 +157,18 @@ fn holes(known: &Known<'_>, timeline: u32, branch_op: Option<u64>, index: &LogIn
     }
     let named = |piece: &Piece| known.in_manifests.contains(&piece.name);
     let shipped = index.pieces().iter().any(|piece| piece.name.timeline == timeline && !named(piece));
-    let mut told = 0;
+    let mut reported = 0;
     for hole in &holes {
-        // Where no agent ships the log it has a hole behind every backup.
+        // Where no agent ships the log, it has a hole after every backup.
         let gaps: Vec<&Gap> = known.gaps.iter().filter(|gap| gap.timeline == timeline && explains(gap, *hole)).collect();
-        if (shipped || !gaps.is_empty()) && told < HOLES_TOLD_MAX {
+        if (shipped || !gaps.is_empty()) && reported < HOLES_REPORTED_MAX {
             report.notes.push(hole_text(known, timeline, *hole, &gaps));
-            told += 1;
+            reported += 1;
         }
     }
-    let rest = holes.len() - told;
+    let rest = holes.len() - reported;
     if let (true, Some(first), Some(last)) = (rest > 0, holes.first(), holes.last()) {
-        let why = if shipped { "these are more than are told one by one" } else { "no agent ships it" };
+        let why = if shipped { "these are more than are reported one by one" } else { "no agent ships it" };
         report.notes.push(format!(
             "timeline {timeline}: the log has {rest} holes between op {} and op {}: {why}; points in them are restorable only where a backup holds them",
             first.0, last.1
@@ -197,8 +189,8 @@ fn hole_text(known: &Known<'_>, timeline: u32, hole: (u64, u64), gaps: &[&Gap]) 
             .iter()
             .map(|gap| format!("ops {} to {}, noticed at {}: {}", gap.first_op, gap.last_op, time_text(gap.noticed_ns), gap.reason))
             .collect();
-        // The hole may be larger than what was known when it was recorded, because the log went on
-        // later; the record says so.
+        // The hole may be larger than what was known when it was recorded, because the log
+        // continued later. The record says so.
         return format!("{missing}; a gap is recorded ({})", reasons.join("; "));
     }
     if first_backup.is_none_or(|first_backup| last_op < first_backup) {

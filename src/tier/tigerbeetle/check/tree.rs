@@ -1,10 +1,10 @@
-//! Whether a backup's extents are exactly the tree that its superblock roots.
+//! Checks that a backup's extents are exactly the tree that its superblock roots.
 //!
-//! The walk that captured the checkpoint is done again, over the repository: the trailers and the
-//! manifest log are followed from the superblock, the live tables are gathered, and the set of
-//! their roots must be the set of the extents. For each table the value blocks that its index block
-//! names must be the ones that lie behind it in the pack. Only index blocks and lists are opened
-//! here; every block was checked before.
+//! The walk that captured the checkpoint is repeated over the repository. It follows the trailers
+//! and the manifest log from the superblock and gathers the live tables. The set of all these roots
+//! must be the set of the extents. For each table the value blocks that its index block names must
+//! be the ones that follow it in the pack. Only index blocks and lists are opened here; every block
+//! was checked before.
 
 use crate::error::{Error, Result};
 use crate::limits::governor::Priority;
@@ -21,7 +21,7 @@ use crate::tier::tigerbeetle::restore::log;
 /// Checks one backup: its tree, and its log from the checkpoint to the op that it promises.
 ///
 /// # Errors
-/// [`Error::damaged`] with what is missing or too much.
+/// [`Error::damaged`], naming what is missing or too much.
 pub fn check(repository: &Repository, manifest: &Manifest) -> Result<()> {
     let checkpoint = manifest.superblock.checkpoint();
     let blocks: u64 = manifest.extents.iter().map(|extent| u64::from(extent.location.blocks)).sum();
@@ -80,8 +80,8 @@ fn chain(
     roots: &mut Vec<BlockReference>,
     previous: &mut dyn FnMut(Block<'_>) -> Result<Option<BlockReference>, LedgerError>,
 ) -> Result<()> {
-    // One more than there are extents, so that a list that goes on beyond them is looked for, and
-    // not found.
+    // The limit is one more than there are extents. So the block after the last extent of a list
+    // that is too long is looked for, and not found.
     let limit = roots.len() as u64 + count.min(manifest.extents.len() as u64 + 1);
     let mut next = last;
     while let Some(reference) = next.filter(|_| (roots.len() as u64) < limit) {

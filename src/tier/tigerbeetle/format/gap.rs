@@ -1,8 +1,8 @@
-//! Gaps: ops of the log that no agent could read before the ring overwrote them, or that nothing
-//! had room for.
+//! Gaps: ops of the log that no agent could read before the WAL ring overwrote them, or that the
+//! agent had no room for.
 //!
-//! What can be restored follows from the segments alone; a gap's record says since when it is known
-//! and why, so that it is told and not found.
+//! What can be restored follows from the segments alone. A gap's record says when it was noticed
+//! and why it exists, so that it is reported when it happens and not discovered later.
 
 use crate::error::{Error, Kind, Result};
 use crate::repository::frame::ObjectKind;
@@ -13,16 +13,16 @@ use serde::{Deserialize, Serialize};
 /// Ops that are missing in the log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gap {
-    /// In which history.
+    /// The timeline of the history that lacks them.
     pub timeline: u32,
     /// The first op that is missing.
     pub first_op: u64,
-    /// The last op that is missing, as far as it was known then. The points up to the next
-    /// checkpoint's first are not restorable either.
+    /// The last op that is missing, as far as it was known when the record was written. The points
+    /// up to the next checkpoint's first restorable one cannot be restored either.
     pub last_op: u64,
     /// When it was noticed, by the writer's clock.
     pub noticed_ns: u64,
-    /// Why, in a sentence.
+    /// Why the ops are missing, in a sentence.
     pub reason: String,
 }
 
@@ -30,7 +30,7 @@ impl Repository {
     /// Records a gap.
     ///
     /// # Errors
-    /// Whatever the store says.
+    /// The errors of the store.
     pub fn record_gap(&self, gap: &Gap, run: RunId) -> Result<()> {
         let name = GapName { timeline: gap.timeline, first_op: gap.first_op, run };
         record::write(self, ObjectKind::Gap, name.object(), gap).map(|_| ())
@@ -44,7 +44,7 @@ impl Repository {
         let gap: Gap = record::read(self, ObjectKind::Gap, &name.object())?;
         if (gap.timeline, gap.first_op) != (name.timeline, name.first_op) || gap.last_op < gap.first_op {
             let (timeline, first_op, last_op) = (gap.timeline, gap.first_op, gap.last_op);
-            return Err(Error::damaged(format!("{}: it tells of ops {first_op} to {last_op} of timeline {timeline}", name.object())));
+            return Err(Error::damaged(format!("{}: it describes ops {first_op} to {last_op} of timeline {timeline}", name.object())));
         }
         Ok(gap)
     }

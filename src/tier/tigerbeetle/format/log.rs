@@ -1,19 +1,19 @@
-//! The log of one history, out of all the segments that its timelines hold.
+//! The log of one history, read from all the segments that its timelines hold.
 //!
-//! Flow: [`LogIndex::list`] lists the segments from an op on, in the order of their names; which
-//! ops are there without a gap follows from the names alone ([`LogIndex::reach`]).
-//! [`LogIndex::resolve`] says which prepares to take from which segment: it begins at the end that
-//! is wanted and follows `parent` after `parent` back to a prepare that is known. So it does not
-//! matter how segments overlap, which replica they are from, or in which order they were written: a
-//! prepare that a view change replaced is no parent of what came after it.
+//! Flow: [`LogIndex::list`] lists the segments from an op on, in the order of their names. The
+//! names alone show which ops are stored without a gap ([`LogIndex::reach`]). [`LogIndex::resolve`]
+//! decides which prepares to take from which segment. It begins at the wanted end and follows the
+//! `parent` checksums back to a prepare that is known. So it does not matter how segments overlap,
+//! which replica they are from, or in which order they were written: a prepare that a view change
+//! replaced is not the parent of anything that came after it.
 //!
-//! An agent may merge segments while they are read: what was listed is gone then, and its prepares
-//! are in a larger one. Whoever meets that lists again and goes on (a few times at the most); a
-//! segment that is still listed and does not open is damaged.
+//! An agent may merge segments while they are read. Then a listed segment is gone, and its prepares
+//! are in a larger one. A reader that meets this lists again and continues, a few times at the
+//! most. A segment that is still listed and does not open is damaged.
 //!
-//! Only at the very end of a log there may be prepares that nothing follows yet. Where segments
-//! disagree there, the one that ends in the later view counts, as when replicas choose between
-//! their logs.
+//! Only at the very end of a log can there be prepares that no other prepare continues yet. Where
+//! segments disagree there, the one that ends in the later view wins, as when replicas choose
+//! between their logs.
 
 use super::segment::{PrepareRow, SegmentReader};
 use super::timeline::Lineage;
@@ -24,20 +24,20 @@ use crate::tb_format::checksum::Checksum;
 use crate::tb_format::wal::Prepare;
 use std::collections::{HashMap, HashSet};
 
-/// The most ops that a segment holds: what an index of its size limit can list. A listing that
-/// begins so many ops earlier misses no segment.
+/// The most ops that a segment holds: as many as an index of its size limit can list. A listing
+/// that begins so many ops earlier misses no segment.
 pub const SEGMENT_OPS_MAX: u64 = 524_288;
-/// So many ops around the end of a log may still be replaced: a few pipelines of 8 prepares.
+/// So many ops around the end of a log may still be replaced: a few pipelines of 8 prepares each.
 const UNSETTLED_OPS: u64 = 64;
-/// Objects asked for in one listing request: S3 answers at most so many.
+/// Objects per listing request: S3 returns at most so many.
 const LIST_PAGE: usize = 1000;
-/// So often a log is listed anew because segments of it were merged away meanwhile.
+/// How often a log is listed again because segments of it were merged meanwhile.
 const RELISTS_MAX: usize = 5;
 
 /// A prepare by its op and its checksum.
 pub type PrepareId = (u64, Checksum);
 
-/// A segment of the history, and the ops of it that belong there.
+/// A segment of the history, and the ops to take from it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Piece {
     /// The segment.
@@ -70,20 +70,20 @@ pub struct LogIndex<'a> {
     repository: &'a Repository,
     lineage: Lineage,
     from_op: u64,
-    /// By first op.
+    /// Sorted by first op.
     pieces: Vec<Piece>,
 }
 
 /// An unbroken chain of prepares.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resolved {
-    /// Where to take it from, in order of op, neither gap nor overlap.
+    /// The segments to take it from, in order of op, without gap or overlap.
     pub pieces: Vec<Piece>,
     /// The prepare that it continues: op and checksum.
     pub after: PrepareId,
     /// Its last prepare: op and checksum.
     pub end: PrepareId,
-    /// The history that it is of.
+    /// The history that it belongs to.
     lineage: Lineage,
 }
 
@@ -93,7 +93,7 @@ impl Resolved {
         self.pieces.iter().map(|piece| piece.stored_bytes).sum()
     }
 
-    /// Gives the prepares `first_op` to `last_op` of the chain to `take`, in order, each once.
+    /// Passes the prepares `first_op` to `last_op` of the chain to `take`, in order, each once.
     /// Returns the stored bytes that were fetched.
     ///
     /// # Errors
@@ -119,7 +119,7 @@ impl Resolved {
                     taken
                 });
                 match given {
-                    // It is no fault of the segment.
+                    // The error came from `take`, not from the segment.
                     Err(error) if refused => return Ok(Err(error)),
                     given => given?,
                 }
@@ -129,11 +129,11 @@ impl Resolved {
         Ok(stored_bytes)
     }
 
-    /// Does `work` on the segments of the chain. Where one was merged away meanwhile, the very same
-    /// chain is looked up anew and `work` begins again.
+    /// Runs `work` on the segments of the chain. If one of them was merged meanwhile, the same
+    /// chain is resolved again and `work` starts over.
     ///
     /// # Errors
-    /// Those of `work`.
+    /// The errors of `work`.
     pub fn surviving<T>(&mut self, repository: &Repository, work: &mut dyn FnMut(&[Piece]) -> Result<T>) -> Result<T> {
         for _ in 0..RELISTS_MAX {
             match work(&self.pieces) {
@@ -142,8 +142,8 @@ impl Resolved {
                     if index.has_all(&self.pieces) {
                         return Err(error);
                     }
-                    // The end is known by its checksum, so it is the same chain; what is not there
-                    // any more in any segment is lost.
+                    // The end is known by its checksum, so this is the same chain. A prepare that
+                    // no segment holds any more is lost.
                     self.pieces = match index.surviving(|index| index.back(self.end, self.after.0)) {
                         Ok((pieces, parent)) if parent == self.after.1 => pieces,
                         Err(other) if other.kind == Kind::TryAgain => return Err(other),
@@ -158,14 +158,14 @@ impl Resolved {
 }
 
 impl<'a> LogIndex<'a> {
-    /// Lists what the history holds from `from_op` on.
+    /// Lists the segments of the history from `from_op` on.
     ///
     /// # Errors
     /// When the store cannot be read.
     pub fn list(repository: &'a Repository, lineage: &Lineage, from_op: u64) -> Result<LogIndex<'a>> {
         let mut index = LogIndex::list_once(repository, lineage, from_op)?;
-        // Segments that were merged between two pages of a listing look like a gap; a real gap is
-        // there again.
+        // Segments that were merged between two pages of a listing look like a gap. A real gap
+        // shows up again in the next listing.
         for _ in 0..RELISTS_MAX {
             if index.runs().len() <= 1 {
                 break;
@@ -201,8 +201,7 @@ impl<'a> LogIndex<'a> {
         pieces.iter().all(|piece| listed.contains(&piece.name))
     }
 
-    /// Does `work` on the segments as they were listed, and again where one of them was merged away
-    /// meanwhile.
+    /// Runs `work` on the listed segments, and again if one of them was merged meanwhile.
     fn surviving<T>(&self, work: impl Fn(&LogIndex<'_>) -> Result<T>) -> Result<T> {
         let mut newer: Option<LogIndex<'_>> = None;
         for _ in 0..RELISTS_MAX {
@@ -221,27 +220,28 @@ impl<'a> LogIndex<'a> {
         work(newer.as_ref().unwrap_or(self))
     }
 
-    /// The segments, by first op.
+    /// The segments, sorted by first op.
     pub fn pieces(&self) -> &[Piece] {
         &self.pieces
     }
 
-    /// The runs of ops that are there without a gap, by their names.
+    /// The op ranges that are stored without a gap, according to the names of the segments.
     pub fn runs(&self) -> Vec<(u64, u64)> {
         runs_of(&self.pieces)
     }
 
-    /// How far the log goes on without a gap behind op `after_op`, by the names of the segments.
+    /// The last op up to which the log continues without a gap after op `after_op`, according to
+    /// the names of the segments.
     pub fn reach(&self, after_op: u64) -> u64 {
         let next_op = after_op.saturating_add(1);
         self.runs().into_iter().find(|run| run.0 <= next_op && next_op <= run.1).map_or(after_op, |run| run.1)
     }
 
-    /// The chain of prepares behind `after` up to `last_op`, or as far as it goes where that is
-    /// `None`.
+    /// The chain of prepares after `after` up to `last_op`. If `last_op` is `None`, the chain goes
+    /// as far as it is stored.
     ///
     /// # Errors
-    /// [`Error::input`] when it does not go so far, [`Error::damaged`] when a segment is.
+    /// [`Error::input`] when it does not go so far, [`Error::damaged`] when a segment is damaged.
     pub fn resolve(&self, after: PrepareId, last_op: Option<u64>) -> Result<Resolved> {
         self.surviving(|index| {
             let wanted_op = last_op.unwrap_or_else(|| index.reach(after.0));
@@ -252,11 +252,11 @@ impl<'a> LogIndex<'a> {
         })
     }
 
-    /// The chain of prepares that a run of ops ([`LogIndex::runs`]) is, whatever it continues.
+    /// The chain of prepares in an op range ([`LogIndex::runs`]), whatever prepare it continues.
     ///
     /// # Errors
     /// [`Error::input`] when the segments do not continue each other, [`Error::damaged`] when one
-    /// is.
+    /// is damaged.
     pub fn resolve_run(&self, (first_op, last_op): (u64, u64)) -> Result<Resolved> {
         self.surviving(|index| index.resolve_from((first_op.saturating_sub(1), None), last_op, None))
     }
@@ -276,7 +276,7 @@ impl<'a> LogIndex<'a> {
                 found => found?,
             };
             let end = match last_op {
-                // Behind the point that is wanted: what lies there is cut off again.
+                // The head lies after the wanted end, so what follows that end is cut off again.
                 Some(op) if op < head.0 => (op, self.checksum_in(&pieces, op)?),
                 Some(op) if op > head.0 => {
                     return Err(Error::input(format!(
@@ -291,7 +291,7 @@ impl<'a> LogIndex<'a> {
         Err(why.unwrap_or_else(|| gap_at(wanted_op)))
     }
 
-    /// The prepares from which the chain may be followed back, the most likely first.
+    /// The prepares from which the chain can be followed back, the most likely first.
     fn heads(&self, wanted_op: u64) -> Result<Vec<PrepareId>> {
         let near = |piece: &&Piece| {
             piece.first_op <= wanted_op.saturating_add(UNSETTLED_OPS) && piece.last_op >= wanted_op.saturating_sub(UNSETTLED_OPS)
@@ -333,8 +333,8 @@ impl<'a> LogIndex<'a> {
         Ok(false)
     }
 
-    /// Follows the chain from `head` back to op `after_op`; its segments, and the checksum that the
-    /// first of its prepares continues.
+    /// Follows the chain from `head` back to op `after_op`. Returns its segments and the checksum
+    /// of the parent of its first prepare.
     fn back(&self, head: PrepareId, after_op: u64) -> Result<(Vec<Piece>, Checksum)> {
         let (mut wanted, mut pieces) = (head, Vec::new());
         while wanted.0 > after_op {
@@ -349,8 +349,8 @@ impl<'a> LogIndex<'a> {
         Ok((pieces, wanted.1))
     }
 
-    /// The segment that holds this prepare and reaches back furthest, cut behind `after_op`, and
-    /// the checksum that its first prepare continues.
+    /// The segment that holds this prepare and reaches back furthest, limited to ops after
+    /// `after_op`, and the checksum of the parent of its first prepare.
     fn holder(&self, (op, checksum): PrepareId, after_op: u64) -> Result<Option<(Piece, Checksum)>> {
         let mut damaged = None;
         for piece in self.pieces.iter().filter(|piece| piece.holds(op)) {
@@ -389,11 +389,11 @@ impl<'a> LogIndex<'a> {
         row_at(&rows, op).map(|row| row.checksum).ok_or_else(|| Error::bug(format!("op {op} is not in its segment")))
     }
 
-    /// The last prepare at or before this time, among the segments that were listed; `None` if all
+    /// The last prepare at or before this time among the listed segments; `None` if all prepares
     /// are later.
     ///
     /// # Errors
-    /// [`Error::damaged`] when a segment that must be looked into is.
+    /// [`Error::damaged`] when a segment that has to be read is damaged.
     pub fn at_time(&self, timestamp_ns: u64) -> Result<Option<PrepareRow>> {
         self.surviving(|index| index.at_time_once(timestamp_ns))
     }
@@ -411,7 +411,7 @@ impl<'a> LogIndex<'a> {
                 None => high = middle,
             }
         }
-        // An earlier, longer segment may go on where the one that was found ends.
+        // An earlier, longer segment may continue where the one that was found ends.
         while let Some(row) = found {
             let next_op = row.op.saturating_add(1);
             let Some(piece) = self.pieces.iter().find(|piece| piece.holds(next_op)) else { break };
@@ -423,10 +423,10 @@ impl<'a> LogIndex<'a> {
         Ok(found)
     }
 
-    /// What the first segment that holds this op says of it; `None` if none holds it.
+    /// The row of this op in the first segment that holds it; `None` if no segment does.
     ///
     /// # Errors
-    /// [`Error::damaged`] when that segment is.
+    /// [`Error::damaged`] when that segment is damaged.
     pub fn row(&self, op: u64) -> Result<Option<PrepareRow>> {
         self.surviving(|index| {
             let Some(piece) = index.pieces.iter().find(|piece| piece.holds(op)) else { return Ok(None) };
@@ -445,14 +445,14 @@ fn row_at(rows: &[PrepareRow], op: u64) -> Option<&PrepareRow> {
     rows.get(usize::try_from(position).ok()?)
 }
 
-/// Leaves out what lies behind `last_op`.
+/// Leaves out what lies after `last_op`.
 fn cut(pieces: Vec<Piece>, last_op: u64) -> Vec<Piece> {
     let within = pieces.into_iter().filter(|piece| piece.first_op <= last_op);
     within.map(|piece| Piece { last_op: piece.last_op.min(last_op), ..piece }).collect()
 }
 
-/// The runs of ops that these segments hold without a gap, by their names. They are sorted by first
-/// op.
+/// The op ranges that these segments hold without a gap, according to their names. The segments
+/// must be sorted by first op.
 pub fn runs_of(pieces: &[Piece]) -> Vec<(u64, u64)> {
     let mut runs: Vec<(u64, u64)> = Vec::new();
     for piece in pieces {
@@ -474,14 +474,15 @@ fn gap_at(op: u64) -> Error {
     Error::input(format!("op {op} is not in the stored log"))
 }
 
-/// The segments of a timeline that hold op `from_op` or a later one, by name.
+/// The segments of a timeline that hold op `from_op` or a later one, sorted by name, with their
+/// stored sizes.
 ///
 /// # Errors
 /// When the store cannot be read.
 pub fn list_segments(repository: &Repository, timeline: u32, from_op: u64) -> Result<Vec<(SegmentName, u64)>> {
     let prefix = segment_prefix(timeline);
     let begin_op = from_op.saturating_sub(SEGMENT_OPS_MAX - 1);
-    // The first name with this op sorts behind the bare op.
+    // The first name with this op sorts after the bare op.
     let mut after = (begin_op > 0).then(|| format!("{prefix}{begin_op:020}"));
     let mut segments = Vec::new();
     loop {

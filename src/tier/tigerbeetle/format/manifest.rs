@@ -1,5 +1,5 @@
-//! Checkpoint manifests: everything needed to restore one checkpoint and the log behind it, and
-//! nothing that must be listed or guessed.
+//! Checkpoint manifests: everything needed to restore one checkpoint and the log after it. Nothing
+//! has to be listed or guessed.
 //!
 //! A manifest is an object whose frames belong to sections: a summary (JSON, first frame, so that a
 //! listing fetches little), the superblock, the client replies, the pack table, the extents, the
@@ -14,7 +14,8 @@ use crate::repository::Repository;
 use crate::repository::frame::ObjectKind;
 use crate::repository::name::{CheckpointName, PackName, RunId, SegmentName};
 use crate::repository::object_reader::ObjectReader;
-use crate::repository::object_writer::{ObjectWriter, StoredObject};
+use crate::repository::object_writer::ObjectWriter;
+use crate::repository::stored_object::StoredObject;
 use crate::repository::wire::Fields;
 use crate::tb_format::checksum::Checksum;
 use crate::tb_format::grid::BlockReference;
@@ -29,8 +30,8 @@ const SECTION_REPLIES: u8 = 3;
 const SECTION_PACKS: u8 = 4;
 const SECTION_EXTENTS: u8 = 5;
 const SECTION_SEGMENTS: u8 = 6;
-/// Sections from here on are extras of a newer writer, which a reader that does not know them
-/// leaves out.
+/// Sections from here on are extras of a newer writer. A reader that does not know them leaves them
+/// out.
 const SECTION_OPTIONAL: u8 = 128;
 const PACK_ROW_BYTES: usize = 64;
 const EXTENT_ROW_BYTES: usize = 40;
@@ -38,13 +39,13 @@ const SEGMENT_ROW_BYTES: usize = 72;
 /// Tables are cut into frames of at most this size.
 const TABLE_FRAME_BYTES: usize = 1024 * 1024;
 
-/// What a listing shows of a backup. Checksums and ids are hexadecimal, because JSON numbers do not
-/// hold 128 bits.
+/// What a listing shows about a backup. Checksums and ids are hexadecimal, because JSON numbers do
+/// not hold 128 bits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Summary {
     /// The cluster, 32 hexadecimal digits.
     pub cluster: String,
-    /// Which history of the cluster.
+    /// The timeline: which history of the cluster it is.
     pub timeline: u32,
     /// The replica that it was captured from.
     pub replica: u8,
@@ -53,14 +54,14 @@ pub struct Summary {
     /// The TigerBeetle release that wrote the checkpoint: a server of this release (or one that can
     /// upgrade from it) must start the image.
     pub release: String,
-    /// The op that the checkpoint stands at.
+    /// The op of the checkpoint.
     pub checkpoint_op: u64,
     /// The checkpoint's id.
     pub checkpoint_id: String,
     /// The timestamp of the checkpoint's op; 0 for a data file that never made a checkpoint.
     pub checkpoint_timestamp_ns: u64,
-    /// The first op of the log that is stored: `checkpoint_op + 1`, or that of the checkpoint
-    /// before where a server would not start without it.
+    /// The first op of the stored log: `checkpoint_op + 1`, or the first op after the checkpoint
+    /// before where a server would not start without that log.
     pub log_first_op: u64,
     /// The earliest op that this backup restores to.
     pub first_restorable_op: u64,
@@ -70,26 +71,26 @@ pub struct Summary {
     pub recovered_to_timestamp_ns: u64,
     /// The checksum of that op's prepare.
     pub recovered_to_checksum: String,
-    /// The highest op known to be committed; what lies above was prepared by the replica and may
+    /// The highest op known to be committed. The replica prepared the ops above it, but they may
     /// not have been acknowledged yet.
     pub commit_known_op: u64,
     /// The length of the data file.
     pub data_file_bytes: u64,
     /// Reachable grid blocks.
     pub blocks: u64,
-    /// Of these, stored by this backup.
+    /// Of these blocks, those that this backup stored.
     pub blocks_stored: u64,
-    /// Of these, held already.
+    /// Of these blocks, those that the repository held already.
     pub blocks_reused: u64,
-    /// Read from the data file, all rounds and the log together.
+    /// Bytes read from the data file, all rounds and the log together.
     pub bytes_read: u64,
-    /// Stored by this backup: packs and segments.
+    /// Bytes stored by this backup: packs and segments.
     pub bytes_stored: u64,
-    /// How often the node had moved on while it was read, plus one.
+    /// One plus the number of times that the node had moved on while it was read.
     pub rounds: u32,
-    /// When the capture began and when it was complete, by this machine's clock.
+    /// When the capture began, by this machine's clock.
     pub began_ns: u64,
-    /// When the capture was complete.
+    /// When the capture was complete, by this machine's clock.
     pub ended_ns: u64,
 }
 
@@ -122,7 +123,7 @@ pub struct Manifest {
 impl Manifest {
     /// Writes the manifest; it is durable when this returns.
     pub fn write(&self, repository: &Arc<Repository>, name: &CheckpointName) -> Result<StoredObject> {
-        // What a reader would refuse must not be promised.
+        // A manifest that a reader would refuse must not be promised.
         self.check().map_err(|what| Error::bug(format!("{}: {what}", name.object())))?;
         let mut writer = ObjectWriter::create(repository, ObjectKind::Checkpoint, name.object())?;
         let mut sections = Vec::new();
@@ -207,7 +208,7 @@ impl Manifest {
         Ok((summary, superblock))
     }
 
-    /// The cross-checks between the sections; what does not fit, otherwise.
+    /// Cross-checks the sections. The error says what does not fit.
     fn check(&self) -> Result<(), String> {
         let ascending = self.extents.windows(2).all(|pair| pair[0].root.address < pair[1].root.address);
         if !ascending {

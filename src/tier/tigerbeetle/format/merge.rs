@@ -1,11 +1,11 @@
-//! Small segments joined into larger ones, so that a month of log is thousands of objects and not
+//! Merges small segments into larger ones, so that a month of log is thousands of objects and not
 //! millions.
 //!
-//! Flow: [`plan_merges`] looks at names and sizes alone and picks runs of neighbours, tier by tier,
-//! so that every byte is rewritten a few times and not again and again; [`merge`] writes one
-//! segment that holds what they hold, following the hash chain across them; [`covered`] finds
-//! segments of which another holds everything, after a merge or because two agents shipped the same
-//! ops. Only then they may go, and never one that a manifest names.
+//! Flow: [`plan_merges`] looks only at names and sizes and picks groups of neighbours, tier by
+//! tier, so that every byte is rewritten only a few times. [`merge`] writes one segment with the
+//! content of a group, and follows the hash chain across it. [`covered`] finds segments whose whole
+//! content another segment holds, after a merge or because two agents shipped the same ops. Only
+//! covered segments may be deleted, and never one that a manifest names.
 
 use super::log::{Piece, SEGMENT_OPS_MAX};
 use super::segment::{FRAME_RECORD_BYTES, SegmentEntry, SegmentFrames, segment_entry};
@@ -20,25 +20,26 @@ use crate::tb_format::wal::Chain;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// A segment of so many stored bytes is large enough.
+/// A segment does not grow beyond so many stored bytes by merging.
 const MERGED_STORED_BYTES_MAX: u64 = 256 << 20;
-/// Segments below this are of the lowest tier; each tier above is [`TIER_FACTOR`] times larger.
+/// Segments below this size are of the lowest tier. Each tier above is [`TIER_FACTOR`] times
+/// larger.
 const TIER_BYTES: u64 = 64 << 10;
 const TIER_FACTOR: u64 = 64;
-/// Tiers that are merged.
+/// The number of tiers that are merged.
 const TIERS: u32 = 3;
-/// What is fetched of a segment for its index, at the most.
+/// At most so many bytes of a segment are fetched for its index.
 const INDEX_BYTES: u64 = 128 << 10;
-/// Most segments that become one at a time.
+/// The most segments that one merge joins.
 const SEGMENTS_A_MERGE_MAX: usize = 512;
 
-/// Which tier a segment of so many stored bytes is in.
+/// The tier of a segment with so many stored bytes.
 fn tier(stored_bytes: u64) -> u32 {
     (0..TIERS).find(|tier| stored_bytes < TIER_BYTES * TIER_FACTOR.pow(*tier)).unwrap_or(TIERS)
 }
 
-/// Runs of neighbours to be merged: of `settled` segments, by first op, all of one timeline. A run
-/// has at least `least` segments.
+/// Groups of neighbours to be merged. `settled` are segments of one timeline, sorted by first op. A
+/// group has at least `least` segments.
 pub fn plan_merges(settled: &[Piece], least: usize) -> Vec<Vec<Piece>> {
     let least = least.max(2);
     for limit in 0..TIERS {
@@ -50,7 +51,7 @@ pub fn plan_merges(settled: &[Piece], least: usize) -> Vec<Vec<Piece>> {
     Vec::new()
 }
 
-/// Runs of at least `least` neighbours of which none is of a higher tier.
+/// Groups of at least `least` neighbours of which none is of a higher tier than `limit`.
 fn runs_up_to(settled: &[Piece], limit: u32, least: usize) -> Vec<Vec<Piece>> {
     let (mut runs, mut run): (Vec<Vec<Piece>>, Vec<Piece>) = (Vec::new(), Vec::new());
     let mut stored_bytes = 0;
@@ -77,11 +78,12 @@ fn runs_up_to(settled: &[Piece], limit: u32, least: usize) -> Vec<Vec<Piece>> {
     runs
 }
 
-/// Writes one segment that holds what these neighbours hold. Durable when this returns; they stay.
+/// Writes one segment with the content of these neighbours. It is durable when this returns. The
+/// neighbours are not deleted.
 ///
 /// # Errors
-/// [`Error::damaged`] when one of them is, or they are not one chain: nothing is written then that
-/// anybody counts on.
+/// [`Error::damaged`] when one of them is damaged, or they are not one chain. Then no segment is
+/// written that anything relies on.
 pub fn merge(repository: &Arc<Repository>, run: RunId, pieces: &[Piece]) -> Result<SegmentEntry> {
     let (Some(first), Some(last)) = (pieces.first(), pieces.last()) else { return Err(Error::bug("a merge of no segments")) };
     let name = SegmentName { timeline: first.name.timeline, first_op: first.first_op, last_op: last.last_op, run };
@@ -109,16 +111,17 @@ pub fn merge(repository: &Arc<Repository>, run: RunId, pieces: &[Piece]) -> Resu
     segment_entry(name, writer.finish(frames.entries())?)
 }
 
-/// Of these segments those of which another one holds every prepare, with the one that does; of two
-/// that hold the same, the one with the later run.
+/// Finds the segments whose every prepare another of these segments holds. Of two segments with the
+/// same content, the one with the later run is covered.
 ///
 /// # Errors
-/// When the store cannot be read. A segment that does not open covers nothing and is not covered.
+/// When the store cannot be read. A segment that does not open neither covers another nor is
+/// covered.
 pub fn covered(repository: &Repository, pieces: &[Piece]) -> Result<Vec<Piece>> {
     let mut covered = Vec::new();
     let mut rows = HashMap::new();
     for (position, piece) in pieces.iter().enumerate() {
-        // By first op, so whoever holds it begins at or before it.
+        // The pieces are sorted by first op, so the holder begins at or before this one.
         let holder = pieces.iter().enumerate().take_while(|(_, other)| other.first_op <= piece.first_op).find(|(other_position, other)| {
             let larger = (other.first_op, other.last_op) != (piece.first_op, piece.last_op);
             *other_position != position && other.last_op >= piece.last_op && (larger || other.name.run < piece.name.run)
@@ -126,7 +129,7 @@ pub fn covered(repository: &Repository, pieces: &[Piece]) -> Result<Vec<Piece>> 
         let Some((_, holder)) = holder else { continue };
         repository.admit_fetch(Priority::Bulk, holder.stored_bytes.min(INDEX_BYTES));
         if let std::collections::hash_map::Entry::Vacant(entry) = rows.entry(holder.name) {
-            // One holder covers many; only its rows are kept.
+            // One holder often covers many segments, so only the rows of the last holder are kept.
             let Some(read) = readable(holder.open(repository).map(|reader| reader.rows))? else { continue };
             entry.insert(read);
         }

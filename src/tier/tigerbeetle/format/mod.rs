@@ -1,5 +1,5 @@
-//! What is stored of a TigerBeetle replica: packs of blocks, manifests of checkpoints, segments of
-//! the log, timelines and gaps (FORMAT.md).
+//! The stored formats for a TigerBeetle replica: packs of blocks, manifests of checkpoints,
+//! segments of the log, timelines and gaps (FORMAT.md).
 
 pub mod gap;
 pub mod log;

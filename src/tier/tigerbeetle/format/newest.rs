@@ -1,11 +1,10 @@
-//! Which backup is the newest.
+//! Finds the newest backup.
 //!
-//! The one that reaches furthest, unless what it reaches has been replaced: the last prepares of a
-//! backup may not have been committed, and a view change may then put others in their place, even
-//! fewer of them. So backups are compared as replicas compare their logs: the log of the later view
-//! counts, and among logs of which one continues the other the longer. Which backups come into
-//! question follows from their names: none reaches beyond the op that its checkpoint's ring can
-//! hold.
+//! It is the one that reaches furthest, unless what it reaches has been replaced. The last prepares
+//! of a backup may not have been committed, and a view change may then put others in their place,
+//! even fewer of them. So backups are compared as replicas compare their logs: the log of the later
+//! view wins, and if one log continues the other, the longer one wins. The names show which backups
+//! are candidates: no backup reaches beyond the op that the WAL ring of its checkpoint can hold.
 
 use super::manifest::{Manifest, Summary};
 use super::segment::SegmentReader;
@@ -15,16 +14,17 @@ use crate::repository::Repository;
 use crate::repository::name::CheckpointName;
 use crate::tb_format::layout::prepare_max_for_checkpoint;
 
-/// What was found.
+/// The newest backup, and damage that was met.
 #[derive(Debug, Default)]
 pub struct Newest {
-    /// The newest backup whose manifest is whole.
+    /// The newest backup whose manifest is intact.
     pub best: Option<(CheckpointName, Summary)>,
-    /// Backups that might have been newer, but whose manifest is damaged or gone, and how.
+    /// Backups that might have been newer, but whose manifest is damaged or missing, with the
+    /// error.
     pub damaged: Vec<(CheckpointName, Error)>,
 }
 
-/// What is compared of a backup.
+/// The facts about a backup that are compared.
 struct Candidate {
     name: CheckpointName,
     summary: Summary,
@@ -36,7 +36,7 @@ impl Repository {
     /// The newest backup of the newest timeline's history.
     ///
     /// # Errors
-    /// When the store cannot be read; damage is no error here but part of the answer.
+    /// When the store cannot be read. Damage is no error here but part of the answer.
     pub fn newest_checkpoint(&self) -> Result<Newest> {
         let timelines = self.timelines()?;
         self.newest_checkpoint_of(&Lineage::of(&timelines, timelines.newest())?)
@@ -45,7 +45,7 @@ impl Repository {
     /// The newest backup of a history.
     ///
     /// # Errors
-    /// When the store cannot be read; damage is no error here but part of the answer.
+    /// When the store cannot be read. Damage is no error here but part of the answer.
     pub fn newest_checkpoint_of(&self, lineage: &Lineage) -> Result<Newest> {
         let mut best: Option<Candidate> = None;
         let mut damaged = Vec::new();
@@ -80,8 +80,8 @@ impl Repository {
         Ok(further != replaced)
     }
 
-    /// Whether the log of `longer` holds the last prepare of `shorter`. Where that cannot be read
-    /// any more nothing speaks against it.
+    /// Whether the log of `longer` holds the last prepare of `shorter`. If that cannot be read any
+    /// more, the answer is yes, because nothing speaks against it.
     fn continues(&self, longer: &Candidate, shorter: &Candidate) -> Result<bool> {
         let (op, checksum) = (shorter.summary.recovered_to_op, &shorter.summary.recovered_to_checksum);
         if op == longer.summary.recovered_to_op {

@@ -1,13 +1,13 @@
 //! Packs: grid blocks, one frame a block, extent after extent.
 //!
-//! An *extent* is what is stored and found again as one: a table (its index block, then its value
+//! An *extent* is the unit that is stored and looked up: a table (its index block, then its value
 //! blocks, in the index block's order) or a single block of a trailer or of the manifest log. The
 //! root's (address, checksum) names the whole extent, because an index block holds the checksums of
-//! its value blocks. So a manifest needs one row per table, not one per block, and asking whether a
-//! table is held already needs no read of the table.
+//! its value blocks. So a manifest needs one row per table, not one per block. Whether a table is
+//! stored already is known without reading the table.
 //!
-//! Flow: [`PackWriter`] opens packs as it needs them, never splits an extent over two, lets full
-//! packs finish in the background and gives each extent its [`Location`]. [`PackReader`] reads
+//! Flow: [`PackWriter`] opens packs as needed and never splits an extent over two. It lets full
+//! packs finish in the background and returns the [`Location`] of each extent. [`PackReader`] reads
 //! extents back and checks each block against the reference in the pack's index.
 //!
 //! Layout: FORMAT.md, "Packs".
@@ -26,17 +26,17 @@ use crate::tb_format::grid::{Block, BlockReference};
 use crate::tb_format::table::record_bytes_of;
 use std::sync::Arc;
 
-/// A pack is closed at the first extent after so many stored bytes: large enough that 16 TiB are
-/// some 100 000 objects, small enough to verify and to fetch again alone.
+/// A pack is closed at the first extent after so many stored bytes. This is large enough that 16
+/// TiB are some 100 000 objects, and small enough to verify and fetch a pack alone.
 pub const PACK_BYTES_TARGET: u64 = 64 * 1024 * 1024;
-/// And after so many blocks, which bounds its index to 150 KB also where blocks compress to almost
-/// nothing.
+/// A pack is also closed after so many blocks. This bounds its index to 150 KB even where blocks
+/// compress to almost nothing.
 pub const PACK_BLOCKS_TARGET: u64 = 4096;
 /// Size of a block's row in a pack's index.
 const ENTRY_BYTES: usize = 24;
-/// What a block adds to its pack's index: its frame's row of 12 bytes and its own.
+/// Bytes that a block adds to its pack's index: its frame's row of 12 bytes and its own row.
 const INDEX_BYTES_A_BLOCK: u64 = 12 + ENTRY_BYTES as u64;
-/// What a pack's end holds besides: the trailer, the index's tag and its counts.
+/// Bytes that the end of a pack holds besides: the trailer, the index's tag and its counts.
 const INDEX_FIXED_BYTES: u64 = (TRAILER_BYTES + TAG_BYTES + 8) as u64;
 
 /// A pack as a manifest lists it.
@@ -48,7 +48,7 @@ pub struct PackEntry {
     pub blocks: u32,
     /// Its stored size.
     pub stored_bytes: u64,
-    /// Its digest ([`crate::repository::object_writer::object_digest`]).
+    /// Its digest ([`crate::repository::stored_object::object_digest`]).
     pub digest: Digest,
 }
 
@@ -84,8 +84,8 @@ pub struct PackWriter {
 }
 
 impl PackWriter {
-    /// Packs of one run. `base` is how many packs the run's pack table begins with (those of the
-    /// manifest it builds on).
+    /// A writer for the packs of one run. `base` is the number of packs that the run's pack table
+    /// begins with (those of the manifest it builds on).
     pub fn new(repository: &Arc<Repository>, run: RunId, checkpoint_op: u64, base: u32) -> PackWriter {
         PackWriter {
             repository: Arc::clone(repository),
@@ -130,7 +130,7 @@ impl PackWriter {
         Ok(())
     }
 
-    /// Ends the extent: where it lies.
+    /// Ends the extent. Returns where it lies.
     pub fn end_extent(&mut self) -> Result<Location> {
         let open = self.open.as_ref().ok_or_else(|| Error::bug("an end without an extent"))?;
         let blocks = open.writer.frames() as u32 - self.extent_first_frame;
@@ -138,7 +138,7 @@ impl PackWriter {
     }
 
     fn close_pack(&mut self) -> Result<()> {
-        // One pack may be finishing while the next is written; more would hold more memory than the
+        // One pack may be finishing while the next is written. More would need more memory than the
         // budget has.
         while self.finishing.len() > 1 {
             let (name, finishing) = self.finishing.remove(0);
@@ -150,7 +150,7 @@ impl PackWriter {
         Ok(())
     }
 
-    /// Finishes all packs: their rows for the pack table, in order.
+    /// Finishes all packs. Returns their rows for the pack table, in order.
     pub fn finish(mut self) -> Result<Vec<PackEntry>> {
         self.close_pack()?;
         for (name, finishing) in self.finishing.drain(..) {
@@ -175,11 +175,11 @@ impl<'a> PackReader<'a> {
     /// Opens a pack that a manifest lists.
     ///
     /// # Errors
-    /// [`Error::damaged`] when it is not the pack that the manifest means.
+    /// [`Error::damaged`] when it is not the pack that the manifest lists.
     pub fn open(repository: &'a Repository, entry: &PackEntry) -> Result<PackReader<'a>> {
         let name = entry.name.object();
-        // How many blocks it has tells how large its index is at the most: of a restore that needs
-        // little of it, little more is fetched.
+        // The number of blocks bounds the size of the index. So a restore that needs little of the
+        // pack fetches little more than that.
         let tail_bytes = INDEX_FIXED_BYTES + u64::from(entry.blocks) * INDEX_BYTES_A_BLOCK;
         let object = ObjectReader::open_with_tail(repository, ObjectKind::Pack, &name, Some(entry.stored_bytes), tail_bytes)?;
         let references = decode_entries(&object.index.entries).filter(|references| references.len() == object.index.frames.len());
@@ -214,21 +214,21 @@ impl<'a> PackReader<'a> {
         self.object.index.frames.get(frame as usize).map(|row| row.plain_bytes as usize)
     }
 
-    /// Fetches the sealed frames `first .. first + count` into `buffer`, which is as long as they
-    /// are ([`PackReader::stored_bytes`]).
+    /// Fetches the sealed frames `first .. first + count` into `buffer`, which must be exactly as
+    /// long as they are ([`PackReader::stored_bytes`]).
     ///
     /// # Errors
-    /// [`Error::damaged`] when there are not so many; those of the store.
+    /// [`Error::damaged`] when there are not so many frames, and the errors of the store.
     pub fn fetch_into(&self, first: u32, count: u32, buffer: &mut [u8]) -> Result<()> {
         self.object.fetch_into(first, count, buffer)
     }
 
-    /// Opens a frame that was fetched, in place, and expands it into `out`, as long as
-    /// [`PackReader::block_bytes`] says. The block is checked by TigerBeetle's own checksums
-    /// against its reference.
+    /// Opens a fetched frame in place and expands it into `out`, which must be as long as
+    /// [`PackReader::block_bytes`] says. The block is checked against its reference by
+    /// TigerBeetle's own checksums.
     ///
     /// # Errors
-    /// [`Error::damaged`] when it is not what its reference says.
+    /// [`Error::damaged`] when the block does not match its reference.
     pub fn open_into(&self, frame: u32, sealed: &mut [u8], out: &mut [u8]) -> Result<()> {
         self.object.open_into(frame, sealed, out)?;
         let reference = self.references(frame, 1).and_then(|references| references.first().copied());
@@ -243,11 +243,11 @@ impl<'a> PackReader<'a> {
         Err(Error::damaged(format!("{}: block at address {} has bytes behind its end", self.object.name(), reference.address)))
     }
 
-    /// Blocks in frames `first .. first + count`, each checked by TigerBeetle's own checksums
-    /// against its reference.
+    /// The blocks in frames `first .. first + count`, each checked against its reference by
+    /// TigerBeetle's own checksums.
     ///
     /// # Errors
-    /// [`Error::damaged`] when one is not what its reference says.
+    /// [`Error::damaged`] when a block does not match its reference.
     pub fn blocks(&self, first: u32, count: u32) -> Result<Vec<(BlockReference, Vec<u8>)>> {
         let plain = self.object.frames(first, count)?;
         let references = self.references(first, count).unwrap_or_default();

@@ -1,10 +1,10 @@
-//! What the repository promises: which cluster it belongs to, and which manifests must be there.
+//! What the repository promises: to which cluster it belongs, and which manifests must exist.
 //!
-//! The first backup binds the repository to its cluster ([`Repository::bind_cluster`]); another
-//! cluster's file is refused from then on, because two ledgers in one history would be a lie.
-//! [`Repository::promise`] writes a manifest and then its receipt. A receipt without its manifest
-//! means that a backup was lost; a manifest without its receipt means that a run was killed between
-//! the two, and the next run makes up for it.
+//! The first backup binds the repository to its cluster ([`Repository::bind_cluster`]). From then
+//! on a data file of another cluster is refused, because two ledgers in one history would make that
+//! history wrong. [`Repository::promise`] writes a manifest and then its receipt. A receipt without
+//! its manifest means that a backup was lost. A manifest without its receipt means that a run was
+//! killed between the two. The next run then writes the receipt.
 //!
 //! Layout: FORMAT.md, "Receipts" and "The cluster".
 
@@ -15,13 +15,14 @@ use crate::repository::Repository;
 use crate::repository::frame::ObjectKind;
 use crate::repository::name::{self, CheckpointName};
 use crate::repository::object_reader::ObjectReader;
-use crate::repository::object_writer::{ObjectWriter, StoredObject};
+use crate::repository::object_writer::ObjectWriter;
+use crate::repository::stored_object::StoredObject;
 use crate::repository::wire::Fields;
 use crate::store::Digest;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// What a receipt says of its manifest.
+/// What a receipt says about its manifest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Receipt {
     /// The manifest's stored size.
@@ -45,7 +46,7 @@ impl Repository {
         Ok(Some(cluster))
     }
 
-    /// Checks that the repository is this cluster's, or nobody's yet.
+    /// Checks that the repository belongs to this cluster, or to none yet.
     ///
     /// # Errors
     /// [`Error::input`] when it belongs to another cluster.
@@ -59,7 +60,7 @@ impl Repository {
         }
     }
 
-    /// Binds a new repository to a cluster, or checks that it is this one's.
+    /// Binds a new repository to a cluster, or checks that it belongs to this cluster.
     ///
     /// # Errors
     /// [`Error::input`] when it belongs to another cluster.
@@ -68,7 +69,7 @@ impl Repository {
             Some(bound) => bound,
             None => match self.write_cluster(cluster) {
                 Ok(()) => cluster,
-                // Another first backup may have been quicker; then its cluster counts.
+                // Another first backup may have been faster. Then its cluster counts.
                 Err(error) if error.kind == Kind::Damaged => self.cluster()?.ok_or(error)?,
                 Err(error) => return Err(error),
             },
@@ -82,15 +83,16 @@ impl Repository {
         writer.finish(Vec::new())?.wait().map(|_| ())
     }
 
-    /// Makes a backup exist: its manifest, then the receipt. Durable when this returns.
+    /// Makes a backup exist: writes its manifest, then the receipt. Both are durable when this
+    /// returns.
     pub fn promise(self: &Arc<Self>, name: &CheckpointName, manifest: &Manifest) -> Result<StoredObject> {
         let stored = manifest.write(self, name)?;
         self.write_receipt(name, &Receipt { size_bytes: stored.size_bytes, digest: stored.digest })?;
         Ok(stored)
     }
 
-    /// Writes the receipt of a manifest that is known to be whole. It may be there already: another
-    /// run that began in between found it missing.
+    /// Writes the receipt of a manifest that is known to be intact. The receipt may exist already:
+    /// another run that began in between found it missing and wrote it.
     pub fn write_receipt(self: &Arc<Self>, name: &CheckpointName, receipt: &Receipt) -> Result<()> {
         let mut writer = ObjectWriter::create(self, ObjectKind::Receipt, name.receipt())?;
         writer.push([&receipt.size_bytes.to_le_bytes()[..], &receipt.digest].concat())?;
@@ -100,19 +102,19 @@ impl Repository {
         }
     }
 
-    /// All receipts, by the manifest that they promise.
+    /// The names of all manifests that have a receipt.
     pub fn receipts(&self) -> Result<Vec<CheckpointName>> {
         let listed = self.list_all(name::RECEIPTS)?;
         Ok(listed.iter().filter_map(|object| CheckpointName::parse_receipt(&object.name)).collect())
     }
 
-    /// All backups that are there or were promised, in the order of restore: a manifest that is
-    /// gone must not make an older backup the newest.
+    /// All backups that exist or were promised, in the order of restore. Promised ones are included
+    /// because a lost manifest must not make an older backup the newest.
     pub fn backups(&self) -> Result<BTreeSet<CheckpointName>> {
         Ok(self.checkpoints()?.into_iter().chain(self.receipts()?).collect())
     }
 
-    /// Those of one history, in the order of their checkpoints.
+    /// The backups of one history, in the order of their checkpoints.
     pub fn backups_of(&self, lineage: &Lineage) -> Result<Vec<CheckpointName>> {
         let mut backups: Vec<CheckpointName> =
             self.backups()?.into_iter().filter(|name| lineage.has_backup(name.timeline, name.checkpoint_op)).collect();

@@ -1,10 +1,10 @@
-//! Log segments: a run of prepares, verbatim, with an index by op and time.
+//! Log segments: consecutive prepares, verbatim, with an index by op and time.
 //!
-//! Flow: [`SegmentBuilder`] collects prepares in order (the hash chain is followed by whoever feeds
-//! it) and writes them as one object once its last op is known, because the name says first and
-//! last; or seals them in memory for whoever ships them. [`SegmentReader`] answers from the index
-//! alone which ops and times it holds, and gives the prepares back, each checked by TigerBeetle's
-//! own checksums against the index.
+//! Flow: [`SegmentBuilder`] collects prepares in order (the caller follows the hash chain). Once
+//! the last op is known, it writes them as one object, because the name contains the first and last
+//! op. Or it seals them in memory for a caller that ships them. [`SegmentReader`] answers from the
+//! index alone which ops and times the segment holds. It returns the prepares, each checked by
+//! TigerBeetle's own checksums and against the index.
 //!
 //! Layout: FORMAT.md, "Segments".
 
@@ -23,17 +23,17 @@ use crate::tb_format::record::RECORD_BYTES;
 use crate::tb_format::wal::Prepare;
 use std::sync::Arc;
 
-/// A frame is closed before it would grow beyond this: as large as the largest prepare, so one
-/// frame never holds less than one.
+/// A frame is closed before it would grow beyond this. The limit is as large as the largest
+/// prepare, so every frame has room for at least one.
 const FRAME_BYTES_TARGET: usize = 1024 * 1024;
-/// A segment is full at so many plain bytes; it is held in memory until then.
+/// A segment is full at so many plain bytes. It is held in memory until then.
 pub const SEGMENT_BYTES_TARGET: usize = 16 * 1024 * 1024;
-/// The most plain bytes of a segment that is sealed in memory: with what does not compress and the
-/// index it stays below one part.
+/// The most plain bytes of a segment that is sealed in memory. Even if nothing compresses, the
+/// segment and its index stay below the size of one part.
 pub const SEALED_BYTES_MAX: usize = 7 * 1024 * 1024;
-/// What a frame repeats in: a header is two events long, and the bodies of the prepares that matter
-/// are events. Where a body is not, those behind it are out of step, which costs a little of the
-/// ratio and nothing else.
+/// The record size after which the bytes of a frame tend to repeat: a header is two events long,
+/// and the bodies of the prepares that matter are events. If a body is not made of events, the
+/// bytes after it are out of step. This costs a little of the compression ratio and nothing else.
 pub(super) const FRAME_RECORD_BYTES: Option<u16> = Some(RECORD_BYTES as u16);
 /// Frames that are authenticated at once.
 const FRAMES_A_FETCH: u32 = 4;
@@ -47,11 +47,11 @@ pub struct SegmentEntry {
     pub name: SegmentName,
     /// Its stored size.
     pub stored_bytes: u64,
-    /// Its digest ([`crate::repository::object_writer::object_digest`]).
+    /// Its digest ([`crate::repository::stored_object::object_digest`]).
     pub digest: Digest,
 }
 
-/// What the index says of one prepare.
+/// What the index says about one prepare.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PrepareRow {
     /// Its op.
@@ -64,7 +64,7 @@ pub struct PrepareRow {
     pub size_bytes: u32,
 }
 
-/// Prepares laid out in frames, and what the index will say of them.
+/// Prepares laid out in frames, and what the index will say about them.
 #[derive(Debug, Default)]
 pub struct SegmentFrames {
     /// The frame that is being filled.
@@ -75,7 +75,7 @@ pub struct SegmentFrames {
 }
 
 impl SegmentFrames {
-    /// Adds the next prepare; gives a frame back when it is full.
+    /// Adds the next prepare. Returns a frame when it is full.
     pub fn push(&mut self, prepare: &Prepare<'_>) -> Option<Vec<u8>> {
         let (header, bytes) = (prepare.header(), prepare.bytes());
         let closes = !self.frame.is_empty() && self.frame.len() + bytes.len() > FRAME_BYTES_TARGET;
@@ -94,12 +94,12 @@ impl SegmentFrames {
         full
     }
 
-    /// The last frame.
+    /// The last frame, if it holds anything.
     pub fn rest(&mut self) -> Option<Vec<u8>> {
         (!self.frame.is_empty()).then(|| std::mem::take(&mut self.frame))
     }
 
-    /// What the segment's index says of the prepares.
+    /// What the segment's index says about the prepares.
     pub fn entries(&self) -> Vec<u8> {
         let first_op = self.rows.first().map_or(0, |row| row.op);
         let mut entries = Vec::with_capacity(16 + self.counts.len() * 4 + self.rows.len() * ROW_BYTES);
@@ -147,8 +147,8 @@ impl SegmentBuilder {
         Some((self.frames.rows.first()?.op, self.frames.rows.last()?.op))
     }
 
-    /// Forgets everything, because only later prepares are wanted. Returns whether all of it was at
-    /// or below `op`; nothing is forgotten otherwise.
+    /// Drops everything if all of it is at or below `op`, because only later prepares are wanted.
+    /// Returns whether that was so. Otherwise nothing is dropped.
     pub fn forget_through(&mut self, op: u64) -> bool {
         let all = self.frames.rows.last().is_some_and(|row| row.op <= op);
         if all {
@@ -157,8 +157,8 @@ impl SegmentBuilder {
         all
     }
 
-    /// Writes the segment; `None` if there is nothing to write. Wait on the second to know that it
-    /// is durable.
+    /// Writes the segment; `None` if there is nothing to write. Wait on the returned [`Finishing`]
+    /// to know that it is durable.
     pub fn write(mut self, repository: &Arc<Repository>, timeline: u32, run: RunId) -> Result<Option<(SegmentName, Finishing)>> {
         let Some((first_op, last_op)) = self.ops() else { return Ok(None) };
         let name = SegmentName { timeline, first_op, last_op, run };
@@ -191,12 +191,12 @@ pub struct SealedSegment {
     pub name: SegmentName,
     /// Its bytes, ready to be stored under that name.
     pub object: SealedObject,
-    /// The last prepare in it: where the log goes on.
+    /// The last prepare in it, after which the log continues.
     pub last: PrepareRow,
 }
 
 impl SealedSegment {
-    /// As a manifest lists it.
+    /// The segment as a manifest lists it.
     pub fn entry(&self) -> SegmentEntry {
         SegmentEntry { name: self.name, stored_bytes: self.object.stored_bytes, digest: self.object.digest }
     }
@@ -221,7 +221,7 @@ impl<'a> SegmentReader<'a> {
     /// Opens a segment that a manifest lists.
     ///
     /// # Errors
-    /// [`Error::damaged`] when it is not the segment that the manifest means.
+    /// [`Error::damaged`] when it is not the segment that the manifest lists.
     pub fn open(repository: &'a Repository, entry: &SegmentEntry) -> Result<SegmentReader<'a>> {
         SegmentReader::open_listed(repository, &entry.name, Some(entry.stored_bytes))
     }
@@ -256,11 +256,11 @@ impl<'a> SegmentReader<'a> {
         stored_bytes
     }
 
-    /// Fetches every frame and checks that it authenticates and expands, without a look at the
-    /// prepares in it: bulk work.
+    /// Fetches every frame and checks that it authenticates and expands, without checking the
+    /// prepares in it. This runs as bulk work.
     ///
     /// # Errors
-    /// [`Error::damaged`] when one does not.
+    /// [`Error::damaged`] when a frame does not.
     pub fn authenticate(&self, repository: &Repository) -> Result<()> {
         let count = self.object.frame_count();
         (0..count).step_by(FRAMES_A_FETCH as usize).try_for_each(|first| {
@@ -270,11 +270,11 @@ impl<'a> SegmentReader<'a> {
         })
     }
 
-    /// Gives every prepare from `first_op` to `last_op` that the segment holds to `take`, in order.
-    /// Frames outside are not fetched.
+    /// Passes every prepare from `first_op` to `last_op` that the segment holds to `take`, in
+    /// order. Frames outside that range are not fetched.
     ///
     /// # Errors
-    /// [`Error::damaged`] when a prepare is not what the index says, and whatever `take` returns.
+    /// [`Error::damaged`] when a prepare does not match the index, and whatever `take` returns.
     pub fn prepares(&self, first_op: u64, last_op: u64, take: &mut dyn FnMut(&Prepare<'_>) -> Result<()>) -> Result<()> {
         let mut position = 0;
         for (number, count) in self.counts.iter().enumerate() {

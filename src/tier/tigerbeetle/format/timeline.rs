@@ -1,13 +1,13 @@
-//! Timelines: the histories that a cluster has had.
+//! Timelines: the histories of a cluster.
 //!
-//! A cluster that was restored to an earlier op goes on with other prepares under the same cluster
-//! id. As in PostgreSQL, its history from there on is a timeline of its own: a record names the
-//! timeline that it branches off and the last prepare that both have in common. The name of the
-//! record is the timeline's number, created once, so two agents that see the same fork cannot both
-//! begin one. Timeline 1 has no record.
+//! A cluster that was restored to an earlier op continues with other prepares under the same
+//! cluster id. As in PostgreSQL, its history from there on is a timeline of its own. A record names
+//! the timeline that it branches off and the last prepare that both have in common. The name of the
+//! record is the timeline's number. It is created once, so two agents that see the same fork cannot
+//! both begin one. Timeline 1 has no record.
 //!
-//! [`Lineage`] is what belongs to one history: the timeline itself, and of each ancestor what lies
-//! before the branch.
+//! [`Lineage`] describes what belongs to one history: the timeline itself, and the part of each
+//! ancestor that lies before the branch.
 
 use crate::error::{Error, Result};
 use crate::repository::frame::ObjectKind;
@@ -33,16 +33,16 @@ pub struct Branch {
     pub timeline: u32,
     /// The timeline that it branches off.
     pub parent: u32,
-    /// The last prepare that both have in common. `None` where nothing shows how far their history
-    /// is the same: then none of the parent's belongs to this timeline.
+    /// The last prepare that both have in common. `None` if nothing shows how far their histories
+    /// are the same. Then nothing of the parent belongs to this timeline.
     pub branch: Option<PrepareRecord>,
     /// The first prepare in which they differ, if it was seen.
     pub first: Option<PrepareRecord>,
-    /// The replica on which it was seen.
+    /// The replica on which the branch was seen.
     pub replica: u8,
-    /// When, by the writer's clock.
+    /// When the record was written, by the writer's clock.
     pub began_ns: u64,
-    /// How it was told, in a sentence.
+    /// How the branch was detected, in a sentence.
     pub reason: String,
 }
 
@@ -53,7 +53,7 @@ pub struct Era {
     pub timeline: u32,
     /// Its first op in this history.
     pub first_op: u64,
-    /// Its last op in this history; `u64::MAX` for the timeline that still goes on.
+    /// Its last op in this history; `u64::MAX` for the timeline that is still growing.
     pub last_op: u64,
 }
 
@@ -77,7 +77,7 @@ impl Lineage {
     /// The history that ends with `timeline`.
     ///
     /// # Errors
-    /// [`Error::input`] when there is no such timeline, naming those that there are.
+    /// [`Error::input`] when there is no such timeline, naming those that exist.
     pub fn of(timelines: &Timelines, timeline: u32) -> Result<Lineage> {
         if timeline != TIMELINE_FIRST && !timelines.branches.contains_key(&timeline) {
             let known: Vec<String> = timelines.numbers().iter().map(u32::to_string).collect();
@@ -87,8 +87,8 @@ impl Lineage {
         loop {
             let branch = timelines.branches.get(&current);
             let joint = branch.and_then(|branch| branch.branch.as_ref().map(|common| (branch.parent, common.op)));
-            // An ancestor that branches off behind the descendant's own branch has nothing of its
-            // own in this history.
+            // An ancestor that branches off after the descendant's own branch contributes nothing
+            // to this history.
             let first_op = joint.map_or(0, |(_, op)| op.saturating_add(1));
             if first_op <= last_op {
                 eras.push(Era { timeline: current, first_op, last_op });
@@ -112,14 +112,14 @@ impl Lineage {
         self.eras.last().map_or(TIMELINE_FIRST, |era| era.timeline)
     }
 
-    /// The last op that this history has of a timeline; 0 if it has none.
+    /// The last op of a timeline that belongs to this history; 0 if none does.
     pub fn last_op_of(&self, timeline: u32) -> u64 {
         self.eras.iter().find(|era| era.timeline == timeline).map_or(0, |era| era.last_op)
     }
 
     /// Whether a backup of that timeline, of the checkpoint at this op, belongs to this history. A
-    /// timeline's first backups are of checkpoints that lie before its branch; they belong to it
-    /// all the same, since it begins with what it branched off.
+    /// timeline's first backups are of checkpoints that lie before its branch. They belong to it
+    /// all the same, since the timeline begins with what it branched off.
     pub fn has_backup(&self, timeline: u32, checkpoint_op: u64) -> bool {
         self.eras.iter().any(|era| era.timeline == timeline && checkpoint_op <= era.last_op)
     }
@@ -143,17 +143,18 @@ impl Timelines {
         std::iter::once(TIMELINE_FIRST).chain(self.branches.keys().copied()).collect()
     }
 
-    /// The newest.
+    /// The number of the newest timeline.
     pub fn newest(&self) -> u32 {
         self.branches.keys().next_back().copied().unwrap_or(TIMELINE_FIRST)
     }
 }
 
 impl Repository {
-    /// The timelines that there are.
+    /// All timelines of the repository.
     ///
     /// # Errors
-    /// [`Error::damaged`] when a record is: without it nobody knows what belongs together.
+    /// [`Error::damaged`] when a record is damaged: without it nothing shows which parts belong
+    /// together.
     pub fn timelines(&self) -> Result<Timelines> {
         let mut timelines = Timelines::default();
         for listed in self.list_all(name::TIMELINES)? {
@@ -177,11 +178,11 @@ impl Repository {
         Ok(branch)
     }
 
-    /// Begins a timeline; `false` when its number was taken meanwhile: read the timelines again
-    /// then.
+    /// Begins a timeline. Returns `false` when its number was taken meanwhile: then read the
+    /// timelines again.
     ///
     /// # Errors
-    /// Whatever the store says.
+    /// The errors of the store.
     pub fn begin_timeline(&self, branch: &Branch) -> Result<bool> {
         let outcome = record::write(self, ObjectKind::Timeline, name::timeline_object(branch.timeline), branch)?;
         Ok(outcome == PutOutcome::Created)

@@ -1,9 +1,9 @@
 //! The `tigerbeetle` executables that the user gave, and which releases they run.
 //!
 //! A data file is opened only by a server of the release that its checkpoint names. Each executable
-//! is asked once (`version`, and `multiversion` for the older releases that it may carry with it),
-//! before anything is downloaded; each hop then takes the one that fits. When the cluster was
-//! upgraded in the middle of the log, that is not the same for all hops.
+//! is asked once, before anything is downloaded: with `version`, and with `multiversion` for the
+//! older releases that it may bundle. Each hop then uses the executable that fits. If the cluster
+//! was upgraded in the middle of the log, that is not the same one for all hops.
 
 use super::hop_server::{HopServer, exit_text};
 use crate::error::{Error, Result};
@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-/// How long an executable may take to say which release it is: it takes milliseconds, unless the
-/// machine is very busy.
+/// How long an executable may take to report its release. It takes milliseconds, unless the machine
+/// is very busy.
 const VERSION_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Executables, asked for their releases.
@@ -26,7 +26,7 @@ pub struct Binaries {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Binary {
     path: PathBuf,
-    /// Its own release first, then those that it carries with it.
+    /// Its own release first, then those that it bundles.
     releases: Vec<u32>,
 }
 
@@ -43,7 +43,8 @@ impl Binaries {
     /// Asks the executables at these paths.
     ///
     /// # Errors
-    /// [`Error::input`] for a path where there is none, or one that does not tell its release.
+    /// [`Error::input`] for a path where there is no file, or for one that does not report its
+    /// release.
     pub fn ask(paths: &[PathBuf]) -> Result<Binaries> {
         let given: Result<Vec<Binary>> = paths.iter().map(|path| ask(path)).collect();
         Ok(Binaries { given: given? })
@@ -54,12 +55,12 @@ impl Binaries {
         self.given.is_empty()
     }
 
-    /// The executable that runs this release: one that is this release rather than one that carries
-    /// it.
+    /// The executable that runs this release. One of exactly this release is preferred to one that
+    /// bundles it.
     ///
     /// # Errors
-    /// [`Error::input`] with the release that is needed, from which op on, and those that were
-    /// given.
+    /// [`Error::input`], naming the release that is needed, from which op on, and the releases that
+    /// were given.
     pub fn for_release(&self, needed: ReleaseNeeded) -> Result<&Path> {
         let own = self.given.iter().find(|binary| binary.releases.first() == Some(&needed.release));
         let carrying = || self.given.iter().find(|binary| binary.releases.contains(&needed.release));
@@ -85,8 +86,7 @@ impl Binary {
 }
 
 fn ask(path: &Path) -> Result<Binary> {
-    // The server is started by its path: a bare name must not be looked for in the folders of
-    // commands.
+    // The server is started by its path, so a bare name must not be searched for in `PATH`.
     let path = match path.canonicalize() {
         Ok(path) if path.is_file() => path,
         _ => return Err(Error::input(format!("--tigerbeetle {}: there is no such file", path.display()))),
@@ -121,7 +121,7 @@ fn version(path: &Path) -> Result<u32> {
     })
 }
 
-/// The releases that an executable carries; most that are built from source carry none and say so
+/// The releases that an executable bundles. Most that are built from source bundle none and answer
 /// with an error.
 fn bundled(path: &Path) -> Vec<u32> {
     let Ok((true, said)) = run(path, &["multiversion".as_ref(), path.as_os_str()]) else { return Vec::new() };
@@ -149,8 +149,8 @@ mod tests {
     const R_78: u32 = 78 | 16 << 8;
     const R_70: u32 = 70 | 16 << 8;
 
-    /// Written by another process: a file that this one has had open for writing may be "busy" when
-    /// it is to be run, for a child that another test has just forked still holds it.
+    /// Written by another process: a file that this process has had open for writing may be "busy"
+    /// when it is run, because a child that another test has just forked still has it open.
     fn fake(folder: &TempDir, name: &str, script: &str) -> PathBuf {
         let path = folder.path().join(name);
         let write = r#"printf '#!/bin/sh\n%s\n' "$1" >"$2" && chmod +x "$2""#;

@@ -1,9 +1,9 @@
-//! The last look at an image before it gets its name: read back from the disk, as a server would
-//! read it.
+//! The last check of an image before it gets its name: it is read back from the disk, as a server
+//! would read it.
 //!
-//! The same walk that captured the checkpoint runs over the image: every reachable block against
-//! the checksum that its parent gives; then the log, from the checkpoint to the op that was asked
-//! for.
+//! The walk that captured the checkpoint runs over the image and compares every reachable block
+//! with the checksum that its parent gives. Then the log is checked, from the checkpoint to the op
+//! that was asked for.
 
 use crate::disk::file::ReadOptions;
 use crate::error::{Error, Result};
@@ -16,7 +16,7 @@ use crate::tb_format::grid::BlockReference;
 use crate::tb_format::superblock::SuperBlock;
 use std::path::Path;
 
-/// Counts what the walk hands on.
+/// Counts the blocks that the walk passes on.
 struct Count<'a> {
     blocks: u64,
     bytes: u64,
@@ -60,19 +60,19 @@ impl CheckpointSink for Count<'_> {
 pub struct Checked {
     /// Reachable blocks.
     pub blocks: u64,
-    /// What was fallen back to when it was read.
+    /// Fallbacks that were used to read it.
     pub notes: Vec<String>,
 }
 
-/// Checks one image that must hold a whole checkpoint and the log up to `op`; and so many blocks,
-/// if that is known beforehand.
+/// Checks that an image holds an intact checkpoint and the log up to `op`. `blocks` is the number
+/// of reachable blocks, if that is known beforehand.
 ///
 /// # Errors
-/// [`Error::damaged`] with the address or op that is not as it must be.
+/// [`Error::damaged`], naming the address or op that is wrong.
 pub fn check_image(path: &Path, blocks: Option<u64>, op: u64, progress: &dyn Progress) -> Result<Checked> {
     let mut count = Count { blocks: 0, bytes: 0, progress };
     let mut walk = Walk::open(path, ReadOptions::default())?;
-    let superblock = walk.run(&mut count).map_err(|error| Error::from(error).context("the restored image is not whole"))?;
+    let superblock = walk.run(&mut count).map_err(|error| Error::from(error).context("the restored image is damaged"))?;
     if let Some(expected) = blocks.filter(|expected| count.blocks != *expected) {
         return Err(Error::damaged(format!("the restored image has {} reachable blocks, the backup had {expected}", count.blocks)));
     }

@@ -7,8 +7,8 @@ use crate::progress::Progress;
 /// Bytes copied at once.
 const CHUNK_BYTES: usize = 4 << 20;
 
-/// Makes each of `copies` the same as `original`: the same length, the same bytes, holes where it
-/// has holes.
+/// Makes each of `copies` the same as `original`: the same length, the same bytes, and holes where
+/// it has holes.
 ///
 /// # Errors
 /// Those of reading and writing the files.

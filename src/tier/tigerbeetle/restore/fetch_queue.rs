@@ -1,8 +1,9 @@
-//! Who fetches what: packs are opened and cut into pieces, and any thread takes the next piece.
+//! Distributes what is to be fetched: packs are opened and cut into pieces, and any thread takes
+//! the next piece.
 //!
-//! Flow: [`Feed::next`] gives a thread a piece of an opened pack, or, if there is none, a pack to
-//! open, whose pieces go back through [`Opening::done`]. So a large pack is shared by all threads,
-//! and few packs are open at a time. The first error ends the work of all.
+//! Flow: [`FetchQueue::next`] gives a thread a piece of an opened pack. If there is none, it gives a pack
+//! to open, whose pieces come back through [`Opening::done`]. So all threads share a large pack,
+//! and few packs are open at a time. The first error ends the work of all threads.
 
 use crate::error::Error;
 use crate::threads::lock;
@@ -30,8 +31,8 @@ pub enum FetchJob<'feed, 'a> {
 }
 
 struct State<'a> {
-    /// Packs that nobody has opened, by their position in the pack table, and the frames that are
-    /// needed of each.
+    /// Packs that nobody has opened yet, by their position in the pack table, and the frames that
+    /// are needed of each.
     closed: VecDeque<(usize, Vec<Range<u32>>)>,
     pieces: VecDeque<Piece<'a>>,
     opening: usize,
@@ -39,33 +40,33 @@ struct State<'a> {
 }
 
 /// The work that is left.
-pub struct Feed<'a> {
+pub struct FetchQueue<'a> {
     state: Mutex<State<'a>>,
     changed: Condvar,
 }
 
 /// A pack that a thread is to open.
 pub struct Opening<'feed, 'a> {
-    feed: &'feed Feed<'a>,
+    feed: &'feed FetchQueue<'a>,
     /// Its position in the pack table.
     pub pack: usize,
     /// The frames that are needed, in order.
     pub frames: Vec<Range<u32>>,
 }
 
-impl<'a> Feed<'a> {
-    /// All that a manifest's extents need.
-    pub fn new(manifest: &Manifest) -> Feed<'a> {
+impl<'a> FetchQueue<'a> {
+    /// Everything that a manifest's extents need.
+    pub fn new(manifest: &Manifest) -> FetchQueue<'a> {
         let closed = needed_by_pack(manifest).into_iter().enumerate().filter(|(_, frames)| !frames.is_empty()).collect();
-        Feed { state: Mutex::new(State { closed, pieces: VecDeque::new(), opening: 0, failed: None }), changed: Condvar::new() }
+        FetchQueue { state: Mutex::new(State { closed, pieces: VecDeque::new(), opening: 0, failed: None }), changed: Condvar::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State<'a>> {
         lock(&self.state)
     }
 
-    /// What to do next; `None` when all is done, or somebody failed. Waits where others are about
-    /// to bring new pieces.
+    /// What to do next; `None` when all is done, or a thread failed. Waits while others are about
+    /// to add new pieces.
     pub fn next(&self) -> Option<FetchJob<'_, 'a>> {
         let mut state = self.lock();
         loop {
@@ -86,7 +87,7 @@ impl<'a> Feed<'a> {
         }
     }
 
-    /// Ends the work of all.
+    /// Ends the work of all threads.
     pub fn fail(&self, error: Error) {
         self.lock().failed.get_or_insert(error);
         self.changed.notify_all();
@@ -99,7 +100,7 @@ impl<'a> Feed<'a> {
 }
 
 impl<'a> Opening<'_, 'a> {
-    /// The pack is open: what is to be restored of it.
+    /// The pack is open, and these are the pieces to restore from it.
     pub fn done(self, pieces: impl IntoIterator<Item = Piece<'a>>) {
         self.feed.lock().pieces.extend(pieces);
     }
@@ -112,7 +113,8 @@ impl Drop for Opening<'_, '_> {
     }
 }
 
-/// For each pack of the table the frames that are needed, in order, neighbouring extents joined.
+/// For each pack of the table the frames that are needed, in order, with neighbouring extents
+/// joined.
 fn needed_by_pack(manifest: &Manifest) -> Vec<Vec<Range<u32>>> {
     let mut extents: Vec<(u32, u32, u32)> =
         manifest.extents.iter().map(|extent| (extent.location.pack, extent.location.first_frame, extent.location.blocks)).collect();

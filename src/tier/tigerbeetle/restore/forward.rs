@@ -1,19 +1,20 @@
-//! Rolling a restored image forward, past what the log beside one checkpoint can reach.
+//! Rolls a restored image forward, past what the log after one checkpoint can reach.
 //!
-//! An image holds a checkpoint C and at most the 1008 ops behind it. To reach further, a fork of
-//! one replica is given the next window of the original log, and a real server executes it until it
-//! has written the next checkpoint; then the server is killed, the fork's own history is taken
-//! back, and the next hop begins:
+//! An image holds a checkpoint C and at most the 1008 ops after it. To reach further, a fork of one
+//! replica gets the next window of the original log, and a real server executes it until it has
+//! written the next checkpoint. Then the server is killed, the fork's own history is undone, and
+//! the next hop begins:
 //!
 //! ```text
-//! plan_hops -> for each hop: window (prepares C+1 .. C'+40) -> superblock (rewound, solo) -> server -> checkpoint C' -> checked against the log
+//! plan_hops -> for each hop:
+//!   window (prepares C+1 .. C'+40) -> superblock (rewound, solo) -> server -> checkpoint C'
+//!   -> checked against the log
 //! ```
 //!
-//! A hop is believed only when the checkpoint that came out is the original's: the prepare at its
-//! op has the original's checksum, and its id, which covers every block of the ledger, is the one
-//! that prepares of the original log recorded.
+//! A hop is accepted only if its checkpoint is the original's: the prepare at its op has the
+//! original's checksum, and its id, which covers every block of the ledger, is the one that
+//! prepares of the original log recorded.
 
-use super::Role;
 use super::binaries::{Binaries, ReleaseNeeded};
 use super::hop_server::{HopServer, exit_text};
 use super::superblock::{Origin, superblock_for};
@@ -31,13 +32,15 @@ use crate::tb_format::layout::{
 };
 use crate::tb_format::superblock::SuperBlock;
 use crate::tb_format::wal::Prepare;
+use crate::tier::tigerbeetle::restore::original_log::OriginalLog;
+use crate::tier::tigerbeetle::restore::role::Role;
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// What a hop takes where nothing is known yet, in seconds: the server's start, and executing 960
-/// small ops. Measured: 1 to 8 s, most of it the start.
+/// What a hop is expected to take where nothing is known yet, in seconds: the server's start, and
+/// executing 960 small ops. Measured: 1 to 8 s, most of it the start.
 pub const SECONDS_PER_HOP_ESTIMATE: f64 = 4.0;
 /// How fast a server executes a log of full batches, in bytes a second. Measured: 58 s for the
 /// gigabyte of one hop, on two busy cores.
@@ -45,39 +48,26 @@ pub const LOG_BYTES_PER_SECOND_ESTIMATE: f64 = 18e6;
 /// How long a server may show no sign of life. Its start touches gigabytes of memory, which has
 /// been seen to take 20 s.
 const SILENCE_MAX: Duration = Duration::from_secs(180);
-/// How long a hop may take however lively the server is: a thousand of the largest batches take
+/// How long a hop may take, however lively the server is. A thousand of the largest batches take
 /// half a minute.
 const HOP_MAX: Duration = Duration::from_secs(3600);
 /// How often the image's superblock is read.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
-/// One server's run: from a checkpoint to the next.
+/// What one server executes: from a checkpoint to the next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Hop {
     /// The checkpoint in the image.
     pub from_checkpoint: u64,
     /// The next one.
     pub to_checkpoint: u64,
-    /// The last op of the log that is put behind the first: enough for the second to be written and
-    /// to be durable.
+    /// The last op of the log that is put after the first checkpoint. It is far enough for the
+    /// second to be written and to be durable.
     pub last_op: u64,
 }
 
-/// The original log.
-pub trait OriginalLog {
-    /// Gives the prepares from `first_op` to `last_op`, each checked, in order and without a gap,
-    /// to `take`.
-    ///
-    /// # Errors
-    /// [`Error::damaged`] when they are not all there, and whatever `take` returns.
-    fn prepares(&mut self, first_op: u64, last_op: u64, take: &mut dyn FnMut(&Prepare<'_>) -> Result<()>) -> Result<()>;
-
-    /// The last op that it holds of this history.
-    fn last_op(&self) -> u64;
-}
-
-/// The hops from a checkpoint to one whose log reaches `target_op`: none where the log beside
-/// `checkpoint_op` does.
+/// The hops from a checkpoint to one whose log reaches `target_op`. There are none if the log after
+/// `checkpoint_op` reaches it.
 ///
 /// The last checkpoint lies at least 41 ops before the target, so that a server starts from it
 /// without the log before it ([`crate::tb_format::layout::durable_op_for_checkpoint`]).
@@ -93,14 +83,14 @@ pub fn plan_hops(checkpoint_op: u64, target_op: u64) -> Vec<Hop> {
     hops
 }
 
-/// What so many hops over a log of so many plain bytes are expected to take, in seconds.
+/// How long so many hops over a log of so many plain bytes are expected to take, in seconds.
 pub fn estimate_seconds(hops: usize, log_bytes: u64) -> f64 {
     if hops == 0 { 0.0 } else { hops as f64 * SECONDS_PER_HOP_ESTIMATE + log_bytes as f64 / LOG_BYTES_PER_SECOND_ESTIMATE }
 }
 
-/// Which releases of TigerBeetle execute the hops: that of the checkpoint, and another one from
+/// The releases of TigerBeetle that execute the hops: that of the checkpoint, and another one from
 /// each hop on before which the log upgrades the cluster. The last is the one that the image needs
-/// in the end. One prepare a hop is read.
+/// in the end. One prepare per hop is read.
 ///
 /// # Errors
 /// Those of the log.
@@ -112,9 +102,9 @@ pub fn required_releases(hops: &[Hop], release: u32, log: &mut dyn OriginalLog) 
     }
     for hop in hops {
         let op = hop.to_checkpoint + 1;
-        // The server's own rule: a checkpoint is of the next release when all ops behind it, up to
-        // the one that triggers it, are upgrades. Of such ops the first is never followed by
-        // another kind before that.
+        // The server's own rule: a checkpoint has the next release if all ops after it, up to the
+        // one that triggers it, are upgrades. The first of these ops is enough: after an upgrade no
+        // other kind follows before the trigger.
         log.prepares(op, op, &mut |prepare| {
             if let Some(upgraded) = upgraded_release(prepare).filter(|upgraded| *upgraded != release) {
                 release = upgraded;
@@ -131,7 +121,7 @@ fn upgraded_release(prepare: &Prepare<'_>) -> Option<u32> {
     Some(u32::from_le_bytes(*release))
 }
 
-/// Ids of checkpoints that a server wrote, compared with what the original log says of them.
+/// Ids of checkpoints that a server wrote, compared with those that the original log records.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CheckpointIds {
     reached: BTreeMap<u64, Checksum>,
@@ -139,16 +129,16 @@ pub struct CheckpointIds {
 }
 
 impl CheckpointIds {
-    /// The image stands at this checkpoint.
+    /// Notes that the image stands at this checkpoint.
     pub fn reach(&mut self, superblock: &SuperBlock) {
         let checkpoint = superblock.checkpoint();
         self.reached.insert(checkpoint.header().op(), checkpoint.checkpoint_id());
     }
 
-    /// Compares with what an original prepare says.
+    /// Compares with the checkpoint id that an original prepare records.
     ///
     /// # Errors
-    /// [`Error::damaged`] when it names another checkpoint than the one that was reached.
+    /// [`Error::damaged`] when it is not the id of the checkpoint that was reached.
     pub fn verify(&mut self, header: &PrepareHeader) -> Result<()> {
         let Some((checkpoint_op, reached)) = checkpoint_named_by(header.op()).and_then(|op| self.reached.get_key_value(&op)) else {
             return Ok(());
@@ -165,7 +155,7 @@ impl CheckpointIds {
         Ok(())
     }
 
-    /// How many were found to be the original's.
+    /// How many checkpoints were found to be the original's.
     pub fn verified(&self) -> u64 {
         self.verified.len() as u64
     }
@@ -174,7 +164,7 @@ impl CheckpointIds {
 /// What rolling forward did.
 #[derive(Debug, Clone)]
 pub struct Rolled {
-    /// The superblock that now stands in the image, of a fork: see [`Origin`].
+    /// The superblock that is now in the image. It is that of a fork: see [`Origin`].
     pub superblock: SuperBlock,
     /// Checkpoints on the way whose ids were compared.
     pub ids: CheckpointIds,
@@ -187,12 +177,12 @@ pub struct Rolled {
 }
 
 /// Rolls the image in `target` through `hops`, as a solo fork. Afterwards its log is still that of
-/// the last hop: [`write_log`] puts the final one there.
+/// the last hop; [`write_log`] writes the final one.
 ///
 /// # Errors
-/// [`Error::input`] when a release is missing among `binaries` ([`required_releases`] tells that
-/// beforehand); [`Error::try_again`] with the server's own words when one ends or hangs;
-/// [`Error::damaged`] when what comes out of a hop is not what the original log says.
+/// [`Error::input`] when a release is missing among `binaries` ([`required_releases`] shows that
+/// beforehand); [`Error::try_again`] with the server's own words when a server ends or hangs;
+/// [`Error::damaged`] when the result of a hop is not what the original log says.
 pub fn roll_forward(
     target: &mut Target,
     hops: &[Hop],
@@ -220,7 +210,7 @@ fn step_text(hop: &Hop, done: usize, count: usize, elapsed_seconds: f64) -> Stri
     format!("hop {} of {count}: op {} to {}, about {left:.0} s left", done + 1, hop.from_checkpoint, hop.to_checkpoint)
 }
 
-/// The superblock that stands in an image.
+/// The superblock that is in an image.
 ///
 /// # Errors
 /// Those of [`Walk::superblock`].
@@ -229,7 +219,7 @@ pub fn superblock_of(image: &Path) -> Result<SuperBlock> {
 }
 
 /// Writes the log from `first_op` to `last_op` around a checkpoint into all images, and compares
-/// what its prepares say of checkpoints.
+/// the checkpoint ids that its prepares record.
 ///
 /// # Errors
 /// [`Error::damaged`] when it is not one unbroken log, or not that of the checkpoints reached.
@@ -273,7 +263,7 @@ fn make_hop(
     target.sync()?;
     target.lend()?;
     run_server(binary, target.temporary(), hop)?;
-    target.take_back()?;
+    target.relock()?;
     let reached = superblock_of(target.temporary())?;
     let original = written.headers.iter().find(|header| header.op() == hop.to_checkpoint);
     check_hop(hop, &reached, original)?;
@@ -288,7 +278,7 @@ fn run_server(binary: &Path, image: &Path, hop: &Hop) -> Result<()> {
     let mut walk = Walk::open(image, ReadOptions::default())?;
     let (mut signs, mut alive_at) = (None, began);
     loop {
-        // Asked first: a server that upgrades itself with the checkpoint may end right behind it.
+        // Checked first: a server that upgrades itself with the checkpoint may end right after it.
         let ended = server.ended();
         let superblock = walk.superblock()?;
         if superblock.checkpoint().header().op() >= hop.to_checkpoint {
@@ -315,13 +305,14 @@ fn run_server(binary: &Path, image: &Path, hop: &Hop) -> Result<()> {
     }
 }
 
-/// What changes in the file's metadata while a server works: when it was written, and what it takes
-/// on the disk.
+/// The parts of the file's metadata that change while a server works: when it was written, and how
+/// much of the disk it takes.
 fn file_signs(image: &Path) -> Option<(i64, i64, u64)> {
     std::fs::metadata(image).ok().map(|metadata| (metadata.mtime(), metadata.mtime_nsec(), metadata.blocks()))
 }
 
-/// Whether the checkpoint is the one that was to be reached, with the original's prepare.
+/// Checks that the checkpoint is the one to be reached, and that it ends with the original's
+/// prepare.
 fn check_hop(hop: &Hop, reached: &SuperBlock, original: Option<&PrepareHeader>) -> Result<()> {
     let header = reached.checkpoint().header();
     if header.op() != hop.to_checkpoint {

@@ -1,12 +1,11 @@
-//! One history of the cluster: the backups that belong to it, and what its log reaches behind them.
+//! One history of the cluster: the backups that belong to it, and how far its log reaches after
+//! them.
 //!
-//! Backups hold a part of the log themselves; agents ship the rest. Any op is restorable that an
-//! unbroken log joins to an earlier backup. This asks the names of the segments first, which costs
-//! a listing, and follows the chain of prepares only for the point that was chosen.
+//! Backups hold a part of the log themselves; agents ship the rest. An op is restorable if an
+//! unbroken log joins it to an earlier backup. The names of the segments are looked at first, which
+//! costs a listing. The chain of prepares is followed only for the point that was chosen.
 
-use super::forward::OriginalLog;
 use super::log::ManifestLog;
-use super::select::{Moment, Selected};
 use crate::error::{Error, Kind, Result};
 use crate::repository::Repository;
 use crate::repository::name::{CheckpointName, SegmentName};
@@ -17,6 +16,9 @@ use crate::tier::tigerbeetle::format::log::{LogIndex, PrepareId, Resolved};
 use crate::tier::tigerbeetle::format::manifest::{Manifest, Summary};
 use crate::tier::tigerbeetle::format::newest::Newest;
 use crate::tier::tigerbeetle::format::timeline::Lineage;
+use crate::tier::tigerbeetle::restore::original_log::OriginalLog;
+use crate::tier::tigerbeetle::restore::point::Moment;
+use crate::tier::tigerbeetle::restore::point::Selected;
 
 /// A history.
 #[derive(Debug)]
@@ -56,8 +58,8 @@ impl<'a> History<'a> {
         self.repository.newest_checkpoint_of(&self.lineage)
     }
 
-    /// The summary of one of its backups. What it holds beyond the op at which the next timeline
-    /// branches off is not of this history.
+    /// The summary of one of its backups. Ops beyond the one at which the next timeline branches
+    /// off do not belong to this history, and are left out.
     pub fn summary(&self, name: &CheckpointName) -> Result<Summary> {
         let mut summary = Manifest::read_summary(self.repository, name)?;
         let last_op = self.last_op_of(name.timeline);
@@ -74,9 +76,9 @@ impl<'a> History<'a> {
         LogIndex::list(self.repository, &self.lineage, op.saturating_add(1))
     }
 
-    /// How far the log goes on behind a backup. The segments that the backup itself wrote may hold
+    /// How far the log reaches after a backup. The segments that the backup itself wrote may hold
     /// more than it promises: prepares that its checkpoint does not reach, or that a view change
-    /// had replaced. They count only where others go on behind them.
+    /// had replaced. They count only where other segments continue after them.
     fn reach(&self, name: &CheckpointName, manifest: &Manifest, index: &LogIndex<'_>) -> u64 {
         let own_op = manifest.summary.recovered_to_op.min(self.last_op_of(name.timeline));
         let is_own = |segment: &SegmentName| manifest.segments.iter().any(|entry| entry.name == *segment);
@@ -85,8 +87,8 @@ impl<'a> History<'a> {
         if goes_on { reach } else { reach.min(own_op) }
     }
 
-    /// The newest point behind this backup, which is the newest one: the end of its own log, or of
-    /// what was shipped since.
+    /// The newest point after this backup, which is the newest backup: the end of its own log, or
+    /// of the log that was shipped since.
     pub fn newest_behind(&self, name: &CheckpointName, summary: &Summary) -> Result<Selected> {
         let manifest = Manifest::read(self.repository, name, None)?;
         let index = self.log_behind(name.checkpoint_op)?;
@@ -114,23 +116,23 @@ impl<'a> History<'a> {
         Selected { name: *name, manifest, op, log, timeline: self.timeline(), notes: Vec::new() }
     }
 
-    /// What was found in a backup that did not see it committed: where what was shipped since has
-    /// another prepare in its place, that one counts.
+    /// Corrects a selection from a backup that did not see its op committed. If the log that was
+    /// shipped since has another prepare at that op, the shipped one counts.
     pub fn as_the_log_has_it(&self, found: Selected) -> Result<Selected> {
         let index = self.log_behind(found.name.checkpoint_op)?;
-        // Nothing follows the backups' own log: they have been compared already.
+        // Nothing follows the backups' own log, and these were compared already.
         if self.reach(&found.name, &found.manifest, &index) <= found.manifest.summary.recovered_to_op {
             return Ok(found);
         }
         match index.resolve(checkpoint_of(&found.manifest), Some(found.op)) {
             Ok(resolved) => Ok(Selected { log: Some(resolved), ..found }),
-            // Nothing later tells: the op stands at the very end of what is known.
+            // No later prepare decides it: the op is at the very end of what is known.
             Err(error) if error.kind == Kind::Input => Ok(found),
             Err(error) => Err(error),
         }
     }
 
-    /// The point, where it lies behind what a backup holds itself, but within the log that follows.
+    /// Finds the point where no backup holds it itself, but the log that follows one does.
     pub(super) fn behind_a_backup(&self, names: &[CheckpointName], moment: Moment) -> Result<Option<Selected>> {
         let Some(op) = self.op_of(names, moment)? else { return Ok(None) };
         let Some((name, manifest)) = self.backup_before(names, op)? else { return Ok(None) };
@@ -139,8 +141,8 @@ impl<'a> History<'a> {
         if reach < op || moment.is_before_all(op) {
             return Ok(None);
         }
-        // An op further on tells the id of the last checkpoint that a fork is rolled to; and what
-        // is certain.
+        // The log is resolved beyond `op`: a later op records the id of the last checkpoint that a
+        // fork is rolled to, and shows what is certain.
         let further_op = reach.min(op.saturating_add(CHECKPOINT_OPS + 1));
         let after = checkpoint_of(&manifest);
         let resolved = match index.resolve(after, Some(further_op)) {
@@ -159,7 +161,7 @@ impl<'a> History<'a> {
                     Err(error) if error.kind == Kind::Damaged => {}
                     manifest => return Ok(Some((*name, manifest?))),
                 },
-                // The search through the backups has told of it.
+                // The search through the backups has already reported it.
                 Err(error) if error.kind == Kind::Damaged => {}
                 Err(error) => return Err(error),
             }
@@ -167,8 +169,8 @@ impl<'a> History<'a> {
         Ok(None)
     }
 
-    /// The op that a moment means, if the log knows it: of a time the last op before it, where the
-    /// one after it is known too.
+    /// The op that a moment means, if the log knows it. For a time it is the last op at or before
+    /// it. Unless its time is exactly this one, the op after it must be known too.
     fn op_of(&self, names: &[CheckpointName], moment: Moment) -> Result<Option<u64>> {
         let timestamp_ns = match moment {
             Moment::Op(op) => return Ok(Some(op)),
@@ -194,7 +196,7 @@ impl<'a> History<'a> {
                     low = middle + 1;
                 }
                 Ok(_) => high = middle,
-                // As if it were later: an earlier one serves too, its log is only longer.
+                // Treated as if it were later: an earlier one serves too, its log is only longer.
                 Err(error) if error.kind == Kind::Damaged => high = middle,
                 Err(error) => return Err(error),
             }
@@ -202,8 +204,8 @@ impl<'a> History<'a> {
         Ok(found)
     }
 
-    /// The last restorable op before a moment that is not restorable itself, as far as the log
-    /// behind the last backup before it shows; and its time.
+    /// For a moment that is not restorable: the last restorable op before it and its time, as far
+    /// as the log after the last backup before it shows.
     pub(super) fn last_before(&self, names: &[CheckpointName], moment: Moment) -> Result<Option<(u64, u64)>> {
         let op = match moment {
             Moment::Op(op) => op,
@@ -232,12 +234,12 @@ fn checkpoint_of(manifest: &Manifest) -> PrepareId {
     (header.op(), checksum)
 }
 
-/// The log that leads to what was selected.
+/// The log that leads to the selected op.
 #[derive(Debug)]
 pub struct SelectedLog<'a> {
     repository: &'a Repository,
     checkpoint_op: u64,
-    /// Its own copy: it is looked up anew where segments are merged away meanwhile.
+    /// Its own copy, because it is looked up again where segments are merged away meanwhile.
     log: Option<Resolved>,
     own: ManifestLog<'a>,
     bytes_fetched: u64,
@@ -259,7 +261,7 @@ impl<'a> SelectedLog<'a> {
 impl OriginalLog for SelectedLog<'_> {
     fn prepares(&mut self, first_op: u64, last_op: u64, take: &mut dyn FnMut(&Prepare<'_>) -> Result<()>) -> Result<()> {
         let Some(resolved) = &mut self.log else { return self.own.prepares(first_op, last_op, take) };
-        // What stands before the checkpoint only the backup itself holds.
+        // Only the backup itself holds what comes before the checkpoint.
         self.own.earlier(first_op, take)?;
         let first_op = first_op.max(self.checkpoint_op.saturating_add(1));
         self.bytes_fetched += resolved.prepares(self.repository, first_op, last_op, take)?;

@@ -1,10 +1,11 @@
-//! A `tigerbeetle` process under watch: started, listened to, and never left behind.
+//! A `tigerbeetle` process under supervision: started, listened to, and never left behind.
 //!
-//! Flow: a one-line shell puts a watchdog beside the process and then becomes it (same process id).
-//! The watchdog reads our end of a pipe: a line means that the process was ended in good order, the
-//! end of the pipe that Amber died, and then it kills the process. What the process says is read by
-//! a thread into memory, of which only the end is kept. Dropped, also by an error or a panic, the
-//! process is killed and waited for.
+//! Flow: a one-line shell script puts a watchdog beside the process and then becomes the process
+//! (same process id). The watchdog reads a pipe whose other end is ours. A line means that the
+//! process was ended in good order. The end of the pipe means that Amber died, and then the
+//! watchdog kills the process. A thread reads the output of the process into memory and keeps only
+//! its end. When a [`HopServer`] is dropped, also by an error or a panic, its process is killed and
+//! waited for.
 
 use crate::error::{Error, Result};
 use crate::threads::lock;
@@ -16,18 +17,19 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// Starts the watchdog (`$$` there is still this shell's process id), then becomes the command,
-/// both outputs in one. Both read nothing but the pipe on 3.
+/// with both outputs in one. The watchdog reads only the pipe on descriptor 3; the command's input
+/// is empty.
 const GUARD_SCRIPT: &str = r#"exec 3<&0 </dev/null 2>&1; { read -r line <&3 || kill -9 $$; } & exec 3<&-; exec "$@""#;
-/// The smallest block cache that the server accepts without complaint of its own; it takes about
-/// 2.1 GiB besides.
+/// The smallest block cache that the server accepts without complaint. The server takes about 2.1
+/// GiB besides.
 const CACHE_GRID: &str = "--cache-grid=64MiB";
-/// The system chooses a free port, so that two restores never meet; nobody is to connect.
+/// The system chooses a free port, so that two restores never collide. Nobody is meant to connect.
 const ADDRESS: &str = "--addresses=127.0.0.1:0";
-/// How much of what a process says is kept.
+/// How many bytes of a process's output are kept.
 const SAID_BYTES_MAX: usize = 64 * 1024;
-/// How much of it an error quotes.
+/// How many lines of it an error quotes.
 const QUOTED_LINES: usize = 12;
-/// How often a waiting loop looks again.
+/// How often a waiting loop checks again.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// A running process, killed when dropped.
@@ -40,7 +42,7 @@ pub struct HopServer {
     listener: Option<JoinHandle<()>>,
 }
 
-/// What a process has said.
+/// The output of a process: its end, and how many bytes it has had.
 #[derive(Debug, Default)]
 struct Said {
     end: Vec<u8>,
@@ -48,7 +50,7 @@ struct Said {
 }
 
 impl HopServer {
-    /// Starts a server on a data file of which nobody else holds the lock.
+    /// Starts a server on a data file that nobody else has locked.
     ///
     /// # Errors
     /// [`Error::input`] when it cannot be started at all.
@@ -58,8 +60,8 @@ impl HopServer {
         HopServer::spawn(format!("the TigerBeetle server on {}", data_file.display()), &command)
     }
 
-    /// Starts `command`; its program and arguments are taken over, its streams are not. `name` is
-    /// for messages.
+    /// Starts `command`. Its program and arguments are used, its streams are not. `name` is for
+    /// messages.
     ///
     /// # Errors
     /// [`Error::input`] when it cannot be started at all.
@@ -83,8 +85,8 @@ impl HopServer {
         self.child.try_wait().ok().flatten()
     }
 
-    /// Waits for its end: how it ended and all that it said. Killed if that takes longer than
-    /// `patience`.
+    /// Waits for its end. Returns how it ended and its output. It is killed if that takes longer
+    /// than `patience`.
     ///
     /// # Errors
     /// [`Error::try_again`] when it had to be killed.
@@ -102,7 +104,7 @@ impl HopServer {
         }
     }
 
-    /// SIGKILL, and waits for the end. No harm if it has ended.
+    /// Sends SIGKILL and waits for the end. It is harmless if the process has ended.
     pub fn stop(&mut self) {
         if self.ended().is_none() {
             // It fails only if the process has ended meanwhile.
@@ -110,27 +112,27 @@ impl HopServer {
             let _ = self.child.wait();
         }
         if let Some(mut guard) = self.guard.take() {
-            // The guard may have been killed by hand: nothing to dismiss then.
+            // The watchdog may have been killed by hand; then there is nothing to dismiss.
             let _ = guard.write_all(b"ended\n");
         }
         if let Some(listener) = self.listener.take() {
-            // It only reads, and ends with the process and its guard.
+            // The thread only reads, and ends with the process and its watchdog.
             let _ = listener.join();
         }
     }
 
-    /// The end of what it has said so far.
+    /// The end of its output so far.
     pub fn said(&self) -> String {
         String::from_utf8_lossy(&lock(&self.said).end).into_owned()
     }
 
-    /// How many bytes it has said so far: a sign of life.
+    /// How many bytes it has written so far: a sign of life.
     pub fn said_bytes(&self) -> u64 {
         lock(&self.said).bytes
     }
 
-    /// An error about it that quotes the end of what it said. It is ended first, so that nothing is
-    /// missing.
+    /// An error about it that quotes the end of its output. The process is ended first, so that
+    /// nothing is missing.
     pub fn failure(&mut self, what: &str) -> Error {
         self.stop();
         let said = self.said();

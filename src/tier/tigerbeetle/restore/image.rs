@@ -1,19 +1,19 @@
-//! Writes what a checkpoint is made of into the images: holes first, then blocks and client
-//! replies.
+//! Writes a checkpoint into the images: holes first, then blocks and client replies.
 //!
 //! ```text
-//! feed: packs, cut into pieces -> each thread: what is on the disk already? (held)
-//!   -> the rest: one GET for neighbouring frames -> opened in place -> expanded into an aligned buffer -> checked -> written to all images at once
+//! fetch_queue: packs, cut into pieces -> each thread: which blocks does the disk have? (reuse)
+//!   -> the rest: one GET for neighbouring frames -> opened in place
+//!   -> expanded into an aligned buffer -> checked -> written to all images at once
 //! ```
 //!
 //! Each block goes to its own address; unreachable grid space stays a hole. Every byte written was
 //! checked by TigerBeetle's own checksum first.
 //!
-//! Memory of a thread: one buffer of 4 MiB for what it fetches, 16 buffers of 512 KiB on their way
-//! to the disk, so that it fetches the next piece while they are written. With the 8 threads that
-//! there are at the most that is 96 MiB, whatever the size of the data file.
+//! Memory of a thread: one buffer of 4 MiB for what it fetches, and 16 buffers of 512 KiB on their
+//! way to the disk, so that it can fetch the next piece while they are written. There are at most 8
+//! threads, which makes 96 MiB, whatever the size of the data file.
 
-use super::fetch_queue::{Feed, FetchJob, Opening, Piece};
+use super::fetch_queue::{FetchJob, FetchQueue, Opening, Piece};
 use super::reuse::{ReusableBlocks, Spot};
 use crate::disk::arena::{Arena, Buffer};
 use crate::disk::target::Target;
@@ -29,24 +29,24 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Pieces restored at once, at the most. While some wait for the store, others use the cores.
+/// Pieces restored at once at most. While some wait for the store, others use the cores.
 const THREADS_MAX: usize = 8;
-/// And at the least: one that waits for the store beside one that works.
+/// Pieces restored at once at least, so that some work while others wait for the store.
 const THREADS_MIN: usize = 4;
-/// Stored bytes fetched at once at the most. A GET of some megabytes costs little more than its
-/// bytes; a block has at most half a megabyte.
+/// Stored bytes fetched at once at most. A GET of some megabytes costs little more than its bytes;
+/// a block has at most half a megabyte.
 const FETCH_BYTES: usize = 4 << 20;
-/// Frames of a piece at the most, so that threads share also what compresses to almost nothing.
+/// Frames of a piece at most, so that threads also share what compresses to almost nothing.
 const PIECE_FRAMES: u32 = 64;
-/// Blocks of a thread that are on their way to the disk.
+/// Blocks of a thread that may be on their way to the disk.
 const WRITE_BUFFERS: u16 = 16;
-/// Stored bytes that are fetched though nobody needs them, where that saves a request.
+/// Unneeded stored bytes that are fetched at once at most, where that saves a request.
 const BRIDGED_BYTES_MAX: u64 = 256 * 1024;
-/// All bytes fetched for nothing are at most this part of those that are needed.
+/// All unneeded bytes together are at most this part (an eighth) of the needed ones.
 const BRIDGED_PART: u64 = 8;
 const _: () = assert!(FETCH_BYTES > 2 * BLOCK_BYTES);
 
-/// Bytes an image takes on the disk at the most: its blocks, the log of `log_bytes`, the client
+/// Bytes that an image takes on the disk at most: its blocks, the log of `log_bytes`, the client
 /// replies, and the fixed zones.
 pub fn bytes_needed(manifest: &Manifest, log_bytes: u64) -> u64 {
     let replies: u64 = manifest.replies.iter().map(|(_, reply)| reply.len() as u64).sum();
@@ -63,7 +63,7 @@ pub fn stored_bytes(manifest: &Manifest) -> u64 {
 pub struct Moved {
     /// Bytes fetched from the store.
     pub bytes_fetched: u64,
-    /// Stored bytes that were not fetched, because the disk held what they stand for.
+    /// Stored bytes that were not fetched, because the disk already had their blocks.
     pub bytes_kept: u64,
     /// Plain bytes written into each image.
     pub bytes_written: u64,
@@ -80,12 +80,12 @@ pub struct Image<'a> {
     fetched: AtomicU64,
     kept: AtomicU64,
     written: AtomicU64,
-    /// Places of blocks that are done, in bytes.
+    /// Bytes of blocks that are done, each counted with its full size.
     done: AtomicU64,
 }
 
 impl<'a> Image<'a> {
-    /// Gives the images their length, and looks for what they, or an older image, hold already.
+    /// Sets the length of the images, and finds out what they or an older image already hold.
     ///
     /// # Errors
     /// Those of reading the base and of opening the targets.
@@ -115,8 +115,8 @@ impl<'a> Image<'a> {
         })
     }
 
-    /// How many bytes of blocks' places there are to go through ([`Image::write_blocks`] tells its
-    /// progress so).
+    /// The total for the progress of [`Image::write_blocks`]: every block counts with its full
+    /// size.
     pub fn total_bytes(&self) -> u64 {
         self.manifest.summary.blocks.saturating_mul(BLOCK_BYTES as u64)
     }
@@ -135,7 +135,7 @@ impl<'a> Image<'a> {
     /// # Errors
     /// The first that a thread met.
     pub fn write_blocks(&self, progress: &dyn Progress) -> Result<()> {
-        let feed = Feed::new(self.manifest);
+        let feed = FetchQueue::new(self.manifest);
         let cores = std::thread::available_parallelism().map_or(THREADS_MIN, usize::from);
         std::thread::scope(|scope| {
             for _ in 0..(cores * 2).clamp(THREADS_MIN, THREADS_MAX) {
@@ -153,7 +153,7 @@ impl<'a> Image<'a> {
     }
 
     /// What one thread does.
-    fn work(&self, feed: &Feed<'a>, progress: &dyn Progress) -> Result<()> {
+    fn work(&self, feed: &FetchQueue<'a>, progress: &dyn Progress) -> Result<()> {
         let mut hands: Option<Hands<'_, 'a>> = None;
         while let Some(job) = feed.next() {
             match job {
@@ -260,7 +260,7 @@ impl<'image, 'a> Hands<'image, 'a> {
         Ok(())
     }
 
-    /// Whether the disk holds a block already; images that lack it get it from there.
+    /// Whether the disk already holds a block. Images that lack the block get it from there.
     fn keep(&mut self, spot: Spot) -> Result<bool> {
         let image = self.image;
         let mut buffer = self.writer.take().map_err(|failed| image.failed(failed))?;
@@ -271,10 +271,10 @@ impl<'image, 'a> Hands<'image, 'a> {
         Ok(true)
     }
 
-    /// Fetches neighbouring frames and writes those blocks that are wanted; again where they came
-    /// damaged.
+    /// Fetches neighbouring frames and writes the blocks that are wanted. Fetches them again if
+    /// they arrive damaged.
     fn fetch(&mut self, pack: &PackReader<'_>, frames: &Range<u32>, stored_bytes: u64, spots: &[(u32, Spot)]) -> Result<()> {
-        fetch::until_whole(|| self.fetch_once(pack, frames, stored_bytes, spots))
+        fetch::until_intact(|| self.fetch_once(pack, frames, stored_bytes, spots))
     }
 
     fn fetch_once(&mut self, pack: &PackReader<'_>, frames: &Range<u32>, stored_bytes: u64, spots: &[(u32, Spot)]) -> Result<()> {
@@ -305,16 +305,16 @@ impl<'image, 'a> Hands<'image, 'a> {
     }
 }
 
-/// Where the piece that begins at frame `first` ends: what one GET brings.
+/// Where the piece that begins at frame `first` ends: a piece is what one GET fetches.
 fn piece_end(pack: &PackReader<'_>, first: u32, end: u32) -> u32 {
     let fits = |candidate: &u32| pack.stored_bytes(first, candidate - first).is_some_and(|stored_bytes| stored_bytes <= FETCH_BYTES as u64);
     let last = end.min(first.saturating_add(PIECE_FRAMES));
     (first + 2..=last).take_while(fits).last().unwrap_or(first + 1)
 }
 
-/// The runs of frames to fetch so that all of `wanted` (ascending) come. What lies between two of
-/// them is fetched too where that saves a request and costs little; `stored` tells the size of a
-/// run.
+/// The ranges of frames to fetch so that all of `wanted` (ascending) come. Frames between two of
+/// them are fetched too where that saves a request and costs little. `stored` gives the size of a
+/// range.
 pub(super) fn ranges_to_fetch(wanted: &[u32], stored: &dyn Fn(&Range<u32>) -> u64) -> Vec<Range<u32>> {
     let mut spare = wanted.iter().map(|frame| stored(&(*frame..frame + 1))).sum::<u64>() / BRIDGED_PART;
     let mut ranges: Vec<Range<u32>> = Vec::new();

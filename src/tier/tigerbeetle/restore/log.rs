@@ -1,9 +1,8 @@
-//! The log behind a checkpoint, out of the segments that its manifest lists.
+//! The log after a checkpoint, from the segments that its manifest lists.
 //!
-//! Segments may overlap; each op is taken from the first that holds it. The hash chain from the
-//! checkpoint on is followed with every prepare, so a gap or a fork cannot pass.
+//! Segments may overlap; each op is taken from the first that holds it. The hash chain is followed
+//! from the checkpoint through every prepare, so a gap or a fork is always noticed.
 
-use super::forward::OriginalLog;
 use crate::error::{Error, Result};
 use crate::repository::Repository;
 use crate::tb_format::header::PrepareHeader;
@@ -11,8 +10,9 @@ use crate::tb_format::layout::sector_ceil;
 use crate::tb_format::wal::{Chain, Prepare};
 use crate::tier::tigerbeetle::format::manifest::Manifest;
 use crate::tier::tigerbeetle::format::segment::{PrepareRow, SegmentReader};
+use crate::tier::tigerbeetle::restore::original_log::OriginalLog;
 
-/// The log that a manifest lists, for whoever wants a part of it.
+/// The log that a manifest lists. Any part of it can be read.
 #[derive(Debug)]
 pub struct ManifestLog<'a> {
     repository: &'a Repository,
@@ -31,7 +31,8 @@ impl<'a> ManifestLog<'a> {
         self.bytes_fetched
     }
 
-    /// The stored prepares before the checkpoint, up to its own, if `first_op` lies there.
+    /// Passes the stored prepares up to the checkpoint's own to `take`, if `first_op` lies among
+    /// them.
     pub fn earlier(&mut self, first_op: u64, take: &mut dyn FnMut(&Prepare<'_>) -> Result<()>) -> Result<()> {
         if first_op <= self.manifest.summary.checkpoint_op {
             earlier(self.repository, self.manifest, take)?;
@@ -53,8 +54,8 @@ impl OriginalLog for ManifestLog<'_> {
     }
 }
 
-/// Gives the prepares behind the checkpoint up to `last_op` to `take`, in order; their headers, and
-/// the stored bytes that were fetched.
+/// Passes the prepares after the checkpoint up to `last_op` to `take`, in order. Returns their
+/// headers, and the stored bytes that were fetched.
 ///
 /// # Errors
 /// [`Error::damaged`] when the segments do not hold one unbroken chain from the checkpoint to
@@ -94,7 +95,7 @@ pub fn prepares(
     Ok((headers, bytes_fetched))
 }
 
-/// Gives the prepares before the checkpoint that are stored, up to its own, to `take`; their
+/// Passes the stored prepares before the checkpoint, up to its own, to `take`. Returns their
 /// headers.
 ///
 /// # Errors
@@ -135,8 +136,8 @@ fn rows(repository: &Repository, manifest: &Manifest) -> Result<Vec<PrepareRow>>
     Ok(rows)
 }
 
-/// What the log of this backup takes in an image, in bytes, sectors filled up; of the prepares
-/// before the checkpoint too.
+/// How many bytes the log of this backup takes in an image, with sectors filled up. The prepares
+/// before the checkpoint are included.
 pub fn plain_bytes(repository: &Repository, manifest: &Manifest) -> Result<u64> {
     let mut bytes = 0;
     for entry in &manifest.segments {
@@ -146,14 +147,14 @@ pub fn plain_bytes(repository: &Repository, manifest: &Manifest) -> Result<u64> 
     Ok(bytes)
 }
 
-/// The last op of this backup at or before a time that is not before its checkpoint's.
+/// The last op of this backup at or before a time, which must not lie before its checkpoint.
 pub fn op_at(repository: &Repository, manifest: &Manifest, timestamp_ns: u64) -> Result<u64> {
     let rows = rows(repository, manifest)?;
     let count = rows.partition_point(|row| row.timestamp_ns <= timestamp_ns);
     Ok(count.checked_sub(1).map_or(manifest.summary.checkpoint_op, |last| rows[last].op))
 }
 
-/// The timestamp of an op that this backup holds; 0 if it holds none of it.
+/// The timestamp of an op that this backup holds; 0 if it does not hold the op.
 pub fn timestamp_of(repository: &Repository, manifest: &Manifest, op: u64) -> Result<u64> {
     if op == manifest.summary.checkpoint_op {
         return Ok(manifest.summary.checkpoint_timestamp_ns);

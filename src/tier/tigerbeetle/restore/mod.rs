@@ -1,13 +1,14 @@
 //! From the repository back to data files that a server starts from.
 //!
 //! ```text
-//! plan (select, history: which backup, which op, whose log; how many hops)
-//!   -> work: image (blocks, replies) -> forward (hops with a real server) -> window, superblock; all to temporary files
-//!   -> check (every reachable block read back from the disk) -> fsync -> rename
+//! plan (select, history): which backup, which op, which log, how many hops
+//!   -> work, all of it in temporary files:
+//!        image (blocks, replies) -> forward (hops with a real server) -> window, superblock
+//!   -> check (every reachable block is read back from the disk) -> fsync -> rename
 //! ```
 //!
-//! Nothing stands under a target's name before it is whole, checked and on the disk. Several images
-//! of one cluster are written from one download.
+//! An image gets its target's name only when it is complete, checked and durable. Several images of
+//! one cluster are written from one download.
 
 pub mod binaries;
 pub mod check;
@@ -18,8 +19,11 @@ pub mod history;
 mod hop_server;
 pub mod image;
 pub mod log;
+pub mod original_log;
 pub mod plan;
+pub mod point;
 mod reuse;
+pub mod role;
 pub mod select;
 pub mod superblock;
 pub mod window;
@@ -31,49 +35,33 @@ use crate::error::{Error, Kind, Result};
 use crate::progress::Progress;
 use crate::repository::Repository;
 use crate::repository::name::CheckpointName;
-use crate::units::time_text;
+use crate::tier::tigerbeetle::restore::point::Point;
+use crate::tier::tigerbeetle::restore::role::Role;
 use history::SelectedLog;
 use plan::RestorePlan;
-use select::Point;
 use std::path::PathBuf;
 use std::sync::Arc;
 use work::{Hops, RestoreWork};
 
-/// Whose data file an image becomes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
-    /// The replica that it was captured from.
-    Same,
-    /// Replica `index` of the cluster.
-    Replica {
-        /// Its index.
-        index: u8,
-    },
-    /// A cluster of one, with the same cluster id: a sandbox, never to be mixed with replicas of
-    /// the original.
-    Solo,
-}
-
 /// What to restore.
 #[derive(Debug, Clone)]
 pub struct RestoreRequest {
-    /// To which moment.
+    /// The point in the ledger's history to restore to.
     pub point: Point,
-    /// In which history: the one that ends with this timeline; with the newest one otherwise.
+    /// The timeline that ends the history to restore in; `None` means the newest one.
     pub timeline: Option<u32>,
-    /// Which files, and whose they become.
+    /// The files to write, and whose data file each of them becomes.
     pub outputs: Vec<(PathBuf, Role)>,
-    /// Replace files that stand under these names.
+    /// Replace existing files of these names.
     pub overwrite: bool,
-    /// An older image of the ledger: blocks that it holds already, at their place, are taken from
-    /// there. It is only read, and every block is checked, so it may even be the file of a running
-    /// server.
+    /// An older image of the ledger. Blocks that it already has in their place are taken from it.
+    /// It is only read, and every block is checked, so it may even be the file of a running server.
     pub base: Option<PathBuf>,
-    /// Begin anew, and remove what a killed restore to the same name left; it is taken over
-    /// otherwise.
+    /// Begin anew, and remove what a killed restore to the same name left. Otherwise that is
+    /// reused.
     pub fresh: bool,
-    /// TigerBeetle executables that may roll a fork forward to a point that no checkpoint's log
-    /// reaches.
+    /// TigerBeetle executables that may roll a fork forward to a point that the log of no
+    /// checkpoint reaches.
     pub binaries: Vec<PathBuf>,
 }
 
@@ -99,22 +87,23 @@ pub struct Restored {
     /// Bytes fetched from the store for blocks and log.
     pub bytes_fetched: u64,
     /// Stored bytes of blocks that were not fetched, because a killed restore or the older image
-    /// had them.
+    /// already had them.
     pub bytes_kept: u64,
     /// Plain bytes written into each image.
     pub bytes_written: u64,
-    /// What it took to roll forward from the backup's checkpoint, if that was necessary.
+    /// What rolling forward from the backup's checkpoint took, if that was necessary.
     pub hops: Option<Hops>,
-    /// What is not as it should be, but did not matter for this restore.
+    /// Problems that did not matter for this restore.
     pub notes: Vec<String>,
 }
 
 /// Writes all images that are asked for, or none.
 ///
 /// # Errors
-/// [`crate::error::Error::input`] for a point that is not held (with the nearest ones), a role that
-/// the cluster does not have or a name that is taken; [`crate::error::Error::damaged`] when the
-/// repository does not hold what its manifest promises. No file stands under a target's name then.
+/// [`crate::error::Error::input`] for a point that is not restorable (it names the nearest ones
+/// that are), a role that the cluster does not have, or a name that is taken;
+/// [`crate::error::Error::damaged`] when the repository does not hold what its manifest promises.
+/// No image gets its target's name then.
 pub fn restore(repository: &Arc<Repository>, request: &RestoreRequest, progress: &dyn Progress) -> Result<Restored> {
     let mut targets = Vec::with_capacity(request.outputs.len());
     for (path, _) in &request.outputs {
@@ -175,7 +164,7 @@ pub fn restore(repository: &Arc<Repository>, request: &RestoreRequest, progress:
     })
 }
 
-/// The store may be back soon: what was fetched until now stays for the next attempt.
+/// The store may be back soon, so what was fetched until now is kept for the next attempt.
 fn keep_for_later(targets: &mut [Target], error: Error) -> Error {
     let begun = targets.iter_mut().filter(|target| target.allocated_bytes() > 0);
     let kept: Vec<String> = begun
@@ -190,7 +179,7 @@ fn keep_for_later(targets: &mut [Target], error: Error) -> Error {
     error.context(format!("the same command goes on from what is in {} (--fresh starts anew)", kept.join(", ")))
 }
 
-/// What this restore does not need, but should be there all the same.
+/// Problems with objects that this restore does not need, but that should be intact.
 fn promise_notes(repository: &Repository, name: &CheckpointName) -> Vec<String> {
     let mut notes = Vec::new();
     if let Err(error) = repository.receipt(name) {
@@ -204,11 +193,6 @@ fn promise_notes(repository: &Repository, name: &CheckpointName) -> Vec<String> 
         }
     }
     notes
-}
-
-/// An op and its time, for messages.
-pub(crate) fn point_text(op: u64, timestamp_ns: u64) -> String {
-    if timestamp_ns == 0 { format!("op {op}") } else { format!("op {op} ({})", time_text(timestamp_ns)) }
 }
 
 #[cfg(test)]

@@ -1,35 +1,41 @@
-//! What a restore is going to do, and what it will cost: all of it known before a byte is written.
+//! What a restore will do and what it will cost. All of it is known before a byte is written.
 
 use super::binaries::{Binaries, ReleaseNeeded};
-use super::forward::{self, Hop, OriginalLog};
+use super::forward;
+use super::forward::Hop;
 use super::history::{History, SelectedLog};
-use super::select::{Point, Selected, select};
-use super::{image, log, point_text};
+use super::image;
+use super::log;
+use super::select::select;
 use crate::error::{Error, Result};
 use crate::repository::Repository;
 use crate::tb_format::header::release_text;
 use crate::tb_format::layout::{WAL_PREPARES_BYTES, prepare_max_for_checkpoint, sector_ceil};
 use crate::tb_format::wal::Prepare;
 use crate::tier::tigerbeetle::format::manifest::Manifest;
+use crate::tier::tigerbeetle::restore::original_log::OriginalLog;
+use crate::tier::tigerbeetle::restore::point::Point;
+use crate::tier::tigerbeetle::restore::point::Selected;
+use crate::tier::tigerbeetle::restore::point::point_text;
 use std::path::PathBuf;
 
-/// What a store is expected to give, and a disk to take, where nothing is known yet.
+/// How fast a store is expected to deliver and a disk to write, where nothing is known yet.
 const BYTES_PER_SECOND_ESTIMATE: f64 = 100e6;
-/// Seconds for what does not depend on size: opening the repository, reading the image back.
+/// Seconds for what does not depend on the size: opening the repository, reading the image back.
 const SECONDS_ESTIMATE: f64 = 1.0;
 
 /// What a restore does.
 #[derive(Debug)]
 pub struct RestorePlan {
-    /// From which backup, to which op, along which log.
+    /// The backup to start from, the op to reach, and the log between them.
     pub selected: Selected,
-    /// When that op was prepared, in nanoseconds since the epoch.
+    /// The timestamp of that op, in nanoseconds since the epoch.
     pub timestamp_ns: u64,
     /// What that op is ([`crate::tb_format::header::operation_name`]).
     pub operation: u8,
-    /// The hops that a server makes, if the log beside the checkpoint does not reach the op.
+    /// The hops that a server makes, if the log after the checkpoint does not reach the op.
     pub hops: Vec<Hop>,
-    /// The releases of TigerBeetle that these need.
+    /// The releases of TigerBeetle that the hops need.
     pub releases: Vec<ReleaseNeeded>,
     /// The release that the images need in the end.
     pub release: u32,
@@ -37,7 +43,7 @@ pub struct RestorePlan {
     pub log_stored_bytes: u64,
     /// Stored bytes of the blocks that are fetched.
     pub blocks_stored_bytes: u64,
-    /// The same log in plain bytes, sectors filled up.
+    /// The same log in plain bytes, each prepare padded to full sectors.
     pub log_bytes: u64,
 }
 
@@ -75,25 +81,25 @@ impl RestorePlan {
         })
     }
 
-    /// What it is expected to take in all, in seconds.
+    /// How long the restore is expected to take in all, in seconds.
     pub fn estimate_seconds(&self) -> f64 {
         let bytes = self.log_stored_bytes.saturating_add(self.blocks_stored_bytes);
         SECONDS_ESTIMATE + bytes as f64 / BYTES_PER_SECOND_ESTIMATE + forward::estimate_seconds(self.hops.len(), self.log_bytes)
     }
 
-    /// What an image takes on the disk, in bytes. What a server adds to the ledger on the way is
-    /// not known; it has been four times the log at the least.
+    /// How much of the disk an image takes, in bytes. How much a server adds to the ledger during
+    /// the hops is not known beforehand; it has been at least four times the log.
     pub fn bytes_needed(&self) -> u64 {
         let growth = if self.hops.is_empty() { 0 } else { self.log_bytes.saturating_mul(4) };
         let window = self.log_bytes.min(WAL_PREPARES_BYTES);
         image::bytes_needed(&self.selected.manifest, window).saturating_add(growth)
     }
 
-    /// Whether `binaries` can make the hops.
+    /// Checks that `binaries` can make the hops.
     ///
     /// # Errors
-    /// [`Error::input`] with what is missing; where none is given at all, with the nearest points
-    /// that need none.
+    /// [`Error::input`], naming what is missing. If no binary is given at all, it also names the
+    /// nearest points that need none.
     pub fn require_binaries(&self, repository: &Repository, binaries: &[PathBuf]) -> Result<()> {
         if self.hops.is_empty() {
             return Ok(());
@@ -116,7 +122,7 @@ impl RestorePlan {
             nearest.extend(first_op.ok().filter(|op| *op > self.selected.op).map(|op| format!("op {op} after it")));
         }
         Ok(Error::input(format!(
-            "{} lies {} checkpoints behind the backup at op {checkpoint_op}, so a TigerBeetle server must execute the log up to there: give              --tigerbeetle PATH of a binary of release {}; the nearest points that need none are {}",
+            "{} lies {} checkpoints after the backup at op {checkpoint_op}, so a TigerBeetle server must execute the log up to there: give --tigerbeetle PATH of a binary of release {}; the nearest points that need none are {}",
             point_text(self.selected.op, self.timestamp_ns),
             self.hops.len(),
             releases.join(" and another of release "),

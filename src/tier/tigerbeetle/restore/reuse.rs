@@ -1,12 +1,12 @@
-//! What need not be fetched, because the disk holds it already.
+//! What need not be fetched, because the disk already has it.
 //!
-//! Blocks may stand in the temporary file that a killed run left, in one that began as a copy of an
-//! older image, or in that older image itself. Each is read and checked in full against its
-//! reference, header, body and size; so it does not matter where the bytes come from, or whether a
-//! server is writing to the older image meanwhile. What is not as it must be is simply not held.
+//! Blocks may be in the temporary file that a killed restore left, in one that began as a copy of
+//! an older image, or in that older image itself. Each is read and checked in full against its
+//! reference: header, body and size. So it does not matter where the bytes come from, or whether a
+//! server is writing to the older image meanwhile. A block that does not pass counts as missing.
 //!
 //! A file that is not empty at the start is also cleared of everything that the image must not
-//! have: what follows a block in its place, and the places of blocks that are not reachable.
+//! have: what follows a block in its place, and the places of unreachable blocks.
 
 use crate::disk::target::Target;
 use crate::disk::writer::WriteTarget;
@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Where a block belongs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Spot {
-    /// Its name.
+    /// The reference that identifies it.
     pub reference: BlockReference,
     /// Its place in the file.
     pub offset: u64,
@@ -38,26 +38,26 @@ impl Spot {
 /// Whether a place held a block.
 enum Found {
     No,
-    /// In its last sector something follows it; in the buffer these bytes are zero now.
+    /// Other bytes follow it in its last sector; in the buffer these bytes are zero now.
     Untidy,
     Yes,
 }
 
-/// What the disk holds already.
+/// What the disk already holds.
 #[derive(Debug)]
 pub struct ReusableBlocks<'a> {
     targets: &'a [Target],
     /// Which targets were not empty.
     used: Vec<bool>,
-    /// An older image, where not all targets began as its copy.
+    /// An older image, if not all targets began as its copy.
     base: Option<WriteTarget>,
     /// A bit for each place of the grid that holds a block of the image.
     taken: Vec<AtomicU64>,
 }
 
 impl<'a> ReusableBlocks<'a> {
-    /// Looks at what is there: the targets, whose length is set, and an older image. Everything
-    /// before the grid is cleared.
+    /// Sets the length of the targets, and finds out what they and an older image hold. In targets
+    /// that were not empty everything before the grid is cleared.
     ///
     /// # Errors
     /// [`Error::input`] when the older image cannot be read; those of the targets.
@@ -90,11 +90,11 @@ impl<'a> ReusableBlocks<'a> {
         self.base.is_none() && !self.used.contains(&true)
     }
 
-    /// Looks for a block. If some place holds it, it is left in `buffer`, padded with zeros; which
-    /// targets lack it.
+    /// Looks for a block. If some place holds it, `buffer` gets it, padded with zeros, and the
+    /// result is the list of targets that lack it.
     ///
     /// # Errors
-    /// Those of clearing the targets; what cannot be read is not there.
+    /// Those of clearing the targets. A place that cannot be read holds nothing.
     pub fn find(&self, spot: Spot, places: &[WriteTarget], buffer: &mut [u8]) -> Result<Option<Vec<usize>>> {
         let mut missing = Vec::new();
         let mut found_in = None;
@@ -117,7 +117,7 @@ impl<'a> ReusableBlocks<'a> {
         if missing.is_empty() {
             return Ok(Some(missing));
         }
-        // Once more where another place was read since.
+        // It is read once more, because another place may have been read into the buffer since.
         let sources = found_in.into_iter().chain(&self.base);
         Ok(sources.into_iter().any(|place| !matches!(read(place, spot, buffer), Found::No)).then_some(missing))
     }
@@ -129,7 +129,7 @@ impl<'a> ReusableBlocks<'a> {
         }
     }
 
-    /// Clears the places that no block was looked for at.
+    /// Clears the places where no block was looked for.
     ///
     /// # Errors
     /// Those of clearing the targets.
@@ -153,7 +153,7 @@ impl<'a> ReusableBlocks<'a> {
     }
 }
 
-/// Opening something else might wait for ever.
+/// Opening anything else might wait for ever.
 fn check_base(path: &Path) -> Result<()> {
     let kind = std::fs::metadata(path).map_err(|error| unreadable(path, &error))?.file_type();
     if kind.is_file() || kind.is_block_device() {
@@ -166,7 +166,7 @@ fn unreadable(path: &Path, error: &std::io::Error) -> Error {
     Error::input(format!("{}: the older image cannot be read: {error}", path.display()))
 }
 
-/// How many whole places of the grid lie before an offset.
+/// How many complete places of the grid lie before an offset.
 fn slots(offset: u64) -> usize {
     (offset.saturating_sub(GRID_OFFSET) / BLOCK_BYTES as u64) as usize
 }

@@ -1,93 +1,30 @@
 //! Which backup and which op a point in time means.
 //!
 //! A backup restores to every op from the one that its superblock says is committed to the last
-//! prepare of its log; and as far behind that as the repository's log goes on without a gap
-//! (history). Manifests are read from the newest that may fit downwards, so a restore to a recent
-//! moment reads few. A point that is not held is refused with the nearest points on both sides; it
-//! is never rounded to one of them. A backup that is damaged does not keep others from being
-//! restored, but is told of.
+//! prepare of its log. Beyond that it restores as far as the repository's log continues without a
+//! gap (`history`). Manifests are read downwards from the newest that may fit, so a restore to a
+//! recent moment reads few.
+//!
+//! A point that is not restorable is refused with the nearest points on both sides; it is never
+//! rounded to one of them. A damaged backup does not keep others from being restored, but it is
+//! reported.
 
 use super::history::History;
-use super::{log, point_text};
+use super::log;
 use crate::error::{Error, Kind, Result};
 use crate::repository::Repository;
 use crate::repository::name::CheckpointName;
 use crate::tb_format::layout::prepare_max_for_checkpoint;
-use crate::tier::tigerbeetle::format::log::Resolved;
 use crate::tier::tigerbeetle::format::manifest::{Manifest, Summary};
-use crate::units::time_text;
+use crate::tier::tigerbeetle::restore::point::Moment;
+use crate::tier::tigerbeetle::restore::point::Point;
+use crate::tier::tigerbeetle::restore::point::Selected;
+use crate::tier::tigerbeetle::restore::point::point_text;
 
-/// A moment in the ledger's history.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Point {
-    /// The newest op of the newest backup.
-    Newest,
-    /// Exactly this op.
-    Op(u64),
-    /// The last op at or before this time, in nanoseconds since the epoch.
-    Time(u64),
-}
-
-/// A point that must be searched for.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Moment {
-    Op(u64),
-    Time(u64),
-}
-
-impl Moment {
-    fn text(self) -> String {
-        match self {
-            Moment::Op(op) => format!("op {op}"),
-            Moment::Time(timestamp_ns) => format!("time {}", time_text(timestamp_ns)),
-        }
-    }
-
-    /// Whether all that a backup holds lies before it.
-    fn is_behind(self, summary: &Summary) -> bool {
-        match self {
-            Moment::Op(op) => summary.recovered_to_op < op,
-            Moment::Time(timestamp_ns) => summary.recovered_to_timestamp_ns < timestamp_ns,
-        }
-    }
-
-    /// Before the first op the ledger is empty: whoever gives such a time has mistyped it, and op 0
-    /// can be asked for by its number.
-    pub(super) fn is_before_all(self, op: u64) -> bool {
-        op == 0 && matches!(self, Moment::Time(_))
-    }
-
-    /// Whether it lies between a backup's ends.
-    fn is_within(self, summary: &Summary) -> bool {
-        match self {
-            Moment::Op(op) => (summary.first_restorable_op..=summary.recovered_to_op).contains(&op),
-            Moment::Time(timestamp_ns) => (summary.checkpoint_timestamp_ns..=summary.recovered_to_timestamp_ns).contains(&timestamp_ns),
-        }
-    }
-}
-
-/// A backup and the op to restore to.
-#[derive(Debug)]
-pub struct Selected {
-    /// The backup.
-    pub name: CheckpointName,
-    /// Its manifest.
-    pub manifest: Manifest,
-    /// The op.
-    pub op: u64,
-    /// The log behind the checkpoint, where the backup's own does not reach the op, or is not the
-    /// one that counts.
-    pub log: Option<Resolved>,
-    /// The timeline of the history that the op belongs to.
-    pub timeline: u32,
-    /// Backups that might have served too, but are damaged, in sentences for the user.
-    pub notes: Vec<String>,
-}
-
-/// Chooses, in the history that ends with `timeline`, or with the newest one.
+/// Chooses backup and op in the history that ends with `timeline`, or with the newest one.
 ///
 /// # Errors
-/// [`Error::input`] when the point is not held, naming the nearest restorable points;
+/// [`Error::input`] when the point is not restorable, naming the nearest points that are;
 /// [`Error::damaged`] when a damaged backup might hold it.
 pub fn select(repository: &Repository, point: Point, timeline: Option<u32>) -> Result<Selected> {
     let history = History::of(repository, timeline)?;
@@ -100,7 +37,7 @@ pub fn select(repository: &Repository, point: Point, timeline: Option<u32>) -> R
 
 fn by_newest(history: &History<'_>) -> Result<Selected> {
     let newest = history.newest()?;
-    // Taking an older one instead would lose, without a word, what the damaged one reached.
+    // An older one instead would silently lose what the damaged one reached.
     if let Some((name, error)) = newest.damaged.first() {
         let whole = newest.best.map_or("no other is newer".into(), |(_, summary)| {
             format!(
@@ -128,7 +65,7 @@ fn by_moment(history: &History<'_>, moment: Moment) -> Result<Selected> {
         }
         let Some((summary, found)) = search.opened(name, look_into(history, name, moment))? else { continue };
         match found {
-            // What was committed when it was captured is the same in every backup.
+            // What was committed at the time of the capture is the same in every backup.
             Some(found) if found.op <= summary.commit_known_op => return Ok(search.done(found)),
             Some(found) => {
                 uncertain.get_or_insert(found);
@@ -149,7 +86,7 @@ fn by_moment(history: &History<'_>, moment: Moment) -> Result<Selected> {
     }
 }
 
-/// A backup's summary, and if it holds the point all else.
+/// A backup's summary, and the selection if the backup holds the point.
 fn look_into(history: &History<'_>, name: &CheckpointName, moment: Moment) -> Result<(Summary, Option<Selected>)> {
     let repository = history.repository();
     let summary = history.summary(name)?;
@@ -166,14 +103,14 @@ fn look_into(history: &History<'_>, name: &CheckpointName, moment: Moment) -> Re
     Ok((summary, found))
 }
 
-/// Only backups that did not see it committed hold the op, and a view change may have replaced it:
-/// the newest backup knows, if it holds it.
+/// Only backups that did not see it committed hold the op, so a view change may have replaced it.
+/// The newest backup decides, if it holds the op.
 fn newest_of(history: &History<'_>, moment: Moment, found: Selected) -> Result<Selected> {
     let Some((newest, _)) = history.newest()?.best.filter(|(newest, _)| *newest != found.name) else { return Ok(found) };
     Ok(look_into(history, &newest, moment)?.1.unwrap_or(found))
 }
 
-/// What a search has seen that was not what it looks for.
+/// What a search has seen on the way to what it looks for.
 #[derive(Debug, Default)]
 struct Search {
     /// The highest restorable point below: op and timestamp.
@@ -184,12 +121,12 @@ struct Search {
 }
 
 impl Search {
-    /// What could be read; damage is kept for later.
+    /// The result, if it could be read. Damage is noted for later.
     fn opened<T>(&mut self, name: &CheckpointName, result: Result<T>) -> Result<Option<T>> {
         match result {
             Ok(opened) => Ok(Some(opened)),
             Err(error) if error.kind == Kind::Damaged => {
-                self.damaged.push(format!("{} is damaged and was passed over ({error})", name.object()));
+                self.damaged.push(format!("{} is damaged and was skipped ({error})", name.object()));
                 Ok(None)
             }
             Err(error) => Err(error),
@@ -225,7 +162,8 @@ impl Search {
 /// The newest backup that opens.
 ///
 /// # Errors
-/// [`Error::input`] when there is none, [`Error::damaged`] when all that might be it are damaged.
+/// [`Error::input`] when there is none, [`Error::damaged`] when every backup that might be it is
+/// damaged.
 pub fn newest(repository: &Repository) -> Result<(CheckpointName, Summary)> {
     let mut newest = repository.newest_checkpoint()?;
     newest.best.ok_or_else(|| newest.damaged.pop().map_or_else(|| no_backup(repository), |(_, error)| error))

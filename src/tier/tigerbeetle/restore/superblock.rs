@@ -1,28 +1,28 @@
-//! The superblock of an image: whose it is, and where in the history it stands.
+//! The superblock of an image: whose data file it is, and where in the history it stands.
 //!
-//! A superblock that was captured, or that a server wrote while it rolled the image forward, comes
-//! in, with the headers of the log that the image holds; out comes one that a server starts from
-//! and that replays exactly this log.
+//! The input is a superblock that was captured, or that a server wrote while it rolled the image
+//! forward, and the headers of the log that the image holds. The output is a superblock from which
+//! a server starts and replays exactly this log.
 
-use super::Role;
 use crate::error::{Error, Result};
 use crate::tb_format::header::PrepareHeader;
 use crate::tb_format::image::SuperBlockEdit;
 use crate::tb_format::layout::{VIEW_HEADERS_SUFFIX_MAX, plainly_durable_op_for_checkpoint};
 use crate::tb_format::superblock::SuperBlock;
+use crate::tier::tigerbeetle::restore::role::Role;
 
 /// Where the superblock of an image comes from.
 #[derive(Debug, Clone, Copy)]
 pub struct Origin<'a> {
-    /// As it was captured: says whose data file it was, and how many replicas there are.
+    /// As it was captured. It says whose data file it was, and how many replicas there are.
     pub captured: &'a SuperBlock,
-    /// As it stands in the image after a solo fork was rolled forward. It then knows of a history
-    /// of its own, which is taken back.
+    /// As it stands in the image after a solo fork was rolled forward. It then knows of the fork's
+    /// own history, which is undone here.
     pub rolled: Option<&'a SuperBlock>,
 }
 
-/// The superblock of one image that ends with the last of `headers`, which are those of the log
-/// behind its checkpoint.
+/// The superblock of one image. `headers` are those of the log after its checkpoint; the image ends
+/// with the last of them.
 ///
 /// # Errors
 /// [`Error::input`] for a role that the cluster does not have.
@@ -32,17 +32,17 @@ pub fn superblock_for(origin: Origin<'_>, role: Role, headers: &[PrepareHeader])
     let checkpoint = base.checkpoint().header();
     let end = headers.last().unwrap_or(&checkpoint);
     let mut edit = SuperBlockEdit::new(base);
-    // The superblock knows of ops behind the end: left so, the server would wait for them. The
-    // newest headers of the image take their place.
+    // The superblock knows of ops after the end. If that stayed so, the server would wait for them.
+    // The newest headers of the image take their place.
     let knows_more = base.view_headers().any(|header| header.op() > end.op()) || base.commit_max() > end.op();
-    // The log ends so close behind the checkpoint that the server must be told how much of it is
-    // committed: all of it, being restored to.
+    // The log ends so close after the checkpoint that the server needs to know how much of it is
+    // committed: all of it, because the restore ends there.
     let ends_close = end.op() < plainly_durable_op_for_checkpoint(checkpoint.op());
     // In the middle of a view change a server would choose its head from the superblock, not from
-    // the log that was restored.
+    // the restored log.
     let changes_view = base.log_view() != base.view() || end.view() > base.log_view();
-    // A fork has opened a view of its own: left so, the server would drop the prepares of the older
-    // view.
+    // A fork has opened a view of its own. If that stayed so, the server would drop the prepares of
+    // the older view.
     if origin.rolled.is_some() || knows_more || ends_close || changes_view {
         let mut newest: Vec<PrepareHeader> = headers.iter().rev().take(VIEW_HEADERS_SUFFIX_MAX).copied().collect();
         if newest.is_empty() {

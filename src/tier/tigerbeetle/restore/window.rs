@@ -1,8 +1,8 @@
-//! The log of an image: both rings, rewritten as a whole.
+//! The log of an image: both WAL rings, rewritten completely.
 //!
-//! Prepares come in, in order; each is written into its slot of every image at once. At the end the
-//! ring of headers follows, and an empty sector into every slot that holds nothing, so that nothing
-//! of an earlier use of the file remains.
+//! Prepares come in order, and each is written into its slot of every image at once. At the end the
+//! ring of headers follows, and an empty sector goes into every slot that holds nothing, so that
+//! nothing of an earlier use of the file remains.
 
 use crate::disk::target::Target;
 use crate::error::{Error, Result};
@@ -13,7 +13,7 @@ use crate::tb_format::layout::{
 };
 use crate::tb_format::wal::{Prepare, reserved_sector, root_sector};
 
-/// The log of some images being written.
+/// The log that is being written into some images.
 #[derive(Debug)]
 pub struct RestoreWindow<'a> {
     targets: &'a [Target],
@@ -26,17 +26,17 @@ pub struct RestoreWindow<'a> {
 /// A log that was written.
 #[derive(Debug)]
 pub struct WrittenWindow {
-    /// The headers of the prepares behind the checkpoint, in order.
+    /// The headers of the prepares after the checkpoint, in order.
     pub headers: Vec<PrepareHeader>,
     /// Bytes written into each image.
     pub bytes_written: u64,
 }
 
 impl<'a> RestoreWindow<'a> {
-    /// Begins the log behind the checkpoint with this header.
+    /// Begins the log after the checkpoint with this header.
     pub fn begin(targets: &'a [Target], checkpoint: PrepareHeader) -> RestoreWindow<'a> {
         for target in targets {
-            // What stood there is overwritten anyway; a hole saves the space.
+            // The old content is overwritten anyway; a hole saves the space.
             target.punch_hole(WAL_PREPARES_OFFSET, WAL_PREPARES_BYTES);
         }
         RestoreWindow { targets, checkpoint, earlier: Vec::new(), headers: Vec::new(), bytes_written: 0 }
@@ -47,8 +47,8 @@ impl<'a> RestoreWindow<'a> {
         self.targets.iter().try_for_each(|target| target.write(offset, bytes))
     }
 
-    /// Writes the next prepare: those before the checkpoint first, if there are any, then those
-    /// behind it.
+    /// Writes the next prepare. Prepares before the checkpoint come first, if there are any, then
+    /// those after it.
     pub fn put(&mut self, prepare: &Prepare<'_>) -> Result<()> {
         let header = *prepare.header();
         let (offset, length) = (prepare_offset(slot_of(header.op())), prepare.bytes().len() as u64);
@@ -69,7 +69,7 @@ impl<'a> RestoreWindow<'a> {
         self.bytes_written
     }
 
-    /// Writes the ring of headers and the empty slots.
+    /// Writes the WAL ring of headers and the empty slots.
     ///
     /// # Errors
     /// [`Error::damaged`] when the prepares are not one unbroken log around the checkpoint.

@@ -1,17 +1,22 @@
-//! The work of a restore once it is known what is to be done: blocks, hops, log, superblocks.
+//! The work of a restore, once the plan is made: blocks, hops, log, superblocks.
 //!
 //! ```text
 //! blocks and replies -> one or all images
 //!   -> no hops: log and superblocks
-//!   -> hops: rolled forward as a solo fork (forward), copied for the other outputs, then the last log and the superblocks of the roles asked for
+//!   -> hops: rolled forward as a solo fork (forward), copied for the other outputs,
+//!      then the last log and the superblocks of the roles that were asked for
 //! ```
 //!
-//! It fills temporary files; checking them and giving them their names is left to the caller.
+//! It fills temporary files. The caller checks them and gives them their names.
 
-use super::Role;
 use super::binaries::Binaries;
 use super::copy::copy_image;
-use super::forward::{CheckpointIds, Hop, OriginalLog, Rolled, required_releases, roll_forward, write_log};
+use super::forward::CheckpointIds;
+use super::forward::Hop;
+use super::forward::Rolled;
+use super::forward::required_releases;
+use super::forward::roll_forward;
+use super::forward::write_log;
 use super::image::Image;
 use super::superblock::{Origin, superblock_for};
 use crate::disk::target::Target;
@@ -24,6 +29,8 @@ use crate::tb_format::image::superblock_zone;
 use crate::tb_format::layout::{checkpoint_after, durable_op_for_checkpoint};
 use crate::tb_format::superblock::SuperBlock;
 use crate::tier::tigerbeetle::format::manifest::Manifest;
+use crate::tier::tigerbeetle::restore::original_log::OriginalLog;
+use crate::tier::tigerbeetle::restore::role::Role;
 use std::path::{Path, PathBuf};
 
 /// What is to be done.
@@ -33,9 +40,9 @@ pub struct RestoreWork<'a> {
     pub repository: &'a Repository,
     /// The checkpoint to start from.
     pub manifest: &'a Manifest,
-    /// Where the images are to end.
+    /// The op that the images end with.
     pub op: u64,
-    /// The hops from the one to the other.
+    /// The hops from the checkpoint to that op.
     pub hops: Vec<Hop>,
     /// Whose data file each image becomes.
     pub roles: Vec<Role>,
@@ -50,8 +57,8 @@ pub struct Hops {
     pub count: u64,
     /// Seconds for all of them.
     pub seconds: f64,
-    /// Checkpoints whose ids were compared with the original's, the backup's own and the last one
-    /// included where the log tells them.
+    /// Checkpoints whose ids were compared with the original's. The backup's own and the last one
+    /// are included where the log records their ids.
     pub checkpoint_ids_verified: u64,
     /// The checkpoint that the images now have.
     pub checkpoint_op: u64,
@@ -68,13 +75,13 @@ pub struct Written {
     pub blocks: u64,
     /// Bytes fetched from the store for blocks.
     pub bytes_fetched: u64,
-    /// Stored bytes of blocks that were not fetched, because the disk held them.
+    /// Stored bytes of blocks that were not fetched, because the disk already had them.
     pub bytes_kept: u64,
-    /// Bytes written into each image, those that a server wrote left out.
+    /// Bytes written into each image, without those that a server wrote.
     pub bytes_written: u64,
     /// What rolling forward took.
     pub hops: Option<Hops>,
-    /// What was fallen back to when it was written.
+    /// Fallbacks that were used to write the images.
     pub notes: Vec<String>,
 }
 
@@ -82,7 +89,7 @@ impl RestoreWork<'_> {
     /// Fills the images, one for each role.
     ///
     /// # Errors
-    /// Those of its steps; the images are then no use.
+    /// Those of its steps; the images are useless then.
     pub fn write(
         &self,
         targets: &mut [Target],
@@ -90,7 +97,7 @@ impl RestoreWork<'_> {
         binaries: &[PathBuf],
         progress: &dyn Progress,
     ) -> Result<Written> {
-        // What is missing is said before gigabytes are fetched.
+        // Report what is missing before gigabytes are fetched.
         let binaries = Binaries::ask(if self.hops.is_empty() { &[] } else { binaries })?;
         let captured = &self.manifest.superblock;
         for needed in required_releases(&self.hops, captured.checkpoint().release(), log)? {
@@ -152,7 +159,7 @@ impl RestoreWork<'_> {
         Ok(Some(rolled))
     }
 
-    /// The log that the images end with, and the superblocks.
+    /// Writes the log that the images end with, and the superblocks.
     fn write_end(
         &self,
         targets: &[Target],
@@ -163,7 +170,7 @@ impl RestoreWork<'_> {
         progress: &dyn Progress,
     ) -> Result<(Vec<PrepareHeader>, u64)> {
         let checkpoint = superblock.checkpoint().header();
-        // Where the log ends so early that a server would not start without the prepares before the
+        // If the log ends so early that a server would not start without the prepares before the
         // checkpoint, these are written too.
         let needs_earlier = self.op < durable_op_for_checkpoint(checkpoint.op());
         let first_op = if needs_earlier { self.manifest.summary.log_first_op.min(checkpoint.op()) } else { checkpoint.op() + 1 };
@@ -185,8 +192,8 @@ fn hops_of(rolled: &Rolled, ids: &CheckpointIds) -> Hops {
     }
 }
 
-/// The id of the last checkpoint is told by ops that may lie beyond the target; where the log holds
-/// one, it is looked at.
+/// Verifies the id of the last checkpoint, if the log holds an op that records it. Such ops may lie
+/// beyond the target.
 fn verify_last(superblock: &SuperBlock, op: u64, log: &mut dyn OriginalLog, ids: &mut CheckpointIds) -> Result<()> {
     let teller_op = checkpoint_after(superblock.checkpoint().header().op()) + 1;
     if op >= teller_op || log.last_op() < teller_op {

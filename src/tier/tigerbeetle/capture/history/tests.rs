@@ -6,8 +6,8 @@ use crate::tb_format::sample::SampleFile;
 use crate::tier::sample::{LOG_OPS, as_replica, edited, next_checkpoint};
 use crate::tier::tigerbeetle::capture::tests::{Fixture, in_view, push};
 
-/// A log to op 1009, of which all but the last is known to be committed, and then `bodies`, of
-/// which nothing is known.
+/// A log to op 1009, all of it but the last op known to be committed, followed by `bodies`, of
+/// which nothing is known to be committed.
 fn uncommitted(view: u32, bodies: &[&[u8]]) -> SampleFile {
     let mut sample = SampleFile::new(7, 50);
     for body in bodies {
@@ -39,7 +39,7 @@ fn a_replaced_log_that_is_shorter_than_what_is_held_is_not_mixed_with_it() {
 #[test]
 fn leftovers_of_an_older_view_are_no_part_of_the_next_backup() {
     let fixture = Fixture::new();
-    // The view began with op 1009; what lies behind it in the ring is of the view before.
+    // The view began with op 1009. What follows it in the ring is of the view before.
     let leftovers = in_view(&uncommitted(0, &[b"a", b"b"]), 1, 1009);
     assert_eq!(fixture.backup(&leftovers).summary.recovered_to_op, 1009);
     fixture.assert_restores(&in_view(&uncommitted(0, &[]), 1, 1009));
@@ -54,7 +54,7 @@ fn leftovers_of_an_older_view_are_no_part_of_the_next_backup() {
 fn leftovers_that_came_to_count_are_not_stored_twice() {
     let fixture = Fixture::new();
     fixture.backup(&in_view(&uncommitted(0, &[b"a", b"b"]), 1, 1009));
-    // The next view began with op 1011: it kept them.
+    // The next view began with op 1011, so it kept them.
     let kept = in_view(&uncommitted(0, &[b"a", b"b"]), 2, 1011);
     let second = fixture.backup(&kept);
     assert_eq!((second.summary.recovered_to_op, second.summary.bytes_stored), (1011, 0));
@@ -76,7 +76,7 @@ fn another_clusters_file_is_refused() {
 fn another_history_is_refused_wherever_the_two_can_be_compared() {
     let first = SampleFile::new(7, 965);
     let second = next_checkpoint(&first, LOG_OPS).unwrap();
-    // What a restored cluster wrote at the same op: the same but for a block more.
+    // What a restored cluster wrote at the same op: the same data, with one block more.
     let other = |sample: &SampleFile| {
         edited(sample, |bytes| {
             let size = u64::from_le_bytes(bytes[96 + 576..96 + 584].try_into().unwrap());
@@ -153,8 +153,8 @@ fn a_file_far_behind_all_that_is_stored_is_refused() {
 
 #[test]
 fn a_fork_that_has_made_its_next_checkpoint_is_told_by_what_its_ring_still_holds() {
-    // Both histories have checkpoint 959 in common, and part at op 1005; the repository knows ops
-    // to 1010 as committed.
+    // Both histories have checkpoint 959 in common and branch at op 1005. The repository knows the
+    // ops up to 1010 as committed.
     let mut forked = SampleFile::new(7, 45);
     for op in 1005..=1919 {
         push(&mut forked, 0, op - 1, b"another history");

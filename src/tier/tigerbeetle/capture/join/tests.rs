@@ -1,7 +1,10 @@
-//! Where a replica's log joins what is stored: every way in which the two can lie to one another,
-//! and what a hostile past leaves behind.
+//! Where a replica's log joins the stored log: every way in which the two can mislead the
+//! comparison, and the leftovers of unusual earlier events.
 
-use super::{Joined, Replica, join, lineage_of, lineage_or_new};
+use super::Joined;
+use super::join;
+use super::lineage_of;
+use super::lineage_or_new;
 use crate::disk::file::ReadOptions;
 use crate::error::{Kind, Result};
 use crate::replica::witness::Witness;
@@ -13,6 +16,7 @@ use crate::tb_format::sample::{PrepareSample, Roots, SampleFile, headers_of, log
 use crate::tb_format::superblock::SuperBlock;
 use crate::tb_format::wal::{HeaderRing, reserved_header};
 use crate::tier::sample::{LOG_OPS, edited, write_data_file};
+use crate::tier::tigerbeetle::capture::replica_log::Replica;
 use crate::tier::tigerbeetle::capture::tests::{Fixture, push};
 use crate::tier::tigerbeetle::format::log::PrepareId;
 use crate::tier::tigerbeetle::format::timeline::{Branch, PrepareRecord};
@@ -25,8 +29,8 @@ fn history(last_op: u64) -> Log {
     log_after(&root_header(7), last_op)
 }
 
-/// `log` up to op `op`, and then `count` ops of another body, made in view `view` by a cluster that
-/// had committed up to `commit`.
+/// `log` up to op `op`, followed by `count` ops with another body, made in view `view` by a cluster
+/// that had committed up to `commit`.
 fn other(log: &[Vec<u8>], op: usize, count: u64, view: u32, commit: Option<u64>) -> Log {
     let mut log = log[..op].to_vec();
     for _ in 0..count {
@@ -50,15 +54,15 @@ fn branch(timeline: u32, parent: u32, branch: Option<PrepareRecord>, first: Opti
     Branch { timeline, parent, branch, first, replica: 0, began_ns: 1, reason: "test".into() }
 }
 
-/// A replica's superblock and ring of headers.
+/// A replica's superblock and its ring of headers.
 struct Node {
     superblock: SuperBlock,
     zone: Vec<u8>,
 }
 
 impl Node {
-    /// A replica whose log ends with this one, of a cluster of so many. Its checkpoint is the last
-    /// that it can have.
+    /// A replica that holds this log, of a cluster of `replica_count` replicas. Its checkpoint is
+    /// the last that it can have.
     fn new(log: &[Vec<u8>], replica_count: u8) -> Node {
         let headers = headers_of(log);
         let checkpoint_op = (log.len() as u64).saturating_sub(32) / 960 * 960;
@@ -68,7 +72,7 @@ impl Node {
         node.with(&headers)
     }
 
-    /// With these headers over what stands in their slots.
+    /// Writes these headers over those in their slots.
     fn with(mut self, headers: &[PrepareHeader]) -> Node {
         for header in headers {
             let begin = slot_of(header.op()) as usize * HEADER_BYTES;
@@ -114,7 +118,7 @@ impl Place {
         assert_eq!(self.join(node).unwrap(), Joined::Continues { timeline, after });
     }
 
-    /// The replica is of another history.
+    /// Asserts that the replica is of another history.
     fn branches(&self, node: &Node) -> Branch {
         match self.join(node).unwrap() {
             Joined::Branches(branch) => branch,
@@ -137,7 +141,7 @@ fn the_first_log_and_one_that_goes_on() {
     for (end, replicas) in [(1200, 1), (1201, 1), (1400, 1), (1400, 3)] {
         place.continues(&Node::new(&log[..end], replicas), 1, id(&log, 1200));
     }
-    // A spool holds what comes behind.
+    // A spool holds the ops that follow.
     let spool = Place::new();
     spool.store(1, &log, 1201, 1300);
     let node = Node::new(&log, 3);
@@ -163,10 +167,10 @@ fn what_a_view_change_replaced_is_no_fork() {
     let place = Place::new();
     place.store(1, &old, 1, 1100);
     place.continues(&Node::new(&new, 3), 1, id(&new, 1096));
-    // What lies behind the new head is left over from the view before.
+    // What follows the new head is left over from the view before.
     place.continues(&Node::new(&new, 3).with(&headers_of(&old[1098..])), 1, id(&new, 1096));
-    // The old segment still reaches further than the new one, but no log of the new view goes on
-    // like that.
+    // The old segment still reaches further than the new one, but no log of the new view continues
+    // it.
     place.store(1, &new, 1097, 1098);
     place.continues(&Node::new(&new, 3), 1, id(&new, 1098));
     let further = other(&new, 1098, 5, 1, None);
@@ -185,9 +189,10 @@ fn a_leftover_of_a_replaced_view_is_waited_out() {
     let prepared = other(&old, 1096, 1, 1, None);
     let leftover = |commit| Node::new(&other(&prepared, 1097, 2, 1, Some(commit)), 3);
     place.undecided(&leftover(1096), 1097);
-    // Until it turns out that the cluster has committed it: then it never was a leftover.
+    // This changes when it turns out that the cluster has committed it: then it never was a
+    // leftover.
     assert_eq!(place.branches(&leftover(1097)).branch, Some(record(&old, 1096)));
-    // One that has been passed over by later prepares says nothing.
+    // A leftover that later prepares do not continue proves nothing.
     let stale = headers_of(&other(&old, 1049, 1, 9, None)[1049..]);
     place.continues(&Node::new(&new, 3).with(&stale), 1, id(&new, 1156));
 }
@@ -211,7 +216,7 @@ fn another_committed_op_is_a_fork_at_the_last_that_both_hold() {
     fork.body.push(9);
     let fork = [&old[..1100], &[fork.bytes()]].concat();
     assert_eq!(place.branches(&Node::new(&fork, 3)).branch, Some(record(&old, 1100)));
-    // Nothing in common at all: a cluster that was formatted anew under its old id.
+    // Nothing in common at all: a cluster that was formatted again under its old id.
     let anew = log_after(&root_header(8), 1)[0].clone();
     let mut first = PrepareSample::after(&root_header(7));
     first.body = vec![5; anew.len()];
@@ -235,7 +240,7 @@ fn lost_ops_are_a_gap_only_where_the_last_thing_stored_is_found() {
     place.store(1, &log, 1, 150);
     place.store(1, &log, 151, 200);
     let node = Node::new(&log, 3);
-    // Of three replicas the last op is only prepared: the witness is one before it.
+    // With three replicas the last op is only prepared, so the witness is the op before it.
     assert_eq!(place.join_with(&node, &find(true)).unwrap(), Joined::Gap { timeline: 1, stored_op: 200 });
     assert_eq!(place.join_with(&Node::new(&log, 1), &find(true)).unwrap(), Joined::Gap { timeline: 1, stored_op: 200 });
     assert_eq!(*asked.borrow(), [199, 200]);
@@ -279,7 +284,7 @@ fn only_the_very_last_thing_stored_is_a_witness() {
 #[test]
 fn a_fork_and_a_stale_agent_of_the_dead_cluster_each_find_their_own() {
     let old = history(1400);
-    // Committed, only prepared, and only the record.
+    // The fork's ops are committed, only prepared, or only its record exists.
     for (stored, replicas) in [(1100, 1), (1100, 3), (1002, 3), (1000, 1), (1000, 3)] {
         let place = Place::new();
         let fork = other(&old, 1000, 300, 1, None);
@@ -290,14 +295,14 @@ fn a_fork_and_a_stale_agent_of_the_dead_cluster_each_find_their_own() {
         }
         place.continues(&Node::new(&old, replicas), 1, id(&old, 1200));
         place.continues(&Node::new(&fork, replicas), 2, id(&fork, stored));
-        // Restored again, to the same op and to one that only the fork has.
+        // Restored again, to the same op and to an op that only the fork has.
         let third = place.branches(&Node::new(&other(&old, 1000, 50, 2, None), replicas));
         assert_eq!((third.timeline, third.parent, third.branch), (3, 1, Some(record(&old, 1000))));
         if stored == 1100 {
             let later = place.branches(&Node::new(&other(&fork, 1050, 80, 2, None), replicas));
             assert_eq!((later.timeline, later.parent, later.branch), (3, 2, Some(record(&fork, 1050))));
         }
-        // Restored and not gone on yet: nothing tells.
+        // Restored and not continued yet: nothing can be decided.
         let idle = place.join(&Node::new(&old[..990], replicas)).unwrap();
         assert_eq!(idle, Joined::Behind { timeline: 1, after: id(&old, 990), stored: id(&old, 1200) });
         assert!(matches!(place.join(&Node::new(&old[..1000], replicas)).unwrap(), Joined::Behind { .. }));
@@ -311,7 +316,7 @@ fn a_timeline_of_which_only_the_record_exists_is_known_by_its_first_prepare() {
     place.store(1, &log, 1, 100);
     place.begin(branch(2, 1, None, Some(record(&log, 959))));
     place.continues(&Node::new(&log, 3), 2, id(&log, 958));
-    // A ring that has passed it by: there is nothing left to know it by.
+    // The ring has wrapped past it: nothing is left to recognise it by.
     let later = history(3000);
     assert!(matches!(place.join_with(&Node::new(&later, 3), &|_| Ok(false)).unwrap(), Joined::Branches(Branch { timeline: 3, .. })));
     assert_eq!(place.join_with(&Node::new(&later, 3), &|_| Ok(true)).unwrap(), Joined::Gap { timeline: 1, stored_op: 100 });
@@ -336,7 +341,7 @@ fn of_several_timelines_with_a_gap_the_one_that_is_shown_counts() {
 
 #[test]
 fn what_a_ring_keeps_of_rounds_long_past_is_not_its_log() {
-    // The replica was away, and fetched its state from its peers.
+    // The replica was disconnected, and fetched its state from its peers.
     let log = history(3000);
     let mut node = Node::new(&log[..2950], 3).with(&headers_of(&log[100..200]));
     for slot in (0..WAL_SLOTS).filter(|slot| !(101..=200).contains(slot) && !(2900..=2950).map(slot_of).any(|used| used == *slot)) {
@@ -346,7 +351,7 @@ fn what_a_ring_keeps_of_rounds_long_past_is_not_its_log() {
     let place = Place::new();
     place.store(1, &log, 1, 250);
     assert_eq!(place.join_with(&node, &|_| Ok(true)).unwrap(), Joined::Gap { timeline: 1, stored_op: 250 });
-    // What is stored ends in a hole that the replica has yet to fill.
+    // The stored log ends within a hole that the replica has yet to fill.
     place.store(1, &log, 251, 2890);
     assert_eq!(place.join(&node).unwrap(), Joined::Behind { timeline: 1, after: id(&log, 2879), stored: id(&log, 2890) });
 }
@@ -367,7 +372,7 @@ fn holes_in_what_is_stored_are_read_again() {
     place.begin(branch(2, 1, Some(record(&log, 1010)), Some(record(&fork, 1011))));
     place.store(2, &fork, 1050, 1100);
     place.continues(&Node::new(&fork, 1), 2, id(&log, 1010));
-    // What the ring has lost too cannot be read again.
+    // Ops that the ring has lost too cannot be read again.
     let (place, log) = (Place::new(), history(2000));
     place.store(1, &log, 1, 500);
     place.store(1, &log, 1500, 1600);
@@ -405,7 +410,7 @@ fn a_timeline_is_begun_once_and_only_for_a_history_of_its_own() {
     let timelines = || fixture.repository.timelines().unwrap().numbers();
     let (same, begun) = join(&SampleFile::new(7, LOG_OPS + 4)).unwrap();
     assert!(same.timeline() == 1 && begun.is_none());
-    // Another cluster, and another size: refused before anything is begun.
+    // Another cluster and another size are refused before any timeline is begun.
     let mut fork = SampleFile::new(7, 20);
     for _ in 0..40 {
         let commit = fork.log.len() as u64 + 958;

@@ -1,4 +1,4 @@
-//! The log's thread, step by step.
+//! The thread that captures the log, step by step.
 
 use super::*;
 use crate::repository::sample::create;
@@ -29,7 +29,7 @@ fn what_was_given_away_is_kept_however_the_log_grows() {
             file.write_all_at(header.bytes(), wal_header_offset(slot_of(header.op()))).unwrap();
         }
         last = headers_of(&more)[899];
-        // A manifest may be written meanwhile, which takes as long as the store takes.
+        // Meanwhile a manifest may be written, which takes as long as the store needs.
         while follower.poll().unwrap() != Polled::Idle {}
     }
     assert!(store.bytes(&given_away[0].name.object()).is_some(), "a manifest promises it");

@@ -138,7 +138,7 @@ fn a_backup_right_behind_a_checkpoint_stores_the_log_before_it_once() {
         let second = fixture.backup(&sample);
         assert_eq!((second.summary.bytes_stored, second.summary.log_first_op, fixture.store.names().len()), (0, begin, names + 2));
         fixture.assert_restores(&told_to_be_committed(&sample));
-        // Unless a part of it is gone.
+        // It is stored again if a part of it is gone.
         fixture.store.remove(&fixture.names(SEGMENTS)[0]);
         let third = fixture.backup(&sample);
         assert!(third.summary.bytes_stored > 0 && third.summary.log_first_op == begin);
@@ -149,7 +149,8 @@ fn a_backup_right_behind_a_checkpoint_stores_the_log_before_it_once() {
 #[test]
 fn segments_are_not_listed_twice_however_often_a_resting_node_is_backed_up() {
     let (fixture, sample) = (Fixture::new(), SampleFile::new(7, 12));
-    // The same ledger before its first checkpoint: its one segment goes on beyond that checkpoint.
+    // The same ledger before its first checkpoint. Its one segment continues beyond that
+    // checkpoint.
     let before = SampleFile {
         superblock: superblock_bytes(&root_header(7), &Roots::default(), 3),
         blocks: Vec::new(),
@@ -176,7 +177,7 @@ fn the_log_before_a_checkpoint_is_not_needed_once_the_log_behind_it_is_long_enou
     fixture.assert_restores(&SampleFile::new(7, LOG_OPS));
 }
 
-/// Right behind a checkpoint a restored superblock says that all of the log is committed.
+/// Right after a checkpoint, a restored superblock says that all of the log is committed.
 fn told_to_be_committed(sample: &SampleFile) -> SampleFile {
     let newest: Vec<_> = headers_of(&sample.log).into_iter().rev().take(9).collect();
     let newest = if newest.is_empty() { vec![sample.checkpoint().header()] } else { newest };
@@ -192,7 +193,8 @@ fn told_to_be_committed(sample: &SampleFile) -> SampleFile {
 /// A byte of block 3.
 const REWRITTEN: u64 = layout::GRID_OFFSET + 2 * 512 * 1024 + 300;
 
-/// Makes the next checkpoint when the second round begins, and is done with it when the third does.
+/// Writes the next checkpoint when the second round begins, with one block that is still being
+/// rewritten, and completes it when the third round begins.
 struct NodeMovesOn<'a> {
     rounds: Mutex<u32>,
     path: std::path::PathBuf,
@@ -221,7 +223,7 @@ fn a_node_that_moves_on_is_followed_to_its_next_checkpoint() {
     let (fixture, first) = (Fixture::new(), SampleFile::new(7, 970));
     let next = next_checkpoint(&first, LOG_OPS).unwrap();
     write_data_file(&first, &fixture.path()).unwrap();
-    // The last table that is read is being rewritten, so the first round does not succeed.
+    // The last table that is read is being rewritten, so the first round fails.
     super::refused::overwrite(&fixture.path(), REWRITTEN, &[0xff]);
     let progress = NodeMovesOn { rounds: Mutex::new(0), path: fixture.path(), next: &next };
     let backup = capture::backup(&fixture.repository, &fixture.path(), ReadOptions::default(), &progress).unwrap();
@@ -230,7 +232,7 @@ fn a_node_that_moves_on_is_followed_to_its_next_checkpoint() {
     fixture.assert_restores(&next);
 }
 
-/// Keeps what it is told.
+/// Collects the notes.
 #[derive(Default)]
 struct Notes(Mutex<Vec<String>>);
 
@@ -314,7 +316,7 @@ fn a_damaged_backup_is_not_built_on_and_keeps_none_from_being_made() {
         fixture.store.corrupt(&first.name.object(), 100, 1);
         fixture.store.replace(&first.name.receipt(), receipt);
     }
-    // Damage in a part that only the whole manifest shows.
+    // Damage in a part that only a full read of the manifest shows.
     let third = fixture.backup(&sample);
     assert_eq!(third.summary.blocks_stored, 0);
 }

@@ -1,4 +1,4 @@
-//! A store that fails at every request in turn.
+//! Backups through a store that fails at every request in turn.
 
 use super::Fixture;
 use crate::disk::file::ReadOptions;
@@ -14,8 +14,8 @@ use crate::tier::tigerbeetle::capture;
 use crate::verify::verify;
 use std::sync::Arc;
 
-/// What may be wrong with a repository after a run that failed: nothing, or the receipt of its last
-/// moment.
+/// What may be wrong with a repository after a failed run: nothing, or a missing receipt where the
+/// run failed in its last moment.
 fn assert_nothing_is_lost(store: &MemoryStore, whole_before: u64, what: &str) {
     let repository = open(Arc::new(store.clone())).unwrap();
     let report = verify(&repository, true, &Silent).unwrap();
@@ -26,7 +26,8 @@ fn assert_nothing_is_lost(store: &MemoryStore, whole_before: u64, what: &str) {
     assert!(report.backups_whole == report.backups && report.backups >= whole_before, "{what}");
 }
 
-/// Every request of a backup fails once: the first of a repository, and one that builds on another.
+/// Every request of a backup fails once, both for the first backup of a repository and for one that
+/// builds on another.
 fn every_request_fails_once(fault: Fault, first: Option<&SampleFile>, sample: &SampleFile) {
     let fixture = Fixture::new();
     if let Some(first) = first {

@@ -1,4 +1,4 @@
-//! The log beside the walk.
+//! The log that is captured during the walk.
 
 use super::{Fixture, push};
 use crate::disk::file::ReadOptions;
@@ -41,18 +41,18 @@ fn what_lies_before_the_followed_checkpoint_is_forgotten() {
     let first = log.finish(1039).unwrap().unwrap();
     assert_eq!((ops(&first.headers), first.segments.len(), first.replies.len()), (Some((960, 1039)), 1, 1));
     assert_eq!(fixture.names(SEGMENTS).len(), 1);
-    // Only a part of the segment is older: it stays.
+    // Only a part of the segment is older, so it stays.
     log.follow(1000, headers[40].checksum()).unwrap();
     let second = log.finish(1039).unwrap().unwrap();
     assert_eq!((ops(&second.headers), &second.segments), (Some((1001, 1039)), &first.segments));
-    // The same again changes nothing.
+    // The same call again changes nothing.
     log.follow(1000, headers[40].checksum()).unwrap();
     assert_eq!(ops(&log.finish(1039).unwrap().unwrap().headers), Some((1001, 1039)));
-    // All of it is older: it is taken back.
+    // All of it is older, so it is deleted.
     log.follow(1039, headers[79].checksum()).unwrap();
     let third = log.finish(1039).unwrap().unwrap();
     assert_eq!((ops(&third.headers), third.segments.len(), fixture.names(SEGMENTS).len()), (None, 0, 0));
-    // Another checkpoint than any in hand: from the beginning.
+    // The checkpoint is not among the captured ones, so the log is read from the beginning.
     log.follow(checkpoint.op(), checkpoint.checksum()).unwrap();
     assert_eq!(ops(&log.finish(1039).unwrap().unwrap().headers), Some((960, 1039)));
 }
@@ -84,7 +84,7 @@ fn more_log_than_is_kept_loses_its_beginning_but_never_what_was_given_away() {
         }
         (last, prepares) = (headers_of(&more)[899], prepares + 900);
     }
-    // From a newer checkpoint on it is whole again.
+    // From a newer checkpoint on it is complete again.
     log.follow(last.op(), last.checksum()).unwrap();
     assert_eq!(log.finish(last.op()).unwrap().unwrap().headers.len(), 0);
 }

@@ -1,4 +1,4 @@
-//! Whole backups of synthetic data files: what they store, what they refuse, and what they leave
+//! Complete backups of synthetic data files: what they store, what they refuse, and what they leave
 //! behind when something fails.
 
 mod backup;
@@ -14,8 +14,10 @@ use crate::repository::sample::create;
 use crate::store::memory::MemoryStore;
 use crate::tb_format::sample::{PrepareSample, SampleFile, headers_of};
 use crate::tier::sample::{backup, edited, first_difference, folder};
-use crate::tier::tigerbeetle::restore::select::Point;
-use crate::tier::tigerbeetle::restore::{RestoreRequest, Role, restore};
+use crate::tier::tigerbeetle::restore::RestoreRequest;
+use crate::tier::tigerbeetle::restore::point::Point;
+use crate::tier::tigerbeetle::restore::restore;
+use crate::tier::tigerbeetle::restore::role::Role;
 use crate::verify::verify;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -50,15 +52,15 @@ impl Fixture {
         self.store.names().into_iter().filter(|name| name.starts_with(prefix)).collect()
     }
 
-    /// Everything is whole, and the newest backup restores to the very file.
+    /// Asserts that everything is intact and that the newest backup restores to exactly this file.
     pub(crate) fn assert_restores(&self, expected: &SampleFile) {
         let report = verify(&self.repository, true, &Silent).unwrap();
         assert_eq!(report.problems, []);
         self.assert_newest(expected);
     }
 
-    /// The newest backup is this one, and restores to the very file though older ones may be
-    /// damaged.
+    /// Asserts that this is the newest backup and that it restores to exactly this file, although
+    /// older ones may be damaged.
     pub(crate) fn assert_newest_is(&self, backup: &Backup, expected: &SampleFile) {
         let op = Point::Op(backup.summary.recovered_to_op);
         let image = self.folder.path().join("image");

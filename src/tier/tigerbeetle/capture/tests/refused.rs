@@ -1,4 +1,4 @@
-//! Files that cannot be backed up: what is said, and that nothing is promised.
+//! Files that cannot be backed up: which error is returned, and that nothing is promised.
 
 use super::{Fixture, push};
 use crate::disk::file::ReadOptions;
@@ -21,7 +21,7 @@ pub(super) fn overwrite(path: &Path, offset: u64, bytes: &[u8]) {
 }
 
 impl Fixture {
-    /// Writes a file, spoils it, and backs it up, which must fail.
+    /// Writes a file, damages it, and backs it up, which must fail.
     fn refused(&self, sample: &SampleFile, spoil: impl FnOnce(&Path)) -> Error {
         write_data_file(sample, &self.path()).unwrap();
         spoil(&self.path());
@@ -118,7 +118,7 @@ fn a_replica_that_is_fetching_its_state_is_not_captured() {
 fn a_log_that_does_not_reach_what_is_committed_is_not_captured() {
     let committed = edited(&SampleFile::new(7, 3), |bytes| bytes[1328..1336].copy_from_slice(&963_u64.to_le_bytes()));
     let error = Fixture::new().refused(&committed, |_| {});
-    assert_error(&error, Kind::TryAgain, &["op 963 is committed, but the log ends at op 962", "stands still"]);
+    assert_error(&error, Kind::TryAgain, &["op 963 is committed, but the log ends at op 962", "does not change"]);
 }
 
 #[test]
@@ -128,7 +128,7 @@ fn a_log_of_another_view_that_does_not_reach_what_is_committed_is_not_captured()
     let stale = super::in_view(&SampleFile::new(7, 2), 1, 960);
     let stale = edited(&stale, |bytes| bytes[1328..1336].copy_from_slice(&961_u64.to_le_bytes()));
     let error = Fixture::new().refused(&stale, |_| {});
-    assert_error(&error, Kind::TryAgain, &["older than the replica's view", "stands still"]);
+    assert_error(&error, Kind::TryAgain, &["older than the replica's view", "does not change"]);
 }
 
 #[test]
@@ -145,7 +145,7 @@ fn a_log_right_behind_a_checkpoint_needs_the_one_before() {
     }
 }
 
-/// Op 960 in the ring continues another op 959.
+/// Makes op 960 in the ring continue another op 959.
 fn break_the_log(path: &Path) {
     let mut elsewhere = SampleFile::new(8, 0);
     push(&mut elsewhere, 0, 959, b"x");
@@ -155,10 +155,10 @@ fn break_the_log(path: &Path) {
 #[test]
 fn a_log_that_does_not_continue_the_checkpoint_is_not_captured() {
     let error = Fixture::new().refused(&SampleFile::new(7, 3), break_the_log);
-    assert_error(&error, Kind::TryAgain, &["op 960: it continues another history", "stands still"]);
+    assert_error(&error, Kind::TryAgain, &["op 960: it continues another history", "does not change"]);
 }
 
-/// Changes the superblock, though not the checkpoint, in every round.
+/// Changes the superblock, but not the checkpoint, in every round.
 struct Restless(PathBuf, AtomicU64);
 
 impl Progress for Restless {

@@ -61,10 +61,10 @@ fn a_log_with_a_gap_or_a_fork_is_a_bug_of_ours() {
 
 #[test]
 fn prepares_of_older_views_count_only_as_the_view_began() {
-    // View 1 began with op 962; 960 and 961 lie before it.
+    // View 1 began with op 962. Ops 960 and 961 lie before it.
     let sample = SampleFile::new(7, 5);
     assert_eq!(end_of(&in_view(&sample, 1, 962)), 962);
-    // The prepare of op 962 in the log is another than the one that the view began with.
+    // The prepare of op 962 in the log is not the one that the view began with.
     let mut replaced = SampleFile::new(7, 2);
     push(&mut replaced, 0, 960, b"replaced");
     let other_head = SampleFile { superblock: in_view(&sample, 1, 962).superblock, ..replaced };

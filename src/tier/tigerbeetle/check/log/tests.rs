@@ -1,4 +1,4 @@
-//! The log that agents ship, timelines and gaps: every damage is found, what cannot be told from a
+//! The log that agents ship, timelines and gaps: every damage is found. What looks the same as a
 //! log that was never written is a note.
 
 use crate::progress::Silent;
@@ -24,7 +24,7 @@ fn log() -> Vec<Vec<u8>> {
     SampleFile::new(7, 100).log
 }
 
-/// Prepares of a later view behind `header`.
+/// Prepares of a later view after `header`.
 fn other_log(header: &PrepareHeader, count: usize) -> Vec<Vec<u8>> {
     let (mut last, mut log) = (*header, Vec::new());
     for _ in 0..count {
@@ -46,8 +46,8 @@ impl Fixture {
         sealed.name.object()
     }
 
-    /// Timeline 1 has ops 1012 to 1017 in two segments, a gap of two ops that is recorded, and ops
-    /// 1020 to 1022; timeline 2 branches off behind op 1014.
+    /// Timeline 1 has ops 1012 to 1017 in two segments, a recorded gap of two ops, and ops 1020 to
+    /// 1022. Timeline 2 branches off after op 1014.
     fn with_log() -> Fixture {
         let (fixture, log) = (Fixture::new(), log());
         for (run, first) in [(1, 52), (2, 55), (3, 60)] {
@@ -182,7 +182,7 @@ fn a_hole_in_what_a_backup_promises_is_a_problem() {
 #[test]
 fn full_verification_finds_segments_that_do_not_continue_each_other() {
     let fixture = Fixture::with_log();
-    // By its name it goes on behind op 1022, but it is of another history.
+    // By its name it continues after op 1022, but it belongs to another history.
     let common = headers_of(&log())[61];
     fixture.ship(1, 9, &other_log(&common, 4)[1..]);
     assert_eq!(fixture.verify().unwrap().problems, []);

@@ -1,4 +1,4 @@
-//! The log of a history, out of segments that overlap, disagree, are merged or missing.
+//! The log of a history, read from segments that overlap, disagree, are merged or missing.
 
 use super::{LogIndex, Piece, PrepareId, SEGMENT_OPS_MAX, list_segments};
 use crate::error::Error;
@@ -21,7 +21,7 @@ pub(crate) fn store(repository: &Repository, timeline: u32, run: u64, log: &[Vec
     store_log(repository, timeline, run, log).unwrap()
 }
 
-/// A log that goes on behind `header` in a later view.
+/// A log that continues after `header` in a later view.
 fn later_view(header: &PrepareHeader, count: u64, view: u32) -> Vec<Vec<u8>> {
     let mut log: Vec<Vec<u8>> = Vec::new();
     let mut last = *header;
@@ -98,7 +98,7 @@ fn a_replaced_end_gives_way_to_the_later_view() {
     let (_, repository) = repository();
     let old = log_after(&root_header(7), 20);
     let headers = headers_of(&old);
-    // Ops 16 to 20 of the first view were never committed; the next view went on with fewer.
+    // Ops 16 to 20 of the first view were never committed. The next view continued with fewer ops.
     let new = later_view(&headers[14], 3, headers[14].view() + 1);
     store(&repository, 1, 1, &old[0..12]);
     store(&repository, 1, 2, &old[12..20]);
@@ -109,8 +109,8 @@ fn a_replaced_end_gives_way_to_the_later_view() {
     assert_eq!(chain(&repository, &Lineage::first(), root(), Some(15)).unwrap(), old[..15]);
     let replaced = chain(&repository, &Lineage::first(), root(), Some(19)).unwrap_err();
     assert!(replaced.kind == Kind::Input && replaced.message.contains("a view change replaced it"), "{replaced}");
-    // An op of a later view may be lost again when the view after it starts from the older log:
-    // what follows decides.
+    // An op of a later view may be lost again when the view after it starts from the older log.
+    // What follows decides.
     let survived = later_view(&headers[15], 4, headers[14].view() + 2);
     store(&repository, 1, 4, &survived);
     assert_eq!(chain(&repository, &Lineage::first(), root(), None).unwrap(), [&old[..16], &survived].concat());
@@ -179,8 +179,8 @@ fn a_damaged_copy_is_passed_over_and_a_damaged_only_copy_is_told() {
     let index = LogIndex::list(&repository, &Lineage::first(), 0).unwrap();
     let whole = headers_of(&log)[9];
     let found = index.resolve(root(), Some(10));
-    // The damaged segment overlaps the whole one, so what it holds cannot be compared: that is
-    // told, not guessed.
+    // The damaged segment overlaps the intact one, so its content cannot be compared. That is
+    // reported, not guessed.
     assert!(found.is_err() || found.unwrap().end == id(&whole));
 }
 
@@ -195,7 +195,7 @@ fn listings_begin_early_enough_for_the_longest_segment() {
     assert_eq!(list_segments(&repository, 2, 0).unwrap().len(), 0);
 }
 
-/// Before the read of a segment with this number, counted from 1, all of them are merged into one.
+/// All segments are merged into one just before the segment read with this number, counted from 1.
 fn merge_before_reading(memory: &MemoryStore, repository: &Arc<Repository>, hooked: &HookedStore, at_read: u32) {
     let (memory, repository, mut reads) = (memory.clone(), Arc::clone(repository), 0);
     hooked.before_reads(move |name, _| {
@@ -259,7 +259,7 @@ fn what_is_gone_for_good_or_still_listed_is_damage() {
         assert_eq!((error.unwrap_err().kind, given), (Kind::Damaged, 10));
     }
     memory.replace(&second.object(), whole);
-    // What the taker refuses is its own affair, and is not tried again.
+    // An error of `take` is returned as it is, and nothing is tried again.
     let mut given = 0;
     let error = resolved.prepares(&repository, 1, 20, &mut |_| {
         given += 1;

@@ -27,7 +27,7 @@ fn extent(address: u64, first_frame: u32, blocks: u32) -> Extent {
     Extent { root, location: Location { pack: 1, first_frame, blocks } }
 }
 
-/// A manifest in which every part fits the others; the objects that it names are not there.
+/// A manifest in which every part fits the others. The objects that it names do not exist.
 fn sound() -> Manifest {
     let sample = SampleFile::new(7, 0);
     let superblock = SuperBlock::check(&sample.superblock).unwrap();
@@ -151,7 +151,7 @@ fn parts_that_do_not_fit_one_another_are_damage() {
     }
 }
 
-/// The frames that the format has for a manifest, whatever it says.
+/// The frames of a manifest as the format defines them, without any check of the manifest.
 fn frames_of(manifest: &Manifest) -> Vec<(u8, Vec<u8>)> {
     let mut frames = vec![(1, serde_json::to_vec(&manifest.summary).unwrap()), (2, manifest.superblock.bytes().to_vec())];
     for pack in &manifest.packs {
@@ -242,7 +242,7 @@ fn what_a_newer_writer_adds_is_passed_over() {
     summary.pop();
     summary.extend_from_slice(b",\"more\":1}");
     let error = forged(&[(1, summary), (2, manifest.superblock.bytes().to_vec()), (128, vec![1, 2, 3])]).0;
-    // All of it decodes; what this forgery lacks is the log.
+    // All of this forgery decodes. Only the log is missing.
     assert!(error.message.contains("its log"), "{error}");
 }
 

@@ -1,5 +1,5 @@
-//! Merging: which segments become one, that the one holds what they held, and which may go
-//! afterwards.
+//! Merging: which segments become one, that the result has the same content, and which segments may
+//! be deleted afterwards.
 
 use super::{covered, merge, plan_merges};
 use crate::error::Kind;
@@ -32,7 +32,7 @@ fn neighbours_of_one_tier_are_merged_and_no_others() {
     let mut with_hole = small.clone();
     with_hole.remove(4);
     assert_eq!(ops(&plan_merges(&with_hole, 4)), [(1, 20), (26, 50)]);
-    // A large one between them is left alone as long as there is enough to do below it.
+    // A large one between them is left alone as long as there is enough to merge in the lower tier.
     let mut with_large = small.clone();
     with_large[5].stored_bytes = 1 << 20;
     assert_eq!(ops(&plan_merges(&with_large, 4)), [(1, 25), (31, 50)]);

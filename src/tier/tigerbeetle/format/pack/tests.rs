@@ -98,7 +98,7 @@ fn a_writer_used_out_of_order_says_so() {
     assert_eq!(store.names().len(), names, "no extent, no pack");
 }
 
-/// A pack as the format has it, whose entries are these.
+/// A pack in the stored format with these entries.
 fn forged(blocks: &[Vec<u8>], entries: Vec<u8>, count: u32) -> crate::error::Result<Vec<(BlockReference, Vec<u8>)>> {
     let (_, repository) = repository();
     let name = PackName { checkpoint_op: 959, run: RunId(5), sequence: 0 };
@@ -110,7 +110,7 @@ fn forged(blocks: &[Vec<u8>], entries: Vec<u8>, count: u32) -> crate::error::Res
     let entry = PackEntry { name, blocks: count, stored_bytes: stored.size_bytes, digest: stored.digest };
     let pack = PackReader::open(&repository, &entry)?;
     let blocks = pack.blocks(0, count);
-    // The same, block by block into buffers of the caller's.
+    // The same block by block, into buffers of the caller.
     let one = |frame| {
         let mut sealed = vec![0; pack.stored_bytes(frame, 1).unwrap_or(0) as usize];
         let mut plain = vec![0; pack.block_bytes(frame).unwrap_or(0)];

@@ -89,7 +89,7 @@ fn of_two_first_backups_the_quicker_ones_cluster_counts() {
 fn names_of_other_timelines_are_no_candidates() {
     let (_, repository) = repository();
     assert!(repository.newest_checkpoint().unwrap().best.is_none());
-    // A receipt without its manifest is a backup that was lost: it may have been the newest.
+    // A receipt without its manifest is a backup that was lost, and it may have been the newest.
     let name = CheckpointName { timeline: 2, run: RunId(4), ..checkpoint(959, 1) };
     repository.write_receipt(&name, &Receipt { size_bytes: 1, digest: [0; 32] }).unwrap();
     let newest = repository.newest_checkpoint().unwrap();

@@ -53,7 +53,7 @@ fn prepares_are_stored_as_columns_of_events() {
 fn prepares_come_back_verbatim_in_any_range() {
     let (_, repository) = repository();
     let mut log = log_after(&root_header(7), 20);
-    // One that fills a frame of its own, between small ones.
+    // A prepare that fills a frame of its own, between small ones.
     for size in [900_000, 200_000, 16] {
         let last = Prepare::check(log.last().unwrap()).unwrap();
         log.push(PrepareSample { body: crate::repository::tests::noise(size, 9), ..PrepareSample::after(last.header()) }.bytes());
@@ -116,8 +116,8 @@ fn what_the_taker_says_ends_the_reading() {
     assert_eq!((error.unwrap_err(), taken), (Error::try_again("enough"), 2));
 }
 
-/// A segment as the format has it, of these frames and entries, under a name that promises ops 1 to
-/// `last_op`.
+/// A segment in the stored format with these frames and entries, under a name that promises ops 1
+/// to `last_op`.
 fn forged(frames: &[Vec<u8>], entries: Vec<u8>, last_op: u64) -> Result<Vec<Vec<u8>>> {
     let (_, repository) = repository();
     let name = SegmentName { timeline: 1, first_op: 1, last_op, run: RunId(5) };
@@ -207,7 +207,8 @@ fn a_segment_sealed_in_memory_is_the_same_format() {
     let digested = digest_stored(&repository, &sealed.object.name).unwrap();
     assert_eq!(digested, (sealed.object.stored_bytes, sealed.object.digest));
     assert!(SegmentBuilder::default().seal(&repository, 1, RunId(7)).unwrap().is_none());
-    // The copy of the repository in another place opens the same bytes, and only what is there.
+    // The copy of the repository in another place opens the same bytes, and only those that are
+    // there.
     let spool = MemoryStore::new();
     let elsewhere = repository.over(Arc::new(spool.clone())).unwrap();
     assert_eq!(SegmentReader::open_listed(&elsewhere, &sealed.name, None).err().map(|error| error.kind), Some(Kind::Damaged));

@@ -35,7 +35,7 @@ fn a_number_is_given_once_and_lineages_follow_the_branches() {
     assert!(repository.begin_timeline(&branch(2, 1, Some(100))).unwrap());
     assert!(!repository.begin_timeline(&branch(2, 1, Some(90))).unwrap(), "the number is taken");
     assert!(repository.begin_timeline(&branch(3, 2, Some(150))).unwrap());
-    // Branches off timeline 3 at an op that 3 has from 2.
+    // Timeline 4 branches off timeline 3 at an op that 3 has from timeline 2.
     assert!(repository.begin_timeline(&branch(4, 3, Some(120))).unwrap());
     assert!(repository.begin_timeline(&branch(5, 4, None)).unwrap());
     let timelines = repository.timelines().unwrap();
@@ -120,8 +120,8 @@ fn a_beat_that_cannot_be_read_still_counts() {
     assert!(store.corrupt(&name, 70, 1));
     let seen = repository.lease(1).unwrap().unwrap();
     assert_eq!((seen.fence, seen.holder.as_str(), seen.released), (7, "unknown", false));
-    // Where a store overwrites instead of refusing, whoever does not read its own words back has
-    // not got it.
+    // If a store overwrites instead of refusing, an agent that does not read its own words back
+    // does not have the lease.
     let hiding = HidingStore::new(&store, "amber/leases/tigerbeetle/00000001/00000000000000000009-00000000000000000000");
     let other = open(Arc::new(hiding)).unwrap();
     assert!(other.take_lease(1, 8, "second", "token of second").unwrap().is_none());

@@ -1,7 +1,11 @@
-//! Hops with a server that is a shell script: it puts a data file that was made before in the place
-//! of the one that it is to work on.
+//! Hops with a server that is a shell script: it replaces the data file that it works on by one
+//! that was made before.
 
-use super::{CheckpointIds, Hop, OriginalLog, estimate_seconds, plan_hops, required_releases};
+use super::CheckpointIds;
+use super::Hop;
+use super::estimate_seconds;
+use super::plan_hops;
+use super::required_releases;
 use crate::error::{Error, Kind, Result};
 use crate::progress::Silent;
 use crate::tb_format::Checksum;
@@ -10,12 +14,15 @@ use crate::tb_format::sample::{PrepareSample, SAMPLE_RELEASE, SampleFile, header
 use crate::tb_format::superblock::SuperBlock;
 use crate::tb_format::wal::Prepare;
 use crate::tier::sample::{LOG_OPS, next_checkpoint, write_data_file};
+use crate::tier::tigerbeetle::restore::Restored;
 use crate::tier::tigerbeetle::restore::binaries::ReleaseNeeded;
 use crate::tier::tigerbeetle::restore::history::tests::ship;
+use crate::tier::tigerbeetle::restore::original_log::OriginalLog;
 use crate::tier::tigerbeetle::restore::plan::RestorePlan;
-use crate::tier::tigerbeetle::restore::select::Point;
+use crate::tier::tigerbeetle::restore::point::Point;
+use crate::tier::tigerbeetle::restore::restore;
+use crate::tier::tigerbeetle::restore::role::Role;
 use crate::tier::tigerbeetle::restore::tests::Fixture;
-use crate::tier::tigerbeetle::restore::{Restored, Role, restore};
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -105,7 +112,7 @@ fn ids_of_checkpoints_are_compared_with_what_prepares_name() {
     }
 }
 
-/// A backup of checkpoint 959 that reaches op 1011, the log to op 1979 behind it, and what a server
+/// A backup of checkpoint 959 that reaches op 1011, the log after it to op 1979, and what a server
 /// makes of that: checkpoint 1919.
 struct Rolling {
     fixture: Fixture,
@@ -131,8 +138,7 @@ impl Rolling {
     fn binary(&self, start: &str) -> PathBuf {
         let path = self.fixture.path("tigerbeetle");
         let script = format!("case $1 in version) echo TigerBeetle version 0.16.78+abc;; start) {start};; *) exit 1;; esac");
-        // Written by another process, so that no child of another test holds it open when it is to
-        // be run.
+        // Written by another process, so that no child of another test has it open when it is run.
         let write = r#"printf '#!/bin/sh\n%s\n' "$1" >"$2" && chmod +x "$2""#;
         assert!(Command::new("sh").args(["-c", write, "write", &script]).arg(&path).status().unwrap().success());
         path
@@ -216,7 +222,7 @@ fn a_hop_that_leads_elsewhere_is_not_believed() {
     other.log.push(last.bytes());
     let error = rolling.fails(rolling.making(&next_checkpoint(&other, 60).unwrap()));
     assert!(error.kind == Kind::Damaged && error.message.contains("the original log has"), "{error}");
-    // The server went on for too long.
+    // The server went too far.
     let far = next_checkpoint(&SampleFile::new(7, 960), 960).unwrap();
     let error = rolling.fails(rolling.making(&next_checkpoint(&far, 60).unwrap()));
     assert!(error.kind == Kind::Damaged && error.message.contains("went on to checkpoint 2879, not to 1919"), "{error}");
@@ -239,14 +245,14 @@ fn without_the_right_binary_nothing_is_begun() {
     assert!(plan.estimate_seconds() > estimate_seconds(1, plan.log_bytes));
     let error = rolling.fixture.refused(Point::Op(1979));
     assert_eq!(error.kind, Kind::Input);
-    for says in ["op 1979 ", "1 checkpoints behind the backup at op 959", "--tigerbeetle PATH", "0.16.78", "op 1967 before it"] {
+    for says in ["op 1979 ", "1 checkpoints after the backup at op 959", "--tigerbeetle PATH", "0.16.78", "op 1967 before it"] {
         assert!(error.message.contains(says), "{says}: {error}");
     }
     let older = rolling.binary("exit 1");
     assert!(Command::new("sed").args(["-i", "s/0.16.78/0.16.70/"]).arg(&older).status().unwrap().success());
     let error = rolling.fails(older);
     assert!(error.kind == Kind::Input && error.message.contains("TigerBeetle 0.16.78 is needed, from op 960 on"), "{error}");
-    // What needs no hop asks no binary.
+    // A restore that needs no hop asks no binary.
     let restored = rolling.restore(1967, Role::Same, rolling.binary("exit 1")).unwrap();
     assert_eq!((restored.op, restored.hops), (1967, None));
 }

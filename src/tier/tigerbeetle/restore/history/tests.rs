@@ -1,4 +1,4 @@
-//! Points that no backup holds itself, but the log behind one.
+//! Points that no backup holds itself, but that the log after one reaches.
 
 use crate::disk::file::ReadOptions;
 use crate::error::Kind;
@@ -15,11 +15,15 @@ use crate::tier::tigerbeetle::format::log::{LogIndex, Piece};
 use crate::tier::tigerbeetle::format::merge::merge;
 use crate::tier::tigerbeetle::format::segment::{SegmentBuilder, segment_entry};
 use crate::tier::tigerbeetle::format::timeline::{Branch, Lineage, PrepareRecord};
+use crate::tier::tigerbeetle::restore::RestoreRequest;
 use crate::tier::tigerbeetle::restore::forward;
 use crate::tier::tigerbeetle::restore::plan::RestorePlan;
-use crate::tier::tigerbeetle::restore::select::{Point, Selected, select};
+use crate::tier::tigerbeetle::restore::point::Point;
+use crate::tier::tigerbeetle::restore::point::Selected;
+use crate::tier::tigerbeetle::restore::restore;
+use crate::tier::tigerbeetle::restore::role::Role;
+use crate::tier::tigerbeetle::restore::select::select;
 use crate::tier::tigerbeetle::restore::tests::Fixture;
-use crate::tier::tigerbeetle::restore::{RestoreRequest, Role, restore};
 use crate::units::time_text;
 use std::sync::Arc;
 
@@ -44,7 +48,7 @@ fn text(op: u64) -> String {
     format!("op {op} ({})", time_text(sample_timestamp(op)))
 }
 
-/// A backup of checkpoint 959 that reaches op 1011, and the log behind it to op 1500.
+/// A backup of checkpoint 959 that reaches op 1011, and the log after it to op 1500.
 fn fixture() -> Fixture {
     let fixture = Fixture::of(&SampleFile::new(7, LOG_OPS));
     // It begins before the backup's end.
@@ -99,7 +103,7 @@ fn points_in_a_gap_are_refused_with_both_neighbours() {
     assert_eq!(selected(&fixture, Point::Op(1500)).name.checkpoint_op, 959);
     assert_eq!(selected(&fixture, Point::Op(1960)).name.checkpoint_op, 1919);
     assert_eq!(selected(&fixture, Point::Newest).op, 1971);
-    // The gap is closed: what the backups hold themselves stays as it was, the rest is there.
+    // The gap is closed: what the backups hold themselves is unchanged, the rest is restorable.
     ship(&fixture, 1, &whole.log[541..641]);
     assert_eq!(selected(&fixture, Point::Op(1555)).name.checkpoint_op, 959);
     assert_eq!(selected(&fixture, Point::Time(sample_timestamp(1959))).op, 1959);
@@ -139,7 +143,7 @@ fn what_was_shipped_tells_which_prepares_came_to_count() {
 #[test]
 fn each_timeline_restores_to_its_own_history() {
     let fixture = fixture();
-    // The cluster was restored to op 1300, and went on with something else.
+    // The cluster was restored to op 1300, and continued with other prepares.
     let log = SampleFile::new(7, 541).log;
     let common = headers_of(&log)[1300 - 960];
     let first = PrepareSample { view: 3, body: vec![5; 128], ..PrepareSample::after(&common) }.bytes();

@@ -14,11 +14,13 @@ use crate::tier::sample::{LOG_OPS, as_replica, edited, first_difference};
 use crate::tier::tigerbeetle::format::manifest::{Extent, Manifest};
 use crate::tier::tigerbeetle::format::pack::{PackEntry, PackWriter};
 use crate::tier::tigerbeetle::format::segment::{SegmentBuilder, SegmentEntry, segment_entry};
+use crate::tier::tigerbeetle::restore::RestoreRequest;
 use crate::tier::tigerbeetle::restore::check::check_image;
 use crate::tier::tigerbeetle::restore::log::prepares;
-use crate::tier::tigerbeetle::restore::select::Point;
+use crate::tier::tigerbeetle::restore::point::Point;
+use crate::tier::tigerbeetle::restore::restore;
+use crate::tier::tigerbeetle::restore::role::Role;
 use crate::tier::tigerbeetle::restore::tests::Fixture;
-use crate::tier::tigerbeetle::restore::{RestoreRequest, Role, restore};
 use std::os::unix::fs::FileExt;
 
 /// A superblock that says that everything up to `commit_max` is committed, and whose view began
@@ -39,8 +41,8 @@ fn newest_first(sample: &SampleFile, from: u64, to: u64) -> Vec<PrepareHeader> {
     headers_of(&sample.log).into_iter().rev().filter(|header| (to..=from).contains(&header.op())).collect()
 }
 
-/// The image that ends at `op`: where that is right behind the checkpoint, its superblock must say
-/// that all of it is committed.
+/// The image that ends at `op`. If that is right after the checkpoint, its superblock must say that
+/// all of it is committed.
 fn ending_at(op: u64) -> SampleFile {
     let sample = SampleFile::new(7, op - 959);
     let newest = if op == 959 { vec![sample.checkpoint().header()] } else { newest_first(&sample, op, op - 8) };
@@ -111,7 +113,7 @@ fn a_superblock_that_knows_later_ops_is_set_back() {
     let same_consensus = |log_ops| SampleFile { superblock: sample.superblock, ..SampleFile::new(7, log_ops) };
     for op in 1009..1021 {
         fixture.restore(Point::Op(op)).unwrap();
-        // At most nine headers: as many as a primary may have under way, and one.
+        // At most nine headers: as many as a primary may have in flight, and one.
         fixture.assert_image(&with_consensus(&same_consensus(op - 959), 1009, &newest_first(&plain, op, op - 8)));
     }
     assert_eq!(fixture.restore(Point::Op(1008)).unwrap_err().kind, Kind::Input);
@@ -144,7 +146,7 @@ fn a_file_that_never_made_a_checkpoint_is_restored_with_its_root() {
         fixture.assert_image(&sample(op));
     }
     assert_eq!(fixture.restore(Point::Time(sample_timestamp(2))).unwrap().op, 2);
-    // Before its first op the ledger was empty: nobody asks for that by a time.
+    // Before its first op the ledger was empty, so nobody asks for a time before that.
     let error = fixture.restore(Point::Time(sample_timestamp(1) - 1)).unwrap_err();
     assert_eq!(error.kind, Kind::Input);
     assert_eq!(std::fs::metadata(fixture.path("image")).unwrap().len(), GRID_OFFSET);
@@ -309,7 +311,7 @@ fn a_damaged_image_does_not_pass_the_check() {
     file.write_all_at(&[0xff], GRID_OFFSET + 4 * BLOCK_BYTES as u64 + 300).unwrap();
     let error = check_image(&path, Some(manifest.summary.blocks), 1011, &Silent).unwrap_err();
     assert!(
-        error.kind == Kind::Damaged && error.message.starts_with("the restored image is not whole") && error.message.contains("address 5"),
+        error.kind == Kind::Damaged && error.message.starts_with("the restored image is damaged") && error.message.contains("address 5"),
         "{error}"
     );
 }

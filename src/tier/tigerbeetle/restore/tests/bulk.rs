@@ -1,5 +1,5 @@
-//! What need not be fetched: a killed restore goes on, and the image is the very same whatever
-//! stood there before.
+//! What need not be fetched: a killed restore is resumed, and the image is exactly the same
+//! whatever was there before.
 
 use super::Fixture;
 use crate::disk::target::Target;
@@ -12,11 +12,14 @@ use crate::tb_format::sample::SampleFile;
 use crate::tier::sample::{LOG_OPS, first_difference, write_data_file};
 use crate::tier::tigerbeetle::format::manifest::Manifest;
 use crate::tier::tigerbeetle::format::pack::PackReader;
+use crate::tier::tigerbeetle::restore::RestoreRequest;
+use crate::tier::tigerbeetle::restore::Restored;
 use crate::tier::tigerbeetle::restore::copy::copy_image;
 use crate::tier::tigerbeetle::restore::image::ranges_to_fetch;
 use crate::tier::tigerbeetle::restore::plan::RestorePlan;
-use crate::tier::tigerbeetle::restore::select::Point;
-use crate::tier::tigerbeetle::restore::{RestoreRequest, Restored, Role, restore};
+use crate::tier::tigerbeetle::restore::point::Point;
+use crate::tier::tigerbeetle::restore::restore;
+use crate::tier::tigerbeetle::restore::role::Role;
 use proptest::prelude::*;
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
@@ -31,12 +34,12 @@ pub(super) struct Bulk {
     pack_bytes: Arc<AtomicU64>,
     pub(super) repository: Arc<Repository>,
     pub(super) sample: SampleFile,
-    /// What a restore reads of packs when nothing is there, and what of that is no block.
+    /// What a restore reads of packs when nothing is there, and how much of that is no block.
     pub(super) all_bytes: u64,
     pub(super) opening_bytes: u64,
 }
 
-/// The temporary file of a run that is no longer.
+/// The temporary file of a restore whose process is gone.
 pub(super) const LEFT: &str = ".image.4194305.amber-partial";
 
 impl Bulk {
@@ -68,7 +71,7 @@ impl Bulk {
         RestoreRequest { overwrite: true, ..self.fixture.request(Point::Newest, Role::Same) }
     }
 
-    /// Restores; also what was read of packs.
+    /// Restores; returns also what was read of packs.
     pub(super) fn restore_with(&self, change: impl FnOnce(&mut RestoreRequest)) -> (Restored, u64) {
         let mut request = self.request();
         change(&mut request);
@@ -87,8 +90,8 @@ impl Bulk {
         reachable.map(|(reference, bytes)| (block_offset(reference.address).unwrap(), &bytes[..])).collect()
     }
 
-    /// A restore over `prepare`d leftovers gives the image and leaves nothing else; what it read is
-    /// what it says.
+    /// A restore over the leftovers that `prepare` makes gives the image and leaves nothing else.
+    /// It reports exactly what it read.
     fn goes_on(&self, prepare: impl FnOnce(&File)) -> (Restored, u64) {
         let file = OpenOptions::new().create_new(true).write(true).open(self.fixture.path(LEFT)).unwrap();
         prepare(&file);
@@ -188,7 +191,7 @@ proptest! {
         })?;
     }
 
-    /// All that is wanted comes, in order, and what comes for nothing is bounded.
+    /// Everything that is wanted comes, in order, and the unneeded bytes are bounded.
     #[test]
     fn fetched_ranges_hold_all_that_is_wanted(sizes in prop::collection::vec(1..600_000_u64, 1..64), picks in prop::collection::vec(any::<bool>(), 64)) {
         let wanted: Vec<u32> = (0..sizes.len() as u32).filter(|frame| picks[*frame as usize]).collect();
@@ -218,7 +221,7 @@ fn of_several_leftovers_one_is_taken_and_those_of_the_living_are_left_alone() {
     for number in [2, 4, 9] {
         File::create(lent(number)).unwrap();
     }
-    // The fourth is lent by a process that lives, the fifth is being written.
+    // The fourth is lent by a living process, the fifth is being written.
     let (living, writing) = (File::open(lent(4)).unwrap(), File::open(path(5)).unwrap());
     living.lock().unwrap();
     writing.lock().unwrap();

@@ -1,5 +1,5 @@
-//! Restores that take from an older image: whatever that is, the image is the very same and the
-//! older one is not changed.
+//! Restores that take blocks from an older image. Whatever that image is, the result is exactly the
+//! same, and the older image is not changed.
 
 use super::Fixture;
 use super::bulk::{Bulk, LEFT};
@@ -10,15 +10,18 @@ use crate::tb_format::sample::SampleFile;
 use crate::tier::sample::{LOG_OPS, first_difference, next_checkpoint, write_data_file};
 use crate::tier::tigerbeetle::format::manifest::Manifest;
 use crate::tier::tigerbeetle::format::pack::PackReader;
-use crate::tier::tigerbeetle::restore::{RestoreRequest, Restored, Role, restore};
+use crate::tier::tigerbeetle::restore::RestoreRequest;
+use crate::tier::tigerbeetle::restore::Restored;
+use crate::tier::tigerbeetle::restore::restore;
+use crate::tier::tigerbeetle::restore::role::Role;
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// A repository with a backup of the ledger one checkpoint later, an image of the earlier one, and
-/// of the later one the sample.
+/// A repository with a backup of the later of two checkpoints, with the sample of that checkpoint,
+/// and an image of the earlier one.
 fn two_checkpoints() -> (Bulk, PathBuf) {
     let earlier = SampleFile::new(7, 1000);
     let fixture = Fixture::of(&earlier);
@@ -29,7 +32,7 @@ fn two_checkpoints() -> (Bulk, PathBuf) {
     (Bulk::of(fixture, later), old)
 }
 
-/// What stands between a file's holes.
+/// The data between a file's holes.
 fn data_of(path: &Path) -> Vec<(u64, Vec<u8>)> {
     let (file, mut pieces, mut end) = (File::open(path).unwrap(), Vec::new(), 0);
     while let Ok(begin) = rustix::fs::seek(&file, rustix::fs::SeekFrom::Data(end)) {
@@ -42,7 +45,8 @@ fn data_of(path: &Path) -> Vec<(u64, Vec<u8>)> {
 }
 
 impl Bulk {
-    /// A restore that may take from `base`, which is not changed: what was fetched of blocks.
+    /// Restores with blocks from `base`, which must not change. Returns also what was fetched of
+    /// blocks.
     fn delta(&self, base: &Path, fresh: bool) -> (Restored, u64) {
         let before = (data_of(base), std::fs::metadata(base).unwrap().modified().unwrap());
         let (restored, read) = self.restore_with(|request| {
@@ -63,7 +67,7 @@ fn an_older_image_gives_what_it_has() {
     let (restored, read) = bulk.delta(&old, false);
     assert!(restored.bytes_kept > 0 && restored.notes.is_empty(), "{:?}", restored.notes);
     assert!(read >= bulk.opening_bytes + new && read <= bulk.opening_bytes + new + new / 8, "{read}");
-    // The image itself is the newest base there is; it is replaced by its like.
+    // The image itself is the newest base there is; it is replaced by an equal one.
     let image = bulk.fixture.path("image");
     let (_, read) = bulk.restore_with(|request| request.base = Some(image.clone()));
     assert_eq!(read, bulk.opening_bytes);
@@ -98,7 +102,7 @@ fn an_older_image_may_be_damaged_short_long_or_of_another_cluster() {
     file.write_all_at(&[byte[0] ^ 0x10], place).unwrap();
     assert_eq!(kept(&old), good - frames[&5]);
     file.write_all_at(&byte, place).unwrap();
-    // Longer than the image, and what is there is not wanted.
+    // Longer than the image, and with content that is not wanted.
     file.set_len(block_offset(100).unwrap()).unwrap();
     file.write_all_at(&[1; 4096], block_offset(50).unwrap()).unwrap();
     assert_eq!(kept(&old), good);
@@ -142,7 +146,7 @@ fn a_base_that_is_no_file_is_refused() {
     }
 }
 
-/// A file system whose files can share their blocks; taken away again when it is dropped.
+/// A file system whose files can share their blocks; it is removed when this is dropped.
 struct Sharing(PathBuf);
 
 impl Sharing {

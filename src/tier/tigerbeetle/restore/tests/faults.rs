@@ -5,8 +5,10 @@ use crate::repository::sample::{Fault, FaultyStore, open};
 use crate::store::Store;
 use crate::tb_format::sample::SampleFile;
 use crate::tier::sample::LOG_OPS;
-use crate::tier::tigerbeetle::restore::select::Point;
-use crate::tier::tigerbeetle::restore::{RestoreRequest, Role, restore};
+use crate::tier::tigerbeetle::restore::RestoreRequest;
+use crate::tier::tigerbeetle::restore::point::Point;
+use crate::tier::tigerbeetle::restore::restore;
+use crate::tier::tigerbeetle::restore::role::Role;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -26,8 +28,8 @@ fn whichever_request_fails_nothing_stands_under_the_name() {
         for call in 1..=calls {
             faulty.fail(call, Fault::Refused);
             match restore(&repository, &request, &Silent) {
-                // What it does not need it goes without, and says so; a refusal whose nearest point
-                // cannot be dated is the same refusal.
+                // A restore continues without what it does not need, and reports that. A refusal
+                // whose nearest point cannot be dated is the same refusal.
                 Ok(restored) => {
                     survived += 1;
                     assert!(held && restored.notes.len() == 1, "call {call}: {:?}", restored.notes);
@@ -37,7 +39,7 @@ fn whichever_request_fails_nothing_stands_under_the_name() {
                     assert!(error.kind == Kind::TryAgain || (!held && error.kind == Kind::Input), "call {call} of {calls}: {error}")
                 }
             }
-            // Where the store may come back what was fetched is left for the next attempt, and
+            // If the store may come back, what was fetched is left for the next attempt, and
             // nothing else.
             let partial = |name: &String| name.starts_with(".image.") && name.ends_with(".amber-partial");
             assert!(fixture.files().iter().all(partial) && fixture.files().len() <= 1, "call {call} of {calls}: {:?}", fixture.files());
@@ -47,7 +49,7 @@ fn whichever_request_fails_nothing_stands_under_the_name() {
     }
 }
 
-/// Fills a disk as soon as the log is being written, when the space has been checked.
+/// Fills a disk as soon as the log is being written, after the space was checked.
 struct Filler(PathBuf);
 
 impl Progress for Filler {
@@ -63,7 +65,7 @@ impl Progress for Filler {
     fn end(&self) {}
 }
 
-/// A file system of 32 MiB; taken away again when it is dropped.
+/// A file system of 32 MiB; it is removed when this is dropped.
 struct SmallDisk(PathBuf);
 
 impl SmallDisk {

@@ -1,13 +1,14 @@
-//! Restores of real backups: the very image, the right op, and nothing under the target's name when
-//! it fails.
+//! Restores of real backups: exactly the same image, the right op, and nothing under the target's
+//! name when the restore fails.
 
 mod bulk;
 mod delta;
 mod faults;
 mod point;
 
-use super::select::Point;
-use super::{RestoreRequest, Restored, Role, restore};
+use super::RestoreRequest;
+use super::Restored;
+use super::restore;
 use crate::error::{Error, Result};
 use crate::progress::Silent;
 use crate::repository::Repository;
@@ -18,6 +19,8 @@ use crate::tb_format::sample::SampleFile;
 use crate::tier::sample::{backup, first_difference, folder};
 use crate::tier::tigerbeetle::capture::Backup;
 use crate::tier::tigerbeetle::format::manifest::Manifest;
+use crate::tier::tigerbeetle::restore::point::Point;
+use crate::tier::tigerbeetle::restore::role::Role;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tempfile::TempDir;
@@ -86,8 +89,8 @@ impl Fixture {
         assert_eq!(first_difference(&self.path("image"), expected).unwrap(), None);
     }
 
-    /// Writes a manifest that differs from that of `backup` as `change` says, as no writer of Amber
-    /// would, and takes the true one away.
+    /// Replaces the manifest of `backup` by one that differs as `change` says. No writer of Amber
+    /// would write it.
     pub(crate) fn replace_manifest(&self, backup: &Backup, change: impl FnOnce(&mut Manifest)) {
         let mut manifest = Manifest::read(&self.repository, &backup.name, None).unwrap();
         change(&mut manifest);

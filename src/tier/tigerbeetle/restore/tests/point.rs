@@ -5,7 +5,9 @@ use crate::store::Store;
 use crate::tb_format::layout::HEADER_BYTES;
 use crate::tb_format::sample::{PrepareSample, SampleFile, headers_of, sample_timestamp};
 use crate::tier::sample::{LOG_OPS, as_replica, edited, next_checkpoint};
-use crate::tier::tigerbeetle::restore::select::{Point, newest, select};
+use crate::tier::tigerbeetle::restore::point::Point;
+use crate::tier::tigerbeetle::restore::select::newest;
+use crate::tier::tigerbeetle::restore::select::select;
 use crate::units::time_text;
 use std::sync::Arc;
 
@@ -117,8 +119,8 @@ fn before_a_view_change() -> SampleFile {
     sample
 }
 
-/// The same ledger after a view change that put one other prepare in the place of op 1012 and what
-/// followed.
+/// The same ledger after a view change that replaced op 1012 and what followed by one other
+/// prepare.
 fn after_a_view_change() -> SampleFile {
     let mut sample = SampleFile::new(7, LOG_OPS);
     let last = headers_of(&sample.log)[LOG_OPS as usize - 1];
@@ -188,7 +190,7 @@ fn a_longer_log_that_cannot_be_compared_is_still_the_newest() {
     assert_eq!(fixture.refused(Point::Newest).kind, Kind::Damaged);
     fixture.store.replace(segment, whole);
     assert_eq!(newest(&fixture.repository).unwrap().0, current);
-    // A store that is away is no answer.
+    // A store that cannot be reached is no answer.
     let faulty = FaultyStore::new(&fixture.store);
     let repository = open(Arc::new(faulty.clone()) as Arc<dyn Store>).unwrap();
     faulty.fail(u64::MAX, Fault::Refused);
@@ -233,7 +235,7 @@ fn a_damaged_backup_does_not_hide_the_others() {
             fixture.store.replace(&second.object(), cut);
         }
         let restored = fixture.restore(Point::Op(1010)).unwrap();
-        assert!(restored.notes.iter().any(|note| note.contains(&second.object()) && note.contains("passed over")), "{:?}", restored.notes);
+        assert!(restored.notes.iter().any(|note| note.contains(&second.object()) && note.contains("skipped")), "{:?}", restored.notes);
         std::fs::remove_file(fixture.path("image")).unwrap();
         let error = fixture.refused(Point::Op(1965));
         assert_eq!(error.kind, Kind::Damaged);

@@ -1,0 +1,34 @@
+//! A capture that does not reach its end: whether it is still wanted, and what it deletes.
+
+use crate::error::Error;
+use crate::error::Result;
+use crate::progress::Progress;
+use crate::repository::Repository;
+use crate::repository::name;
+use crate::repository::name::PackName;
+use crate::repository::name::RunId;
+use crate::repository::name::SegmentName;
+
+/// Deletes everything that a run stored which ended before its manifest was written.
+pub(crate) fn delete_run(repository: &Repository, run: RunId) {
+    let of_run = |name: &str| {
+        PackName::parse(name).map(|pack| pack.run) == Some(run) || SegmentName::parse(name).map(|segment| segment.run) == Some(run)
+    };
+    for prefix in [name::PACKS, name::SEGMENTS] {
+        let listed = repository.list_all(prefix).unwrap_or_default();
+        delete_objects(repository, listed.into_iter().map(|object| object.name).filter(|name| of_run(name)));
+    }
+}
+
+/// Deletes objects of a run that no manifest will name. Where the store forbids that (Object Lock)
+/// they stay and do no harm.
+pub(crate) fn delete_objects(repository: &Repository, names: impl IntoIterator<Item = String>) {
+    for name in names {
+        let _ = repository.store().delete(&name);
+    }
+}
+
+/// Ends the work if it was cancelled.
+pub(crate) fn check_wanted(progress: &dyn Progress) -> Result<()> {
+    if progress.is_given_up() { Err(Error::try_again("the backup was cancelled before its end")) } else { Ok(()) }
+}
