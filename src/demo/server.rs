@@ -7,7 +7,7 @@
 use super::process::{self, Guarded};
 use crate::error::{Error, Result};
 use crate::ledger_events::session::Session;
-use crate::units::MIB;
+use crate::units::{GIB, MIB};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -39,6 +39,13 @@ const INSPECT_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Even a busy disk reads faster than this.
 const INSPECT_BYTES_PER_S_MIN: u64 = 10 * MIB;
+
+/// Memory for the list of tables in a data file of this size, several times what a file that is
+/// full of tables needs: an inspection that is given the default of 128 MiB takes a second more on
+/// a machine whose memory is cold.
+fn manifest_mib(size_bytes: u64) -> u64 {
+    16 + size_bytes / GIB
+}
 
 /// How often the log of an inspection is read.
 const INSPECT_LOOK_AGAIN: Duration = Duration::from_millis(50);
@@ -166,7 +173,7 @@ impl Binary {
         let size_bytes = std::fs::metadata(data_file).map_err(|error| Error::input(format!("{what}: {error}")))?.len();
         let mut deadline = Instant::now() + INSPECT_PATIENCE + Duration::from_secs(size_bytes / INSPECT_BYTES_PER_S_MIN);
         let mut command = Command::new(&self.path);
-        command.args(["inspect", "integrity"]).arg(data_file);
+        command.args(["inspect", "integrity"]).arg(format!("--memory-lsm-manifest={}MiB", manifest_mib(size_bytes))).arg(data_file);
         let mut process = Guarded::spawn(&what, &command, log_file)?;
         let mut complained = false;
         let ended = loop {
@@ -343,7 +350,7 @@ mod tests {
         inspect("echo all is well >&2").unwrap();
         let error = inspect("echo \"$@\"; echo block 7 is bad >&2; exit 1").unwrap_err();
         assert_eq!(error.kind, Kind::Damaged);
-        let ran = format!("inspect integrity {}\n", data_file.display());
+        let ran = format!("inspect integrity --memory-lsm-manifest=16MiB {}\n", data_file.display());
         assert!(error.message.contains(&ran) && error.message.contains("block 7 is bad"), "{error}");
     }
 
