@@ -105,7 +105,7 @@ fn expected(plan: LoadPlan, capture: &Capture, original: Option<String>) -> Expe
 #[test]
 fn twenty_captures_in_a_row_all_restore() {
     let checkpoints =
-        captures(LoadPlan { clients: 4, transfers_per_request: 20, ..Plan::default() }, Duration::from_millis(3), 100, 20, 20);
+        captures(LoadPlan { clients: 4, transfers_per_request: 20, ..LoadPlan::default() }, Duration::from_millis(3), 100, 20, 20);
     assert!(checkpoints.windows(2).any(|pair| pair[0] != pair[1]), "the load passed no checkpoint: {checkpoints:?}");
 }
 
@@ -119,6 +119,6 @@ fn captures_under_tiny_requests_all_restore() {
 #[test]
 fn captures_under_full_batches_all_restore() {
     let checkpoints =
-        captures(LoadPlan { clients: 4, transfers_per_request: 8189, ..Plan::default() }, Duration::from_millis(150), 120, 0, 3);
+        captures(LoadPlan { clients: 4, transfers_per_request: 8189, ..LoadPlan::default() }, Duration::from_millis(150), 120, 0, 3);
     assert!(checkpoints.iter().all(|checkpoint| *checkpoint > 0), "{checkpoints:?}");
 }

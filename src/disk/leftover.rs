@@ -1,8 +1,8 @@
 //! Temporary files of restores that no longer run.
 //!
 //! A restore locks its temporary file as long as it runs. While the file is lent to a server, it
-//! locks another file beside it instead ([`lent_path`]). So a file whose locks are free was left
-//! behind by a run that was killed. [`leftovers`] finds those for one target, locked against
+//! locks another file beside it instead (`lent_path`). So a file whose locks are free was left
+//! behind by a run that was killed. `leftovers` finds those for one target, locked against
 //! everybody else, to be removed or taken over.
 
 use rustix::fs::FlockOperation;

@@ -4,8 +4,8 @@ use super::*;
 use crate::error::Kind;
 use crate::jobs::job::Context;
 use crate::jobs::job::Task;
-use crate::log_shipping::store_double::eventually;
-use crate::log_shipping::test_bench::{self, Bench, jobs_of};
+use crate::log_shipping::tests::bench::{self, Bench, jobs_of};
+use crate::log_shipping::tests::store_double::eventually;
 use crate::monitor::status::{AgentStatus, LeaseStatus};
 use crate::repository::run_record::{Run, RunOutcome, Scope};
 use crate::schedule::cadence::Cadence;
@@ -71,7 +71,7 @@ impl Agent {
     }
 
     fn beside(bench: Bench, folder: TempDir, registrations: Vec<Registration>, more: &str) -> Agent {
-        let plan = test_bench::plan(folder.path(), more);
+        let plan = bench::plan(folder.path(), more);
         let jobs = jobs_of(&bench.repository, &bench.board, &plan, registrations);
         let clerk = JobRunner::new(&jobs);
         Agent { bench, folder, jobs, clerk, stop: Stop::default() }
@@ -275,7 +275,7 @@ fn a_checkpoint_goes_before_what_takes_long() {
         }
         Err(Error::try_again("given up"))
     };
-    let plan = test_bench::plan(tempfile::tempdir().unwrap().path(), "");
+    let plan = bench::plan(tempfile::tempdir().unwrap().path(), "");
     let checkpoint = registry::registrations(&plan).remove(0);
     let mut agent = Agent::new(vec![checkpoint, registration("long", SOON, Arc::new(task))]);
     agent.lead(1);
@@ -301,7 +301,7 @@ fn damage_is_an_alert_until_everything_is_whole() {
     let folder = tempfile::tempdir_in(crate::tier::sample::folder()).unwrap();
     let sample = crate::tb_format::sample::SampleFile::new(7, crate::tier::sample::LOG_OPS);
     crate::tier::sample::backup(&bench.repository, &sample, &folder.path().join("d")).unwrap();
-    let plan = test_bench::plan(folder.path(), "");
+    let plan = bench::plan(folder.path(), "");
     let all = registry::registrations(&plan);
     let mut agent = Agent::beside(bench, folder, all.clone(), "");
     agent.bench.board.change(|status| (status.timeline, status.durable_op) = (1, 3359));
@@ -341,7 +341,7 @@ fn damage_is_an_alert_until_everything_is_whole() {
 fn the_configuration_counts_and_what_it_gets_wrong_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let rules = |more: &str, name: &str| {
-        let plan = test_bench::plan(folder.path(), more);
+        let plan = bench::plan(folder.path(), more);
         let all = registry::registrations(&plan);
         registry::check(&plan, &all)?;
         all.iter().find(|registration| registration.name == name).unwrap().rules(&plan, b"s")

@@ -1,11 +1,11 @@
 //! The work beside the log: takes checkpoints when recovery needs them, and merges small segments
 //! into larger ones.
 //!
-//! Flow: once a second [`CheckpointWorker::turn`] records gaps that are new. Then it asks the schedule whether
-//! a checkpoint is due, and passes on the wish of the policy. Otherwise it merges if enough small
-//! segments have been stored. It does one thing at a time, and only while this agent leads. A
-//! checkpoint that is running when the session ends is given up. A failure raises an alert and is
-//! retried, after a longer pause each time.
+//! Flow: once a second [`CheckpointWorker::turn`] records gaps that are new. Then it asks the
+//! schedule whether a checkpoint is due, and passes on the wish of the policy. Otherwise it merges
+//! if enough small segments have been stored. It does one thing at a time, and only while this
+//! agent leads. A checkpoint that is running when the session ends is given up. A failure raises an
+//! alert and is retried, after a longer pause each time.
 
 use super::checkpoint_policy::{Situation, wish};
 use crate::config::jobs::CHECKPOINT_JOB;

@@ -14,6 +14,4 @@ pub mod spool;
 pub mod uploads;
 
 #[cfg(test)]
-pub(crate) mod store_double;
-#[cfg(test)]
-pub(crate) mod test_bench;
+pub(crate) mod tests;

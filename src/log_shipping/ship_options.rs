@@ -17,8 +17,8 @@ pub enum Event {
 }
 
 /// What the shipper asks, and where it reports events. Both are called from its threads and from
-/// the caller's. They must be quick, and must not call the shipper's [`Shipper::offer`] or
-/// [`Shipper::drain`].
+/// the caller's. They must be quick, and must not call the shipper's `Shipper::offer` or
+/// `Shipper::drain`.
 pub struct Hooks {
     /// Whether this agent may put segments (it holds the lease). Asked before each put.
     pub may_ship: Box<dyn Fn() -> bool + Send + Sync>,

@@ -88,7 +88,7 @@ impl Shipper {
     /// were found damaged in the spool are reported here.
     ///
     /// # Errors
-    /// [`Error::try_again`] when the system gives no thread.
+    /// [`crate::error::Error::try_again`] when the system gives no thread.
     pub fn start(repository: Arc<Repository>, spool: Option<Spool>, options: ShipOptions, hooks: Hooks) -> Result<Shipper> {
         let uploads = options.uploads.max(1);
         let mut backlog = Backlog::new(Limits { memory_bytes: options.memory_bytes, uploads });

@@ -124,7 +124,7 @@ mod tests {
     #[test]
     fn text_has_level_target_message_and_fields() {
         let said = lines(Format::Text, Level::INFO, false, say);
-        assert_eq!(said, [" INFO amber::observe::log::tests: shipped op=7", " WARN hyper::client: but not mute"]);
+        assert_eq!(said, [" INFO amber::monitor::log::tests: shipped op=7", " WARN hyper::client: but not mute"]);
         let stamped = lines(Format::Text, Level::INFO, true, say);
         assert!(stamped[0].starts_with("20") && stamped[0].contains("Z  INFO amber"), "{stamped:?}");
     }

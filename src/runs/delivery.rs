@@ -63,7 +63,7 @@ impl Delivery {
     /// Starts to deliver.
     ///
     /// # Errors
-    /// [`Error::try_again`] when the system gives no threads.
+    /// [`crate::error::Error::try_again`] when the system gives no threads.
     pub fn start(recorder: &Arc<Recorder>, reported: Option<LedgerDelivery>) -> Result<Delivery> {
         let (stop, passed_on) = (Stop::default(), bounded(1));
         let mut repository = ToRepository::new(recorder, passed_on.0);

@@ -1,6 +1,6 @@
 use super::*;
 use crate::catalog::reader::{Listed, Reader};
-use crate::log_shipping::store_double::eventually;
+use crate::log_shipping::tests::store_double::eventually;
 use crate::repository::Repository;
 use crate::repository::run_record::{Run, RunOutcome, Scope, Work};
 use crate::repository::sample::{Fault, FaultyStore, create, open};

@@ -1,6 +1,6 @@
 use super::*;
-use crate::log_shipping::store_double::{Weather, segments, segments_after};
-use crate::log_shipping::test_bench::{Bench, DataFile, HOUR, jobs, put, segments_in};
+use crate::log_shipping::tests::bench::{Bench, DataFile, HOUR, jobs, put, segments_in};
+use crate::log_shipping::tests::store_double::{Weather, segments, segments_after};
 use crate::monitor::status::Control;
 use crate::repository::name::CHECKPOINTS;
 use crate::repository::sample;

@@ -1,6 +1,6 @@
 use super::*;
-use crate::log_shipping::store_double;
-use crate::log_shipping::test_bench::{Bench, HOUR};
+use crate::log_shipping::tests::bench::{Bench, HOUR};
+use crate::log_shipping::tests::store_double;
 use crate::tb_format::checksum::Checksum;
 use crate::tb_format::sample::{headers_of, log_after, root_header};
 

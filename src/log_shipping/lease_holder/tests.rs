@@ -1,6 +1,6 @@
 use super::*;
-use crate::log_shipping::store_double::{segments, segments_after};
-use crate::log_shipping::test_bench::{self, Bench, shipper};
+use crate::log_shipping::tests::bench::{self, Bench, shipper};
+use crate::log_shipping::tests::store_double::{segments, segments_after};
 use crate::tb_format::sample::root_header;
 use crate::tier::tigerbeetle::format::segment::SealedSegment;
 
@@ -96,7 +96,7 @@ fn what_the_leader_stored_is_let_go_but_not_its_end_nor_what_is_behind_a_hole() 
     for segment in other.iter().chain(&ours) {
         standby.shipper.offer(segment.clone());
     }
-    let put = |segments: &[SealedSegment]| test_bench::put(&bench.repository, segments);
+    let put = |segments: &[SealedSegment]| bench::put(&bench.repository, segments);
     let waiting = |keeper: &LeaseHolder| keeper.shipper.counters().waiting.memory_segments;
     put(&ours[..10]);
     put(&ours[11..30]);

@@ -1,7 +1,7 @@
 use super::*;
 use crate::agent::check::check;
-use crate::log_shipping::store_double::{eventually, segments_after};
-use crate::log_shipping::test_bench::{self, HOUR, segments_in};
+use crate::log_shipping::tests::bench::{self, HOUR, segments_in};
+use crate::log_shipping::tests::store_double::{eventually, segments_after};
 use crate::repository::key::Secret;
 use crate::tb_format::sample::SampleFile;
 use crate::tier::sample::{LOG_OPS, edited, write_data_file};
@@ -20,7 +20,7 @@ fn agent(folder: &Path, log_ops: u64) -> Agent {
     let checked = check(&plan).unwrap();
     let holder = Holder { text: "a".into(), token: "a".into() };
     let board = Arc::default();
-    let jobs = test_bench::jobs(&checked.repository, &board, folder);
+    let jobs = bench::jobs(&checked.repository, &board, folder);
     Agent { plan, checked, board, holder, jobs }
 }
 
@@ -38,7 +38,7 @@ fn log(agent: &Agent, timeline: u32, count: usize) -> Vec<SealedSegment> {
 }
 
 fn put(agent: &Agent, segments: &[SealedSegment]) {
-    test_bench::put(&agent.checked.repository, segments);
+    bench::put(&agent.checked.repository, segments);
 }
 
 #[test]

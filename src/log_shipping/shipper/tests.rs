@@ -1,5 +1,5 @@
 use super::*;
-use crate::log_shipping::store_double::{Weather, WeatherStore, eventually, segments};
+use crate::log_shipping::tests::store_double::{Weather, WeatherStore, eventually, segments};
 use crate::tier::tigerbeetle::format::segment::SegmentReader;
 use crate::units::MIB;
 use std::path::Path;

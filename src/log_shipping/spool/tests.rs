@@ -1,5 +1,5 @@
 use super::*;
-use crate::log_shipping::store_double::{WeatherStore, segments, segments_after};
+use crate::log_shipping::tests::store_double::{WeatherStore, segments, segments_after};
 use crate::repository::sample;
 use crate::store::memory::MemoryStore;
 use crate::tb_format::sample::root_header;

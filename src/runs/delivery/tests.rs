@@ -1,8 +1,8 @@
 use super::*;
 use crate::error::Error;
 use crate::ledger_events::packing::Packed;
-use crate::log_shipping::store_double::{Weather, eventually};
-use crate::log_shipping::test_bench::Bench;
+use crate::log_shipping::tests::bench::Bench;
+use crate::log_shipping::tests::store_double::{Weather, eventually};
 use crate::repository::name::RunId;
 use crate::repository::run_record::{Run, RunOutcome, RunSink, Scope, Work};
 use crate::runs::recorder::OUTBOX;

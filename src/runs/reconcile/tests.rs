@@ -1,7 +1,7 @@
 use super::*;
 use crate::disk::file::ReadOptions;
-use crate::log_shipping::store_double::Weather;
-use crate::log_shipping::test_bench::{Bench, DataFile};
+use crate::log_shipping::tests::bench::{Bench, DataFile};
+use crate::log_shipping::tests::store_double::Weather;
 use crate::pipeline::digest;
 use crate::progress::Silent;
 use crate::repository::name::CheckpointName;

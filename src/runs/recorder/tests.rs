@@ -1,6 +1,6 @@
 use super::*;
 use crate::error::Error;
-use crate::log_shipping::test_bench::Bench;
+use crate::log_shipping::tests::bench::Bench;
 use crate::repository::run_record::{Run, RunOutcome, Scope, Work};
 
 /// Takes everything, or nothing.

@@ -5,7 +5,7 @@
 //! is one open store of one process. It holds a lock (`flock`) on its file `lock` for as long as it
 //! lives. Whoever begins a session first takes the lock `.tmp/lock` and then removes the sessions
 //! whose lock nobody holds, so no process number has to be trusted. Uploads in parts have folders
-//! of their own, which outlive their writers ([`uploads`](super::uploads)). Folders are walked part
+//! of their own, which outlive their writers ([`super::uploads`]). Folders are walked part
 //! by part with `O_NOFOLLOW`: a symlink inside the root leads nowhere.
 
 use super::uploads;

@@ -2,16 +2,16 @@
 //!
 //! An object `a/b/c` is the file `a/b/c` below the root. A put writes a temporary file, syncs it,
 //! moves it to its name without replacing and syncs the folders, so a crash at any instant leaves
-//! either no object or a complete one (see [`files`]). Nothing is written, and the root is not
+//! either no object or a complete one (see `files`). Nothing is written, and the root is not
 //! created, before the first put, so a restore works from a folder that is mounted read-only.
 //!
 //! A listing walks the folders in the byte order of full names, in which `a-b` and `a.b` come
 //! before `a/b`: folders sort as if their names ended with `/`. It reads one folder at a time and
 //! leaves out whole folders that lie before the start.
 
-pub mod files;
-pub mod multipart;
-pub mod uploads;
+mod files;
+mod multipart;
+mod uploads;
 
 use super::{
     Capabilities, Digest, KnownPart, Listed, Multipart, PutOutcome, Resumed, Store, StoreError, Unfinished, check_digest, check_name,

@@ -148,10 +148,10 @@ fn stalled(limit: Duration) -> String {
 async fn unless_stalled<T>(answer: impl Future<Output = T>, progress: &Mutex<Instant>, limit: Duration) -> Option<T> {
     let mut answer = pin!(answer);
     loop {
-        let until = *lock(&progress) + limit;
+        let until = *lock(progress) + limit;
         match tokio::time::timeout_at(until, &mut answer).await {
             Ok(answer) => return Some(answer),
-            Err(_) if *lock(&progress) + limit > until => {}
+            Err(_) if *lock(progress) + limit > until => {}
             Err(_) => return None,
         }
     }

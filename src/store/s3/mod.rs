@@ -13,14 +13,14 @@
 //! Flow of a read: a ranged GET, whose length and `Content-Range` must be what was asked for. A
 //! body that stops early is asked for again.
 
-pub mod attempts;
-pub mod client;
-pub mod error;
-pub mod http;
-pub mod list;
-pub mod multipart;
-pub mod tls_minimum;
-pub mod uploads;
+mod attempts;
+mod client;
+mod error;
+mod http;
+mod list;
+mod multipart;
+mod tls_minimum;
+mod uploads;
 
 use super::{
     Capabilities, Digest, KnownPart, Listed, Multipart, PutOutcome, RESERVED_PART, Resumed, Store, StoreError, Traffic, Unfinished,

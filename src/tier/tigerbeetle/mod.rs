@@ -1,6 +1,6 @@
 //! TigerBeetle: a running replica is captured, its log stored, data files made of both again.
 //!
-//! [`capture`] reads a replica and writes what [`format`] describes; [`restore`] reads that and
+//! [`capture`] reads a replica and writes what [`mod@format`] describes; [`restore`] reads that and
 //! writes data files; [`check`] reads it and compares.
 
 pub mod capture;

@@ -62,7 +62,7 @@ fn verification_that_nobody_wants_ends_at_its_next_rest() {
         let rests = if full { 4 } else { 3 };
         for left in 1..=rests {
             let error = verify(&fixture.repository, full, &Patience { left: AtomicU64::new(left) }).unwrap_err();
-            assert!(error.kind == Kind::TryAgain && error.message.contains("given up"), "{left}: {error}");
+            assert!(error.kind == Kind::TryAgain && error.message.contains("cancelled"), "{left}: {error}");
         }
         let report = verify(&fixture.repository, full, &Patience { left: AtomicU64::new(rests + 1) }).unwrap();
         assert_eq!((report.problems.as_slice(), report.backups_whole), (&[][..], 1));

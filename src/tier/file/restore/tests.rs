@@ -181,7 +181,7 @@ fn given_up() -> Patience {
 fn what_nobody_wants_any_more_ends() {
     let fixture = Fixture::new(&noise(3 * MIB, 5));
     let error = restore_file(&fixture.repository(), &fixture.request(), &given_up()).unwrap_err();
-    assert!(error.kind == Kind::TryAgain && error.message.contains("given up"), "{error}");
+    assert!(error.kind == Kind::TryAgain && error.message.contains("cancelled"), "{error}");
     fixture.assert_nothing_left();
 }
 

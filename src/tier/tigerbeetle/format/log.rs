@@ -12,8 +12,7 @@
 //! most. A segment that is still listed and does not open is damaged.
 //!
 //! Only at the very end of a log can there be prepares that no other prepare continues yet. Where
-//! segments disagree there, the one that ends in the later view wins, as when replicas choose
-//! between their logs.
+//! segments disagree there, the one that ends in the later view wins, as among replicas.
 
 use super::segment::{PrepareRow, SegmentReader};
 use super::timeline::Lineage;

@@ -1,9 +1,9 @@
 //! Distributes what is to be fetched: packs are opened and cut into pieces, and any thread takes
 //! the next piece.
 //!
-//! Flow: [`FetchQueue::next`] gives a thread a piece of an opened pack. If there is none, it gives a pack
-//! to open, whose pieces come back through [`Opening::done`]. So all threads share a large pack,
-//! and few packs are open at a time. The first error ends the work of all threads.
+//! Flow: [`FetchQueue::next`] gives a thread a piece of an opened pack. If there is none, it gives
+//! a pack to open, whose pieces come back through [`Opening::done`]. So all threads share a large
+//! pack, and few packs are open at a time. The first error ends the work of all threads.
 
 use crate::error::Error;
 use crate::threads::lock;

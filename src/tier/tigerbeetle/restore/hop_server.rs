@@ -151,7 +151,7 @@ impl Drop for HopServer {
 fn listen(output: &mut dyn Read, said: &Mutex<Said>) {
     let mut buffer = [0; 4096];
     while let Ok(length @ 1..) = output.read(&mut buffer) {
-        let mut said = lock(&said);
+        let mut said = lock(said);
         said.bytes += length as u64;
         said.end.extend_from_slice(&buffer[..length]);
         let surplus = said.end.len().saturating_sub(SAID_BYTES_MAX);

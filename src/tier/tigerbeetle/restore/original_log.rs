@@ -9,7 +9,7 @@ pub trait OriginalLog {
     /// without a gap.
     ///
     /// # Errors
-    /// [`Error::damaged`] when some of them are missing, and whatever `take` returns.
+    /// [`crate::error::Error::damaged`] when some of them are missing, and whatever `take` returns.
     fn prepares(&mut self, first_op: u64, last_op: u64, take: &mut dyn FnMut(&Prepare<'_>) -> Result<()>) -> Result<()>;
 
     /// The last op that it holds of this history.

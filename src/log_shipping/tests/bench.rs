@@ -1,17 +1,17 @@
 //! What the tests of the agent's parts share: a repository, a board, a shipper that ships while the
 //! board leads, and a data file that grows.
 
-use super::collector::Collector;
-use super::shipper::Shipper;
-use super::store_double::WeatherStore;
 use crate::catalog::writer::Catalog;
 use crate::config::AgentConfig;
 use crate::error::Result;
 use crate::jobs::registry::{Registration, registrations};
 use crate::jobs::{Jobs, Parts};
+use crate::log_shipping::collector::Collector;
 use crate::log_shipping::ship_options::Event;
 use crate::log_shipping::ship_options::Hooks;
 use crate::log_shipping::ship_options::ShipOptions;
+use crate::log_shipping::shipper::Shipper;
+use crate::log_shipping::tests::store_double::WeatherStore;
 use crate::monitor::status_board::StatusBoard;
 use crate::repository::Repository;
 use crate::repository::name::{RunId, SEGMENTS, SegmentName};
