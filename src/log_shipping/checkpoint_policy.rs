@@ -23,25 +23,41 @@ pub struct Situation {
     pub taken: bool,
 }
 
-/// Why a checkpoint is wanted now. `Err` says how many more ops there may be before one is wanted.
-///
-/// # Errors
-/// When no checkpoint is wanted.
-pub fn wish(plan: &CheckpointPlan, situation: &Situation) -> Result<String, u64> {
+/// Whether a checkpoint is wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wish {
+    /// Now, and why.
+    Now(String),
+    /// After so many more ops.
+    AfterOps(u64),
+}
+
+impl Wish {
+    /// Why a checkpoint is wanted now, if it is.
+    pub fn reason(self) -> Option<String> {
+        match self {
+            Wish::Now(reason) => Some(reason),
+            Wish::AfterOps(_) => None,
+        }
+    }
+}
+
+/// Whether the plan wants a checkpoint in this situation.
+pub fn wish(plan: &CheckpointPlan, situation: &Situation) -> Wish {
     if let Some(wanted) = &situation.wanted {
-        return Ok(wanted.clone());
+        return Wish::Now(wanted.clone());
     }
     let Some(last) = situation.last.as_ref().filter(|last| last.timeline == situation.timeline) else {
-        return Ok(format!("timeline {} has no checkpoint of its own yet", situation.timeline));
+        return Wish::Now(format!("timeline {} has no checkpoint of its own yet", situation.timeline));
     };
     if plan.on_start && !situation.taken {
-        return Ok("the agent has begun to ship".into());
+        return Wish::Now("the agent has begun to ship".into());
     }
     let replay_ops = situation.durable_op.saturating_sub(last.op);
     let budget_ops = plan.replay_ops_per_s.saturating_mul(plan.replay_budget.as_secs());
     match budget_ops.checked_sub(replay_ops) {
-        None => Ok(format!("replaying the {replay_ops} ops since the last one would take longer than {:?}", plan.replay_budget)),
-        Some(left_ops) => Err(left_ops),
+        None => Wish::Now(format!("replaying the {replay_ops} ops since the last one would take longer than {:?}", plan.replay_budget)),
+        Some(left_ops) => Wish::AfterOps(left_ops),
     }
 }
 
@@ -66,20 +82,24 @@ mod tests {
 
     #[test]
     fn the_replay_budget_makes_one_due() {
-        assert_eq!(wish(&plan(), &situation()), Err(1000));
-        assert_eq!(wish(&plan(), &Situation { durable_op: 2000, ..situation() }), Err(0));
-        assert!(wish(&plan(), &Situation { durable_op: 2001, ..situation() }).is_ok_and(|reason| reason.contains("1001 ops")));
-        assert_eq!(wish(&plan(), &Situation { durable_op: 1, ..situation() }), Err(1000), "a checkpoint that is ahead of the log");
+        assert_eq!(wish(&plan(), &situation()), Wish::AfterOps(1000));
+        assert_eq!(wish(&plan(), &Situation { durable_op: 2000, ..situation() }), Wish::AfterOps(0));
+        assert!(wish(&plan(), &Situation { durable_op: 2001, ..situation() }).reason().is_some_and(|reason| reason.contains("1001 ops")));
+        assert_eq!(
+            wish(&plan(), &Situation { durable_op: 1, ..situation() }),
+            Wish::AfterOps(1000),
+            "a checkpoint that is ahead of the log"
+        );
     }
 
     #[test]
     fn a_history_without_a_checkpoint_a_wish_and_a_start_make_one_due() {
-        assert!(wish(&plan(), &Situation { last: None, ..situation() }).is_ok());
-        assert!(wish(&plan(), &Situation { timeline: 2, ..situation() }).is_ok_and(|reason| reason.contains("timeline 2")));
+        assert!(wish(&plan(), &Situation { last: None, ..situation() }).reason().is_some());
+        assert!(wish(&plan(), &Situation { timeline: 2, ..situation() }).reason().is_some_and(|reason| reason.contains("timeline 2")));
         let wanted = Situation { wanted: Some("a gap at op 7".into()), ..situation() };
-        assert_eq!(wish(&plan(), &wanted).as_deref(), Ok("a gap at op 7"));
+        assert_eq!(wish(&plan(), &wanted), Wish::Now("a gap at op 7".into()));
         let on_start = CheckpointPlan { on_start: true, ..plan() };
-        assert!(wish(&on_start, &situation()).is_ok());
-        assert!(wish(&on_start, &Situation { taken: true, ..situation() }).is_err());
+        assert!(wish(&on_start, &situation()).reason().is_some());
+        assert!(wish(&on_start, &Situation { taken: true, ..situation() }).reason().is_none());
     }
 }

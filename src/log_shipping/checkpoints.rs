@@ -7,7 +7,7 @@
 //! agent leads. A checkpoint that is running when the session ends is given up. A failure raises an
 //! alert and is retried, after a longer pause each time.
 
-use super::checkpoint_policy::{Situation, wish};
+use super::checkpoint_policy::{Situation, Wish, wish};
 use crate::config::jobs::CHECKPOINT_JOB;
 use crate::config::plan::CheckpointPlan;
 use crate::disk::file::ReadOptions;
@@ -133,16 +133,16 @@ impl CheckpointWorker {
 
     fn checkpoint_if_due(&mut self, situation: Situation, stop: &Stop) {
         let wish = wish(&self.plan, &situation);
-        let turn = self.jobs.turn(Lane::First, |_| wish.clone().ok());
+        let turn = self.jobs.turn(Lane::First, |_| wish.clone().reason());
         let next = self.jobs.next_text(CHECKPOINT_JOB);
         let next = match &wish {
-            Err(left_ops) if turn.begin.is_none() => format!("{next}, or after {left_ops} more ops"),
+            Wish::AfterOps(left_ops) if turn.begin.is_none() => format!("{next}, or after {left_ops} more ops"),
             _ => next,
         };
         self.board.change(|status| status.next_checkpoint_reason = next);
         match (turn.begin, wish) {
-            (Some((_, why)), wish) => self.checkpoint(why, wish.ok(), stop),
-            (None, Ok(reason)) if self.jobs.is_held_back(CHECKPOINT_JOB) => {
+            (Some((_, why)), wish) => self.checkpoint(why, wish.reason(), stop),
+            (None, Wish::Now(reason)) if self.jobs.is_held_back(CHECKPOINT_JOB) => {
                 let text = format!("no checkpoint is taken, though one is due ({reason}): somebody has paused or switched off checkpoints");
                 self.board.alert(Topic::Checkpoint, Some(text));
             }

@@ -38,9 +38,15 @@ pub struct Collector {
     last: (u64, u64),
 }
 
-/// The log differs from the stored log that it was believed to continue.
+/// Whether a prepare belongs to the log that is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct OtherHistory;
+#[must_use]
+pub enum Taken {
+    /// It does, or nothing that is stored says otherwise.
+    Fits,
+    /// At its op another prepare is stored: the log is of another history.
+    OtherHistory,
+}
 
 impl Collector {
     /// Creates a collector for one session.
@@ -79,34 +85,34 @@ impl Collector {
         self.stored.is_none()
     }
 
-    /// Takes the next prepare. The inner error means that it is not the prepare that is stored.
+    /// Takes the next prepare. Says whether it is the prepare that is stored at its op.
     ///
     /// # Errors
     /// When a segment cannot be sealed.
-    pub fn take(&mut self, prepare: &Prepare<'_>) -> Result<Result<(), OtherHistory>> {
+    pub fn take(&mut self, prepare: &Prepare<'_>) -> Result<Taken> {
         let header = prepare.header();
         self.last = (header.op(), header.timestamp());
         if let Some((op, checksum)) = self.stored {
             if header.op() == op {
                 self.stored = None;
-                return Ok(if header.checksum() == checksum { Ok(()) } else { Err(OtherHistory) });
+                return Ok(if header.checksum() == checksum { Taken::Fits } else { Taken::OtherHistory });
             }
             if header.op() < op {
-                return Ok(Ok(()));
+                return Ok(Taken::Fits);
             }
         }
         if self.dropped.is_some() {
-            return Ok(Ok(()));
+            return Ok(Taken::Fits);
         }
         if self.builder.plain_bytes() > 0 && self.builder.plain_bytes() + prepare.bytes().len() > self.flush_bytes {
             self.flush()?;
             if self.dropped.is_some() {
-                return Ok(Ok(()));
+                return Ok(Taken::Fits);
             }
         }
         self.oldest.get_or_insert_with(Instant::now);
         self.builder.push(prepare);
-        Ok(Ok(()))
+        Ok(Taken::Fits)
     }
 
     /// The last prepare that was taken: op and timestamp.

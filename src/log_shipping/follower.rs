@@ -10,7 +10,7 @@
 //! - The data file has been replaced, or the log differs from what is stored: the session ends, and
 //!   the next one determines again where the log joins.
 
-use super::collector::Collector;
+use super::collector::{Collector, Taken};
 use super::shipper::Shipper;
 use crate::config::plan::{LogFrom, LogPlan};
 use crate::disk::file::ReadOptions;
@@ -43,6 +43,14 @@ const IDENTITY_INTERVAL: Duration = Duration::from_secs(1);
 const FAILED_PAUSE: Duration = Duration::from_millis(500);
 /// How long reading may fail before the agent ends with an error. Its supervisor starts it again.
 const FAILED_MAX: Duration = Duration::from_secs(60);
+
+/// What follows a turn.
+enum Turn {
+    /// A pause, then the next turn.
+    Pause(Duration),
+    /// The end of the session.
+    Over(Ended),
+}
 
 /// Why following ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,11 +123,11 @@ impl Follower {
                 looked = Instant::now();
             }
             let pause = match self.turn(&mut *source, &mut pace, looks) {
-                Ok(Ok(pause)) => {
+                Ok(Turn::Pause(pause)) => {
                     failing = None;
                     pause
                 }
-                Ok(Err(ended)) => {
+                Ok(Turn::Over(ended)) => {
                     if !self.collector.has_joined() {
                         stop.wait(BEHIND_PAUSE);
                     }
@@ -159,17 +167,17 @@ impl Follower {
 
     /// Polls once and handles the result; with `looks` it also checks the last prepares. Returns
     /// how long to pause, or why the session is over.
-    fn turn(&mut self, source: &mut dyn LogSource, pace: &mut Pace, looks: bool) -> Result<std::result::Result<Duration, Ended>> {
+    fn turn(&mut self, source: &mut dyn LogSource, pace: &mut Pace, looks: bool) -> Result<Turn> {
         let (collector, mut other, read_before) = (&mut self.collector, false, source.bytes_read());
         let polled = source.poll(&mut |prepare| {
-            if collector.take(prepare)?.is_err() {
+            if collector.take(prepare)? == Taken::OtherHistory {
                 other = true;
                 return Err(Error::try_again("the log is not the one that is stored"));
             }
             Ok(())
         });
         if other {
-            return Ok(Err(Ended::Rejoin("the log differs from what is stored".into())));
+            return Ok(Turn::Over(Ended::Rejoin("the log differs from what is stored".into())));
         }
         // What has been read is flushed when it is due, whether or not more follows.
         self.collector.flush_if_due()?;
@@ -187,18 +195,18 @@ impl Follower {
         if any && !self.collector.has_joined() {
             // The log is still within what is stored. The op that has just arrived may differ from
             // the stored one, and then none of the log may be skipped.
-            return Ok(Err(Ended::Rejoin("the log has gone on within what is stored".into())));
+            return Ok(Turn::Over(Ended::Rejoin("the log has gone on within what is stored".into())));
         }
         if let Polled::Lost { loss, reason, .. } = polled
             && let Some(ended) = self.meet(loss, &reason, source)?
         {
-            return Ok(Err(ended));
+            return Ok(Turn::Over(ended));
         }
         if looks
             && let Some(loss) = source.replaced()?
             && let Some(ended) = self.meet(loss, "a view change replaced the last prepares", source)?
         {
-            return Ok(Err(ended));
+            return Ok(Turn::Over(ended));
         }
         if let Some(first_op) = self.collector.dropped()
             && (looks || self.board.is_leading())
@@ -206,9 +214,9 @@ impl Follower {
             && let Some(ended) =
                 self.take_up_again(first_op, "the store was away for longer than memory and spool could hold the log", source)?
         {
-            return Ok(Err(ended));
+            return Ok(Turn::Over(ended));
         }
-        Ok(Ok(pace.after(any)))
+        Ok(Turn::Pause(pace.after(any)))
     }
 
     /// Handles a log that does not continue; `Some` if the session is over.

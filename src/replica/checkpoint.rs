@@ -255,8 +255,8 @@ impl Walk {
             ("client sessions block", checkpoint.client_sessions()),
         ] {
             match self.chain(trailer.last, u64::MAX, what, sink, &mut |block| block.trailer_previous())? {
-                Ok(blocks) => singles += blocks,
-                Err(mismatch) => return Ok(Round::Moved(mismatch)),
+                Round::Complete(blocks) => singles += blocks,
+                Round::Moved(mismatch) => return Ok(Round::Moved(mismatch)),
             }
         }
         let tables = match self.tables(&checkpoint, sink, &mut |_| {})? {
@@ -289,20 +289,20 @@ impl Walk {
             Ok(manifest.previous())
         };
         match self.chain(checkpoint.manifest_newest(), count, "manifest log block", sink, &mut previous)? {
-            Ok(blocks) if blocks == count => Ok(Round::Complete(live.into_tables())),
-            Ok(blocks) => {
+            Round::Complete(blocks) if blocks == count => Ok(Round::Complete(live.into_tables())),
+            Round::Complete(blocks) => {
                 let reference = checkpoint.manifest_oldest().unwrap_or(BlockReference { address: 0, checksum: Checksum(0) });
                 let reason = format!("the manifest log ends after {blocks} of {count} blocks");
                 Ok(Round::Moved(Mismatch { reference, what: "manifest log block".into(), reason }))
             }
-            Err(mismatch) => Ok(Round::Moved(mismatch)),
+            Round::Moved(mismatch) => Ok(Round::Moved(mismatch)),
         }
     }
 
     /// Reads one block and checks it.
-    pub(super) fn block(&mut self, reference: BlockReference, what: &str) -> Result<Result<CheckedBlock, Mismatch>, SourceError> {
+    pub(super) fn block(&mut self, reference: BlockReference, what: &str) -> Result<Round<CheckedBlock>, SourceError> {
         let read = self.reader.read_now(offset_of(reference), BLOCK_BYTES)?;
-        Ok(check_block(read, reference, what))
+        Ok(check_block(read, reference, what).map_or_else(Round::Moved, Round::Complete))
     }
 
     /// Follows a linked list of blocks from its last to its first, at most `count` of them; each is
@@ -314,20 +314,20 @@ impl Walk {
         what: &str,
         sink: &mut dyn CheckpointSink,
         previous: &mut Previous<'_>,
-    ) -> Result<Result<u64, Mismatch>, SourceError> {
+    ) -> Result<Round<u64>, SourceError> {
         // A list longer than the file has blocks is a cycle.
         let count = count.min(self.reader.file_bytes()? / BLOCK_BYTES as u64);
         let (mut next, mut blocks) = (last, 0);
         while let Some(reference) = next.filter(|_| blocks < count) {
             blocks += 1;
             let checked = match self.block(reference, what)? {
-                Ok(checked) => checked,
-                Err(mismatch) => return Ok(Err(mismatch)),
+                Round::Complete(checked) => checked,
+                Round::Moved(mismatch) => return Ok(Round::Moved(mismatch)),
             };
             let link = Block::check(checked.as_ref(), reference).and_then(&mut *previous);
             next = match link {
                 Ok(next) => next,
-                Err(error) => return Ok(Err(Mismatch { reference, what: what.to_owned(), reason: error.to_string() })),
+                Err(error) => return Ok(Round::Moved(Mismatch { reference, what: what.to_owned(), reason: error.to_string() })),
             };
             if !sink.holds(reference) {
                 sink.begin_extent(reference)?;
@@ -335,7 +335,7 @@ impl Walk {
                 sink.end_extent()?;
             }
         }
-        Ok(Ok(blocks))
+        Ok(Round::Complete(blocks))
     }
 }
 

@@ -309,8 +309,8 @@ impl Merge {
         decode: impl FnOnce(Block<'_>, ObjectTree) -> Result<T, Unreadable>,
     ) -> Result<Step<T>, SourceError> {
         let checked = match walk.block(reference, what)? {
-            Ok(checked) => checked,
-            Err(mismatch) => return Ok(Step::Moved(mismatch)),
+            Round::Complete(checked) => checked,
+            Round::Moved(mismatch) => return Ok(Step::Moved(mismatch)),
         };
         Ok(match Block::check(checked.as_ref(), reference) {
             Ok(block) => decode(block, self.tree).map_or_else(Step::Unreadable, Step::Done),

@@ -196,8 +196,8 @@ fn look<T>(
     decode: impl FnOnce(Block<'_>) -> Result<T, LedgerError>,
 ) -> Result<Round<T>, SourceError> {
     let checked = match walk.block(reference, &what)? {
-        Ok(checked) => checked,
-        Err(mismatch) => return Ok(Round::Moved(mismatch)),
+        Round::Complete(checked) => checked,
+        Round::Moved(mismatch) => return Ok(Round::Moved(mismatch)),
     };
     Ok(match Block::check(checked.as_ref(), reference).and_then(decode) {
         Ok(found) => Round::Complete(found),

@@ -6,7 +6,7 @@ use crate::tb_format::sample::{headers_of, log_after, root_header};
 
 /// Takes prepares; returns whether all of them belong to the stored history.
 fn take(collector: &mut Collector, log: &[Vec<u8>]) -> bool {
-    log.iter().all(|bytes| collector.take(&Prepare::check(bytes).unwrap()).unwrap().is_ok())
+    log.iter().all(|bytes| collector.take(&Prepare::check(bytes).unwrap()).unwrap() == Taken::Fits)
 }
 
 fn waiting(bench: &Bench) -> u64 {

@@ -39,6 +39,15 @@ const PREPARES_BEHIND_MAX: u64 = 64;
 /// How long to wait for the next prepare that is known to be committed.
 const FINISH_DEADLINE: Duration = Duration::from_millis(if cfg!(test) { 50 } else { 5_000 });
 
+/// What came of following the log.
+#[derive(Debug)]
+pub enum CapturedLog {
+    /// It reaches the op that was asked for.
+    Complete(Captured),
+    /// It does not continue what was captured, and why: the capture begins anew.
+    Unusable(String),
+}
+
 /// The log after a checkpoint.
 #[derive(Debug)]
 pub struct Captured {
@@ -57,7 +66,7 @@ pub struct Captured {
 
 enum Command {
     Follow { op: u64, checksum: Checksum },
-    Finish { at_least_op: u64, answer: Sender<Result<Result<Captured, String>>> },
+    Finish { at_least_op: u64, answer: Sender<Result<CapturedLog>> },
 }
 
 /// A thread that follows the log.
@@ -94,7 +103,7 @@ impl LogCapture {
 
     /// Returns the log after the followed op, at least up to `at_least_op`, durable. The inner
     /// error says why the log does not reach back to that op.
-    pub fn finish(&self, at_least_op: u64) -> Result<Result<Captured, String>> {
+    pub fn finish(&self, at_least_op: u64) -> Result<CapturedLog> {
         let (answer, answered) = crossbeam_channel::bounded(1);
         self.send(Command::Finish { at_least_op, answer })?;
         answered.recv().unwrap_or_else(|_| Err(Error::bug("the log thread ended early")))
@@ -314,7 +323,7 @@ impl Follower {
         Ok(commits.max().unwrap_or(0))
     }
 
-    fn finish(&mut self, at_least_op: u64) -> Result<Result<Captured, String>> {
+    fn finish(&mut self, at_least_op: u64) -> Result<CapturedLog> {
         let mut deadline = Instant::now() + FINISH_DEADLINE;
         let at_least_op = at_least_op.max(self.committed_in_ring()?);
         self.resting = false;
@@ -324,7 +333,7 @@ impl Follower {
                 return Err(error);
             }
             if let Some(reason) = &self.lost {
-                return Ok(Err(reason.clone()));
+                return Ok(CapturedLog::Unusable(reason.clone()));
             }
             let Some(tail) = &self.tail else { return Err(Error::bug("the log is finished before it is followed")) };
             // A poll that found many prepares may have left more unread. Under load the head keeps
@@ -346,7 +355,7 @@ impl Follower {
                     "op {at_least_op} is committed, but the log ends at op {}: op {next_op} is missing or damaged in the ring",
                     tail.op()
                 );
-                return Ok(Err(reason));
+                return Ok(CapturedLog::Unusable(reason));
             }
             if polled == Polled::Idle {
                 std::thread::sleep(IDLE_PAUSE);
@@ -358,7 +367,7 @@ impl Follower {
             self.lost = Some(format!("more than {KEPT_PREPARES_MAX} prepares came while the checkpoint was copied"));
         }
         if let Some(reason) = &self.lost {
-            return Ok(Err(reason.clone()));
+            return Ok(CapturedLog::Unusable(reason.clone()));
         }
         let mut bytes_read = 0;
         let mut replies = Vec::new();
@@ -386,7 +395,13 @@ impl Follower {
             self.segments.push_back(Segment::Durable(entry));
         }
         self.resting = true;
-        Ok(Ok(Captured { headers: self.headers.iter().copied().collect(), segments, runs: self.runs.clone(), replies, bytes_read }))
+        Ok(CapturedLog::Complete(Captured {
+            headers: self.headers.iter().copied().collect(),
+            segments,
+            runs: self.runs.clone(),
+            replies,
+            bytes_read,
+        }))
     }
 }
 

@@ -47,7 +47,7 @@ use crate::units::now_ns;
 use base::Base;
 use block_sink::{Counts, PackSink};
 use earlier_log::EarlierLog;
-use log_capture::{Captured, LogCapture};
+use log_capture::{Captured, CapturedLog, LogCapture};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -312,8 +312,8 @@ fn capture(walk: &mut Walk, sink: &mut PackSink<'_>, log: &LogCapture) -> Result
     loop {
         let superblock = walk.run(sink)?;
         let captured = match log.finish(superblock.commit_max())? {
-            Ok(captured) => captured,
-            Err(reason) => {
+            CapturedLog::Complete(captured) => captured,
+            CapturedLog::Unusable(reason) => {
                 lost.again(&superblock, &reason)?;
                 continue;
             }

@@ -1,6 +1,6 @@
 //! The log that is captured during the walk.
 
-use super::{Fixture, push};
+use super::{Fixture, complete, push};
 use crate::disk::file::ReadOptions;
 use crate::error::Kind;
 use crate::progress::Silent;
@@ -14,6 +14,7 @@ use crate::tb_format::sample::{SampleFile, block, headers_of, log_after};
 use crate::tb_format::superblock::SuperBlock;
 use crate::tier::sample::write_data_file;
 use crate::tier::tigerbeetle::capture::block_sink::PackSink;
+use crate::tier::tigerbeetle::capture::log_capture::CapturedLog;
 use crate::tier::tigerbeetle::capture::log_capture::LogCapture;
 use crate::tier::tigerbeetle::capture::stored_log::StoredLog;
 use std::fs::OpenOptions;
@@ -38,23 +39,23 @@ fn what_lies_before_the_followed_checkpoint_is_forgotten() {
     let log = fixture.capture(&sample);
     let checkpoint = sample.checkpoint().header();
     log.follow(checkpoint.op(), checkpoint.checksum()).unwrap();
-    let first = log.finish(1039).unwrap().unwrap();
+    let first = complete(log.finish(1039).unwrap());
     assert_eq!((ops(&first.headers), first.segments.len(), first.replies.len()), (Some((960, 1039)), 1, 1));
     assert_eq!(fixture.names(SEGMENTS).len(), 1);
     // Only a part of the segment is older, so it stays.
     log.follow(1000, headers[40].checksum()).unwrap();
-    let second = log.finish(1039).unwrap().unwrap();
+    let second = complete(log.finish(1039).unwrap());
     assert_eq!((ops(&second.headers), &second.segments), (Some((1001, 1039)), &first.segments));
     // The same call again changes nothing.
     log.follow(1000, headers[40].checksum()).unwrap();
-    assert_eq!(ops(&log.finish(1039).unwrap().unwrap().headers), Some((1001, 1039)));
+    assert_eq!(ops(&complete(log.finish(1039).unwrap()).headers), Some((1001, 1039)));
     // All of it is older, so it is deleted.
     log.follow(1039, headers[79].checksum()).unwrap();
-    let third = log.finish(1039).unwrap().unwrap();
+    let third = complete(log.finish(1039).unwrap());
     assert_eq!((ops(&third.headers), third.segments.len(), fixture.names(SEGMENTS).len()), (None, 0, 0));
     // The checkpoint is not among the captured ones, so the log is read from the beginning.
     log.follow(checkpoint.op(), checkpoint.checksum()).unwrap();
-    assert_eq!(ops(&log.finish(1039).unwrap().unwrap().headers), Some((960, 1039)));
+    assert_eq!(ops(&complete(log.finish(1039).unwrap()).headers), Some((960, 1039)));
 }
 
 #[test]
@@ -66,12 +67,12 @@ fn more_log_than_is_kept_loses_its_beginning_but_never_what_was_given_away() {
     loop {
         log.follow(checkpoint.op(), checkpoint.checksum()).unwrap();
         match log.finish(last.op()).unwrap() {
-            Ok(captured) => {
+            CapturedLog::Complete(captured) => {
                 assert_eq!(captured.headers.len(), prepares);
                 let held = fixture.names(SEGMENTS);
                 assert!(captured.segments.iter().all(|segment| held.contains(&segment.name.object())));
             }
-            Err(reason) => {
+            CapturedLog::Unusable(reason) => {
                 assert!(prepares > 16_384 && reason.contains("more than 16384 prepares"), "{prepares}: {reason}");
                 break;
             }
@@ -86,7 +87,7 @@ fn more_log_than_is_kept_loses_its_beginning_but_never_what_was_given_away() {
     }
     // From a newer checkpoint on it is complete again.
     log.follow(last.op(), last.checksum()).unwrap();
-    assert_eq!(log.finish(last.op()).unwrap().unwrap().headers.len(), 0);
+    assert_eq!(complete(log.finish(last.op()).unwrap()).headers.len(), 0);
 }
 
 #[test]
@@ -103,7 +104,7 @@ fn a_segment_that_is_still_being_written_is_taken_back_too() {
         std::thread::yield_now();
     }
     log.follow(980, headers_of(&sample.log)[20].checksum()).unwrap();
-    assert_eq!(log.finish(980).unwrap().unwrap().segments, []);
+    assert_eq!(complete(log.finish(980).unwrap()).segments, []);
     assert_eq!(fixture.names(SEGMENTS), [""; 0]);
 }
 

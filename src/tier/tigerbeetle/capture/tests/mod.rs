@@ -14,6 +14,7 @@ use crate::repository::sample::create;
 use crate::store::memory::MemoryStore;
 use crate::tb_format::sample::{PrepareSample, SampleFile, headers_of};
 use crate::tier::sample::{backup, edited, first_difference, folder};
+use crate::tier::tigerbeetle::capture::log_capture::{Captured, CapturedLog};
 use crate::tier::tigerbeetle::restore::RestoreRequest;
 use crate::tier::tigerbeetle::restore::point::Point;
 use crate::tier::tigerbeetle::restore::restore;
@@ -108,4 +109,12 @@ pub(crate) fn in_view(sample: &SampleFile, view: u32, head: u64) -> SampleFile {
         bytes[1360..1364].copy_from_slice(&view.to_le_bytes());
         bytes[4096..4096 + 256].copy_from_slice(head.bytes());
     })
+}
+
+/// The captured log, which must be complete.
+pub(crate) fn complete(captured: CapturedLog) -> Captured {
+    match captured {
+        CapturedLog::Complete(captured) => captured,
+        CapturedLog::Unusable(reason) => panic!("{reason}"),
+    }
 }
