@@ -10,7 +10,7 @@
 //! rebuilt from the repository at any time. So writing is bulk work. It begins one window of the
 //! CPU budget after the agent's start, and rows that come close together are written together. When
 //! the agent ends, it writes what waits. What a killed agent did not write, the next one finds in
-//! its outbox ([`crate::runs::recorder`]) or, with a refresh, in the repository.
+//! its outbox (`runs::recorder`) or, with a refresh, in the repository.
 
 use super::rebuild::refresh;
 use super::row::Known;

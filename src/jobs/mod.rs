@@ -11,7 +11,7 @@
 //!
 //! Flow: the [`runner`], one thread for the whole life of the agent, takes requests, begins what is
 //! due on a thread of its own, one job at a time, and writes on the board. The session's own thread
-//! ([`crate::log_shipping::checkpoints`]) begins checkpoints, because they belong to the history
+//! (`log_shipping::checkpoints`) begins checkpoints, because they belong to the history
 //! that it follows. While a checkpoint is taken, the other job pauses ([`precedence`]). What is
 //! remembered over restarts is in [`state`]. What an earlier agent did is read from the repository
 //! ([`run_history`]).

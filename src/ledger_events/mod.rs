@@ -1,7 +1,7 @@
 //! Backup events in a TigerBeetle ledger: a trail, which nobody can alter, of what was backed up,
 //! when, and with what result.
 //!
-//! Flow: a run's record waits in the outbox ([`crate::runs::outbox`]) until repository and ledger
+//! Flow: a run's record waits in the outbox (`runs::outbox`) until repository and ledger
 //! have it. For the ledger it becomes an [`event`], a transfer whose facts are [packed](packing)
 //! into its user data. `client` delivers the event through a `session` of TigerBeetle's client
 //! library, to accounts that are created on first use. [`trail`] compares all events of the ledger

@@ -248,7 +248,7 @@ impl Check<'_> {
 }
 
 /// Whether the record of an expected event still waits in an outbox
-/// ([`crate::runs::outbox::peek`]).
+/// (`runs::outbox::peek`).
 pub fn waits_in(outbox: &BTreeSet<(RunId, bool)>, expected: &Expected) -> bool {
     let run = u64::from_str_radix(&expected.backup, 16).map(RunId);
     run.is_ok_and(|run| outbox.contains(&(run, expected.status != Status::Started)))

@@ -2,8 +2,8 @@
 //! verifier cannot drift apart.
 //!
 //! Flow of a backup: [`Repository::open`] finds the header and opens the key;
-//! [`crate::tier::tigerbeetle::format::pack::PackWriter`] and
-//! [`crate::tier::tigerbeetle::format::segment::SegmentBuilder`] write data;
+//! `tier::tigerbeetle::format::pack::PackWriter` and
+//! `tier::tigerbeetle::format::segment::SegmentBuilder` write data;
 //! [`Repository::promise`] writes the manifest, and then its receipt. A backup exists when its
 //! manifest does. The receipt lets verification notice a manifest that has gone missing since.
 //! Everything is written once, under a name that nobody else draws.

@@ -1,7 +1,7 @@
 //! Records what the agent's jobs did, and passes it on: to the catalog soon, to the repository and
 //! the ledger when they can be reached.
 //!
-//! Flow: a job ([`crate::jobs::active`]) puts the record of its beginning, works, and puts the
+//! Flow: a job (`jobs::active`) puts the record of its beginning, works, and puts the
 //! record of its end. [`Recorder::put`] makes a record durable in the [`Outbox`] and passes it to
 //! the local sinks; [`super::delivery`] delivers what waits there. Nothing here waits for a store
 //! or a ledger, so no job does. A job that is killed leaves a beginning without an end, and
