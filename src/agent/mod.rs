@@ -78,8 +78,9 @@ pub fn run(plan: AgentConfig) -> Result<()> {
         (status.cluster, status.replica, status.pid) = (checked.cluster.to_string(), checked.replica, std::process::id());
         (status.host, status.began_ns, status.store_reachable) = (Some(host), now_ns(), true);
     });
-    let beside = AgentThreads { plan: &plan, checked: &checked, board: &board, token: &holder.token, notifier: &notifier, stop: &stop };
-    let (jobs, threads) = beside.start(ledger_delivery)?;
+    let agent_threads =
+        AgentThreads { plan: &plan, checked: &checked, board: &board, token: &holder.token, notifier: &notifier, stop: &stop };
+    let (jobs, threads) = agent_threads.start(ledger_delivery)?;
     let ended = sessions(&Agent { plan, checked, board, holder, jobs }, &stop);
     notifier.stopping();
     threads.end();

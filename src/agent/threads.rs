@@ -63,7 +63,7 @@ pub(super) struct Threads {
     delivery: Delivery,
     page: Option<Server>,
     telemetry: Stop,
-    clerk: Running,
+    runner: Running,
     catalog: Running,
     report: Running,
 }
@@ -81,7 +81,7 @@ impl AgentThreads<'_> {
         let recorder = Arc::new(Recorder::new(repository, self.board, &self.plan.state_directory, recorder)?);
         let delivery = Delivery::start(&recorder, reported)?;
         let jobs = self.jobs(&catalog, recorder)?;
-        let clerk = JobRunner::new(&jobs);
+        let runner = JobRunner::new(&jobs);
         self.notifier.ready(&format!("following replica {} of cluster {}", self.checked.replica, self.checked.cluster));
         let live = Arc::new(Live::default());
         live.set_control(Arc::clone(&jobs) as Arc<dyn Control>);
@@ -94,8 +94,8 @@ impl AgentThreads<'_> {
             page,
             telemetry,
             report: self.report(&live)?,
-            catalog: catalogue(CatalogUpdater::new(&catalog, &queue))?,
-            clerk: self.clerk(clerk)?,
+            catalog: update_catalog(CatalogUpdater::new(&catalog, &queue))?,
+            runner: self.run_jobs(runner)?,
         };
         Ok((jobs, threads))
     }
@@ -124,18 +124,18 @@ impl AgentThreads<'_> {
         Ok(Running { thread, stop })
     }
 
-    fn clerk(&self, mut clerk: JobRunner) -> Result<Running> {
+    fn run_jobs(&self, mut runner: JobRunner) -> Result<Running> {
         let stop = Stop::default();
         let (agent_stop, stopping) = (self.stop.clone(), stop.clone());
-        let thread = threads::spawn("amber-jobs", move || clerk.run(&agent_stop, &stopping))?;
+        let thread = threads::spawn("amber-jobs", move || runner.run(&agent_stop, &stopping))?;
         Ok(Running { thread, stop })
     }
 }
 
-fn catalogue(mut keeper: CatalogUpdater) -> Result<Running> {
+fn update_catalog(mut updater: CatalogUpdater) -> Result<Running> {
     let stop = Stop::default();
     let stopping = stop.clone();
-    let thread = threads::spawn("amber-catalog", move || keeper.run(updates::FIRST_AFTER, &stopping))?;
+    let thread = threads::spawn("amber-catalog", move || updater.run(updates::FIRST_AFTER, &stopping))?;
     Ok(Running { thread, stop })
 }
 
@@ -144,7 +144,7 @@ impl Threads {
     pub(super) fn end(self) {
         // Work that waits for the governor must see that it is no longer wanted.
         self.governor.release();
-        self.clerk.end_within(GRACE);
+        self.runner.end_within(GRACE);
         self.catalog.end_within(GRACE);
         self.delivery.stop();
         self.report.stop.ask();

@@ -45,7 +45,7 @@ impl Evidence {
 
 /// A run, and what is known about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Known {
+pub struct KnownRun {
     /// Its id.
     pub run: RunId,
     /// Its record; where there is none of its end, the record that the backup leads to.
@@ -54,11 +54,11 @@ pub struct Known {
     pub evidence: Evidence,
 }
 
-impl Known {
+impl KnownRun {
     /// A run by its record.
-    pub fn recorded(run: RunId, record: &RunRecord) -> Known {
+    pub fn recorded(run: RunId, record: &RunRecord) -> KnownRun {
         let evidence = if record.outcome.is_some() { Evidence::Ended } else { Evidence::Started };
-        Known { run, record: record.clone(), evidence }
+        KnownRun { run, record: record.clone(), evidence }
     }
 }
 
@@ -164,7 +164,7 @@ pub struct Row {
 }
 
 /// The rows of a run whose backup has this id. The error says what does not fit into the tables.
-pub(super) fn rows_of(id: Uuid, known: &Known) -> Result<Vec<Row>, String> {
+pub(super) fn rows_of(id: Uuid, known: &KnownRun) -> Result<Vec<Row>, String> {
     let facts = Facts { id, known };
     facts.check()?;
     let table = Table::of(known.record.run.work);
@@ -174,7 +174,7 @@ pub(super) fn rows_of(id: Uuid, known: &Known) -> Result<Vec<Row>, String> {
 
 struct Facts<'a> {
     id: Uuid,
-    known: &'a Known,
+    known: &'a KnownRun,
 }
 
 impl Facts<'_> {

@@ -5,7 +5,7 @@
 //! fully yet, the best evidence is read, a few runs at once. If that is damaged, a note reports it
 //! and the next best evidence is used.
 
-use super::row::{Evidence, Known};
+use super::row::{Evidence, KnownRun};
 use crate::error::{Error, Kind, Result};
 use crate::limits::governor::Priority;
 use crate::progress::Progress;
@@ -27,7 +27,7 @@ const FETCH_BYTES: u64 = 128 * 1024;
 #[derive(Debug, Default)]
 pub struct Gathered {
     /// The runs about which the repository says more than the caller knew.
-    pub runs: Vec<Known>,
+    pub runs: Vec<KnownRun>,
     /// Damage that was found, in sentences.
     pub notes: Vec<String>,
 }
@@ -51,21 +51,21 @@ impl Traces {
     }
 
     /// Reads the best evidence that is intact.
-    fn read(&self, repository: &Repository, run: RunId, notes: &mut Vec<String>) -> Result<Option<Known>> {
+    fn read(&self, repository: &Repository, run: RunId, notes: &mut Vec<String>) -> Result<Option<KnownRun>> {
         let record = |name: &Option<RunName>, notes: &mut Vec<String>| -> Result<Option<RunRecord>> {
             name.as_ref().map_or(Ok(None), |name| unless_damaged(repository.run_record(name), notes))
         };
         if let Some(record) = record(&self.ended, notes)? {
-            return Ok(Some(Known { run, record, evidence: Evidence::Ended }));
+            return Ok(Some(KnownRun { run, record, evidence: Evidence::Ended }));
         }
         let begun = record(&self.started, notes)?;
         let backup = self.backup.as_ref().map_or(Ok(None), |stored| unless_damaged(stored.read(repository), notes))?;
         Ok(match (begun, backup) {
             (begun, Some((run_of_backup, outcome))) => {
                 let record = RunRecord { run: begun.map_or(run_of_backup, |begun| begun.run), outcome: Some(outcome) };
-                Some(Known { run, record, evidence: Evidence::Backup })
+                Some(KnownRun { run, record, evidence: Evidence::Backup })
             }
-            (Some(record), None) => Some(Known { run, record, evidence: Evidence::Started }),
+            (Some(record), None) => Some(KnownRun { run, record, evidence: Evidence::Started }),
             (None, None) => None,
         })
     }

@@ -13,7 +13,7 @@
 //! its outbox (`runs::recorder`) or, with a refresh, in the repository.
 
 use super::rebuild::refresh;
-use super::row::Known;
+use super::row::KnownRun;
 use super::writer::Catalog;
 use crate::error::{Error, Kind, Result};
 use crate::limits::governor::Priority;
@@ -43,7 +43,7 @@ const WAITING_MAX: usize = 1024;
 /// and the catalog can be rebuilt from those.
 #[derive(Debug)]
 pub struct CatalogQueue {
-    waiting: Mutex<Vec<Known>>,
+    waiting: Mutex<Vec<KnownRun>>,
     wake: (Sender<()>, Receiver<()>),
 }
 
@@ -54,7 +54,7 @@ impl Default for CatalogQueue {
 }
 
 impl CatalogQueue {
-    fn lock(&self) -> MutexGuard<'_, Vec<Known>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<KnownRun>> {
         lock(&self.waiting)
     }
 }
@@ -64,7 +64,7 @@ impl RunSink for CatalogQueue {
         let mut waiting = self.lock();
         let too_many = (waiting.len() + 1).saturating_sub(WAITING_MAX);
         waiting.drain(..too_many);
-        waiting.push(Known::recorded(run, record));
+        waiting.push(KnownRun::recorded(run, record));
         drop(waiting);
         // A full channel means that the updater has been woken already.
         let _ = self.wake.0.try_send(());
@@ -133,7 +133,7 @@ impl CatalogUpdater {
     }
 
     /// Keeps rows that were not written for the next attempt, if that may succeed.
-    fn keep(&self, mut rows: Vec<Known>, error: &Error) {
+    fn keep(&self, mut rows: Vec<KnownRun>, error: &Error) {
         tracing::warn!("{} records of runs are not in the catalog: {error}", rows.len());
         if error.kind == Kind::TryAgain {
             let mut waiting = self.queue.lock();

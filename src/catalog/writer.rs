@@ -7,7 +7,7 @@
 
 use super::database::Database;
 use super::folder::{Draft, Folder, Locked};
-use super::row::{Evidence, Known, Row, Table, rows_of};
+use super::row::{Evidence, KnownRun, Row, Table, rows_of};
 use super::schema;
 use crate::error::{Error, Kind, Result};
 use crate::repository::Repository;
@@ -72,12 +72,12 @@ impl Catalog {
     /// # Errors
     /// [`Error::input`] for a folder that cannot be used or a catalog of a newer schema,
     /// [`Error::try_again`] when the disk is full or the lock is taken.
-    pub fn apply(&self, runs: &[Known]) -> Result<Applied> {
+    pub fn apply(&self, runs: &[KnownRun]) -> Result<Applied> {
         self.apply_of(runs, Coverage::Some)
     }
 
     /// The same, for a caller that knows which of all runs these are.
-    pub(super) fn apply_of(&self, runs: &[Known], coverage: Coverage) -> Result<Applied> {
+    pub(super) fn apply_of(&self, runs: &[KnownRun], coverage: Coverage) -> Result<Applied> {
         let mut unfit = Vec::new();
         let rows = self.rows(runs, &mut unfit);
         let locked = self.folder.lock()?;
@@ -122,7 +122,7 @@ impl Catalog {
         Ok(Applied { added, changed, ..Applied::default() })
     }
 
-    pub(super) fn rows(&self, runs: &[Known], unfit: &mut Vec<String>) -> Vec<Row> {
+    pub(super) fn rows(&self, runs: &[KnownRun], unfit: &mut Vec<String>) -> Vec<Row> {
         let mut rows = Vec::with_capacity(runs.len());
         for known in runs {
             match rows_of(self.repository.backup_id(known.run), known) {
@@ -149,7 +149,7 @@ impl Catalog {
 
 impl RunSink for Catalog {
     fn put(&self, run: RunId, record: &RunRecord) -> Result<()> {
-        let applied = self.apply(&[Known::recorded(run, record)])?;
+        let applied = self.apply(&[KnownRun::recorded(run, record)])?;
         match applied.unfit.into_iter().next() {
             None => Ok(()),
             Some(unfit) => Err(Error::bug(format!("{}: {unfit}", self.folder.catalog().display()))),

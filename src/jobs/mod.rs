@@ -220,7 +220,7 @@ impl Jobs {
     }
 
     /// Learns earlier runs from the repository's records.
-    fn learn_past(&self, past: &RunHistory) {
+    fn learn_history(&self, past: &RunHistory) {
         let mut table = lock(&self.table);
         let now = self.moment();
         for registration in self.registrations.iter().filter(|registration| registration.is_cluster_wide) {

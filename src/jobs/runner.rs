@@ -254,7 +254,7 @@ impl Looks {
     fn look_at(&mut self, jobs: &Jobs, cause: Cause, counts: bool) -> Result<()> {
         let names: Vec<&str> = jobs.registrations.iter().filter(|job| job.is_cluster_wide).map(|job| job.name).collect();
         self.past.look(&jobs.repository, &names)?;
-        jobs.learn_past(&self.past);
+        jobs.learn_history(&self.past);
         if cause.timeline > 0 {
             let bytes = storage_totals::checkpoint_bytes(&jobs.repository, cause.timeline)?;
             lock(&jobs.table).checkpoint_bytes = bytes;

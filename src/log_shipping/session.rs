@@ -122,7 +122,7 @@ impl Agent {
         self.board.watch(seen);
         let ready = Arc::new(AtomicBool::new(false));
         let session_stop = Stop::default();
-        let keeper = self.start_keeper(&shipper, start.lineage.timeline(), &ready, &session_stop)?;
+        let lease_holder = self.start_lease_holder(&shipper, start.lineage.timeline(), &ready, &session_stop)?;
         self.checked.repository.governor().resume();
         self.start_bulk(&start, &session_stop)?;
         let followed = self.follow((&start, file), &shipper, ready, stop);
@@ -146,7 +146,7 @@ impl Agent {
         let began = Instant::now();
         // The next session takes the lease itself, so this session must have released it. When the
         // agent ends, the end of the process also ends the lease.
-        while !(keeper.is_finished() || ends && began.elapsed() >= RELEASE_GRACE) {
+        while !(lease_holder.is_finished() || ends && began.elapsed() >= RELEASE_GRACE) {
             std::thread::sleep(Duration::from_millis(5));
         }
         followed
@@ -297,11 +297,11 @@ impl Agent {
         Ok(shipper)
     }
 
-    fn start_keeper(&self, shipper: &Arc<Shipper>, timeline: u32, ready: &Arc<AtomicBool>, stop: &Stop) -> Result<JoinHandle<()>> {
+    fn start_lease_holder(&self, shipper: &Arc<Shipper>, timeline: u32, ready: &Arc<AtomicBool>, stop: &Stop) -> Result<JoinHandle<()>> {
         let stop = stop.clone();
         let parts = (self.plan.lease.clone(), timeline, self.holder.clone());
-        let mut keeper = LeaseHolder::new(&self.checked.repository, shipper, &self.board, parts, ready);
-        spawn("amber-lease", move || keeper.run(&stop))
+        let mut lease_holder = LeaseHolder::new(&self.checked.repository, shipper, &self.board, parts, ready);
+        spawn("amber-lease", move || lease_holder.run(&stop))
     }
 
     fn start_bulk(&self, start: &Start, stop: &Stop) -> Result<()> {

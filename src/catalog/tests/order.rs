@@ -3,7 +3,7 @@
 use super::*;
 use crate::catalog::compare::{Texts, texts};
 use crate::catalog::database::Database;
-use crate::catalog::row::{Evidence, Known, Table};
+use crate::catalog::row::{Evidence, KnownRun, Table};
 use crate::catalog::writer::write;
 use proptest::prelude::*;
 
@@ -12,7 +12,7 @@ const RUNS: u64 = 5;
 
 /// All that is known about a few runs: the first has only a beginning, the second has a backup but
 /// no end, the others have an end too.
-fn all() -> Vec<Known> {
+fn all() -> Vec<KnownRun> {
     let mut all = Vec::new();
     for number in 0..RUNS {
         let work = WORKS[number as usize % WORKS.len()];
@@ -20,21 +20,21 @@ fn all() -> Vec<Known> {
         let mut begun = begun(work);
         begun.run.started_ns += number * SECOND_NS;
         begun.run.retention_days = number as u16;
-        all.push(Known::recorded(run, &begun));
+        all.push(KnownRun::recorded(run, &begun));
         let backup = RunRecord { outcome: Some(stored(&[("of", json!("the manifest"))])), ..begun.clone() };
         if number > 0 {
-            all.push(Known { run, record: backup.clone(), evidence: Evidence::Backup });
+            all.push(KnownRun { run, record: backup.clone(), evidence: Evidence::Backup });
         }
         if number > 1 {
             let outcome = if number == 3 { RunOutcome::failed(START_NS + SECOND_NS, "no") } else { stored(&[("of", json!("the record"))]) };
-            all.push(Known::recorded(run, &RunRecord { outcome: Some(outcome), ..begun }));
+            all.push(KnownRun::recorded(run, &RunRecord { outcome: Some(outcome), ..begun }));
         }
     }
     all
 }
 
 /// The content of all tables after these batches.
-fn written(fixture: &Fixture, batches: &[Vec<Known>]) -> Vec<Texts> {
+fn written(fixture: &Fixture, batches: &[Vec<KnownRun>]) -> Vec<Texts> {
     let locked = fixture.catalog().folder().clone();
     let locked = locked.lock().unwrap();
     let draft = locked.empty().unwrap();
@@ -60,7 +60,7 @@ proptest! {
             sequence.insert(place.min(sequence.len()), which);
         }
         let all = all();
-        let batches: Vec<Vec<Known>> = sequence.chunks(batch).map(|part| part.iter().map(|which| all[*which].clone()).collect()).collect();
+        let batches: Vec<Vec<KnownRun>> = sequence.chunks(batch).map(|part| part.iter().map(|which| all[*which].clone()).collect()).collect();
         prop_assert_eq!(written(&fixture, &batches), written(&fixture, &[all]));
     }
 }
@@ -69,8 +69,8 @@ proptest! {
 fn what_has_ended_stays_as_it_ended_first() {
     let fixture = Fixture::new();
     let catalog = fixture.catalog();
-    let first = Known::recorded(RunId(1), &ended(Work::File, RunOutcome::failed(START_NS, "the first")));
-    let second = Known::recorded(RunId(1), &ended(Work::File, stored(&[])));
+    let first = KnownRun::recorded(RunId(1), &ended(Work::File, RunOutcome::failed(START_NS, "the first")));
+    let second = KnownRun::recorded(RunId(1), &ended(Work::File, stored(&[])));
     assert_eq!(catalog.apply(std::slice::from_ref(&first)).unwrap().added, 1);
     let applied = catalog.apply(&[second.clone(), first.clone()]).unwrap();
     assert_eq!((applied.added, applied.changed), (0, 0));

@@ -2,7 +2,7 @@ use super::*;
 use crate::catalog::database::Database;
 use crate::catalog::folder::CATALOG;
 use crate::catalog::rebuild;
-use crate::catalog::row::{Known, Table};
+use crate::catalog::row::{KnownRun, Table};
 use crate::catalog::schema::{VERSION, migrate, migrate_to, version};
 use crate::catalog::writer::write;
 use crate::error::Kind;
@@ -16,7 +16,7 @@ fn of_version(fixture: &Fixture, wanted: u32) {
     assert_eq!(version(&database).unwrap(), wanted);
     let id = Value::Text(fixture.catalog().repository_id().to_string());
     database.execute_all("INSERT INTO catalog_state VALUES (?, ?)", [vec![id, Value::Boolean(true)]]).unwrap();
-    let known = Known::recorded(RunId(1), &ended(Work::Kms, stored(&[("key_id", json!("k"))])));
+    let known = KnownRun::recorded(RunId(1), &ended(Work::Kms, stored(&[("key_id", json!("k"))])));
     let rows = fixture.catalog().rows(&[known], &mut Vec::new());
     assert_eq!(write(&database, &rows).unwrap(), (2, 0));
     database.close().unwrap();
@@ -28,7 +28,7 @@ fn a_catalog_of_every_older_version_is_brought_up_and_keeps_its_rows() {
         let fixture = Fixture::new();
         of_version(&fixture, older);
         assert_eq!(Reader::open(fixture.path()).unwrap().about().unwrap().version, older, "a reader reads what there is");
-        fixture.catalog().apply(&[Known::recorded(RunId(2), &ended(Work::Verification, verified()))]).unwrap();
+        fixture.catalog().apply(&[KnownRun::recorded(RunId(2), &ended(Work::Verification, verified()))]).unwrap();
         assert_eq!(Reader::open(fixture.path()).unwrap().about().unwrap().version, VERSION);
         assert_eq!(
             rows(fixture.path(), "SELECT run, work FROM runs ORDER BY run").concat(),

@@ -1,6 +1,6 @@
 use super::*;
 use crate::catalog::folder::{CATALOG, Folder};
-use crate::catalog::row::Known;
+use crate::catalog::row::KnownRun;
 use crate::catalog::writer::Coverage;
 use crate::error::Kind;
 use crate::repository::run_record::RunSink;
@@ -129,7 +129,7 @@ fn a_catalog_that_is_damaged_or_no_catalog_is_begun_anew() {
     let foreign = duckdb::Connection::open(fixture.path().join("foreign.duckdb")).unwrap();
     foreign.execute_batch("CREATE TABLE orders (id INTEGER)").unwrap();
     drop(foreign);
-    let put = |number| catalog.apply(&[Known::recorded(RunId(number), &begun(Work::File))]).unwrap();
+    let put = |number| catalog.apply(&[KnownRun::recorded(RunId(number), &begun(Work::File))]).unwrap();
     assert_eq!(put(1).begun_anew, None);
     let whole = std::fs::read(&file).unwrap();
     let damages: [(&str, Vec<u8>); 5] = [
@@ -182,7 +182,7 @@ fn damage_anywhere_stops_no_writer_and_is_told_to_readers() {
             assert!(error.kind == Kind::Damaged && error.message.contains("amber catalog rebuild"), "{offset}: {error}");
             reported += 1;
         }
-        let applied = catalog.apply(&[Known::recorded(RunId(2), &begun(Work::File))]).unwrap();
+        let applied = catalog.apply(&[KnownRun::recorded(RunId(2), &begun(Work::File))]).unwrap();
         assert_eq!(applied.added, 1, "{offset}");
         begun_anew += usize::from(applied.begun_anew.is_some());
         // Damage that no writer came across may still be there.

@@ -95,7 +95,7 @@ fn rows_are_written_while_it_runs_and_the_start_is_let_be() {
 #[test]
 fn rows_wait_for_a_catalog_that_is_not_free_and_not_for_one_that_cannot_be() {
     let case = Case::new();
-    let rows = |numbers: std::ops::Range<u64>| numbers.map(|number| Known::recorded(RunId(number), &record(false))).collect::<Vec<_>>();
+    let rows = |numbers: std::ops::Range<u64>| numbers.map(|number| KnownRun::recorded(RunId(number), &record(false))).collect::<Vec<_>>();
     case.keeper.keep(rows(0..2), &Error::input("a catalog of a newer schema"));
     assert_eq!(case.queue.lock().len(), 0);
     case.queue.put(RunId(2), &record(false)).unwrap();
