@@ -28,11 +28,12 @@
 //! | [`tb_format`] | the TigerBeetle formats; bytes in, facts out |
 //! | [`stop`] | when to stop: SIGTERM and SIGINT |
 //! | [`threads`], [`backoff`], [`durable_file`] | named threads, pauses, replaced files |
-//! | [`progress`], [`units`], [`error`] | what every room may use |
+//! | [`progress`], [`cancellation`], [`units`], [`error`] | what every room may use |
 
 pub mod agent;
 pub mod backoff;
 pub mod bench;
+pub mod cancellation;
 pub mod catalog;
 pub mod cli;
 pub mod config;

@@ -37,7 +37,7 @@ impl Stop {
     /// # Errors
     /// [`Error::try_again`] where the system refuses a handler or a thread.
     pub fn on_signals() -> Result<Stop> {
-        let refused = |error: std::io::Error| Error::try_again(format!("signals cannot be handled: {error}"));
+        let refused = |error: std::io::Error| Error::try_again(format!("signals cannot be handled: {error}")).caused_by(error);
         let stop = Stop::default();
         // Handlers run in this order: at the first signal the mark is not set yet.
         let signalled = Arc::new(AtomicBool::new(false));

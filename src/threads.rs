@@ -14,7 +14,7 @@ use std::thread::JoinHandle;
 /// [`Error::try_again`] when the system gives no more threads.
 pub fn spawn<T: Send + 'static>(name: &str, work: impl FnOnce() -> T + Send + 'static) -> Result<JoinHandle<T>> {
     let spawned = std::thread::Builder::new().name(name.to_owned()).spawn(work);
-    spawned.map_err(|error| Error::try_again(format!("the system gives no more threads: {error}")))
+    spawned.map_err(|error| Error::try_again(format!("the system gives no more threads: {error}")).caused_by(error))
 }
 
 /// Waits for a mutex and locks it, even if a thread panicked while it held the lock.

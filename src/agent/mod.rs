@@ -135,7 +135,7 @@ fn token(directory: &Path) -> Result<String> {
         return Ok(token);
     }
     let token = format!("{:032x}", u128::from_le_bytes(key::random()?));
-    std::fs::write(&path, &token).map_err(|error| Error::input(format!("{}: {error}", path.display())))?;
+    std::fs::write(&path, &token).map_err(|error| Error::input(format!("{}: {error}", path.display())).caused_by(error))?;
     Ok(token)
 }
 

@@ -120,7 +120,7 @@ impl AgentThreads<'_> {
         let stop = Stop::default();
         let (reporting, looking) = (stop.clone(), stop.clone());
         let thread = threads::spawn("amber-report", move || reporter.run(&reporting))?;
-        threads::spawn("amber-window", move || window.run(&looking))?;
+        threads::spawn("amber-ranges", move || window.run(&looking))?;
         Ok(Running { thread, stop })
     }
 

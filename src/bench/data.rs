@@ -178,6 +178,7 @@ impl Data {
                         Error::try_again(format!(
                             "{reference} is no longer what it was ({error}): the server runs; try again, or under less load"
                         ))
+                        .caused_by(error)
                     })?;
                     read.length = block.bytes().len();
                 }

@@ -191,7 +191,8 @@ fn compress_all(window: &[Piece], level: i32, frames: &mut Vec<(Packed, Vec<u8>)
         frame.clear();
         frame.reserve(plain.len() + TAG_BYTES);
         let encoding = Encoding { level, record_bytes: record_bytes_of(plain) };
-        *packed = compress::compress(plain, &encoding, frame).map_err(|error| Error::try_again(format!("zstd: {error}")))?;
+        *packed =
+            compress::compress(plain, &encoding, frame).map_err(|error| Error::try_again(format!("zstd: {error}")).caused_by(error))?;
     }
     Ok(())
 }
@@ -212,8 +213,8 @@ struct Sink {
 impl Sink {
     fn create(folder: &Path) -> Result<Sink> {
         let path = folder.join(format!("amber-bench-{:016x}", u64::from_le_bytes(key::random()?)));
-        File::create_new(&path).map_err(|error| refused(&path, &error))?;
-        let place = WriteTarget::to_write(&path, WriteOptions::default()).map_err(|error| refused(&path, &error))?;
+        File::create_new(&path).map_err(|error| refused(&path, error))?;
+        let place = WriteTarget::to_write(&path, WriteOptions::default()).map_err(|error| refused(&path, error))?;
         Ok(Sink { place, path, cost: Cost::default() })
     }
 
@@ -225,7 +226,7 @@ impl Sink {
                 // Whole sectors from the buffer that was read into, as a restore writes them past
                 // the page cache.
                 let sectors = piece.sectors();
-                place.write(offset, sectors).map_err(|error| refused(path, &error))?;
+                place.write(offset, sectors).map_err(|error| refused(path, error))?;
                 offset += (sectors.len() as u64).next_multiple_of(SECTOR_BYTES);
             }
             Ok(())
@@ -234,8 +235,8 @@ impl Sink {
 
     fn finish(mut self) -> Result<Cost> {
         let Sink { path, cost, .. } = &mut self;
-        let file = File::open(&path).map_err(|error| refused(path, &error))?;
-        cost.of(0, || file.sync_data()).map_err(|error| refused(path, &error))?;
+        let file = File::open(&path).map_err(|error| refused(path, error))?;
+        cost.of(0, || file.sync_data()).map_err(|error| refused(path, error))?;
         Ok(*cost)
     }
 }
@@ -248,6 +249,7 @@ impl Drop for Sink {
     }
 }
 
-fn refused(path: &Path, error: &std::io::Error) -> Error {
+fn refused(path: &Path, error: std::io::Error) -> Error {
     Error::input(format!("{}: {error}: --scratch wants a folder that can be written to, with room for the sample", path.display()))
+        .caused_by(error)
 }

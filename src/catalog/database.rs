@@ -44,7 +44,7 @@ impl Database {
             ErrorKind::NotFound => {
                 Error::input(format!("{}: there is no catalog; `amber catalog rebuild` makes it from the repository", path.display()))
             }
-            _ => Error::input(format!("{}: {error}", path.display())),
+            _ => Error::input(format!("{}: {error}", path.display())).caused_by(error),
         })?;
         Database::open(path, config(MEMORY_TO_READ).and_then(|config| config.access_mode(AccessMode::ReadOnly)))
     }
@@ -170,5 +170,5 @@ fn failure(path: &Path, error: &duckdb::Error) -> Error {
     } else {
         Kind::Damaged
     };
-    Error { kind, message: format!("{}: {text}", path.display()) }
+    Error::new(kind, format!("{}: {text}", path.display()))
 }

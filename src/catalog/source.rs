@@ -117,7 +117,7 @@ fn read_all(repository: &Repository, work: &[(RunId, Traces)], progress: &dyn Pr
                 while let Some((run, traces)) = work.get(next.fetch_add(1, Ordering::Relaxed)) {
                     repository.admit_fetch(Priority::Bulk, traces.listed_bytes.clamp(1, FETCH_BYTES));
                     let mut notes = Vec::new();
-                    let read = if progress.is_given_up() {
+                    let read = if progress.is_cancelled() {
                         Err(Error::try_again("reading the runs was cancelled before its end"))
                     } else {
                         traces.read(repository, *run, &mut notes)

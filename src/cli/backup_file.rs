@@ -103,8 +103,8 @@ fn report(backup: &Backup, seconds: f64) -> Report {
         ("bytes", format!("{} read, {} stored", bytes_text(backup.bytes_read), bytes_text(record.stored_bytes))),
         ("digest", record.digest.clone()),
     ];
-    if backup.bytes_held > 0 {
-        rows.push(("resumed", format!("{} of the file had been sent before", bytes_text(backup.bytes_held))));
+    if backup.resumed_bytes > 0 {
+        rows.push(("resumed", format!("{} of the file had been sent before", bytes_text(backup.resumed_bytes))));
     }
     rows.push(("time", format!("{seconds:.1} s, {cpu:.2} CPU s, at most {} of memory", bytes_text(peak_memory_bytes()))));
     let json = json!({
@@ -113,7 +113,7 @@ fn report(backup: &Backup, seconds: f64) -> Report {
         "file_bytes": record.file_bytes,
         "bytes_read": backup.bytes_read,
         "bytes_stored": record.stored_bytes,
-        "bytes_held": backup.bytes_held,
+        "bytes_held": backup.resumed_bytes,
         "digest": record.digest,
         "part_bytes": record.part_bytes,
         "seconds": seconds,

@@ -67,7 +67,7 @@ pub fn run(arguments: &DemoArguments, manner: Manner) -> Result<Report> {
     let binary = Binary::new(&arguments.tigerbeetle)?;
     let parent = arguments.directory.clone().unwrap_or_else(std::env::temp_dir);
     let folder = Folder { path: parent.join(format!("amber-demo-{}", std::process::id())), keep: arguments.keep };
-    std::fs::create_dir_all(&folder.path).map_err(|error| Error::input(format!("{}: {error}", folder.path.display())))?;
+    std::fs::create_dir_all(&folder.path).map_err(|error| Error::input(format!("{}: {error}", folder.path.display())).caused_by(error))?;
     let story = Story { binary, folder: &folder.path, manner, began: Instant::now() };
     story.tell()
 }
@@ -110,7 +110,7 @@ impl Story<'_> {
             backups.push(backup);
         }
         server.kill();
-        std::fs::remove_file(&data_file).map_err(|error| Error::input(format!("{}: {error}", data_file.display())))?;
+        std::fs::remove_file(&data_file).map_err(|error| Error::input(format!("{}: {error}", data_file.display())).caused_by(error))?;
         let written = load.stop_at_once()?;
         self.say(&format!("the node is killed, its data file destroyed; {} transfers had been acknowledged", written.transfers));
         let verified = self.amber(&["verify", "--full"])?;
@@ -142,15 +142,18 @@ impl Story<'_> {
 
     /// Calls this program and returns its result.
     fn amber(&self, arguments: &[&str]) -> Result<Value> {
-        let program = std::env::current_exe().map_err(|error| Error::try_again(format!("this program's own file: {error}")))?;
+        let program =
+            std::env::current_exe().map_err(|error| Error::try_again(format!("this program's own file: {error}")).caused_by(error))?;
         let mut command = Command::new(program);
         command.args(arguments).arg("--json").env("AMBER_REPO", self.folder.join("repository")).env("AMBER_PASSPHRASE", "only a demo");
-        let output = command.output().map_err(|error| Error::try_again(format!("amber {}: {error}", arguments.join(" "))))?;
+        let output =
+            command.output().map_err(|error| Error::try_again(format!("amber {}: {error}", arguments.join(" "))).caused_by(error))?;
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         if !output.status.success() {
             return Err(Error::bug(format!("amber {} failed: {said}{}", arguments.join(" "), String::from_utf8_lossy(&output.stderr))));
         }
-        serde_json::from_str(&said).map_err(|error| Error::bug(format!("amber {} printed no JSON: {error}", arguments.join(" "))))
+        serde_json::from_str(&said)
+            .map_err(|error| Error::bug(format!("amber {} printed no JSON: {error}", arguments.join(" "))).caused_by(error))
     }
 
     fn report(&self, backups: &[Value], restored: &Value, books: &Books, written: u64, promised: u64) -> Report {

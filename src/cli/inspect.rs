@@ -112,7 +112,7 @@ fn superblock_facts(quorum: &Quorum) -> (String, Value) {
 
 fn log_facts(path: &Path, superblock: &SuperBlock) -> Result<(String, Value)> {
     let zone = header_ring(path, ReadOptions::default())?;
-    let ring = HeaderRing::new(&zone).map_err(|error| Error::damaged(format!("{}: log ring: {error}", path.display())))?;
+    let ring = HeaderRing::new(&zone).map_err(|error| Error::damaged(format!("{}: log ring: {error}", path.display())).caused_by(error))?;
     let (mut valid, mut reserved, mut invalid, mut lowest) = (0, 0, 0, u64::MAX);
     for slot in 0..WAL_SLOTS {
         match ring.slot(slot) {

@@ -61,7 +61,7 @@ mod tests {
         let parse = |arguments: &[&str]| Command::try_parse_from([&["amber"], arguments].concat());
         let percent = |arguments: &[&str]| {
             let command = parse(arguments).unwrap();
-            command.limits.governor(Some(&command.upload)).outlook().cpu_budget_percent
+            command.limits.governor(Some(&command.upload)).forecast().cpu_budget_percent
         };
         assert_eq!((percent(&[]), percent(&["--cpu-budget-percent", "7"])), (None, Some(7)));
         let command = parse(&["--upload-bytes-per-s", "1048576", "--read-bytes-per-s=2097152"]).unwrap();

@@ -12,8 +12,9 @@ use crate::error::{Error, Kind, Result};
 use crate::repository::Repository;
 use crate::repository::name::{CheckpointName, TIMELINE_FIRST};
 use crate::tier::tigerbeetle::format::gap::Gap;
-use crate::tier::tigerbeetle::format::log::{LogIndex, runs_of};
+use crate::tier::tigerbeetle::format::log::{LogIndex, op_ranges_of};
 use crate::tier::tigerbeetle::format::manifest::Manifest;
+use crate::tier::tigerbeetle::format::op_range::OpRange;
 use crate::tier::tigerbeetle::format::timeline::{Branch, Lineage};
 use crate::units::{bytes_text, time_text};
 use clap::Args;
@@ -134,7 +135,7 @@ impl Found {
             self.timelines.push(Timeline {
                 number,
                 branch: timelines.branches.get(&number).cloned(),
-                runs: runs_of(index.pieces()),
+                runs: op_ranges_of(index.pieces()).into_iter().map(OpRange::into).collect(),
                 gaps: gaps.iter().filter(|gap| gap.timeline == number).cloned().collect(),
             });
         }

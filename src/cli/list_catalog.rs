@@ -107,6 +107,7 @@ fn flat(mut row: Value) -> Result<Value> {
         let details: serde_json::Map<String, Value> = serde_json::from_str(text).map_err(|error| {
             let run = fields.get("run").map(plain).unwrap_or_default();
             Error::damaged(format!("the catalog's details of run {run} are no JSON ({error}): `amber catalog rebuild` makes it again"))
+                .caused_by(error)
         })?;
         for (name, value) in details {
             fields.entry(name).or_insert(value);

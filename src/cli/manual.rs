@@ -27,10 +27,10 @@ pub fn run(arguments: &ManualArguments) -> Result<Report> {
     let command = Arguments::command().long_version(env!("CARGO_PKG_VERSION"));
     let Some(directory) = &arguments.directory else {
         let mut page = Vec::new();
-        clap_mangen::Man::new(command).render(&mut page).map_err(|error| Error::bug(format!("the man page: {error}")))?;
+        clap_mangen::Man::new(command).render(&mut page).map_err(|error| Error::bug(format!("the man page: {error}")).caused_by(error))?;
         return Ok(Report::verbatim(String::from_utf8_lossy(&page).into_owned()));
     };
-    let failed = |error: std::io::Error| Error::input(format!("{}: {error}", directory.display()));
+    let failed = |error: std::io::Error| Error::input(format!("{}: {error}", directory.display())).caused_by(error);
     std::fs::create_dir_all(directory).map_err(failed)?;
     clap_mangen::generate_to(command, directory).map_err(failed)?;
     let pages = std::fs::read_dir(directory).map_err(failed)?.count();

@@ -204,7 +204,7 @@ fn dispatch(command: Command, manner: Manner) -> Result<Report> {
 /// processes of the user.
 fn forbid_core_dumps() -> Result<()> {
     use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
-    let refused = |error: rustix::io::Errno| Error::try_again(format!("core dumps cannot be forbidden: {error}"));
+    let refused = |error: rustix::io::Errno| Error::try_again(format!("core dumps cannot be forbidden: {error}")).caused_by(error);
     setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) }).map_err(refused)?;
     set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(refused)
 }

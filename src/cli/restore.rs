@@ -171,7 +171,7 @@ fn run_tigerbeetle(arguments: &TigerbeetleArguments, manner: Manner) -> Result<R
         return Ok(plan_report(&request, &plan));
     }
     if let Some(folder) = &arguments.all_replicas {
-        std::fs::create_dir_all(folder).map_err(|error| Error::input(format!("{}: {error}", folder.display())))?;
+        std::fs::create_dir_all(folder).map_err(|error| Error::input(format!("{}: {error}", folder.display())).caused_by(error))?;
     }
     let progress = for_people(manner.quiet);
     let restored = restore::restore(&repository, &request, &*progress)?;

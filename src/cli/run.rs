@@ -120,7 +120,7 @@ fn report(ended: &EndedStatus) -> Result<Report> {
     if !ended.reason.is_empty() {
         rows.push(("reason", ended.reason.clone()));
     }
-    let mut json = serde_json::to_value(ended).map_err(|error| Error::bug(format!("a run is no JSON: {error}")))?;
+    let mut json = serde_json::to_value(ended).map_err(|error| Error::bug(format!("a run is no JSON: {error}")).caused_by(error))?;
     if let Value::Object(fields) = &mut json {
         fields.insert("took_ms".into(), json!(took_ms));
     }

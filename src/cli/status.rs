@@ -157,7 +157,7 @@ fn report(directory: &Path, status: &AgentStatus, running: Running, now_ns: u64)
             advice: advice.into(),
         });
     }
-    let bug = |error: serde_json::Error| Error::bug(format!("the status is no JSON: {error}"));
+    let bug = |error: serde_json::Error| Error::bug(format!("the status is no JSON: {error}")).caused_by(error);
     let mut value = serde_json::to_value(status).map_err(bug)?;
     if let Value::Object(fields) = &mut value {
         fields.insert("running".into(), json!(runs));

@@ -135,7 +135,7 @@ pub struct ProcessSection {
 /// # Errors
 /// [`Error::input`] if it cannot be read or is no text.
 pub fn read(path: &Path) -> Result<String> {
-    let failed = |error: std::io::Error| Error::input(format!("{}: {error}", path.display()));
+    let failed = |error: std::io::Error| Error::input(format!("{}: {error}", path.display())).caused_by(error);
     let size_bytes = std::fs::metadata(path).map_err(failed)?.len();
     if size_bytes > FILE_BYTES_MAX {
         return Err(Error::input(format!("{}: it has {size_bytes} bytes: is it the right file?", path.display())));

@@ -102,7 +102,7 @@ pub struct RepositoryPlan {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LogFrom {
     /// The WAL ring in the data file.
-    Ring,
+    WalRing,
     /// TigerBeetle's append-only file.
     Aof {
         /// Its path.
@@ -311,7 +311,7 @@ impl Reader<'_> {
         })?;
         let source = match (is_aof, self.path(&section.aof_file)?) {
             (true, Some(file)) => LogFrom::Aof { file },
-            (false, None) => LogFrom::Ring,
+            (false, None) => LogFrom::WalRing,
             (true, None) => {
                 let advice = "the append-only file is missing: write aof_file = \"FILE\" too, as in `tigerbeetle start --aof-file=FILE`";
                 return Err(self.origin(&section.source).refuse(advice));

@@ -73,7 +73,7 @@ fn without_line_end(mut content: Zeroizing<Vec<u8>>) -> Zeroizing<Vec<u8>> {
 }
 
 fn read_secret(path: &Path, bytes_max: u64) -> Result<Zeroizing<Vec<u8>>> {
-    let failed = |error: std::io::Error| Error::input(format!("{}: {error}", path.display()));
+    let failed = |error: std::io::Error| Error::input(format!("{}: {error}", path.display())).caused_by(error);
     let size_bytes = std::fs::metadata(path).map_err(failed)?.len();
     if size_bytes > bytes_max {
         return Err(Error::input(format!(

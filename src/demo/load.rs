@@ -108,7 +108,9 @@ impl Load {
             let (shared, options) = (Arc::clone(&load.shared), options.clone());
             let thread = thread::Builder::new().name(format!("load-{client}"));
             let spawned = thread.spawn(move || shared.write(client, &session, &options));
-            load.threads.push(spawned.map_err(|error| Error::try_again(format!("cannot start client {client} of the load: {error}")))?);
+            load.threads.push(
+                spawned.map_err(|error| Error::try_again(format!("cannot start client {client} of the load: {error}")).caused_by(error))?,
+            );
         }
         Ok(load)
     }

@@ -55,7 +55,7 @@ impl Guarded {
     /// [`Error::input`] when the log cannot be opened or there is no shell.
     pub fn spawn(name: impl Into<String>, command: &Command, log_file: &Path) -> Result<Guarded> {
         let name = name.into();
-        let log = |error| Error::input(format!("cannot open the log {} of {name}: {error}", log_file.display()));
+        let log = |error| Error::input(format!("cannot open the log {} of {name}: {error}", log_file.display())).caused_by(error);
         let output = OpenOptions::new().create(true).append(true).open(log_file).map_err(log)?;
         let errors = output.try_clone().map_err(log)?;
         let log_start = output.metadata().map_err(log)?.len();
@@ -71,7 +71,7 @@ impl Guarded {
             guarded.current_dir(folder);
         }
         guarded.stdin(Stdio::piped()).stdout(output).stderr(errors);
-        let mut child = guarded.spawn().map_err(|error| Error::input(format!("cannot start {name}: {error}")))?;
+        let mut child = guarded.spawn().map_err(|error| Error::input(format!("cannot start {name}: {error}")).caused_by(error))?;
         let guard = child.stdin.take();
         Ok(Guarded { name, child, guard, log_file: log_file.to_path_buf(), log_start })
     }

@@ -170,7 +170,7 @@ impl Binary {
 
     fn watch_inspection(&self, data_file: &Path, log_file: &Path) -> Result<()> {
         let what = format!("tigerbeetle inspect integrity {}", data_file.display());
-        let size_bytes = std::fs::metadata(data_file).map_err(|error| Error::input(format!("{what}: {error}")))?.len();
+        let size_bytes = std::fs::metadata(data_file).map_err(|error| Error::input(format!("{what}: {error}")).caused_by(error))?.len();
         let mut deadline = Instant::now() + INSPECT_PATIENCE + Duration::from_secs(size_bytes / INSPECT_BYTES_PER_S_MIN);
         let mut command = Command::new(&self.path);
         command.args(["inspect", "integrity"]).arg(format!("--memory-lsm-manifest={}MiB", manifest_mib(size_bytes))).arg(data_file);
@@ -199,7 +199,7 @@ impl Binary {
 
     fn run(&self, arguments: &[String]) -> Result<Output> {
         let output = Command::new(&self.path).args(arguments).stdin(Stdio::null()).output();
-        output.map_err(|error| Error::input(format!("cannot run {}: {error}", self.path.display())))
+        output.map_err(|error| Error::input(format!("cannot run {}: {error}", self.path.display())).caused_by(error))
     }
 }
 

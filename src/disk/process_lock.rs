@@ -46,7 +46,7 @@ impl ProcessLock {
     pub fn take(directory: &Path) -> Result<ProcessLock> {
         prepare(directory)?;
         let path = directory.join(LOCK_FILE);
-        let failed = |error: std::io::Error| Error::input(format!("{}: {error}", path.display()));
+        let failed = |error: std::io::Error| Error::input(format!("{}: {error}", path.display())).caused_by(error);
         let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o644).open(&path).map_err(failed)?;
         if !lock(&file, FlockOperation::NonBlockingLockExclusive, PATIENCE).map_err(failed)? {
             return Err(held(directory, read_pid(&mut file)));
@@ -93,10 +93,10 @@ pub fn running(directory: &Path) -> Result<Running> {
     let mut file = match File::open(&path) {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound && directory.is_dir() => return Ok(Running::No),
-        Err(error) => return Err(Error::input(format!("{}: {error}", path.display()))),
+        Err(error) => return Err(Error::input(format!("{}: {error}", path.display())).caused_by(error)),
     };
     let free = lock(&file, FlockOperation::NonBlockingLockShared, Duration::ZERO)
-        .map_err(|error| Error::input(format!("{}: {error}", path.display())))?;
+        .map_err(|error| Error::input(format!("{}: {error}", path.display())).caused_by(error))?;
     Ok(if free { Running::No } else { Running::Yes { pid: read_pid(&mut file) } })
 }
 

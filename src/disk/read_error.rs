@@ -7,14 +7,14 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
     /// The file cannot be opened or read.
-    #[error("{}: {action}: {error}", path.display())]
+    #[error("{}: {action}: {source}", path.display())]
     Io {
         /// The data file.
         path: PathBuf,
         /// What was tried.
         action: &'static str,
         /// What the system said.
-        error: std::io::Error,
+        source: std::io::Error,
     },
     /// The path names something that cannot be a data file.
     #[error("{}: {reason}", path.display())]
@@ -52,7 +52,7 @@ pub enum SourceError {
 impl SourceError {
     /// An error of the system, with the file it concerns.
     pub(crate) fn io(path: &Path, action: &'static str, error: std::io::Error) -> SourceError {
-        SourceError::Io { path: path.to_owned(), action, error }
+        SourceError::Io { path: path.to_owned(), action, source: error }
     }
 }
 
@@ -61,16 +61,16 @@ impl From<SourceError> for Error {
         let message = error.to_string();
         let kind = match error {
             SourceError::Sink(error) => return error,
-            SourceError::Io { error, .. } => match error.kind() {
+            SourceError::Io { ref source, .. } => match source.kind() {
                 std::io::ErrorKind::NotFound | std::io::ErrorKind::PermissionDenied => Kind::Input,
                 // EIO: the disk cannot return the bytes.
-                _ if error.raw_os_error() == Some(5) => Kind::Damaged,
+                _ if source.raw_os_error() == Some(5) => Kind::Damaged,
                 _ => Kind::TryAgain,
             },
             SourceError::NotADataFile { .. } => Kind::Input,
             SourceError::Damaged { .. } => Kind::Damaged,
             SourceError::NotNow { .. } => Kind::TryAgain,
         };
-        Error { kind, message }
+        Error::new(kind, message).caused_by(error)
     }
 }

@@ -78,7 +78,8 @@ impl Target {
         hidden.push(format!(".{}{SUFFIX}", std::process::id()));
         let temporary = folder.join(hidden);
         let opened = std::fs::OpenOptions::new().read(true).write(true).create_new(true).open(&temporary);
-        let file = opened.map_err(|error| Error::input(format!("{}: cannot write there: {error}", temporary.display())))?;
+        let file =
+            opened.map_err(|error| Error::input(format!("{}: cannot write there: {error}", temporary.display())).caused_by(error))?;
         let target = Target { path: path.to_owned(), temporary, file, overwrite, adopted: false, stays: false, lent: None };
         rustix::fs::flock(&target.file, FlockOperation::NonBlockingLockExclusive).map_err(|error| target.failed("lock", error.into()))?;
         Ok(target)
@@ -197,7 +198,7 @@ impl Target {
             // them for left behind.
             let path = lent_path(&self.temporary);
             let opened = std::fs::OpenOptions::new().write(true).create(true).truncate(false).open(&path);
-            let file = opened.map_err(|error| Error::input(format!("{}: cannot write there: {error}", path.display())))?;
+            let file = opened.map_err(|error| Error::input(format!("{}: cannot write there: {error}", path.display())).caused_by(error))?;
             rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|error| self.failed("lock", error.into()))?;
             self.lent = Some(file);
         }

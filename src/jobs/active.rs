@@ -8,6 +8,7 @@
 
 use super::verification::DAMAGED;
 use super::{Jobs, run_history};
+use crate::cancellation::Cancellation;
 use crate::error::{Error, Kind, Result};
 use crate::jobs::active_view::ActiveView;
 use crate::monitor::log::LoggedProgress;
@@ -78,10 +79,10 @@ impl Active {
         self.id
     }
 
-    /// The progress to which the work reports. The run is given up when `stop` is asked.
+    /// The progress to which the work reports. The run is cancelled when `stop` is asked.
     pub fn progress(&self, stop: &Stop) -> RunProgress {
         let (jobs, shown) = (Arc::clone(&self.jobs), Arc::clone(&self.shown));
-        RunProgress { logged: LoggedProgress::default(), jobs, shown, rests: self.lane == Lane::Rest, stop: stop.clone() }
+        RunProgress { logged: LoggedProgress::default(), jobs, shown, pauses: self.lane == Lane::Others, stop: stop.clone() }
     }
 
     /// Sets how much its backup holds by itself, where that is known only now.
@@ -89,20 +90,20 @@ impl Active {
         self.run.scope = scope;
     }
 
-    /// Ends the run. An error of a run that is given up is not a failure.
-    pub fn end(mut self, result: Result<RunOutcome>, is_given_up: bool) {
-        self.conclude(result, is_given_up);
+    /// Ends the run. An error of a run that is cancelled is not a failure.
+    pub fn end(mut self, result: Result<RunOutcome>, is_cancelled: bool) {
+        self.conclude(result, is_cancelled);
     }
 
-    fn conclude(&mut self, result: Result<RunOutcome>, is_given_up: bool) {
+    fn conclude(&mut self, result: Result<RunOutcome>, is_cancelled: bool) {
         self.has_ended = true;
         let (outcome, ended) = match result {
             Ok(outcome) if outcome.completed => (outcome, Ended::Completed),
             Ok(outcome) => (outcome, Ended::Failed { is_final: true }),
-            Err(_) if is_given_up => {
+            Err(_) if is_cancelled => {
                 let usual = if self.lane == Lane::First { "the agent stops following this history" } else { "the agent ends" };
                 let why = self.shown.reported.get().copied().unwrap_or(usual);
-                (RunOutcome::failed(now_ns(), format!("given up: {why}")), Ended::GivenUp)
+                (RunOutcome::failed(now_ns(), format!("cancelled: {why}")), Ended::Cancelled)
             }
             Err(error) if error.kind == Kind::Damaged => {
                 (RunOutcome::failed(now_ns(), format!("{DAMAGED}{error}")), Ended::Failed { is_final: false })
@@ -146,7 +147,7 @@ pub struct RunProgress {
     logged: LoggedProgress,
     jobs: Arc<Jobs>,
     shown: Arc<ActiveView>,
-    rests: bool,
+    pauses: bool,
     stop: Stop,
 }
 
@@ -175,14 +176,16 @@ impl Progress for RunProgress {
     fn end(&self) {
         self.logged.end();
     }
+}
 
-    fn is_given_up(&self) -> bool {
+impl Cancellation for RunProgress {
+    fn is_cancelled(&self) -> bool {
         self.shown.reported.get().is_some() || self.stop.is_asked()
     }
 
-    fn rest(&self) {
-        if self.rests {
-            self.jobs.precedence.rest(|| self.is_given_up());
+    fn pause(&self) {
+        if self.pauses {
+            self.jobs.precedence.pause(|| self.is_cancelled());
         }
     }
 }

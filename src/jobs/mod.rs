@@ -93,8 +93,8 @@ struct Table {
     last: BTreeMap<String, EndedStatus>,
     /// The newest first.
     recent: Vec<EndedStatus>,
-    /// The newest run of each job that was learnt from the repository.
-    learnt: BTreeMap<String, RunId>,
+    /// The newest run of each job that was read from the repository.
+    newest_recorded: BTreeMap<String, RunId>,
     /// Whether it is known what ran before this agent led.
     knows: bool,
     verification: Option<VerificationStatus>,
@@ -181,11 +181,11 @@ impl Jobs {
     }
 
     /// Records a run that another agent made, or that was made before this agent knew.
-    pub fn learn(&self, name: &str, started_ns: u64, ended: Option<(u64, bool)>) {
+    pub fn record_elsewhere(&self, name: &str, started_ns: u64, ended: Option<(u64, bool)>) {
         let mut table = lock(&self.table);
         let now = self.moment();
         if let Some(job) = table.schedule.job_mut(name) {
-            job.learn(now, started_ns, ended);
+            job.record_elsewhere(now, started_ns, ended);
         }
         self.save(&mut table);
     }
@@ -220,19 +220,19 @@ impl Jobs {
     }
 
     /// Learns earlier runs from the repository's records.
-    fn learn_history(&self, past: &RunHistory) {
+    fn record_history(&self, past: &RunHistory) {
         let mut table = lock(&self.table);
         let now = self.moment();
         for registration in self.registrations.iter().filter(|registration| registration.is_cluster_wide) {
             let name = registration.name;
             let Some((id, record)) = past.newest_of(name) else { continue };
-            let is_new = table.learnt.insert(name.to_owned(), id) != Some(id);
+            let is_new = table.newest_recorded.insert(name.to_owned(), id) != Some(id);
             let Some(job) = table.schedule.job_mut(name) else { continue };
             if is_new {
                 let ended = record.outcome.as_ref().map(|outcome| (outcome.ended_ns, outcome.completed));
-                job.learn(now, record.run.started_ns, ended);
+                job.record_elsewhere(now, record.run.started_ns, ended);
             }
-            job.learn_success(past.last_success_ns(name));
+            job.record_success(past.last_success_ns(name));
         }
         for (id, record) in past.runs() {
             table.ended(id, record);

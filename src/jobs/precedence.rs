@@ -29,10 +29,10 @@ impl Precedence {
         self.changed.notify_all();
     }
 
-    /// Pauses until no work goes first, or until `is_given_up` returns `true`.
-    pub fn rest(&self, is_given_up: impl Fn() -> bool) {
+    /// Pauses until no work goes first, or until `is_cancelled` returns `true`.
+    pub fn pause(&self, is_cancelled: impl Fn() -> bool) {
         let mut first = lock(&self.first);
-        while *first > 0 && !is_given_up() {
+        while *first > 0 && !is_cancelled() {
             first = self.changed.wait_timeout(first, LOOK).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
@@ -44,31 +44,31 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
 
     #[test]
-    fn others_rest_until_nothing_goes_first_or_they_are_given_up() {
-        let (precedence, given_up, resting) = (Precedence::default(), AtomicBool::new(false), AtomicBool::new(false));
-        precedence.rest(|| false);
-        let is_given_up = || {
-            resting.store(true, Ordering::Release);
-            given_up.load(Ordering::Acquire)
+    fn others_pause_until_nothing_goes_first_or_they_are_cancelled() {
+        let (precedence, cancelled, pausing) = (Precedence::default(), AtomicBool::new(false), AtomicBool::new(false));
+        precedence.pause(|| false);
+        let is_cancelled = || {
+            pausing.store(true, Ordering::Release);
+            cancelled.load(Ordering::Acquire)
         };
         std::thread::scope(|scope| {
             for ends in [true, false] {
-                resting.store(false, Ordering::Release);
+                pausing.store(false, Ordering::Release);
                 precedence.enter();
                 precedence.enter();
-                let rests = scope.spawn(|| precedence.rest(is_given_up));
-                while !resting.load(Ordering::Acquire) {
+                let pauses = scope.spawn(|| precedence.pause(is_cancelled));
+                while !pausing.load(Ordering::Acquire) {
                     std::thread::yield_now();
                 }
                 precedence.leave();
                 std::thread::sleep(Duration::from_millis(20));
-                assert!(!rests.is_finished(), "another one goes first still");
+                assert!(!pauses.is_finished(), "another one goes first still");
                 if ends {
                     precedence.leave()
                 } else {
-                    given_up.store(true, Ordering::Release)
+                    cancelled.store(true, Ordering::Release)
                 }
-                rests.join().unwrap();
+                pauses.join().unwrap();
             }
         });
     }

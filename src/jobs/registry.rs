@@ -98,7 +98,7 @@ impl Registration {
     pub fn lane(&self) -> Lane {
         match self.runner {
             Runner::Session => Lane::First,
-            Runner::Scheduler(_) => Lane::Rest,
+            Runner::Scheduler(_) => Lane::Others,
         }
     }
 

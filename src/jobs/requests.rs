@@ -78,7 +78,7 @@ pub fn prepare(directory: &Path) -> Result<()> {
     match DirBuilder::new().mode(0o700).create(&folder) {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == ErrorKind::AlreadyExists && folder.is_dir() => Ok(()),
-        Err(error) => Err(Error::input(format!("{}: {error}: let it be a folder of the agent's user", folder.display()))),
+        Err(error) => Err(Error::input(format!("{}: {error}: let it be a folder of the agent's user", folder.display())).caused_by(error)),
     }
 }
 
@@ -96,7 +96,8 @@ pub fn send(directory: &Path, request: &JobRequest) -> Result<()> {
         )));
     }
     let path = folder.join(request.file_name());
-    let failed = |error: std::io::Error| Error::input(format!("{}: {error}: ask as the agent's user, or as root", path.display()));
+    let failed =
+        |error: std::io::Error| Error::input(format!("{}: {error}: ask as the agent's user, or as root", path.display())).caused_by(error);
     // The file is created beside the folder, because the agent removes unknown files in it.
     let new = directory.join(format!(".request-{}.new", std::process::id()));
     let _ = std::fs::remove_file(folder.join(format!("{REFUSED}{}", request.file_name())));

@@ -2,14 +2,15 @@
 //! before, and writes on the board.
 //!
 //! Work and looks have threads of their own, one of each at a time, so that a request never waits
-//! for them. They are given up when the agent ends. What does not end within the grace period is
-//! remembered as given up, not as killed.
+//! for them. They are cancelled when the agent ends. What does not end within the grace period is
+//! remembered as cancelled, not as killed.
 
 use super::active::{Active, RunProgress};
 use super::registry::Runner;
 use super::requests::{Action, Requests};
 use super::run_history::RunHistory;
 use super::{Jobs, storage_totals};
+use crate::cancellation::Cancellation;
 use crate::error::{Error, Result};
 use crate::jobs::job::Context;
 use crate::monitor::alert::Topic;
@@ -69,7 +70,7 @@ pub struct JobRunner {
     looked: Option<(Cause, Instant)>,
     /// The cause of the look that is in progress.
     cause: Option<Cause>,
-    rests_until: Option<Instant>,
+    paused_until: Option<Instant>,
     /// Whether storage is to be counted, because the agent has begun to lead or a run has ended;
     /// below it, when it was last counted.
     counts: bool,
@@ -87,13 +88,13 @@ impl JobRunner {
             looking: None,
             looked: None,
             cause: None,
-            rests_until: None,
+            paused_until: None,
             counts: false,
             counted: None,
         }
     }
 
-    /// Works until `ended` is asked. Runs are given up as soon as `stop` is asked.
+    /// Works until `ended` is asked. Runs are cancelled as soon as `stop` is asked.
     pub fn run(&mut self, stop: &Stop, ended: &Stop) {
         while !ended.wait(TURN) {
             self.turn(stop);
@@ -118,7 +119,7 @@ impl JobRunner {
             self.jobs.ask_all_to_end("the agent ends");
         }
         self.finish();
-        let turn = self.jobs.turn(Lane::Rest, |_| None);
+        let turn = self.jobs.turn(Lane::Others, |_| None);
         if let Some((name, why)) = turn.begin
             && self.running.is_none()
             && !stop.is_asked()
@@ -166,7 +167,7 @@ impl JobRunner {
         let Some(OnThread { active, progress, thread }) = self.running.take_if(|running| running.thread.is_finished()) else { return };
         progress.end();
         let result = thread.join().unwrap_or_else(|_| Err(Error::bug("it panicked; the log says where")));
-        active.end(result, progress.is_given_up());
+        active.end(result, progress.is_cancelled());
         self.counts = true;
     }
 
@@ -186,7 +187,7 @@ impl JobRunner {
                 Err(error) => {
                     tracing::warn!("what ran before and what is stored is not known: {error}");
                     (self.counts, self.counted) = (true, None);
-                    self.rests_until = Some(Instant::now() + LOOK_RETRY);
+                    self.paused_until = Some(Instant::now() + LOOK_RETRY);
                 }
             }
         }
@@ -205,8 +206,8 @@ impl JobRunner {
         let may_count = cause.fence.is_some() && checkpoint_op.is_some() && self.counted.is_none_or(|at| at.elapsed() >= STORAGE_INTERVAL);
         let counts = self.counts && may_count;
         let stands = self.looked.is_some_and(|(looked, at)| looked == cause && at.elapsed() < LOOK_INTERVAL && !counts);
-        let rests = self.rests_until.is_some_and(|until| Instant::now() < until);
-        if stands || rests {
+        let is_paused = self.paused_until.is_some_and(|until| Instant::now() < until);
+        if stands || is_paused {
             return;
         }
         let Some(looks) = self.looks.take() else { return };
@@ -219,18 +220,19 @@ impl JobRunner {
             Ok(thread) => (self.looking, self.cause) = (Some(thread), Some(cause)),
             Err(error) => {
                 tracing::warn!("{error}");
-                (self.looks, self.rests_until) = (Some(Looks::default()), Some(Instant::now() + LOOK_RETRY));
+                (self.looks, self.paused_until) = (Some(Looks::default()), Some(Instant::now() + LOOK_RETRY));
             }
         }
     }
 
     fn alert(&self) {
         let table = lock(&self.jobs.table);
-        let failing = self.jobs.registrations.iter().filter(|registration| registration.lane() == Lane::Rest).filter_map(|registration| {
-            let failures = table.schedule.job(registration.name)?.state().failures_in_a_row;
-            let reason = table.last.get(registration.name).map_or("", |last| last.reason.as_str());
-            (failures >= FAILURES_ALERT).then(|| format!("{} has failed {failures} times in a row: {reason}", registration.name))
-        });
+        let failing =
+            self.jobs.registrations.iter().filter(|registration| registration.lane() == Lane::Others).filter_map(|registration| {
+                let failures = table.schedule.job(registration.name)?.state().failures_in_a_row;
+                let reason = table.last.get(registration.name).map_or("", |last| last.reason.as_str());
+                (failures >= FAILURES_ALERT).then(|| format!("{} has failed {failures} times in a row: {reason}", registration.name))
+            });
         let failing: Vec<String> = failing.collect();
         let damage = table.verification.as_ref().filter(|found| !found.is_whole).map(|found| {
             format!(
@@ -254,7 +256,7 @@ impl Looks {
     fn look_at(&mut self, jobs: &Jobs, cause: Cause, counts: bool) -> Result<()> {
         let names: Vec<&str> = jobs.registrations.iter().filter(|job| job.is_cluster_wide).map(|job| job.name).collect();
         self.past.look(&jobs.repository, &names)?;
-        jobs.learn_history(&self.past);
+        jobs.record_history(&self.past);
         if cause.timeline > 0 {
             let bytes = storage_totals::checkpoint_bytes(&jobs.repository, cause.timeline)?;
             lock(&jobs.table).checkpoint_bytes = bytes;
@@ -268,13 +270,13 @@ impl Looks {
 }
 
 impl Jobs {
-    /// Marks what still runs as given up, because it ends with the process.
+    /// Marks what still runs as cancelled, because it ends with the process.
     fn abandon(&self) {
         let mut table = lock(&self.table);
         let names: Vec<String> = table.active.keys().cloned().collect();
         for name in names {
             tracing::warn!("{name} did not end in time; it ends with the agent");
-            table.schedule.end(&name, self.moment(), Ended::GivenUp);
+            table.schedule.end(&name, self.moment(), Ended::Cancelled);
         }
         self.save(&mut table);
     }

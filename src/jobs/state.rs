@@ -47,7 +47,9 @@ impl JobsFile {
         let text = match std::fs::read(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(JobsFile::default()),
-            Err(error) => return Err(Error::input(format!("{}: {error}: let it belong to the agent's user", path.display()))),
+            Err(error) => {
+                return Err(Error::input(format!("{}: {error}: let it belong to the agent's user", path.display())).caused_by(error));
+            }
         };
         serde_json::from_slice(&text).or_else(|error| {
             let aside = directory.join(JOBS_FILE_DAMAGED);
@@ -56,7 +58,7 @@ impl JobsFile {
                 path.display(),
                 aside.display()
             );
-            std::fs::rename(&path, &aside).map_err(|error| Error::input(format!("{}: {error}", path.display())))?;
+            std::fs::rename(&path, &aside).map_err(|error| Error::input(format!("{}: {error}", path.display())).caused_by(error))?;
             Ok(JobsFile::default())
         })
     }
@@ -66,7 +68,7 @@ impl JobsFile {
     /// # Errors
     /// [`Error::bug`] where it cannot be encoded as JSON.
     pub fn text(&self) -> Result<Vec<u8>> {
-        serde_json::to_vec_pretty(self).map_err(|error| Error::bug(format!("{JOBS_FILE}: {error}")))
+        serde_json::to_vec_pretty(self).map_err(|error| Error::bug(format!("{JOBS_FILE}: {error}")).caused_by(error))
     }
 }
 
@@ -77,7 +79,9 @@ impl JobsFile {
 pub fn write(directory: &Path, text: &[u8]) -> Result<()> {
     let path = directory.join(JOBS_FILE);
     let written = durable_file::replace(&path, JOBS_FILE_NEW, 0o640, text);
-    written.map_err(|error| Error::try_again(format!("{}: what is remembered of the jobs cannot be written: {error}", path.display())))
+    written.map_err(|error| {
+        Error::try_again(format!("{}: what is remembered of the jobs cannot be written: {error}", path.display())).caused_by(error)
+    })
 }
 
 #[cfg(test)]

@@ -44,15 +44,15 @@ fn counting(name: &'static str, interval: Duration) -> (Registration, Arc<Atomic
     (registration(name, interval, Arc::new(task)), runs)
 }
 
-/// A job that runs until it is given up.
+/// A job that runs until it is cancelled.
 fn endless(name: &'static str) -> Registration {
     let task = |context: &Context<'_>| {
         context.progress.begin("turning", Some(100));
         context.progress.position(25);
-        while !context.progress.is_given_up() {
+        while !context.progress.is_cancelled() {
             std::thread::sleep(Duration::from_millis(1));
         }
-        Err(Error::try_again("given up"))
+        Err(Error::try_again("cancelled"))
     };
     registration(name, SOON, Arc::new(task))
 }
@@ -61,25 +61,25 @@ struct Agent {
     bench: Bench,
     folder: TempDir,
     jobs: Arc<Jobs>,
-    clerk: JobRunner,
+    runner: JobRunner,
     stop: Stop,
 }
 
 impl Agent {
     fn new(registrations: Vec<Registration>) -> Agent {
-        Agent::beside(Bench::new(1 << 20), tempfile::tempdir().unwrap(), registrations, "")
+        Agent::with(Bench::new(1 << 20), tempfile::tempdir().unwrap(), registrations, "")
     }
 
-    fn beside(bench: Bench, folder: TempDir, registrations: Vec<Registration>, more: &str) -> Agent {
+    fn with(bench: Bench, folder: TempDir, registrations: Vec<Registration>, more: &str) -> Agent {
         let plan = bench::plan(folder.path(), more);
         let jobs = jobs_of(&bench.repository, &bench.board, &plan, registrations);
-        let clerk = JobRunner::new(&jobs);
-        Agent { bench, folder, jobs, clerk, stop: Stop::default() }
+        let runner = JobRunner::new(&jobs);
+        Agent { bench, folder, jobs, runner, stop: Stop::default() }
     }
 
     /// The agent's process ends, and the next one begins with what is on the disk.
     fn restarted(self, registrations: Vec<Registration>) -> Agent {
-        Agent::beside(self.bench, self.folder, registrations, "")
+        Agent::with(self.bench, self.folder, registrations, "")
     }
 
     fn lead(&self, fence: u64) {
@@ -88,9 +88,9 @@ impl Agent {
 
     /// Turns until a condition holds.
     fn until(&mut self, what: &str, mut so: impl FnMut(&AgentStatus) -> bool) -> AgentStatus {
-        let (clerk, stop, board) = (&mut self.clerk, &self.stop, &self.bench.board);
+        let (runner, stop, board) = (&mut self.runner, &self.stop, &self.bench.board);
         eventually(what, || {
-            clerk.turn(stop);
+            runner.turn(stop);
             so(&board.status())
         });
         board.status()
@@ -147,7 +147,7 @@ fn failures_are_told_and_a_panic_is_one() {
 fn only_the_agent_that_leads_runs_the_clusters_jobs_and_only_while_it_does() {
     let mut agent = Agent::new(vec![endless("endless")]);
     for _ in 0..3 {
-        agent.clerk.turn(&agent.stop);
+        agent.runner.turn(&agent.stop);
     }
     assert_eq!(agent.job("endless").next_reason, crate::schedule::job::ELSEWHERE);
     assert_eq!(agent.jobs.run_now("endless").unwrap_err().kind, Kind::TryAgain);
@@ -157,7 +157,7 @@ fn only_the_agent_that_leads_runs_the_clusters_jobs_and_only_while_it_does() {
     assert_eq!((running.step.as_str(), running.total_bytes), ("turning", 100));
     agent.bench.board.lead(false, None);
     let status = agent.until("its end", |status| status.jobs[0].running.is_none() && !status.recent.is_empty());
-    assert_eq!(status.recent[0].reason, "given up: another agent leads now");
+    assert_eq!(status.recent[0].reason, "cancelled: another agent leads now");
     assert_eq!((status.jobs[0].failures_in_a_row, status.alerts.len()), (0, 0));
     assert!(agent.records()[0].1.outcome.is_some());
 }
@@ -206,7 +206,7 @@ fn what_is_remembered_survives_a_kill() {
     agent.until("the thread to end", |status| status.jobs[0].running.is_none());
     std::fs::write(agent.folder.path().join("state").join(state::JOBS_FILE), kept).unwrap();
     let mut agent = agent.restarted(registrations);
-    agent.clerk.turn(&agent.stop);
+    agent.runner.turn(&agent.stop);
     assert_eq!((agent.job("endless").failures_in_a_row, agent.job("other").is_paused), (1, true));
     agent.lead(2);
     agent.until("the run to be made up for", |status| status.jobs[0].running.is_some());
@@ -216,15 +216,15 @@ fn what_is_remembered_survives_a_kill() {
 }
 
 #[test]
-fn an_agent_that_ends_gives_up_what_runs_and_counts_no_failure() {
+fn an_agent_that_ends_cancels_what_runs_and_counts_no_failure() {
     let registrations = vec![endless("endless")];
     let mut agent = Agent::new(registrations.clone());
     agent.lead(1);
     agent.until("a run", |status| status.jobs[0].running.is_some());
     let ended = Stop::default();
     ended.ask();
-    agent.clerk.run(&Stop::default(), &ended);
-    assert_eq!(agent.bench.board.status().recent[0].reason, "given up: the agent ends");
+    agent.runner.run(&Stop::default(), &ended);
+    assert_eq!(agent.bench.board.status().recent[0].reason, "cancelled: the agent ends");
     // A run that does not react to the stop is left behind.
     let deaf = |_: &Context<'_>| -> Result<RunOutcome> {
         std::thread::sleep(Duration::from_secs(60));
@@ -233,9 +233,9 @@ fn an_agent_that_ends_gives_up_what_runs_and_counts_no_failure() {
     let mut agent = agent.restarted(vec![registration("endless", SOON, Arc::new(deaf))]);
     agent.lead(2);
     agent.until("a run", |status| status.jobs[0].running.is_some());
-    agent.clerk.run(&Stop::default(), &ended);
+    agent.runner.run(&Stop::default(), &ended);
     let mut agent = agent.restarted(registrations);
-    agent.clerk.turn(&agent.stop);
+    agent.runner.turn(&agent.stop);
     assert_eq!(agent.job("endless").failures_in_a_row, 0);
 }
 
@@ -247,19 +247,19 @@ fn requests_are_taken_and_answered() {
     let request = |action: requests::Action, job: &str| requests::JobRequest { action, job: job.into() };
     let run = request(requests::Action::Run, "daily");
     requests::send(&state, &run).unwrap();
-    agent.clerk.turn(&agent.stop);
+    agent.runner.turn(&agent.stop);
     assert!(requests::answer(&state, &run).unwrap_err().message.contains("runs on the agent that leads"));
     agent.lead(1);
     for (action, is_paused) in [(requests::Action::Pause, true), (requests::Action::Resume, false), (requests::Action::Pause, true)] {
         requests::send(&state, &request(action, "daily")).unwrap();
-        agent.clerk.turn(&agent.stop);
+        agent.runner.turn(&agent.stop);
         assert_eq!((requests::answer(&state, &request(action, "daily")), agent.job("daily").is_paused), (Ok(Some(())), is_paused));
     }
     requests::send(&state, &run).unwrap();
     agent.until("a run though it is paused", |_| runs.load(Ordering::Acquire) == 1);
     let unknown = request(requests::Action::Run, "dayli");
     requests::send(&state, &unknown).unwrap();
-    agent.clerk.turn(&agent.stop);
+    agent.runner.turn(&agent.stop);
     assert!(requests::answer(&state, &unknown).unwrap_err().message.contains("did you mean daily?"));
 }
 
@@ -268,12 +268,12 @@ fn a_checkpoint_goes_before_what_takes_long() {
     let steps = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&steps);
     let task = move |context: &Context<'_>| {
-        while !context.progress.is_given_up() {
-            context.progress.rest();
+        while !context.progress.is_cancelled() {
+            context.progress.pause();
             counted.fetch_add(1, Ordering::AcqRel);
             std::thread::sleep(Duration::from_millis(1));
         }
-        Err(Error::try_again("given up"))
+        Err(Error::try_again("cancelled"))
     };
     let plan = bench::plan(tempfile::tempdir().unwrap().path(), "");
     let checkpoint = registry::registrations(&plan).remove(0);
@@ -286,7 +286,7 @@ fn a_checkpoint_goes_before_what_takes_long() {
     std::thread::sleep(Duration::from_millis(20));
     let before = steps.load(Ordering::Acquire);
     std::thread::sleep(Duration::from_millis(100));
-    assert_eq!(steps.load(Ordering::Acquire), before, "the other rests");
+    assert_eq!(steps.load(Ordering::Acquire), before, "the other pauses");
     active.end(Ok(RunOutcome::completed(now_ns())), false);
     agent.until("the other to go on", |_| steps.load(Ordering::Acquire) > before);
     drop(agent.jobs.begin("checkpoint", Why::Asked).unwrap());
@@ -303,7 +303,7 @@ fn damage_is_an_alert_until_everything_is_whole() {
     crate::tier::sample::backup(&bench.repository, &sample, &folder.path().join("d")).unwrap();
     let plan = bench::plan(folder.path(), "");
     let all = registry::registrations(&plan);
-    let mut agent = Agent::beside(bench, folder, all.clone(), "");
+    let mut agent = Agent::with(bench, folder, all.clone(), "");
     agent.bench.board.change(|status| (status.timeline, status.durable_op) = (1, 3359));
     agent.bench.board.checkpoint(crate::monitor::status::CheckpointStatus { op: 959, timeline: 1, ended_ns: now_ns() });
     agent.lead(1);

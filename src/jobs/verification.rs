@@ -21,7 +21,7 @@ const PROBLEMS_SHOWN_MAX: usize = 20;
 /// Verifies the repository.
 ///
 /// # Errors
-/// When the store cannot be read, or the run is given up.
+/// When the store cannot be read, or the run is cancelled.
 pub fn run(context: &Context<'_>) -> Result<RunOutcome> {
     let report = verify(context.repository, false, context.progress)?;
     Ok(outcome(&report, &context.repository.describe(), now_ns()))

@@ -100,7 +100,7 @@ impl CpuBudget {
         }
         let then = self.at(WINDOW_S);
         self.now.log_window_s = ((self.now.cpu_s - then.cpu_s) - (self.now.bulk_s - then.bulk_s)).max(0.0);
-        self.learn();
+        self.learn_rate();
         self.samples.push_back(self.now);
         let oldest_s = self.now.at_s - MEMORY_S - WINDOW_S;
         while self.samples.get(1).is_some_and(|second| second.at_s <= oldest_s) {
@@ -156,7 +156,7 @@ impl CpuBudget {
 
     /// Learns what a byte costs: what bulk threads used in the window, divided by what was admitted
     /// in it. A higher cost is trusted at once.
-    fn learn(&mut self) {
+    fn learn_rate(&mut self) {
         let (then, done) = (self.at(WINDOW_S), self.at(3.0 * SAMPLE_S));
         let (bytes, used_s) = (done.bulk_bytes - then.bulk_bytes, self.now.bulk_s - then.bulk_s);
         if bytes >= LEARNED_FROM_BYTES {

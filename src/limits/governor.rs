@@ -162,9 +162,9 @@ impl Governor {
     }
 
     /// The current use, and what will not fit.
-    pub fn outlook(&self) -> Forecast {
+    pub fn forecast(&self) -> Forecast {
         let mut pacer = self.lock();
-        pacer.outlook(self.clocks())
+        pacer.forecast(self.clocks())
     }
 
     fn clocks(&self) -> Clocks {

@@ -3,7 +3,7 @@
 //!
 //! Flow: every piece of work asks [`Pacer::admit`] before it begins. The log passes at once and is
 //! counted; bulk work passes or learns how long to wait, and for which limit. Once a second the
-//! totals are stored and kept for a minute. From them [`Pacer::outlook`] forecasts whether the
+//! totals are stored and kept for a minute. From them [`Pacer::forecast`] forecasts whether the
 //! limits can hold what is promised.
 
 use super::bucket::Bucket;
@@ -144,7 +144,7 @@ impl Pacer {
     }
 
     /// The current use, and what will not fit.
-    pub fn outlook(&mut self, clocks: Clocks) -> Forecast {
+    pub fn forecast(&mut self, clocks: Clocks) -> Forecast {
         self.observe(clocks);
         let then = self.minute.front().copied().unwrap_or(self.now);
         let cpu = self.cpu.as_ref().map(CpuBudget::usage).unwrap_or_default();

@@ -4,10 +4,11 @@
 //! Flow: once a second [`CheckpointWorker::turn`] records gaps that are new. Then it asks the
 //! schedule whether a checkpoint is due, and passes on the wish of the policy. Otherwise it merges
 //! if enough small segments have been stored. It does one thing at a time, and only while this
-//! agent leads. A checkpoint that is running when the session ends is given up. A failure raises an
+//! agent leads. A checkpoint that is running when the session ends is cancelled. A failure raises an
 //! alert and is retried, after a longer pause each time.
 
 use super::checkpoint_policy::{Situation, Wish, wish};
+use crate::cancellation::Cancellation;
 use crate::config::jobs::CHECKPOINT_JOB;
 use crate::config::plan::CheckpointPlan;
 use crate::disk::file::ReadOptions;
@@ -94,7 +95,7 @@ impl CheckpointWorker {
         }
     }
 
-    /// Does what is due now. A checkpoint that is running is given up when `stop` is asked.
+    /// Does what is due now. A checkpoint that is running is cancelled when `stop` is asked.
     pub fn turn(&mut self, stop: &Stop) {
         if !self.board.is_leading() {
             (self.taken, self.led) = (false, false);
@@ -126,7 +127,7 @@ impl CheckpointWorker {
         if let Some((_, summary)) = newest {
             self.board.checkpoint(CheckpointStatus::of(&summary));
             // The interval counts from this checkpoint, whichever agent took it.
-            self.jobs.learn(CHECKPOINT_JOB, summary.began_ns, Some((summary.ended_ns, true)));
+            self.jobs.record_elsewhere(CHECKPOINT_JOB, summary.began_ns, Some((summary.ended_ns, true)));
         }
         Ok(())
     }
@@ -171,11 +172,11 @@ impl CheckpointWorker {
                 if let Some(wanted) = wanted {
                     self.board.want_checkpoint(wanted);
                 }
-                let is_given_up = progress.is_given_up();
-                if !is_given_up {
+                let is_cancelled = progress.is_cancelled();
+                if !is_cancelled {
                     self.board.alert(Topic::Checkpoint, Some(format!("no checkpoint could be taken ({reason}): {error}")));
                 }
-                active.end(Err(error), is_given_up);
+                active.end(Err(error), is_cancelled);
             }
         }
     }
@@ -263,9 +264,11 @@ impl Progress for WithGoal {
     fn end(&self) {
         self.reported.end();
     }
+}
 
-    fn is_given_up(&self) -> bool {
-        self.reported.is_given_up()
+impl Cancellation for WithGoal {
+    fn is_cancelled(&self) -> bool {
+        self.reported.is_cancelled()
     }
 }
 

@@ -22,9 +22,9 @@ use crate::replica::log::{LogSource, Loss, Polled};
 use crate::replica::pace::Pace;
 use crate::replica::tail::Tail;
 use crate::stop::Stop;
+use crate::tb_format::header::PrepareId;
 use crate::tier::tigerbeetle::capture::join::checkpoint_end;
 use crate::tier::tigerbeetle::format::gap::Gap;
-use crate::tier::tigerbeetle::format::log::PrepareId;
 use crate::units::now_ns;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -94,7 +94,7 @@ pub fn identity(path: &Path) -> Option<FileIdentity> {
 impl Follower {
     fn open(&self, (op, checksum): PrepareId) -> Result<Box<dyn LogSource>> {
         Ok(match &self.plan.source {
-            LogFrom::Ring => Box::new(Tail::open(&self.data_file, ReadOptions::default(), op, checksum)?),
+            LogFrom::WalRing => Box::new(Tail::open(&self.data_file, ReadOptions::default(), op, checksum)?),
             LogFrom::Aof { file } => Box::new(AofTail::open(file, op, checksum)?),
         })
     }

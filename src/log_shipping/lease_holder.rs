@@ -50,7 +50,7 @@ pub struct LeaseHolder {
     /// to store.
     stalled: (u64, Instant),
     /// Until then this agent leaves the lease to others.
-    rests_until: Option<Instant>,
+    paused_until: Option<Instant>,
 }
 
 /// How this agent identifies itself.
@@ -83,7 +83,7 @@ impl LeaseHolder {
             lease: None,
             watched: None,
             stalled: (0, Instant::now()),
-            rests_until: None,
+            paused_until: None,
         }
     }
 
@@ -118,7 +118,7 @@ impl LeaseHolder {
     pub fn turn(&mut self) -> Result<()> {
         if self.board.take_yield() && self.lease.is_some() {
             tracing::warn!("the lease is released: another agent may have read what this one has not");
-            self.rests_until = Some(Instant::now() + 2 * self.plan.timeout);
+            self.paused_until = Some(Instant::now() + 2 * self.plan.timeout);
             self.release();
         }
         if let Some(lease) = &mut self.lease {
@@ -131,8 +131,8 @@ impl LeaseHolder {
         }
         let seen = self.repository.lease(self.timeline)?;
         let stood_still = self.stood_still(seen.as_ref());
-        let rests = self.rests_until.is_some_and(|until| Instant::now() < until);
-        if self.ready.load(Ordering::Acquire) && !rests {
+        let is_paused = self.paused_until.is_some_and(|until| Instant::now() < until);
+        if self.ready.load(Ordering::Acquire) && !is_paused {
             match &seen {
                 None => self.take(0)?,
                 // It is our own lease, from before this process began. That process is dead,

@@ -17,6 +17,7 @@ use crate::repository::name::CheckpointName;
 use crate::stop::Stop;
 use crate::tier::tigerbeetle::format::log::LogIndex;
 use crate::tier::tigerbeetle::format::manifest::{Manifest, Summary};
+use crate::tier::tigerbeetle::format::op_range::OpRange;
 use crate::tier::tigerbeetle::format::timeline::{Lineage, Timelines};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -39,13 +40,13 @@ pub struct RestorableRanges {
     repository: Arc<Repository>,
     board: Arc<StatusBoard>,
     looked: Option<(Cause, Instant)>,
-    rests_until: Instant,
+    paused_until: Instant,
 }
 
 impl RestorableRanges {
     /// Creates one for the whole life of the agent.
     pub fn new(repository: &Arc<Repository>, board: &Arc<StatusBoard>) -> RestorableRanges {
-        RestorableRanges { repository: Arc::clone(repository), board: Arc::clone(board), looked: None, rests_until: Instant::now() }
+        RestorableRanges { repository: Arc::clone(repository), board: Arc::clone(board), looked: None, paused_until: Instant::now() }
     }
 
     /// Looks until it is asked to stop.
@@ -62,18 +63,18 @@ impl RestorableRanges {
         let status = self.board.status();
         let cause = (status.timeline, status.last_checkpoint.map(|checkpoint| checkpoint.op), status.gaps.len());
         let stands = self.looked.is_some_and(|(looked, at)| looked == cause && at.elapsed() < STANDS);
-        if status.timeline == 0 || stands || Instant::now() < self.rests_until {
+        if status.timeline == 0 || stands || Instant::now() < self.paused_until {
             return;
         }
         match ranges(&self.repository) {
             Ok(ranges) => {
                 self.board.change(|status| status.restorable = ranges);
                 self.looked = Some((cause, Instant::now()));
-                self.rests_until = Instant::now() + PAUSE;
+                self.paused_until = Instant::now() + PAUSE;
             }
             Err(error) => {
                 tracing::debug!("what can be restored is not known: {error}");
-                self.rests_until = Instant::now() + RETRY_PAUSE;
+                self.paused_until = Instant::now() + RETRY_PAUSE;
             }
         }
     }
@@ -98,14 +99,14 @@ fn ranges_of(repository: &Repository, timelines: &Timelines, timeline: u32) -> R
     let lineage = Lineage::of(timelines, timeline)?;
     let own_first_op = lineage.eras().last().map_or(0, |era| era.first_op);
     let log = LogIndex::list(repository, &lineage, 0)?;
-    let runs = log.runs();
+    let op_ranges = log.op_ranges();
     let history = History { repository, names: repository.backups_of(&lineage)?, log, lineage: &lineage };
     let mut spans: Vec<Span> = Vec::new();
-    for run in &runs {
-        spans.extend(history.span_of_run(*run)?);
+    for ops in &op_ranges {
+        spans.extend(history.span_of_range(*ops)?);
     }
-    let is_in_a_run = |name: &CheckpointName| runs.iter().any(|run| continues(name, *run));
-    for name in history.names.iter().filter(|name| !is_in_a_run(name)) {
+    let is_in_a_range = |name: &CheckpointName| op_ranges.iter().any(|ops| continues(name, *ops));
+    for name in history.names.iter().filter(|name| !is_in_a_range(name)) {
         spans.extend(history.span_of_backup(name)?);
     }
     spans.sort_unstable_by_key(|span| span.first_op);
@@ -157,8 +158,8 @@ fn joined(spans: Vec<Span>) -> Vec<Span> {
 }
 
 /// Whether this op range of the log continues a backup's checkpoint.
-fn continues(name: &CheckpointName, (first_op, last_op): (u64, u64)) -> bool {
-    (first_op..=last_op).contains(&name.checkpoint_op.saturating_add(1))
+fn continues(name: &CheckpointName, ops: OpRange) -> bool {
+    ops.contains(name.checkpoint_op.saturating_add(1))
 }
 
 /// What a history holds.
@@ -173,10 +174,10 @@ struct History<'a> {
 impl History<'_> {
     /// The span from the first backup that an op range of the log continues to the end of the op
     /// range.
-    fn span_of_run(&self, run: (u64, u64)) -> Result<Option<Span>> {
-        for name in self.names.iter().filter(|name| continues(name, run)) {
+    fn span_of_range(&self, ops: OpRange) -> Result<Option<Span>> {
+        for name in self.names.iter().filter(|name| continues(name, ops)) {
             let Some(summary) = self.summary(name)? else { continue };
-            let last_op = self.end_of_run(run)?;
+            let last_op = self.end_of_range(ops)?;
             let first_timestamp_ns = Some(summary.checkpoint_timestamp_ns);
             let span = Span { first_op: summary.first_restorable_op, first_timestamp_ns, last_op, last_timestamp_ns: None };
             return Ok((span.first_op <= span.last_op).then_some(span));
@@ -186,8 +187,9 @@ impl History<'_> {
 
     /// The last op of an op range that can be restored. A backup's own segments may hold more than
     /// the backup promises; the surplus counts only where other segments continue it.
-    fn end_of_run(&self, (first_op, last_op): (u64, u64)) -> Result<u64> {
-        let within = self.log.pieces().iter().filter(|piece| (first_op..=last_op).contains(&piece.first_op));
+    fn end_of_range(&self, ops: OpRange) -> Result<u64> {
+        let last_op = ops.last_op;
+        let within = self.log.pieces().iter().filter(|piece| ops.contains(piece.first_op));
         let shipped_op = within.clone().filter(|piece| piece.name.run.ships()).map(|piece| piece.last_op).max().unwrap_or(0);
         if shipped_op == last_op {
             return Ok(last_op);

@@ -29,11 +29,12 @@ use crate::monitor::status_board::StatusBoard;
 use crate::repository::Repository;
 use crate::repository::name::{SegmentName, TIMELINE_FIRST};
 use crate::stop::Stop;
+use crate::tb_format::header::PrepareId;
 use crate::tb_format::superblock::SuperBlock;
 use crate::threads::spawn;
 use crate::tier::tigerbeetle::capture::join::{Joined, checkpoint_end, join_file};
 use crate::tier::tigerbeetle::format::gap::Gap;
-use crate::tier::tigerbeetle::format::log::{LogIndex, PrepareId};
+use crate::tier::tigerbeetle::format::log::LogIndex;
 use crate::tier::tigerbeetle::format::timeline::Lineage;
 use crate::units::now_ns;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -95,12 +96,12 @@ struct Start {
     /// Why a checkpoint is wanted at once.
     wanted: Option<String>,
     /// What the repository knows of this history.
-    known: Known,
+    stored_history: StoredHistory,
 }
 
 /// What the repository knows of a history.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct Known {
+struct StoredHistory {
     gaps: Vec<Gap>,
     checkpoint: Option<CheckpointStatus>,
 }
@@ -126,7 +127,7 @@ impl Agent {
         self.checked.repository.governor().resume();
         self.start_bulk(&start, &session_stop)?;
         let followed = self.follow((&start, file), &shipper, ready, stop);
-        self.board.rests();
+        self.board.set_idle();
         self.board.change(|status| status.state = AgentState::Stopping);
         let ends = !matches!(followed, Ok(Ended::Rejoin(_)));
         // The log grows meanwhile. If another session follows, it ships what is in the spool by
@@ -140,7 +141,7 @@ impl Agent {
         if self.board.is_leading() && shipper.counters().unreachable_for.is_none() {
             record_gaps(&self.checked.repository, &self.board);
         }
-        // A running checkpoint is given up. It promises nothing any more.
+        // A running checkpoint is cancelled. It promises nothing any more.
         session_stop.ask();
         self.checked.repository.governor().release();
         let began = Instant::now();
@@ -177,8 +178,8 @@ impl Agent {
         let timelines = repository.timelines()?;
         let start = |timeline: u32, after: PrepareId| -> Result<Start> {
             let lineage = Lineage::of(&timelines, timeline)?;
-            let known = self.known(&lineage)?;
-            Ok(Start { lineage, after, stored: None, durable_op: after.0, gap: None, wanted: None, known })
+            let stored_history = self.stored_history(&lineage)?;
+            Ok(Start { lineage, after, stored: None, durable_op: after.0, gap: None, wanted: None, stored_history })
         };
         let behind_checkpoint = checkpoint_end(&superblock);
         let mut start = match joined {
@@ -216,7 +217,7 @@ impl Agent {
         Ok(start)
     }
 
-    fn known(&self, lineage: &Lineage) -> Result<Known> {
+    fn stored_history(&self, lineage: &Lineage) -> Result<StoredHistory> {
         let repository = &self.checked.repository;
         let (mut gaps, damaged) = repository.gaps()?;
         for name in damaged {
@@ -224,7 +225,7 @@ impl Agent {
         }
         gaps.retain(|gap| lineage.holds(gap.timeline, gap.first_op));
         let newest = repository.newest_checkpoint_of(lineage)?.best;
-        Ok(Known { gaps, checkpoint: newest.map(|(_, summary)| CheckpointStatus::of(&summary)) })
+        Ok(StoredHistory { gaps, checkpoint: newest.map(|(_, summary)| CheckpointStatus::of(&summary)) })
     }
 
     /// Refuses a fork with another number of replicas, which would otherwise be taken for the
@@ -250,8 +251,8 @@ impl Agent {
         for found in spool.found().iter().filter(|found| found.name.timeline == timeline) {
             self.board.offered(found.name.last_op, Instant::now());
         }
-        self.board.known_gaps(&start.known.gaps);
-        self.board.change(|status| status.last_checkpoint = start.known.checkpoint.clone());
+        self.board.known_gaps(&start.stored_history.gaps);
+        self.board.change(|status| status.last_checkpoint = start.stored_history.checkpoint.clone());
         if let Some(gap) = start.gap.clone() {
             self.board.gap(gap);
         }

@@ -5,6 +5,7 @@
 //! other crates are shown from warnings up, whatever the level is. Below that an HTTP client writes
 //! many lines, and they may hold what does not belong in a log.
 
+use crate::cancellation::Cancellation;
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 use crate::threads::lock;
@@ -36,7 +37,7 @@ pub fn start(format: Format, level: Level) -> Result<()> {
     let stamped = format == Format::Json || std::env::var_os("JOURNAL_STREAM").is_none();
     subscriber(format, level, stamped, std::io::stderr)
         .try_init()
-        .map_err(|error| Error::bug(format!("log lines go somewhere already: {error}")))
+        .map_err(|error| Error::bug(format!("log lines go somewhere already: {error}")).caused_by(error))
 }
 
 /// What [`start`] installs, writing to `writer`.
@@ -61,6 +62,8 @@ where
 pub struct LoggedProgress {
     step: Mutex<Option<(String, u64)>>,
 }
+
+impl Cancellation for LoggedProgress {}
 
 impl Progress for LoggedProgress {
     fn begin(&self, step: &str, _total_bytes: Option<u64>) {

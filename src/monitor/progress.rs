@@ -3,6 +3,7 @@
 //!
 //! Everything goes to the standard error, so that the standard output holds only the result.
 
+use crate::cancellation::Cancellation;
 use crate::progress::Progress;
 use crate::units::bytes_text;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -33,6 +34,8 @@ fn say(text: &str) {
 #[derive(Debug, Clone, Copy)]
 struct NotesOnly;
 
+impl Cancellation for NotesOnly {}
+
 impl Progress for NotesOnly {
     fn begin(&self, _step: &str, _total_bytes: Option<u64>) {}
     fn total(&self, _total_bytes: u64) {}
@@ -60,6 +63,8 @@ impl Bar {
         }
     }
 }
+
+impl Cancellation for Bar {}
 
 impl Progress for Bar {
     fn begin(&self, step: &str, total_bytes: Option<u64>) {
@@ -116,6 +121,8 @@ struct Step {
     began: Instant,
     said: Instant,
 }
+
+impl Cancellation for Lines {}
 
 impl Progress for Lines {
     fn begin(&self, step: &str, total_bytes: Option<u64>) {

@@ -55,7 +55,7 @@ impl Reporter {
     /// Forecasts what the limits lead to: raises or clears the alert on the board, and returns what
     /// sets the figures of the status.
     fn look_ahead(&mut self) -> impl FnOnce(&mut AgentStatus) + use<> {
-        let outlook = self.governor.outlook();
+        let outlook = self.governor.forecast();
         if self.outlook.as_ref().is_none_or(|(said, _)| said.elapsed() >= OUTLOOK_STANDS) {
             self.outlook = outlook.advice().map(|advice| (Instant::now(), advice));
             self.board.alert(Topic::Limits, self.outlook.as_ref().map(|(_, advice)| advice.clone()));

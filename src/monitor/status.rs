@@ -368,8 +368,9 @@ impl AgentStatus {
     /// [`Error::try_again`] if the file cannot be written.
     pub fn write(&self, directory: &Path) -> Result<()> {
         let (new, path) = (directory.join(STATUS_FILE_NEW), directory.join(STATUS_FILE));
-        let failed = |error: std::io::Error| Error::try_again(format!("{}: the status cannot be written: {error}", path.display()));
-        let text = serde_json::to_vec(self).map_err(|error| Error::bug(format!("the status is no JSON: {error}")))?;
+        let failed =
+            |error: std::io::Error| Error::try_again(format!("{}: the status cannot be written: {error}", path.display())).caused_by(error);
+        let text = serde_json::to_vec(self).map_err(|error| Error::bug(format!("the status is no JSON: {error}")).caused_by(error))?;
         let mut file = File::create(&new).map_err(failed)?;
         file.set_permissions(Permissions::from_mode(0o644)).map_err(failed)?;
         file.write_all(&text).map_err(failed)?;
@@ -404,10 +405,13 @@ impl AgentStatus {
                 "{}: there is no status: no agent has run with this state directory; `amber agent --config FILE` starts one",
                 path.display()
             )),
-            _ => Error::input(format!("{}: {error}: name the state_directory of the agent's configuration", path.display())),
+            _ => {
+                Error::input(format!("{}: {error}: name the state_directory of the agent's configuration", path.display())).caused_by(error)
+            }
         })?;
         serde_json::from_slice(&text).map_err(|error| {
             Error::try_again(format!("{}: this is no status ({error}): a running agent replaces it within a second", path.display()))
+                .caused_by(error)
         })
     }
 

@@ -186,7 +186,7 @@ impl StatusBoard {
     }
 
     /// The follower pauses, so it completes no turns and is not taken for hung.
-    pub fn rests(&self) {
+    pub fn set_idle(&self) {
         lock(&self.facts).turned = None;
     }
 

@@ -35,7 +35,7 @@ impl Exporter {
     /// [`Error::try_again`] where the system gives it no runtime.
     pub fn new(uri: Uri) -> Result<Exporter> {
         let runtime = Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|error| Error::try_again(format!("the metrics cannot be sent: {error}")))?;
+        let runtime = runtime.map_err(|error| Error::try_again(format!("the metrics cannot be sent: {error}")).caused_by(error))?;
         let mut connector = HttpConnector::new();
         connector.set_connect_timeout(Some(TIMEOUT));
         // Connections are not kept open: requests are a minute apart.

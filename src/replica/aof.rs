@@ -35,7 +35,7 @@ use crate::disk::read_error::SourceError;
 use crate::error::Result;
 use crate::tb_format::aof::{AOF_ENTRY_BYTES_MAX, AOF_MAGIC, AofEntries, AofItem};
 use crate::tb_format::checksum::Checksum;
-use crate::tb_format::header::PrepareHeader;
+use crate::tb_format::header::{PrepareHeader, PrepareId};
 use crate::tb_format::layout::WAL_SLOTS;
 use crate::tb_format::wal::Prepare;
 use std::fs::{File, Metadata};
@@ -341,7 +341,7 @@ impl AofTail {
 
 impl Seek {
     /// Examines an entry between these places. `last` is the prepare after which the log is wanted.
-    fn look_at(&mut self, header: &PrepareHeader, last: (u64, Checksum), begin: u64, end: u64) {
+    fn look_at(&mut self, header: &PrepareHeader, last: PrepareId, begin: u64, end: u64) {
         let (op, checksum) = last;
         let next_op = op.saturating_add(1);
         if (header.op(), header.checksum()) == last {

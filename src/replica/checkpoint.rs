@@ -32,7 +32,7 @@ const BUFFERS: u16 = 64;
 const ROUNDS_MAX: u32 = if cfg!(test) { 20 } else { 1000 };
 /// Number of rounds that fail at the same checkpoint before it is called damage. Between them the
 /// node has time to finish what it was writing.
-const ROUNDS_AT_REST_MAX: u32 = 4;
+const IDLE_ROUNDS_MAX: u32 = 4;
 /// Pause before a round at the same checkpoint.
 const PAUSE_AT_REST: Duration = Duration::from_millis(if cfg!(test) { 1 } else { 100 });
 /// Attempts to read a superblock whose copies are being written right now, and the pause between
@@ -175,7 +175,7 @@ impl Walk {
     /// Runs `round` at the newest superblock until it is complete. Returns that superblock, and
     /// what the round found.
     pub(super) fn rounds_of<T>(&mut self, round: &mut RoundWork<'_, T>) -> Result<(SuperBlock, T), SourceError> {
-        let mut at_rest = 0;
+        let mut idle_rounds = 0;
         let mut superblock = self.superblock()?;
         loop {
             self.rounds += 1;
@@ -186,13 +186,13 @@ impl Walk {
             };
             let newer = self.superblock()?;
             if newer.checkpoint().checkpoint_id() == superblock.checkpoint().checkpoint_id() {
-                at_rest += 1;
-                if at_rest >= ROUNDS_AT_REST_MAX {
+                idle_rounds += 1;
+                if idle_rounds >= IDLE_ROUNDS_MAX {
                     return Err(self.damaged(&superblock, &mismatch));
                 }
                 std::thread::sleep(PAUSE_AT_REST);
             } else {
-                at_rest = 0;
+                idle_rounds = 0;
             }
             if self.rounds >= ROUNDS_MAX {
                 return Err(SourceError::NotNow {

@@ -16,6 +16,7 @@
 use crate::disk::read_error::SourceError;
 use crate::error::Result;
 use crate::tb_format::checksum::Checksum;
+use crate::tb_format::header::PrepareId;
 use crate::tb_format::wal::Prepare;
 use std::collections::VecDeque;
 
@@ -50,7 +51,7 @@ pub enum Loss {
     Replaced {
         /// The newest prepare, op and checksum, that was handed on and is still in the log: the
         /// place after which to restart. `None` when none of those that the source remembers is.
-        restart: Option<(u64, Checksum)>,
+        restart: Option<PrepareId>,
     },
 }
 
@@ -96,7 +97,7 @@ pub trait LogSource: Send {
 /// them when it seems to have changed.
 #[derive(Debug)]
 pub(super) struct Recent {
-    prepares: VecDeque<(u64, Checksum)>,
+    prepares: VecDeque<PrepareId>,
     capacity: usize,
     commit_op: u64,
 }
@@ -130,7 +131,7 @@ impl Recent {
     }
 
     /// The last prepare.
-    pub fn last(&self) -> (u64, Checksum) {
+    pub fn last(&self) -> PrepareId {
         self.prepares.back().copied().unwrap_or((0, Checksum(0)))
     }
 
@@ -142,7 +143,7 @@ impl Recent {
     }
 
     /// The last `count` of them, newest first.
-    pub fn newest(&self, count: usize) -> impl Iterator<Item = (u64, Checksum)> + '_ {
+    pub fn newest(&self, count: usize) -> impl Iterator<Item = PrepareId> + '_ {
         self.prepares.iter().rev().take(count).copied()
     }
 

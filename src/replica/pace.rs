@@ -55,8 +55,8 @@ mod tests {
     fn rests_double_up_to_the_limit_and_begin_anew() {
         let mut pace = Pace::default();
         assert_eq!(pace.after(true), Duration::ZERO);
-        let rests: Vec<u128> = (0..8).map(|_| pace.after(false).as_millis()).collect();
-        assert_eq!(rests, [1, 2, 4, 8, 16, 32, 50, 50]);
+        let pauses: Vec<u128> = (0..8).map(|_| pace.after(false).as_millis()).collect();
+        assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 50, 50]);
         assert_eq!(pace.after(true), Duration::ZERO);
         assert_eq!(pace.after(false), IDLE_MIN);
     }

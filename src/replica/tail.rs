@@ -24,7 +24,7 @@ use crate::disk::file::{ReadOptions, Reader};
 use crate::disk::read_error::SourceError;
 use crate::error::Result;
 use crate::tb_format::checksum::Checksum;
-use crate::tb_format::header::PrepareHeader;
+use crate::tb_format::header::{PrepareHeader, PrepareId};
 use crate::tb_format::layout::{
     CLIENT_REPLIES_SLOTS, HEADER_BYTES, PREPARE_BYTES_MAX, SECTOR_BYTES, WAL_HEADERS_BYTES, WAL_HEADERS_OFFSET, prepare_offset,
     reply_offset, sector_ceil, slot_of, wal_header_offset,
@@ -196,7 +196,7 @@ impl Tail {
 
     /// What the WAL ring of headers holds in the slots of these ops: the header, or `None` where it
     /// is torn.
-    fn headers_of(&mut self, prepares: &[(u64, Checksum)]) -> Result<Vec<Option<PrepareHeader>>, SourceError> {
+    fn headers_of(&mut self, prepares: &[PrepareId]) -> Result<Vec<Option<PrepareHeader>>, SourceError> {
         let mut sectors: HashMap<u64, Vec<u8>> = HashMap::new();
         let mut headers = Vec::with_capacity(prepares.len());
         for (op, _) in prepares {
@@ -220,7 +220,7 @@ impl Tail {
     /// were replaced. `last_is_replaced`: the last one is known to be replaced, whatever its slot
     /// says.
     fn replaced_among(&mut self, count: usize, last_is_replaced: bool) -> Result<Option<Loss>, SourceError> {
-        let prepares: Vec<(u64, Checksum)> = self.recent.newest(count).skip(usize::from(last_is_replaced)).collect();
+        let prepares: Vec<PrepareId> = self.recent.newest(count).skip(usize::from(last_is_replaced)).collect();
         let headers = self.headers_of(&prepares)?;
         let mut replaced = last_is_replaced;
         let mut restart = None;

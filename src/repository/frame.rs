@@ -187,7 +187,7 @@ pub fn seal_frame_into(
     let plain_bytes = sizes.ok_or_else(|| Error::bug(format!("a frame of {} bytes", plain.len())))?;
     let from = out.len();
     let packed = if last { compress::compress_index(plain, encoding.level, out) } else { compress::compress(plain, encoding, out) };
-    let sealed = packed.map_err(|error| Error::try_again(format!("zstd: {error}"))).and_then(|packed| {
+    let sealed = packed.map_err(|error| Error::try_again(format!("zstd: {error}")).caused_by(error)).and_then(|packed| {
         sealing.seal(number, last, out, from).map_err(|_| Error::bug("AES-GCM refused a frame"))?;
         let stored_bytes = u32::try_from(out.len() - from).map_err(|_| Error::bug("a sealed frame over 4 GiB"))?;
         Ok(FrameRow { stored_bytes, plain_bytes, codec: packed.codec, record_bytes: packed.record_bytes })

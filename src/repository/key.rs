@@ -78,9 +78,11 @@ impl std::fmt::Debug for RepositoryKey {
     }
 }
 
-/// Why a key object did not give the repository key.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Unwrap {
+/// What a key object gave.
+#[derive(Debug)]
+pub enum Unwrapped {
+    /// The repository key.
+    Key(RepositoryKey),
     /// The object is of another kind than the secret.
     OtherKind,
     /// The secret is wrong, or the object belongs to another repository.
@@ -124,20 +126,23 @@ impl RepositoryKey {
         Ok(object)
     }
 
-    /// Unwraps the repository key from a key object. The inner error says why that failed.
-    pub fn unwrap(object: &[u8], secret: &Secret, repository_id: &[u8; 16], name: &str) -> Result<Result<RepositoryKey, Unwrap>> {
+    /// Unwraps the repository key from a key object.
+    ///
+    /// # Errors
+    /// [`Error::damaged`] where Argon2id refuses the object's parameters.
+    pub fn unwrap(object: &[u8], secret: &Secret, repository_id: &[u8; 16], name: &str) -> Result<Unwrapped> {
         let (kind, cost) = match check_key_object(object) {
             Ok(checked) => checked,
-            Err(reason) => return Ok(Err(Unwrap::Damaged(reason))),
+            Err(reason) => return Ok(Unwrapped::Damaged(reason)),
         };
         if kind != secret.kind() {
-            return Ok(Err(Unwrap::OtherKind));
+            return Ok(Unwrapped::OtherKind);
         }
         let (head, rest) = object.split_at(HEAD_BYTES);
         let sealing = wrapping_key(secret, cost, head, repository_id, name)?;
         let mut wrapped = Zeroizing::new(rest[..WRAPPED_BYTES].to_vec());
         let opened = sealing.open(0, true, &mut wrapped).ok().and_then(|plain| <[u8; 32]>::try_from(plain).ok());
-        Ok(opened.map(|key| RepositoryKey(Zeroizing::new(key))).ok_or(Unwrap::WrongSecret))
+        Ok(opened.map_or(Unwrapped::WrongSecret, |key| Unwrapped::Key(RepositoryKey(Zeroizing::new(key)))))
     }
 }
 
@@ -183,7 +188,7 @@ fn wrapping_key(secret: &Secret, cost: Argon2Cost, head: &[u8], repository_id: &
 }
 
 fn stretch(passphrase: &[u8], salt: &[u8], cost: Argon2Cost) -> Result<Zeroizing<[u8; 32]>> {
-    let wrong = |error: argon2::Error| Error::damaged(format!("a key object's Argon2id parameters are unusable: {error}"));
+    let wrong = |error: argon2::Error| Error::damaged(format!("a key object's Argon2id parameters are unusable: {error}")).caused_by(error);
     let params = Params::new(cost.memory_kib, cost.passes, cost.lanes, Some(32)).map_err(wrong)?;
     let mut key = Zeroizing::new([0; 32]);
     Argon2::new(Algorithm::Argon2id, Version::V0x13, params).hash_password_into(passphrase, salt, &mut key[..]).map_err(wrong)?;

@@ -36,7 +36,7 @@ use crate::store::{Listed, PutOutcome, Store, StoreError};
 use crate::units::now_ns;
 use bytes::Bytes;
 use header::{Header, UncheckedHeader};
-use key::{RepositoryKey, Secret, Unwrap};
+use key::{RepositoryKey, Secret, Unwrapped};
 use name::{CheckpointName, RunId};
 use std::sync::Arc;
 
@@ -92,12 +92,12 @@ pub struct Repository {
 
 impl From<StoreError> for Error {
     fn from(error: StoreError) -> Error {
-        let message = error.to_string();
-        match error {
-            StoreError::NotFound { .. } | StoreError::Short { .. } | StoreError::Damaged { .. } => Error::damaged(message),
-            StoreError::Refused { .. } => Error::input(message),
-            StoreError::Unavailable { .. } | StoreError::Corrupted { .. } => Error::try_again(message),
-        }
+        let kind = match error {
+            StoreError::NotFound { .. } | StoreError::Short { .. } | StoreError::Damaged { .. } => Kind::Damaged,
+            StoreError::Refused { .. } => Kind::Input,
+            StoreError::Unavailable { .. } | StoreError::Corrupted { .. } => Kind::TryAgain,
+        };
+        Error::new(kind, error.to_string()).caused_by(error)
     }
 }
 
@@ -250,7 +250,8 @@ impl Repository {
 }
 
 fn pool(name: &str, threads: usize, governor: &Arc<Governor>) -> Result<Pool> {
-    Pool::new(name, threads, threads * 2, governor).map_err(|error| Error::try_again(format!("the system gives no more threads: {error}")))
+    Pool::new(name, threads, threads * 2, governor)
+        .map_err(|error| Error::try_again(format!("the system gives no more threads: {error}")).caused_by(error))
 }
 
 fn no_repository(store: &dyn Store) -> Error {
@@ -271,14 +272,14 @@ fn open_key(store: &dyn Store, secret: &Secret, repository_id: &[u8; 16]) -> Res
         let unwrap = || {
             let object = small_object(store, &listed.name)?.unwrap_or_default();
             match RepositoryKey::unwrap(&object, secret, repository_id, &listed.name)? {
-                Err(Unwrap::Damaged(reason)) => Err(Error::damaged(format!("{}: {reason}", listed.name))),
+                Unwrapped::Damaged(reason) => Err(Error::damaged(format!("{}: {reason}", listed.name))),
                 unwrapped => Ok(unwrapped),
             }
         };
         match fetch::until_intact(unwrap) {
-            Ok(Ok(key)) => return Ok(key),
-            Ok(Err(Unwrap::OtherKind)) => other += 1,
-            Ok(Err(_)) => wrong += 1,
+            Ok(Unwrapped::Key(key)) => return Ok(key),
+            Ok(Unwrapped::OtherKind) => other += 1,
+            Ok(Unwrapped::WrongSecret | Unwrapped::Damaged(_)) => wrong += 1,
             Err(error) if error.kind == Kind::Damaged => damage.push(error.message),
             Err(error) => return Err(error),
         }

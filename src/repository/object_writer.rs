@@ -38,6 +38,16 @@ fn program() -> String {
     format!("amber {}, zstd 1.5.7, encoder {ENCODER_VERSION}, object version 2", env!("CARGO_PKG_VERSION"))
 }
 
+/// An object that holds one file.
+pub struct FramedFile {
+    /// The object's name.
+    pub name: String,
+    /// The file's size.
+    pub file_bytes: u64,
+    /// The size of a frame before compression; the last may be shorter.
+    pub frame_bytes: u32,
+}
+
 type FrameResult = (u64, Result<(Recycled, FrameRow)>);
 
 /// A frame that waits for its turn.
@@ -104,17 +114,17 @@ impl ObjectWriter {
         ObjectWriter::new(repository, name, &header, sealing, parts)
     }
 
-    /// Begins an object that another process can resume if this one dies. It has this name, and
-    /// holds a file of this size in frames of this size.
+    /// Begins an object that another process can resume if this one dies.
     ///
     /// # Errors
     /// Those of the journal's file.
     pub fn create_resumable(
         repository: &Arc<Repository>,
         kind: ObjectKind,
-        (name, file_bytes, frame_bytes): (String, u64, u32),
+        file: FramedFile,
         journal: JournalFile,
     ) -> Result<ObjectWriter> {
+        let FramedFile { name, file_bytes, frame_bytes } = file;
         let (header, sealing) = frame::new_object(&repository.key, kind, &name)?;
         let part_bytes = part_bytes_for(file_bytes);
         let subject = Subject {
@@ -147,7 +157,8 @@ impl ObjectWriter {
     pub fn resume(
         repository: &Arc<Repository>,
         kind: ObjectKind,
-        (unfinished, resumed): (&Unfinished, Resumed),
+        unfinished: &Unfinished,
+        resumed: Resumed,
         journal: JournalFile,
     ) -> Result<ObjectWriter> {
         let subject = &unfinished.subject;

@@ -26,7 +26,7 @@ pub(crate) fn write(repository: &Repository, kind: ObjectKind, name: String, rec
 /// # Errors
 /// [`Error::bug`] when it cannot be written as JSON.
 pub(crate) fn seal(repository: &Repository, kind: ObjectKind, name: String, record: &impl Serialize) -> Result<SealedObject> {
-    let json = serde_json::to_vec(record).map_err(|error| Error::bug(format!("{name}: {error}")))?;
+    let json = serde_json::to_vec(record).map_err(|error| Error::bug(format!("{name}: {error}")).caused_by(error))?;
     sealed::seal(repository, kind, name, &[json], None, Vec::new())
 }
 
@@ -37,5 +37,6 @@ pub(crate) fn seal(repository: &Repository, kind: ObjectKind, name: String, reco
 pub(crate) fn read<T: DeserializeOwned>(repository: &Repository, kind: ObjectKind, name: &str) -> Result<T> {
     let object = ObjectReader::open(repository, kind, name, None)?;
     let frame = object.frames(0, 1)?.pop().unwrap_or_default();
-    serde_json::from_slice(&frame).map_err(|error| Error::damaged(format!("{name}: it is not the record that it should be: {error}")))
+    serde_json::from_slice(&frame)
+        .map_err(|error| Error::damaged(format!("{name}: it is not the record that it should be: {error}")).caused_by(error))
 }

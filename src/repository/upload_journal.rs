@@ -124,7 +124,8 @@ impl JournalFile {
     /// # Errors
     /// [`Error::try_again`] while another process has it, [`Error::input`] when it cannot be made.
     pub fn open(path: &Path) -> Result<JournalFile> {
-        let failed = |error: std::io::Error| Error::input(format!("{}: {error}: choose another --state-dir", path.display()));
+        let failed =
+            |error: std::io::Error| Error::input(format!("{}: {error}: choose another --state-dir", path.display())).caused_by(error);
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder).map_err(failed)?;
         }
@@ -149,7 +150,7 @@ impl JournalFile {
             Ok(length) if length as u64 <= JOURNAL_BYTES_MAX => Ok(Unfinished::parse(&text)),
             Ok(_) => Ok(None),
             Err(error) if error.kind() == std::io::ErrorKind::InvalidData => Ok(None),
-            Err(error) => Err(Error::input(format!("{}: {error}", self.path.display()))),
+            Err(error) => Err(Error::input(format!("{}: {error}", self.path.display())).caused_by(error)),
         }
     }
 
@@ -172,7 +173,7 @@ impl JournalFile {
 
     fn journal(mut self, subject: Subject, length_bytes: u64, begun: bool) -> Result<UploadJournal> {
         let ready = self.file.set_len(length_bytes).and_then(|()| self.file.seek(SeekFrom::Start(length_bytes)));
-        ready.map_err(|error| failed(&self.path, &error))?;
+        ready.map_err(|error| failed(&self.path, error))?;
         Ok(UploadJournal { path: self.path, file: self.file, subject, begun, waiting: Vec::new() })
     }
 }
@@ -219,7 +220,7 @@ impl UploadJournal {
     /// [`Error::input`] when the file cannot be written.
     pub fn sync(&mut self) -> Result<()> {
         self.write()?;
-        self.file.sync_data().map_err(|error| failed(&self.path, &error))
+        self.file.sync_data().map_err(|error| failed(&self.path, error))
     }
 
     /// Removes the journal, because the upload is over.
@@ -229,14 +230,15 @@ impl UploadJournal {
     }
 
     fn note(&mut self, line: &Line) -> Result<()> {
-        serde_json::to_writer(&mut self.waiting, line).map_err(|error| Error::bug(format!("{}: {error}", self.path.display())))?;
+        serde_json::to_writer(&mut self.waiting, line)
+            .map_err(|error| Error::bug(format!("{}: {error}", self.path.display())).caused_by(error))?;
         self.waiting.push(b'\n');
         Ok(())
     }
 
     fn write(&mut self) -> Result<()> {
         if self.begun && !self.waiting.is_empty() {
-            self.file.write_all(&self.waiting).map_err(|error| failed(&self.path, &error))?;
+            self.file.write_all(&self.waiting).map_err(|error| failed(&self.path, error))?;
             self.waiting.clear();
         }
         Ok(())
@@ -265,8 +267,8 @@ impl Unfinished {
     }
 }
 
-fn failed(path: &Path, error: &std::io::Error) -> Error {
-    Error::input(format!("{}: the upload's journal cannot be written: {error}", path.display()))
+fn failed(path: &Path, error: std::io::Error) -> Error {
+    Error::input(format!("{}: the upload's journal cannot be written: {error}", path.display())).caused_by(error)
 }
 
 /// Lower-case hexadecimal.

@@ -144,7 +144,7 @@ impl Outbox {
     /// # Errors
     /// [`Error::input`] where the folder cannot be made, read or written.
     pub fn open(folder: &Path) -> Result<Outbox> {
-        let failed = |error: io::Error| Error::input(format!("outbox {}: {error}", folder.display()));
+        let failed = |error: io::Error| Error::input(format!("outbox {}: {error}", folder.display())).caused_by(error);
         for path in [folder.to_owned()].into_iter().chain(FOLDERS.map(|name| folder.join(name))) {
             make_folder(&path).map_err(failed)?;
         }
@@ -196,7 +196,8 @@ impl Outbox {
     fn write(&self, lane: Lane, sequence: u64, content: &[u8]) -> Result<()> {
         let (name, folder) = (EntryName::of(sequence, content), self.lane(lane));
         let (temporary, path) = (folder.join(format!("{name}{TEMPORARY}")), folder.join(name.to_string()));
-        let failed = |error: io::Error| Error::try_again(format!("{}: the entry cannot be written: {error}", path.display()));
+        let failed =
+            |error: io::Error| Error::try_again(format!("{}: the entry cannot be written: {error}", path.display())).caused_by(error);
         let renamed = self.write_temporary(&temporary, content).and_then(|()| {
             self.step(Step::Rename)?;
             fs::rename(&temporary, &path)
@@ -238,7 +239,7 @@ impl Outbox {
             count += u64::from(EntryName::parse(name).is_some());
             Ok(())
         });
-        counted.map(|()| count).map_err(|error| unreadable(&folder, &error))
+        counted.map(|()| count).map_err(|error| unreadable(&folder, error))
     }
 
     /// Passes every waiting entry of both lanes to `take`; entries that cannot be read are skipped.
@@ -269,7 +270,8 @@ impl Outbox {
         let repository = self.lane(Lane::Repository);
         if entry.record == *record {
             let moved = move_between(&repository, &self.lane(Lane::Ledger), &name.to_string());
-            return moved.map_err(|error| Error::try_again(format!("{}: {name} cannot be moved: {error}", repository.display())));
+            return moved
+                .map_err(|error| Error::try_again(format!("{}: {name} cannot be moved: {error}", repository.display())).caused_by(error));
         }
         self.write(Lane::Ledger, name.sequence, &encode(entry.run, record, entry.appended_ns)?)?;
         self.remove(Lane::Repository, name)
@@ -281,7 +283,8 @@ impl Outbox {
     /// [`Error::try_again`] when the folder cannot be written: the entry is then delivered again.
     pub fn remove(&self, lane: Lane, name: &EntryName) -> Result<()> {
         let path = self.lane(lane).join(name.to_string());
-        fs::remove_file(&path).map_err(|error| Error::try_again(format!("{}: the entry cannot be removed: {error}", path.display())))
+        fs::remove_file(&path)
+            .map_err(|error| Error::try_again(format!("{}: the entry cannot be removed: {error}", path.display())).caused_by(error))
     }
 
     /// Moves an entry that cannot be read to `damaged/`; returns its new path.
@@ -303,7 +306,8 @@ impl Outbox {
 
     fn aside(&self, lane: Lane, name: &EntryName, place: &str) -> Result<PathBuf> {
         let (from, to) = (self.lane(lane), self.folder.join(place));
-        let failed = |error: io::Error| Error::try_again(format!("{}: {name} cannot be moved to {place}: {error}", from.display()));
+        let failed =
+            |error: io::Error| Error::try_again(format!("{}: {name} cannot be moved to {place}: {error}", from.display())).caused_by(error);
         move_between(&from, &to, &name.to_string()).map_err(failed)?;
         Ok(to.join(name.to_string()))
     }
@@ -365,7 +369,9 @@ fn each_entry(folder: &Path, take: &mut dyn FnMut(Entry)) -> Result<()> {
             Ok(())
         });
         match listed {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(Error::input(format!("{}: {error}", folder.display()))),
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(Error::input(format!("{}: {error}", folder.display())).caused_by(error));
+            }
             _ => {}
         }
     }
@@ -374,7 +380,8 @@ fn each_entry(folder: &Path, take: &mut dyn FnMut(Entry)) -> Result<()> {
 
 fn encode(run: RunId, record: &RunRecord, appended_ns: u64) -> Result<Vec<u8>> {
     let written = Written { run: run.to_string(), appended_ns, record };
-    let content = serde_json::to_vec(&written).map_err(|error| Error::bug(format!("the record of run {run} does not encode: {error}")))?;
+    let content = serde_json::to_vec(&written)
+        .map_err(|error| Error::bug(format!("the record of run {run} does not encode: {error}")).caused_by(error))?;
     if content.len() as u64 > ENTRY_BYTES_MAX {
         return Err(Error::bug(format!("the record of run {run} has {} bytes, more than an entry of the outbox may have", content.len())));
     }
@@ -389,7 +396,7 @@ fn read(path: &Path, name: &EntryName) -> Result<Option<Entry>> {
     match opened {
         Ok(_) => {}
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(unreadable(path, &error)),
+        Err(error) => return Err(unreadable(path, error)),
     }
     if content.len() as u64 > ENTRY_BYTES_MAX {
         return Err(damaged("it is larger than any entry"));
@@ -402,8 +409,8 @@ fn read(path: &Path, name: &EntryName) -> Result<Option<Entry>> {
     Ok(Some(Entry { run, appended_ns: written.appended_ns, record: written.record }))
 }
 
-fn unreadable(path: &Path, error: &io::Error) -> Error {
-    Error::try_again(format!("{}: {error}", path.display()))
+fn unreadable(path: &Path, error: io::Error) -> Error {
+    Error::try_again(format!("{}: {error}", path.display())).caused_by(error)
 }
 
 /// The first names of entries in a folder, in order.
@@ -416,7 +423,7 @@ fn first(folder: &Path, limit: usize) -> Result<Vec<EntryName>> {
         }
         Ok(())
     });
-    listed.map(|()| names.into_iter().collect()).map_err(|error| unreadable(folder, &error))
+    listed.map(|()| names.into_iter().collect()).map_err(|error| unreadable(folder, error))
 }
 
 /// All names in a folder, in no order. A name that is not UTF-8 is not Amber's, and is skipped.

@@ -66,7 +66,7 @@ impl Cadence {
         let cron = parser.parse(expression).map_err(|error| {
             Error::input(format!(
                 "{expression:?} is no cron expression ({error}): write five fields, minute hour day month weekday, for example \"30 2 * * *\" for half past two every day"
-            ))
+            )).caused_by(error)
         })?;
         let times = Times { expression: expression.trim().to_owned(), cron, time_zone: zone, zone: time_zone.to_owned() };
         if times.next_after(0).is_none() {

@@ -1,7 +1,7 @@
 //! One job: whether it begins now, and if not, when.
 //!
 //! ```text
-//!           look: due, asked for, wished, retry          end: completed | failed | given up
+//!           look: due, asked for, wished, retry          end: completed | failed | cancelled
 //!   waits --------------------------------------> runs ------------------------------------> waits
 //! ```
 //!
@@ -14,7 +14,7 @@
 //! - If a clock is set forward, the job is due once. If a clock is set back, the job counts from
 //!   now: there is neither a flood, nor silence until the old time comes again. By the monotonic
 //!   clock, two runs that the cadence began lie apart ([`GAP_MAX`]).
-//! - A run that is given up (the lease was lost, the agent ends) does not count as a run.
+//! - A run that is cancelled (the lease was lost, the agent ends) does not count as a run.
 
 use super::cadence::{Cadence, duration_text, jitter, nanoseconds};
 use super::state::{Failed, JobState, Running, Why};
@@ -117,7 +117,7 @@ pub enum Ended {
         is_final: bool,
     },
     /// The run was no longer wanted.
-    GivenUp,
+    Cancelled,
 }
 
 /// A time at which the cadence makes it due.
@@ -349,7 +349,7 @@ impl ScheduledJob {
                 state.failed = Some(Failed { at_ns: now.wall_ns, attempts, is_final });
                 state.failures_in_a_row = state.failures_in_a_row.saturating_add(1);
             }
-            Ended::GivenUp => state.anchor_ns = running.anchor_before_ns,
+            Ended::Cancelled => state.anchor_ns = running.anchor_before_ns,
         }
     }
 
@@ -371,7 +371,7 @@ impl ScheduledJob {
     /// Another agent ran the job, or this one did before its restart: when the run began, and, once
     /// it is over, when it ended and whether it succeeded. A run that is known already changes
     /// nothing.
-    pub fn learn(&mut self, now: Moment, started_ns: u64, ended: Option<(u64, bool)>) {
+    pub fn record_elsewhere(&mut self, now: Moment, started_ns: u64, ended: Option<(u64, bool)>) {
         self.settle(now);
         let state = &mut self.state;
         if state.running.is_some() || state.known_ns.is_some_and(|known_ns| started_ns <= known_ns) {
@@ -394,7 +394,7 @@ impl ScheduledJob {
     }
 
     /// A successful run ended then, on whichever agent.
-    pub fn learn_success(&mut self, ended_ns: Option<u64>) {
+    pub fn record_success(&mut self, ended_ns: Option<u64>) {
         self.state.last_success_ns = self.state.last_success_ns.max(ended_ns);
     }
 

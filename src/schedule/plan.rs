@@ -16,7 +16,7 @@ pub enum Lane {
     /// Checkpoints: no long job may delay them.
     First,
     /// Everything else.
-    Rest,
+    Others,
 }
 
 /// The state of the agent that its jobs depend on.

@@ -34,7 +34,7 @@ pub struct Running {
     pub started_ns: u64,
     /// Why it began.
     pub why: Why,
-    /// What the cadence counted from before the run began: a run that is given up does not count.
+    /// What the cadence counted from before the run began: a run that is cancelled does not count.
     pub anchor_before_ns: Option<u64>,
 }
 

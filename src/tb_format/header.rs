@@ -26,6 +26,9 @@ pub const OPERATION_UPGRADE: u8 = 5;
 #[derive(Copy, Clone, PartialEq, Eq)]
 pub struct PrepareHeader(HeaderBytes);
 
+/// A prepare by its op and its checksum.
+pub type PrepareId = (u64, Checksum);
+
 impl PrepareHeader {
     /// Checks the first 256 bytes of `bytes`.
     ///

@@ -22,6 +22,7 @@ use super::record::{RECORD_BYTES, TREE_ACCOUNTS, TREE_TRANSFERS};
 use super::superblock::{SuperBlock, superblock_checksum};
 use super::trailer::CLIENT_SESSIONS_BYTES;
 use super::wal::root_sector;
+use std::ops::RangeInclusive;
 
 /// The release that the samples are "of": 0.16.78.
 pub const SAMPLE_RELEASE: u32 = (16 << 8) | 78;
@@ -180,11 +181,11 @@ pub fn table_info(table: BlockReference, tree_id: u16, level: u8, event: u8) -> 
     info
 }
 
-/// The same for a table whose keys are the timestamps from `keys.0` to `keys.1`.
-pub fn table_info_of(table: BlockReference, tree_id: u16, keys: (u64, u64), event: u8) -> [u8; TABLE_INFO_BYTES] {
+/// The same for a table whose keys are the timestamps in `keys`.
+pub fn table_info_of(table: BlockReference, tree_id: u16, keys: RangeInclusive<u64>, event: u8) -> [u8; TABLE_INFO_BYTES] {
     let mut info = table_info(table, tree_id, 0, event);
-    put::<0, 8, _>(&mut info, keys.0.to_le_bytes());
-    put::<32, 8, _>(&mut info, keys.1.to_le_bytes());
+    put::<0, 8, _>(&mut info, keys.start().to_le_bytes());
+    put::<32, 8, _>(&mut info, keys.end().to_le_bytes());
     info
 }
 

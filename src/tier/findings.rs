@@ -1,7 +1,7 @@
 //! What a verification finds: every tier adds to one [`VerificationReport`].
 
+use crate::cancellation::Cancellation;
 use crate::error::{Error, Kind, Result};
-use crate::progress::Progress;
 
 /// Something in the repository that is not as its manifest or record promises.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,9 +68,9 @@ impl VerificationReport {
 
 /// A point at which the work may pause for more urgent work, and at which it ends with an error if
 /// it was cancelled.
-pub(crate) fn wanted(progress: &dyn Progress) -> Result<()> {
-    progress.rest();
-    if progress.is_given_up() { Err(Error::try_again("the verification was cancelled before its end")) } else { Ok(()) }
+pub(crate) fn check_wanted(cancellation: &dyn Cancellation) -> Result<()> {
+    cancellation.pause();
+    if cancellation.is_cancelled() { Err(Error::try_again("the verification was cancelled before its end")) } else { Ok(()) }
 }
 
 /// The error for a report with problems; `None` if it has none.

@@ -17,7 +17,7 @@ use crate::repository::object_writer::PART_BYTES;
 use crate::repository::{Repository, fetch};
 use crate::store::Digest;
 use crate::tb_format::wal::Chain;
-use crate::tier::findings::wanted;
+use crate::tier::findings::check_wanted;
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -76,7 +76,7 @@ impl ObjectCheck {
             ObjectCheck::Shipped(name, stored_bytes) => {
                 let authenticate = || SegmentReader::open_listed(repository, name, Some(*stored_bytes))?.authenticate(repository);
                 let check = || if full { self.open(repository) } else { authenticate() };
-                let result = wanted(progress).and_then(|()| check());
+                let result = check_wanted(progress).and_then(|()| check());
                 let bytes_read = if result.is_ok() { *stored_bytes } else { 0 };
                 return CheckOutcome { name: name.object(), bytes_read, result };
             }
@@ -88,7 +88,7 @@ impl ObjectCheck {
         let Promised { name, size_bytes, digest, part_bytes } = promised;
         let mut bytes_read = 0;
         let digest_stored = || {
-            let found = digest_stored_in_parts(repository, &name, part_bytes, &|| wanted(progress))?;
+            let found = digest_stored_in_parts(repository, &name, part_bytes, &|| check_wanted(progress))?;
             bytes_read = found.0;
             if found.0 != size_bytes {
                 return Err(Error::damaged(format!("it has {} bytes, its manifest says {size_bytes}: it was cut or swapped", found.0)));
@@ -141,7 +141,7 @@ fn prepares(repository: &Repository, segment: &SegmentReader<'_>, name: &Segment
         let header = prepare.header();
         repository.admit_fetch(Priority::Bulk, prepare.bytes().len() as u64);
         let mut end = chain.unwrap_or_else(|| Chain::after(header.op().saturating_sub(1), header.parent()));
-        end.accept(header).map_err(|error| Error::damaged(format!("{}: op {}: {error}", name.object(), header.op())))?;
+        end.accept(header).map_err(|error| Error::damaged(format!("{}: op {}: {error}", name.object(), header.op())).caused_by(error))?;
         chain = Some(end);
         Ok(())
     })

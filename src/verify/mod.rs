@@ -23,7 +23,7 @@ use crate::progress::Progress;
 use crate::repository::name::{self, CheckpointName, FileName, GapName, LeaseName, PackName, RunName, SegmentName};
 use crate::repository::object_reader::digest_stored;
 use crate::repository::{Repository, fetch};
-use crate::tier::findings::{VerificationReport, wanted};
+use crate::tier::findings::{VerificationReport, check_wanted};
 use crate::tier::tigerbeetle::format::manifest::{Manifest, Summary};
 use crate::tier::tigerbeetle::format::pack::PackEntry;
 use crate::tier::tigerbeetle::format::segment::SegmentEntry;
@@ -88,16 +88,16 @@ pub fn verify(repository: &Arc<Repository>, full: bool, progress: &dyn Progress)
     let in_manifests: BTreeSet<SegmentName> = named.segments.keys().copied().collect();
     let with_segments = crate::tier::tigerbeetle::check::log::check_segments(repository, &in_manifests, full, progress, &mut report)?;
     records::timelines_in_use(repository, &with_segments, &timelines, &mut report)?;
-    let known = crate::tier::tigerbeetle::check::log::Known {
+    let promises = crate::tier::tigerbeetle::check::log::Promises {
         timelines: &timelines,
         gaps: &gaps,
         manifests: &manifests,
         in_manifests: &in_manifests,
     };
-    crate::tier::tigerbeetle::check::log::check_timelines(repository, &known, &with_segments, full, &mut report)?;
+    crate::tier::tigerbeetle::check::log::check_timelines(repository, &promises, &with_segments, full, &mut report)?;
     if full {
         for name in manifests.keys() {
-            wanted(progress)?;
+            check_wanted(progress)?;
             let check = || crate::tier::tigerbeetle::check::tree::check(repository, &Manifest::read(repository, name, None)?);
             if !broken.contains(name) && report.judge(&name.object(), check())?.is_none() {
                 broken.insert(*name);
@@ -123,7 +123,7 @@ fn check_manifests(
     let mut manifests = BTreeMap::new();
     report.backups = receipts.union(&found).count() as u64;
     for name in receipts.union(&found) {
-        wanted(progress)?;
+        check_wanted(progress)?;
         let receipt = if receipts.contains(name) {
             report.objects += 1;
             report.judge(&name.receipt(), repository.receipt(name))?

@@ -22,14 +22,14 @@ struct Case {
     repository: Arc<Repository>,
     folder: TempDir,
     queue: Arc<CatalogQueue>,
-    keeper: CatalogUpdater,
+    updater: CatalogUpdater,
 }
 
 impl Case {
     fn new() -> Case {
         let (repository, folder) = (create(&MemoryStore::new()).unwrap(), tempfile::tempdir().unwrap());
         let (catalog, queue) = (Arc::new(Catalog::new(&repository, folder.path())), Arc::default());
-        Case { keeper: CatalogUpdater::new(&catalog, &queue), repository, folder, queue }
+        Case { updater: CatalogUpdater::new(&catalog, &queue), repository, folder, queue }
     }
 
     /// The runs in the catalog, and whether they have ended.
@@ -57,7 +57,7 @@ fn what_waits_at_the_end_is_written_with_what_the_repository_knows() {
     case.queue.put(begun, &record(false)).unwrap();
     let stop = Stop::default();
     stop.ask();
-    case.keeper.run(LATE, &stop);
+    case.updater.run(LATE, &stop);
     assert_eq!(case.listed(), [(stored, true), (begun, false)]);
     assert!(Reader::open(case.folder.path()).unwrap().about().unwrap().is_complete);
 }
@@ -67,10 +67,10 @@ fn rows_are_written_while_it_runs_and_the_start_is_let_be() {
     let mut case = Case::new();
     let stop = Stop::default();
     let (stopping, queue) = (stop.clone(), Arc::clone(&case.queue));
-    let mut keeper = CatalogUpdater::new(&case.keeper.catalog, &queue);
+    let mut updater = CatalogUpdater::new(&case.updater.catalog, &queue);
     std::thread::scope(|scope| {
         let _asks = Asks(stop.clone());
-        scope.spawn(move || keeper.run(Duration::ZERO, &stopping));
+        scope.spawn(move || updater.run(Duration::ZERO, &stopping));
         eventually("the catalog is made", || Reader::open(case.folder.path()).is_ok());
         for ended in [false, true] {
             case.queue.put(RunId(5), &record(ended)).unwrap();
@@ -84,7 +84,7 @@ fn rows_are_written_while_it_runs_and_the_start_is_let_be() {
     let folder = case.folder.path().to_owned();
     std::thread::scope(|scope| {
         let _asks = Asks(stop.clone());
-        scope.spawn(|| case.keeper.run(LATE, &stopping));
+        scope.spawn(|| case.updater.run(LATE, &stopping));
         std::thread::sleep(Duration::from_millis(300));
         assert_eq!(Reader::open(&folder).unwrap().history(&Default::default()).unwrap().len(), 1);
         stop.ask();
@@ -96,12 +96,12 @@ fn rows_are_written_while_it_runs_and_the_start_is_let_be() {
 fn rows_wait_for_a_catalog_that_is_not_free_and_not_for_one_that_cannot_be() {
     let case = Case::new();
     let rows = |numbers: std::ops::Range<u64>| numbers.map(|number| KnownRun::recorded(RunId(number), &record(false))).collect::<Vec<_>>();
-    case.keeper.keep(rows(0..2), &Error::input("a catalog of a newer schema"));
+    case.updater.keep(rows(0..2), &Error::input("a catalog of a newer schema"));
     assert_eq!(case.queue.lock().len(), 0);
     case.queue.put(RunId(2), &record(false)).unwrap();
-    case.keeper.keep(rows(0..2), &Error::try_again("locked"));
+    case.updater.keep(rows(0..2), &Error::try_again("locked"));
     assert_eq!(*case.queue.lock(), rows(0..3), "in order");
-    case.keeper.keep(rows(0..WAITING_MAX as u64), &Error::try_again("locked"));
+    case.updater.keep(rows(0..WAITING_MAX as u64), &Error::try_again("locked"));
     assert_eq!(case.queue.lock().len(), WAITING_MAX);
     assert_eq!(case.queue.lock().last().map(|row| row.run), Some(RunId(2)), "the oldest are given up");
     case.queue.put(RunId(9), &record(false)).unwrap();
@@ -117,14 +117,14 @@ fn a_repository_that_cannot_be_read_is_tried_again_and_rows_are_written_all_the_
     create(&store).unwrap();
     let repository = open(Arc::new(faulty.clone())).unwrap();
     let catalog = Arc::new(Catalog::new(&repository, case.folder.path()));
-    let mut keeper = CatalogUpdater::new(&catalog, &case.queue);
+    let mut updater = CatalogUpdater::new(&catalog, &case.queue);
     faulty.fail(1, Fault::Gone);
     case.queue.put(RunId(1), &record(false)).unwrap();
-    keeper.write();
-    assert!(!keeper.is_refreshed);
+    updater.write();
+    assert!(!updater.is_refreshed);
     assert_eq!(case.listed(), [(RunId(1), false)]);
     faulty.fail(u64::MAX, Fault::Refused);
-    keeper.write();
-    assert!(keeper.is_refreshed);
-    case.keeper = keeper;
+    updater.write();
+    assert!(updater.is_refreshed);
+    case.updater = updater;
 }

@@ -18,7 +18,7 @@ fn the_least_configuration_gives_the_documented_defaults() {
     assert_eq!((plan.data_file.as_path(), plan.state_directory.as_path()), (Path::new("/d"), Path::new("/s")));
     assert_eq!(plan.repository.place.url, StoreUrl::Folder("/r".into()));
     assert_eq!(plan.repository.secret, SecretSource::Environment);
-    assert_eq!((&plan.log.source, plan.log.flush_interval, plan.log.flush_bytes), (&LogFrom::Ring, Duration::from_millis(500), 7 << 20));
+    assert_eq!((&plan.log.source, plan.log.flush_interval, plan.log.flush_bytes), (&LogFrom::WalRing, Duration::from_millis(500), 7 << 20));
     assert_eq!((plan.log.poll_idle_max, plan.log.memory_bytes, plan.log.spool_bytes), (Duration::from_millis(50), 64 << 20, 4 << 30));
     assert_eq!((plan.log.spool_after, plan.log.uploads, plan.log.merge_after_segments), (Duration::from_secs(5), 4, 64));
     assert_eq!(plan.log.lag_alarm, Duration::from_secs(900));

@@ -21,7 +21,7 @@ fn without_limits_nobody_waits_and_nothing_is_counted() {
     governor.admit_upload(Priority::Bulk, u64::MAX);
     governor.admit_read(Priority::Bulk, u64::MAX);
     governor.meter();
-    assert_eq!((governor.outlook().bulk_waited_s, governor.bulk_ns.load(Ordering::Relaxed)), (0.0, 0));
+    assert_eq!((governor.forecast().bulk_waited_s, governor.bulk_ns.load(Ordering::Relaxed)), (0.0, 0));
     // A limit on one thing does not limit another.
     let governor = exhausted();
     governor.admit_read(Priority::Bulk, u64::MAX);
@@ -37,7 +37,7 @@ fn bulk_work_waits_until_there_is_room() {
     }
     // Half a second's worth passes at once, the other quarter at nine tenths of the rate.
     assert!(began.elapsed() >= Duration::from_millis(270), "{:?}", began.elapsed());
-    assert!(governor.outlook().bulk_waited_s > 0.2);
+    assert!(governor.forecast().bulk_waited_s > 0.2);
 }
 
 #[test]

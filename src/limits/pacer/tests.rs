@@ -223,15 +223,15 @@ fn a_log_that_is_near_a_limit_is_told_with_the_number_to_write() {
     let allowed_s = machine.allowed_s;
     for (share, needs) in [(0.5, None), (0.95, Some(8.0))] {
         log_series(&[(6100, share)], allowed_s).into_iter().for_each(|log_s| machine.tick(log_s, false));
-        let outlook = machine.pacer.outlook(machine.clocks);
-        let reported = outlook.shortfalls.first().map(|shortfall| match shortfall {
+        let forecast = machine.pacer.forecast(machine.clocks);
+        let reported = forecast.shortfalls.first().map(|shortfall| match shortfall {
             Shortfall::Log { limit: Limit::Cpu, needs, .. } => *needs,
             other => panic!("{other:?}"),
         });
-        assert_eq!(reported, needs, "{outlook:?}");
-        assert!((outlook.log_cpu_percent - 5.0 * share).abs() < 0.2, "{outlook:?}");
+        assert_eq!(reported, needs, "{forecast:?}");
+        assert!((forecast.log_cpu_percent - 5.0 * share).abs() < 0.2, "{forecast:?}");
     }
-    let advice = machine.pacer.outlook(machine.clocks).advice().unwrap();
+    let advice = machine.pacer.forecast(machine.clocks).advice().unwrap();
     assert!(
         advice.contains("the log alone takes 4.8 % of the machine") && advice.ends_with("write cpu_budget_percent = 8 in [limits]"),
         "{advice}"
@@ -239,7 +239,7 @@ fn a_log_that_is_near_a_limit_is_told_with_the_number_to_write() {
 
     let limits = Limits { upload_bytes_per_s: Some(10 << 20), ..Limits::default() };
     let (mut pacer, clocks) = minute(limits, |pacer, clocks| pacer.admit(clocks, Priority::Log, Limit::Upload, 110_000).unwrap());
-    let advice = pacer.outlook(clocks).advice().unwrap();
+    let advice = pacer.forecast(clocks).advice().unwrap();
     assert!(advice.ends_with(&format!("write upload_bytes_per_s = {} in [limits]", 18 << 20)), "{advice}");
 }
 
@@ -255,7 +255,7 @@ fn a_checkpoint_that_will_be_late_is_told_before_it_is() {
             pacer.waited(Limit::Upload, TICK_S);
             pacer.goal(done, Some(total_gib << 30), due_s - clocks.at_s);
         });
-        match pacer.outlook(clocks).shortfalls.first() {
+        match pacer.forecast(clocks).shortfalls.first() {
             // At 9 MiB a second the rest needs 1077 s, of which 540 are left.
             Some(Shortfall::Late { limit: Limit::Upload, takes_s, left_s, needs }) if late => {
                 assert!(
@@ -266,6 +266,6 @@ fn a_checkpoint_that_will_be_late_is_told_before_it_is() {
             reported => assert!(!late && reported.is_none(), "{total_gib} GiB in {due_s} s: {reported:?}"),
         }
         pacer.no_goal();
-        assert_eq!(pacer.outlook(clocks).advice(), None);
+        assert_eq!(pacer.forecast(clocks).advice(), None);
     }
 }

@@ -107,7 +107,7 @@ fn a_checkpoint_of_a_session_that_is_over_promises_nothing() {
 }
 
 #[test]
-fn a_checkpoint_that_waits_for_room_is_given_up_with_its_session() {
+fn a_checkpoint_that_waits_for_room_is_cancelled_with_its_session() {
     let bench = Bench::new(1 << 20);
     let store = MemoryStore::new();
     sample::create(&store).unwrap();

@@ -3,6 +3,7 @@ use crate::disk::read_error::SourceError;
 use crate::log_shipping::tests::bench::{Bench, DataFile, HOUR};
 use crate::log_shipping::tests::store_double::{Weather, eventually, segments_after};
 use crate::tb_format::checksum::Checksum;
+use crate::tb_format::header::PrepareId;
 use crate::tb_format::sample::{PrepareSample, SampleFile, headers_of};
 use crate::tb_format::wal::Prepare;
 use crate::tier::sample::next_checkpoint;
@@ -13,7 +14,7 @@ const SOON: Duration = Duration::from_millis(5);
 
 fn follower(bench: &Bench, data_file: &DataFile) -> Follower {
     let plan = LogPlan {
-        source: LogFrom::Ring,
+        source: LogFrom::WalRing,
         flush_interval: SOON,
         flush_bytes: 1 << 20,
         poll_idle_max: SOON,

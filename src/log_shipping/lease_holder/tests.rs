@@ -7,7 +7,7 @@ use crate::tier::tigerbeetle::format::segment::SealedSegment;
 const TIMEOUT: Duration = Duration::from_millis(30);
 
 /// A lease holder with its own board and shipper, for the repository of a bench.
-fn keeper(bench: &Bench, token: &str) -> (LeaseHolder, Arc<StatusBoard>) {
+fn holder(bench: &Bench, token: &str) -> (LeaseHolder, Arc<StatusBoard>) {
     let board = Arc::new(StatusBoard::default());
     let plan = LeasePlan { heartbeat: Duration::from_millis(10), timeout: TIMEOUT };
     let holder = Holder { text: format!("agent {token}"), token: token.to_owned() };
@@ -25,21 +25,21 @@ fn fence(board: &StatusBoard) -> (u64, bool) {
 #[test]
 fn a_free_lease_is_taken_when_the_log_has_joined() {
     let bench = Bench::new(1 << 20);
-    let (mut keeper, board) = keeper(&bench, "a");
-    keeper.ready.store(false, Ordering::Release);
-    keeper.turn().unwrap();
+    let (mut holder, board) = holder(&bench, "a");
+    holder.ready.store(false, Ordering::Release);
+    holder.turn().unwrap();
     assert!(!board.is_leading() && board.status().lease.is_none());
-    keeper.ready.store(true, Ordering::Release);
-    keeper.turn().unwrap();
+    holder.ready.store(true, Ordering::Release);
+    holder.turn().unwrap();
     assert_eq!(fence(&board), (1, true));
-    keeper.turn().unwrap();
+    holder.turn().unwrap();
     assert_eq!(bench.repository.lease(1).unwrap().unwrap().beat, 1);
 }
 
 #[test]
 fn a_silent_leader_is_followed_by_one_that_watched_and_stands_by_then() {
     let bench = Bench::new(1 << 20);
-    let ((mut first, first_board), (mut second, second_board)) = (keeper(&bench, "a"), keeper(&bench, "b"));
+    let ((mut first, first_board), (mut second, second_board)) = (holder(&bench, "a"), holder(&bench, "b"));
     first.turn().unwrap();
     second.turn().unwrap();
     assert_eq!((fence(&second_board), second_board.status().lease.unwrap().holder.as_str()), ((1, false), "agent a"));
@@ -62,11 +62,11 @@ fn a_silent_leader_is_followed_by_one_that_watched_and_stands_by_then() {
 #[test]
 fn ones_own_lease_of_before_and_one_that_was_given_up_are_taken_at_once() {
     let bench = Bench::new(1 << 20);
-    keeper(&bench, "a").0.turn().unwrap();
-    let (mut again, again_board) = keeper(&bench, "a");
+    holder(&bench, "a").0.turn().unwrap();
+    let (mut again, again_board) = holder(&bench, "a");
     again.turn().unwrap();
     assert_eq!(fence(&again_board), (2, true));
-    let (mut other, other_board) = keeper(&bench, "b");
+    let (mut other, other_board) = holder(&bench, "b");
     other.turn().unwrap();
     assert!(!other_board.is_leading());
     again.release();
@@ -78,18 +78,18 @@ fn ones_own_lease_of_before_and_one_that_was_given_up_are_taken_at_once() {
 #[test]
 fn a_keeper_that_is_stopped_gives_the_lease_up() {
     let bench = Bench::new(1 << 20);
-    let (mut keeper, board) = keeper(&bench, "a");
+    let (mut holder, board) = holder(&bench, "a");
     let stop = Stop::default();
     stop.ask();
-    keeper.run(&stop);
+    holder.run(&stop);
     assert!(bench.repository.lease(1).unwrap().unwrap().released && !board.is_leading());
 }
 
 #[test]
 fn what_the_leader_stored_is_let_go_but_not_its_end_nor_what_is_behind_a_hole() {
     let bench = Bench::new(1 << 20);
-    keeper(&bench, "a").0.turn().unwrap();
-    let (mut standby, board) = keeper(&bench, "b");
+    holder(&bench, "a").0.turn().unwrap();
+    let (mut standby, board) = holder(&bench, "b");
     // A segment of another history that an earlier session left: no other agent stores it.
     let other = segments_after(&bench.repository, &root_header(7), 2, 1);
     let ours = segments(&bench.repository, 40);
@@ -97,7 +97,7 @@ fn what_the_leader_stored_is_let_go_but_not_its_end_nor_what_is_behind_a_hole() 
         standby.shipper.offer(segment.clone());
     }
     let put = |segments: &[SealedSegment]| bench::put(&bench.repository, segments);
-    let waiting = |keeper: &LeaseHolder| keeper.shipper.counters().waiting.memory_segments;
+    let waiting = |holder: &LeaseHolder| holder.shipper.counters().waiting.memory_segments;
     put(&ours[..10]);
     put(&ours[11..30]);
     standby.turn().unwrap();
@@ -113,7 +113,7 @@ fn what_the_leader_stored_is_let_go_but_not_its_end_nor_what_is_behind_a_hole() 
 #[test]
 fn a_leader_that_beats_but_stores_nothing_gives_way_to_one_that_has_more() {
     let bench = Bench::new(1 << 20);
-    let ((mut first, _), (mut second, board)) = (keeper(&bench, "a"), keeper(&bench, "b"));
+    let ((mut first, _), (mut second, board)) = (holder(&bench, "a"), holder(&bench, "b"));
     first.turn().unwrap();
     let wait = |first: &mut LeaseHolder, second: &mut LeaseHolder| {
         for _ in 0..3 {
@@ -133,15 +133,15 @@ fn a_leader_that_beats_but_stores_nothing_gives_way_to_one_that_has_more() {
 #[test]
 fn a_lease_that_is_laid_down_is_left_to_others_for_a_while() {
     let bench = Bench::new(1 << 20);
-    let (mut keeper, board) = keeper(&bench, "a");
-    keeper.turn().unwrap();
+    let (mut holder, board) = holder(&bench, "a");
+    holder.turn().unwrap();
     board.yield_lease();
     assert!(!board.is_leading(), "nothing more is stored at once");
-    keeper.turn().unwrap();
+    holder.turn().unwrap();
     assert!(bench.repository.lease(1).unwrap().unwrap().released && !board.is_leading());
-    keeper.turn().unwrap();
+    holder.turn().unwrap();
     assert!(!board.is_leading());
     std::thread::sleep(2 * TIMEOUT + Duration::from_millis(5));
-    keeper.turn().unwrap();
+    holder.turn().unwrap();
     assert_eq!(fence(&board), (2, true), "nobody else has taken it");
 }

@@ -113,11 +113,11 @@ fn the_board_keeps_what_was_found_while_the_store_is_away() {
     // A new checkpoint is a reason to look, but the store is away.
     board.checkpoint(CheckpointStatus { op: 5, ..CheckpointStatus::default() });
     store.fail(1, Fault::Gone);
-    window.rests_until = Instant::now();
+    window.paused_until = Instant::now();
     window.turn();
     assert_eq!((board.status().restorable, window.looked.unwrap().0.1), (found, None));
     store.fail(u64::MAX, Fault::Gone);
-    window.rests_until = Instant::now();
+    window.paused_until = Instant::now();
     window.turn();
     assert_eq!(window.looked.unwrap().0.1, Some(5));
 }

@@ -55,7 +55,7 @@ fn a_session_begins_with_what_it_says() {
     assert_eq!(board.since_turn(), None, "nobody follows yet");
     board.turned();
     assert!(board.since_turn().is_some());
-    board.rests();
+    board.set_idle();
     assert_eq!(board.since_turn(), None);
 }
 

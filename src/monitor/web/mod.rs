@@ -70,7 +70,7 @@ impl Server {
     /// # Errors
     /// [`Error::try_again`] if the system cannot start a thread.
     pub fn start(options: Options, live: &Arc<Live>, trouble: Trouble) -> Result<Server> {
-        let refused = |error: std::io::Error| Error::try_again(format!("the page gets no thread: {error}"));
+        let refused = |error: std::io::Error| Error::try_again(format!("the page gets no thread: {error}")).caused_by(error);
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(serve::ACTIONS_MAX).build().map_err(refused)?;
         let (stop, stopped) = oneshot::channel();

@@ -239,7 +239,7 @@ async fn act(State(site): SharedSite, Path((job, action)): Path<(String, Action)
         Action::Pause => control.pause(&job, true),
         Action::Resume => control.pause(&job, false),
     });
-    match done.await.unwrap_or_else(|error| Err(Error::bug(format!("the action ended: {error}")))) {
+    match done.await.unwrap_or_else(|error| Err(Error::bug(format!("the action ended: {error}")).caused_by(error))) {
         Ok(()) => (StatusCode::ACCEPTED, Body::from("{\"ok\":true}\n")).into_response(),
         Err(error) => failed(&error),
     }

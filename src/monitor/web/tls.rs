@@ -30,7 +30,7 @@ pub fn load(files: &Files) -> Result<Arc<ServerConfig>> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
-        .map_err(|error| Error::bug(format!("TLS: {error}")))?;
+        .map_err(|error| Error::bug(format!("TLS: {error}")).caused_by(error))?;
     let builder = match &files.client_authority {
         None => builder.with_no_client_auth(),
         Some(path) => {

@@ -7,7 +7,7 @@ use crate::replica::log::{LogSource, Loss, Polled};
 use crate::replica::tail::tests::{poll, poll_all};
 use crate::tb_format::aof::AOF_MAGIC;
 use crate::tb_format::checksum::Checksum;
-use crate::tb_format::header::PrepareHeader;
+use crate::tb_format::header::{PrepareHeader, PrepareId};
 use crate::tb_format::layout::{HEADER_BYTES, PREPARE_BYTES_MAX};
 use crate::tb_format::sample::{PrepareSample, headers_of, log_after, root_header};
 use std::fs::{self, OpenOptions};
@@ -60,7 +60,7 @@ fn branch(log: &[Vec<u8>], op: usize, ops: u64) -> Vec<Vec<u8>> {
     branch
 }
 
-fn place(header: &PrepareHeader) -> Option<(u64, Checksum)> {
+fn place(header: &PrepareHeader) -> Option<PrepareId> {
     Some((header.op(), header.checksum()))
 }
 

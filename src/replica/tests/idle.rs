@@ -34,11 +34,11 @@ fn an_idle_poll_reads_one_sector() {
 fn a_file_that_rests_is_read_one_poll_in_four() {
     let sample = SampleFile::new(7, 3);
     let data_file = DataFile::new(&sample, "/dev/shm");
-    let rests_since = |seconds| {
+    let idle_since = |seconds| {
         let time = std::time::SystemTime::now() - std::time::Duration::from_secs(seconds);
         std::fs::OpenOptions::new().write(true).open(data_file.path()).unwrap().set_modified(time).unwrap();
     };
-    rests_since(60);
+    idle_since(60);
     let mut tail = tail_of(&data_file, &sample, ReadOptions::default());
     poll_all(&mut tail);
     let bytes_read: Vec<u64> = (0..8).map(|_| cost(&mut tail).0).collect();
@@ -46,14 +46,14 @@ fn a_file_that_rests_is_read_one_poll_in_four() {
     // A write is seen at once, or three polls later where the modification time hides it.
     data_file.lay_out(&SampleFile::new(7, 4));
     assert_eq!(poll(&mut tail).0, Polled::Prepares(1));
-    rests_since(60);
+    idle_since(60);
     assert_eq!(poll(&mut tail).0, Polled::Idle);
     let time = data_file.path().metadata().unwrap().modified().unwrap();
     data_file.lay_out(&SampleFile::new(7, 5));
     std::fs::OpenOptions::new().write(true).open(data_file.path()).unwrap().set_modified(time).unwrap();
     assert_eq!([0; 4].map(|_| poll(&mut tail).0), [Polled::Idle, Polled::Idle, Polled::Idle, Polled::Prepares(1)]);
     // A tail that is restarted elsewhere does not skip its first read.
-    rests_since(60);
+    idle_since(60);
     assert_eq!(poll(&mut tail).0, Polled::Idle);
     tail.restart(959, sample.checkpoint().header().checksum());
     assert_eq!(poll(&mut tail).0, Polled::Prepares(5));

@@ -7,7 +7,7 @@ use crate::replica::log::{LogSource, Loss, Polled};
 use crate::replica::tail::Tail;
 use crate::replica::tail::tests::{poll, poll_all, tail_of};
 use crate::tb_format::checksum::Checksum;
-use crate::tb_format::header::PrepareHeader;
+use crate::tb_format::header::{PrepareHeader, PrepareId};
 use crate::tb_format::layout::{slot_of, wal_header_offset};
 use crate::tb_format::sample::{PrepareSample, SampleFile, headers_of};
 
@@ -35,7 +35,7 @@ fn after_view_change(sample: &SampleFile, replaced: usize, added: usize) -> Samp
     after
 }
 
-fn place(header: &PrepareHeader) -> Option<(u64, Checksum)> {
+fn place(header: &PrepareHeader) -> Option<PrepareId> {
     Some((header.op(), header.checksum()))
 }
 

@@ -50,7 +50,8 @@ pub(crate) fn file(tables: &[Table]) -> SampleFile {
         let index = index_block_with(7, address, table.tree_id, table.key_bytes, &values);
         address += 1;
         let event = |event: u8| {
-            let mut info = table_info_of(index.0, table.tree_id, keys(&table.values.concat()), event);
+            let (first, last) = keys(&table.values.concat());
+            let mut info = table_info_of(index.0, table.tree_id, first..=last, event);
             info[126] |= table.level;
             info
         };

@@ -51,9 +51,9 @@ fn nothing_else_is_taken_for_it() {
     }
     let mut imported = made(5, 101);
     imported[118..120].copy_from_slice(&(1_u16 << 8).to_le_bytes());
-    let mut taken_back = made(5, 101);
-    taken_back[127] |= 0x80;
-    for (what, record) in [("imported with its old time", imported), ("rolled back", taken_back)] {
+    let mut rolled_back = made(5, 101);
+    rolled_back[127] |= 0x80;
+    for (what, record) in [("imported with its old time", imported), ("rolled back", rolled_back)] {
         assert!(!shows(&[Table::new(&[&[record]])]), "{what}");
     }
     let here = || Table::new(&[&[made(5, 101)]]);

@@ -1,4 +1,4 @@
-use super::{KEY_OBJECT_BYTES, RepositoryKey, Secret, Unwrap, key_object_damage};
+use super::{KEY_OBJECT_BYTES, RepositoryKey, Secret, Unwrapped, key_object_damage};
 use crate::error::Kind;
 use crate::pipeline::digest::digest_of;
 use crate::repository::name::KEYS;
@@ -37,6 +37,13 @@ fn cheap(object: &[u8]) -> Vec<u8> {
     forged(object, 12, &cost)
 }
 
+fn key_of(unwrapped: Unwrapped) -> RepositoryKey {
+    match unwrapped {
+        Unwrapped::Key(key) => key,
+        other => panic!("{other:?}"),
+    }
+}
+
 #[test]
 fn both_kinds_of_secret_open_what_they_wrapped() {
     let key = RepositoryKey::generate().unwrap();
@@ -44,7 +51,7 @@ fn both_kinds_of_secret_open_what_they_wrapped() {
         let object = key.wrap(&secret, &ID, &name()).unwrap();
         assert_eq!(object.len(), KEY_OBJECT_BYTES);
         assert_eq!(key_object_damage(&object), None);
-        let opened = RepositoryKey::unwrap(&object, &secret, &ID, &name()).unwrap().unwrap();
+        let opened = key_of(RepositoryKey::unwrap(&object, &secret, &ID, &name()).unwrap());
         assert_eq!(fingerprint(&opened), fingerprint(&key));
         assert!(!object.windows(8).any(|window| fingerprint(&key).windows(8).any(|part| part == window)));
     }
@@ -55,23 +62,24 @@ fn both_kinds_of_secret_open_what_they_wrapped() {
 fn a_wrong_passphrase_opens_nothing() {
     let object = RepositoryKey::generate().unwrap().wrap(&passphrase("correct horse"), &ID, &name()).unwrap();
     let outcome = RepositoryKey::unwrap(&object, &passphrase("correct horsf"), &ID, &name()).unwrap();
-    assert_eq!(outcome.unwrap_err(), Unwrap::WrongSecret);
+    assert!(matches!(outcome, Unwrapped::WrongSecret));
 }
 
 #[test]
 fn a_key_object_is_bound_to_repository_name_and_cost() {
     let key = RepositoryKey::generate().unwrap();
     let object = key.wrap(&secret(), &ID, &name()).unwrap();
-    let outcome = |object: &[u8], id: &[u8; 16], name: &str| RepositoryKey::unwrap(object, &secret(), id, name).unwrap().map(|_| ());
-    assert_eq!(outcome(&object, &[4; 16], &name()), Err(Unwrap::WrongSecret));
-    assert_eq!(outcome(&object, &ID, &format!("{KEYS}0000000000000002")), Err(Unwrap::WrongSecret));
-    assert_eq!(outcome(&forged(&object, 12, &[1]), &ID, &name()), Err(Unwrap::WrongSecret), "a cost, though a key file has none");
-    assert_eq!(outcome(&forged(&object, 30, &[object[30] ^ 1]), &ID, &name()), Err(Unwrap::WrongSecret), "the salt");
-    assert_eq!(outcome(&forged(&object, 70, &[object[70] ^ 1]), &ID, &name()), Err(Unwrap::WrongSecret), "the wrapped key");
+    let outcome = |object: &[u8], id: &[u8; 16], name: &str| RepositoryKey::unwrap(object, &secret(), id, name).unwrap();
+    let is_wrong = |outcome: Unwrapped| matches!(outcome, Unwrapped::WrongSecret);
+    assert!(is_wrong(outcome(&object, &[4; 16], &name())));
+    assert!(is_wrong(outcome(&object, &ID, &format!("{KEYS}0000000000000002"))));
+    assert!(is_wrong(outcome(&forged(&object, 12, &[1]), &ID, &name())), "a cost, though a key file has none");
+    assert!(is_wrong(outcome(&forged(&object, 30, &[object[30] ^ 1]), &ID, &name())), "the salt");
+    assert!(is_wrong(outcome(&forged(&object, 70, &[object[70] ^ 1]), &ID, &name())), "the wrapped key");
     let other_kind = RepositoryKey::unwrap(&object, &passphrase("x"), &ID, &name()).unwrap();
-    assert_eq!(other_kind.unwrap_err(), Unwrap::OtherKind);
+    assert!(matches!(other_kind, Unwrapped::OtherKind));
     let cheaper = cheap(&key.wrap(&passphrase("x"), &ID, &name()).unwrap());
-    assert_eq!(RepositoryKey::unwrap(&cheaper, &passphrase("x"), &ID, &name()).unwrap().unwrap_err(), Unwrap::WrongSecret);
+    assert!(is_wrong(RepositoryKey::unwrap(&cheaper, &passphrase("x"), &ID, &name()).unwrap()));
 }
 
 #[test]
@@ -91,7 +99,7 @@ fn every_kind_of_damage_is_named() {
     ] {
         assert!(key_object_damage(&damaged).is_some_and(|damage| damage.contains(what)), "{what}");
         let outcome = RepositoryKey::unwrap(&damaged, &secret(), &ID, &name()).unwrap();
-        assert!(matches!(outcome, Err(Unwrap::Damaged(damage)) if damage.contains(what)), "{what}");
+        assert!(matches!(outcome, Unwrapped::Damaged(damage) if damage.contains(what)), "{what}");
     }
     for offset in 0..object.len() {
         let mut flipped = object.clone();

@@ -177,7 +177,7 @@ fn errors_of_the_store_are_sorted_by_what_to_do() {
         (StoreError::Corrupted { store: store(), action: "put", name: name(), reason: String::new() }, Kind::TryAgain),
     ] {
         let text = error.to_string();
-        assert_eq!(Error::from(error), Error { kind, message: text });
+        assert_eq!(Error::from(error), Error::new(kind, text));
     }
 }
 

@@ -18,10 +18,10 @@ fn all() -> Simulation {
     let catalog = Rules { jitter: 30 * MINUTE, ..rules("catalog", times("30 2 * * *", "Europe/Berlin")) };
     let jobs = vec![
         (every("checkpoint", 6 * HOUR), Lane::First, true),
-        (every("verification", DAY), Lane::Rest, true),
-        (catalog, Lane::Rest, true),
-        (every("drill", 90 * DAY), Lane::Rest, true),
-        (every("key", DAY), Lane::Rest, false),
+        (every("verification", DAY), Lane::Others, true),
+        (catalog, Lane::Others, true),
+        (every("drill", 90 * DAY), Lane::Others, true),
+        (every("key", DAY), Lane::Others, false),
     ];
     let mut simulation = Simulation::new("2026-03-20T00:00:00Z", jobs);
     simulation.script = Box::new(|name, _| match name {
@@ -58,7 +58,7 @@ fn a_week_and_ninety_days_run_as_they_should() {
 
 #[test]
 fn one_job_of_a_lane_runs_at_a_time_and_the_one_that_waited_longest_is_next() {
-    let jobs = ["a", "b", "c"].map(|name| (every(name, HOUR), Lane::Rest, true)).to_vec();
+    let jobs = ["a", "b", "c"].map(|name| (every(name, HOUR), Lane::Others, true)).to_vec();
     let mut simulation = Simulation::new("2026-01-01T00:00:00Z", jobs);
     simulation.script = Box::new(|_, _| (15 * MINUTE, Ended::Completed));
     simulation.run(20 * MINUTE);

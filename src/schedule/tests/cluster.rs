@@ -48,7 +48,7 @@ impl Agents {
         let newest = records.into_iter().max();
         if let Some((started_ns, ended)) = newest {
             let now = agent.now;
-            agent.schedule.job_mut("j").unwrap().learn(now, started_ns, ended);
+            agent.schedule.job_mut("j").unwrap().record_elsewhere(now, started_ns, ended);
         }
         agent.standing = Standing { leads: true, knows: true };
     }
@@ -85,7 +85,7 @@ fn a_run_that_is_cut_short_by_a_takeover_is_made_up_for_by_the_next() {
     assert_eq!((agents.agents[0].begun.len(), agents.completed()), (1, 0));
     agents.lead(1);
     agents.run(30 * MINUTE);
-    assert_eq!((agents.agents[0].ended.last().unwrap().2, agents.completed()), (Ended::GivenUp, 1));
+    assert_eq!((agents.agents[0].ended.last().unwrap().2, agents.completed()), (Ended::Cancelled, 1));
     agents.lead(0);
     agents.run(23 * HOUR);
     assert_eq!(agents.completed(), 1, "what the other did counts here");

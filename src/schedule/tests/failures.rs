@@ -1,4 +1,4 @@
-//! Runs that fail, that are killed, or that are given up.
+//! Runs that fail, that are killed, or that are cancelled.
 
 use super::simulation::Simulation;
 use super::{DAY, HOUR, MINUTE, retry, rules, times};
@@ -111,13 +111,13 @@ fn whoever_starts_the_agent_anew_need_not_wait_for_what_failed_before() {
 }
 
 #[test]
-fn a_run_that_is_given_up_counts_as_none() {
+fn a_run_that_is_cancelled_counts_as_none() {
     let mut simulation = Simulation::of("2026-01-01T00:00:00Z", daily());
     simulation.script = Box::new(|_, _| (HOUR, Ended::Completed));
     simulation.run(30 * MINUTE);
     simulation.standing = Standing::default();
     simulation.step();
-    assert_eq!(simulation.ended.last().map(|ended| ended.2), Some(Ended::GivenUp), "it is told to end");
+    assert_eq!(simulation.ended.last().map(|ended| ended.2), Some(Ended::Cancelled), "it is told to end");
     simulation.step();
     assert_eq!(simulation.schedule.job("j").unwrap().next().at_ns, None);
     simulation.run(HOUR);
@@ -141,7 +141,7 @@ fn a_run_that_is_given_up_counts_as_none() {
 
 #[test]
 fn jobs_of_one_agent_do_not_care_who_leads() {
-    let mut simulation = Simulation::new("2026-01-01T00:00:00Z", vec![(rules("key", Cadence::Interval(HOUR)), Lane::Rest, false)]);
+    let mut simulation = Simulation::new("2026-01-01T00:00:00Z", vec![(rules("key", Cadence::Interval(HOUR)), Lane::Others, false)]);
     simulation.standing = Standing::default();
     simulation.run(DAY);
     assert_eq!(simulation.begun.len(), 24);

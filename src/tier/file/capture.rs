@@ -33,7 +33,7 @@ pub struct Backup {
     /// Bytes read from the file. Holes are not read.
     pub bytes_read: u64,
     /// Stored bytes that an earlier run had sent already.
-    pub bytes_held: u64,
+    pub resumed_bytes: u64,
     /// Fallbacks, in sentences for the user.
     pub notes: Vec<String>,
 }
@@ -49,12 +49,13 @@ const NAME_BYTES_MAX: usize = 128;
 pub fn backup(repository: &Arc<Repository>, request: &FileCaptureRequest, progress: &dyn Progress) -> Result<Backup> {
     check_file_name(&request.name)?;
     let began_ns = now_ns();
-    let metadata = std::fs::metadata(&request.path).map_err(|error| Error::input(format!("{}: {error}", request.path.display())))?;
+    let metadata =
+        std::fs::metadata(&request.path).map_err(|error| Error::input(format!("{}: {error}", request.path.display())).caused_by(error))?;
     let layout = FileLayout::of(metadata.len())?;
     let mut stream = open(&request.path, &layout, request.read)?;
     stream.notes().iter().for_each(|note| progress.note(note));
     progress.begin(&format!("file {}", request.name), Some(layout.file_bytes));
-    let Uploaded { name, stored, bytes_held, bytes_read, notes } =
+    let Uploaded { name, stored, resumed_bytes, bytes_read, notes } =
         super::upload::upload(repository, request, &mut stream, layout, progress)?;
     progress.end();
     if let Err(error) = stream.check_unchanged() {
@@ -75,7 +76,7 @@ pub fn backup(repository: &Arc<Repository>, request: &FileCaptureRequest, progre
     };
     let record_digest = repository.promise_file(&name, &record)?;
     let notes = [stream.notes().to_vec(), notes].concat();
-    Ok(Backup { name, record, record_digest, bytes_read, bytes_held, notes })
+    Ok(Backup { name, record, record_digest, bytes_read, resumed_bytes, notes })
 }
 
 /// Checks that a file may have this name in a repository.

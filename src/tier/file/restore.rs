@@ -82,10 +82,12 @@ pub fn restore_file(repository: &Repository, request: &FileRestoreRequest, progr
     check_space(std::slice::from_ref(&target), record.file_bytes)?;
     target.set_length(record.file_bytes)?;
     let base = match &request.base {
-        Some(path) => Some(WriteTarget::to_read(path).map_err(|error| Error::input(format!("{}: {error}", path.display())))?),
+        Some(path) => {
+            Some(WriteTarget::to_read(path).map_err(|error| Error::input(format!("{}: {error}", path.display())).caused_by(error))?)
+        }
         None => None,
     };
-    let failed = |error| Error::input(format!("{}: {error}", target.temporary().display()));
+    let failed = |error| Error::input(format!("{}: {error}", target.temporary().display())).caused_by(error);
     let places: Arc<[WriteTarget]> = Arc::new([WriteTarget::to_write(target.temporary(), WriteOptions::default()).map_err(failed)?]);
     let work = FileRestoreWork {
         base,
@@ -191,7 +193,7 @@ impl<'a> FileRestoreWork<'a> {
         });
         match lock(&self.failed).take() {
             Some(error) => Err(error),
-            None if self.progress.is_given_up() => Err(Error::try_again("the restore was cancelled before its end")),
+            None if self.progress.is_cancelled() => Err(Error::try_again("the restore was cancelled before its end")),
             None => self.check_done(),
         }
     }
@@ -214,7 +216,7 @@ impl<'a> FileRestoreWork<'a> {
     }
 
     fn is_stopped(&self) -> bool {
-        self.progress.is_given_up() || lock(&self.failed).is_some()
+        self.progress.is_cancelled() || lock(&self.failed).is_some()
     }
 
     /// Restores ranges of frames until there are no more.
@@ -288,7 +290,9 @@ impl<'a> FileRestoreWork<'a> {
         let (offset, length) = self.reader.layout.frame(frame);
         let mut buffer = writer.take().map_err(|failed| self.write_failed(&failed.error))?;
         let padded = length.next_multiple_of(4096);
-        let got = base.read(offset, &mut buffer[..padded]).map_err(|error| Error::damaged(format!("the base cannot be read: {error}")))?;
+        let got = base
+            .read(offset, &mut buffer[..padded])
+            .map_err(|error| Error::damaged(format!("the base cannot be read: {error}")).caused_by(error))?;
         if got < length || self.reader.fingerprints.get(frame as usize) != Some(&self.fingerprinter.of(&buffer[..length])) {
             return Ok(false);
         }

@@ -15,8 +15,8 @@ use crate::progress::Progress;
 use crate::repository::Repository;
 use crate::repository::frame::ObjectKind;
 use crate::repository::name::FileName;
-use crate::repository::object_writer::ObjectWriter;
 use crate::repository::object_writer::Pushed;
+use crate::repository::object_writer::{FramedFile, ObjectWriter};
 use crate::repository::stored_object::StoredObject;
 use crate::repository::upload_journal::{JournalFile, Unfinished};
 use crate::tier::file::request::FileCaptureRequest;
@@ -27,7 +27,7 @@ use std::sync::Arc;
 pub(super) struct Uploaded {
     pub name: FileName,
     pub stored: StoredObject,
-    pub bytes_held: u64,
+    pub resumed_bytes: u64,
     pub bytes_read: u64,
     pub notes: Vec<String>,
 }
@@ -37,7 +37,7 @@ struct Upload {
     name: FileName,
     writer: ObjectWriter,
     /// The id of the upload that is resumed; `None` for a new one.
-    carried_on: Option<String>,
+    resumed_upload: Option<String>,
 }
 
 /// Uploads the file. `stream` is opened again where the file has to be read again.
@@ -52,15 +52,15 @@ pub(super) fn upload(
     let mut bytes_read = 0;
     loop {
         let upload = begin(repository, request, layout, &mut notes)?;
-        let (name, carried_on) = (upload.name.clone(), upload.carried_on.clone());
+        let (name, resumed_upload) = (upload.name.clone(), upload.resumed_upload.clone());
         match Pass::run(repository, upload.writer, stream, layout, progress)? {
-            Some((stored, bytes_held)) => {
+            Some((stored, resumed_bytes)) => {
                 bytes_read += stream.bytes_read();
-                return Ok(Uploaded { name, stored, bytes_held, bytes_read, notes });
+                return Ok(Uploaded { name, stored, resumed_bytes, bytes_read, notes });
             }
             None => {
-                let id = carried_on.ok_or_else(|| Error::bug("a new upload holds other frames"))?;
-                return_unrecorded(repository, &name.data(), &id, "the file was changed since", &mut notes);
+                let id = resumed_upload.ok_or_else(|| Error::bug("a new upload holds other frames"))?;
+                abort_unrecorded(repository, &name.data(), &id, "the file was changed since", &mut notes);
                 discard(repository, request);
                 bytes_read += stream.bytes_read();
                 *stream = crate::tier::file::request::open(&request.path, &layout, request.read)?;
@@ -81,12 +81,12 @@ fn discard(repository: &Repository, request: &FileCaptureRequest) {
     }
 }
 
-fn return_unrecorded(repository: &Repository, object: &str, upload_id: &str, reason: &str, notes: &mut Vec<String>) {
-    let given_back = match repository.store().abort_upload(object, upload_id) {
+fn abort_unrecorded(repository: &Repository, object: &str, upload_id: &str, reason: &str, notes: &mut Vec<String>) {
+    let outcome = match repository.store().abort_upload(object, upload_id) {
         Ok(()) => "it was aborted".to_owned(),
         Err(error) => format!("aborting it failed ({error}); `amber uploads` shows it"),
     };
-    notes.push(format!("an upload that was cut short is not resumed, because {reason}: {given_back}"));
+    notes.push(format!("an upload that was cut short is not resumed, because {reason}: {outcome}"));
 }
 
 /// Begins an upload, or resumes the one that was cut short.
@@ -95,47 +95,51 @@ fn begin(repository: &Arc<Repository>, request: &FileCaptureRequest, layout: Fil
     let Some(path) = journal_path(repository, request) else {
         let name = new_name()?;
         let writer = ObjectWriter::create_for(repository, ObjectKind::File, name.data(), layout.file_bytes)?;
-        return Ok(Upload { name, writer, carried_on: None });
+        return Ok(Upload { name, writer, resumed_upload: None });
     };
     let journal = JournalFile::open(&path)?;
     if let Some(unfinished) = journal.unfinished()? {
         match resumable(repository, request, layout, &unfinished)? {
-            Ok((name, resumed)) => {
-                let carried_on = Some(unfinished.upload_id.clone());
-                let writer = ObjectWriter::resume(repository, ObjectKind::File, (&unfinished, resumed), journal)?;
+            Resumable::Yes { name, resumed } => {
+                let resumed_upload = Some(unfinished.upload_id.clone());
+                let writer = ObjectWriter::resume(repository, ObjectKind::File, &unfinished, resumed, journal)?;
                 notes.push("an upload that was cut short is resumed".to_owned());
-                return Ok(Upload { name, writer, carried_on });
+                return Ok(Upload { name, writer, resumed_upload });
             }
-            Err(reason) => return_unrecorded(repository, &unfinished.subject.object, &unfinished.upload_id, reason, notes),
+            Resumable::No { reason } => abort_unrecorded(repository, &unfinished.subject.object, &unfinished.upload_id, reason, notes),
         }
     }
     let name = new_name()?;
-    let what = (name.data(), layout.file_bytes, layout.frame_bytes);
-    let writer = ObjectWriter::create_resumable(repository, ObjectKind::File, what, journal)?;
-    Ok(Upload { name, writer, carried_on: None })
+    let file = FramedFile { name: name.data(), file_bytes: layout.file_bytes, frame_bytes: layout.frame_bytes };
+    let writer = ObjectWriter::create_resumable(repository, ObjectKind::File, file, journal)?;
+    Ok(Upload { name, writer, resumed_upload: None })
 }
 
-type Resumable = std::result::Result<(FileName, crate::store::Resumed), &'static str>;
+/// Whether an upload can be resumed.
+enum Resumable {
+    Yes { name: FileName, resumed: crate::store::Resumed },
+    No { reason: &'static str },
+}
 
-/// Whether an upload can be resumed; the inner error says why not.
 fn resumable(repository: &Repository, request: &FileCaptureRequest, layout: FileLayout, unfinished: &Unfinished) -> Result<Resumable> {
+    let no = |reason| Ok(Resumable::No { reason });
     let subject = &unfinished.subject;
     if !ObjectWriter::can_resume(repository, subject) {
-        return Ok(Err("it was begun by another version of Amber or with other settings"));
+        return no("it was begun by another version of Amber or with other settings");
     }
     if (subject.file_bytes, subject.frame_bytes) != (layout.file_bytes, layout.frame_bytes) {
-        return Ok(Err("the file has another size now"));
+        return no("the file has another size now");
     }
     let Some(name) = FileName::parse_data(&subject.object).filter(|name| name.name == request.name) else {
-        return Ok(Err("its journal is of something else"));
+        return no("its journal is of something else");
     };
     match repository.store().resume_multipart(&subject.object, &unfinished.upload_id, &unfinished.parts)? {
-        Some(resumed) => Ok(Ok((name, resumed))),
+        Some(resumed) => Ok(Resumable::Yes { name, resumed }),
         None => {
             // The upload may have been completed in the last moment of that run. No record promises
             // the object, and none ever will.
             repository.store().delete(&subject.object)?;
-            Ok(Err("the store does not know it any more"))
+            no("the store does not know it any more")
         }
     }
 }
@@ -147,7 +151,7 @@ struct Pass<'a> {
     fingerprints: Vec<Fingerprint>,
     /// The zeros of the last hole frame, and their fingerprint.
     hole: Option<(Bytes, Fingerprint)>,
-    bytes_held: u64,
+    resumed_bytes: u64,
     progress: &'a dyn Progress,
 }
 
@@ -162,19 +166,19 @@ impl Pass<'_> {
         progress: &dyn Progress,
     ) -> Result<Option<(StoredObject, u64)>> {
         let (fingerprinter, fingerprints) = (repository.fingerprinter()?, Vec::with_capacity(layout.frames() as usize));
-        let mut pass = Pass { writer, fingerprinter, fingerprints, hole: None, bytes_held: 0, progress };
+        let mut pass = Pass { writer, fingerprinter, fingerprints, hole: None, resumed_bytes: 0, progress };
         let mut position = 0;
         while let Some(content) = stream.next_frame()? {
             if let Content::Data(bytes) = &content {
                 repository.governor().admit_read(Priority::Bulk, bytes.as_ref().len() as u64);
             }
-            if progress.is_given_up() {
+            if progress.is_cancelled() {
                 return Err(Error::try_again("the backup was cancelled before its end"));
             }
             let (pushed, length) = pass.push(content)?;
             match pushed {
                 Pushed::Changed => return Ok(None),
-                Pushed::Held => pass.bytes_held += length as u64,
+                Pushed::Held => pass.resumed_bytes += length as u64,
                 Pushed::Taken => {}
             }
             position += length as u64;
@@ -183,7 +187,7 @@ impl Pass<'_> {
         stream.check_unchanged()?;
         let entries = layout.entries(&pass.fingerprints);
         let stored = pass.writer.finish(entries)?.wait()?;
-        Ok(Some((stored, pass.bytes_held)))
+        Ok(Some((stored, pass.resumed_bytes)))
     }
 
     fn push(&mut self, content: Content) -> Result<(Pushed, usize)> {

@@ -1,8 +1,9 @@
 //! What a report says, and what `--full` adds.
 
 use super::Fixture;
+use crate::cancellation::CancelledAfter;
 use crate::error::Kind;
-use crate::progress::{Patience, Silent};
+use crate::progress::Silent;
 use crate::repository::name::{CHECKPOINTS, CLUSTER, CheckpointName, KEYS, PACKS, RECEIPTS, RunId};
 use crate::repository::sample::{Fault, FaultyStore, open, open_exhausted};
 use crate::store::Store;
@@ -59,12 +60,12 @@ fn verification_that_nobody_wants_ends_at_its_next_rest() {
     for full in [false, true] {
         // Checked one after another: the manifest, the pack, its segment; with `--full` also the
         // tree.
-        let rests = if full { 4 } else { 3 };
-        for left in 1..=rests {
-            let error = verify(&fixture.repository, full, &Patience { left: AtomicU64::new(left) }).unwrap_err();
+        let pauses = if full { 4 } else { 3 };
+        for left in 1..=pauses {
+            let error = verify(&fixture.repository, full, &CancelledAfter { pauses: AtomicU64::new(left) }).unwrap_err();
             assert!(error.kind == Kind::TryAgain && error.message.contains("cancelled"), "{left}: {error}");
         }
-        let report = verify(&fixture.repository, full, &Patience { left: AtomicU64::new(rests + 1) }).unwrap();
+        let report = verify(&fixture.repository, full, &CancelledAfter { pauses: AtomicU64::new(pauses + 1) }).unwrap();
         assert_eq!((report.problems.as_slice(), report.backups_whole), (&[][..], 1));
     }
 }

@@ -104,7 +104,7 @@ fn files_of_all_sizes_are_stored_as_they_are() {
         let content = noise(length, 7);
         let fixture = Fixture::new(&content);
         let backup = fixture.backup(None).0.unwrap();
-        assert_eq!((backup.record.file_bytes, backup.bytes_held), (length as u64, 0));
+        assert_eq!((backup.record.file_bytes, backup.resumed_bytes), (length as u64, 0));
         fixture.assert_stored(&content);
     }
 }
@@ -140,7 +140,7 @@ fn an_upload_that_was_cut_short_anywhere_is_carried_on() {
             continue;
         }
         let (backup, _) = fixture.backup(None);
-        held.push(backup.unwrap().bytes_held);
+        held.push(backup.unwrap().resumed_bytes);
         fixture.assert_stored(&content);
         let left = verify(&fixture.repository(), false, &Silent).unwrap().notes;
         // An object whose upload was completed just before is deleted, except one that lacks only
@@ -180,7 +180,7 @@ fn only_what_is_missing_is_sent() {
     let backup = backup.unwrap();
     // List, two parts, completion and the record, and a few queries.
     assert!(store.calls() <= missing + 6, "{} calls", store.calls());
-    assert_eq!(backup.bytes_held, 15 * MIB as u64);
+    assert_eq!(backup.resumed_bytes, 15 * MIB as u64);
     fixture.assert_stored(&content);
 }
 
@@ -244,14 +244,14 @@ fn a_journal_that_cannot_be_relied_on_begins_anew() {
         (|text| text.lines().skip(1).map(|line| format!("{line}\n")).collect(), false),
         (|_| String::new(), false),
     ];
-    for (spoil, carried_on) in spoils {
+    for (spoil, is_resumed) in spoils {
         let fixture = Fixture::new(&content);
         let before = cut_short(&fixture);
         let path = fixture.journal().unwrap();
         let journal = std::fs::read_to_string(&path).unwrap();
         std::fs::write(&path, spoil(journal)).unwrap();
         let backup = fixture.backup(None).0.unwrap();
-        assert_eq!(backup.name == before, carried_on);
+        assert_eq!(backup.name == before, is_resumed);
         assert!(fixture.stored() == content);
     }
 }

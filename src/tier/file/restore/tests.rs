@@ -2,9 +2,10 @@
 //! gets its name when anything is wrong.
 
 use super::*;
+use crate::cancellation::CancelledAfter;
 use crate::disk::file::ReadOptions;
 use crate::error::Kind;
-use crate::progress::{Patience, Silent};
+use crate::progress::Silent;
 use crate::repository::sample::{Fault, FaultyStore, create, noise, open};
 use crate::store::memory::MemoryStore;
 use crate::tier::file::capture;
@@ -173,8 +174,8 @@ fn a_damaged_frame_is_named_and_nothing_is_left() {
 }
 
 /// Cancelled before it began.
-fn given_up() -> Patience {
-    Patience { left: 0.into() }
+fn given_up() -> CancelledAfter {
+    CancelledAfter { pauses: 0.into() }
 }
 
 #[test]

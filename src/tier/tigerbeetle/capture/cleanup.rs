@@ -1,8 +1,8 @@
 //! A capture that does not reach its end: whether it is still wanted, and what it deletes.
 
+use crate::cancellation::Cancellation;
 use crate::error::Error;
 use crate::error::Result;
-use crate::progress::Progress;
 use crate::repository::Repository;
 use crate::repository::name;
 use crate::repository::name::PackName;
@@ -29,6 +29,6 @@ pub(crate) fn delete_objects(repository: &Repository, names: impl IntoIterator<I
 }
 
 /// Ends the work if it was cancelled.
-pub(crate) fn check_wanted(progress: &dyn Progress) -> Result<()> {
-    if progress.is_given_up() { Err(Error::try_again("the backup was cancelled before its end")) } else { Ok(()) }
+pub(crate) fn check_wanted(cancellation: &dyn Cancellation) -> Result<()> {
+    if cancellation.is_cancelled() { Err(Error::try_again("the backup was cancelled before its end")) } else { Ok(()) }
 }

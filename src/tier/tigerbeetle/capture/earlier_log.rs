@@ -112,7 +112,7 @@ pub fn store(
 fn parent_of(data_file: &Path, options: ReadOptions, checkpoint: &PrepareHeader, first_op: u64) -> Result<Option<Checksum>> {
     if first_op == 1 {
         let root = PrepareHeader::check(&root_prepare(checkpoint.cluster()));
-        return root.map(|root| Some(root.checksum())).map_err(|error| Error::bug(format!("the root prepare: {error}")));
+        return root.map(|root| Some(root.checksum())).map_err(|error| Error::bug(format!("the root prepare: {error}")).caused_by(error));
     }
     let ring = header_ring(data_file, options)?;
     let bytes = ring.get(slot_of(first_op) as usize * HEADER_BYTES..).unwrap_or_default();

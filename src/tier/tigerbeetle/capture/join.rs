@@ -23,10 +23,10 @@ use crate::replica::tail::header_ring;
 use crate::replica::witness::{Witness, find_witness};
 use crate::repository::Repository;
 use crate::repository::name::TIMELINE_FIRST;
+use crate::tb_format::header::PrepareId;
 use crate::tb_format::superblock::SuperBlock;
 use crate::tb_format::wal::HeaderRing;
 use crate::tier::tigerbeetle::capture::replica_log::Replica;
-use crate::tier::tigerbeetle::format::log::PrepareId;
 use crate::tier::tigerbeetle::format::manifest::Manifest;
 use crate::tier::tigerbeetle::format::timeline::{Branch, Lineage, PrepareRecord, Timelines};
 use crate::units::now_ns;
@@ -231,7 +231,8 @@ pub fn join_file(
     let superblock = Walk::for_superblock(data_file, options)?.superblock()?;
     repository.check_cluster(superblock.cluster())?;
     let zone = header_ring(data_file, options)?;
-    let ring = HeaderRing::new(&zone).map_err(|error| Error::damaged(format!("{}: log ring: {error}", data_file.display())))?;
+    let ring =
+        HeaderRing::new(&zone).map_err(|error| Error::damaged(format!("{}: log ring: {error}", data_file.display())).caused_by(error))?;
     let find = |witness: &Witness| Ok(find_witness(data_file, options, witness)?);
     let joined = join(repository, also, &Replica { superblock: &superblock, ring }, &find)?;
     Ok((superblock, joined))

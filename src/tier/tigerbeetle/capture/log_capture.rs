@@ -17,7 +17,7 @@ use crate::repository::Repository;
 use crate::repository::name::{RunId, SegmentName};
 use crate::repository::object_writer::Finishing;
 use crate::tb_format::checksum::Checksum;
-use crate::tb_format::header::PrepareHeader;
+use crate::tb_format::header::{PrepareHeader, PrepareId};
 use crate::tb_format::layout::WAL_SLOTS;
 use crate::tb_format::wal::{HeaderRing, Prepare, SlotHeader};
 use crate::threads::spawn;
@@ -145,7 +145,7 @@ struct Follower {
     held: StoredLog,
     tail: Option<Tail>,
     /// The prepare after which the log is wanted.
-    followed: Option<(u64, Checksum)>,
+    followed: Option<PrepareId>,
     headers: VecDeque<PrepareHeader>,
     builder: SegmentBuilder,
     segments: VecDeque<Segment>,
@@ -315,7 +315,8 @@ impl Follower {
     /// ended before them.
     fn committed_in_ring(&self) -> Result<u64> {
         let zone = header_ring(&self.path, self.options)?;
-        let ring = HeaderRing::new(&zone).map_err(|error| Error::damaged(format!("{}: log ring: {error}", self.path.display())))?;
+        let ring = HeaderRing::new(&zone)
+            .map_err(|error| Error::damaged(format!("{}: log ring: {error}", self.path.display())).caused_by(error))?;
         let commits = (0..WAL_SLOTS).filter_map(|slot| match ring.slot(slot) {
             SlotHeader::Valid(header) => Some(header.commit()),
             SlotHeader::Reserved | SlotHeader::Invalid => None,

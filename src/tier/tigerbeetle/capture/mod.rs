@@ -61,7 +61,7 @@ const FRESHENING_ROUNDS_MAX: u32 = 5;
 const LOST_ROUNDS_MAX: u32 = 50;
 /// Of these rounds, those in which the superblock did not change. Such a replica only waits for the
 /// log to arrive, or never gets it.
-const LOST_ROUNDS_AT_REST_MAX: u32 = 3;
+const LOST_IDLE_ROUNDS_MAX: u32 = 3;
 /// How often, and how long each time, a backup that would end right after its checkpoint waits for
 /// the log to continue.
 const EARLY_WAITS_MAX: u32 = 20;
@@ -220,7 +220,8 @@ fn prepare(
     (summary.rounds, summary.began_ns, summary.ended_ns) = (walk.rounds(), began_ns, now_ns());
     let manifest = Manifest { summary, superblock: superblock.clone(), replies: captured.replies, packs, extents, segments };
     let zone = header_ring(data_file, options)?;
-    let ring = HeaderRing::new(&zone).map_err(|error| Error::damaged(format!("{}: log ring: {error}", data_file.display())))?;
+    let ring =
+        HeaderRing::new(&zone).map_err(|error| Error::damaged(format!("{}: log ring: {error}", data_file.display())).caused_by(error))?;
     history::refuse_fork(repository, lineage, superblock, &captured.headers, window.end.op(), &ring)?;
     Ok((name, manifest, [base.notes, walk.notes()].concat()))
 }
@@ -273,7 +274,7 @@ struct Capture {
 #[derive(Default)]
 struct Lost {
     rounds: u32,
-    at_rest: u32,
+    idle_rounds: u32,
     sequence: u64,
 }
 
@@ -285,9 +286,9 @@ impl Lost {
     /// meanwhile.
     fn again(&mut self, superblock: &SuperBlock, reason: &str) -> Result<()> {
         self.rounds += 1;
-        self.at_rest = if self.sequence == superblock.sequence() { self.at_rest + 1 } else { 0 };
+        self.idle_rounds = if self.sequence == superblock.sequence() { self.idle_rounds + 1 } else { 0 };
         self.sequence = superblock.sequence();
-        if self.at_rest >= LOST_ROUNDS_AT_REST_MAX {
+        if self.idle_rounds >= LOST_IDLE_ROUNDS_MAX {
             return Err(Error::try_again(format!(
                 "the log does not continue the checkpoint at op {} ({reason}), and the superblock does not change: the replica is catching up, or its log \
                  is damaged. Wait, or back up another replica",
@@ -299,7 +300,7 @@ impl Lost {
                 "the log moves on faster than a checkpoint can be copied ({reason}): try again under less load"
             )));
         }
-        if self.at_rest > 0 {
+        if self.idle_rounds > 0 {
             std::thread::sleep(PAUSE_AT_REST);
         }
         Ok(())

@@ -9,13 +9,9 @@
 
 use crate::error::{Error, Kind, Result};
 use crate::repository::Repository;
-use crate::tb_format::checksum::Checksum;
-use crate::tb_format::header::PrepareHeader;
+use crate::tb_format::header::{PrepareHeader, PrepareId};
 use crate::tier::tigerbeetle::format::manifest::Manifest;
 use crate::tier::tigerbeetle::format::segment::{SegmentEntry, SegmentReader};
-
-/// A prepare by its op and its checksum.
-pub type PrepareId = (u64, Checksum);
 
 /// The stored log after a checkpoint.
 #[derive(Debug, Clone, Default)]

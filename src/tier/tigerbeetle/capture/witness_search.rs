@@ -22,8 +22,8 @@ const WINDOW_OPS: u64 = 32;
 /// How many ops that leave nothing behind are skipped at the most.
 const OPS_MAX: u64 = 4096;
 
-/// What is known about one op.
-struct Known {
+/// What the segments say about one op.
+struct StoredOp {
     view: u32,
     /// `None` if it leaves nothing behind. Otherwise its witness, if it can be one.
     trace: Option<Option<Witness>>,
@@ -42,12 +42,12 @@ pub(super) fn last_trace(repositories: &[&Repository], timeline: u32, commit_op:
     let mut last_op = commit_op;
     while last_op >= least_op {
         let first_op = last_op.saturating_sub(WINDOW_OPS - 1).max(least_op);
-        let mut known = window(&indexes, first_op, last_op)?;
+        let mut stored = window(&indexes, first_op, last_op)?;
         for op in (first_op..=last_op).rev() {
-            match known.remove(&op) {
+            match stored.remove(&op) {
                 None => return Ok(None),
-                Some(Known { trace: Some(trace), .. }) => return Ok(trace),
-                Some(Known { trace: None, .. }) => {}
+                Some(StoredOp { trace: Some(trace), .. }) => return Ok(trace),
+                Some(StoredOp { trace: None, .. }) => {}
             }
         }
         last_op = first_op.saturating_sub(1);
@@ -57,13 +57,13 @@ pub(super) fn last_trace(repositories: &[&Repository], timeline: u32, commit_op:
 
 /// What the segments say about these ops. Where they disagree the later view counts: the op is
 /// committed, and no view replaces it after that.
-fn window(indexes: &[(&Repository, LogIndex<'_>)], first_op: u64, last_op: u64) -> Result<BTreeMap<u64, Known>> {
-    let mut known: BTreeMap<u64, Known> = BTreeMap::new();
+fn window(indexes: &[(&Repository, LogIndex<'_>)], first_op: u64, last_op: u64) -> Result<BTreeMap<u64, StoredOp>> {
+    let mut stored: BTreeMap<u64, StoredOp> = BTreeMap::new();
     let mut take = |prepare: &Prepare<'_>| {
         let header = prepare.header();
-        if known.get(&header.op()).is_none_or(|known| known.view < header.view()) {
+        if stored.get(&header.op()).is_none_or(|stored| stored.view < header.view()) {
             let trace = (!leaves_no_trace(header.operation())).then(|| Witness::of(prepare));
-            known.insert(header.op(), Known { view: header.view(), trace });
+            stored.insert(header.op(), StoredOp { view: header.view(), trace });
         }
         Ok(())
     };
@@ -72,5 +72,5 @@ fn window(indexes: &[(&Repository, LogIndex<'_>)], first_op: u64, last_op: u64) 
             piece.open(repository)?.prepares(first_op, last_op, &mut take)?;
         }
     }
-    Ok(known)
+    Ok(stored)
 }

@@ -19,8 +19,9 @@ use crate::tier::findings::LogRanges;
 use crate::tier::findings::VerificationReport;
 use crate::tier::object_check::{self, ObjectCheck};
 use crate::tier::tigerbeetle::format::gap::Gap;
-use crate::tier::tigerbeetle::format::log::{LogIndex, Piece, runs_of};
+use crate::tier::tigerbeetle::format::log::{LogIndex, Piece, op_ranges_of};
 use crate::tier::tigerbeetle::format::manifest::Summary;
+use crate::tier::tigerbeetle::format::op_range::OpRange;
 use crate::tier::tigerbeetle::format::timeline::{Lineage, Timelines};
 use crate::units::time_text;
 use std::collections::{BTreeMap, BTreeSet};
@@ -80,7 +81,7 @@ fn list(repository: &Repository) -> Result<BTreeMap<SegmentName, u64>> {
 }
 
 /// What is known of the repository when the chain of the log is checked.
-pub struct Known<'a> {
+pub struct Promises<'a> {
     /// The timelines whose records open.
     pub timelines: &'a Timelines,
     /// The gaps whose records open.
@@ -97,37 +98,37 @@ pub struct Known<'a> {
 /// When the store cannot be read.
 pub fn check_timelines(
     repository: &Repository,
-    known: &Known<'_>,
+    promises: &Promises<'_>,
     with_segments: &[u32],
     full: bool,
     report: &mut VerificationReport,
 ) -> Result<()> {
-    let numbers: BTreeSet<u32> = known.timelines.numbers().into_iter().chain(with_segments.iter().copied()).collect();
+    let numbers: BTreeSet<u32> = promises.timelines.numbers().into_iter().chain(with_segments.iter().copied()).collect();
     report.timelines = numbers.len() as u64;
     for timeline in numbers {
         // If its record, or an ancestor's, is missing, the timeline is checked alone.
-        let lineage = Lineage::of(known.timelines, timeline).unwrap_or_else(|_| Lineage::only(timeline));
-        let branch_op = known.timelines.branches.get(&timeline).and_then(|branch| branch.branch.as_ref()).map(|common| common.op);
+        let lineage = Lineage::of(promises.timelines, timeline).unwrap_or_else(|_| Lineage::only(timeline));
+        let branch_op = promises.timelines.branches.get(&timeline).and_then(|branch| branch.branch.as_ref()).map(|common| common.op);
         // From the branch on: the segment that holds the last common prepare shows whether the
         // timeline continues its parent.
         let index = LogIndex::list(repository, &lineage, branch_op.unwrap_or(0))?;
         let own: Vec<Piece> = index.pieces().iter().filter(|piece| piece.name.timeline == timeline).copied().collect();
         if full {
-            for run in index.runs() {
-                check_run(&index, timeline, run, report)?;
+            for ops in index.op_ranges() {
+                check_op_range(&index, timeline, ops, report)?;
             }
         }
         if !own.is_empty() {
-            holes(known, timeline, branch_op, &index, report);
+            holes(promises, timeline, branch_op, &index, report);
         }
-        report.log_runs.push(LogRanges { timeline, runs: runs_of(&own) });
+        report.log_runs.push(LogRanges { timeline, runs: op_ranges_of(&own).into_iter().map(OpRange::into).collect() });
     }
     Ok(())
 }
 
 /// Follows the chain of prepares through an op range.
-fn check_run(index: &LogIndex<'_>, timeline: u32, run: (u64, u64), report: &mut VerificationReport) -> Result<()> {
-    let Err(error) = index.resolve_run(run) else { return Ok(()) };
+fn check_op_range(index: &LogIndex<'_>, timeline: u32, ops: OpRange, report: &mut VerificationReport) -> Result<()> {
+    let Err(error) = index.resolve_range(ops) else { return Ok(()) };
     let prefix = name::segment_prefix(timeline);
     let is_reported = report.problems.iter().any(|problem| problem.object.starts_with(name::SEGMENTS));
     match error.kind {
@@ -135,7 +136,7 @@ fn check_run(index: &LogIndex<'_>, timeline: u32, run: (u64, u64), report: &mut 
         // The segment that does not open was already reported.
         Kind::Damaged if is_reported => Ok(()),
         _ => {
-            let (first_op, last_op) = run;
+            let OpRange { first_op, last_op } = ops;
             report.problem(
                 &prefix,
                 format!("ops {first_op} to {last_op} are listed without a gap, but their prepares are not one chain ({error}): restores end there"),
@@ -146,23 +147,23 @@ fn check_run(index: &LogIndex<'_>, timeline: u32, run: (u64, u64), report: &mut 
 }
 
 /// Reports the holes: the ops between the op ranges, which no segment holds.
-fn holes(known: &Known<'_>, timeline: u32, branch_op: Option<u64>, index: &LogIndex<'_>, report: &mut VerificationReport) {
+fn holes(promises: &Promises<'_>, timeline: u32, branch_op: Option<u64>, index: &LogIndex<'_>, report: &mut VerificationReport) {
     let mut holes = Vec::new();
-    let mut last_op = branch_op;
-    for (first, last) in index.runs() {
-        if let Some(last_op) = last_op.filter(|last_op| last_op.saturating_add(1) < first) {
-            holes.push((last_op + 1, first - 1));
+    let mut before_op = branch_op;
+    for OpRange { first_op, last_op } in index.op_ranges() {
+        if let Some(before_op) = before_op.filter(|before_op| before_op.saturating_add(1) < first_op) {
+            holes.push(OpRange { first_op: before_op + 1, last_op: first_op - 1 });
         }
-        last_op = Some(last.max(last_op.unwrap_or(0)));
+        before_op = Some(last_op.max(before_op.unwrap_or(0)));
     }
-    let named = |piece: &Piece| known.in_manifests.contains(&piece.name);
+    let named = |piece: &Piece| promises.in_manifests.contains(&piece.name);
     let shipped = index.pieces().iter().any(|piece| piece.name.timeline == timeline && !named(piece));
     let mut reported = 0;
     for hole in &holes {
         // Where no agent ships the log, it has a hole after every backup.
-        let gaps: Vec<&Gap> = known.gaps.iter().filter(|gap| gap.timeline == timeline && explains(gap, *hole)).collect();
+        let gaps: Vec<&Gap> = promises.gaps.iter().filter(|gap| gap.timeline == timeline && explains(gap, *hole)).collect();
         if (shipped || !gaps.is_empty()) && reported < HOLES_REPORTED_MAX {
-            report.notes.push(hole_text(known, timeline, *hole, &gaps));
+            report.notes.push(hole_text(promises, timeline, *hole, &gaps));
             reported += 1;
         }
     }
@@ -171,19 +172,19 @@ fn holes(known: &Known<'_>, timeline: u32, branch_op: Option<u64>, index: &LogIn
         let why = if shipped { "these are more than are reported one by one" } else { "no agent ships it" };
         report.notes.push(format!(
             "timeline {timeline}: the log has {rest} holes between op {} and op {}: {why}; points in them are restorable only where a backup holds them",
-            first.0, last.1
+            first.first_op, last.last_op
         ));
     }
 }
 
-fn explains(gap: &Gap, (first_op, last_op): (u64, u64)) -> bool {
-    gap.first_op <= last_op && gap.last_op >= first_op
+fn explains(gap: &Gap, hole: OpRange) -> bool {
+    gap.first_op <= hole.last_op && gap.last_op >= hole.first_op
 }
 
-fn hole_text(known: &Known<'_>, timeline: u32, hole: (u64, u64), gaps: &[&Gap]) -> String {
-    let (first_op, last_op) = hole;
+fn hole_text(promises: &Promises<'_>, timeline: u32, hole: OpRange, gaps: &[&Gap]) -> String {
+    let OpRange { first_op, last_op } = hole;
     let missing = format!("timeline {timeline}: ops {first_op} to {last_op} are in no segment");
-    let first_backup = known.manifests.values().map(|summary| summary.log_first_op).min();
+    let first_backup = promises.manifests.values().map(|summary| summary.log_first_op).min();
     if !gaps.is_empty() {
         let reasons: Vec<String> = gaps
             .iter()

@@ -94,7 +94,7 @@ fn chain(
             return Err(wrong_extent(reference));
         }
         let link = Block::check(&bytes, reference).and_then(&mut *previous);
-        next = link.map_err(|error| Error::damaged(format!("block at address {}: {error}", reference.address)))?;
+        next = link.map_err(|error| Error::damaged(format!("block at address {}: {error}", reference.address)).caused_by(error))?;
         roots.push(reference);
     }
     Ok(())
@@ -114,7 +114,8 @@ fn check_tables(repository: &Repository, manifest: &Manifest, mut tables: Vec<&E
             for (reference, bytes) in &index {
                 expected.push(*reference);
                 let values = Block::check(bytes, *reference).and_then(IndexBlock::from_block);
-                let values = values.map_err(|error| Error::damaged(format!("block at address {}: {error}", reference.address)))?;
+                let values =
+                    values.map_err(|error| Error::damaged(format!("block at address {}: {error}", reference.address)).caused_by(error))?;
                 expected.extend(values.value_blocks());
             }
             if expected.first() != Some(&extent.root) || expected != references {

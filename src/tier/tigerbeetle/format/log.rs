@@ -14,12 +14,14 @@
 //! Only at the very end of a log can there be prepares that no other prepare continues yet. Where
 //! segments disagree there, the one that ends in the later view wins, as among replicas.
 
+use super::op_range::OpRange;
 use super::segment::{PrepareRow, SegmentReader};
 use super::timeline::Lineage;
 use crate::error::{Error, Kind, Result};
 use crate::repository::Repository;
 use crate::repository::name::{SegmentName, segment_prefix};
 use crate::tb_format::checksum::Checksum;
+use crate::tb_format::header::PrepareId;
 use crate::tb_format::wal::Prepare;
 use std::collections::{HashMap, HashSet};
 
@@ -32,9 +34,6 @@ const UNSETTLED_OPS: u64 = 64;
 const LIST_PAGE: usize = 1000;
 /// How often a log is listed again because segments of it were merged meanwhile.
 const RELISTS_MAX: usize = 5;
-
-/// A prepare by its op and its checksum.
-pub type PrepareId = (u64, Checksum);
 
 /// A segment of the history, and the ops to take from it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -166,11 +165,11 @@ impl<'a> LogIndex<'a> {
         // Segments that were merged between two pages of a listing look like a gap. A real gap
         // shows up again in the next listing.
         for _ in 0..RELISTS_MAX {
-            if index.runs().len() <= 1 {
+            if index.op_ranges().len() <= 1 {
                 break;
             }
             let again = LogIndex::list_once(repository, lineage, from_op)?;
-            let is_same = again.runs() == index.runs();
+            let is_same = again.op_ranges() == index.op_ranges();
             index = again;
             if is_same {
                 break;
@@ -225,15 +224,15 @@ impl<'a> LogIndex<'a> {
     }
 
     /// The op ranges that are stored without a gap, according to the names of the segments.
-    pub fn runs(&self) -> Vec<(u64, u64)> {
-        runs_of(&self.pieces)
+    pub fn op_ranges(&self) -> Vec<OpRange> {
+        op_ranges_of(&self.pieces)
     }
 
     /// The last op up to which the log continues without a gap after op `after_op`, according to
     /// the names of the segments.
     pub fn reach(&self, after_op: u64) -> u64 {
         let next_op = after_op.saturating_add(1);
-        self.runs().into_iter().find(|run| run.0 <= next_op && next_op <= run.1).map_or(after_op, |run| run.1)
+        self.op_ranges().into_iter().find(|range| range.contains(next_op)).map_or(after_op, |range| range.last_op)
     }
 
     /// The chain of prepares after `after` up to `last_op`. If `last_op` is `None`, the chain goes
@@ -251,12 +250,12 @@ impl<'a> LogIndex<'a> {
         })
     }
 
-    /// The chain of prepares in an op range ([`LogIndex::runs`]), whatever prepare it continues.
+    /// The chain of prepares in an op range ([`LogIndex::op_ranges`]), whatever prepare it continues.
     ///
     /// # Errors
     /// [`Error::input`] when the segments do not continue each other, [`Error::damaged`] when one
     /// is damaged.
-    pub fn resolve_run(&self, (first_op, last_op): (u64, u64)) -> Result<Resolved> {
+    pub fn resolve_range(&self, OpRange { first_op, last_op }: OpRange) -> Result<Resolved> {
         self.surviving(|index| index.resolve_from((first_op.saturating_sub(1), None), last_op, None))
     }
 
@@ -365,7 +364,7 @@ impl<'a> LogIndex<'a> {
         damaged.map_or(Ok(None), Err)
     }
 
-    fn parent_in(&self, piece: &Piece, (op, checksum): PrepareId, after_op: u64) -> Result<Option<(u64, Checksum)>> {
+    fn parent_in(&self, piece: &Piece, (op, checksum): PrepareId, after_op: u64) -> Result<Option<PrepareId>> {
         let reader = piece.open(self.repository)?;
         if row_at(&reader.rows, op).is_none_or(|row| row.checksum != checksum) {
             return Ok(None);
@@ -452,15 +451,15 @@ fn cut(pieces: Vec<Piece>, last_op: u64) -> Vec<Piece> {
 
 /// The op ranges that these segments hold without a gap, according to their names. The segments
 /// must be sorted by first op.
-pub fn runs_of(pieces: &[Piece]) -> Vec<(u64, u64)> {
-    let mut runs: Vec<(u64, u64)> = Vec::new();
+pub fn op_ranges_of(pieces: &[Piece]) -> Vec<OpRange> {
+    let mut ranges: Vec<OpRange> = Vec::new();
     for piece in pieces {
-        match runs.last_mut() {
-            Some((_, last_op)) if piece.first_op <= last_op.saturating_add(1) => *last_op = piece.last_op.max(*last_op),
-            _ => runs.push((piece.first_op, piece.last_op)),
+        match ranges.last_mut() {
+            Some(range) if piece.first_op <= range.last_op.saturating_add(1) => range.last_op = piece.last_op.max(range.last_op),
+            _ => ranges.push(OpRange { first_op: piece.first_op, last_op: piece.last_op }),
         }
     }
-    runs
+    ranges
 }
 
 fn other_history(head_op: u64, after_op: u64) -> Error {

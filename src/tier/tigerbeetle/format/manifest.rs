@@ -131,7 +131,8 @@ impl Manifest {
             sections.push(section);
             writer.push(plain).map(|_| ())
         };
-        let summary = serde_json::to_vec(&self.summary).map_err(|error| Error::bug(format!("the summary does not encode: {error}")))?;
+        let summary = serde_json::to_vec(&self.summary)
+            .map_err(|error| Error::bug(format!("the summary does not encode: {error}")).caused_by(error))?;
         push(SECTION_SUMMARY, summary)?;
         push(SECTION_SUPERBLOCK, self.superblock.bytes().to_vec())?;
         for (slot, reply) in &self.replies {

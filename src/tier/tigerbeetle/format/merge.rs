@@ -94,7 +94,8 @@ pub fn merge(repository: &Arc<Repository>, run: RunId, pieces: &[Piece]) -> Resu
         piece.open(repository)?.prepares(piece.first_op, piece.last_op, &mut |prepare| {
             let header = prepare.header();
             let mut end = chain.unwrap_or_else(|| Chain::after(header.op().saturating_sub(1), header.parent()));
-            end.accept(header).map_err(|error| Error::damaged(format!("{}: op {}: {error}", piece.name.object(), header.op())))?;
+            end.accept(header)
+                .map_err(|error| Error::damaged(format!("{}: op {}: {error}", piece.name.object(), header.op())).caused_by(error))?;
             chain = Some(end);
             if let Some(full) = frames.push(prepare) {
                 writer.push_records(full, FRAME_RECORD_BYTES)?;

@@ -6,6 +6,7 @@ pub mod log;
 pub mod manifest;
 pub mod merge;
 pub mod newest;
+pub mod op_range;
 pub mod pack;
 pub mod promise;
 pub mod segment;

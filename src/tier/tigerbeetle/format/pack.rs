@@ -236,7 +236,8 @@ impl<'a> PackReader<'a> {
     }
 
     fn check_block(&self, reference: BlockReference, bytes: &[u8]) -> Result<()> {
-        let place = |error| Error::damaged(format!("{}: block at address {}: {error}", self.object.name(), reference.address));
+        let place =
+            |error| Error::damaged(format!("{}: block at address {}: {error}", self.object.name(), reference.address)).caused_by(error);
         if Block::check(bytes, reference).map_err(place)?.bytes().len() == bytes.len() {
             return Ok(());
         }

@@ -69,13 +69,13 @@ impl HopServer {
         let mut guarded = Command::new("/bin/sh");
         guarded.args(["-c", GUARD_SCRIPT, "guard"]).arg(command.get_program()).args(command.get_args());
         guarded.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut child = guarded.spawn().map_err(|error| Error::input(format!("cannot start {name}: {error}")))?;
+        let mut child = guarded.spawn().map_err(|error| Error::input(format!("cannot start {name}: {error}")).caused_by(error))?;
         let (guard, output) = (child.stdin.take(), child.stdout.take());
         let said = Arc::new(Mutex::new(Said::default()));
         let mut server = HopServer { name, child, guard, said: Arc::clone(&said), listener: None };
         if let Some(mut output) = output {
             let listener = std::thread::Builder::new().name("hop-server".into()).spawn(move || listen(&mut output, &said));
-            server.listener = Some(listener.map_err(|error| Error::try_again(format!("cannot start a thread: {error}")))?);
+            server.listener = Some(listener.map_err(|error| Error::try_again(format!("cannot start a thread: {error}")).caused_by(error))?);
         }
         Ok(server)
     }

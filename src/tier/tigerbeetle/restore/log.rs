@@ -76,7 +76,7 @@ pub fn prepares(
         let segment = SegmentReader::open(repository, entry)?;
         bytes_fetched += entry.stored_bytes;
         segment.prepares(chain.op() + 1, last_op, &mut |prepare| {
-            let broken = |error| Error::damaged(format!("{}: op {}: {error}", entry.name.object(), prepare.header().op()));
+            let broken = |error| Error::damaged(format!("{}: op {}: {error}", entry.name.object(), prepare.header().op())).caused_by(error);
             chain.accept(prepare.header()).map_err(broken)?;
             headers.push(*prepare.header());
             take(prepare)
@@ -112,7 +112,9 @@ pub fn earlier(
         SegmentReader::open(repository, entry)?.prepares(next_op, checkpoint.op(), &mut |prepare| {
             let header = *prepare.header();
             let mut chain = headers.last().map_or_else(|| Chain::after(next_op - 1, header.parent()), Chain::after_header);
-            chain.accept(&header).map_err(|error| Error::damaged(format!("{}: op {}: {error}", entry.name.object(), header.op())))?;
+            chain
+                .accept(&header)
+                .map_err(|error| Error::damaged(format!("{}: op {}: {error}", entry.name.object(), header.op())).caused_by(error))?;
             headers.push(header);
             take(prepare)
         })?;

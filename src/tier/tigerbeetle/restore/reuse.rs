@@ -79,7 +79,7 @@ impl<'a> ReusableBlocks<'a> {
         }
         let is_copied = |(target, used): (&Target, &bool)| *used && !target.is_adopted();
         let base = base.filter(|_| !targets.iter().zip(&used).all(is_copied));
-        let base = base.map(|path| WriteTarget::to_read(path).map_err(|error| unreadable(path, &error)));
+        let base = base.map(|path| WriteTarget::to_read(path).map_err(|error| unreadable(path, error)));
         let words = if used.contains(&true) { slots(length_bytes).div_ceil(64) } else { 0 };
         let taken = (0..words).map(|_| AtomicU64::new(0)).collect();
         Ok(ReusableBlocks { targets, used, base: base.transpose()?, taken })
@@ -155,15 +155,15 @@ impl<'a> ReusableBlocks<'a> {
 
 /// Opening anything else might wait for ever.
 fn check_base(path: &Path) -> Result<()> {
-    let kind = std::fs::metadata(path).map_err(|error| unreadable(path, &error))?.file_type();
+    let kind = std::fs::metadata(path).map_err(|error| unreadable(path, error))?.file_type();
     if kind.is_file() || kind.is_block_device() {
         return Ok(());
     }
     Err(Error::input(format!("{}: the older image must be a data file", path.display())))
 }
 
-fn unreadable(path: &Path, error: &std::io::Error) -> Error {
-    Error::input(format!("{}: the older image cannot be read: {error}", path.display()))
+fn unreadable(path: &Path, error: std::io::Error) -> Error {
+    Error::input(format!("{}: the older image cannot be read: {error}", path.display())).caused_by(error)
 }
 
 /// How many complete places of the grid lie before an offset.

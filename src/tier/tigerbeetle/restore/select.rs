@@ -45,7 +45,8 @@ fn by_newest(history: &History<'_>) -> Result<Selected> {
                 point_text(summary.recovered_to_op, summary.recovered_to_timestamp_ns)
             )
         });
-        return Err(Error::damaged(format!("the newest backup may be {}, which is damaged ({error}); {whole}", name.object())));
+        return Err(Error::damaged(format!("the newest backup may be {}, which is damaged ({error}); {whole}", name.object()))
+            .caused_by(error.clone()));
     }
     let (name, summary) = newest.best.ok_or_else(|| no_backup(history.repository()))?;
     history.newest_behind(&name, &summary)

@@ -27,7 +27,7 @@ pub struct Origin<'a> {
 /// # Errors
 /// [`Error::input`] for a role that the cluster does not have.
 pub fn superblock_for(origin: Origin<'_>, role: Role, headers: &[PrepareHeader]) -> Result<SuperBlock> {
-    let unsound = |error| Error::bug(format!("the edited superblock is refused: {error}"));
+    let unsound = |error| Error::bug(format!("the edited superblock is refused: {error}")).caused_by(error);
     let base = origin.rolled.unwrap_or(origin.captured);
     let checkpoint = base.checkpoint().header();
     let end = headers.last().unwrap_or(&checkpoint);

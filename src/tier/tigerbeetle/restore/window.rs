@@ -76,9 +76,9 @@ impl<'a> RestoreWindow<'a> {
     pub fn finish(mut self) -> Result<WrittenWindow> {
         let checkpoint = self.checkpoint;
         let mut wal = WalImage::new(&checkpoint, self.headers.iter().copied())
-            .map_err(|error| Error::damaged(format!("the log does not fit its ring: {error}")))?;
+            .map_err(|error| Error::damaged(format!("the log does not fit its ring: {error}")).caused_by(error))?;
         wal.add_earlier(&checkpoint, &self.earlier)
-            .map_err(|error| Error::damaged(format!("the log before the checkpoint does not fit its ring: {error}")))?;
+            .map_err(|error| Error::damaged(format!("the log before the checkpoint does not fit its ring: {error}")).caused_by(error))?;
         self.write(WAL_HEADERS_OFFSET, wal.headers_zone())?;
         for (slot, content) in (0..).zip(wal.contents()) {
             match content {

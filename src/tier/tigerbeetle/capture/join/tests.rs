@@ -11,6 +11,7 @@ use crate::replica::witness::Witness;
 use crate::repository::sample::{create, store_log};
 use crate::store::memory::MemoryStore;
 use crate::tb_format::header::PrepareHeader;
+use crate::tb_format::header::PrepareId;
 use crate::tb_format::layout::{HEADER_BYTES, WAL_HEADERS_BYTES, WAL_SLOTS, slot_of};
 use crate::tb_format::sample::{PrepareSample, Roots, SampleFile, headers_of, log_after, root_header, superblock_bytes};
 use crate::tb_format::superblock::SuperBlock;
@@ -18,7 +19,6 @@ use crate::tb_format::wal::{HeaderRing, reserved_header};
 use crate::tier::sample::{LOG_OPS, edited, write_data_file};
 use crate::tier::tigerbeetle::capture::replica_log::Replica;
 use crate::tier::tigerbeetle::capture::tests::{Fixture, push};
-use crate::tier::tigerbeetle::format::log::PrepareId;
 use crate::tier::tigerbeetle::format::timeline::{Branch, PrepareRecord};
 use std::cell::RefCell;
 

@@ -1,4 +1,5 @@
 use super::{Fixture, push};
+use crate::cancellation::Cancellation;
 use crate::disk::file::ReadOptions;
 use crate::progress::{Progress, Silent};
 use crate::repository::name::{CHECKPOINTS, PACKS, RECEIPTS, SEGMENTS};
@@ -201,6 +202,8 @@ struct NodeMovesOn<'a> {
     next: &'a SampleFile,
 }
 
+impl Cancellation for NodeMovesOn<'_> {}
+
 impl Progress for NodeMovesOn<'_> {
     fn begin(&self, step: &str, _total_bytes: Option<u64>) {
         let mut rounds = self.rounds.lock().unwrap();
@@ -235,6 +238,8 @@ fn a_node_that_moves_on_is_followed_to_its_next_checkpoint() {
 /// Collects the notes.
 #[derive(Default)]
 struct Notes(Mutex<Vec<String>>);
+
+impl Cancellation for Notes {}
 
 impl Progress for Notes {
     fn begin(&self, _step: &str, _total_bytes: Option<u64>) {}

@@ -1,6 +1,7 @@
 //! Files that cannot be backed up: which error is returned, and that nothing is promised.
 
 use super::{Fixture, push};
+use crate::cancellation::Cancellation;
 use crate::disk::file::ReadOptions;
 use crate::error::{Error, Kind};
 use crate::progress::{Progress, Silent};
@@ -160,6 +161,8 @@ fn a_log_that_does_not_continue_the_checkpoint_is_not_captured() {
 
 /// Changes the superblock, but not the checkpoint, in every round.
 struct Restless(PathBuf, AtomicU64);
+
+impl Cancellation for Restless {}
 
 impl Progress for Restless {
     fn begin(&self, _step: &str, _total_bytes: Option<u64>) {

@@ -1,4 +1,5 @@
 use super::Fixture;
+use crate::cancellation::Cancellation;
 use crate::error::Kind;
 use crate::progress::{Progress, Silent};
 use crate::repository::sample::{Fault, FaultyStore, open};
@@ -51,6 +52,8 @@ fn whichever_request_fails_nothing_stands_under_the_name() {
 
 /// Fills a disk as soon as the log is being written, after the space was checked.
 struct Filler(PathBuf);
+
+impl Cancellation for Filler {}
 
 impl Progress for Filler {
     fn begin(&self, step: &str, _total_bytes: Option<u64>) {
