@@ -5,7 +5,7 @@ use crate::support::program::files;
 use std::path::{Path, PathBuf};
 
 /// The rooms from the top down; those of one line never import one another.
-const FLOORS: [&[&str]; 19] = [
+const FLOORS: [&[&str]; 20] = [
     &["cli"],
     &["agent", "bench"],
     &["log_shipping"],
@@ -23,6 +23,7 @@ const FLOORS: [&[&str]; 19] = [
     &["threads"],
     &["backoff", "durable_file"],
     &["progress"],
+    &["cancellation"],
     &["units"],
     &["error"],
 ];

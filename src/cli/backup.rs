@@ -139,7 +139,7 @@ pub fn summary_rows(summary: &Summary) -> Vec<(&'static str, String)> {
         ("recovered to", format!("op {} at {}{certainty}", summary.recovered_to_op, time_text(summary.recovered_to_timestamp_ns))),
         ("restorable", from),
         ("data file", bytes_text(summary.data_file_bytes)),
-        ("blocks", format!("{} in all, {} stored, {} held already", summary.blocks, summary.blocks_stored, summary.blocks_reused)),
+        ("blocks", format!("{} in all, {} stored, {} stored before", summary.blocks, summary.blocks_stored, summary.blocks_reused)),
         (
             "bytes",
             format!("{} read, {} stored, in {} rounds", bytes_text(summary.bytes_read), bytes_text(summary.bytes_stored), summary.rounds),

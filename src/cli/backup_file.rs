@@ -45,7 +45,7 @@ pub struct FileArguments {
     /// What it is called in the repository: 1 to 128 of a-z, 0-9, '.', '_' and '-'.
     #[arg(long)]
     name: String,
-    /// Where uploads are noted so that they can be carried on; $XDG_STATE_HOME/amber or
+    /// Where uploads are noted so that they can be resumed; $XDG_STATE_HOME/amber or
     /// ~/.local/state/amber otherwise.
     #[arg(long, value_name = "DIR", env = "AMBER_STATE_DIR")]
     state_dir: Option<PathBuf>,

@@ -58,7 +58,7 @@ pub struct BenchArguments {
     #[arg(long, value_parser = clap::value_parser!(u8).range(1..=64))]
     workers: Option<u8>,
     /// Bytes a second that change at your node (data file and log together): the expected CPU at
-    /// this rate is told.
+    /// this rate is reported.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     rate_bytes_per_s: Option<u64>,
     /// Percent of the machine that Amber may use.

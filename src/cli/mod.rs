@@ -113,7 +113,7 @@ enum Command {
     /// Read the trail of backups in a TigerBeetle ledger, and hold it against the repository.
     #[cfg(feature = "client")]
     Events(events::EventsArguments),
-    /// List uploads that were begun and never finished, and give them back.
+    /// List uploads that were begun and never finished, and abort them.
     Uploads(uploads::UploadsArguments),
     /// Look into a TigerBeetle data file: superblock, log, reachable blocks. Also works while the
     /// server runs.

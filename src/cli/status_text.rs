@@ -128,7 +128,7 @@ fn backlog(status: &AgentStatus) -> String {
 fn checkpoint(status: &AgentStatus) -> String {
     let last = status.last_checkpoint.as_ref().map_or_else(
         || "none yet".to_owned(),
-        |last| format!("op {} of timeline {}, whole at {}", last.op, last.timeline, time_text(last.ended_ns)),
+        |last| format!("op {} of timeline {}, complete at {}", last.op, last.timeline, time_text(last.ended_ns)),
     );
     if status.next_checkpoint_reason.is_empty() { last } else { format!("{last}; next: {}", status.next_checkpoint_reason) }
 }

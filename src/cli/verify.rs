@@ -64,8 +64,8 @@ pub fn run(arguments: &VerifyArguments, manner: Manner) -> Result<Report> {
     let seconds = began.elapsed().as_secs_f64();
     let rows = [
         ("repository", repository.describe()),
-        ("backups", format!("{} of {} whole", found.backups_whole, found.backups)),
-        ("files", format!("{} of {} whole", found.files_whole, found.files)),
+        ("backups", format!("{} of {} intact", found.backups_whole, found.backups)),
+        ("files", format!("{} of {} intact", found.files_whole, found.files)),
         ("log", log_text(&found)),
         ("objects", format!("{} checked, {} read, {seconds:.1} s", found.objects, bytes_text(found.bytes_read))),
         (

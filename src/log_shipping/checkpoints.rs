@@ -186,7 +186,7 @@ impl CheckpointWorker {
         active.end(Ok(outcome::of_checkpoint(&backup.name, &backup.summary, &backup.receipt())), false);
         let summary = &backup.summary;
         tracing::info!(
-            "checkpoint {} is stored: ops {} to {}, {} blocks new, {} held already",
+            "checkpoint {} is stored: ops {} to {}, {} blocks new, {} stored before",
             summary.checkpoint_op,
             summary.first_restorable_op,
             summary.recovered_to_op,

@@ -89,7 +89,12 @@ fn store(metrics: &mut Metrics, status: &AgentStatus) {
     metrics.counter("store", "requests", "Requests to the store, every attempt counted", status.store.attempts as f64);
     let kinds = [("retried", status.store.retries), ("slow_down", status.store.slow_downs), ("lost", status.store.lost)];
     let samples = kinds.into_iter().map(|(kind, count)| (label("kind", kind), count));
-    metrics.counters("store", "errors", "Attempts made again, answers that asked to slow down, attempts without a whole answer", samples);
+    metrics.counters(
+        "store",
+        "errors",
+        "Attempts made again, answers that asked to slow down, attempts without a complete answer",
+        samples,
+    );
     let classes = || status.storage.iter();
     let objects = classes().map(|storage| (label("class", &storage.class), storage.objects as f64));
     metrics.gauges("storage", "objects", "Objects in the repository, by kind", objects);
@@ -101,7 +106,7 @@ fn recovery(metrics: &mut Metrics, status: &AgentStatus) {
     let checkpoint = status.last_checkpoint.as_ref();
     metrics.known("checkpoint_op", "", "The op number of the newest checkpoint", checkpoint.map(|checkpoint| checkpoint.op as f64));
     let ended = checkpoint.map(|checkpoint| seconds(checkpoint.ended_ns));
-    metrics.known("checkpoint_timestamp", "seconds", "When the newest checkpoint was whole", ended);
+    metrics.known("checkpoint_timestamp", "seconds", "When the newest checkpoint was complete", ended);
     metrics.gauge("restorable_ranges", "", "Ranges of ops that can be restored without a hole, a number", status.restorable.len() as f64);
     let first = status.restorable.iter().filter(|range| range.first_timestamp_ns > 0).map(|range| range.first_timestamp_ns).min();
     metrics.known("restorable_first_timestamp", "seconds", "The earliest moment that can be restored", first.map(seconds));
