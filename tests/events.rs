@@ -373,13 +373,13 @@ fn an_agent_that_is_killed_at_any_moment_leaves_no_run_open_and_no_event_missing
 fn a_ledger_takes_an_event_once_and_refuses_what_it_cannot_book() {
     let _turn = turn();
     let cluster = Cluster::new(1);
-    let accounts = Accounts { ledger: LEDGER, system: SYSTEM, all_tenants: ALL_TENANTS };
+    let accounts = Accounts { ledger: LEDGER, system: SYSTEM, all_tenants: ALL_TENANTS, tenants: Default::default() };
     let place = |accounts| LedgerAddress { cluster: cluster.id(), addresses: cluster.addresses(), accounts, answer_timeout: TIMEOUT };
     let event = |number: u128, accounts: &Accounts| {
-        Event::of(uuid::Uuid::from_u128(number), &record(40), &Accounts { all_tenants: 42, ..*accounts }).unwrap().unwrap()
+        Event::of(uuid::Uuid::from_u128(number), &record(40), &Accounts { all_tenants: 42, ..accounts.clone() }).unwrap()
     };
     let client = Session::new(cluster.id(), &cluster.addresses()).unwrap();
-    let mut ledger = Ledger::new(place(accounts));
+    let mut ledger = Ledger::new(place(accounts.clone()));
     let deliver = |ledger: &mut Ledger, event: &Event| ledger.deliver(event, &|| false);
     let refusal = |delivered: Delivered| match delivered {
         Delivered::Refused(reason) => reason,

@@ -97,6 +97,55 @@ fn imports_point_down() {
     assert!(seen > 50, "only {seen} imports were seen: the check looks at the wrong place");
 }
 
+/// What handles backups in general. It loops over the tiers and names none.
+const GENERAL: [&str; 11] = [
+    "verify/",
+    "catalog/",
+    "monitor/",
+    "runs/",
+    "repository/promise.rs",
+    "tier/promises.rs",
+    "tier/repair.rs",
+    "cli/list.rs",
+    "cli/list_catalog.rs",
+    "cli/show.rs",
+    "cli/restore.rs",
+];
+
+#[test]
+fn what_is_general_names_no_tier() {
+    let tiers: Vec<String> = std::fs::read_dir(root().join("tier"))
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .filter(|entry| entry.file_type().unwrap().is_dir())
+        .map(|entry| entry.file_name().into_string().unwrap())
+        .collect();
+    assert!(tiers.len() >= 3, "{tiers:?}");
+    let mut seen = 0;
+    for (file, _, text) in sources() {
+        if is_test(&file) || !GENERAL.iter().any(|place| file.starts_with(place)) {
+            continue;
+        }
+        seen += 1;
+        for tier in &tiers {
+            for name in [format!("tier::{tier}::"), format!("tier::{tier};"), format!("== \"{tier}\"")] {
+                assert!(!code(&text).contains(&name), "{file} names the tier {tier}: {name}");
+            }
+        }
+    }
+    assert!(seen > 30, "only {seen} files were seen");
+}
+
+#[test]
+fn objects_are_deleted_in_one_place() {
+    // The spool is the agent's own folder, and the bench has a prefix of its own.
+    let allowed = ["store/", "repository/remove.rs", "log_shipping/spool.rs", "bench/sends.rs"];
+    for (file, _, text) in sources() {
+        let deletes = !is_test(&file) && code(&text).contains(".delete(");
+        assert!(!deletes || allowed.iter().any(|place| file.starts_with(place)), "{file} deletes past repository/remove.rs");
+    }
+}
+
 #[test]
 fn vendors_stay_in_their_files() {
     let walls: [(&str, &[&str]); 15] = [

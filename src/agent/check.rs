@@ -40,7 +40,7 @@ pub fn check(plan: &AgentConfig) -> Result<Checked> {
     plan.check_cluster(&repository, superblock.cluster())?;
     let mut notes = walk.notes();
     notes.extend(page::notes(&plan.page));
-    if !repository.store().capabilities().conditional_put {
+    if !repository.capabilities().conditional_put {
         notes.push(format!("{}: the store has no conditional put: let only one agent at a time ship to it", repository.describe()));
     }
     Ok(Checked {

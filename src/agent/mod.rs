@@ -95,10 +95,10 @@ fn ledger_delivery(plan: &AgentConfig, checked: &Checked) -> Result<Option<Ledge
     let place = LedgerAddress {
         cluster: events.cluster.unwrap_or(checked.cluster),
         addresses: events.addresses.clone(),
-        accounts: events.accounts,
+        accounts: events.accounts.clone(),
         answer_timeout: events.answer_timeout,
     };
-    Ok(Some(LedgerDelivery { teller: Box::new(Ledger::new(place)), accounts: events.accounts, late_after: events.answer_timeout }))
+    Ok(Some(LedgerDelivery { teller: Box::new(Ledger::new(place)), accounts: events.accounts.clone(), late_after: events.answer_timeout }))
 }
 
 #[cfg(not(feature = "client"))]

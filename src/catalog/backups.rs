@@ -29,15 +29,26 @@ pub struct BackupRow {
     pub record: RunRecord,
 }
 
-/// The query whose rows [`parse`] takes: every column of the table as text, except the figures of
-/// the kind of work.
+/// The query whose rows [`parse`] takes: of every table of runs what events are made of, as text.
+/// What is no backup stores nothing, and is kept for ever.
 pub(super) fn sql() -> String {
-    format!(
+    let of_backups = format!(
         "SELECT id::VARCHAR, run, evidence, backup_type, backup_scope, tenant_id, job, run_by, epoch_us(start_time)::VARCHAR, \
          epoch_us(end_time)::VARCHAR, epoch_us(retention_until)::VARCHAR, status, backup_size_bytes::VARCHAR, backup_location, checksum, \
-         compression, encryption, reason FROM {} ORDER BY start_time, run",
+         compression, encryption, reason, start_time FROM {}",
         Table::Backups.name()
-    )
+    );
+    let others = Work::ALL.iter().filter(|work| !work.is_backup()).map(|work| {
+        format!(
+            "SELECT id::VARCHAR, run, evidence, '{}', backup_scope, tenant_id, job, run_by, epoch_us(start_time)::VARCHAR, \
+             epoch_us(end_time)::VARCHAR, NULL, status, CASE WHEN end_time IS NULL THEN NULL ELSE '0' END, NULL, NULL, 'none', 'none', \
+             reason, start_time FROM {}",
+            work.text(),
+            Table::of(*work).name()
+        )
+    });
+    let all: Vec<String> = std::iter::once(of_backups).chain(others).collect();
+    format!("SELECT * EXCLUDE (start_time) FROM ({}) ORDER BY start_time, run", all.join(" UNION ALL "))
 }
 
 /// How many columns [`sql`] selects.

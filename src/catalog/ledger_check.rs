@@ -37,7 +37,7 @@ impl Sides {
     /// # Errors
     /// When the store cannot be read.
     pub fn new(repository: &Repository, rows: Option<BackupRows>, accounts: Accounts) -> Result<Sides> {
-        let catalog = rows.map(|rows| side_of(rows, accounts));
+        let catalog = rows.map(|rows| side_of(rows, accounts.clone()));
         Ok(Sides { repository: Side::of_repository(repository, accounts)?, catalog })
     }
 

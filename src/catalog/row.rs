@@ -75,6 +75,8 @@ pub enum Table {
     Drills,
     /// Deletions of what has expired.
     Retention,
+    /// Restores.
+    Restores,
 }
 
 /// Adds the key in front of a table's own columns, and behind them those that every table of runs
@@ -85,9 +87,16 @@ macro_rules! with_run {
     };
 }
 
+/// The same with what a run of any kind has, as the tables of runs that are no backups end.
+macro_rules! with_scope {
+    ($($column:literal),*) => {
+        &["id", $($column,)* "created_at", "run", "job", "run_by", "reason", "details", "evidence", "backup_scope", "tenant_id"]
+    };
+}
+
 impl Table {
     /// All tables.
-    pub const ALL: [Table; 5] = [Table::Backups, Table::Keys, Table::Verifications, Table::Drills, Table::Retention];
+    pub const ALL: [Table; 6] = [Table::Backups, Table::Keys, Table::Verifications, Table::Drills, Table::Retention, Table::Restores];
 
     /// Its name in the catalog.
     pub fn name(self) -> &'static str {
@@ -97,6 +106,7 @@ impl Table {
             Table::Verifications => "verification_runs",
             Table::Drills => "recovery_drills",
             Table::Retention => "retention_runs",
+            Table::Restores => "restore_runs",
         }
     }
 
@@ -120,7 +130,7 @@ impl Table {
             Table::Keys => {
                 &["id", "key_id", "key_version", "wrapped_by", "status", "backup_location", "checksum", "created_at", "run", "evidence"]
             }
-            Table::Verifications => with_run!(
+            Table::Verifications => with_scope!(
                 "start_time",
                 "end_time",
                 "status",
@@ -134,18 +144,39 @@ impl Table {
                 "problems"
             ),
             Table::Drills => {
-                with_run!("start_time", "end_time", "status", "kind", "backup_location", "restored_op", "restored_bytes", "restore_seconds")
+                with_scope!(
+                    "start_time",
+                    "end_time",
+                    "status",
+                    "kind",
+                    "backup_location",
+                    "restored_op",
+                    "restored_bytes",
+                    "restore_seconds"
+                )
             }
-            Table::Retention => with_run!("start_time", "end_time", "status", "backups_removed", "objects_removed", "bytes_removed"),
+            Table::Retention => with_scope!("start_time", "end_time", "status", "backups_removed", "objects_removed", "bytes_removed"),
+            Table::Restores => with_scope!(
+                "start_time",
+                "end_time",
+                "status",
+                "tier",
+                "backup_location",
+                "restored_bytes",
+                "restore_seconds",
+                "expected_seconds"
+            ),
         }
     }
 
-    fn of(work: Work) -> Table {
+    pub(super) fn of(work: Work) -> Table {
         match work {
             Work::Verification => Table::Verifications,
             Work::Drill => Table::Drills,
             Work::Retention => Table::Retention,
-            Work::Tigerbeetle | Work::Duckdb | Work::Parquet | Work::Kms | Work::File => Table::Backups,
+            Work::Restore => Table::Restores,
+            // Every tier's backups, also those of tiers that this table never hears of.
+            _ => Table::Backups,
         }
     }
 }
@@ -270,8 +301,8 @@ fn details_text(details: &BTreeMap<String, serde_json::Value>) -> Value {
 fn figure_of(column: &str, value: &serde_json::Value) -> Value {
     match column {
         "is_full" => value.as_bool().map_or(Value::Null, Value::Boolean),
-        "restore_seconds" => value.as_f64().map_or(Value::Null, Value::Double),
-        "key_id" | "key_version" | "wrapped_by" | "kind" => value.as_str().map_or(Value::Null, text),
+        "restore_seconds" | "expected_seconds" => value.as_f64().map_or(Value::Null, Value::Double),
+        "key_id" | "key_version" | "wrapped_by" | "kind" | "tier" => value.as_str().map_or(Value::Null, text),
         _ => value.as_u64().map_or(Value::Null, Value::UBigInt),
     }
 }

@@ -8,9 +8,10 @@ use super::database::Database;
 use crate::error::{Error, Result};
 
 /// Each migration's name and SQL. Its version is its position, counted from 1.
-const MIGRATIONS: [(&str, &str); 2] = [
+const MIGRATIONS: [(&str, &str); 3] = [
     ("backups and keys", include_str!("migrations/1-backups.sql")),
     ("verifications, drills and retention", include_str!("migrations/2-other-runs.sql")),
+    ("restores and objectives", include_str!("migrations/3-restores.sql")),
 ];
 /// The version that this program works with.
 pub const VERSION: u32 = MIGRATIONS.len() as u32;

@@ -10,10 +10,10 @@ use crate::error::{Error, Kind, Result};
 use crate::limits::governor::Priority;
 use crate::progress::Progress;
 use crate::repository::Repository;
-use crate::repository::name::{self, RunId, RunName};
+use crate::repository::name::{self, BackupName, RunId, RunName};
 use crate::repository::run_record::RunRecord;
 use crate::threads::lock;
-use crate::tier::outcome::{StoredBackup, stored_backups};
+use crate::tier::{backups_by_run, facts_of};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -37,7 +37,7 @@ pub struct Gathered {
 struct Traces {
     started: Option<RunName>,
     ended: Option<RunName>,
-    backup: Option<StoredBackup>,
+    backup: Option<BackupName>,
     listed_bytes: u64,
 }
 
@@ -59,10 +59,10 @@ impl Traces {
             return Ok(Some(KnownRun { run, record, evidence: Evidence::Ended }));
         }
         let begun = record(&self.started, notes)?;
-        let backup = self.backup.as_ref().map_or(Ok(None), |stored| unless_damaged(stored.read(repository), notes))?;
+        let backup = self.backup.as_ref().map_or(Ok(None), |stored| unless_damaged(facts_of(repository, stored), notes))?;
         Ok(match (begun, backup) {
-            (begun, Some((run_of_backup, outcome))) => {
-                let record = RunRecord { run: begun.map_or(run_of_backup, |begun| begun.run), outcome: Some(outcome) };
+            (begun, Some(facts)) => {
+                let record = RunRecord { run: begun.map_or(facts.run, |begun| begun.run), outcome: Some(facts.outcome) };
                 Some(KnownRun { run, record, evidence: Evidence::Backup })
             }
             (Some(record), None) => Some(KnownRun { run, record, evidence: Evidence::Started }),
@@ -96,7 +96,7 @@ pub fn gather(repository: &Repository, known: impl Fn(RunId) -> Option<Evidence>
     }
     // Backups are listed after the records. A run that ends in between then has a backup, and the
     // record of its end is found next time.
-    for (run, stored) in stored_backups(repository)? {
+    for (run, stored) in backups_by_run(repository)? {
         traces.entry(run).or_default().backup = Some(stored);
     }
     traces.retain(|run, traces| known(*run).is_none_or(|known| known < traces.best()));

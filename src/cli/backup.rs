@@ -2,12 +2,13 @@
 
 use super::Manner;
 use super::backup_file::FileArguments;
+use super::command_run::{CommandRun, Ended};
 use super::limits::{LimitArguments, UploadLimit};
 use super::output::{Report, facts};
-use super::recording::{Ended, Recording};
 use super::repository::RepositoryArguments;
+use super::tenant::TenantArgument;
 use crate::disk::file::ReadOptions;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::monitor::progress::for_people;
 use crate::monitor::usage::{cpu_seconds, peak_memory_bytes};
 use crate::pipeline::compress::LEVEL_MAX;
@@ -15,10 +16,9 @@ use crate::pipeline::compress::LEVEL_MIN;
 use crate::pipeline::level::LEVEL_DEFAULT;
 use crate::repository::Options;
 use crate::repository::run_record::Work;
-use crate::tier::outcome;
 use crate::tier::tigerbeetle::capture::{self, Backup};
-use crate::tier::tigerbeetle::format::manifest::Summary;
-use crate::units::{bytes_text, time_text};
+use crate::tier::tigerbeetle::facts::{outcome, scope_of, summary_json, summary_rows};
+use crate::units::bytes_text;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -48,6 +48,8 @@ pub struct TigerbeetleArguments {
     /// The data file that `tigerbeetle start` was given.
     #[arg(long, value_name = "FILE")]
     data_file: PathBuf,
+    #[command(flatten)]
+    tenant: TenantArgument,
     /// zstd level, -7 (fastest) to 15 (smallest). Up to 1, what compresses in part only is entropy
     /// coded and no more.
     #[arg(long, default_value_t = LEVEL_DEFAULT, allow_negative_numbers = true, value_parser = clap::value_parser!(i32).range(i64::from(LEVEL_MIN)..=i64::from(LEVEL_MAX)))]
@@ -88,7 +90,7 @@ fn run_tigerbeetle(arguments: &TigerbeetleArguments, manner: Manner) -> Result<R
     let repository = arguments.repository.open(options)?;
     let read = ReadOptions { direct: !arguments.no_direct, uring: !arguments.no_io_uring };
     let progress = for_people(manner.quiet);
-    let recording = Recording::begin(Work::Tigerbeetle);
+    let recording = CommandRun::begin(Work::Tigerbeetle).of_tenant(arguments.tenant.number().as_deref());
     let made = if arguments.new_timeline {
         capture::backup_any_history(&repository, &arguments.data_file, read, &*progress)
     } else {
@@ -96,8 +98,8 @@ fn run_tigerbeetle(arguments: &TigerbeetleArguments, manner: Manner) -> Result<R
     };
     let (mut backup, note) = recording.end(&repository, &*progress, made, |backup| Ended {
         run: Some(backup.name.run),
-        scope: outcome::scope_of(&backup.summary),
-        outcome: outcome::of_checkpoint(&backup.name, &backup.summary, &backup.receipt()),
+        scope: scope_of(&backup.summary),
+        outcome: outcome(&backup.name, &backup.summary, &backup.receipt()),
     })?;
     backup.notes.extend(note);
     Ok(report(&backup, began.elapsed().as_secs_f64()))
@@ -119,41 +121,4 @@ fn report(backup: &Backup, seconds: f64) -> Report {
         fields.insert("notes".into(), json!(backup.notes));
     }
     Report::new(facts(&rows), json)
-}
-
-/// A manifest's summary as text for people.
-pub fn summary_rows(summary: &Summary) -> Vec<(&'static str, String)> {
-    let from = format!("op {} to op {}", summary.first_restorable_op, summary.recovered_to_op);
-    let unsure = summary.recovered_to_op - summary.commit_known_op;
-    let certainty = if unsure == 0 || summary.replica_count == 1 {
-        String::new()
-    } else {
-        format!(" (the last {unsure} prepared, commit not yet seen)")
-    };
-    vec![
-        (
-            "cluster",
-            format!("{}, replica {} of {}, release {}", decimal(&summary.cluster), summary.replica, summary.replica_count, summary.release),
-        ),
-        ("checkpoint", format!("op {}, timeline {}", summary.checkpoint_op, summary.timeline)),
-        ("recovered to", format!("op {} at {}{certainty}", summary.recovered_to_op, time_text(summary.recovered_to_timestamp_ns))),
-        ("restorable", from),
-        ("data file", bytes_text(summary.data_file_bytes)),
-        ("blocks", format!("{} in all, {} stored, {} stored before", summary.blocks, summary.blocks_stored, summary.blocks_reused)),
-        (
-            "bytes",
-            format!("{} read, {} stored, in {} rounds", bytes_text(summary.bytes_read), bytes_text(summary.bytes_stored), summary.rounds),
-        ),
-        ("captured", format!("{} to {}", time_text(summary.began_ns), time_text(summary.ended_ns))),
-    ]
-}
-
-/// A manifest's summary as JSON.
-pub fn summary_json(summary: &Summary) -> Value {
-    serde_json::to_value(summary).unwrap_or_else(|error| json!({ "error": Error::bug(error.to_string()).message }))
-}
-
-/// A cluster id as TigerBeetle writes it.
-pub fn decimal(hexadecimal: &str) -> String {
-    u128::from_str_radix(hexadecimal, 16).map_or_else(|_| hexadecimal.to_owned(), |number| number.to_string())
 }

@@ -1,9 +1,10 @@
 //! `amber backup file`: one plain file, as it is now.
 
+use super::command_run::{CommandRun, Ended};
 use super::limits::{LimitArguments, UploadLimit};
 use super::output::{Report, facts};
-use super::recording::{Ended, Recording};
 use super::repository::RepositoryArguments;
+use super::tenant::TenantArgument;
 use super::{Manner, user_folders};
 use crate::disk::file::ReadOptions;
 use crate::error::Result;
@@ -13,11 +14,12 @@ use crate::pipeline::compress::LEVEL_MAX;
 use crate::pipeline::compress::LEVEL_MIN;
 use crate::pipeline::level::LEVEL_DEFAULT;
 use crate::repository::Options;
+use crate::repository::name::PLAIN_FILES;
 use crate::repository::run_record::{Scope, Work};
 use crate::tier::file::capture;
 use crate::tier::file::capture::Backup;
+use crate::tier::file::place;
 use crate::tier::file::request::FileCaptureRequest;
-use crate::tier::outcome;
 use crate::units::{bytes_text, time_text};
 use clap::Args;
 use serde_json::json;
@@ -45,6 +47,8 @@ pub struct FileArguments {
     /// What it is called in the repository: 1 to 128 of a-z, 0-9, '.', '_' and '-'.
     #[arg(long)]
     name: String,
+    #[command(flatten)]
+    tenant: TenantArgument,
     /// Where uploads are noted so that they can be resumed; $XDG_STATE_HOME/amber or
     /// ~/.local/state/amber otherwise.
     #[arg(long, value_name = "DIR", env = "AMBER_STATE_DIR")]
@@ -76,20 +80,23 @@ pub fn run(arguments: &FileArguments, manner: Manner) -> Result<Report> {
     let (workers, governor) = (arguments.workers.map_or(defaults.workers, usize::from), arguments.limits.governor(Some(&arguments.upload)));
     let options = Options { level: arguments.level, workers, governor, ..defaults };
     let repository = arguments.repository.open(options)?;
+    let tenant = arguments.tenant.number();
     let request = FileCaptureRequest {
         path: arguments.path.clone(),
+        place: &PLAIN_FILES,
         name: arguments.name.clone(),
+        tenant: tenant.clone(),
         journals: arguments.state_dir.clone().or_else(user_folders::state),
         read: ReadOptions { direct: !arguments.no_direct, uring: !arguments.no_io_uring },
         run: None,
     };
     let progress = for_people(manner.quiet);
-    let recording = Recording::begin(Work::File);
+    let recording = CommandRun::begin(Work::File).of_tenant(tenant.as_deref());
     let made = capture::backup(&repository, &request, &*progress);
     let (mut backup, note) = recording.end(&repository, &*progress, made, |backup| Ended {
         run: Some(backup.name.run),
         scope: Scope::Full,
-        outcome: outcome::of_file(&backup.name, &backup.record, &backup.record_digest),
+        outcome: place::outcome(&backup.name, &backup.record, &backup.receipt),
     })?;
     backup.notes.extend(note);
     Ok(report(&backup, began.elapsed().as_secs_f64()))

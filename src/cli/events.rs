@@ -171,14 +171,19 @@ impl LedgerArguments {
         if [system, all_tenants].iter().any(|account| [0, u128::MAX].contains(account)) || system == all_tenants {
             return Err(Error::input("--system-account and --all-tenants-account must be two numbers, neither of them 0 or 2^128 - 1"));
         }
-        Ok((addresses.clone(), self.cluster, Accounts { ledger, system, all_tenants }, Duration::from_secs(self.timeout_s)))
+        Ok((
+            addresses.clone(),
+            self.cluster,
+            Accounts { ledger, system, all_tenants, tenants: std::collections::BTreeMap::new() },
+            Duration::from_secs(self.timeout_s),
+        ))
     }
 }
 
 impl Opened {
     fn look(&mut self, last: usize) -> Result<Look> {
         let rows = self.catalog.as_deref().map(|folder| self.rows(folder)).transpose()?;
-        let sides = Sides::new(&self.repository, rows, self.ledger.place().accounts)?;
+        let sides = Sides::new(&self.repository, rows, self.ledger.place().accounts.clone())?;
         let waits = self.outbox.as_deref().map(outbox::peek).transpose()?.unwrap_or_default();
         let (mut check, mut newest) = (sides.check(), VecDeque::new());
         self.ledger.read(&mut |booked| {
@@ -284,7 +289,7 @@ fn catalog_text(opened: &Opened, look: &Look) -> String {
 fn row(side: &Side, booked: &Booked) -> Vec<String> {
     let event = &booked.event;
     let (backup_type, scope, status) = match Packed::unpack(event.packed) {
-        Ok(packed) => (packed.backup_type.text(), packed.scope.text(), packed.status.text()),
+        Ok(packed) => (packed.work.text(), packed.scope.text(), packed.status.text()),
         Err(_) => ("?", "?", "?"),
     };
     let amount = u64::try_from(event.amount).map_or_else(|_| event.amount.to_string(), bytes_text);
@@ -303,7 +308,7 @@ fn booked_json(side: &Side, booked: &Booked) -> Value {
     let event = &booked.event;
     let facts = Packed::unpack(event.packed).ok().map(|packed| {
         json!({
-            "backup_type": packed.backup_type.text(),
+            "backup_type": packed.work.text(),
             "scope": packed.scope.text(),
             "compression": packed.compression.text(),
             "encryption": packed.encryption.text(),

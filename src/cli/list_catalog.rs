@@ -7,12 +7,10 @@
 use super::output::{Report, facts, table};
 use crate::catalog::reader::Reader;
 use crate::error::{Error, Result};
+use crate::tier::facts::row;
+use crate::tier::{Tier, tiers};
 use crate::units::{bytes_text, time_text};
-use serde_json::{Value, json};
-
-pub(super) const HEADER: [&str; 8] = ["checkpoint", "restorable ops", "recovered to", "replica", "timeline", "blocks", "stored", "run"];
-
-const OTHERS: [&str; 6] = ["type", "name", "stored at", "size", "stored", "run"];
+use serde_json::{Map, Value, json};
 
 /// Backups that exist, the newest first. If there are more than an answer can hold, the oldest are
 /// left out.
@@ -26,26 +24,32 @@ struct Stored {
     path: String,
     /// Why the list may be incomplete.
     notes: Vec<String>,
-    /// Checkpoints, the oldest first. Figures of the kind of work are members like the others.
-    checkpoints: Vec<Value>,
-    others: Vec<Value>,
+    /// Backups, the oldest first. Figures of the kind of work are members like the others.
+    backups: Vec<Value>,
 }
 
 /// The backups of a catalog, the oldest first.
 pub fn list(reader: &Reader) -> Result<Report> {
     let stored = Stored::read(reader)?;
-    let (checkpoints, others) = (&stored.checkpoints, &stored.others);
-    let mut text = format!("{} backups by the catalog {}\n", checkpoints.len() + others.len(), stored.path);
+    let mut text = format!("{} backups by the catalog {}\n", stored.backups.len(), stored.path);
     stored.notes.iter().for_each(|note| text.push_str(&format!("note: {note}\n")));
-    if !checkpoints.is_empty() {
-        let rows: Vec<Vec<String>> = checkpoints.iter().map(checkpoint_row).collect();
-        text.push_str(&format!("\n{}", table(&HEADER, &rows)));
+    let mut json = Map::from_iter([("catalog".to_owned(), json!(stored.path)), ("notes".to_owned(), json!(stored.notes))]);
+    let mut others = Vec::new();
+    for (number, tier) in tiers().iter().enumerate() {
+        let backups: Vec<&Value> = stored.of(*tier).collect();
+        if !backups.is_empty() {
+            let rows: Vec<Vec<String>> = backups.iter().map(|backup| row(tier.columns(), backup)).collect();
+            let headings: Vec<&str> = tier.columns().iter().map(|column| column.heading).collect();
+            text.push_str(&format!("\n{}", table(&headings, &rows)));
+        }
+        if number == 0 {
+            json.insert("backups".to_owned(), json!(backups));
+        } else {
+            others.extend(backups);
+        }
     }
-    if !others.is_empty() {
-        let rows: Vec<Vec<String>> = others.iter().map(other_row).collect();
-        text.push_str(&format!("\n{}", table(&OTHERS, &rows)));
-    }
-    Ok(Report::new(text, json!({ "catalog": stored.path, "notes": stored.notes, "backups": checkpoints, "files": others })))
+    json.insert("files".to_owned(), json!(others));
+    Ok(Report::new(text, Value::Object(json)))
 }
 
 /// One backup of a catalog, by its run, its checkpoint op or its full name. Without any of these:
@@ -61,8 +65,7 @@ pub fn show(reader: &Reader, wanted: Option<&str>) -> Result<Report> {
 impl Stored {
     fn read(reader: &Reader) -> Result<Stored> {
         let answer = reader.query(STORED)?;
-        let mut stored =
-            Stored { path: reader.path().display().to_string(), notes: Vec::new(), checkpoints: Vec::new(), others: Vec::new() };
+        let mut stored = Stored { path: reader.path().display().to_string(), notes: Vec::new(), backups: Vec::new() };
         if answer.is_cut {
             stored.notes.push(format!("only the newest {} backups: `amber catalog query` reaches the others", answer.rows.len()));
         }
@@ -73,22 +76,26 @@ impl Stored {
             return Err(Error::bug("the catalog's answer has no rows"));
         };
         for row in rows.into_iter().rev() {
-            let backup = flat(row)?;
-            if backup["type"] == "tigerbeetle" { &mut stored.checkpoints } else { &mut stored.others }.push(backup);
+            stored.backups.push(flat(row)?);
         }
         Ok(stored)
+    }
+
+    /// The backups of a tier.
+    fn of(&self, tier: &'static dyn Tier) -> impl Iterator<Item = &Value> {
+        self.backups.iter().filter(|backup| backup["type"] == tier.work().text())
     }
 
     fn find(&self, wanted: Option<&str>) -> Result<&Value> {
         let path = &self.path;
         let Some(wanted) = wanted else {
-            let reach = |backup: &&Value| (backup["timeline"].as_u64(), backup["recovered_to_op"].as_u64());
-            let none = || Error::input(format!("{path}: the catalog has no checkpoint yet"));
-            return self.checkpoints.iter().max_by_key(reach).ok_or_else(none);
+            let reach = |backup: &&Value| (backup["timeline"].as_u64(), backup["recovered_to_op"].as_u64(), backup["ended_ns"].as_u64());
+            let newest = tiers().iter().find_map(|tier| self.of(*tier).max_by_key(reach));
+            return newest.ok_or_else(|| Error::input(format!("{path}: the catalog has no backup yet")));
         };
         let is_wanted = |value: &Value| !value.is_null() && plain(value) == wanted;
         let fits = |backup: &&Value| ["run", "location", "checkpoint_op"].into_iter().any(|field| is_wanted(&backup[field]));
-        let found: Vec<&Value> = self.checkpoints.iter().chain(&self.others).filter(fits).collect();
+        let found: Vec<&Value> = self.backups.iter().filter(fits).collect();
         match found[..] {
             [backup] => Ok(backup),
             [] => Err(Error::input(format!(
@@ -116,25 +123,6 @@ fn flat(mut row: Value) -> Result<Value> {
     let location = fields.get("location").cloned().unwrap_or_default();
     fields.entry("name").or_insert(location);
     Ok(row)
-}
-
-fn checkpoint_row(backup: &Value) -> Vec<String> {
-    let of = |name: &str| plain(&backup[name]);
-    vec![
-        of("checkpoint_op"),
-        format!("{}..{}", of("first_restorable_op"), of("recovered_to_op")),
-        said("recovered_to_timestamp_ns", &backup["recovered_to_timestamp_ns"]),
-        of("replica"),
-        of("timeline"),
-        of("blocks"),
-        said("stored_bytes", &backup["stored_bytes"]),
-        of("run"),
-    ]
-}
-
-fn other_row(backup: &Value) -> Vec<String> {
-    let of = |name: &str| said(name, &backup[name]);
-    ["type", "name", "ended_ns", "file_bytes", "stored_bytes", "run"].map(of).to_vec()
 }
 
 fn shown(path: &str, backup: &Value) -> String {
@@ -217,7 +205,7 @@ mod tests {
         assert_eq!(said.lines().count(), 2, "{said}");
         assert!(said.contains("note: the catalog was begun anew"), "{said}");
         let none = show(&reader(), None).map(|report| report.text).unwrap_err();
-        assert!(none.message.contains("no checkpoint yet"), "{none}");
+        assert!(none.message.contains("no backup yet"), "{none}");
 
         put(&catalog, 3, Work::File, true, &json!({ "name": "archive", "file_bytes": 2048 }));
         put(&catalog, 2, Work::Tigerbeetle, true, &checkpoint(1919));
@@ -227,11 +215,12 @@ mod tests {
         let lines: Vec<Vec<&str>> =
             said.lines().map(|line| line.split("  ").filter(|cell| !cell.is_empty()).map(str::trim).collect()).collect();
         assert!(lines[0][0].starts_with("3 backups by the catalog "), "{said}");
-        assert_eq!(lines[3], HEADER);
+        let headings = ["checkpoint", "restorable ops", "recovered to", "replica", "timeline", "blocks", "stored", "run"];
+        assert_eq!(lines[3], headings);
         assert_eq!(lines[4], ["959", "960..999", "2023-11-14T22:13:20Z", "2", "1", "7", "4.0 KiB", "0000000000000001"]);
         assert_eq!(lines[5][0], "1919");
-        assert_eq!(lines[7], OTHERS);
-        assert_eq!(lines[8], ["file", "archive", "2023-11-14T22:14:50Z", "2.0 KiB", "4.0 KiB", "0000000000000003"]);
+        assert_eq!(lines[7], ["file", "stored at", "size", "stored", "from", "run"]);
+        assert_eq!(lines[8], ["archive", "2023-11-14T22:14:50Z", "2.0 KiB", "4.0 KiB", "-", "0000000000000003"]);
 
         let shown = |wanted| show(&reader(), wanted).unwrap().text;
         let newest = shown(None);
@@ -245,9 +234,9 @@ mod tests {
 
     #[test]
     fn the_newest_reaches_furthest_on_the_newest_timeline() {
-        let backup = |timeline: u64, op: u64| json!({ "timeline": timeline, "recovered_to_op": op });
-        let mut stored = Stored { path: String::new(), notes: Vec::new(), checkpoints: Vec::new(), others: Vec::new() };
-        stored.checkpoints = vec![backup(1, 900), backup(2, 500), backup(2, 700), backup(2, 600)];
+        let backup = |timeline: u64, op: u64| json!({ "type": "tigerbeetle", "timeline": timeline, "recovered_to_op": op });
+        let mut stored = Stored { path: String::new(), notes: Vec::new(), backups: Vec::new() };
+        stored.backups = vec![backup(1, 900), backup(2, 500), backup(2, 700), backup(2, 600)];
         assert_eq!(stored.find(None).unwrap(), &backup(2, 700));
     }
 

@@ -22,6 +22,19 @@ impl Report {
         Report { text, json, failure: None }
     }
 
+    /// Adds a note to both forms.
+    pub fn add_note(&mut self, note: Option<String>) {
+        let Some(note) = note else { return };
+        if !self.text.ends_with('\n') {
+            self.text.push('\n');
+        }
+        self.text.push_str(&format!("note: {note}\n"));
+        match self.json.get_mut("notes").and_then(Value::as_array_mut) {
+            Some(notes) => notes.push(json!(note)),
+            None => self.json["notes"] = json!([note]),
+        }
+    }
+
     /// Text that is printed as it is, for people and machines.
     pub fn verbatim(text: String) -> Report {
         Report { json: Value::String(text.clone()), text, failure: None }

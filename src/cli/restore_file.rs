@@ -3,11 +3,12 @@
 use super::Manner;
 use super::output::{Report, facts};
 use super::repository::RepositoryArguments;
+use super::restore_run::{RestoreFacts, RestoreRun};
 use crate::error::Result;
 use crate::monitor::progress::for_people;
 use crate::monitor::usage::{cpu_seconds, peak_memory_bytes};
 use crate::repository::Options;
-use crate::repository::name::RunId;
+use crate::repository::name::{PLAIN_FILES, RunId};
 use crate::tier::file::capture::check_file_name;
 use crate::tier::file::restore::{FileRestoreRequest, Restored, restore_file};
 use crate::units::{bytes_text, time_text};
@@ -61,6 +62,7 @@ pub fn run(arguments: &FileArguments, manner: Manner) -> Result<Report> {
     check_file_name(&arguments.name)?;
     let repository = arguments.repository.open(Options::default())?;
     let request = FileRestoreRequest {
+        place: &PLAIN_FILES,
         name: arguments.name.clone(),
         run: arguments.run,
         output: arguments.output.clone(),
@@ -69,8 +71,17 @@ pub fn run(arguments: &FileArguments, manner: Manner) -> Result<Report> {
         read_back: !arguments.no_read_back,
     };
     let progress = for_people(manner.quiet);
-    let restored = restore_file(&repository, &request, &*progress)?;
-    Ok(report(&request, &restored, began.elapsed().as_secs_f64()))
+    let run = RestoreRun::begin(&PLAIN_FILES.promises);
+    let done = restore_file(&repository, &request, &*progress);
+    let facts = |restored: &Restored| RestoreFacts {
+        location: restored.name.record(),
+        restored_bytes: restored.record.file_bytes,
+        expected_seconds: None,
+    };
+    let (restored, note) = run.end(&repository, &*progress, done, facts)?;
+    let mut report = report(&request, &restored, began.elapsed().as_secs_f64());
+    report.add_note(note);
+    Ok(report)
 }
 
 fn report(request: &FileRestoreRequest, restored: &Restored, seconds: f64) -> Report {

@@ -48,8 +48,8 @@ pub fn run(arguments: &UploadsArguments) -> Result<Report> {
     let now_ns = now_ns();
     let least_ns = u64::try_from(arguments.older_than.as_nanos()).unwrap_or(u64::MAX);
     let mut found = Vec::new();
-    for prefix in name::ALL {
-        found.extend(store.unfinished(prefix)?);
+    for prefix in crate::tier::top_prefixes() {
+        found.extend(store.unfinished(&prefix)?);
     }
     let in_all = found.len();
     found.retain(|upload| age_ns(upload, now_ns).is_some_and(|age_ns| age_ns >= least_ns));

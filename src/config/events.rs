@@ -7,6 +7,7 @@ use crate::config::value::Value;
 use crate::error::Result;
 use crate::ledger_events::event::Accounts;
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -70,7 +71,7 @@ pub(super) fn read(text: &Text<'_>, section: &EventsSection) -> Result<Option<Ev
         return Err(place.refuse(advice));
     }
     let cluster = section.cluster.as_ref().map(|value| number(text, value)).transpose()?;
-    let accounts = Accounts { ledger, system, all_tenants };
+    let accounts = Accounts { ledger, system, all_tenants, tenants: BTreeMap::new() };
     Ok(Some(EventsPlan { addresses: addresses.get_ref().clone(), cluster, accounts, answer_timeout, origin }))
 }
 
@@ -104,7 +105,7 @@ pub fn check_addresses(addresses: &str) -> Result<(), String> {
     }
 }
 
-fn account(text: &Text<'_>, value: &Value<String>) -> Result<Option<u128>> {
+pub(super) fn account(text: &Text<'_>, value: &Value<String>) -> Result<Option<u128>> {
     let Some(value) = value else { return Ok(None) };
     let account = number(text, value)?;
     if account == 0 || account == u128::MAX {
@@ -114,7 +115,7 @@ fn account(text: &Text<'_>, value: &Value<String>) -> Result<Option<u128>> {
 }
 
 /// A number of 128 bits, which TOML does not have.
-fn number(text: &Text<'_>, value: &toml::Spanned<String>) -> Result<u128> {
+pub(super) fn number(text: &Text<'_>, value: &toml::Spanned<String>) -> Result<u128> {
     let advice = "it must be a number of at most 128 bits, in decimal and in double quotes";
     value.get_ref().parse().map_err(|_| text.origin(value.span()).refuse(advice))
 }

@@ -11,6 +11,7 @@ use super::jobs::JobSection;
 use super::origin::Text;
 use super::page::PageSection;
 use super::telemetry::TelemetrySection;
+use super::tenants::TenantSection;
 use crate::error::{Error, Result};
 use serde::de::DeserializeOwned;
 use std::ops::Range;
@@ -44,6 +45,7 @@ static SECTIONS: LazyLock<Vec<Section>> = LazyLock::new(|| {
         ("lease", keys_of::<file::LeaseSection>()),
         ("limits", keys_of::<file::LimitsSection>()),
         ("events", keys_of::<EventsSection>()),
+        ("tenants.NAME", keys_of::<TenantSection>()),
         ("jobs.NAME", keys_of::<JobSection>()),
         ("process", keys_of::<file::ProcessSection>()),
         ("page", keys_of::<PageSection>()),

@@ -9,6 +9,7 @@ use super::events::EventsSection;
 use super::jobs::JobSections;
 use super::page::PageSection;
 use super::telemetry::TelemetrySection;
+use super::tenants::TenantSections;
 use crate::config::value::Value;
 use crate::error::{Error, Result};
 use serde::Deserialize;
@@ -43,6 +44,9 @@ pub struct File {
     /// `[events]`
     #[serde(default)]
     pub events: EventsSection,
+    /// `[tenants.NAME]`
+    #[serde(default)]
+    pub tenants: TenantSections,
     /// `[jobs.NAME]`
     #[serde(default)]
     pub jobs: JobSections,

@@ -18,6 +18,7 @@ pub mod plan;
 pub mod reader;
 pub mod secret;
 pub mod telemetry;
+pub mod tenants;
 pub mod value;
 
 pub use explain::nearest;

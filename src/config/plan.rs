@@ -26,6 +26,7 @@ use super::page::PagePlan;
 use super::place::{self, StoreLocation};
 use super::secret::SecretSource;
 use super::telemetry::{self, TelemetryPlan};
+use super::tenants::{self, TenantsPlan};
 use crate::config::reader::Reader;
 use crate::config::value::Value;
 use crate::error::Result;
@@ -62,6 +63,8 @@ pub struct AgentConfig {
     pub limits: LimitsPlan,
     /// The ledger that backup events are delivered to, if there is one.
     pub events: Option<EventsPlan>,
+    /// The tenants to whom backups may belong.
+    pub tenants: TenantsPlan,
     /// When jobs run, if not by their defaults.
     pub jobs: JobsPlan,
     /// The agent as a process.
@@ -206,7 +209,9 @@ impl AgentConfig {
         let checkpoint = reader.checkpoint(&file.checkpoint)?;
         let lease = reader.lease(&file.lease)?;
         let limits = reader.limits(&file.limits)?;
-        let events = events::read(&text, &file.events)?;
+        let tenants = tenants::read(&text, &file.tenants)?;
+        let events =
+            events::read(&text, &file.events)?.map(|plan| EventsPlan { accounts: tenants::with_tenants(plan.accounts, &tenants), ..plan });
         let process = reader.process(&file)?;
         let jobs = jobs::read(&text, &file.jobs, file.checkpoint.interval_s.is_some())?;
         let page = reader.page(&file.page)?;
@@ -221,6 +226,7 @@ impl AgentConfig {
             lease,
             limits,
             events,
+            tenants,
             jobs,
             process,
             page,

@@ -64,7 +64,21 @@ impl Ledger {
     /// # Errors
     /// [`Error::try_again`] when an answer does not come in time.
     pub fn read(&mut self, take: &mut dyn FnMut(Booked)) -> Result<()> {
-        let (timeout, ledger) = (self.place.answer_timeout, self.place.accounts.ledger);
+        let ledgers = self.place.accounts.ledgers();
+        if ledgers.len() == 1 {
+            return ledgers.into_iter().try_for_each(|ledger| self.read_ledger(ledger, take));
+        }
+        let mut all = Vec::new();
+        for ledger in ledgers {
+            self.read_ledger(ledger, &mut |booked| all.push(booked))?;
+        }
+        all.sort_by_key(|booked| booked.timestamp_ns);
+        all.into_iter().for_each(take);
+        Ok(())
+    }
+
+    fn read_ledger(&mut self, ledger: u32, take: &mut dyn FnMut(Booked)) -> Result<()> {
+        let timeout = self.place.answer_timeout;
         let mut next_ns = 0;
         loop {
             let limit = EVENTS_PER_REQUEST_MAX as u32;

@@ -9,10 +9,11 @@
 //! accepts, while nothing is stored: when a backup begins, and when it failed. Compression and
 //! encryption are `none` then.
 
-use super::packing::{BackupType, Compression, Encryption, Packed, Status};
+use super::packing::{Compression, Encryption, Packed, Status};
 use crate::error::{Error, Result};
 use crate::pipeline::digest::digest_of;
 use crate::repository::run_record::{RunRecord, Work};
+use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
 /// The code of an event's transfer, and of the accounts that are made for events.
@@ -23,7 +24,7 @@ const NS_PER_S: u64 = 1_000_000_000;
 
 /// Where events are booked. No number in it is 0, which the ledger refuses, or the greatest of its
 /// type.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Accounts {
     /// The ledger. It is best used for events alone: its unit is the stored byte.
     pub ledger: u32,
@@ -31,6 +32,39 @@ pub struct Accounts {
     pub system: u128,
     /// The account that is credited with what belongs to no single tenant.
     pub all_tenants: u128,
+    /// Where the events of tenants are booked, by the tenant's number. A tenant that is not here has
+    /// the account with its own number.
+    pub tenants: BTreeMap<u128, TenantAccounts>,
+}
+
+/// Where the events of a tenant are booked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TenantAccounts {
+    /// The account that is credited.
+    pub account: u128,
+    /// A ledger of the tenant's own; `None` for the ledger of all events.
+    pub ledger: Option<TenantLedger>,
+}
+
+/// A ledger of a tenant's own. An account is in one ledger alone, so the account that is debited is
+/// another one there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TenantLedger {
+    /// Its number.
+    pub ledger: u32,
+    /// The account that is debited in it.
+    pub system: u128,
+}
+
+/// Where one event is booked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EventPlace {
+    /// The ledger.
+    pub ledger: u32,
+    /// The account that is debited.
+    pub debit: u128,
+    /// The account that is credited.
+    pub credit: u128,
 }
 
 /// An event: the transfer without the fields that are always zero, and without its time.
@@ -61,11 +95,6 @@ pub fn status_of(record: &RunRecord) -> Status {
     }
 }
 
-/// Whether work of this kind has events.
-pub fn is_reported(work: Work) -> bool {
-    BackupType::of(work).is_some()
-}
-
 /// The id of a backup's event.
 pub fn id_of(backup_id: Uuid, status: Status) -> u128 {
     let digest = digest_of(&[ID_CONTEXT, backup_id.as_bytes(), &[status.number()]].concat());
@@ -76,32 +105,41 @@ pub fn id_of(backup_id: Uuid, status: Status) -> u128 {
 }
 
 impl Accounts {
-    /// The account that is credited for a tenant, by its number; the one of all tenants if there is
-    /// none.
+    /// Where the events of a tenant are booked; without one, where those of all tenants are.
     ///
     /// # Errors
-    /// [`Error::input`] if it cannot be that account: it is no number, a number that the ledger
+    /// [`Error::input`] if the tenant has no account: it is no number, a number that the ledger
     /// refuses, or that of the system account.
-    pub fn credited(&self, tenant: Option<&str>) -> Result<u128> {
-        let Some(tenant) = tenant else { return Ok(self.all_tenants) };
+    pub fn place(&self, tenant: Option<&str>) -> Result<EventPlace> {
+        let own = EventPlace { ledger: self.ledger, debit: self.system, credit: self.all_tenants };
+        let Some(tenant) = tenant else { return Ok(own) };
+        if let Some(accounts) = tenant.parse::<u128>().ok().and_then(|number| self.tenants.get(&number)) {
+            let TenantLedger { ledger, system } = accounts.ledger.unwrap_or(TenantLedger { ledger: self.ledger, system: self.system });
+            return Ok(EventPlace { ledger, debit: system, credit: accounts.account });
+        }
         let number = tenant.parse::<u128>().ok().filter(|number| !(*number == 0 || *number == u128::MAX));
         let account = number.ok_or_else(|| Error::input(format!("tenant {tenant:?} has no account: its number must be 1 to 2^128 - 2")))?;
         if account == self.system {
             return Err(Error::input(format!("tenant {tenant} has the number of the system account: give system_account another one")));
         }
-        Ok(account)
+        Ok(EventPlace { credit: account, ..own })
+    }
+
+    /// All ledgers that have events, each once.
+    pub fn ledgers(&self) -> BTreeSet<u32> {
+        let own = self.tenants.values().filter_map(|tenant| tenant.ledger).map(|own| own.ledger);
+        own.chain([self.ledger]).collect()
     }
 }
 
 impl Event {
-    /// The event of a backup's record; `None` for work that has no events.
+    /// The event of a run's record.
     ///
     /// # Errors
     /// [`Error::input`] for a record that no event can express: a tenant that is no account, a
     /// compression or encryption without a number.
-    pub fn of(backup_id: Uuid, record: &RunRecord, accounts: &Accounts) -> Result<Option<Event>> {
+    pub fn of(backup_id: Uuid, record: &RunRecord, accounts: &Accounts) -> Result<Event> {
         let run = &record.run;
-        let Some(backup_type) = BackupType::of(run.work) else { return Ok(None) };
         let status = status_of(record);
         let (mut compression, mut encryption, mut amount) = (Compression::None, Encryption::None, 0);
         if let Some(outcome) = record.outcome.as_ref().filter(|outcome| outcome.completed) {
@@ -110,16 +148,17 @@ impl Event {
             encryption = Encryption::of(&outcome.encryption).ok_or_else(|| unknown("encryption", &outcome.encryption))?;
             amount = if run.work == Work::Kms { 1 } else { u128::from(outcome.stored_bytes) };
         }
-        let packed = Packed { backup_type, scope: run.scope, compression, encryption, status, retention_days: run.retention_days };
-        Ok(Some(Event {
+        let packed = Packed { work: run.work, scope: run.scope, compression, encryption, status, retention_days: run.retention_days };
+        let place = accounts.place(run.tenant.as_deref())?;
+        Ok(Event {
             id: id_of(backup_id, status),
-            debit_account: accounts.system,
-            credit_account: accounts.credited(run.tenant.as_deref())?,
+            debit_account: place.debit,
+            credit_account: place.credit,
             amount,
             packed: packed.pack(),
             started_s: run.started_ns / NS_PER_S,
-            ledger: accounts.ledger,
-        }))
+            ledger: place.ledger,
+        })
     }
 }
 

@@ -3,7 +3,7 @@
 //!
 //! | field | bits | values |
 //! |---|---|---|
-//! | backup type | 8, from bit 120 | 1 tigerbeetle, 2 duckdb, 3 parquet, 4 kms |
+//! | kind of work | 8, from bit 120 | 1 tigerbeetle, 2 duckdb, 3 parquet, 4 kms, 5 file, 6 catalog, 16 verification, 17 drill, 18 retention, 19 restore |
 //! | scope | 8, from bit 112 | 1 full, 2 incremental |
 //! | compression | 8, from bit 104 | 1 none, 2 gzip, 3 zstd |
 //! | encryption | 8, from bit 96 | 1 none, 2 aes256 |
@@ -17,25 +17,12 @@
 use crate::error::{Error, Result};
 use crate::repository::run_record::{Scope, Work};
 
-const TYPE_SHIFT: u32 = 120;
+const WORK_SHIFT: u32 = 120;
 const SCOPE_SHIFT: u32 = 112;
 const COMPRESSION_SHIFT: u32 = 104;
 const ENCRYPTION_SHIFT: u32 = 96;
 const STATUS_SHIFT: u32 = 88;
 const RETENTION_SHIFT: u32 = 72;
-
-/// What was backed up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BackupType {
-    /// A replica.
-    Tigerbeetle,
-    /// A DuckDB database.
-    Duckdb,
-    /// Parquet archives.
-    Parquet,
-    /// A key.
-    Kms,
-}
 
 /// How stored bytes are compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,7 +56,6 @@ pub enum Status {
 }
 
 /// The values of each field; the first has the number 1.
-const TYPES: [BackupType; 4] = [BackupType::Tigerbeetle, BackupType::Duckdb, BackupType::Parquet, BackupType::Kms];
 const SCOPES: [Scope; 2] = [Scope::Full, Scope::Incremental];
 const COMPRESSIONS: [Compression; 3] = [Compression::None, Compression::Gzip, Compression::Zstd];
 const ENCRYPTIONS: [Encryption; 2] = [Encryption::None, Encryption::Aes256];
@@ -78,8 +64,8 @@ const STATUSES: [Status; 3] = [Status::Started, Status::Completed, Status::Faile
 /// The facts that are packed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Packed {
-    /// What was backed up.
-    pub backup_type: BackupType,
+    /// What the run does.
+    pub work: Work,
     /// How much of it the backup holds by itself.
     pub scope: Scope,
     /// How the stored bytes are compressed.
@@ -95,7 +81,7 @@ pub struct Packed {
 impl Packed {
     /// Packs the facts into a `user_data_128`.
     pub fn pack(&self) -> u128 {
-        number(&TYPES, &self.backup_type) << TYPE_SHIFT
+        u128::from(self.work.event_number()) << WORK_SHIFT
             | number(&SCOPES, &self.scope) << SCOPE_SHIFT
             | number(&COMPRESSIONS, &self.compression) << COMPRESSION_SHIFT
             | number(&ENCRYPTIONS, &self.encryption) << ENCRYPTION_SHIFT
@@ -114,7 +100,7 @@ impl Packed {
             return Err(Error::damaged(format!("user_data_128 {bits:#034x}: its lowest {RETENTION_SHIFT} bits are not zero")));
         }
         Ok(Packed {
-            backup_type: value(&TYPES, bits, TYPE_SHIFT, "backup type")?,
+            work: work_of(bits)?,
             scope: value(&SCOPES, bits, SCOPE_SHIFT, "scope")?,
             compression: value(&COMPRESSIONS, bits, COMPRESSION_SHIFT, "compression")?,
             encryption: value(&ENCRYPTIONS, bits, ENCRYPTION_SHIFT, "encryption")?,
@@ -134,27 +120,10 @@ fn value<T: Copy>(values: &[T], bits: u128, shift: u32, field: &str) -> Result<T
     known.ok_or_else(|| Error::damaged(format!("user_data_128 {bits:#034x}: there is no {field} {number}")))
 }
 
-impl BackupType {
-    /// The backup type of a kind of work; `None` for work that has no events.
-    pub fn of(work: Work) -> Option<BackupType> {
-        match work {
-            Work::Tigerbeetle => Some(BackupType::Tigerbeetle),
-            Work::Duckdb => Some(BackupType::Duckdb),
-            Work::Parquet => Some(BackupType::Parquet),
-            Work::Kms => Some(BackupType::Kms),
-            Work::File | Work::Verification | Work::Drill | Work::Retention => None,
-        }
-    }
-
-    /// Its name, as records and catalog have it.
-    pub fn text(self) -> &'static str {
-        match self {
-            BackupType::Tigerbeetle => "tigerbeetle",
-            BackupType::Duckdb => "duckdb",
-            BackupType::Parquet => "parquet",
-            BackupType::Kms => "kms",
-        }
-    }
+fn work_of(bits: u128) -> Result<Work> {
+    let number = (bits >> WORK_SHIFT) as u8;
+    let known = Work::ALL.iter().copied().find(|work| work.event_number() == number);
+    known.ok_or_else(|| Error::damaged(format!("user_data_128 {bits:#034x}: there is no kind of work {number}")))
 }
 
 impl Compression {

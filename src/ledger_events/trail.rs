@@ -7,7 +7,7 @@
 //! in a ledger. So if an event differs from its record, the record was altered, or somebody else
 //! has booked under its id.
 
-use super::event::{Accounts, Event, id_of, is_reported, status_of};
+use super::event::{Accounts, Event, id_of, status_of};
 use super::packing::{Packed, Status};
 use crate::error::{Kind, Result};
 use crate::repository::Repository;
@@ -136,14 +136,13 @@ impl Side {
         Ok(side)
     }
 
-    /// Adds a record of any status. Work that has no events adds nothing.
+    /// Adds a record of any status.
     pub fn add(&mut self, backup: &str, backup_id: Uuid, record: &RunRecord) {
         match Event::of(backup_id, record, &self.accounts) {
-            Ok(Some(event)) => {
+            Ok(event) => {
                 let expected = Expected { backup: backup.to_owned(), status: status_of(record), event };
                 self.expected.insert(event.id, expected);
             }
-            Ok(None) => {}
             Err(error) => self.unreadable(format!("{backup} {}", status_of(record).text()), error.message),
         }
     }
@@ -151,9 +150,7 @@ impl Side {
     /// Adds a record of the newest status, for a side that keeps no earlier one: a row of the
     /// catalog. The ledger's event of the beginning is not compared then.
     pub fn add_newest(&mut self, backup: &str, backup_id: Uuid, record: &RunRecord) {
-        if is_reported(record.run.work) {
-            self.allowed.insert(id_of(backup_id, Status::Started));
-        }
+        self.allowed.insert(id_of(backup_id, Status::Started));
         self.add(backup, backup_id, record);
     }
 
@@ -261,7 +258,7 @@ fn subject(expected: &Expected) -> String {
 /// An event in words, as far as it can be unpacked.
 fn reported(event: &Event) -> String {
     match Packed::unpack(event.packed) {
-        Ok(packed) => format!("a {} backup {}, begun at second {}", packed.backup_type.text(), packed.status.text(), event.started_s),
+        Ok(packed) => format!("a {} run {}, begun at second {}", packed.work.text(), packed.status.text(), event.started_s),
         Err(error) => error.message,
     }
 }
@@ -296,7 +293,7 @@ fn facts_differ(found: u128, expected: u128) -> String {
         return format!("user_data_128 {found:#034x} instead of {expected:#034x}");
     };
     let pairs = [
-        ("type", one.backup_type.text().to_owned(), other.backup_type.text().to_owned()),
+        ("type", one.work.text().to_owned(), other.work.text().to_owned()),
         ("scope", one.scope.text().to_owned(), other.scope.text().to_owned()),
         ("compression", one.compression.text().to_owned(), other.compression.text().to_owned()),
         ("encryption", one.encryption.text().to_owned(), other.encryption.text().to_owned()),

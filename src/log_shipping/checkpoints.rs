@@ -15,6 +15,7 @@ use crate::disk::file::ReadOptions;
 use crate::error::Result;
 use crate::jobs::Jobs;
 use crate::jobs::active::{Active, RunProgress};
+use crate::jobs::registry::RunnerKind;
 use crate::limits::governor::Governor;
 use crate::monitor::alert::Topic;
 use crate::monitor::status::CheckpointStatus;
@@ -22,11 +23,12 @@ use crate::monitor::status_board::StatusBoard;
 use crate::progress::Progress;
 use crate::repository::Repository;
 use crate::repository::name::{CheckpointName, SegmentName};
+use crate::repository::remove::Reason;
 use crate::schedule::plan::Lane;
 use crate::schedule::state::Why;
 use crate::stop::Stop;
-use crate::tier::outcome;
 use crate::tier::tigerbeetle::capture::{self, Backup};
+use crate::tier::tigerbeetle::facts::{outcome, scope_of};
 use crate::tier::tigerbeetle::format::gap::Gap;
 use crate::tier::tigerbeetle::format::log::{LogIndex, Piece};
 use crate::tier::tigerbeetle::format::manifest::Manifest;
@@ -125,7 +127,7 @@ impl CheckpointWorker {
     fn look_for_checkpoint(&self) -> Result<()> {
         let newest = self.repository.newest_checkpoint_of(&self.lineage)?.best;
         if let Some((_, summary)) = newest {
-            self.board.checkpoint(CheckpointStatus::of(&summary));
+            self.board.checkpoint(CheckpointStatus::from(&summary));
             // The interval counts from this checkpoint, whichever agent took it.
             self.jobs.record_elsewhere(CHECKPOINT_JOB, summary.began_ns, Some((summary.ended_ns, true)));
         }
@@ -134,7 +136,7 @@ impl CheckpointWorker {
 
     fn checkpoint_if_due(&mut self, situation: Situation, stop: &Stop) {
         let wish = wish(&self.plan, &situation);
-        let turn = self.jobs.turn(Lane::First, |_| wish.clone().reason());
+        let turn = self.jobs.turn(Lane::Backup, RunnerKind::Session, |_| wish.clone().reason());
         let next = self.jobs.next_text(CHECKPOINT_JOB);
         let next = match &wish {
             Wish::AfterOps(left_ops) if turn.begin.is_none() => format!("{next}, or after {left_ops} more ops"),
@@ -182,8 +184,8 @@ impl CheckpointWorker {
     }
 
     fn checkpoint_taken(&mut self, backup: &Backup, mut active: Active) {
-        active.set_scope(outcome::scope_of(&backup.summary));
-        active.end(Ok(outcome::of_checkpoint(&backup.name, &backup.summary, &backup.receipt())), false);
+        active.set_scope(scope_of(&backup.summary));
+        active.end(Ok(outcome(&backup.name, &backup.summary, &backup.receipt())), false);
         let summary = &backup.summary;
         tracing::info!(
             "checkpoint {} is stored: ops {} to {}, {} blocks new, {} stored before",
@@ -193,7 +195,7 @@ impl CheckpointWorker {
             summary.blocks_stored,
             summary.blocks_reused
         );
-        self.board.checkpoint(CheckpointStatus::of(summary));
+        self.board.checkpoint(CheckpointStatus::from(summary));
         self.board.alert(Topic::Checkpoint, None);
         // A gap that was noticed since then needs a checkpoint of its own.
         if self.board.wanted().is_none() {
@@ -275,9 +277,9 @@ impl Cancellation for WithGoal {
 /// Records the gaps that the repository does not know of. Ops that another agent has stored
 /// meanwhile are not a gap.
 pub fn record_gaps(repository: &Repository, board: &StatusBoard) {
-    let mut left: Vec<Gap> = board.take_unrecorded();
+    let mut left = board.take_unrecorded();
     while let Some(gap) = left.first() {
-        match record_gap(repository, gap) {
+        match record_gap(repository, &Gap::from(gap.clone())) {
             Ok(true) => {}
             Ok(false) => board.no_gap(gap),
             Err(_) => break,
@@ -340,9 +342,11 @@ fn named_by_manifests(repository: &Repository, promised: &mut Promised) -> Resul
 }
 
 fn remove_covered(repository: &Repository, pieces: &[Piece], named: &HashSet<SegmentName>) -> Result<()> {
-    for piece in covered(repository, pieces)?.iter().filter(|piece| !named.contains(&piece.name)) {
+    // A holder begins no later than what it holds, so from the back a holder that is itself held
+    // goes last.
+    for (piece, holder) in covered(repository, pieces)?.iter().rev().filter(|(piece, _)| !named.contains(&piece.name)) {
         // Under Object Lock the segment stays, which does no harm.
-        let _ = repository.store().delete(&piece.name.object());
+        let _ = repository.remove(&piece.name.object(), Reason::Merged { into: holder });
     }
     Ok(())
 }

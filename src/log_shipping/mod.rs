@@ -6,6 +6,7 @@ pub mod collector;
 pub mod follower;
 pub mod lease_holder;
 pub mod queue;
+mod reported;
 pub mod restorable;
 pub mod session;
 pub mod ship_options;

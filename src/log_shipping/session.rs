@@ -24,7 +24,7 @@ use crate::log_shipping::ship_options::Event;
 use crate::log_shipping::ship_options::Hooks;
 use crate::log_shipping::ship_options::ShipOptions;
 use crate::monitor::alert::Topic;
-use crate::monitor::status::{AgentState, CheckpointStatus};
+use crate::monitor::status::{AgentState, CheckpointStatus, GapStatus};
 use crate::monitor::status_board::StatusBoard;
 use crate::repository::Repository;
 use crate::repository::name::{SegmentName, TIMELINE_FIRST};
@@ -225,7 +225,7 @@ impl Agent {
         }
         gaps.retain(|gap| lineage.holds(gap.timeline, gap.first_op));
         let newest = repository.newest_checkpoint_of(lineage)?.best;
-        Ok(StoredHistory { gaps, checkpoint: newest.map(|(_, summary)| CheckpointStatus::of(&summary)) })
+        Ok(StoredHistory { gaps, checkpoint: newest.map(|(_, summary)| CheckpointStatus::from(&summary)) })
     }
 
     /// Refuses a fork with another number of replicas, which would otherwise be taken for the
@@ -251,7 +251,7 @@ impl Agent {
         for found in spool.found().iter().filter(|found| found.name.timeline == timeline) {
             self.board.offered(found.name.last_op, Instant::now());
         }
-        self.board.known_gaps(&start.stored_history.gaps);
+        self.board.known_gaps(start.stored_history.gaps.iter().cloned().map(GapStatus::from).collect());
         self.board.change(|status| status.last_checkpoint = start.stored_history.checkpoint.clone());
         if let Some(gap) = start.gap.clone() {
             self.board.gap(gap);

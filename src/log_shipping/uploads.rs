@@ -274,7 +274,7 @@ impl Shared {
             return Err(NotPut::Fenced);
         }
         self.repository.governor().admit_upload(Priority::Log, object.stored_bytes);
-        object.put(&**self.repository.store()).map_err(NotPut::Store)?;
+        self.repository.put_sealed(&object).map_err(NotPut::Store)?;
         Ok(object.digest)
     }
 

@@ -8,11 +8,19 @@
 use super::alert::{Alert, Topic};
 use super::status::{AgentStatus, CheckpointStatus, GapStatus, LeaseStatus};
 use crate::threads::lock;
-use crate::tier::tigerbeetle::format::gap::Gap;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, Weak};
 use std::time::{Duration, Instant};
+
+/// A gap that was noticed, and the timeline that lacks its ops.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NoticedGap {
+    /// The timeline.
+    pub timeline: u32,
+    /// The gap.
+    pub gap: GapStatus,
+}
 
 /// The shipper as the status sees it.
 pub trait ShipperView: Send + Sync {
@@ -34,7 +42,7 @@ struct Facts {
     /// When the follower last completed a turn.
     turned: Option<Instant>,
     /// Gaps that are not recorded in the repository yet.
-    unrecorded: Vec<Gap>,
+    unrecorded: Vec<NoticedGap>,
     /// Why a checkpoint is wanted at once.
     wanted: Option<String>,
     /// The current shipper. `shipped_before` holds the segments and bytes that earlier sessions
@@ -213,43 +221,41 @@ impl StatusBoard {
 
     /// A gap in the log was noticed. It is reported at once, recorded when the store can be
     /// reached, and closed by a checkpoint.
-    pub fn gap(&self, gap: Gap) {
+    pub fn gap(&self, gap: impl Into<NoticedGap>) {
+        let gap: NoticedGap = gap.into();
         let text = format!(
             "ops {} to {} are lost to the log ({}): they cannot be restored one by one; a checkpoint closes the gap",
-            gap.first_op, gap.last_op, gap.reason
+            gap.gap.first_op, gap.gap.last_op, gap.gap.reason
         );
         self.alert(Topic::Gap, Some(text));
         let mut facts = lock(&self.facts);
-        facts.status.gaps.push(gap_status(&gap));
-        facts.wanted.get_or_insert(format!("a gap at op {}", gap.first_op));
+        facts.status.gaps.push(gap.gap.clone());
+        facts.wanted.get_or_insert(format!("a gap at op {}", gap.gap.first_op));
         facts.unrecorded.push(gap);
     }
 
     /// Sets the gaps that the repository has recorded. Those that it has not recorded yet stay.
-    pub fn known_gaps(&self, gaps: &[Gap]) {
+    pub fn known_gaps(&self, gaps: Vec<GapStatus>) {
         let mut facts = lock(&self.facts);
-        facts.status.gaps = gaps.iter().chain(&facts.unrecorded).map(gap_status).collect();
+        let unrecorded: Vec<GapStatus> = facts.unrecorded.iter().map(|noticed| noticed.gap.clone()).collect();
+        facts.status.gaps = [gaps, unrecorded].concat();
     }
 
     /// A suspected gap is none: another agent has stored these ops.
-    pub fn no_gap(&self, gap: &Gap) {
-        lock(&self.facts).status.gaps.retain(|known| *known != gap_status(gap));
+    pub fn no_gap(&self, gap: &NoticedGap) {
+        lock(&self.facts).status.gaps.retain(|known| *known != gap.gap);
     }
 
     /// Takes the gaps that must be recorded. The caller returns those that it could not record with
     /// [`StatusBoard::return_unrecorded`].
-    pub fn take_unrecorded(&self) -> Vec<Gap> {
+    pub fn take_unrecorded(&self) -> Vec<NoticedGap> {
         std::mem::take(&mut lock(&self.facts).unrecorded)
     }
 
     /// Returns gaps that could not be recorded, to be taken again.
-    pub fn return_unrecorded(&self, gaps: Vec<Gap>) {
+    pub fn return_unrecorded(&self, gaps: Vec<NoticedGap>) {
         lock(&self.facts).unrecorded.splice(..0, gaps);
     }
-}
-
-fn gap_status(gap: &Gap) -> GapStatus {
-    GapStatus { first_op: gap.first_op, last_op: gap.last_op, noticed_ns: gap.noticed_ns, reason: gap.reason.clone() }
 }
 
 #[cfg(test)]

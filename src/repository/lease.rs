@@ -12,6 +12,7 @@
 
 use super::frame::ObjectKind;
 use super::name::{LeaseName, lease_prefix};
+use super::remove::Reason;
 use super::{Repository, record};
 use crate::error::{Kind, Result};
 use crate::store::PutOutcome;
@@ -101,7 +102,7 @@ impl Repository {
         }
         for older in self.beats(timeline)?.into_iter().filter(|older| older.fence < lease.fence) {
             // If this fails, the leftover harms nobody.
-            let _ = self.store.delete(&older.object());
+            let _ = self.remove(&older.object(), Reason::PassedBy(&lease.name(0)));
         }
         Ok(Some(lease))
     }
@@ -141,7 +142,7 @@ impl Lease {
         self.write(next, released)?;
         let before = self.name(self.beat).object();
         self.beat = next;
-        let _ = self.repository.store.delete(&before);
+        let _ = self.repository.remove(&before, Reason::PassedBy(&self.name(next)));
         Ok(())
     }
 

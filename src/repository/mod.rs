@@ -8,6 +8,7 @@
 //! manifest does. The receipt lets verification notice a manifest that has gone missing since.
 //! Everything is written once, under a name that nobody else draws.
 
+pub mod access;
 pub mod fetch;
 pub mod frame;
 pub mod header;
@@ -17,7 +18,9 @@ pub mod name;
 pub mod object_reader;
 pub mod object_writer;
 mod parts;
+pub mod promise;
 pub mod record;
+pub mod remove;
 pub mod run_record;
 #[cfg(any(test, feature = "samples"))]
 pub mod sample;
@@ -77,7 +80,7 @@ impl Default for Options {
 /// An open repository.
 #[derive(Debug)]
 pub struct Repository {
-    pub(crate) store: Arc<dyn Store>,
+    store: Arc<dyn Store>,
     pub(crate) key: RepositoryKey,
     pub(crate) workers: Pool,
     pub(crate) uploads: Pool,
@@ -201,8 +204,9 @@ impl Repository {
         self.store.describe()
     }
 
-    /// The store under the repository; only for reading names, sizes and bytes as they are stored.
-    pub fn store(&self) -> &Arc<dyn Store> {
+    /// The store under the repository.
+    #[cfg(test)]
+    pub(crate) fn store(&self) -> &Arc<dyn Store> {
         &self.store
     }
 

@@ -7,8 +7,6 @@ use std::fmt;
 
 /// The repository's header.
 pub const HEADER: &str = "amber/repository";
-/// Every name of a repository begins with one of these.
-pub const ALL: [&str; 5] = ["amber/", "tigerbeetle/", "tigerbeetle-logs/", "files/", "catalog/"];
 /// Prefix of the wrapped keys.
 pub const KEYS: &str = "amber/keys/";
 /// Prefix of the receipts.
@@ -22,10 +20,40 @@ pub const PACKS: &str = "tigerbeetle/packs/";
 /// Prefix of the log segments.
 pub const SEGMENTS: &str = "tigerbeetle-logs/";
 
-/// Prefix of the stored files.
-pub const FILES: &str = "files/data/";
-/// Prefix of the records of stored files.
-pub const RECORDS_OF_FILES: &str = "files/records/";
+/// Where the backups of a tier are promised: a record under one prefix, its receipt under another.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Promises {
+    /// The tier's name.
+    pub tier: &'static str,
+    /// Prefix of the records. A backup exists when its record does.
+    pub records: &'static str,
+    /// Prefix of the receipts. The receipt of a record has the same name behind it.
+    pub receipts: &'static str,
+}
+
+/// Where a tier keeps backups that are one file each.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FilePlace {
+    /// Where they are promised.
+    pub promises: Promises,
+    /// Prefix of the objects that hold the files.
+    pub data: &'static str,
+}
+
+/// Checkpoints of TigerBeetle replicas; their records are manifests.
+pub static TIGERBEETLE: Promises = Promises { tier: "tigerbeetle", records: CHECKPOINTS, receipts: RECEIPTS };
+/// Plain files.
+pub static PLAIN_FILES: FilePlace =
+    FilePlace { promises: Promises { tier: "file", records: "files/records/", receipts: "amber/receipts/files/" }, data: "files/data/" };
+/// Jars of the tier that tests add.
+#[cfg(test)]
+pub static TOY: Promises = Promises { tier: "toy", records: "toy/records/", receipts: "amber/receipts/toy/" };
+
+/// Copies of the catalog.
+pub static CATALOG_FILES: FilePlace = FilePlace {
+    promises: Promises { tier: "catalog", records: "catalog/records/", receipts: "amber/receipts/catalog/" },
+    data: "catalog/data/",
+};
 
 /// Prefix of the records of runs.
 pub const RUNS: &str = "catalog/runs/";
@@ -113,9 +141,62 @@ impl CheckpointName {
     }
 }
 
+/// Something that exists because its record does, and that its receipt promises.
+pub trait Promised {
+    /// The name of the record.
+    fn record_object(&self) -> String;
+    /// The name of the receipt.
+    fn receipt_object(&self) -> String;
+}
+
+impl Promised for CheckpointName {
+    fn record_object(&self) -> String {
+        self.object()
+    }
+
+    fn receipt_object(&self) -> String {
+        self.receipt()
+    }
+}
+
+/// Name of a backup of any tier.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BackupName {
+    /// Where it is promised.
+    pub promises: &'static Promises,
+    /// What follows the prefix in the names of record and receipt.
+    pub tail: String,
+    /// The run that made it.
+    pub run: RunId,
+}
+
+impl Promised for BackupName {
+    fn record_object(&self) -> String {
+        format!("{}{}", self.promises.records, self.tail)
+    }
+
+    fn receipt_object(&self) -> String {
+        format!("{}{}", self.promises.receipts, self.tail)
+    }
+}
+
+impl From<CheckpointName> for BackupName {
+    fn from(name: CheckpointName) -> BackupName {
+        BackupName { promises: &TIGERBEETLE, tail: name.tail(), run: name.run }
+    }
+}
+
+impl From<&FileName> for BackupName {
+    fn from(name: &FileName) -> BackupName {
+        BackupName { promises: &name.place.promises, tail: name.tail(), run: name.run }
+    }
+}
+
 /// Name of a stored file. Orders by name, then by age.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FileName {
+    /// Where it is kept.
+    pub place: &'static FilePlace,
     /// What the user calls it.
     pub name: String,
     /// The run that wrote it.
@@ -123,31 +204,55 @@ pub struct FileName {
 }
 
 impl FileName {
+    fn tail(&self) -> String {
+        format!("{}/{}", self.name, self.run)
+    }
+
     /// The name of the object that holds the file.
     pub fn data(&self) -> String {
-        format!("{FILES}{}/{}", self.name, self.run)
+        format!("{}{}", self.place.data, self.tail())
     }
 
     /// The name of the record that promises it.
     pub fn record(&self) -> String {
-        format!("{RECORDS_OF_FILES}{}/{}", self.name, self.run)
+        format!("{}{}", self.place.promises.records, self.tail())
+    }
+
+    /// The name of the receipt of that record.
+    pub fn receipt(&self) -> String {
+        format!("{}{}", self.place.promises.receipts, self.tail())
     }
 
     /// Reads the name of an object that holds a file.
-    pub fn parse_data(object: &str) -> Option<FileName> {
-        let parsed = Self::parse_tail(object.strip_prefix(FILES)?)?;
-        (parsed.data() == object).then_some(parsed)
+    pub fn parse_data(place: &'static FilePlace, object: &str) -> Option<FileName> {
+        Self::parse(place, place.data, object)
     }
 
     /// Reads the name of a record.
-    pub fn parse_record(object: &str) -> Option<FileName> {
-        let parsed = Self::parse_tail(object.strip_prefix(RECORDS_OF_FILES)?)?;
-        (parsed.record() == object).then_some(parsed)
+    pub fn parse_record(place: &'static FilePlace, object: &str) -> Option<FileName> {
+        Self::parse(place, place.promises.records, object)
     }
 
-    fn parse_tail(tail: &str) -> Option<FileName> {
+    /// Reads the name of a receipt.
+    pub fn parse_receipt(place: &'static FilePlace, object: &str) -> Option<FileName> {
+        Self::parse(place, place.promises.receipts, object)
+    }
+
+    fn parse(place: &'static FilePlace, prefix: &str, object: &str) -> Option<FileName> {
+        let tail = object.strip_prefix(prefix)?;
         let (name, run) = tail.split_once('/')?;
-        Some(FileName { name: name.to_owned(), run: RunId(u64::from_str_radix(run, 16).ok()?) })
+        let parsed = FileName { place, name: name.to_owned(), run: RunId(u64::from_str_radix(run, 16).ok()?) };
+        (parsed.tail() == tail).then_some(parsed)
+    }
+}
+
+impl Promised for FileName {
+    fn record_object(&self) -> String {
+        self.record()
+    }
+
+    fn receipt_object(&self) -> String {
+        self.receipt()
     }
 }
 
@@ -327,6 +432,17 @@ mod tests {
         assert_eq!(PackName::parse(&pack.object()), Some(pack));
         let segment = SegmentName { timeline: 3, first_op: 960, last_op: 1000, run };
         assert_eq!(SegmentName::parse(&segment.object()), Some(segment));
+        let backup = BackupName::from(checkpoint);
+        assert_eq!((backup.record_object(), backup.receipt_object()), (checkpoint.object(), checkpoint.receipt()));
+        for place in [&PLAIN_FILES, &CATALOG_FILES] {
+            let file = FileName { place, name: "a".into(), run };
+            assert_eq!(FileName::parse_data(place, &file.data()), Some(file.clone()));
+            assert_eq!(FileName::parse_record(place, &file.record()), Some(file.clone()));
+            assert_eq!(FileName::parse_receipt(place, &file.receipt()), Some(file.clone()));
+            assert_eq!(FileName::parse_record(place, &file.data()), None);
+            let backup = BackupName::from(&file);
+            assert_eq!((backup.record_object(), backup.receipt_object()), (file.record(), file.receipt()));
+        }
         let gap = GapName { timeline: 2, first_op: 77, run };
         assert_eq!(GapName::parse(&gap.object()), Some(gap));
         let lease = LeaseName { timeline: 2, fence: 3, beat: u64::MAX };

@@ -362,6 +362,8 @@ fn priority_of(kind: ObjectKind) -> Priority {
         | ObjectKind::Gap
         | ObjectKind::Lease
         | ObjectKind::Run => Priority::Log,
-        ObjectKind::Pack | ObjectKind::Checkpoint | ObjectKind::File | ObjectKind::FileRecord => Priority::Bulk,
+        ObjectKind::Pack | ObjectKind::Checkpoint | ObjectKind::File | ObjectKind::FileRecord | ObjectKind::Record | ObjectKind::Data => {
+            Priority::Bulk
+        }
     }
 }

@@ -27,7 +27,7 @@ use uuid::Uuid;
 pub enum Work {
     /// Backs up a TigerBeetle replica.
     Tigerbeetle,
-    /// Backs up a DuckDB database, the catalog among them.
+    /// Backs up a DuckDB database.
     Duckdb,
     /// Backs up Parquet archives.
     Parquet,
@@ -35,15 +35,57 @@ pub enum Work {
     Kms,
     /// Backs up a plain file.
     File,
+    /// Backs up the catalog.
+    Catalog,
+    /// Backs up a jar: the tier that tests add.
+    #[cfg(test)]
+    Toy,
     /// Checks what the repository holds.
     Verification,
     /// Restores, to see that it can be done.
     Drill,
     /// Removes what has outlived its time.
     Retention,
+    /// Restores, because somebody needs what is restored.
+    Restore,
 }
 
 impl Work {
+    /// All kinds.
+    pub const ALL: &[Work] = &[
+        Work::Tigerbeetle,
+        Work::Duckdb,
+        Work::Parquet,
+        Work::Kms,
+        Work::File,
+        Work::Catalog,
+        Work::Verification,
+        Work::Drill,
+        Work::Retention,
+        Work::Restore,
+        #[cfg(test)]
+        Work::Toy,
+    ];
+
+    /// Its number in events. The first four are the backups of the design; backups of other tiers
+    /// follow, and what is no backup begins at 16. A number is never changed or used again.
+    pub fn event_number(self) -> u8 {
+        match self {
+            Work::Tigerbeetle => 1,
+            Work::Duckdb => 2,
+            Work::Parquet => 3,
+            Work::Kms => 4,
+            Work::File => 5,
+            Work::Catalog => 6,
+            Work::Verification => 16,
+            Work::Drill => 17,
+            Work::Retention => 18,
+            Work::Restore => 19,
+            #[cfg(test)]
+            Work::Toy => 15,
+        }
+    }
+
     /// Its name in records and in the catalog.
     pub fn text(self) -> &'static str {
         match self {
@@ -52,15 +94,19 @@ impl Work {
             Work::Parquet => "parquet",
             Work::Kms => "kms",
             Work::File => "file",
+            Work::Catalog => "catalog",
+            #[cfg(test)]
+            Work::Toy => "toy",
             Work::Verification => "verification",
             Work::Drill => "drill",
             Work::Retention => "retention",
+            Work::Restore => "restore",
         }
     }
 
     /// Whether it makes a backup.
     pub fn is_backup(self) -> bool {
-        !matches!(self, Work::Verification | Work::Drill | Work::Retention)
+        !matches!(self, Work::Verification | Work::Drill | Work::Retention | Work::Restore)
     }
 }
 

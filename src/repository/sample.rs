@@ -79,7 +79,7 @@ pub fn store_log(repository: &Repository, timeline: u32, run: u64, log: &[Vec<u8
         builder.push(&Prepare::check(bytes).map_err(|error| Error::input(error.to_string()))?);
     }
     let sealed = builder.seal(repository, timeline, RunId(run))?.ok_or_else(|| Error::input("a segment of no prepares"))?;
-    sealed.object.put(&**repository.store())?;
+    repository.put_sealed(&sealed.object)?;
     Ok(sealed.name)
 }
 

@@ -16,7 +16,7 @@ use super::reconcile::reconcile;
 use super::recorder::{Recorder, Trouble};
 use crate::backoff::Backoff;
 use crate::error::{Kind, Result};
-use crate::ledger_events::event::{Accounts, Event, id_of, is_reported};
+use crate::ledger_events::event::{Accounts, Event, id_of};
 use crate::ledger_events::packing::Status;
 use crate::ledger_events::{Delivered, EventLedger};
 use crate::repository::key::random;
@@ -195,7 +195,7 @@ impl ToRepository {
             PutOutcome::Created => entry.record.clone(),
             PutOutcome::AlreadyExists => recorded_before(&self.recorder, entry)?,
         };
-        if !(self.recorder.has_ledger() && is_reported(record.run.work)) {
+        if !self.recorder.has_ledger() {
             return outbox.remove(Lane::Repository, name);
         }
         outbox.pass_on(name, entry, &record)?;
@@ -289,8 +289,7 @@ impl ToLedger {
                 let Some(entry) = read(&recorder, Lane::Ledger, name)? else { continue };
                 let event = Event::of(recorder.repository.backup_id(entry.run), &entry.record, &self.reported.accounts);
                 let reported = match event {
-                    Ok(Some(event)) => self.deliver_event(&event, stop),
-                    Ok(None) => Delivered::Yes,
+                    Ok(event) => self.deliver_event(&event, stop),
                     Err(error) => Delivered::Refused(error.message),
                 };
                 match reported {
@@ -361,7 +360,7 @@ impl ToLedger {
             if stop.is_asked() {
                 return Ok(());
             }
-            let Ok(Some(event)) = Event::of(backup_id, &record, &self.reported.accounts) else { continue };
+            let Ok(event) = Event::of(backup_id, &record, &self.reported.accounts) else { continue };
             if self.refused.contains(&event.id) {
                 continue;
             }

@@ -5,3 +5,4 @@ pub mod delivery;
 pub mod outbox;
 pub mod reconcile;
 pub mod recorder;
+pub mod recording;

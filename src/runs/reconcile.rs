@@ -10,7 +10,7 @@ use super::recorder::Recorder;
 use crate::error::{Error, Kind, Result};
 use crate::repository::name::{self, RunId, RunName};
 use crate::repository::run_record::{Run, RunOutcome, RunRecord, RunSink, Scope};
-use crate::tier::outcome::stored_backups;
+use crate::tier::{backups_by_run, facts_of};
 use crate::units::now_ns;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -65,9 +65,9 @@ fn open_runs(recorder: &Recorder) -> Result<BTreeMap<RunId, Run>> {
 }
 
 fn end_of(recorder: &Recorder, run: RunId, begun: &Run) -> Result<(Scope, RunOutcome)> {
-    let stored = stored_backups(&recorder.repository)?.remove(&run);
-    match stored.map(|stored| stored.read(&recorder.repository)) {
-        Some(Ok((left, outcome))) => Ok((left.scope, outcome)),
+    let stored = backups_by_run(&recorder.repository)?.remove(&run);
+    match stored.map(|stored| facts_of(&recorder.repository, &stored)) {
+        Some(Ok(left)) => Ok((left.run.scope, left.outcome)),
         None => Ok((begun.scope, RunOutcome::failed(now_ns(), KILLED))),
         Some(Err(error)) if error.kind == Kind::Damaged => Ok((begun.scope, damaged(&error))),
         Some(Err(error)) => Err(error),

@@ -230,6 +230,7 @@ mod tests {
     use crate::progress::Silent;
     use crate::repository::sample::create;
     use crate::store::memory::MemoryStore;
+    use crate::tier::depth::Depth;
     use crate::tier::sample::folder;
     use crate::tier::tigerbeetle::capture::backup;
     use crate::tier::tigerbeetle::restore::RestoreRequest;
@@ -256,7 +257,7 @@ mod tests {
                 assert_eq!((next.summary.blocks_stored, next.summary.blocks), (changed * 3 + 1, 33 + generation));
                 assert_eq!(next.summary.checkpoint_op, large.checkpoint_op());
             }
-            assert_eq!(verify(&repository, true, &Silent).unwrap().problems, []);
+            assert_eq!(verify(&repository, Depth::Full, &Silent).unwrap().problems, []);
             let image = folder.path().join("image");
             let outputs = vec![(image.clone(), Role::Same)];
             let request = RestoreRequest {

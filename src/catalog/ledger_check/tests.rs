@@ -19,7 +19,7 @@ fn both() -> (Arc<Repository>, Vec<BackupRow>) {
         repository.record_run(run, &end).unwrap();
         BackupRow { run: run.to_string(), id: repository.backup_id(run), evidence: Evidence::Ended, record: end }
     });
-    (repository, rows[..2].to_vec())
+    (repository, rows.to_vec())
 }
 
 fn sides(repository: &Repository, rows: &[BackupRow]) -> Sides {

@@ -8,7 +8,8 @@ CREATE TABLE catalog_state (
 
 CREATE TABLE backup_metadata (
     id UUID PRIMARY KEY,
-    backup_type VARCHAR NOT NULL CHECK (backup_type IN ('tigerbeetle', 'duckdb', 'parquet', 'kms', 'file')),
+    -- The name of the tier's kind of work.
+    backup_type VARCHAR NOT NULL CHECK (regexp_full_match(backup_type, '[a-z_]+')),
     backup_scope VARCHAR NOT NULL CHECK (backup_scope IN ('full', 'incremental')),
     -- A 128-bit number in decimal; NULL is all tenants.
     tenant_id VARCHAR CHECK (regexp_full_match(tenant_id, '[0-9]{1,39}')),

@@ -178,7 +178,10 @@ fn the_history_is_filtered_newest_first() {
     assert_eq!(runs(Filter { since_ns: Some(START_NS + SECOND_NS), ..Filter::default() }), ["3"]);
     assert_eq!(runs(Filter { work: Some("' OR 1 = 1".into()), ..Filter::default() }), Vec::<String>::new());
     let newest = &reader.history(&Filter::default()).unwrap()[0];
-    assert_eq!((newest.work.as_str(), newest.scope.as_deref(), newest.reason.as_deref()), ("verification", None, Some("3 problems")));
+    assert_eq!(
+        (newest.work.as_str(), newest.scope.as_deref(), newest.reason.as_deref()),
+        ("verification", Some("incremental"), Some("3 problems"))
+    );
     assert_eq!((newest.started_ns, newest.ended_ns), (START_NS + 2 * SECOND_NS, Some(START_NS + 3 * SECOND_NS)));
     let json = reader.history(&Filter::default()).unwrap()[1].json();
     assert_eq!((&json["type"], &json["stored_bytes"], &json["ended"]), (&json!("file"), &json!(4096), &json!("2023-11-14T22:14:50Z")));

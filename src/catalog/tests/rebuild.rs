@@ -4,33 +4,38 @@ use crate::disk::file::ReadOptions;
 use crate::error::Kind;
 use crate::pipeline::digest::digest_of;
 use crate::progress::Silent;
-use crate::repository::name::RunName;
+use crate::repository::name::{CATALOG_FILES, FilePlace, PLAIN_FILES, RunName};
 use crate::repository::run_record::RunSink;
 use crate::repository::sample::{Fault, FaultyStore, open};
 use crate::store::Store;
 use crate::tb_format::sample::SampleFile;
+use crate::tier::catalog::NAME;
+use crate::tier::facts::UNRECORDED;
 use crate::tier::file::capture;
-use crate::tier::outcome::{UNRECORDED, of_checkpoint, scope_of, stored_backups};
 use crate::tier::sample::{LOG_OPS, backup, folder};
+use crate::tier::tigerbeetle::facts::{outcome, scope_of};
+use crate::tier::{backups_by_run, facts_of};
 use crate::units::now_ns;
 
 /// Makes a backup of a ledger and two of files, without records of their runs.
 fn back_up(fixture: &Fixture) -> (RunId, RunId, RunId) {
-    let place = tempfile::tempdir_in(folder()).unwrap();
-    let ledger = backup(&fixture.repository, &SampleFile::new(7, LOG_OPS), &place.path().join("data")).unwrap();
-    let file = |name: &str| {
-        let path = place.path().join("file");
+    let folder = tempfile::tempdir_in(folder()).unwrap();
+    let ledger = backup(&fixture.repository, &SampleFile::new(7, LOG_OPS), &folder.path().join("data")).unwrap();
+    let file = |place: &'static FilePlace, name: &str| {
+        let path = folder.path().join("file");
         std::fs::write(&path, name).unwrap();
         let request = crate::tier::file::request::FileCaptureRequest {
             path,
+            place,
             name: name.to_owned(),
+            tenant: None,
             journals: None,
             read: ReadOptions::default(),
             run: None,
         };
         capture::backup(&fixture.repository, &request, &Silent).unwrap().name.run
     };
-    (ledger.name.run, file("archive"), file("amber-catalog"))
+    (ledger.name.run, file(&PLAIN_FILES, "archive"), file(&CATALOG_FILES, NAME))
 }
 
 /// Writes the records of runs that an agent and commands leave, into both repository and catalog.
@@ -43,8 +48,8 @@ fn run_everything(fixture: &Fixture) {
     };
     // The run of the ledger has both records, that of the archive only the one of its beginning,
     // that of the catalog none.
-    let stored = stored_backups(&fixture.repository).unwrap();
-    let (_, outcome) = stored[&ledger].read(&fixture.repository).unwrap();
+    let stored = backups_by_run(&fixture.repository).unwrap();
+    let outcome = facts_of(&fixture.repository, &stored[&ledger]).unwrap().outcome;
     put(ledger, &begun(Work::Tigerbeetle));
     put(ledger, &ended(Work::Tigerbeetle, outcome));
     put(archive, &begun(Work::File));
@@ -65,7 +70,7 @@ fn rebuilding_after_deleting_gives_equal_rows() {
     let refreshed = refresh(&fixture.catalog(), &Silent).unwrap();
     assert_eq!((refreshed.applied.added, refreshed.applied.changed, refreshed.notes.len()), (1, 1, 0), "{refreshed:?}");
     let before = content(fixture.path());
-    assert_eq!(before.iter().map(Vec::len).collect::<Vec<_>>(), [6, 1, 2, 1, 1]);
+    assert_eq!(before.iter().map(Vec::len).collect::<Vec<_>>(), [6, 1, 2, 1, 1, 0]);
     std::fs::remove_dir_all(fixture.path()).unwrap();
     let rebuilt = rebuild(&fixture.catalog(), &Silent).unwrap();
     assert_eq!(content(fixture.path()), before);
@@ -97,7 +102,7 @@ fn a_backup_without_records_tells_what_its_manifest_says() {
             "aes256".into(),
         ]
     };
-    assert_eq!(rows(fixture.path(), sql), [expected(ledger, "tigerbeetle"), expected(archive, "file"), expected(catalog_file, "duckdb")]);
+    assert_eq!(rows(fixture.path(), sql), [expected(ledger, "tigerbeetle"), expected(archive, "file"), expected(catalog_file, "catalog")]);
     let stored = rows(fixture.path(), "SELECT backup_location, checksum, backup_size_bytes FROM backup_metadata ORDER BY run");
     for row in &stored {
         let bytes = fixture.store.bytes(&row[0]).unwrap();
@@ -117,9 +122,9 @@ fn a_backup_without_records_tells_what_its_manifest_says() {
     fixture.store.delete(&receipt).unwrap();
     assert_eq!(rebuild(&fixture.catalog(), &Silent).unwrap().differences, Some(Vec::new()));
     // The record comes later, and replaces what the backup says.
-    let names = stored_backups(&fixture.repository).unwrap();
-    let (run, outcome) = names[&ledger].read(&fixture.repository).unwrap();
-    let record = RunRecord { run: Run { job: "command line".into(), ..run }, outcome: Some(outcome) };
+    let names = backups_by_run(&fixture.repository).unwrap();
+    let facts = facts_of(&fixture.repository, &names[&ledger]).unwrap();
+    let record = RunRecord { run: Run { job: "command line".into(), ..facts.run }, outcome: Some(facts.outcome) };
     fixture.repository.record_run(ledger, &record).unwrap();
     assert_eq!(refresh(&fixture.catalog(), &Silent).unwrap().applied.changed, 1);
     assert_eq!(
@@ -133,9 +138,9 @@ fn a_command_and_its_manifest_say_the_same() {
     let fixture = Fixture::new();
     let place = tempfile::tempdir_in(folder()).unwrap();
     let backup = backup(&fixture.repository, &SampleFile::new(7, LOG_OPS), &place.path().join("data")).unwrap();
-    let of_command = of_checkpoint(&backup.name, &backup.summary, &backup.receipt());
-    let (run, of_manifest) = stored_backups(&fixture.repository).unwrap()[&backup.name.run].read(&fixture.repository).unwrap();
-    assert_eq!((of_command, scope_of(&backup.summary)), (of_manifest, run.scope));
+    let of_command = outcome(&backup.name, &backup.summary, &backup.receipt());
+    let facts = facts_of(&fixture.repository, &backups_by_run(&fixture.repository).unwrap()[&backup.name.run]).unwrap();
+    assert_eq!((of_command, scope_of(&backup.summary)), (facts.outcome, facts.run.scope));
 }
 
 #[test]

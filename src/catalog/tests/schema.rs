@@ -112,7 +112,7 @@ fn the_tables_refuse_what_they_must_not_hold() {
     };
     insert("checksum", "NULL").unwrap();
     let refused = [
-        ("backup_type", "'tape'"),
+        ("backup_type", "'a tape'"),
         ("backup_scope", "'half'"),
         ("tenant_id", "'-1'"),
         ("status", "'done'"),

@@ -74,22 +74,25 @@ fn every_work_has_its_table() {
     let key = [("key_id", json!("arn:aws:kms:key/1")), ("key_version", json!("7")), ("wrapped_by", json!(5))];
     let drill = [("kind", json!("system")), ("restored_op", json!(u64::MAX)), ("restore_seconds", json!(1.5))];
     let removed = [("backups_removed", json!(2)), ("objects_removed", json!(-1)), ("bytes_removed", json!(1_u64 << 40))];
+    let restored = [("tier", json!("toy")), ("restored_bytes", json!(7)), ("expected_seconds", json!(1.5))];
     let works = [
         (Work::Tigerbeetle, stored(&[])),
         (Work::Duckdb, stored(&[])),
         (Work::Parquet, stored(&[])),
         (Work::Kms, stored(&key)),
         (Work::File, stored(&[])),
+        (Work::Catalog, stored(&[])),
         (Work::Verification, verified()),
         (Work::Drill, stored(&drill)),
         (Work::Retention, RunOutcome { reason: "the store said no".into(), completed: false, ..stored(&removed) }),
+        (Work::Restore, RunOutcome { location: "an/object".into(), ..stored(&restored) }),
     ];
     for (number, (work, outcome)) in (1..).zip(&works) {
         catalog.put(RunId(number), &ended(*work, outcome.clone())).unwrap();
     }
     let path = fixture.path();
     let types = rows(path, "SELECT backup_type FROM backup_metadata ORDER BY run");
-    assert_eq!(types.concat(), ["tigerbeetle", "duckdb", "parquet", "kms", "file"]);
+    assert_eq!(types.concat(), ["tigerbeetle", "duckdb", "parquet", "kms", "file", "catalog"]);
     let keys = rows(path, "SELECT id, key_id, key_version, wrapped_by, status FROM kms_key_backups");
     assert_eq!(keys, [[&fixture.id(RunId(4)), "arn:aws:kms:key/1", "7", "", "completed"]]);
     let verifications = rows(path, "SELECT is_full, backups, problems, objects, files FROM verification_runs");
@@ -98,6 +101,8 @@ fn every_work_has_its_table() {
     assert_eq!(drills, [["system", "18446744073709551615", "1.5"]]);
     let retention = rows(path, "SELECT backups_removed, objects_removed, bytes_removed, status, reason FROM retention_runs");
     assert_eq!(retention, [["2", "", "1099511627776", "failed", "the store said no"]]);
+    let restores = rows(path, "SELECT tier, backup_location, restored_bytes, expected_seconds, status FROM restore_runs");
+    assert_eq!(restores, [["toy", "an/object", "7", "1.5", "completed"]]);
     let all = rows(path, "SELECT work FROM runs ORDER BY run").concat();
     assert_eq!(all, works.map(|(work, _)| work.text()));
 }

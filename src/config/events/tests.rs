@@ -11,7 +11,7 @@ const GOOD: &str = "[events]\naddresses = '127.0.0.1:3000,127.0.0.1:3001'\nledge
 fn every_value_of_events_arrives() {
     let plan = parse(&format!("{LEAST}{GOOD}")).unwrap().events.unwrap();
     assert_eq!((plan.addresses.as_str(), plan.cluster), ("127.0.0.1:3000,127.0.0.1:3001", None));
-    assert_eq!(plan.accounts, Accounts { ledger: 700, system: 1, all_tenants: 2 });
+    assert_eq!(plan.accounts, Accounts { ledger: 700, system: 1, all_tenants: 2, tenants: Default::default() });
     assert_eq!(plan.answer_timeout, Duration::from_secs(10));
     let more = "cluster = '340282366920938463463374607431768211455'\nanswer_timeout_ms = 1000\n";
     let plan = parse(&format!("{LEAST}{GOOD}{more}")).unwrap().events.unwrap();

@@ -6,12 +6,12 @@ use proptest::sample::select;
 /// Every combination of the small fields once.
 fn all() -> Vec<Packed> {
     let mut all = Vec::new();
-    for backup_type in TYPES {
+    for work in Work::ALL.iter().copied() {
         for scope in SCOPES {
             for compression in COMPRESSIONS {
                 for encryption in ENCRYPTIONS {
                     for status in STATUSES {
-                        all.push(Packed { backup_type, scope, compression, encryption, status, retention_days: 0 });
+                        all.push(Packed { work, scope, compression, encryption, status, retention_days: 0 });
                     }
                 }
             }
@@ -60,13 +60,13 @@ fn all_values_of_all_fields_hold() {
             assert_eq!(Packed::unpack(packed.pack()), Ok(packed));
         }
     }
-    assert_eq!(all().len(), 4 * 2 * 3 * 2 * 3);
+    assert_eq!(all().len(), Work::ALL.len() * 2 * 3 * 2 * 3);
 }
 
 #[test]
 fn the_places_are_those_of_the_design() {
     let packed = Packed {
-        backup_type: BackupType::Kms,
+        work: Work::Kms,
         scope: Scope::Incremental,
         compression: Compression::Zstd,
         encryption: Encryption::Aes256,
@@ -75,7 +75,7 @@ fn the_places_are_those_of_the_design() {
     };
     assert_eq!(packed.pack(), 0x0402_0302_03ab_cd00_0000_0000_0000_0000);
     let least = Packed {
-        backup_type: BackupType::Tigerbeetle,
+        work: Work::Tigerbeetle,
         scope: Scope::Full,
         compression: Compression::None,
         encryption: Encryption::None,
@@ -88,13 +88,9 @@ fn the_places_are_those_of_the_design() {
 #[test]
 fn values_that_do_not_exist_are_refused_with_their_field() {
     let good = 0x0101_0101_0100_0000_0000_0000_0000_0000_u128;
-    for (shift, most, field) in [
-        (TYPE_SHIFT, 4, "backup type"),
-        (SCOPE_SHIFT, 2, "scope"),
-        (COMPRESSION_SHIFT, 3, "compression"),
-        (ENCRYPTION_SHIFT, 2, "encryption"),
-        (STATUS_SHIFT, 3, "status"),
-    ] {
+    for (shift, most, field) in
+        [(SCOPE_SHIFT, 2, "scope"), (COMPRESSION_SHIFT, 3, "compression"), (ENCRYPTION_SHIFT, 2, "encryption"), (STATUS_SHIFT, 3, "status")]
+    {
         for number in 0..=255_u128 {
             let bits = good & !(0xff << shift) | number << shift;
             let unpacked = Packed::unpack(bits);
@@ -118,8 +114,24 @@ fn names_are_those_of_the_records() {
     for one in STATUSES {
         assert_eq!(Status::of(one.text()), Some(one));
     }
-    for work in [Work::Tigerbeetle, Work::Duckdb, Work::Parquet, Work::Kms] {
-        assert_eq!(BackupType::of(work).map(BackupType::text), Some(work.text()));
+    assert_eq!(Compression::of("lz4"), None);
+}
+
+#[test]
+fn kinds_of_work_have_numbers_of_their_own_that_stay() {
+    let number = |work: Work| work.event_number();
+    let of_design = [Work::Tigerbeetle, Work::Duckdb, Work::Parquet, Work::Kms].map(number);
+    assert_eq!(of_design, [1, 2, 3, 4]);
+    assert_eq!(
+        [Work::File, Work::Catalog, Work::Verification, Work::Drill, Work::Retention, Work::Restore].map(number),
+        [5, 6, 16, 17, 18, 19]
+    );
+    let known: std::collections::BTreeSet<u8> = Work::ALL.iter().map(|work| work.event_number()).collect();
+    assert_eq!(known.len(), Work::ALL.len());
+    let good = 0x0101_0101_0100_0000_0000_0000_0000_0000_u128;
+    for other in 0..=255_u8 {
+        let unpacked = Packed::unpack(good & !(0xff << WORK_SHIFT) | u128::from(other) << WORK_SHIFT);
+        assert_eq!(unpacked.is_ok(), known.contains(&other), "{other}");
+        assert!(unpacked.is_ok() || unpacked.unwrap_err().message.contains(&format!("no kind of work {other}")));
     }
-    assert_eq!((BackupType::of(Work::File), BackupType::of(Work::Drill), Compression::of("lz4")), (None, None, None));
 }

@@ -2,8 +2,9 @@
 
 use super::event::Accounts;
 use crate::repository::run_record::{Run, RunOutcome, RunRecord, Scope, Work};
+use std::collections::BTreeMap;
 
-pub const ACCOUNTS: Accounts = Accounts { ledger: 700, system: 1, all_tenants: 2 };
+pub const ACCOUNTS: Accounts = Accounts { ledger: 700, system: 1, all_tenants: 2, tenants: BTreeMap::new() };
 
 pub fn run(work: Work) -> Run {
     Run {

@@ -40,7 +40,7 @@ fn of(side: &Side, run: u128, status: Status) -> Event {
 #[test]
 fn what_both_sides_say_is_no_difference() {
     let side = side();
-    assert_eq!((side.len(), side.is_empty()), (4, false));
+    assert_eq!((side.len(), side.is_empty()), (5, false));
     assert_eq!(differences(&side, &all(&side)), []);
 }
 
@@ -101,7 +101,7 @@ fn strangers_and_doubles_show() {
         [DifferenceKind::Doubled, DifferenceKind::Unknown, DifferenceKind::Unknown]
     );
     assert!(found[0].1.contains("0000000000000001 completed"), "{found:?}");
-    assert!(found[1].1.contains("a tigerbeetle backup completed") && found[2].1.contains("lowest 72 bits"), "{found:?}");
+    assert!(found[1].1.contains("a tigerbeetle run completed") && found[2].1.contains("lowest 72 bits"), "{found:?}");
     // The record of a run's end was altered later: the ledger's event of the old end is unknown,
     // and the new end has no event.
     let mut altered = side.clone();
@@ -117,11 +117,12 @@ fn a_catalog_knows_the_newest_moment_only() {
     let mut catalog = Side::new("the catalog", ACCOUNTS);
     catalog.add_newest(&RunId(1).to_string(), Uuid::from_u128(1), &completed(Work::Tigerbeetle, 500));
     catalog.add_newest(&RunId(2).to_string(), Uuid::from_u128(2), &failed(Work::Tigerbeetle));
+    catalog.add_newest(&RunId(3).to_string(), Uuid::from_u128(3), &begun(Work::Verification));
     assert_eq!(differences(&catalog, &all(&repository)), []);
     let mut altered = Side::new("the catalog", ACCOUNTS);
     altered.add_newest(&RunId(1).to_string(), Uuid::from_u128(1), &completed(Work::Tigerbeetle, 501));
     let found = differences(&altered, &all(&repository));
-    assert_eq!(found.iter().filter(|(kind, _)| *kind == DifferenceKind::Unknown).count(), 2, "the second backup has no row: {found:?}");
+    assert_eq!(found.iter().filter(|(kind, _)| *kind == DifferenceKind::Unknown).count(), 3, "the others have no row: {found:?}");
     assert!(
         found.iter().any(|(kind, what)| *kind == DifferenceKind::Altered && what.contains("the catalog differ: amount 500 instead of 501"))
     );
@@ -137,7 +138,7 @@ fn the_repository_says_what_its_records_do_and_damage_is_a_difference() {
         repository.record_run(RunId(run), &record).unwrap();
     }
     let side = Side::of_repository(&repository, ACCOUNTS).unwrap();
-    assert_eq!(side.len(), 3);
+    assert_eq!(side.len(), 4);
     let last = side.expected(id_of(repository.backup_id(RunId(1)), Status::Completed)).unwrap();
     assert_eq!(Packed::unpack(last.event.packed).unwrap().scope, Scope::Incremental);
     assert_eq!(last.backup, RunId(1).to_string());

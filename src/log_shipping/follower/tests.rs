@@ -123,7 +123,7 @@ fn a_ring_that_wrapped_is_a_gap_and_the_log_goes_on_behind_the_checkpoint() {
         eventually("the later log is stored", || is_durable(&bench, checkpoint(&later), end_of(&later)));
     });
     let gaps = bench.board.take_unrecorded();
-    assert_eq!((gaps.len(), gaps[0].first_op, gaps[0].last_op), (1, 965, 1919));
+    assert_eq!((gaps.len(), gaps[0].gap.first_op, gaps[0].gap.last_op), (1, 965, 1919));
     assert!(bench.board.wanted().is_some());
 }
 
@@ -218,7 +218,7 @@ fn a_ring_that_wraps_again_and_again_while_nothing_has_room_is_one_gap() {
     bench.board.durable(600, 0);
     follower.meet(Loss::Wrapped { found_op: 1824 }, "r", &mut source).unwrap();
     let gaps = bench.board.take_unrecorded();
-    assert_eq!((gaps.len(), gaps[0].first_op, gaps[0].last_op, follower.collector.dropped()), (1, 700, 1919, None));
+    assert_eq!((gaps.len(), gaps[0].gap.first_op, gaps[0].gap.last_op, follower.collector.dropped()), (1, 700, 1919, None));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 use super::*;
 
-fn gap(first_op: u64) -> Gap {
-    Gap { timeline: 1, first_op, last_op: first_op + 9, noticed_ns: 1, reason: "r".into() }
+fn gap(first_op: u64) -> NoticedGap {
+    NoticedGap { timeline: 1, gap: GapStatus { first_op, last_op: first_op + 9, noticed_ns: 1, reason: "r".into() } }
 }
 
 fn ago(milliseconds: u64) -> Instant {
@@ -83,12 +83,12 @@ fn a_gap_is_told_until_it_is_recorded_and_wants_a_checkpoint() {
     taken.remove(0);
     board.return_unrecorded(taken);
     // The next session reads what is recorded. A gap that is not recorded is reported all the same.
-    board.known_gaps(&[gap(10)]);
+    board.known_gaps(vec![gap(10).gap]);
     let first_ops = |board: &StatusBoard| board.status().gaps.iter().map(|gap| gap.first_op).collect::<Vec<_>>();
     assert_eq!(first_ops(&board), [10, 30, 50]);
     board.no_gap(&gap(30));
     assert_eq!(first_ops(&board), [10, 50]);
-    assert_eq!(board.take_unrecorded().iter().map(|gap| gap.first_op).collect::<Vec<_>>(), [30, 50]);
+    assert_eq!(board.take_unrecorded().iter().map(|gap| gap.gap.first_op).collect::<Vec<_>>(), [30, 50]);
 }
 
 #[test]

@@ -14,9 +14,11 @@ use crate::error::{Error, Result};
 use crate::progress::Progress;
 use crate::repository::Repository;
 use crate::repository::name::FileName;
-use crate::store::Digest;
+use crate::repository::promise::Receipt;
+use crate::repository::remove::Reason;
 use crate::tier::file::request::FileCaptureRequest;
 use crate::tier::file::request::open;
+use crate::tier::promises::write_missing_receipts;
 use crate::units::now_ns;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
@@ -28,8 +30,8 @@ pub struct Backup {
     pub name: FileName,
     /// What its record promises.
     pub record: FileRecord,
-    /// SHA-256 of the stored bytes of that record.
-    pub record_digest: Digest,
+    /// Size and digest of that record.
+    pub receipt: Receipt,
     /// Bytes read from the file. Holes are not read.
     pub bytes_read: u64,
     /// Stored bytes that an earlier run had sent already.
@@ -49,6 +51,14 @@ const NAME_BYTES_MAX: usize = 128;
 pub fn backup(repository: &Arc<Repository>, request: &FileCaptureRequest, progress: &dyn Progress) -> Result<Backup> {
     check_file_name(&request.name)?;
     let began_ns = now_ns();
+    let mut damaged = Vec::new();
+    write_missing_receipts(
+        repository,
+        &repository.listed_files(request.place)?,
+        &|name, _| repository.file_record(name).map(drop),
+        &mut |name, error| damaged.push(format!("{}: {error}; `amber verify` says more", name.record())),
+    )?;
+    damaged.iter().for_each(|note| progress.note(note));
     let metadata =
         std::fs::metadata(&request.path).map_err(|error| Error::input(format!("{}: {error}", request.path.display())).caused_by(error))?;
     let layout = FileLayout::of(metadata.len())?;
@@ -60,7 +70,7 @@ pub fn backup(repository: &Arc<Repository>, request: &FileCaptureRequest, progre
     progress.end();
     if let Err(error) = stream.check_unchanged() {
         // No record will promise this object.
-        let _ = repository.store().delete(&name.data());
+        let _ = repository.remove(&name.data(), Reason::Unpromised(name.run));
         return Err(error.into());
     }
     let record = FileRecord {
@@ -73,10 +83,11 @@ pub fn backup(repository: &Arc<Repository>, request: &FileCaptureRequest, progre
         part_bytes: stored.part_bytes,
         began_ns,
         ended_ns: now_ns(),
+        tenant: request.tenant.clone(),
     };
-    let record_digest = repository.promise_file(&name, &record)?;
-    let notes = [stream.notes().to_vec(), notes].concat();
-    Ok(Backup { name, record, record_digest, bytes_read, resumed_bytes, notes })
+    let receipt = repository.promise_file(&name, &record)?;
+    let notes = [damaged, stream.notes().to_vec(), notes].concat();
+    Ok(Backup { name, record, receipt, bytes_read, resumed_bytes, notes })
 }
 
 /// Checks that a file may have this name in a repository.

@@ -12,13 +12,16 @@
 use crate::error::{Error, Result};
 use crate::pipeline::fingerprint::{FINGERPRINT_BYTES, Fingerprint, Fingerprinter};
 use crate::repository::frame::{FRAME_PLAIN_BYTES_MAX, FRAMES_MAX, ObjectKind};
-use crate::repository::name::{FileName, RECORDS_OF_FILES};
+use crate::repository::name::{FileName, FilePlace};
 use crate::repository::object_reader::ObjectReader;
+use crate::repository::promise::Receipt;
 use crate::repository::upload_journal::hex;
 use crate::repository::wire::Fields;
 use crate::repository::{Repository, record};
 use crate::store::{Digest, PutOutcome};
+use crate::tier::promises::Listed;
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// Size of a frame, unless the file would then have too many of them.
 const FRAME_BYTES_FIRST: u32 = 1024 * 1024;
@@ -55,6 +58,9 @@ pub struct FileRecord {
     pub began_ns: u64,
     /// When the backup ended, by the writer's clock.
     pub ended_ns: u64,
+    /// The tenant whose data it is, in decimal; `None` where it is everybody's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
 }
 
 impl FileLayout {
@@ -133,17 +139,19 @@ impl Repository {
         Ok(Fingerprinter::new(&self.key.derive(b"amber/1/fingerprint", &[])?))
     }
 
-    /// Writes the record that promises a stored file: from now on its backup exists. Returns the
-    /// SHA-256 of the record's stored bytes.
+    /// Writes the record that promises a stored file: from now on its backup exists. Then its
+    /// receipt. Returns what the receipt says.
     ///
     /// # Errors
     /// The errors of the store.
-    pub fn promise_file(&self, name: &FileName, record: &FileRecord) -> Result<Digest> {
+    pub fn promise_file(self: &Arc<Self>, name: &FileName, record: &FileRecord) -> Result<Receipt> {
         let sealed = record::seal(self, ObjectKind::FileRecord, name.record(), record)?;
-        match sealed.put(&*self.store)? {
-            PutOutcome::Created => Ok(sealed.digest),
-            PutOutcome::AlreadyExists => Err(Error::damaged(format!("{} exists already, but nobody else draws this name", name.record()))),
+        if self.put_sealed(&sealed)? == PutOutcome::AlreadyExists {
+            return Err(Error::damaged(format!("{} exists already, but nobody else draws this name", name.record())));
         }
+        let receipt = Receipt { size_bytes: sealed.stored_bytes, digest: sealed.digest };
+        self.write_receipt(name, &receipt)?;
+        Ok(receipt)
     }
 
     /// The record of a stored file.
@@ -158,13 +166,25 @@ impl Repository {
         }
     }
 
-    /// All stored files of this name, or of every name, oldest first.
+    /// All stored files of a place, of this name or of every name, in the order of their names, the
+    /// oldest first.
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub fn files(&self, name: Option<&str>) -> Result<Vec<FileName>> {
-        let prefix = name.map_or_else(|| RECORDS_OF_FILES.to_owned(), |name| format!("{RECORDS_OF_FILES}{name}/"));
-        Ok(self.list_all(&prefix)?.iter().filter_map(|listed| FileName::parse_record(&listed.name)).collect())
+    pub fn files(&self, place: &'static FilePlace, name: Option<&str>) -> Result<Vec<FileName>> {
+        let records = place.promises.records;
+        let prefix = name.map_or_else(|| records.to_owned(), |name| format!("{records}{name}/"));
+        Ok(self.list_all(&prefix)?.iter().filter_map(|listed| FileName::parse_record(place, &listed.name)).collect())
+    }
+
+    /// Records and receipts of the files of a place.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn listed_files(&self, place: &'static FilePlace) -> Result<Listed<FileName>> {
+        Listed::read(self, (place.promises.records, place.promises.receipts), |object| {
+            [FileName::parse_record(place, object), FileName::parse_receipt(place, object)]
+        })
     }
 }
 

@@ -4,7 +4,7 @@ use crate::disk::file::ReadOptions;
 use crate::disk::stream::Stream;
 use crate::error::Error;
 use crate::error::Result;
-use crate::repository::name::RunId;
+use crate::repository::name::{FilePlace, RunId};
 use crate::tier::file::format::FileLayout;
 use std::path::Path;
 use std::path::PathBuf;
@@ -14,8 +14,12 @@ use std::path::PathBuf;
 pub struct FileCaptureRequest {
     /// The file.
     pub path: PathBuf,
+    /// Where in the repository it is kept.
+    pub place: &'static FilePlace,
     /// Its name in the repository: 1 to 128 of `a-z 0-9 . _ -`.
     pub name: String,
+    /// The tenant whose data it is, in decimal; `None` where it is everybody's.
+    pub tenant: Option<String>,
     /// The folder for the journals of uploads that can be resumed. Without it, uploads cannot be
     /// resumed.
     pub journals: Option<PathBuf>,

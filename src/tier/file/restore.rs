@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::pipeline::compress::Codec;
 use crate::pipeline::fingerprint::Fingerprinter;
 use crate::progress::Progress;
-use crate::repository::name::{FileName, RunId};
+use crate::repository::name::{FileName, FilePlace, RunId};
 use crate::repository::{Repository, fetch};
 use crate::threads::lock;
 use crossbeam_channel::{Receiver, Sender};
@@ -43,6 +43,8 @@ const BUFFERS_MIN: usize = 2;
 pub struct FileRestoreRequest {
     /// The name of the file in the repository.
     pub name: String,
+    /// Where in the repository it is kept.
+    pub place: &'static FilePlace,
     /// The run whose backup is restored; `None` for the newest.
     pub run: Option<RunId>,
     /// The file to write.
@@ -108,7 +110,7 @@ pub fn restore_file(repository: &Repository, request: &FileRestoreRequest, progr
 }
 
 fn find(repository: &Repository, request: &FileRestoreRequest) -> Result<FileName> {
-    let files = repository.files(Some(&request.name))?;
+    let files = repository.files(request.place, Some(&request.name))?;
     let found = match request.run {
         Some(run) => files.into_iter().find(|file| file.run == run),
         None => files.into_iter().next_back(),

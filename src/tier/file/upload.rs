@@ -17,6 +17,7 @@ use crate::repository::frame::ObjectKind;
 use crate::repository::name::FileName;
 use crate::repository::object_writer::Pushed;
 use crate::repository::object_writer::{FramedFile, ObjectWriter};
+use crate::repository::remove::Reason;
 use crate::repository::stored_object::StoredObject;
 use crate::repository::upload_journal::{JournalFile, Unfinished};
 use crate::tier::file::request::FileCaptureRequest;
@@ -82,7 +83,7 @@ fn discard(repository: &Repository, request: &FileCaptureRequest) {
 }
 
 fn abort_unrecorded(repository: &Repository, object: &str, upload_id: &str, reason: &str, notes: &mut Vec<String>) {
-    let outcome = match repository.store().abort_upload(object, upload_id) {
+    let outcome = match repository.abort_upload(object, upload_id) {
         Ok(()) => "it was aborted".to_owned(),
         Err(error) => format!("aborting it failed ({error}); `amber uploads` shows it"),
     };
@@ -91,7 +92,13 @@ fn abort_unrecorded(repository: &Repository, object: &str, upload_id: &str, reas
 
 /// Begins an upload, or resumes the one that was cut short.
 fn begin(repository: &Arc<Repository>, request: &FileCaptureRequest, layout: FileLayout, notes: &mut Vec<String>) -> Result<Upload> {
-    let new_name = || Ok::<_, Error>(FileName { name: request.name.clone(), run: request.run.map_or_else(|| repository.new_run(), Ok)? });
+    let new_name = || {
+        Ok::<_, Error>(FileName {
+            place: request.place,
+            name: request.name.clone(),
+            run: request.run.map_or_else(|| repository.new_run(), Ok)?,
+        })
+    };
     let Some(path) = journal_path(repository, request) else {
         let name = new_name()?;
         let writer = ObjectWriter::create_for(repository, ObjectKind::File, name.data(), layout.file_bytes)?;
@@ -130,15 +137,15 @@ fn resumable(repository: &Repository, request: &FileCaptureRequest, layout: File
     if (subject.file_bytes, subject.frame_bytes) != (layout.file_bytes, layout.frame_bytes) {
         return no("the file has another size now");
     }
-    let Some(name) = FileName::parse_data(&subject.object).filter(|name| name.name == request.name) else {
+    let Some(name) = FileName::parse_data(request.place, &subject.object).filter(|name| name.name == request.name) else {
         return no("its journal is of something else");
     };
-    match repository.store().resume_multipart(&subject.object, &unfinished.upload_id, &unfinished.parts)? {
+    match repository.resume_upload(&subject.object, &unfinished.upload_id, &unfinished.parts)? {
         Some(resumed) => Ok(Resumable::Yes { name, resumed }),
         None => {
-            // The upload may have been completed in the last moment of that run. No record promises
-            // the object, and none ever will.
-            repository.store().delete(&subject.object)?;
+            // The upload may have been completed in the last moment of that run. If no record
+            // promises the object, none ever will.
+            let _ = repository.remove(&subject.object, Reason::Unpromised(name.run));
             no("the store does not know it any more")
         }
     }

@@ -6,6 +6,7 @@ use crate::repository::key::{self, Secret};
 use crate::repository::name::{CHECKPOINTS, CLUSTER, HEADER, KEYS, PACKS, RECEIPTS, SEGMENTS};
 use crate::repository::sample::{HookedStore, open, options, secret};
 use crate::store::Store;
+use crate::tier::depth::Depth;
 use crate::tier::findings::VerificationReport;
 use crate::tier::sample::first_difference;
 use crate::tier::tigerbeetle::restore::RestoreRequest;
@@ -24,7 +25,7 @@ impl Fixture {
     }
 
     pub(crate) fn verify(&self) -> Result<VerificationReport> {
-        self.open().and_then(|repository| verify(&repository, false, &Silent))
+        self.open().and_then(|repository| verify(&repository, Depth::Digests, &Silent))
     }
 
     fn restore(&self) -> Result<Restored> {
@@ -94,7 +95,7 @@ fn a_whole_repository_has_no_problems_and_restores() {
     assert_eq!(fixture.store.names().len(), 7, "header, key, receipt, cluster, manifest, pack, segment");
     let report = fixture.verify().unwrap();
     assert_eq!((report.problems.as_slice(), report.notes.as_slice()), (&[][..], &[][..]));
-    assert_eq!((report.backups, report.backups_whole, report.objects), (1, 1, 7));
+    assert_eq!((report.backups(), report.backups_intact(), report.objects), (1, 1, 7));
     let restored = fixture.restore().unwrap();
     assert_eq!(restored.notes, [""; 0]);
     assert_eq!(first_difference(&fixture.path("restored"), &fixture.sample).unwrap(), None);
@@ -275,8 +276,12 @@ fn what_is_changed_on_the_way_is_no_damage() {
     for tenth in 0..10 {
         let repository = open(Arc::new(changing_on_the_way(&fixture, tenth))).unwrap();
         for full in [false, true] {
-            let report = verify(&repository, full, &Silent).unwrap();
-            assert_eq!((report.problems.as_slice(), report.backups_whole), (&[][..], 1), "tenth {tenth}, full: {full}");
+            let report = verify(&repository, depth_of(full), &Silent).unwrap();
+            assert_eq!((report.problems.as_slice(), report.backups_intact()), (&[][..], 1), "tenth {tenth}, full: {full}");
         }
     }
+}
+
+fn depth_of(full: bool) -> Depth {
+    if full { Depth::Full } else { Depth::Digests }
 }

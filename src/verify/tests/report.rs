@@ -9,6 +9,7 @@ use crate::repository::sample::{Fault, FaultyStore, open, open_exhausted};
 use crate::store::Store;
 use crate::tb_format::grid::BlockKind;
 use crate::tb_format::sample::{SampleFile, block};
+use crate::tier::depth::Depth;
 use crate::tier::findings::{VerificationReport, error_of};
 use crate::tier::sample::{LOG_OPS, as_replica, backup, next_checkpoint};
 use crate::tier::tigerbeetle::format::manifest::Manifest;
@@ -19,7 +20,7 @@ use std::sync::atomic::AtomicU64;
 
 impl Fixture {
     pub(crate) fn full(&self) -> VerificationReport {
-        verify(&self.repository, true, &Silent).unwrap()
+        verify(&self.repository, Depth::Full, &Silent).unwrap()
     }
 
     fn name(&self) -> CheckpointName {
@@ -45,7 +46,7 @@ fn verification_waits_for_its_limits() {
     for full in [false, true] {
         governor.resume();
         std::thread::scope(|scope| {
-            let verifying = scope.spawn(|| verify(&repository, full, &Silent).unwrap());
+            let verifying = scope.spawn(|| verify(&repository, depth_of(full), &Silent).unwrap());
             std::thread::sleep(std::time::Duration::from_millis(200));
             assert!(!verifying.is_finished(), "nothing is left for it");
             governor.release();
@@ -62,11 +63,11 @@ fn verification_that_nobody_wants_ends_at_its_next_rest() {
         // tree.
         let pauses = if full { 4 } else { 3 };
         for left in 1..=pauses {
-            let error = verify(&fixture.repository, full, &CancelledAfter { pauses: AtomicU64::new(left) }).unwrap_err();
+            let error = verify(&fixture.repository, depth_of(full), &CancelledAfter { pauses: AtomicU64::new(left) }).unwrap_err();
             assert!(error.kind == Kind::TryAgain && error.message.contains("cancelled"), "{left}: {error}");
         }
-        let report = verify(&fixture.repository, full, &CancelledAfter { pauses: AtomicU64::new(pauses + 1) }).unwrap();
-        assert_eq!((report.problems.as_slice(), report.backups_whole), (&[][..], 1));
+        let report = verify(&fixture.repository, depth_of(full), &CancelledAfter { pauses: AtomicU64::new(pauses + 1) }).unwrap();
+        assert_eq!((report.problems.as_slice(), report.backups_intact()), (&[][..], 1));
     }
 }
 
@@ -74,13 +75,13 @@ fn verification_that_nobody_wants_ends_at_its_next_rest() {
 fn full_verification_opens_everything() {
     let fixture = Fixture::new();
     let report = fixture.full();
-    assert_eq!((report.problems.as_slice(), report.backups_whole), (&[][..], 1));
+    assert_eq!((report.problems.as_slice(), report.backups_intact()), (&[][..], 1));
     assert_eq!(error_of(&report, "here"), None);
     let later = SampleFile::new(7, 963);
     backup(&fixture.repository, &later, &fixture.path("data")).unwrap();
     backup(&fixture.repository, &next_checkpoint(&later, LOG_OPS).unwrap(), &fixture.path("data")).unwrap();
     let report = fixture.full();
-    assert_eq!((report.problems.as_slice(), report.backups_whole, report.backups), (&[][..], 3, 3));
+    assert_eq!((report.problems.as_slice(), report.backups_intact(), report.backups()), (&[][..], 3, 3));
 }
 
 #[test]
@@ -90,7 +91,7 @@ fn an_error_counts_the_problems_and_names_the_first() {
     fixture.store.corrupt(&pack, 70, 1);
     fixture.store.remove(&receipt);
     let report = fixture.full();
-    assert_eq!((report.problems.len(), report.backups_whole), (2, 0));
+    assert_eq!((report.problems.len(), report.backups_intact()), (2, 0));
     let error = error_of(&report, "here").unwrap();
     assert_eq!(error.kind, Kind::Damaged);
     assert!(error.message.starts_with(&format!("here: 2 problems; 0 of 1 backups are intact. The first: {receipt}")), "{error}");
@@ -104,10 +105,10 @@ fn a_damaged_object_breaks_the_backups_that_need_it_and_no_others() {
     let packs: Vec<String> = fixture.store.names().into_iter().filter(|name| name.starts_with(PACKS)).collect();
     assert_eq!(packs.len(), 2);
     fixture.store.corrupt(&packs[1], 70, 1);
-    assert_eq!(fixture.full().backups_whole, 1);
+    assert_eq!(fixture.full().backups_intact(), 1);
     fixture.store.corrupt(&packs[1], 70, 1);
     fixture.store.corrupt(&packs[0], 70, 1);
-    assert_eq!(fixture.full().backups_whole, 0, "the second builds on the first's blocks");
+    assert_eq!(fixture.full().backups_intact(), 0, "the second builds on the first's blocks");
 }
 
 #[test]
@@ -161,11 +162,11 @@ fn a_store_that_is_away_ends_the_verification() {
     let faulty = FaultyStore::new(&fixture.store);
     let repository = open(Arc::new(faulty.clone()) as Arc<dyn Store>).unwrap();
     faulty.fail(u64::MAX, Fault::Refused);
-    verify(&repository, true, &Silent).unwrap();
+    verify(&repository, Depth::Full, &Silent).unwrap();
     let calls = faulty.calls();
     for call in 1..=calls {
         faulty.fail(call, Fault::Refused);
-        let error = verify(&repository, true, &Silent).unwrap_err();
+        let error = verify(&repository, Depth::Full, &Silent).unwrap_err();
         assert_eq!(error.kind, Kind::TryAgain, "call {call} of {calls}: {error}");
     }
 }
@@ -178,7 +179,7 @@ fn manifests_that_contradict_each_other_are_found() {
         manifest.segments[0].stored_bytes += 1;
     });
     let report = fixture.full();
-    assert_eq!((report.problems.len(), report.backups_whole), (2, 1));
+    assert_eq!((report.problems.len(), report.backups_intact()), (2, 1));
     assert!(report.problems.iter().all(|problem| problem.object == other.object() && problem.what.contains("contradicts")));
 }
 
@@ -198,9 +199,9 @@ fn full_verification_finds_a_tree_that_is_not_the_superblocks() {
         let fixture = Fixture::new();
         assert_eq!(Manifest::read(&fixture.repository, &fixture.name(), None).unwrap().extents.len(), 6, "{what}");
         let other = fixture.promise(change);
-        assert_eq!(verify(&fixture.repository, false, &Silent).unwrap().problems, [], "{what}: the digests cannot tell");
+        assert_eq!(verify(&fixture.repository, Depth::Digests, &Silent).unwrap().problems, [], "{what}: the digests cannot tell");
         let report = fixture.full();
-        assert_eq!((report.problems.len(), report.backups_whole), (1, 1), "{what}: {:?}", report.problems);
+        assert_eq!((report.problems.len(), report.backups_intact()), (1, 1), "{what}: {:?}", report.problems);
         assert_eq!(report.problems[0].object, other.object(), "{what}");
     }
 }
@@ -226,6 +227,10 @@ fn two_replicas_of_one_cluster_share_their_objects() {
     let fixture = Fixture::new();
     backup(&fixture.repository, &as_replica(&fixture.sample, 2).unwrap(), &fixture.path("data")).unwrap();
     let report = fixture.full();
-    assert_eq!((report.problems.as_slice(), report.backups_whole), (&[][..], 2));
+    assert_eq!((report.problems.as_slice(), report.backups_intact()), (&[][..], 2));
     fixture.object(PACKS);
+}
+
+fn depth_of(full: bool) -> Depth {
+    if full { Depth::Full } else { Depth::Digests }
 }

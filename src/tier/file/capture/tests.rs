@@ -7,11 +7,12 @@ use crate::disk::file::ReadOptions;
 use crate::error::{Kind, Result};
 use crate::progress::Silent;
 use crate::repository::Repository;
-use crate::repository::name::{FILES, FileName};
+use crate::repository::name::{FileName, PLAIN_FILES};
 use crate::repository::sample::{Fault, FaultyStore, create, noise, open};
 use crate::repository::upload_journal::JournalFile;
 use crate::store::Store;
 use crate::store::memory::MemoryStore;
+use crate::tier::depth::Depth;
 use crate::tier::file::format::FileReader;
 use crate::tier::file::request::FileCaptureRequest;
 use crate::tier::sample::folder;
@@ -59,7 +60,9 @@ impl Fixture {
     fn request(&self) -> FileCaptureRequest {
         FileCaptureRequest {
             path: self.path(),
+            place: &PLAIN_FILES,
             name: "archive-1".to_owned(),
+            tenant: None,
             journals: Some(self.journals()),
             read: ReadOptions::default(),
             run: None,
@@ -82,7 +85,7 @@ impl Fixture {
     /// The stored bytes of the newest backup.
     fn stored(&self) -> Vec<u8> {
         let repository = self.repository();
-        let name = repository.files(Some("archive-1")).unwrap().pop().unwrap();
+        let name = repository.files(&PLAIN_FILES, Some("archive-1")).unwrap().pop().unwrap();
         let record = repository.file_record(&name).unwrap();
         let file = FileReader::open(&repository, &name, &record).unwrap();
         let fingerprinter = repository.fingerprinter().unwrap();
@@ -91,8 +94,8 @@ impl Fixture {
 
     fn assert_stored(&self, content: &[u8]) {
         assert!(self.stored() == content, "the stored bytes are others");
-        let report = verify(&self.repository(), true, &Silent).unwrap();
-        assert_eq!((report.problems, report.files, report.files_whole), (vec![], 1, 1));
+        let report = verify(&self.repository(), Depth::Full, &Silent).unwrap();
+        assert_eq!((report.problems.as_slice(), report.backups(), report.backups_intact()), (&[][..], 1, 1));
         assert_eq!(self.store.unfinished("").unwrap(), []);
         assert_eq!(self.journal(), None);
     }
@@ -128,24 +131,35 @@ fn an_upload_that_was_cut_short_anywhere_is_carried_on() {
     let (whole, calls) = fixture.backup(None);
     whole.unwrap();
     let calls = calls.calls();
+    let record_call = calls - 1;
     let mut held = Vec::new();
     for (at_call, fault) in (1..=calls).flat_map(|call| [(call, Fault::Gone), (call, Fault::AnswerLost)]) {
         let fixture = Fixture::new(&content);
         let (cut, _) = fixture.backup(Some((at_call, fault)));
-        let promised = fixture.repository().files(None).unwrap().len();
+        let promised = fixture.repository().files(&PLAIN_FILES, None).unwrap().len();
         assert_eq!(cut.unwrap_err().kind, Kind::TryAgain, "call {at_call} {fault:?}");
-        // The last call writes the record. It takes effect although its answer is lost.
-        assert_eq!(promised, usize::from((at_call, fault) == (calls, Fault::AnswerLost)), "call {at_call} {fault:?}");
-        if promised > 0 {
+        // The last call but one writes the record, which takes effect although its answer is lost;
+        // the last one writes its receipt.
+        let is_promised = at_call == calls || (at_call, fault) == (record_call, Fault::AnswerLost);
+        assert_eq!(promised, usize::from(is_promised), "call {at_call} {fault:?}");
+        if is_promised {
+            let problems = || verify(&fixture.repository(), Depth::Digests, &Silent).unwrap().problems;
+            assert_eq!(
+                problems().len(),
+                usize::from((at_call, fault) != (calls, Fault::AnswerLost)),
+                "call {at_call} {fault:?}: the receipt"
+            );
+            fixture.backup(None).0.unwrap();
+            assert_eq!(problems(), [], "call {at_call} {fault:?}: the next backup writes it");
             continue;
         }
         let (backup, _) = fixture.backup(None);
         held.push(backup.unwrap().resumed_bytes);
         fixture.assert_stored(&content);
-        let left = verify(&fixture.repository(), false, &Silent).unwrap().notes;
+        let left = verify(&fixture.repository(), Depth::Digests, &Silent).unwrap().notes;
         // An object whose upload was completed just before is deleted, except one that lacks only
         // its record.
-        assert!(at_call == calls || left.is_empty(), "call {at_call} {fault:?}: {left:?}");
+        assert!(at_call == record_call || left.is_empty(), "call {at_call} {fault:?}: {left:?}");
     }
     // The later the upload is cut short, the more the store holds. At the end this is all but the
     // last frames, which lie in the last part too.
@@ -168,7 +182,8 @@ fn only_what_is_missing_is_sent() {
             break 2;
         }
         at_call += 1;
-        std::fs::remove_dir_all(fixture.journals()).unwrap();
+        // The first calls come before there is a journal.
+        let _ = std::fs::remove_dir_all(fixture.journals());
         fixture
             .store
             .unfinished("")
@@ -178,8 +193,8 @@ fn only_what_is_missing_is_sent() {
     };
     let (backup, store) = fixture.backup(None);
     let backup = backup.unwrap();
-    // List, two parts, completion and the record, and a few queries.
-    assert!(store.calls() <= missing + 6, "{} calls", store.calls());
+    // Lists, two parts, completion, the record and its receipt, and a few queries.
+    assert!(store.calls() <= missing + 9, "{} calls", store.calls());
     assert_eq!(backup.resumed_bytes, 15 * MIB as u64);
     fixture.assert_stored(&content);
 }
@@ -193,7 +208,7 @@ fn cut_short(fixture: &Fixture) -> FileName {
             break;
         }
     }
-    FileName::parse_data(&fixture.store.unfinished(FILES).unwrap().last().unwrap().name).unwrap()
+    FileName::parse_data(&PLAIN_FILES, &fixture.store.unfinished(PLAIN_FILES.data).unwrap().last().unwrap().name).unwrap()
 }
 
 #[test]
@@ -269,7 +284,7 @@ fn a_frame_that_is_sealed_into_other_bytes_is_never_sent() {
     std::fs::write(&path, journal.replace(tag, &"0".repeat(32))).unwrap();
     let error = fixture.backup(None).0.unwrap_err();
     assert!(error.message.contains("sealed into other bytes"), "{}", error.message);
-    assert_eq!(fixture.repository().files(None).unwrap(), []);
+    assert_eq!(fixture.repository().files(&PLAIN_FILES, None).unwrap(), []);
 }
 
 #[test]
@@ -277,7 +292,7 @@ fn an_upload_that_the_store_does_not_know_any_more_begins_anew() {
     let content = noise(FILE_BYTES, 29);
     let fixture = Fixture::new(&content);
     let before = cut_short(&fixture);
-    let upload = fixture.store.unfinished(FILES).unwrap().pop().unwrap();
+    let upload = fixture.store.unfinished(PLAIN_FILES.data).unwrap().pop().unwrap();
     fixture.store.abort_upload(&upload.name, &upload.upload_id).unwrap();
     let backup = fixture.backup(None).0.unwrap();
     assert_ne!(backup.name, before);
@@ -310,7 +325,8 @@ fn without_a_journal_nothing_is_kept() {
     let faulty = FaultyStore::new(&fixture.store);
     let repository = open(Arc::new(faulty.clone())).unwrap();
     let request = FileCaptureRequest { journals: None, ..fixture.request() };
-    faulty.fail(4, Fault::Refused);
+    // Two lists and the beginning come first.
+    faulty.fail(6, Fault::Refused);
     assert!(backup(&repository, &request, &Silent).is_err());
     assert_eq!(fixture.store.unfinished("").unwrap(), []);
     backup(&repository, &request, &Silent).unwrap();
@@ -324,13 +340,18 @@ fn damage_in_a_stored_file_is_found() {
     for (object, full) in [(name.data(), false), (name.data(), true), (name.record(), false)] {
         let whole = fixture.store.bytes(&object).unwrap();
         fixture.store.corrupt(&object, whole.len() / 2, 1);
-        let report = verify(&fixture.repository(), full, &Silent).unwrap();
-        assert_eq!((report.problems.len(), report.files_whole), (1, 0), "{object}");
+        let report = verify(&fixture.repository(), depth_of(full), &Silent).unwrap();
+        assert_eq!((report.problems.len(), report.backups_intact()), (1, 0), "{object}");
         assert_eq!(report.problems[0].object, object);
         fixture.store.corrupt(&object, whole.len() / 2, 1);
     }
     fixture.store.delete(&name.record()).unwrap();
-    let report = verify(&fixture.repository(), true, &Silent).unwrap();
+    let lost = verify(&fixture.repository(), Depth::Full, &Silent).unwrap();
+    assert_eq!((lost.problems.len(), lost.backups_intact()), (1, 0));
+    assert!(lost.problems[0].object == name.record() && lost.problems[0].what.contains("its receipt promises it"), "{:?}", lost.problems);
+    // Without its receipt nothing shows that there ever was a file.
+    fixture.store.delete(&name.receipt()).unwrap();
+    let report = verify(&fixture.repository(), Depth::Full, &Silent).unwrap();
     assert!(report.problems.is_empty() && report.notes.iter().any(|note| note.contains("belong to no backup")), "{:?}", report.notes);
 }
 
@@ -347,4 +368,8 @@ fn what_is_no_file_or_name_is_refused() {
     assert_eq!(fixture.backup(None).0.unwrap_err().kind, Kind::Input);
     std::fs::create_dir(fixture.path()).unwrap();
     assert_eq!(fixture.backup(None).0.unwrap_err().kind, Kind::Input);
+}
+
+fn depth_of(full: bool) -> Depth {
+    if full { Depth::Full } else { Depth::Digests }
 }

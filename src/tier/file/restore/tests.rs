@@ -6,6 +6,7 @@ use crate::cancellation::CancelledAfter;
 use crate::disk::file::ReadOptions;
 use crate::error::Kind;
 use crate::progress::Silent;
+use crate::repository::name::PLAIN_FILES;
 use crate::repository::sample::{Fault, FaultyStore, create, noise, open};
 use crate::store::memory::MemoryStore;
 use crate::tier::file::capture;
@@ -46,7 +47,9 @@ impl Fixture {
     fn back_up_source(&self) -> capture::Backup {
         let request = crate::tier::file::request::FileCaptureRequest {
             path: self.path("source"),
+            place: &PLAIN_FILES,
             name: "archive".into(),
+            tenant: None,
             journals: None,
             read: ReadOptions::default(),
             run: None,
@@ -55,7 +58,15 @@ impl Fixture {
     }
 
     fn request(&self) -> FileRestoreRequest {
-        FileRestoreRequest { name: "archive".into(), run: None, output: self.path("out"), overwrite: false, base: None, read_back: true }
+        FileRestoreRequest {
+            place: &PLAIN_FILES,
+            name: "archive".into(),
+            run: None,
+            output: self.path("out"),
+            overwrite: false,
+            base: None,
+            read_back: true,
+        }
     }
 
     fn restored(&self, request: &FileRestoreRequest) -> Restored {

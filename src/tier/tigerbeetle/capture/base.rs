@@ -9,11 +9,11 @@
 use crate::error::{Error, Kind, Result};
 use crate::repository::name::{self, CheckpointName};
 use crate::repository::object_reader::digest_stored;
+use crate::repository::promise::Receipt;
 use crate::repository::{Repository, fetch};
 use crate::tb_format::layout::checkpoint_after;
 use crate::tb_format::superblock::SuperBlock;
 use crate::tier::tigerbeetle::format::manifest::Manifest;
-use crate::tier::tigerbeetle::format::promise::Receipt;
 use crate::tier::tigerbeetle::format::timeline::Lineage;
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -106,14 +106,14 @@ impl<'a> PackSink<'a> {
                     counts.bytes_stored += if new { pack.stored_bytes } else { 0 };
                     packs.push(pack);
                 }
-                (false, true) => unused.push(pack.name.object()),
+                (false, true) => unused.push(pack.name),
                 (false, false) => {}
             }
         }
         for extent in &mut extents {
             extent.location.pack = positions[extent.location.pack as usize];
         }
-        super::cleanup::delete_objects(&self.repository, unused);
+        unused.iter().for_each(|pack| super::cleanup::delete_objects(&self.repository, pack.run, [pack.object()]));
         Ok((packs, extents, counts))
     }
 }

@@ -8,6 +8,7 @@ use crate::repository::name;
 use crate::repository::name::PackName;
 use crate::repository::name::RunId;
 use crate::repository::name::SegmentName;
+use crate::repository::remove::Reason;
 
 /// Deletes everything that a run stored which ended before its manifest was written.
 pub(crate) fn delete_run(repository: &Repository, run: RunId) {
@@ -16,15 +17,15 @@ pub(crate) fn delete_run(repository: &Repository, run: RunId) {
     };
     for prefix in [name::PACKS, name::SEGMENTS] {
         let listed = repository.list_all(prefix).unwrap_or_default();
-        delete_objects(repository, listed.into_iter().map(|object| object.name).filter(|name| of_run(name)));
+        delete_objects(repository, run, listed.into_iter().map(|object| object.name).filter(|name| of_run(name)));
     }
 }
 
 /// Deletes objects of a run that no manifest will name. Where the store forbids that (Object Lock)
 /// they stay and do no harm.
-pub(crate) fn delete_objects(repository: &Repository, names: impl IntoIterator<Item = String>) {
+pub(crate) fn delete_objects(repository: &Repository, run: RunId, names: impl IntoIterator<Item = String>) {
     for name in names {
-        let _ = repository.store().delete(&name);
+        let _ = repository.remove(&name, Reason::Unpromised(run));
     }
 }
 

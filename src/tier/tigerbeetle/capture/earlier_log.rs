@@ -51,7 +51,7 @@ impl EarlierLog {
             return Ok(None);
         }
         for segment in &segments {
-            if repository.store().size_bytes(&segment.name.object())? != Some(segment.stored_bytes) {
+            if repository.object_bytes(&segment.name.object())? != Some(segment.stored_bytes) {
                 return Ok(None);
             }
         }
@@ -104,7 +104,7 @@ pub fn store(
     if leads_there {
         return Ok(Some(EarlierLog { first_op, segments, bytes_read: tail.bytes_read(), checksum: checkpoint.checksum() }));
     }
-    super::cleanup::delete_objects(repository, segments.iter().map(|segment| segment.name.object()));
+    super::cleanup::delete_objects(repository, run, segments.iter().map(|segment| segment.name.object()));
     Ok(None)
 }
 

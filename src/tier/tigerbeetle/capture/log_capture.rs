@@ -242,11 +242,11 @@ impl Follower {
     fn forget_segments_through(&mut self, op: u64) {
         while self.segments.front().is_some_and(|segment| segment.name().last_op <= op) {
             let Some(segment) = self.segments.pop_front() else { return };
-            let name = segment.name().object();
+            let name = segment.name();
             if let Segment::Writing(_, finishing) = segment {
                 let _ = finishing.wait();
             }
-            super::cleanup::delete_objects(&self.repository, [name]);
+            super::cleanup::delete_objects(&self.repository, name.run, [name.object()]);
         }
     }
 

@@ -25,7 +25,6 @@ pub mod window;
 mod witness_search;
 
 use super::format::manifest::{Manifest, Summary};
-use super::format::promise::Receipt;
 use super::format::segment::SegmentEntry;
 use super::format::timeline::Lineage;
 use crate::disk::file::ReadOptions;
@@ -35,6 +34,7 @@ use crate::replica::checkpoint::Walk;
 use crate::replica::tail::header_ring;
 use crate::repository::Repository;
 use crate::repository::name::{CheckpointName, RunId};
+use crate::repository::promise::Receipt;
 use crate::store::Digest;
 use crate::tb_format::header::release_text;
 use crate::tb_format::layout::durable_op_for_checkpoint;
@@ -203,10 +203,9 @@ fn prepare(
     let name = CheckpointName { timeline, checkpoint_op: superblock.checkpoint().header().op(), replica: superblock.replica_index(), run };
     let needed = |segment: &SegmentEntry| segment.name.first_op <= window.end.op() && segment.name.last_op > name.checkpoint_op;
     let (behind, beyond): (Vec<_>, Vec<_>) = captured.segments.into_iter().partition(needed);
-    delete_objects(
-        repository,
-        beyond.iter().filter(|segment| captured.runs.contains(&segment.name.run)).map(|segment| segment.name.object()),
-    );
+    for segment in beyond.iter().filter(|segment| captured.runs.contains(&segment.name.run)) {
+        delete_objects(repository, segment.name.run, [segment.name.object()]);
+    }
     let mut summary = summary_of(&name, &window, counts);
     summary.bytes_read = walk.bytes_read() + captured.bytes_read;
     let mut segments = behind;

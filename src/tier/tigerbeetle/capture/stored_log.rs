@@ -40,7 +40,7 @@ impl StoredLog {
         for segment in &segments {
             // The backup may be of a later checkpoint than the one that this replica has reached.
             let begins_too_late = segment.name.first_op > next_op;
-            if begins_too_late || repository.store().size_bytes(&segment.name.object())? != Some(segment.stored_bytes) {
+            if begins_too_late || repository.object_bytes(&segment.name.object())? != Some(segment.stored_bytes) {
                 return Ok(StoredLog::default());
             }
             next_op = segment.name.last_op + 1;

@@ -11,25 +11,30 @@
 //! as one that was removed. Where a manifest promises ops, it names the segments that hold them.
 //! One of these that is missing is a problem of its own.
 
+use super::LogFindings;
+use super::objects::LedgerObject;
 use crate::error::{Kind, Result};
 use crate::progress::Progress;
 use crate::repository::Repository;
 use crate::repository::name::{self, CheckpointName, SegmentName};
-use crate::tier::findings::LogRanges;
+use crate::tier::depth::Depth;
 use crate::tier::findings::VerificationReport;
-use crate::tier::object_check::{self, ObjectCheck};
+use crate::tier::object_check;
 use crate::tier::tigerbeetle::format::gap::Gap;
 use crate::tier::tigerbeetle::format::log::{LogIndex, Piece, op_ranges_of};
 use crate::tier::tigerbeetle::format::manifest::Summary;
 use crate::tier::tigerbeetle::format::op_range::OpRange;
 use crate::tier::tigerbeetle::format::timeline::{Lineage, Timelines};
 use crate::units::time_text;
+use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How often the log is listed again because segments of it were merged meanwhile.
 const RELISTS_MAX: usize = 5;
 /// Segments checked before their outcomes are looked at.
 const BATCH: usize = 4096;
+/// How many op ranges the text of a verification lists; JSON has all.
+const OP_RANGES_SHOWN_MAX: usize = 5;
 /// Holes of one timeline that are reported one by one.
 const HOLES_REPORTED_MAX: usize = 20;
 
@@ -40,9 +45,10 @@ const HOLES_REPORTED_MAX: usize = 20;
 pub fn check_segments(
     repository: &Repository,
     in_manifests: &BTreeSet<SegmentName>,
-    full: bool,
+    depth: Depth,
     progress: &dyn Progress,
     report: &mut VerificationReport,
+    found: &mut LogFindings,
 ) -> Result<Vec<u32>> {
     let mut known = in_manifests.clone();
     let mut listed = list(repository)?;
@@ -52,10 +58,10 @@ pub fn check_segments(
         progress.begin("verify the log", Some(new.iter().map(|(_, stored_bytes)| stored_bytes).sum()));
         let mut vanished = false;
         for batch in new.chunks(BATCH) {
-            let jobs: Vec<ObjectCheck> = batch.iter().map(|(name, stored_bytes)| ObjectCheck::Shipped(*name, *stored_bytes)).collect();
-            for outcome in object_check::check_all(repository, &jobs, full, progress) {
+            let jobs: Vec<LedgerObject> = batch.iter().map(|(name, stored_bytes)| LedgerObject::Shipped(*name, *stored_bytes)).collect();
+            for outcome in object_check::check_all(repository, &jobs, depth, progress) {
                 let is_damaged = outcome.result.as_ref().is_err_and(|error| error.kind == Kind::Damaged);
-                if is_damaged && repository.store().size_bytes(&outcome.name)?.is_none() {
+                if is_damaged && repository.object_bytes(&outcome.name)?.is_none() {
                     vanished = true;
                     continue;
                 }
@@ -71,13 +77,36 @@ pub fn check_segments(
         known.extend(new.iter().map(|(name, _)| *name));
         listed = list(repository)?;
     }
-    (report.segments, report.log_bytes) = (listed.len() as u64, listed.values().sum());
+    (found.segments, found.log_bytes) = (listed.len() as u64, listed.values().sum());
     Ok(listed.keys().map(|name| name.timeline).collect::<BTreeSet<u32>>().into_iter().collect())
 }
 
 fn list(repository: &Repository) -> Result<BTreeMap<SegmentName, u64>> {
     let listed = repository.list_all(name::SEGMENTS)?;
     Ok(listed.iter().filter_map(|object| Some((SegmentName::parse(&object.name)?, object.size_bytes))).collect())
+}
+
+/// A timeline's log, by the names of its segments.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogRanges {
+    /// The timeline.
+    pub timeline: u32,
+    /// Op ranges without a gap.
+    pub ops: Vec<OpRange>,
+}
+
+/// Op ranges for people: "ops 960 to 12345".
+pub fn ranges_text(ranges: &[OpRange]) -> String {
+    let shown: Vec<String> =
+        ranges.iter().take(OP_RANGES_SHOWN_MAX).map(|range| format!("{} to {}", range.first_op, range.last_op)).collect();
+    let more = ranges.len() - shown.len();
+    let rest = if more == 0 { String::new() } else { format!(" and {more} more runs") };
+    format!("ops {}{rest}", shown.join(", "))
+}
+
+/// Op ranges as JSON.
+pub fn ranges_json(ranges: &[OpRange]) -> Value {
+    ranges.iter().map(|range| json!({ "first_op": range.first_op, "last_op": range.last_op })).collect()
 }
 
 /// What is known of the repository when the chain of the log is checked.
@@ -100,11 +129,12 @@ pub fn check_timelines(
     repository: &Repository,
     promises: &Promises<'_>,
     with_segments: &[u32],
-    full: bool,
+    depth: Depth,
     report: &mut VerificationReport,
+    found: &mut LogFindings,
 ) -> Result<()> {
     let numbers: BTreeSet<u32> = promises.timelines.numbers().into_iter().chain(with_segments.iter().copied()).collect();
-    report.timelines = numbers.len() as u64;
+    found.timelines = numbers.len() as u64;
     for timeline in numbers {
         // If its record, or an ancestor's, is missing, the timeline is checked alone.
         let lineage = Lineage::of(promises.timelines, timeline).unwrap_or_else(|_| Lineage::only(timeline));
@@ -113,7 +143,7 @@ pub fn check_timelines(
         // timeline continues its parent.
         let index = LogIndex::list(repository, &lineage, branch_op.unwrap_or(0))?;
         let own: Vec<Piece> = index.pieces().iter().filter(|piece| piece.name.timeline == timeline).copied().collect();
-        if full {
+        if depth == Depth::Full {
             for ops in index.op_ranges() {
                 check_op_range(&index, timeline, ops, report)?;
             }
@@ -121,7 +151,7 @@ pub fn check_timelines(
         if !own.is_empty() {
             holes(promises, timeline, branch_op, &index, report);
         }
-        report.log_runs.push(LogRanges { timeline, runs: op_ranges_of(&own).into_iter().map(OpRange::into).collect() });
+        found.ranges.push(LogRanges { timeline, ops: op_ranges_of(&own) });
     }
     Ok(())
 }

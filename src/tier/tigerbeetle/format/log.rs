@@ -484,7 +484,7 @@ pub fn list_segments(repository: &Repository, timeline: u32, from_op: u64) -> Re
     let mut after = (begin_op > 0).then(|| format!("{prefix}{begin_op:020}"));
     let mut segments = Vec::new();
     loop {
-        let page = repository.store().list(&prefix, after.as_deref(), LIST_PAGE)?;
+        let page = repository.list_page(&prefix, after.as_deref(), LIST_PAGE)?;
         let ended = page.len() < LIST_PAGE;
         after = page.last().map(|last| last.name.clone());
         let parsed = page.iter().filter_map(|listed| SegmentName::parse(&listed.name).map(|name| (name, listed.size_bytes)));

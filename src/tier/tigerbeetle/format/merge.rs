@@ -118,7 +118,7 @@ pub fn merge(repository: &Arc<Repository>, run: RunId, pieces: &[Piece]) -> Resu
 /// # Errors
 /// When the store cannot be read. A segment that does not open neither covers another nor is
 /// covered.
-pub fn covered(repository: &Repository, pieces: &[Piece]) -> Result<Vec<Piece>> {
+pub fn covered(repository: &Repository, pieces: &[Piece]) -> Result<Vec<(Piece, SegmentName)>> {
     let mut covered = Vec::new();
     let mut rows = HashMap::new();
     for (position, piece) in pieces.iter().enumerate() {
@@ -138,7 +138,7 @@ pub fn covered(repository: &Repository, pieces: &[Piece]) -> Result<Vec<Piece>> 
         let Some(ours) = readable(piece.open(repository).map(|reader| reader.rows))? else { continue };
         let begin = usize::try_from(piece.name.first_op - holder.name.first_op).unwrap_or(usize::MAX);
         if theirs.get(begin..).is_some_and(|theirs| theirs.starts_with(&ours)) {
-            covered.push(*piece);
+            covered.push((*piece, holder.name));
         }
         rows.retain(|name, _| *name == holder.name);
     }

@@ -16,25 +16,16 @@ use crate::repository::frame::ObjectKind;
 use crate::repository::name::{self, CheckpointName};
 use crate::repository::object_reader::ObjectReader;
 use crate::repository::object_writer::ObjectWriter;
+use crate::repository::promise::Receipt;
 use crate::repository::stored_object::StoredObject;
 use crate::repository::wire::Fields;
-use crate::store::Digest;
 use std::collections::BTreeSet;
 use std::sync::Arc;
-
-/// What a receipt says about its manifest.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Receipt {
-    /// The manifest's stored size.
-    pub size_bytes: u64,
-    /// The manifest's digest.
-    pub digest: Digest,
-}
 
 impl Repository {
     /// The cluster that this repository belongs to, if a backup has been made.
     pub fn cluster(&self) -> Result<Option<u128>> {
-        if self.store.size_bytes(name::CLUSTER)?.is_none() {
+        if self.object_bytes(name::CLUSTER)?.is_none() {
             return Ok(None);
         }
         let wrong = || Error::damaged(format!("{}: it does not name a cluster", name::CLUSTER));
@@ -91,17 +82,6 @@ impl Repository {
         Ok(stored)
     }
 
-    /// Writes the receipt of a manifest that is known to be intact. The receipt may exist already:
-    /// another run that began in between found it missing and wrote it.
-    pub fn write_receipt(self: &Arc<Self>, name: &CheckpointName, receipt: &Receipt) -> Result<()> {
-        let mut writer = ObjectWriter::create(self, ObjectKind::Receipt, name.receipt())?;
-        writer.push([&receipt.size_bytes.to_le_bytes()[..], &receipt.digest].concat())?;
-        match writer.finish(Vec::new())?.wait() {
-            Err(error) if error.kind == Kind::Damaged && self.receipt(name).as_ref() == Ok(receipt) => Ok(()),
-            written => written.map(|_| ()),
-        }
-    }
-
     /// The names of all manifests that have a receipt.
     pub fn receipts(&self) -> Result<Vec<CheckpointName>> {
         let listed = self.list_all(name::RECEIPTS)?;
@@ -120,21 +100,6 @@ impl Repository {
             self.backups()?.into_iter().filter(|name| lineage.has_backup(name.timeline, name.checkpoint_op)).collect();
         backups.sort_unstable_by_key(|name| (name.checkpoint_op, *name));
         Ok(backups)
-    }
-
-    /// Reads the receipt of a manifest.
-    ///
-    /// # Errors
-    /// [`Error::damaged`] when it is missing or not what was written.
-    pub fn receipt(&self, name: &CheckpointName) -> Result<Receipt> {
-        let object = ObjectReader::open(self, ObjectKind::Receipt, &name.receipt(), None)?;
-        let frame = object.frames(0, 1)?.pop().unwrap_or_default();
-        let mut fields = Fields::new(&frame);
-        let mut read = || {
-            let receipt = Receipt { size_bytes: fields.u64()?, digest: fields.array()? };
-            fields.end().map(|()| receipt)
-        };
-        read().ok_or_else(|| Error::damaged(format!("{}: it is no receipt", name.receipt())))
     }
 }
 

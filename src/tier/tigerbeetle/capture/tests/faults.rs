@@ -9,6 +9,7 @@ use crate::repository::sample::{Fault, FaultyStore, open};
 use crate::store::Store;
 use crate::store::memory::MemoryStore;
 use crate::tb_format::sample::{SampleFile, headers_of};
+use crate::tier::depth::Depth;
 use crate::tier::sample::{LOG_OPS, next_checkpoint, write_data_file};
 use crate::tier::tigerbeetle::capture;
 use crate::verify::verify;
@@ -18,12 +19,12 @@ use std::sync::Arc;
 /// run failed in its last moment.
 fn assert_nothing_is_lost(store: &MemoryStore, whole_before: u64, what: &str) {
     let repository = open(Arc::new(store.clone())).unwrap();
-    let report = verify(&repository, true, &Silent).unwrap();
+    let report = verify(&repository, Depth::Full, &Silent).unwrap();
     let only_receipts =
         report.problems.iter().all(|problem| problem.object.starts_with(RECEIPTS) && problem.what.contains("receipt is missing"));
     assert!(only_receipts && report.problems.len() <= 1, "{what}: {:?}", report.problems);
     assert!(report.notes.iter().all(|note| note.contains("belong to no backup")), "{what}: {:?}", report.notes);
-    assert!(report.backups_whole == report.backups && report.backups >= whole_before, "{what}");
+    assert!(report.backups_intact() == report.backups() && report.backups() >= whole_before, "{what}");
 }
 
 /// Every request of a backup fails once, both for the first backup of a repository and for one that
@@ -57,7 +58,7 @@ fn every_request_fails_once(fault: Fault, first: Option<&SampleFile>, sample: &S
         assert_nothing_is_lost(&store, u64::from(first.is_some()), &what);
         let repository = open(Arc::new(store.clone())).unwrap();
         capture::backup(&repository, &fixture.path(), ReadOptions::default(), &Silent).unwrap();
-        assert_eq!(verify(&repository, true, &Silent).unwrap().problems, [], "{what}: the next backup repairs it");
+        assert_eq!(verify(&repository, Depth::Full, &Silent).unwrap().problems, [], "{what}: the next backup repairs it");
         assert_eq!(repository.newest_checkpoint().unwrap().best.unwrap().1.recovered_to_op, last_op);
     }
     assert!(call > 10, "{call} requests cannot be all of a backup");

@@ -13,6 +13,7 @@ use crate::repository::Repository;
 use crate::repository::sample::create;
 use crate::store::memory::MemoryStore;
 use crate::tb_format::sample::{PrepareSample, SampleFile, headers_of};
+use crate::tier::depth::Depth;
 use crate::tier::sample::{backup, edited, first_difference, folder};
 use crate::tier::tigerbeetle::capture::log_capture::{Captured, CapturedLog};
 use crate::tier::tigerbeetle::restore::RestoreRequest;
@@ -55,7 +56,7 @@ impl Fixture {
 
     /// Asserts that everything is intact and that the newest backup restores to exactly this file.
     pub(crate) fn assert_restores(&self, expected: &SampleFile) {
-        let report = verify(&self.repository, true, &Silent).unwrap();
+        let report = verify(&self.repository, Depth::Full, &Silent).unwrap();
         assert_eq!(report.problems, []);
         self.assert_newest(expected);
     }

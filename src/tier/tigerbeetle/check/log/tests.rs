@@ -8,6 +8,7 @@ use crate::store::Store;
 use crate::tb_format::header::PrepareHeader;
 use crate::tb_format::sample::{PrepareSample, SampleFile, headers_of};
 use crate::tb_format::wal::Prepare;
+use crate::tier::depth::Depth;
 use crate::tier::findings::VerificationReport;
 use crate::tier::tigerbeetle::format::gap::Gap;
 use crate::tier::tigerbeetle::format::log::LogIndex;
@@ -17,6 +18,7 @@ use crate::tier::tigerbeetle::format::timeline::{Branch, Lineage, PrepareRecord}
 use crate::verify::tests::Fixture;
 use crate::verify::tests::damage::sibling;
 use crate::verify::verify;
+use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// The log from op 960 on, of which the backup holds ops 960 to 1011.
@@ -91,10 +93,13 @@ fn a_whole_log_has_no_problems() {
     let fixture = Fixture::with_log();
     assert_eq!(fixture.shipped().len(), 6);
     for report in [fixture.verify().unwrap(), fixture.full()] {
-        assert_eq!((report.problems.as_slice(), report.backups_whole), (&[][..], 1));
-        assert_eq!((report.segments, report.timelines, report.gaps, report.leases, report.objects), (5, 2, 1, 1, 13));
-        let runs: Vec<_> = report.log_runs.iter().map(|log| (log.timeline, log.runs.clone())).collect();
-        assert_eq!(runs, [(1, vec![(960, 1017), (1020, 1022)]), (2, vec![(1015, 1017)])]);
+        assert_eq!((report.problems.as_slice(), report.backups_intact()), (&[][..], 1));
+        assert_eq!(["segments", "timelines", "gaps", "leases"].map(|figure| report.figure(figure)), [5, 2, 1, 1]);
+        assert_eq!(report.objects, 13);
+        let ranges =
+            |ops: &[(u64, u64)]| ops.iter().map(|(first_op, last_op)| json!({ "first_op": first_op, "last_op": last_op })).collect();
+        let (first, second): (Vec<Value>, Vec<Value>) = (ranges(&[(960, 1017), (1020, 1022)]), ranges(&[(1015, 1017)]));
+        assert_eq!(report.figure("log_runs"), json!([{ "timeline": 1, "runs": first }, { "timeline": 2, "runs": second }]));
         let [note] = &report.notes[..] else { panic!("{:?}", report.notes) };
         assert!(note.contains("ops 1018 to 1019") && note.contains("the ring was overwritten"), "{note}");
     }
@@ -176,7 +181,7 @@ fn a_hole_in_what_a_backup_promises_is_a_problem() {
     fixture.store.remove(&promised).unwrap();
     let report = fixture.verify().unwrap();
     let found: Vec<_> = report.problems.iter().map(|problem| problem.object.clone()).collect();
-    assert_eq!((found, report.backups_whole), (vec![promised], 0), "{:?}", report.problems);
+    assert_eq!((found, report.backups_intact()), (vec![promised], 0), "{:?}", report.problems);
 }
 
 #[test]
@@ -223,10 +228,11 @@ fn segments_that_are_merged_meanwhile_are_no_damage() {
         }
         false
     });
-    let report = verify(&repository, true, &Silent).unwrap();
+    let report = verify(&repository, Depth::Full, &Silent).unwrap();
     assert_eq!(report.problems, []);
-    assert_eq!(report.segments, 4);
-    assert_eq!(report.log_runs[0].runs, [(960, 1017), (1020, 1022)]);
+    assert_eq!(report.figure("segments"), 4);
+    let ops = json!([{ "first_op": 960, "last_op": 1017 }, { "first_op": 1020, "last_op": 1022 }]);
+    assert_eq!(report.figure("log_runs")[0]["runs"], ops);
 }
 
 #[test]

@@ -64,7 +64,7 @@ fn the_merged_segment_holds_what_the_small_ones_held() {
         })
         .unwrap();
     assert_eq!(read, log);
-    let mut gone = covered(&repository, &pieces(&repository)).unwrap();
+    let mut gone: Vec<Piece> = covered(&repository, &pieces(&repository)).unwrap().into_iter().map(|(piece, _)| piece).collect();
     gone.sort_by_key(|piece| piece.first_op);
     assert_eq!(gone, small);
 }
@@ -93,7 +93,7 @@ fn only_what_another_segment_holds_entirely_is_covered() {
     store(&repository, 1, 3, &log[15..25]);
     store(&repository, 1, 4, &other[5..10]);
     let repeated = store(&repository, 1, 5, &log[..20]);
-    let names = |pieces: Vec<Piece>| pieces.into_iter().map(|piece| piece.name).collect::<Vec<_>>();
+    let names = |pieces: Vec<(Piece, SegmentName)>| pieces.into_iter().map(|(piece, _)| piece.name).collect::<Vec<_>>();
     assert_eq!(names(covered(&repository, &pieces(&repository)).unwrap()), [repeated, inside]);
     // Nothing is covered by a segment that does not open.
     memory.corrupt(&SegmentName { timeline: 1, first_op: 1, last_op: 20, run: RunId(1) }.object(), 70, 1);

@@ -42,7 +42,7 @@ fn prepares_are_stored_as_columns_of_events() {
     let log = log_after(&root_header(7), 20);
     let entry = write(&repository, &log);
     let sealed = build(&log).seal(&repository, 1, RunId(6)).unwrap().unwrap();
-    sealed.object.put(&*repository.store).unwrap();
+    sealed.object.put(&**repository.store()).unwrap();
     for name in [entry.name, sealed.name] {
         let object = ObjectReader::open(&repository, ObjectKind::Segment, &name.object(), None).unwrap();
         assert!(object.index.frames.iter().all(|row| (row.codec, row.record_bytes) == (Codec::Transposed, 128)));

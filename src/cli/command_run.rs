@@ -8,7 +8,8 @@ use crate::error::Result;
 use crate::progress::Progress;
 use crate::repository::Repository;
 use crate::repository::name::RunId;
-use crate::repository::run_record::{Run, RunOutcome, RunRecord, Scope, Work};
+use crate::repository::run_record::{RunOutcome, Scope, Work};
+use crate::runs::recording::{Recording, RepositorySink, RunBy};
 use crate::units::now_ns;
 
 /// The job name of runs of the command line.
@@ -16,8 +17,9 @@ pub const JOB: &str = "command line";
 
 /// A run of the command line that has begun.
 #[derive(Debug)]
-pub struct Recording {
+pub struct CommandRun {
     work: Work,
+    tenant: Option<String>,
     started_ns: u64,
 }
 
@@ -32,10 +34,15 @@ pub struct Ended {
     pub outcome: RunOutcome,
 }
 
-impl Recording {
+impl CommandRun {
     /// A run that begins now.
-    pub fn begin(work: Work) -> Recording {
-        Recording { work, started_ns: now_ns() }
+    pub fn begin(work: Work) -> CommandRun {
+        CommandRun { work, tenant: None, started_ns: now_ns() }
+    }
+
+    /// The same for a tenant's data.
+    pub fn of_tenant(self, tenant: Option<&str>) -> CommandRun {
+        CommandRun { tenant: tenant.map(str::to_owned), ..self }
     }
 
     /// Records how the run ended, whether it succeeded or failed, and returns its result. If it
@@ -63,17 +70,10 @@ impl Recording {
 
     fn record(self, repository: &Repository, ended: Ended) -> Result<()> {
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        let run = Run {
-            work: self.work,
-            scope: ended.scope,
-            tenant: None,
-            job: JOB.to_owned(),
-            by: format!("{host}, process {}", std::process::id()),
-            started_ns: self.started_ns,
-            retention_days: 0,
-        };
+        let who = RunBy { job: JOB.to_owned(), by: format!("{host}, process {}", std::process::id()) };
         let number = ended.run.map_or_else(|| repository.new_run(), Ok)?;
-        repository.record_run(number, &RunRecord { run, outcome: Some(ended.outcome) }).map(|_| ())
+        let recording = Recording::new(self.work, ended.scope, who, self.tenant, self.started_ns);
+        recording.end(&RepositorySink(repository), number, ended.outcome).1
     }
 }
 
@@ -93,7 +93,7 @@ mod tests {
     #[test]
     fn what_a_command_did_is_recorded_under_the_number_of_its_backup() {
         let repository = create(&MemoryStore::new()).unwrap();
-        let done = Recording::begin(Work::Tigerbeetle).end(&repository, &Silent, Ok(7_u64), |run| ended(RunId(*run)));
+        let done = CommandRun::begin(Work::Tigerbeetle).end(&repository, &Silent, Ok(7_u64), |run| ended(RunId(*run)));
         assert_eq!(done, Ok((7, None)));
         let runs = repository.runs().unwrap().runs;
         let record = &runs[&RunId(7)];
@@ -106,7 +106,7 @@ mod tests {
     fn a_failure_is_recorded_with_its_reason_and_stays_a_failure() {
         let repository = create(&MemoryStore::new()).unwrap();
         let failed: Result<()> = Err(Error::input("no such file"));
-        let error = Recording::begin(Work::File).end(&repository, &Silent, failed, |()| ended(RunId(1))).unwrap_err();
+        let error = CommandRun::begin(Work::File).end(&repository, &Silent, failed, |()| ended(RunId(1))).unwrap_err();
         assert_eq!((error.kind, error.message.as_str()), (Kind::Input, "no such file"));
         let runs = repository.runs().unwrap().runs;
         let outcome = runs.values().next().and_then(|record| record.outcome.clone()).unwrap();
@@ -120,7 +120,7 @@ mod tests {
         let faulty = FaultyStore::new(&store);
         let repository = open(Arc::new(faulty.clone())).unwrap();
         faulty.fail(1, Fault::Gone);
-        let (done, note) = Recording::begin(Work::Verification).end(&repository, &Silent, Ok(5), |_| ended(RunId(1))).unwrap();
+        let (done, note) = CommandRun::begin(Work::Verification).end(&repository, &Silent, Ok(5), |_| ended(RunId(1))).unwrap();
         assert!(done == 5 && note.unwrap().starts_with("this run is not recorded in the repository: "));
     }
 }

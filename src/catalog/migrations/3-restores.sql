@@ -1,0 +1,57 @@
+-- What every run has, so that its event in a ledger can be told from its row; restores; and what was aimed for and met.
+
+ALTER TABLE verification_runs ADD COLUMN backup_scope VARCHAR;
+ALTER TABLE verification_runs ADD COLUMN tenant_id VARCHAR;
+ALTER TABLE recovery_drills ADD COLUMN backup_scope VARCHAR;
+ALTER TABLE recovery_drills ADD COLUMN tenant_id VARCHAR;
+ALTER TABLE retention_runs ADD COLUMN backup_scope VARCHAR;
+ALTER TABLE retention_runs ADD COLUMN tenant_id VARCHAR;
+
+CREATE TABLE restore_runs (
+    id UUID PRIMARY KEY,
+    start_time TIMESTAMP NOT NULL,
+    end_time TIMESTAMP,
+    status VARCHAR NOT NULL CHECK (status IN ('started', 'completed', 'failed')),
+    -- The tier that was restored, and the backup that was used.
+    tier VARCHAR,
+    backup_location VARCHAR,
+    restored_bytes UBIGINT,
+    restore_seconds DOUBLE,
+    expected_seconds DOUBLE,
+    created_at TIMESTAMP NOT NULL,
+    run VARCHAR NOT NULL CHECK (regexp_full_match(run, '[0-9a-f]{16}')),
+    job VARCHAR NOT NULL,
+    run_by VARCHAR NOT NULL,
+    reason VARCHAR,
+    details VARCHAR,
+    evidence VARCHAR NOT NULL CHECK (evidence IN ('started', 'backup', 'ended')),
+    backup_scope VARCHAR,
+    tenant_id VARCHAR,
+    CHECK ((status = 'started') = (end_time IS NULL))
+);
+
+-- Of each tier and day: the worst recovery point that was seen, and how long a restore took or would take.
+CREATE TABLE objectives (
+    tier VARCHAR NOT NULL,
+    day DATE NOT NULL,
+    recovery_point_seconds DOUBLE NOT NULL,
+    recovery_point_objective_seconds DOUBLE NOT NULL,
+    recovery_time_seconds DOUBLE,
+    recovery_time_objective_seconds DOUBLE NOT NULL,
+    -- Whether the recovery time was measured by a restore, or is an estimate.
+    is_measured BOOLEAN NOT NULL,
+    PRIMARY KEY (tier, day)
+);
+
+CREATE OR REPLACE VIEW runs AS
+    SELECT id, run, backup_type AS work, backup_scope AS scope, job, run_by, start_time, end_time, status,
+           backup_size_bytes AS stored_bytes, backup_location AS location, reason
+    FROM backup_metadata
+    UNION ALL
+    SELECT id, run, 'verification', backup_scope, job, run_by, start_time, end_time, status, NULL, NULL, reason FROM verification_runs
+    UNION ALL
+    SELECT id, run, 'drill', backup_scope, job, run_by, start_time, end_time, status, NULL, backup_location, reason FROM recovery_drills
+    UNION ALL
+    SELECT id, run, 'retention', backup_scope, job, run_by, start_time, end_time, status, NULL, NULL, reason FROM retention_runs
+    UNION ALL
+    SELECT id, run, 'restore', backup_scope, job, run_by, start_time, end_time, status, NULL, backup_location, reason FROM restore_runs;
