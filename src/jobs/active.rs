@@ -6,6 +6,7 @@
 //! job again, which does no harm. Records that cannot be written are logged, and do not stop the
 //! work.
 
+use super::registry::RunnerKind;
 use super::verification::DAMAGED;
 use super::{Jobs, run_history};
 use crate::cancellation::Cancellation;
@@ -14,7 +15,8 @@ use crate::jobs::active_view::ActiveView;
 use crate::monitor::log::LoggedProgress;
 use crate::progress::Progress;
 use crate::repository::name::RunId;
-use crate::repository::run_record::{Run, RunOutcome, RunRecord, Scope};
+use crate::repository::run_record::{RunOutcome, RunRecord, Scope};
+use crate::runs::recording::{Recording, RunBy};
 use crate::schedule::job::Ended;
 use crate::schedule::plan::Lane;
 use crate::schedule::state::Why;
@@ -28,8 +30,9 @@ use std::sync::atomic::Ordering;
 pub struct Active {
     jobs: Arc<Jobs>,
     lane: Lane,
+    by: RunnerKind,
     id: RunId,
-    run: Run,
+    recording: Recording,
     shown: Arc<ActiveView>,
     has_ended: bool,
 }
@@ -42,34 +45,28 @@ impl Jobs {
     /// random number.
     pub fn begin(self: &Arc<Self>, name: &str, why: Why) -> Result<Active> {
         let registration = self.registration(name)?;
-        let (id, lane) = (self.repository.new_run()?, registration.lane());
-        let run = Run {
-            work: registration.work,
-            scope: registration.scope,
-            tenant: None,
-            job: name.to_owned(),
-            by: self.by.clone(),
-            started_ns: now_ns(),
-            retention_days: 0,
-        };
-        let shown = Arc::new(ActiveView { started_ns: run.started_ns, ..ActiveView::default() });
+        let (id, lane) = (self.repository.new_run()?, registration.lane);
+        let who = RunBy { job: name.to_owned(), by: self.by.clone() };
+        let recording = Recording::new(registration.work, registration.scope, who, None, now_ns());
+        let shown = Arc::new(ActiveView { started_ns: recording.run().started_ns, ..ActiveView::default() });
         {
             let mut table = lock(&self.table);
             table.schedule.begin(name, self.moment(), why);
             table.active.insert(name.to_owned(), Arc::clone(&shown));
             self.save(&mut table);
         }
-        if lane == Lane::First {
+        if lane == Lane::Backup {
             self.precedence.enter();
         }
-        self.record(id, &RunRecord { run: run.clone(), outcome: None });
-        Ok(Active { jobs: Arc::clone(self), lane, id, run, shown, has_ended: false })
+        not_kept(name, id, recording.begin(&*self.sink, id));
+        Ok(Active { jobs: Arc::clone(self), lane, by: registration.runner.by(), id, recording, shown, has_ended: false })
     }
+}
 
-    fn record(&self, id: RunId, record: &RunRecord) {
-        if let Err(error) = self.sink.put(id, record) {
-            tracing::warn!("{}: the record of run {id} cannot be kept: {error}", record.run.job);
-        }
+/// Says that a record could not be kept. The work goes on without it.
+fn not_kept(job: &str, id: RunId, put: Result<()>) {
+    if let Err(error) = put {
+        tracing::warn!("{job}: the record of run {id} cannot be kept: {error}");
     }
 }
 
@@ -82,12 +79,12 @@ impl Active {
     /// The progress to which the work reports. The run is cancelled when `stop` is asked.
     pub fn progress(&self, stop: &Stop) -> RunProgress {
         let (jobs, shown) = (Arc::clone(&self.jobs), Arc::clone(&self.shown));
-        RunProgress { logged: LoggedProgress::default(), jobs, shown, pauses: self.lane == Lane::Others, stop: stop.clone() }
+        RunProgress { logged: LoggedProgress::default(), jobs, shown, pauses: self.lane == Lane::Maintenance, stop: stop.clone() }
     }
 
     /// Sets how much its backup holds by itself, where that is known only now.
     pub fn set_scope(&mut self, scope: Scope) {
-        self.run.scope = scope;
+        self.recording.set_scope(scope);
     }
 
     /// Ends the run. An error of a run that is cancelled is not a failure.
@@ -101,7 +98,7 @@ impl Active {
             Ok(outcome) if outcome.completed => (outcome, Ended::Completed),
             Ok(outcome) => (outcome, Ended::Failed { is_final: true }),
             Err(_) if is_cancelled => {
-                let usual = if self.lane == Lane::First { "the agent stops following this history" } else { "the agent ends" };
+                let usual = if self.by == RunnerKind::Session { "the agent stops following this history" } else { "the agent ends" };
                 let why = self.shown.reported.get().copied().unwrap_or(usual);
                 (RunOutcome::failed(now_ns(), format!("cancelled: {why}")), Ended::Cancelled)
             }
@@ -110,9 +107,9 @@ impl Active {
             }
             Err(error) => (RunOutcome::failed(now_ns(), error.message), Ended::Failed { is_final: false }),
         };
-        let record = RunRecord { run: self.run.clone(), outcome: Some(outcome) };
-        self.jobs.record(self.id, &record);
-        if self.lane == Lane::First {
+        let (record, put) = self.recording.end(&*self.jobs.sink, self.id, outcome);
+        not_kept(&record.run.job, self.id, put);
+        if self.lane == Lane::Backup {
             self.jobs.precedence.leave();
         }
         let mut table = lock(&self.jobs.table);

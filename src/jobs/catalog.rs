@@ -10,11 +10,12 @@ use crate::disk::file::ReadOptions;
 use crate::error::Result;
 use crate::jobs::job::Context;
 use crate::progress::Progress;
-use crate::repository::name::RunId;
+use crate::repository::name::{CATALOG_FILES, RunId};
 use crate::repository::run_record::RunOutcome;
+use crate::tier::catalog::NAME;
 use crate::tier::file::capture;
+use crate::tier::file::place;
 use crate::tier::file::request::FileCaptureRequest;
-use crate::tier::outcome::{self, CATALOG_FILE};
 
 /// Runs the job.
 ///
@@ -35,14 +36,16 @@ pub fn back_up(catalog: &Catalog, run: RunId, progress: &dyn Progress) -> Result
     let held = catalog.folder().hold()?;
     let request = FileCaptureRequest {
         path: held.path().to_owned(),
-        name: CATALOG_FILE.to_owned(),
+        place: &CATALOG_FILES,
+        name: NAME.to_owned(),
         // The catalog has changed by the time that an upload could be resumed.
+        tenant: None,
         journals: None,
         read: ReadOptions::default(),
         run: Some(run),
     };
     let backup = capture::backup(catalog.repository(), &request, progress)?;
-    Ok(outcome::of_file(&backup.name, &backup.record, &backup.record_digest))
+    Ok(place::outcome(&backup.name, &backup.record, &backup.receipt))
 }
 
 #[cfg(test)]

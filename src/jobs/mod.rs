@@ -37,13 +37,13 @@ use crate::monitor::status::{Control, EndedStatus, JobStatus, StorageStatus, Ver
 use crate::monitor::status_board::StatusBoard;
 use crate::repository::Repository;
 use crate::repository::name::RunId;
-use crate::repository::run_record::{RunRecord, RunSink, Work};
+use crate::repository::run_record::{RunOutcome, RunRecord, RunSink, Work};
 use crate::schedule::job::Moment;
 use crate::schedule::plan::{Lane, Schedule, Standing, Turn};
 use crate::threads::lock;
 use crate::units::now_ns;
 use precedence::Precedence;
-use registry::{Registration, unknown_job};
+use registry::{Registration, RunnerKind, unknown_job};
 use run_history::{RECENT_MAX, RunHistory};
 use state::{JobEntry, JobsFile};
 use std::collections::BTreeMap;
@@ -91,6 +91,8 @@ struct Table {
     /// Runs in progress, by job.
     active: BTreeMap<String, Arc<ActiveView>>,
     last: BTreeMap<String, EndedStatus>,
+    /// How the newest run of each job went.
+    outcomes: BTreeMap<String, RunOutcome>,
     /// The newest first.
     recent: Vec<EndedStatus>,
     /// The newest run of each job that was read from the repository.
@@ -125,7 +127,7 @@ impl Jobs {
                 tracing::warn!("{}: the agent ended before its run did: it is made up for", registration.name);
             }
             let rules = registration.rules(plan, &repository.header().repository_id)?;
-            table.schedule.add(rules, (registration.lane(), registration.is_cluster_wide), state, now);
+            table.schedule.add(rules, (registration.lane, registration.is_cluster_wide), state, now);
             table.last.extend(last.map(|last| (registration.name.to_owned(), last)));
         }
         table.strangers = kept.jobs;
@@ -155,12 +157,14 @@ impl Jobs {
         found.ok_or_else(|| unknown_job(name, &self.registrations.iter().map(|registration| registration.name).collect::<Vec<_>>()))
     }
 
-    /// Decides which job of a lane begins, and asks those to end that must. `wish` says why a job
-    /// is wanted now, apart from its cadence.
-    pub fn turn(&self, lane: Lane, wish: impl Fn(&str) -> Option<String>) -> Turn {
+    /// Decides which job of a lane begins, of those that the caller runs, and asks those to end that
+    /// must. `wish` says why a job is wanted now, apart from its cadence.
+    pub fn turn(&self, lane: Lane, by: RunnerKind, wish: impl Fn(&str) -> Option<String>) -> Turn {
         let mut table = lock(&self.table);
-        let standing = Standing { leads: self.board.is_leading(), knows: table.knows || lane == Lane::First };
-        let turn = table.schedule.turn(lane, self.moment(), standing, wish);
+        // A session knows its history from the join.
+        let standing = Standing { leads: self.board.is_leading(), knows: table.knows || by == RunnerKind::Session };
+        let runs = |name: &str| self.registration(name).is_ok_and(|job| job.runner.by() == by);
+        let turn = table.schedule.turn(lane, self.moment(), standing, runs, wish);
         for name in &turn.stop {
             if let Some(shown) = table.active.get(name) {
                 shown.ask_to_end("another agent leads now");
@@ -248,7 +252,7 @@ impl Jobs {
         let (recent, verification, storage) = (table.recent.clone(), table.verification.clone(), table.storage.clone());
         let (last_drill_ns, checkpoint_bytes) = (table.last_drill_ns, table.checkpoint_bytes);
         drop(table);
-        let traffic = self.repository.store().traffic();
+        let traffic = self.repository.traffic();
         let replay_ops_per_s = self.replay_ops_per_s;
         self.board.change(|status| {
             (status.jobs, status.recent, status.verification, status.storage) = (jobs, recent, verification, storage);
@@ -273,6 +277,7 @@ impl Table {
         let last = self.last.get(&ended.job);
         if last.is_none_or(|last| last.started_ns <= ended.started_ns) {
             self.last.insert(ended.job.clone(), ended.clone());
+            self.outcomes.extend(record.outcome.clone().map(|outcome| (ended.job.clone(), outcome)));
         }
         if let Some(found) = run_history::verification_of(record)
             && self.verification.as_ref().is_none_or(|known| known.ended_ns <= found.ended_ns)
@@ -305,6 +310,10 @@ impl Table {
             next_reason,
             last: self.last.get(registration.name).cloned(),
             last_success_ns: job.state().last_success_ns,
+            stale_after_s: registration.staleness.map(|staleness| staleness.after.as_secs()),
+            stale_text: registration.staleness.map_or("", |staleness| staleness.text).to_owned(),
+            stale_advice: registration.staleness.map_or("", |staleness| staleness.advice).to_owned(),
+            outcome: self.outcomes.get(registration.name).map(|outcome| (registration.outcome_text)(outcome)).unwrap_or_default(),
             failures_in_a_row: job.state().failures_in_a_row,
         })
     }

@@ -9,7 +9,7 @@ use crate::config::AgentConfig;
 use crate::config::jobs::CHECKPOINT_JOB;
 use crate::error::{Error, Result};
 use crate::jobs::job::Task;
-use crate::repository::run_record::{Scope, Work};
+use crate::repository::run_record::{RunOutcome, Scope, Work};
 use crate::schedule::cadence::{Cadence, duration_text};
 use crate::schedule::job::{Retry, Rules};
 use crate::schedule::plan::Lane;
@@ -18,6 +18,8 @@ use std::time::Duration;
 
 /// How often the repository is verified.
 pub const VERIFICATION_INTERVAL: Duration = Duration::from_secs(86_400);
+/// Verification is daily: two days without one is a day too many.
+pub const VERIFICATION_STALE: Duration = Duration::from_secs(2 * 86_400);
 /// How often the catalog is backed up.
 pub const CATALOG_INTERVAL: Duration = Duration::from_secs(86_400);
 
@@ -36,6 +38,36 @@ pub enum Runner {
     Scheduler(Task),
 }
 
+/// Who runs jobs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RunnerKind {
+    /// The session.
+    Session,
+    /// The scheduler.
+    Scheduler,
+}
+
+impl Runner {
+    /// Who that is.
+    pub fn by(&self) -> RunnerKind {
+        match self {
+            Runner::Session => RunnerKind::Session,
+            Runner::Scheduler(_) => RunnerKind::Scheduler,
+        }
+    }
+}
+
+/// When a job has not succeeded for too long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Staleness {
+    /// How long that is.
+    pub after: Duration,
+    /// What is the matter then: "The repository was last verified".
+    pub text: &'static str,
+    /// What to do.
+    pub advice: &'static str,
+}
+
 /// A job.
 #[derive(Clone)]
 pub struct Registration {
@@ -51,10 +83,21 @@ pub struct Registration {
     pub cadence: Cadence,
     /// How failures are retried.
     pub retry: Retry,
+    /// Which jobs it waits for.
+    pub lane: Lane,
+    /// How old its newest success may be before somebody should know.
+    pub staleness: Option<Staleness>,
+    /// What its newest run found or did, in a few words; empty where its end says all.
+    pub outcome_text: fn(&RunOutcome) -> String,
     /// Whether it runs once in a cluster, on the agent that leads, and not on every agent.
     pub is_cluster_wide: bool,
     /// What runs it.
     pub runner: Runner,
+}
+
+/// For jobs whose end says all.
+fn no_text(_: &RunOutcome) -> String {
+    String::new()
 }
 
 /// All jobs.
@@ -67,6 +110,9 @@ pub fn registrations(plan: &AgentConfig) -> Vec<Registration> {
             scope: Scope::Incremental,
             cadence: Cadence::Interval(plan.checkpoint.interval),
             retry: CHECKPOINT_RETRY,
+            lane: Lane::Backup,
+            staleness: None,
+            outcome_text: no_text,
             is_cluster_wide: true,
             runner: Runner::Session,
         },
@@ -77,16 +123,26 @@ pub fn registrations(plan: &AgentConfig) -> Vec<Registration> {
             scope: Scope::Full,
             cadence: Cadence::Interval(VERIFICATION_INTERVAL),
             retry: RETRY,
+            lane: Lane::Maintenance,
+            staleness: Some(Staleness {
+                after: VERIFICATION_STALE,
+                text: "The repository was last verified",
+                advice: "`amber verify` does it now.",
+            }),
+            outcome_text: verification::outcome_text,
             is_cluster_wide: true,
             runner: Runner::Scheduler(Arc::new(verification::run)),
         },
         Registration {
             name: "catalog",
             title: "backs up the catalog, so that it need not be made again from every record",
-            work: Work::Duckdb,
+            work: Work::Catalog,
             scope: Scope::Full,
             cadence: Cadence::Interval(CATALOG_INTERVAL),
             retry: RETRY,
+            lane: Lane::Backup,
+            staleness: None,
+            outcome_text: no_text,
             is_cluster_wide: true,
             runner: Runner::Scheduler(Arc::new(catalog::run)),
         },
@@ -94,14 +150,6 @@ pub fn registrations(plan: &AgentConfig) -> Vec<Registration> {
 }
 
 impl Registration {
-    /// The lane of the job: which jobs it waits for.
-    pub fn lane(&self) -> Lane {
-        match self.runner {
-            Runner::Session => Lane::First,
-            Runner::Scheduler(_) => Lane::Others,
-        }
-    }
-
     /// The rules of the job under a configuration. `salt` tells repositories apart.
     ///
     /// # Errors

@@ -89,7 +89,7 @@ fn newest(repository: &Repository) -> Result<BTreeMap<RunId, bool>> {
     let mut newest = BTreeMap::new();
     let mut after: Option<String> = None;
     loop {
-        let page = repository.store().list(RUNS, after.as_deref(), LIST_PAGE)?;
+        let page = repository.list_page(RUNS, after.as_deref(), LIST_PAGE)?;
         for name in page.iter().filter_map(|listed| RunName::parse(&listed.name)) {
             *newest.entry(name.run).or_insert(false) |= name.has_ended;
             if newest.len() > READ_MAX {

@@ -1,12 +1,12 @@
 //! The scheduler's thread. Twice a second it takes requests, begins what is due, looks at what ran
 //! before, and writes on the board.
 //!
-//! Work and looks have threads of their own, one of each at a time, so that a request never waits
-//! for them. They are cancelled when the agent ends. What does not end within the grace period is
+//! Work and looks have threads of their own, one run in each lane at a time and one look, so that a
+//! request never waits for them. They are cancelled when the agent ends. What does not end within the grace period is
 //! remembered as cancelled, not as killed.
 
 use super::active::{Active, RunProgress};
-use super::registry::Runner;
+use super::registry::{Runner, RunnerKind};
 use super::requests::{Action, Requests};
 use super::run_history::RunHistory;
 use super::{Jobs, storage_totals};
@@ -22,6 +22,7 @@ use crate::schedule::plan::Lane;
 use crate::schedule::state::Why;
 use crate::stop::Stop;
 use crate::threads::{lock, spawn};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -64,7 +65,8 @@ struct Cause {
 pub struct JobRunner {
     jobs: Arc<Jobs>,
     requests: Requests,
-    running: Option<OnThread>,
+    /// What runs, lane by lane.
+    running: BTreeMap<Lane, OnThread>,
     looks: Option<Looks>,
     looking: Option<JoinHandle<(Looks, Result<()>)>>,
     looked: Option<(Cause, Instant)>,
@@ -83,7 +85,7 @@ impl JobRunner {
         JobRunner {
             jobs: Arc::clone(jobs),
             requests: Requests::new(&jobs.directory),
-            running: None,
+            running: BTreeMap::new(),
             looks: Some(Looks::default()),
             looking: None,
             looked: None,
@@ -105,7 +107,7 @@ impl JobRunner {
             self.finish();
             std::thread::sleep(Duration::from_millis(10));
         }
-        if let Some(OnThread { active, .. }) = self.running.take() {
+        for OnThread { active, .. } in std::mem::take(&mut self.running).into_values() {
             active.end(Err(Error::try_again("it did not end in time")), true);
         }
         self.jobs.abandon();
@@ -119,17 +121,19 @@ impl JobRunner {
             self.jobs.ask_all_to_end("the agent ends");
         }
         self.finish();
-        let turn = self.jobs.turn(Lane::Others, |_| None);
-        if let Some((name, why)) = turn.begin
-            && self.running.is_none()
-            && !stop.is_asked()
-            && let Err(error) = self.begin(&name, why, stop)
-        {
-            tracing::warn!("{name} cannot begin: {error}");
+        for lane in Lane::ALL {
+            let turn = self.jobs.turn(lane, RunnerKind::Scheduler, |_| None);
+            if let Some((name, why)) = turn.begin
+                && !self.running.contains_key(&lane)
+                && !stop.is_asked()
+                && let Err(error) = self.begin(lane, &name, why, stop)
+            {
+                tracing::warn!("{name} cannot begin: {error}");
+            }
         }
         if !self.jobs.board.is_leading() {
-            // While the agent does not lead, no session asks for this lane.
-            self.jobs.turn(Lane::First, |_| None);
+            // While the agent does not lead, no session asks for its jobs.
+            self.jobs.turn(Lane::Backup, RunnerKind::Session, |_| None);
         }
         self.look();
         self.jobs.publish();
@@ -147,7 +151,7 @@ impl JobRunner {
         }
     }
 
-    fn begin(&mut self, name: &str, why: Why, stop: &Stop) -> Result<()> {
+    fn begin(&mut self, lane: Lane, name: &str, why: Why, stop: &Stop) -> Result<()> {
         let Runner::Scheduler(task) = self.jobs.registration(name)?.runner.clone() else { return Ok(()) };
         tracing::info!("{name} begins");
         let active = self.jobs.begin(name, why)?;
@@ -158,17 +162,22 @@ impl JobRunner {
             task(&Context { run, repository: &jobs.repository, catalog: &jobs.catalog, board: &jobs.board, progress: &*reported })
         };
         let thread = spawn("amber-job", work)?;
-        self.running = Some(OnThread { active, progress, thread });
+        self.running.insert(lane, OnThread { active, progress, thread });
         Ok(())
     }
 
-    /// Takes the result of a run that has ended.
+    /// Takes the results of runs that have ended.
     fn finish(&mut self) {
-        let Some(OnThread { active, progress, thread }) = self.running.take_if(|running| running.thread.is_finished()) else { return };
-        progress.end();
-        let result = thread.join().unwrap_or_else(|_| Err(Error::bug("it panicked; the log says where")));
-        active.end(result, progress.is_cancelled());
-        self.counts = true;
+        for lane in Lane::ALL {
+            if self.running.get(&lane).is_none_or(|running| !running.thread.is_finished()) {
+                continue;
+            }
+            let Some(OnThread { active, progress, thread }) = self.running.remove(&lane) else { continue };
+            progress.end();
+            let result = thread.join().unwrap_or_else(|_| Err(Error::bug("it panicked; the log says where")));
+            active.end(result, progress.is_cancelled());
+            self.counts = true;
+        }
     }
 
     /// Takes the result of a finished look. Then begins a look at what ran before and at what is
@@ -227,12 +236,13 @@ impl JobRunner {
 
     fn alert(&self) {
         let table = lock(&self.jobs.table);
-        let failing =
-            self.jobs.registrations.iter().filter(|registration| registration.lane() == Lane::Others).filter_map(|registration| {
+        let failing = self.jobs.registrations.iter().filter(|registration| registration.runner.by() == RunnerKind::Scheduler).filter_map(
+            |registration| {
                 let failures = table.schedule.job(registration.name)?.state().failures_in_a_row;
                 let reason = table.last.get(registration.name).map_or("", |last| last.reason.as_str());
                 (failures >= FAILURES_ALERT).then(|| format!("{} has failed {failures} times in a row: {reason}", registration.name))
-            });
+            },
+        );
         let failing: Vec<String> = failing.collect();
         let damage = table.verification.as_ref().filter(|found| !found.is_whole).map(|found| {
             format!(

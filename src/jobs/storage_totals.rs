@@ -8,10 +8,11 @@
 
 use crate::error::{Kind, Result};
 use crate::monitor::status::StorageStatus;
-use crate::repository::{Repository, name};
+use crate::repository::Repository;
 use crate::tier::tigerbeetle::format::manifest::Manifest;
 use crate::tier::tigerbeetle::format::timeline::Lineage;
 use crate::tier::tigerbeetle::restore::image::stored_bytes;
+use crate::tier::{classes, top_prefixes};
 use std::collections::BTreeMap;
 
 /// The rate at which a store is expected to deliver and a disk to write; `amber restore --dry-run`
@@ -20,30 +21,19 @@ pub const RESTORE_BYTES_PER_S: u64 = 100_000_000;
 /// Names in one listing request.
 const LIST_PAGE: usize = 1000;
 
-/// The kinds, by the prefix of their objects' names; any other prefix counts as `other`.
-const CLASSES: [(&str, &str); 7] = [
-    (name::PACKS, "checkpoints"),
-    (name::CHECKPOINTS, "checkpoints"),
-    (name::RECEIPTS, "checkpoints"),
-    (name::SEGMENTS, "log"),
-    (name::FILES, "files"),
-    (name::RECORDS_OF_FILES, "files"),
-    (name::RUNS, "catalog"),
-];
-
 /// Objects and bytes of every kind of which there are objects.
 ///
 /// # Errors
 /// When the store cannot be read.
 pub fn storage(repository: &Repository) -> Result<Vec<StorageStatus>> {
-    let mut classes: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
-    for prefix in name::ALL {
+    let mut sums: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
+    for prefix in top_prefixes() {
         let mut after: Option<String> = None;
         loop {
-            let page = repository.store().list(prefix, after.as_deref(), LIST_PAGE)?;
+            let page = repository.list_page(&prefix, after.as_deref(), LIST_PAGE)?;
             for listed in &page {
-                let class = CLASSES.iter().find(|(prefix, _)| listed.name.starts_with(prefix)).map_or("other", |(_, class)| *class);
-                let sum = classes.entry(class).or_default();
+                let class = classes().find(|class| listed.name.starts_with(class.prefix)).map_or("other", |class| class.name);
+                let sum = sums.entry(class).or_default();
                 *sum = (sum.0 + 1, sum.1.saturating_add(listed.size_bytes));
             }
             match page.last() {
@@ -52,7 +42,7 @@ pub fn storage(repository: &Repository) -> Result<Vec<StorageStatus>> {
             }
         }
     }
-    Ok(classes.into_iter().map(|(class, (objects, bytes))| StorageStatus { class: class.to_owned(), objects, bytes }).collect())
+    Ok(sums.into_iter().map(|(class, (objects, bytes))| StorageStatus { class: class.to_owned(), objects, bytes }).collect())
 }
 
 /// Stored bytes that a restore of the newest checkpoint of a timeline's history fetches; `None`
@@ -80,6 +70,7 @@ pub fn restore_seconds(checkpoint_bytes: u64, replay_ops: u64, replay_ops_per_s:
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::repository::name;
     use crate::repository::sample::create;
     use crate::store::memory::MemoryStore;
     use crate::tb_format::sample::SampleFile;

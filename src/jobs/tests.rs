@@ -1,4 +1,4 @@
-use super::registry::Runner;
+use super::registry::{Runner, RunnerKind};
 use super::runner::JobRunner;
 use super::*;
 use crate::error::Kind;
@@ -12,7 +12,7 @@ use crate::schedule::cadence::Cadence;
 use crate::schedule::job::Retry;
 use crate::schedule::state::Why;
 use crate::stop::Stop;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -28,6 +28,9 @@ fn registration(name: &'static str, interval: Duration, task: Task) -> Registrat
         scope: Scope::Full,
         cadence: Cadence::Interval(interval),
         retry,
+        lane: Lane::Maintenance,
+        staleness: None,
+        outcome_text: |outcome| format!("{} stored", outcome.stored_bytes),
         is_cluster_wide: true,
         runner: Runner::Scheduler(task),
     }
@@ -280,7 +283,7 @@ fn a_checkpoint_goes_before_what_takes_long() {
     let mut agent = Agent::new(vec![checkpoint, registration("long", SOON, Arc::new(task))]);
     agent.lead(1);
     agent.until("a run", |_| steps.load(Ordering::Acquire) > 0);
-    let taken = agent.jobs.turn(Lane::First, |_| Some("a gap".into()));
+    let taken = agent.jobs.turn(Lane::Backup, RunnerKind::Session, |_| Some("a gap".into()));
     assert_eq!(taken.begin, Some(("checkpoint".into(), Why::Wish("a gap".into()))), "it does not wait for the other");
     let active = agent.jobs.begin("checkpoint", Why::Wish("a gap".into())).unwrap();
     std::thread::sleep(Duration::from_millis(20));
@@ -293,6 +296,44 @@ fn a_checkpoint_goes_before_what_takes_long() {
     agent.until("a run without an end to be a failure", |status| status.jobs[0].failures_in_a_row == 1);
     agent.stop.ask();
     agent.until("the end", |status| status.jobs[1].running.is_none());
+}
+
+/// A job of a lane that runs until it may end, and notes when it runs.
+fn held(name: &'static str, lane: Lane, runs: &Arc<AtomicUsize>, may_end: &Arc<AtomicBool>) -> Registration {
+    let (runs, may_end) = (Arc::clone(runs), Arc::clone(may_end));
+    let task = move |context: &Context<'_>| {
+        runs.fetch_add(1, Ordering::AcqRel);
+        while !may_end.load(Ordering::Acquire) && !context.progress.is_cancelled() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(RunOutcome::completed(now_ns()))
+    };
+    Registration { lane, ..registration(name, Duration::from_secs(3600), Arc::new(task)) }
+}
+
+#[test]
+fn two_lanes_run_side_by_side_and_one_lane_one_by_one() {
+    let (runs, may_end) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+    let all = [("key", Lane::Backup), ("export", Lane::Backup), ("check", Lane::Maintenance), ("sweep", Lane::Maintenance)];
+    let mut agent = Agent::new(all.iter().map(|(name, lane)| held(name, *lane, &runs, &may_end)).collect());
+    agent.lead(1);
+    agent.until("what ran before to be known", |status| status.jobs.iter().all(|job| job.next_ns.is_some()));
+    for (name, _) in all {
+        agent.jobs.run_now(name).unwrap();
+    }
+    agent.until("a run in each lane", |status| status.jobs.iter().filter(|job| job.running.is_some()).count() == 2);
+    for _ in 0..20 {
+        agent.runner.turn(&agent.stop);
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert_eq!(runs.load(Ordering::Acquire), 2, "the second of each lane waits");
+    let running: Vec<String> =
+        agent.bench.board.status().jobs.into_iter().filter(|job| job.running.is_some()).map(|job| job.name).collect();
+    assert_eq!(running, ["key", "check"], "one of each lane, the first that was asked for");
+    may_end.store(true, Ordering::Release);
+    agent.until("all to have run", |status| status.jobs.iter().all(|job| job.last_success_ns.is_some()));
+    assert_eq!(runs.load(Ordering::Acquire), 4);
+    assert_eq!(agent.job("sweep").outcome, "0 stored");
 }
 
 #[test]

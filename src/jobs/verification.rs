@@ -8,6 +8,7 @@
 use crate::error::Result;
 use crate::jobs::job::Context;
 use crate::repository::run_record::RunOutcome;
+use crate::tier::depth::Depth;
 use crate::tier::findings::VerificationReport;
 use crate::units::now_ns;
 use crate::verify::verify;
@@ -23,12 +24,23 @@ const PROBLEMS_SHOWN_MAX: usize = 20;
 /// # Errors
 /// When the store cannot be read, or the run is cancelled.
 pub fn run(context: &Context<'_>) -> Result<RunOutcome> {
-    let report = verify(context.repository, false, context.progress)?;
+    let report = verify(context.repository, Depth::Digests, context.progress)?;
     Ok(outcome(&report, &context.repository.describe(), now_ns()))
 }
 
+/// What a verification found, in a few words.
+pub fn outcome_text(outcome: &RunOutcome) -> String {
+    let figure = |name: &str| outcome.details.get(name).and_then(Value::as_u64).unwrap_or_default();
+    let (backups, intact, problems) = (figure("backups"), figure("backups_whole"), figure("problems"));
+    match problems {
+        0 if outcome.completed => format!("all {backups} backups are intact"),
+        0 => String::new(),
+        _ => format!("{problems} PROBLEMS, {intact} of {backups} backups are intact"),
+    }
+}
+
 fn outcome(report: &VerificationReport, place: &str, ended_ns: u64) -> RunOutcome {
-    let mut outcome = report.outcome(false, place, ended_ns);
+    let mut outcome = report.outcome(Depth::Digests, place, ended_ns);
     if !outcome.completed {
         outcome.reason = format!("{DAMAGED}{}; `amber verify` lists all", outcome.reason);
     }
@@ -45,16 +57,16 @@ mod tests {
 
     #[test]
     fn what_was_found_is_in_the_record() {
-        let whole =
-            VerificationReport { backups: 2, backups_whole: 2, files: 1, files_whole: 1, bytes_read: 7, ..VerificationReport::default() };
+        let whole = VerificationReport { bytes_read: 7, ..VerificationReport::of_backups(3, 3) };
         let found = outcome(&whole, "here", 5);
         assert_eq!((found.completed, found.ended_ns, found.reason.as_str()), (true, 5, ""));
         assert_eq!(
             (&found.details["backups_whole"], &found.details["bytes_read"], &found.details["problems"]),
-            (&json!(2), &json!(7), &json!(0))
+            (&json!(3), &json!(7), &json!(0))
         );
         let problem = |number: usize| Problem { object: format!("pack {number}"), what: "gone".into() };
-        let found = outcome(&VerificationReport { backups_whole: 1, problems: (0..30).map(problem).collect(), ..whole }, "here", 5);
+        let found =
+            outcome(&VerificationReport { problems: (0..30).map(problem).collect(), ..VerificationReport::of_backups(3, 2) }, "here", 5);
         assert!(
             !found.completed
                 && found.reason.starts_with("damaged: here: 30 problems; 2 of 3 backups")

@@ -8,7 +8,6 @@
 
 use super::alert::Alert;
 use crate::error::{Error, Result};
-use crate::tier::tigerbeetle::format::manifest::Summary;
 use serde::{Deserialize, Serialize};
 use std::fs::{File, Permissions};
 use std::io::{ErrorKind, Write};
@@ -153,6 +152,18 @@ pub struct JobStatus {
     pub last_success_ns: Option<u64>,
     /// Runs that failed since then.
     pub failures_in_a_row: u32,
+    /// After how many seconds without a success somebody should know; `None` where that is no matter.
+    #[serde(default)]
+    pub stale_after_s: Option<u64>,
+    /// What is the matter then: "The repository was last verified".
+    #[serde(default)]
+    pub stale_text: String,
+    /// What to do then.
+    #[serde(default)]
+    pub stale_advice: String,
+    /// What the newest run found or did, in a few words; empty where its end says all.
+    #[serde(default)]
+    pub outcome: String,
 }
 
 /// What the newest verification found.
@@ -243,13 +254,6 @@ pub trait Control: Send + Sync {
     /// # Errors
     /// As [`Control::run_now`].
     fn pause(&self, job: &str, is_paused: bool) -> Result<()>;
-}
-
-impl CheckpointStatus {
-    /// The checkpoint of a backup's summary.
-    pub fn of(summary: &Summary) -> CheckpointStatus {
-        CheckpointStatus { op: summary.checkpoint_op, timeline: summary.timeline, ended_ns: summary.ended_ns }
-    }
 }
 
 /// The agent's status. Times are nanoseconds since the epoch, by the agent's clock unless they

@@ -17,8 +17,6 @@ const MINUTE_NS: u64 = 60 * SECOND_NS;
 const DAY_NS: u64 = 24 * 60 * MINUTE_NS;
 /// A job that is late by more than this is not just waiting for its turn.
 const OVERDUE_AFTER_NS: u64 = 15 * MINUTE_NS;
-/// Verification is daily: two days without one is a day too many.
-pub const VERIFICATION_OLD_AFTER_NS: u64 = 2 * DAY_NS;
 /// Drills come every 90 days.
 pub const DRILL_OLD_AFTER_NS: u64 = 100 * DAY_NS;
 /// Records that wait for longer than this are not just waiting for a retry.
@@ -76,7 +74,7 @@ pub fn verdict(status: &AgentStatus, now_ns: u64) -> Verdict {
     log(status, &mut alerts, &mut reasons);
     checkpoints(status, &mut reasons);
     for job in &status.jobs {
-        of_job(job, now_ns, &mut reasons);
+        of_job(job, status.began_ns, now_ns, &mut reasons);
     }
     checks(status, now_ns, &mut reasons);
     for alert in alerts {
@@ -168,7 +166,8 @@ fn checkpoints(status: &AgentStatus, reasons: &mut Reasons) {
     }
 }
 
-fn of_job(job: &JobStatus, now_ns: u64, reasons: &mut Reasons) {
+fn of_job(job: &JobStatus, began_ns: u64, now_ns: u64, reasons: &mut Reasons) {
+    stale(job, began_ns, now_ns, reasons);
     if job.failures_in_a_row > 0 {
         let reason = job.last.as_ref().map(|last| last.reason.as_str()).filter(|reason| !reason.is_empty()).unwrap_or("no reason is known");
         let times = if job.failures_in_a_row == 1 { String::new() } else { format!(" {} times in a row", job.failures_in_a_row) };
@@ -185,6 +184,20 @@ fn of_job(job: &JobStatus, now_ns: u64, reasons: &mut Reasons) {
     }
 }
 
+/// A job that has not succeeded for too long. An agent that has just begun is given that long, too.
+fn stale(job: &JobStatus, began_ns: u64, now_ns: u64, reasons: &mut Reasons) {
+    let Some(after_s) = job.stale_after_s else { return };
+    let age_ns = now_ns.saturating_sub(job.last_success_ns.unwrap_or(began_ns));
+    if age_ns <= after_s.saturating_mul(SECOND_NS) {
+        return;
+    }
+    let ago = match job.last_success_ns {
+        Some(_) => format!("{} ago", duration_text(age_ns / 1_000_000)),
+        None => "never by this agent".to_owned(),
+    };
+    reasons.add(Level::Attention, format!("{} {ago}.", job.stale_text), &job.stale_advice);
+}
+
 fn checks(status: &AgentStatus, now_ns: u64, reasons: &mut Reasons) {
     let age = |then_ns: u64| now_ns.saturating_sub(then_ns);
     match &status.verification {
@@ -195,13 +208,6 @@ fn checks(status: &AgentStatus, now_ns: u64, reasons: &mut Reasons) {
                 format!("Verification found {problems} objects that are not what was stored; {backups} backups are damaged."),
                 "`amber verify` names them. A new checkpoint stores anew what is missing.",
             );
-        }
-        Some(verification) if age(verification.ended_ns) > VERIFICATION_OLD_AFTER_NS => {
-            let days = age(verification.ended_ns) / DAY_NS;
-            reasons.add(Level::Attention, format!("The repository was last verified {days} days ago."), "`amber verify` does it now.");
-        }
-        None if age(status.began_ns) > VERIFICATION_OLD_AFTER_NS => {
-            reasons.add(Level::Attention, "The repository has not been verified.", "`amber verify` does it now.");
         }
         _ => {}
     }

@@ -187,6 +187,11 @@ impl ScheduledJob {
         &self.cadence_text
     }
 
+    /// Whether a run of it is under way.
+    pub fn is_running(&self) -> bool {
+        self.state().running.is_some()
+    }
+
     /// What is remembered of it.
     pub fn state(&self) -> &JobState {
         &self.state

@@ -11,12 +11,17 @@ use super::state::{JobState, Why};
 use std::collections::BTreeMap;
 
 /// Which jobs wait for one another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Lane {
-    /// Checkpoints: no long job may delay them.
-    First,
-    /// Everything else.
-    Others,
+    /// What makes backups: nothing else may delay it. While one of them runs, maintenance pauses.
+    Backup,
+    /// What looks after backups, and may take hours.
+    Maintenance,
+}
+
+impl Lane {
+    /// All lanes.
+    pub const ALL: [Lane; 2] = [Lane::Backup, Lane::Maintenance];
 }
 
 /// The state of the agent that its jobs depend on.
@@ -81,13 +86,25 @@ impl Schedule {
         self.jobs().map(|job| (job.rules().name.clone(), job.state().clone())).collect()
     }
 
-    /// Decides for the jobs of a lane. `wish` is why something else wants a job now.
-    pub fn turn(&mut self, lane: Lane, now: Moment, standing: Standing, wish: impl Fn(&str) -> Option<String>) -> Turn {
+    /// Decides for the jobs of a lane that the caller runs, by `runs`. The others keep the lane busy,
+    /// and are left to whoever runs them. `wish` is why something else wants a job now.
+    pub fn turn(
+        &mut self,
+        lane: Lane,
+        now: Moment,
+        standing: Standing,
+        runs: impl Fn(&str) -> bool,
+        wish: impl Fn(&str) -> Option<String>,
+    ) -> Turn {
         let mut turn = Turn::default();
         let mut ready = Vec::new();
         let mut is_busy = false;
         for entry in self.entries.iter_mut().filter(|entry| entry.lane == lane) {
             let (hold, name) = (hold(entry, standing), entry.job.rules().name.clone());
+            if !runs(&name) {
+                is_busy |= entry.job.is_running();
+                continue;
+            }
             match entry.job.look(now, hold.as_ref(), wish(&name).as_deref()) {
                 Decision::Begin { why, since_ns } => ready.push(((why != Why::Asked, since_ns), name, why)),
                 Decision::Wait => {}

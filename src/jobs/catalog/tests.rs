@@ -3,12 +3,12 @@ use crate::catalog::folder::CATALOG;
 use crate::catalog::reader::Reader;
 use crate::catalog::writer::Catalog;
 use crate::progress::Silent;
-use crate::repository::name::{FileName, RunId};
+use crate::repository::name::{CATALOG_FILES, FileName, RunId};
 use crate::repository::run_record::{Run, RunOutcome, RunRecord, Scope, Work};
 use crate::repository::sample::create;
 use crate::store::memory::MemoryStore;
+use crate::tier::catalog::NAME;
 use crate::tier::file::restore::{FileRestoreRequest, restore_file};
-use crate::tier::outcome::CATALOG_FILE;
 
 fn record() -> RunRecord {
     let run = Run {
@@ -33,16 +33,17 @@ fn the_catalog_is_brought_up_to_date_and_restores_as_it_was() {
     repository.record_run(RunId(3), &record()).unwrap();
     let run = repository.new_run().unwrap();
     let outcome = back_up(&catalog, run, &Silent).unwrap();
-    let name = FileName { name: CATALOG_FILE.into(), run };
+    let name = FileName { place: &CATALOG_FILES, name: NAME.into(), run };
     assert_eq!((outcome.completed, &outcome.location), (true, &name.record()));
-    assert_eq!(repository.files(Some(CATALOG_FILE)).unwrap(), [name]);
+    assert_eq!(repository.files(&CATALOG_FILES, Some(NAME)).unwrap(), [name]);
     let published = std::fs::read(catalog.folder().path().join(CATALOG)).unwrap();
     assert_eq!(std::fs::read_dir(catalog.folder().path()).unwrap().count(), 2, "catalog and lock");
 
     let restored = place.path().join("restored");
     std::fs::create_dir(&restored).unwrap();
     let request = FileRestoreRequest {
-        name: CATALOG_FILE.into(),
+        place: &CATALOG_FILES,
+        name: NAME.into(),
         run: None,
         output: restored.join(CATALOG),
         overwrite: false,

@@ -19,6 +19,14 @@ fn assert_reason(level: Level, words: &str, change: impl FnOnce(&mut AgentStatus
     assert!(verdict.reasons.iter().any(|reason| reason.level == level && reason.text.contains(words)), "{words}: {verdict:?}");
 }
 
+/// The third job may be so many days old at the most, and has succeeded then.
+fn stale(status: &mut AgentStatus, days: u64, last_success_ns: Option<u64>) {
+    status.began_ns = NOW_NS - 10 * DAY_NS;
+    let job = &mut status.jobs[2];
+    (job.stale_after_s, job.last_success_ns) = (Some(days * 86_400), last_success_ns);
+    (job.stale_text, job.stale_advice) = ("Was last done".to_owned(), "do it".to_owned());
+}
+
 #[test]
 fn a_healthy_agent_is_safe_and_says_what_is_stored() {
     let verdict = of(|_| {});
@@ -60,10 +68,10 @@ fn what_somebody_should_look_at_is_attention() {
         (status.jobs[3].failures_in_a_row, status.jobs[3].last) = (1, None)
     });
     assert_reason(Level::Attention, "parquet is overdue", |status| status.jobs[3].next_ns = Some(NOW_NS - OVERDUE_AFTER_NS - 1));
-    assert_reason(Level::Attention, "last verified 3 days ago", |status| {
-        status.verification = Some(VerificationStatus { is_whole: true, ended_ns: NOW_NS - 3 * DAY_NS, ..VerificationStatus::default() });
-    });
-    assert_reason(Level::Attention, "has not been verified", |status| status.verification = None);
+    assert_reason(Level::Attention, "Was last done 3 days ago.", |status| stale(status, 2, Some(NOW_NS - 3 * DAY_NS)));
+    assert_reason(Level::Attention, "Was last done never by this agent.", |status| stale(status, 2, None));
+    assert_eq!(of(|status| stale(status, 2, Some(NOW_NS - 2 * DAY_NS))).level, Level::Safe, "not older than it may be");
+    assert_eq!(of(|status| stale(status, 2, Some(NOW_NS - 2 * DAY_NS - 1))).reasons[0].advice, "do it");
     assert_reason(Level::Attention, "drill was 101 days ago", |status| status.last_drill_ns = Some(NOW_NS - 101 * DAY_NS));
     assert_reason(Level::Attention, "7 records wait for the repository or the ledger: no ledger", |status| {
         let oldest_ns = Some(NOW_NS - EVENTS_LATE_AFTER_NS - 1);
@@ -79,7 +87,14 @@ fn what_is_on_its_way_is_no_reason() {
     // A job that is running or paused is not overdue. A fresh agent has not verified yet. A standby
     // takes no checkpoints of its own.
     assert_eq!(of(|status| status.jobs[1].next_ns = Some(NOW_NS - DAY_NS)).level, Level::Safe);
-    assert_eq!(of(|status| (status.verification, status.began_ns) = (None, NOW_NS - DAY_NS)).level, Level::Safe);
+    assert_eq!(
+        of(|status| {
+            stale(status, 2, None);
+            status.began_ns = NOW_NS - DAY_NS;
+        })
+        .level,
+        Level::Safe
+    );
     assert_eq!(of(|status| (status.state, status.last_checkpoint) = (AgentState::StandingBy, None)).level, Level::Safe);
     let closed = GapStatus { first_op: 1, last_op: 4_700_000, ..GapStatus::default() };
     assert_eq!(of(|status| status.gaps.push(closed)).level, Level::Safe);

@@ -17,11 +17,11 @@ fn every(name: &str, interval: Duration) -> Rules {
 fn all() -> Simulation {
     let catalog = Rules { jitter: 30 * MINUTE, ..rules("catalog", times("30 2 * * *", "Europe/Berlin")) };
     let jobs = vec![
-        (every("checkpoint", 6 * HOUR), Lane::First, true),
-        (every("verification", DAY), Lane::Others, true),
-        (catalog, Lane::Others, true),
-        (every("drill", 90 * DAY), Lane::Others, true),
-        (every("key", DAY), Lane::Others, false),
+        (every("checkpoint", 6 * HOUR), Lane::Backup, true),
+        (every("verification", DAY), Lane::Maintenance, true),
+        (catalog, Lane::Maintenance, true),
+        (every("drill", 90 * DAY), Lane::Maintenance, true),
+        (every("key", DAY), Lane::Maintenance, false),
     ];
     let mut simulation = Simulation::new("2026-03-20T00:00:00Z", jobs);
     simulation.script = Box::new(|name, _| match name {
@@ -58,7 +58,7 @@ fn a_week_and_ninety_days_run_as_they_should() {
 
 #[test]
 fn one_job_of_a_lane_runs_at_a_time_and_the_one_that_waited_longest_is_next() {
-    let jobs = ["a", "b", "c"].map(|name| (every(name, HOUR), Lane::Others, true)).to_vec();
+    let jobs = ["a", "b", "c"].map(|name| (every(name, HOUR), Lane::Maintenance, true)).to_vec();
     let mut simulation = Simulation::new("2026-01-01T00:00:00Z", jobs);
     simulation.script = Box::new(|_, _| (15 * MINUTE, Ended::Completed));
     simulation.run(20 * MINUTE);
@@ -196,7 +196,7 @@ fn jitter_neither_adds_up_nor_moves_with_a_restart() {
 
 #[test]
 fn a_wish_begins_it_at_once_and_counts() {
-    let mut simulation = Simulation::new("2026-01-01T00:00:00Z", vec![(every("checkpoint", 6 * HOUR), Lane::First, true)]);
+    let mut simulation = Simulation::new("2026-01-01T00:00:00Z", vec![(every("checkpoint", 6 * HOUR), Lane::Backup, true)]);
     simulation.run(HOUR);
     assert_eq!(simulation.begun.len(), 1);
     simulation.wish = Some(("checkpoint".into(), "a gap".into()));

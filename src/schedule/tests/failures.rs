@@ -58,7 +58,7 @@ fn what_would_fail_again_is_not_tried_again() {
 fn checkpoints_are_tried_again_without_an_end_but_not_without_a_pause() {
     let rules = Rules { retry: retry(Duration::from_secs(2), 15 * MINUTE, None), ..rules("checkpoint", Cadence::Interval(6 * HOUR)) };
     for wish in [None, Some(("checkpoint".to_owned(), "a gap".to_owned()))] {
-        let mut simulation = Simulation::new("2026-01-01T00:00:00Z", vec![(rules.clone(), Lane::First, true)]);
+        let mut simulation = Simulation::new("2026-01-01T00:00:00Z", vec![(rules.clone(), Lane::Backup, true)]);
         simulation.wish = wish.clone();
         simulation.script = Box::new(|_, _| (Duration::from_secs(1), FAILED));
         simulation.run(DAY);
@@ -141,7 +141,7 @@ fn a_run_that_is_cancelled_counts_as_none() {
 
 #[test]
 fn jobs_of_one_agent_do_not_care_who_leads() {
-    let mut simulation = Simulation::new("2026-01-01T00:00:00Z", vec![(rules("key", Cadence::Interval(HOUR)), Lane::Others, false)]);
+    let mut simulation = Simulation::new("2026-01-01T00:00:00Z", vec![(rules("key", Cadence::Interval(HOUR)), Lane::Maintenance, false)]);
     simulation.standing = Standing::default();
     simulation.run(DAY);
     assert_eq!(simulation.begun.len(), 24);

@@ -48,7 +48,7 @@ proptest! {
     fn nothing_floods_and_nothing_falls_silent(cadence in cadence(), jitter_s in 0..7200_u64, events in prop::collection::vec(event(), 0..40)) {
         let mut simulation = Simulation::new(
             "2026-03-01T00:00:00Z",
-            vec![(Rules { jitter: Duration::from_secs(jitter_s), ..rules("j", cadence.clone()) }, Lane::Others, true)],
+            vec![(Rules { jitter: Duration::from_secs(jitter_s), ..rules("j", cadence.clone()) }, Lane::Maintenance, true)],
         );
         let (mut asked, mut restarts, mut jumps, mut leads_changes) = (0, 0, 0, 0);
         let began_ns = simulation.now.uptime_ns;

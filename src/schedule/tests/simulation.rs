@@ -55,7 +55,7 @@ impl Simulation {
 
     /// One job of the cluster.
     pub fn of(start: &str, rules: Rules) -> Simulation {
-        Simulation::new(start, vec![(rules, Lane::Others, true)])
+        Simulation::new(start, vec![(rules, Lane::Maintenance, true)])
     }
 
     fn fill(&mut self, mut states: BTreeMap<String, JobState>) {
@@ -92,10 +92,15 @@ impl Simulation {
             let (_, ended) = self.running.remove(&name).unwrap();
             self.end(&name, ended);
         }
-        for lane in [Lane::First, Lane::Others] {
+        for lane in [Lane::Backup, Lane::Maintenance] {
             let wish = self.wish.clone();
-            let turn =
-                self.schedule.turn(lane, self.now, self.standing, |name| wish.clone().filter(|wish| wish.0 == name).map(|wish| wish.1));
+            let turn = self.schedule.turn(
+                lane,
+                self.now,
+                self.standing,
+                |_| true,
+                |name| wish.clone().filter(|wish| wish.0 == name).map(|wish| wish.1),
+            );
             for name in turn.stop {
                 self.running.remove(&name);
                 self.end(&name, Ended::Cancelled);
