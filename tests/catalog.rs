@@ -101,7 +101,7 @@ fn commands_are_recorded_listed_and_rebuilt() {
         .map(|run| (run["type"].as_str().unwrap(), run["scope"].as_str().unwrap_or("-"), run["status"].as_str().unwrap()))
         .collect();
     let expected = [
-        ("verification", "-", "completed"),
+        ("verification", "full", "completed"),
         ("file", "full", "failed"),
         ("file", "full", "completed"),
         ("tigerbeetle", "incremental", "completed"),

@@ -26,6 +26,7 @@
 //! of the state.
 
 pub mod check;
+mod heartbeat;
 pub mod page;
 mod telemetry;
 mod threads;

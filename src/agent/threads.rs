@@ -7,7 +7,7 @@
 //! the catalog. The [`Jobs`] and their [`JobRunner`] run what is due. [`Reporter`] and
 //! [`RestorableRanges`] write on the board, which page and telemetry read.
 
-use super::{page, telemetry};
+use super::{heartbeat, page, telemetry};
 use crate::catalog::folder::STATE_FOLDER;
 use crate::catalog::updates::{self, CatalogQueue, CatalogUpdater};
 use crate::catalog::writer::Catalog;
@@ -87,6 +87,7 @@ impl AgentThreads<'_> {
         live.set_control(Arc::clone(&jobs) as Arc<dyn Control>);
         let telemetry = Stop::default();
         telemetry::start(self.plan.telemetry.as_ref(), &live, &telemetry)?;
+        heartbeat::start(&self.plan.notify, &self.plan.state_directory, &live, &telemetry)?;
         let page = page::serve(page::options(&self.plan.page)?, &live, self.board)?;
         let threads = Threads {
             governor: Arc::clone(repository.governor()),

@@ -30,7 +30,8 @@ pub struct BackupRow {
 }
 
 /// The query whose rows [`parse`] takes: of every table of runs what events are made of, as text.
-/// What is no backup stores nothing, and is kept for ever.
+/// What is no backup stores nothing, and is kept for ever. Of a run with several rows the first has
+/// the run's own id.
 pub(super) fn sql() -> String {
     let of_backups = format!(
         "SELECT id::VARCHAR, run, evidence, backup_type, backup_scope, tenant_id, job, run_by, epoch_us(start_time)::VARCHAR, \
@@ -42,7 +43,7 @@ pub(super) fn sql() -> String {
         format!(
             "SELECT id::VARCHAR, run, evidence, '{}', backup_scope, tenant_id, job, run_by, epoch_us(start_time)::VARCHAR, \
              epoch_us(end_time)::VARCHAR, NULL, status, CASE WHEN end_time IS NULL THEN NULL ELSE '0' END, NULL, NULL, 'none', 'none', \
-             reason, start_time FROM {}",
+             reason, start_time FROM {} QUALIFY row_number() OVER (PARTITION BY run ORDER BY id) = 1",
             work.text(),
             Table::of(*work).name()
         )

@@ -77,6 +77,8 @@ pub enum Table {
     Retention,
     /// Restores.
     Restores,
+    /// What was aimed for and met.
+    Objectives,
 }
 
 /// Adds the key in front of a table's own columns, and behind them those that every table of runs
@@ -96,7 +98,8 @@ macro_rules! with_scope {
 
 impl Table {
     /// All tables.
-    pub const ALL: [Table; 6] = [Table::Backups, Table::Keys, Table::Verifications, Table::Drills, Table::Retention, Table::Restores];
+    pub const ALL: [Table; 7] =
+        [Table::Backups, Table::Keys, Table::Verifications, Table::Drills, Table::Retention, Table::Restores, Table::Objectives];
 
     /// Its name in the catalog.
     pub fn name(self) -> &'static str {
@@ -107,6 +110,7 @@ impl Table {
             Table::Drills => "recovery_drills",
             Table::Retention => "retention_runs",
             Table::Restores => "restore_runs",
+            Table::Objectives => "objectives",
         }
     }
 
@@ -156,6 +160,17 @@ impl Table {
                 )
             }
             Table::Retention => with_scope!("start_time", "end_time", "status", "backups_removed", "objects_removed", "bytes_removed"),
+            Table::Objectives => with_scope!(
+                "tier",
+                "start_time",
+                "end_time",
+                "status",
+                "recovery_point_seconds",
+                "recovery_point_objective_seconds",
+                "recovery_time_seconds",
+                "recovery_time_objective_seconds",
+                "is_measured"
+            ),
             Table::Restores => with_scope!(
                 "start_time",
                 "end_time",
@@ -175,6 +190,7 @@ impl Table {
             Work::Drill => Table::Drills,
             Work::Retention => Table::Retention,
             Work::Restore => Table::Restores,
+            Work::Objectives => Table::Objectives,
             // Every tier's backups, also those of tiers that this table never hears of.
             _ => Table::Backups,
         }
@@ -196,11 +212,33 @@ pub struct Row {
 
 /// The rows of a run whose backup has this id. The error says what does not fit into the tables.
 pub(super) fn rows_of(id: Uuid, known: &KnownRun) -> Result<Vec<Row>, String> {
+    if known.record.run.work == Work::Objectives {
+        return rows_of_objectives(id, known);
+    }
     let facts = Facts { id, known };
     facts.check()?;
     let table = Table::of(known.record.run.work);
     let keys = (known.record.run.work == Work::Kms).then_some(Table::Keys);
     Ok(std::iter::once(table).chain(keys).map(|table| facts.row(table)).collect())
+}
+
+/// A row for each tier that was looked at; one without a tier until the run has ended. The row of
+/// the first tier takes the place of that one.
+fn rows_of_objectives(id: Uuid, known: &KnownRun) -> Result<Vec<Row>, String> {
+    let details = known.record.outcome.as_ref().and_then(|outcome| outcome.details.get("tiers")).and_then(|tiers| tiers.as_array());
+    let mut rows = Vec::new();
+    for (number, tier) in (0_u64..).zip(details.map_or(&[][..], Vec::as_slice)) {
+        let mut of_tier = known.clone();
+        if let Some(outcome) = &mut of_tier.record.outcome {
+            outcome.details = tier.as_object().map(|figures| figures.clone().into_iter().collect()).unwrap_or_default();
+        }
+        let id = if number == 0 { id } else { Uuid::from_u128(id.as_u128().wrapping_add(u128::from(number) << 64)) };
+        rows.push(Facts { id, known: &of_tier }.row(Table::Objectives));
+    }
+    if rows.is_empty() {
+        rows.push(Facts { id, known }.row(Table::Objectives));
+    }
+    Ok(rows)
 }
 
 struct Facts<'a> {
@@ -300,8 +338,13 @@ fn details_text(details: &BTreeMap<String, serde_json::Value>) -> Value {
 /// The value of a figure in its column's type; NULL if the figure has another type.
 fn figure_of(column: &str, value: &serde_json::Value) -> Value {
     match column {
-        "is_full" => value.as_bool().map_or(Value::Null, Value::Boolean),
-        "restore_seconds" | "expected_seconds" => value.as_f64().map_or(Value::Null, Value::Double),
+        "is_full" | "is_measured" => value.as_bool().map_or(Value::Null, Value::Boolean),
+        "restore_seconds"
+        | "expected_seconds"
+        | "recovery_point_seconds"
+        | "recovery_point_objective_seconds"
+        | "recovery_time_seconds"
+        | "recovery_time_objective_seconds" => value.as_f64().map_or(Value::Null, Value::Double),
         "key_id" | "key_version" | "wrapped_by" | "kind" | "tier" => value.as_str().map_or(Value::Null, text),
         _ => value.as_u64().map_or(Value::Null, Value::UBigInt),
     }

@@ -235,8 +235,17 @@ pub const SEND_INTERVAL_S: Bound = bound(
     "figures are taken once a second, and whoever looks less than once an hour learns too late that something stands still",
 );
 
+/// How often the agent shows that it lives.
+pub const HEARTBEAT_INTERVAL_S: Bound = bound(
+    "heartbeat_interval_s",
+    60,
+    5,
+    3600,
+    "whoever listens expects a call a minute, more would be a burden to them, and less than one an hour says too late that nothing is stored",
+);
+
 /// All bounds, in the order of the example configuration.
-pub const ALL: [Bound; 25] = [
+pub const ALL: [Bound; 26] = [
     FLUSH_INTERVAL_MS,
     FLUSH_BYTES,
     POLL_IDLE_MS_MAX,
@@ -262,6 +271,7 @@ pub const ALL: [Bound; 25] = [
     WORKERS,
     LEVEL,
     SEND_INTERVAL_S,
+    HEARTBEAT_INTERVAL_S,
 ];
 
 impl Bound {

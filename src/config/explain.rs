@@ -8,6 +8,7 @@
 use super::events::EventsSection;
 use super::file::{self, File};
 use super::jobs::JobSection;
+use super::notify::NotifySection;
 use super::origin::Text;
 use super::page::PageSection;
 use super::telemetry::TelemetrySection;
@@ -50,6 +51,7 @@ static SECTIONS: LazyLock<Vec<Section>> = LazyLock::new(|| {
         ("process", keys_of::<file::ProcessSection>()),
         ("page", keys_of::<PageSection>()),
         ("telemetry", keys_of::<TelemetrySection>()),
+        ("notify", keys_of::<NotifySection>()),
     ]
 });
 

@@ -7,6 +7,7 @@
 
 use super::events::EventsSection;
 use super::jobs::JobSections;
+use super::notify::NotifySection;
 use super::page::PageSection;
 use super::telemetry::TelemetrySection;
 use super::tenants::TenantSections;
@@ -59,6 +60,9 @@ pub struct File {
     /// `[telemetry]`
     #[serde(default)]
     pub telemetry: TelemetrySection,
+    /// `[notify]`
+    #[serde(default)]
+    pub notify: NotifySection,
 }
 
 /// `[repository]`: where it is and what opens it.

@@ -11,6 +11,7 @@ pub mod events;
 mod explain;
 mod file;
 pub mod jobs;
+pub mod notify;
 pub mod origin;
 pub mod page;
 pub mod place;

@@ -21,6 +21,7 @@ use super::file::LogSection;
 use super::file::ProcessSection;
 use super::file::RepositorySection;
 use super::jobs::{self, JobsPlan};
+use super::notify::{self, NotifyPlan};
 use super::origin::{Origin, Text};
 use super::page::PagePlan;
 use super::place::{self, StoreLocation};
@@ -73,6 +74,8 @@ pub struct AgentConfig {
     pub page: PagePlan,
     /// The collector that metrics are sent to, if there is one.
     pub telemetry: Option<TelemetryPlan>,
+    /// Who else learns that the agent is alive.
+    pub notify: NotifyPlan,
     /// Where in the file the paths are written.
     pub origins: Origins,
 }
@@ -216,6 +219,7 @@ impl AgentConfig {
         let jobs = jobs::read(&text, &file.jobs, file.checkpoint.interval_s.is_some())?;
         let page = reader.page(&file.page)?;
         let telemetry = telemetry::read(&text, &file.telemetry)?;
+        let notify = notify::read(&text, &file.notify)?;
         let origins = Origins { data_file: data_file_origin, state_directory: state_origin, url, secret, aof_file };
         Ok(AgentConfig {
             data_file,
@@ -231,6 +235,7 @@ impl AgentConfig {
             process,
             page,
             telemetry,
+            notify,
             origins,
         })
     }

@@ -20,6 +20,7 @@ pub mod active;
 pub mod active_view;
 pub mod catalog;
 pub mod job;
+pub mod objectives;
 pub mod precedence;
 pub mod registry;
 pub mod requests;
@@ -250,6 +251,7 @@ impl Jobs {
         let table = lock(&self.table);
         let jobs = self.registrations.iter().filter_map(|registration| table.job_status(registration)).collect();
         let (recent, verification, storage) = (table.recent.clone(), table.verification.clone(), table.storage.clone());
+        let objectives = table.outcomes.values().map(objectives::of_outcome).find(|found| !found.is_empty()).unwrap_or_default();
         let (last_drill_ns, checkpoint_bytes) = (table.last_drill_ns, table.checkpoint_bytes);
         drop(table);
         let traffic = self.repository.traffic();
@@ -257,6 +259,7 @@ impl Jobs {
         self.board.change(|status| {
             (status.jobs, status.recent, status.verification, status.storage) = (jobs, recent, verification, storage);
             status.last_drill_ns = last_drill_ns;
+            status.objectives = objectives;
             let store = &mut status.store;
             (store.attempts, store.retries, store.slow_downs, store.lost) =
                 (traffic.attempts, traffic.retries, traffic.slow_downs, traffic.lost);

@@ -4,7 +4,7 @@
 //! A job that is added here can be configured as `[jobs.NAME]`, is listed by `amber jobs`, and can
 //! be run, paused and resumed.
 
-use super::{catalog, verification};
+use super::{catalog, objectives, verification};
 use crate::config::AgentConfig;
 use crate::config::jobs::CHECKPOINT_JOB;
 use crate::error::{Error, Result};
@@ -20,6 +20,8 @@ use std::time::Duration;
 pub const VERIFICATION_INTERVAL: Duration = Duration::from_secs(86_400);
 /// Verification is daily: two days without one is a day too many.
 pub const VERIFICATION_STALE: Duration = Duration::from_secs(2 * 86_400);
+/// How often objectives are looked at.
+pub const OBJECTIVES_INTERVAL: Duration = Duration::from_secs(6 * 3600);
 /// How often the catalog is backed up.
 pub const CATALOG_INTERVAL: Duration = Duration::from_secs(86_400);
 
@@ -145,6 +147,19 @@ pub fn registrations(plan: &AgentConfig) -> Vec<Registration> {
             outcome_text: no_text,
             is_cluster_wide: true,
             runner: Runner::Scheduler(Arc::new(catalog::run)),
+        },
+        Registration {
+            name: "objectives",
+            title: "compares recovery points and recovery times with what was aimed for, and looks for backups that nothing has verified",
+            work: Work::Objectives,
+            scope: Scope::Full,
+            cadence: Cadence::Interval(OBJECTIVES_INTERVAL),
+            retry: RETRY,
+            lane: Lane::Maintenance,
+            staleness: None,
+            outcome_text: objectives::outcome_text,
+            is_cluster_wide: true,
+            runner: Runner::Scheduler(Arc::new(objectives::run)),
         },
     ]
 }

@@ -2,8 +2,8 @@
 //! before, and writes on the board.
 //!
 //! Work and looks have threads of their own, one run in each lane at a time and one look, so that a
-//! request never waits for them. They are cancelled when the agent ends. What does not end within the grace period is
-//! remembered as cancelled, not as killed.
+//! request never waits for them. They are cancelled when the agent ends. What does not end within
+//! the grace period is remembered as cancelled, not as killed.
 
 use super::active::{Active, RunProgress};
 use super::registry::{Runner, RunnerKind};

@@ -3,7 +3,7 @@
 //!
 //! | field | bits | values |
 //! |---|---|---|
-//! | kind of work | 8, from bit 120 | 1 tigerbeetle, 2 duckdb, 3 parquet, 4 kms, 5 file, 6 catalog, 16 verification, 17 drill, 18 retention, 19 restore |
+//! | kind of work | 8, from bit 120 | 1 tigerbeetle, 2 duckdb, 3 parquet, 4 kms, ... ([`Work`]) |
 //! | scope | 8, from bit 112 | 1 full, 2 incremental |
 //! | compression | 8, from bit 104 | 1 none, 2 gzip, 3 zstd |
 //! | encryption | 8, from bit 96 | 1 none, 2 aes256 |

@@ -31,6 +31,8 @@ pub enum Topic {
     Jobs,
     /// What the newest verification found.
     Verification,
+    /// Backups that nothing has verified within a day.
+    Unverified,
     /// The page cannot be served.
     Page,
     /// The store takes nothing.
@@ -80,6 +82,7 @@ impl Topic {
             Topic::Merge => "Nothing is lost; the agent tries again by itself.",
             Topic::Lag => "The other reasons say what keeps it back.",
             Topic::Events => "They are kept and delivered in order.",
+            Topic::Unverified => "`amber verify` does it now; `amber jobs` says when it is due.",
             Topic::Jobs => "`amber jobs` lists them, and `amber history` has each failure.",
             Topic::Spool => "Look at the disk of the state directory: its room, and its errors.",
             // Their texts say what to do.

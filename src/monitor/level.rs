@@ -15,3 +15,14 @@ pub enum Level {
     /// A disaster now would lose more than was promised, or might.
     Danger,
 }
+
+impl Level {
+    /// The word for it.
+    pub fn text(self) -> &'static str {
+        match self {
+            Level::Safe => "safe",
+            Level::Attention => "attention",
+            Level::Danger => "danger",
+        }
+    }
+}

@@ -79,6 +79,7 @@ impl Reporter {
     /// One report.
     pub fn turn(&mut self) {
         let lag = Duration::from_millis(self.board.status().lag_ms);
+        self.board.note_lag(lag.as_millis() as u64);
         let late = (lag > self.lag_alarm)
             .then(|| format!("the oldest op that is not durable has waited for {} s: the recovery point is at risk", lag.as_secs()));
         self.board.alert(Topic::Lag, late);

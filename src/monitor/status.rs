@@ -226,6 +226,24 @@ pub struct StorageStatus {
     pub bytes: u64,
 }
 
+/// What a tier aims for, and what it met when that was last looked at.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ObjectiveStatus {
+    /// The tier.
+    pub tier: String,
+    /// The worst recovery point since the look before, in seconds; `None` where nothing is backed up.
+    pub recovery_point_seconds: Option<f64>,
+    /// What it may be.
+    pub recovery_point_objective_seconds: f64,
+    /// How long a restore took, or is expected to take.
+    pub recovery_time_seconds: Option<f64>,
+    /// What it may take.
+    pub recovery_time_objective_seconds: f64,
+    /// Whether a restore was measured.
+    pub is_measured: bool,
+}
+
 /// How the store has answered since the agent began.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -356,6 +374,8 @@ pub struct AgentStatus {
     pub restorable: Vec<RangeStatus>,
     /// What the repository holds, by kind.
     pub storage: Vec<StorageStatus>,
+    /// What was aimed for and met, tier by tier.
+    pub objectives: Vec<ObjectiveStatus>,
     /// How the store answers.
     pub store: StoreStatus,
     /// How long a restore to the newest op would take, in seconds; 0 while that is not known.

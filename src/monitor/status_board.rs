@@ -43,6 +43,8 @@ struct Facts {
     turned: Option<Instant>,
     /// Gaps that are not recorded in the repository yet.
     unrecorded: Vec<NoticedGap>,
+    /// The worst lag since it was last asked for.
+    worst_lag_ms: u64,
     /// Why a checkpoint is wanted at once.
     wanted: Option<String>,
     /// The current shipper. `shipped_before` holds the segments and bytes that earlier sessions
@@ -80,6 +82,17 @@ impl StatusBoard {
             shipper.add_to(&mut status);
         }
         status
+    }
+
+    /// Notes the lag of this moment, for [`StatusBoard::take_worst_lag`].
+    pub fn note_lag(&self, lag_ms: u64) {
+        let mut facts = lock(&self.facts);
+        facts.worst_lag_ms = facts.worst_lag_ms.max(lag_ms);
+    }
+
+    /// The worst lag that was noted since this was last asked for, in milliseconds.
+    pub fn take_worst_lag(&self) -> u64 {
+        std::mem::take(&mut lock(&self.facts).worst_lag_ms)
     }
 
     /// Sets the shipper whose figures the status shows.

@@ -61,7 +61,7 @@ impl Exporter {
 }
 
 /// An error and its causes, down to that of the system.
-fn causes(error: &dyn std::error::Error) -> String {
+pub(super) fn causes(error: &dyn std::error::Error) -> String {
     match error.source() {
         Some(cause) => format!("{error}: {}", causes(cause)),
         None => error.to_string(),

@@ -48,6 +48,8 @@ pub enum Work {
     Retention,
     /// Restores, because somebody needs what is restored.
     Restore,
+    /// Compares what was aimed for with what was met.
+    Objectives,
 }
 
 impl Work {
@@ -63,6 +65,7 @@ impl Work {
         Work::Drill,
         Work::Retention,
         Work::Restore,
+        Work::Objectives,
         #[cfg(test)]
         Work::Toy,
     ];
@@ -81,6 +84,7 @@ impl Work {
             Work::Drill => 17,
             Work::Retention => 18,
             Work::Restore => 19,
+            Work::Objectives => 20,
             #[cfg(test)]
             Work::Toy => 15,
         }
@@ -101,12 +105,13 @@ impl Work {
             Work::Drill => "drill",
             Work::Retention => "retention",
             Work::Restore => "restore",
+            Work::Objectives => "objectives",
         }
     }
 
     /// Whether it makes a backup.
     pub fn is_backup(self) -> bool {
-        !matches!(self, Work::Verification | Work::Drill | Work::Retention | Work::Restore)
+        !matches!(self, Work::Verification | Work::Drill | Work::Retention | Work::Restore | Work::Objectives)
     }
 }
 

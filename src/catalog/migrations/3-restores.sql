@@ -30,18 +30,39 @@ CREATE TABLE restore_runs (
     CHECK ((status = 'started') = (end_time IS NULL))
 );
 
--- Of each tier and day: the worst recovery point that was seen, and how long a restore took or would take.
+-- What was aimed for and met, tier by tier, each time that it was looked at.
 CREATE TABLE objectives (
-    tier VARCHAR NOT NULL,
-    day DATE NOT NULL,
-    recovery_point_seconds DOUBLE NOT NULL,
-    recovery_point_objective_seconds DOUBLE NOT NULL,
+    id UUID PRIMARY KEY,
+    tier VARCHAR,
+    start_time TIMESTAMP NOT NULL,
+    end_time TIMESTAMP,
+    status VARCHAR NOT NULL CHECK (status IN ('started', 'completed', 'failed')),
+    -- The worst since the look before.
+    recovery_point_seconds DOUBLE,
+    recovery_point_objective_seconds DOUBLE,
+    -- Of the newest restore that was measured, else an estimate.
     recovery_time_seconds DOUBLE,
-    recovery_time_objective_seconds DOUBLE NOT NULL,
-    -- Whether the recovery time was measured by a restore, or is an estimate.
-    is_measured BOOLEAN NOT NULL,
-    PRIMARY KEY (tier, day)
+    recovery_time_objective_seconds DOUBLE,
+    is_measured BOOLEAN,
+    created_at TIMESTAMP NOT NULL,
+    run VARCHAR NOT NULL CHECK (regexp_full_match(run, '[0-9a-f]{16}')),
+    job VARCHAR NOT NULL,
+    run_by VARCHAR NOT NULL,
+    reason VARCHAR,
+    details VARCHAR,
+    evidence VARCHAR NOT NULL CHECK (evidence IN ('started', 'backup', 'ended')),
+    backup_scope VARCHAR,
+    tenant_id VARCHAR,
+    CHECK ((status = 'started') = (end_time IS NULL))
 );
+
+-- Of each tier and day.
+CREATE VIEW objectives_by_day AS
+    SELECT tier, end_time::DATE AS day,
+           max(recovery_point_seconds) AS recovery_point_seconds, max(recovery_point_objective_seconds) AS recovery_point_objective_seconds,
+           max(recovery_time_seconds) AS recovery_time_seconds, max(recovery_time_objective_seconds) AS recovery_time_objective_seconds,
+           bool_or(is_measured) AS is_measured
+    FROM objectives WHERE status = 'completed' AND tier IS NOT NULL GROUP BY ALL;
 
 CREATE OR REPLACE VIEW runs AS
     SELECT id, run, backup_type AS work, backup_scope AS scope, job, run_by, start_time, end_time, status,
@@ -54,4 +75,7 @@ CREATE OR REPLACE VIEW runs AS
     UNION ALL
     SELECT id, run, 'retention', backup_scope, job, run_by, start_time, end_time, status, NULL, NULL, reason FROM retention_runs
     UNION ALL
-    SELECT id, run, 'restore', backup_scope, job, run_by, start_time, end_time, status, NULL, backup_location, reason FROM restore_runs;
+    SELECT id, run, 'restore', backup_scope, job, run_by, start_time, end_time, status, NULL, backup_location, reason FROM restore_runs
+    UNION ALL
+    SELECT first(id), run, 'objectives', first(backup_scope), first(job), first(run_by), first(start_time), first(end_time), first(status), NULL, NULL, first(reason)
+    FROM objectives GROUP BY run;

@@ -2,7 +2,7 @@
 
 use super::{Labels, Metrics};
 use crate::monitor::level::Level;
-use crate::monitor::status::{AgentState, AgentStatus, JobStatus};
+use crate::monitor::status::{AgentState, AgentStatus, JobStatus, ObjectiveStatus};
 use crate::monitor::verdict::verdict;
 
 /// Adds all metrics of a status.
@@ -12,6 +12,7 @@ pub(super) fn all(metrics: &mut Metrics, status: &AgentStatus) {
     limits(metrics, status);
     store(metrics, status);
     recovery(metrics, status);
+    objectives(metrics, status);
     jobs(metrics, &status.jobs);
     checks(metrics, status);
 }
@@ -100,6 +101,27 @@ fn store(metrics: &mut Metrics, status: &AgentStatus) {
     metrics.gauges("storage", "objects", "Objects in the repository, by kind", objects);
     let bytes = classes().map(|storage| (label("class", &storage.class), storage.bytes as f64));
     metrics.gauges("storage", "bytes", "Their stored bytes", bytes);
+}
+
+fn objectives(metrics: &mut Metrics, status: &AgentStatus) {
+    let each = |value: fn(&ObjectiveStatus) -> Option<f64>| {
+        let all = status.objectives.iter().filter_map(move |tier| value(tier).map(|value| (label("tier", &tier.tier), value)));
+        all.collect::<Vec<_>>().into_iter()
+    };
+    metrics.gauges(
+        "objective_recovery_point",
+        "seconds",
+        "The worst recovery point of a tier when that was last looked at",
+        each(|tier| tier.recovery_point_seconds),
+    );
+    metrics.gauges("objective_recovery_point_limit", "seconds", "What it may be", each(|tier| Some(tier.recovery_point_objective_seconds)));
+    metrics.gauges(
+        "objective_recovery_time",
+        "seconds",
+        "How long a restore of a tier took, or is expected to take",
+        each(|tier| tier.recovery_time_seconds),
+    );
+    metrics.gauges("objective_recovery_time_limit", "seconds", "What it may take", each(|tier| Some(tier.recovery_time_objective_seconds)));
 }
 
 fn recovery(metrics: &mut Metrics, status: &AgentStatus) {

@@ -50,7 +50,7 @@ const POOL_IDLE_CONNECTIONS: usize = 64;
 
 /// The TLS configuration with its certificate authorities: those in `ca_file` (PEM) and no others,
 /// or those of this machine. The error is only the reason.
-pub(super) fn tls_config(ca_file: Option<&Path>, minimum: TlsMinimum) -> Result<ClientConfig, String> {
+pub(crate) fn tls_config(ca_file: Option<&Path>, minimum: TlsMinimum) -> Result<ClientConfig, String> {
     let mut roots = RootCertStore::empty();
     match ca_file {
         Some(path) => {

@@ -22,6 +22,8 @@ mod multipart;
 mod tls_minimum;
 mod uploads;
 
+pub(crate) use http::tls_config as tls_client_config;
+
 use super::{
     Capabilities, Digest, KnownPart, Listed, Multipart, PutOutcome, RESERVED_PART, Resumed, Store, StoreError, Traffic, Unfinished,
     body_bytes, hex, random,
