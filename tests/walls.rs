@@ -69,7 +69,9 @@ fn is_test(relative: &str) -> bool {
 
 /// The file up to its tests.
 fn code(text: &str) -> &str {
-    text.split("#[cfg(test)]").next().unwrap_or_default()
+    ["#[cfg(test)]\nmod tests", "#[cfg(test)]\npub(crate) mod tests"]
+        .iter()
+        .fold(text, |text, tests| text.split(tests).next().unwrap_or_default())
 }
 
 #[test]

@@ -21,6 +21,7 @@ use crate::log_shipping::restorable::RestorableRanges;
 use crate::log_shipping::session::Checked;
 use crate::monitor::live::Live;
 use crate::monitor::reporter::Reporter;
+use crate::monitor::status::AgentStatus;
 use crate::monitor::status::Control;
 use crate::monitor::status_board::StatusBoard;
 use crate::monitor::systemd::Notifier;
@@ -30,6 +31,7 @@ use crate::runs::delivery::{Delivery, LedgerDelivery};
 use crate::runs::recorder::Recorder;
 use crate::stop::Stop;
 use crate::threads;
+use crate::units::now_ns;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -117,6 +119,10 @@ impl AgentThreads<'_> {
     fn report(&self, live: &Arc<Live>) -> Result<Running> {
         let (plan, governor) = (self.plan, self.checked.repository.governor());
         let mut reporter = Reporter::new(self.board, live, plan.state_directory.clone(), *self.notifier, plan.log.lag_alarm, governor);
+        // While no agent wrote its status, nothing was stored.
+        if let Ok(before) = AgentStatus::read(&plan.state_directory) {
+            self.board.note_lag(now_ns().saturating_sub(before.written_ns) / 1_000_000);
+        }
         let mut window = RestorableRanges::new(&self.checked.repository, self.board);
         let stop = Stop::default();
         let (reporting, looking) = (stop.clone(), stop.clone());

@@ -228,8 +228,16 @@ impl Reader {
     /// The rows of backups, the oldest first.
     ///
     /// # Errors
-    /// [`Error::damaged`] when it cannot be read.
+    /// [`Error::input`] for a catalog of an older schema, [`Error::damaged`] when it cannot be read.
     pub fn backups(&self) -> Result<BackupRows> {
+        if self.version < schema::VERSION {
+            return Err(Error::input(format!(
+                "{}: a catalog of schema version {} cannot be held against a ledger: the agent brings it to version {} at its start, or `amber catalog rebuild` does",
+                self.folder.catalog().display(),
+                self.version,
+                schema::VERSION
+            )));
+        }
         let rows = self.database.rows(&backups::sql(), &[], backups::COLUMNS).map_err(advise)?;
         Ok(rows.into_iter().map(backups::parse).collect())
     }

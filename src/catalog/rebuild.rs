@@ -139,7 +139,7 @@ impl Old {
         let read = || -> Result<Old> {
             let database = open_old(catalog, &copy)?;
             let began = Value::Timestamp(TimeUnit::Microsecond, i64::try_from(began_ns / 1000).unwrap_or(i64::MAX));
-            let young = database.texts("SELECT id::VARCHAR FROM runs WHERE greatest(start_time, end_time) >= ?", &[began])?;
+            let young = database.texts("SELECT id::VARCHAR FROM runs WHERE greatest(start_time, end_time) >= $1 UNION SELECT id::VARCHAR FROM objectives WHERE greatest(start_time, end_time) >= $1", &[began])?;
             let tables = Table::ALL.into_iter().map(|table| Ok((table, texts(&database, table)?))).collect::<Result<_>>()?;
             Ok(Old { tables, young: young.into_iter().collect() })
         };

@@ -8,12 +8,9 @@ use crate::error::Result;
 use crate::progress::Progress;
 use crate::repository::Repository;
 use crate::repository::name::RunId;
-use crate::repository::run_record::{RunOutcome, Scope, Work};
+use crate::repository::run_record::{COMMAND_LINE, RunOutcome, Scope, Work};
 use crate::runs::recording::{Recording, RepositorySink, RunBy};
 use crate::units::now_ns;
-
-/// The job name of runs of the command line.
-pub const JOB: &str = "command line";
 
 /// A run of the command line that has begun.
 #[derive(Debug)]
@@ -70,7 +67,7 @@ impl CommandRun {
 
     fn record(self, repository: &Repository, ended: Ended) -> Result<()> {
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        let who = RunBy { job: JOB.to_owned(), by: format!("{host}, process {}", std::process::id()) };
+        let who = RunBy { job: COMMAND_LINE.to_owned(), by: format!("{host}, process {}", std::process::id()) };
         let number = ended.run.map_or_else(|| repository.new_run(), Ok)?;
         let recording = Recording::new(self.work, ended.scope, who, self.tenant, self.started_ns);
         recording.end(&RepositorySink(repository), number, ended.outcome).1

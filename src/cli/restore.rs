@@ -77,9 +77,8 @@ pub fn run(command: &RestoreCommand, manner: Manner) -> Result<Report> {
 
 fn restore(repository: &Arc<Repository>, arguments: &BackupArguments, progress: &dyn Progress) -> Result<Report> {
     let (tier, as_of, name) = arguments.wanted(repository)?;
-    let estimate = tier.estimate(repository, as_of, name.as_deref())?;
     if arguments.dry_run {
-        return Ok(plan_report(tier, arguments, estimate));
+        return Ok(plan_report(tier, arguments, tier.estimate(repository, as_of, name.as_deref())?));
     }
     let run = RestoreRun::begin(tier.promises());
     let request = TierRestoreRequest { as_of, name, output: arguments.output.clone(), overwrite: arguments.overwrite };
@@ -87,7 +86,7 @@ fn restore(repository: &Arc<Repository>, arguments: &BackupArguments, progress: 
     let facts = |restored: &TierRestored| RestoreFacts {
         location: crate::repository::name::Promised::record_object(&restored.backup),
         restored_bytes: restored.bytes_written,
-        expected_seconds: Some(estimate.seconds),
+        expected_seconds: Some(restored.estimate.seconds),
     };
     let (restored, note) = run.end(repository, progress, done, facts)?;
     let mut report = report(tier, arguments, &restored);

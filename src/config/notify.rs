@@ -64,6 +64,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn an_error_does_not_repeat_the_url() {
+        let text = "data_file = \"/d\"\nstate_directory = \"/s\"\n[repository]\nurl = \"/r\"\npassphrase_file = \"/p\"\n\
+                    [notify]\nheartbeat_url = \"https://me:word@hc/0b5c\"\n";
+        let error = crate::config::AgentConfig::parse(std::path::Path::new("amber.toml"), text).map(|_| ()).unwrap_err();
+        assert!(error.message.starts_with("amber.toml:7: `heartbeat_url = ...`"), "{error}");
+        assert!(!error.message.contains("me:word") && !error.message.contains("0b5c"), "{error}");
+    }
+
+    #[test]
     fn a_url_is_whole_and_has_no_user() {
         for good in ["https://hc-ping.com/0b5c", "http://127.0.0.1:8080/", "https://a.example/p?x=1"] {
             assert!(place(good).is_some(), "{good}");

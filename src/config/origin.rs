@@ -10,7 +10,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// Keys whose values may contain credentials although they should not.
-const UNSHOWN: [&str; 2] = ["url", "endpoint"];
+const UNSHOWN: [&str; 3] = ["url", "endpoint", "heartbeat_url"];
 
 /// The text of a configuration and the file that it came from.
 #[derive(Debug, Clone, Copy)]

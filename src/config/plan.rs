@@ -213,8 +213,10 @@ impl AgentConfig {
         let lease = reader.lease(&file.lease)?;
         let limits = reader.limits(&file.limits)?;
         let tenants = tenants::read(&text, &file.tenants)?;
-        let events =
-            events::read(&text, &file.events)?.map(|plan| EventsPlan { accounts: tenants::with_tenants(plan.accounts, &tenants), ..plan });
+        let events = match events::read(&text, &file.events)? {
+            Some(plan) => Some(EventsPlan { accounts: tenants::with_tenants(plan.accounts, &tenants, &plan.origin)?, ..plan }),
+            None => None,
+        };
         let process = reader.process(&file)?;
         let jobs = jobs::read(&text, &file.jobs, file.checkpoint.interval_s.is_some())?;
         let page = reader.page(&file.page)?;

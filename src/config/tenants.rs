@@ -59,6 +59,9 @@ pub(super) fn read(text: &Text<'_>, sections: &TenantSections) -> Result<Tenants
 fn read_one(text: &Text<'_>, section: &TenantSection, origin: &Origin) -> Result<TenantPlan> {
     let id = section.id.as_ref().ok_or_else(|| origin.refuse("a tenant needs an id: write id = \"42\", the number that names it"))?;
     let id_number = number(text, id)?;
+    if id_number == 0 || id_number == u128::MAX {
+        return Err(text.origin(id.span()).refuse("no tenant has this number: write one from 1 to 2^128 - 2"));
+    }
     let own = account(text, &section.account)?;
     let ledger = bounds::EVENTS_LEDGER.check_if_given(text, &section.ledger)?.and_then(|ledger| u32::try_from(ledger).ok());
     let system = account(text, &section.system_account)?;
@@ -82,13 +85,37 @@ fn read_one(text: &Text<'_>, section: &TenantSection, origin: &Origin) -> Result
         );
     }
     let accounts = (own.is_some() || ledger.is_some()).then(|| TenantAccounts { account: own.unwrap_or(id_number), ledger });
-    Ok(TenantPlan { id: id.get_ref().clone(), accounts })
+    Ok(TenantPlan { id: id_number.to_string(), accounts })
 }
 
 /// The accounts of events, with those of the tenants.
-pub(super) fn with_tenants(accounts: Accounts, tenants: &TenantsPlan) -> Accounts {
-    let of = |tenant: &TenantPlan| Some((tenant.id.parse().ok()?, tenant.accounts?));
-    Accounts { tenants: tenants.values().filter_map(of).collect(), ..accounts }
+///
+/// # Errors
+/// [`crate::error::Error::input`] where an event would move from an account to itself, or an account
+/// would be in two ledgers: TigerBeetle refuses both.
+pub(super) fn with_tenants(accounts: Accounts, tenants: &TenantsPlan, origin: &Origin) -> Result<Accounts> {
+    let mut ledgers: BTreeMap<u128, (u32, String)> = BTreeMap::from([
+        (accounts.system, (accounts.ledger, "system_account".to_owned())),
+        (accounts.all_tenants, (accounts.ledger, "all_tenants_account".to_owned())),
+    ]);
+    let mut of_tenants = BTreeMap::new();
+    for (name, tenant) in tenants {
+        let id: u128 = tenant.id.parse().unwrap_or_default();
+        let own = tenant.accounts.unwrap_or(TenantAccounts { account: id, ledger: None });
+        let place = own.ledger.unwrap_or(TenantLedger { ledger: accounts.ledger, system: accounts.system });
+        if own.account == place.system {
+            return Err(origin.refuse(format!("the account of tenant {name} is the one that is debited: give it another number")));
+        }
+        for (account, what) in [(place.system, "system_account"), (own.account, "account")] {
+            let (ledger, other) = ledgers.entry(account).or_insert_with(|| (place.ledger, format!("{what} of tenant {name}")));
+            if *ledger != place.ledger {
+                return Err(origin
+                    .refuse(format!("the {what} of tenant {name} is in another ledger as {other}: an account is in one ledger alone")));
+            }
+        }
+        of_tenants.extend(tenant.accounts.map(|accounts| (id, accounts)));
+    }
+    Ok(Accounts { tenants: of_tenants, ..accounts })
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 //! job again, which does no harm. Records that cannot be written are logged, and do not stop the
 //! work.
 
-use super::registry::RunnerKind;
+use super::registry::{Registration, RunnerKind};
 use super::verification::DAMAGED;
 use super::{Jobs, run_history};
 use crate::cancellation::Cancellation;
@@ -51,6 +51,11 @@ impl Jobs {
         let shown = Arc::new(ActiveView { started_ns: recording.run().started_ns, ..ActiveView::default() });
         {
             let mut table = lock(&self.table);
+            // Two threads may have been told to begin jobs of one lane at the same moment.
+            let is_other = |job: &Registration| job.lane == lane && table.active.contains_key(job.name);
+            if let Some(other) = self.registrations.iter().find(|job| is_other(job)) {
+                return Err(Error::try_again(format!("{} runs in its lane", other.name)));
+            }
             table.schedule.begin(name, self.moment(), why);
             table.active.insert(name.to_owned(), Arc::clone(&shown));
             self.save(&mut table);

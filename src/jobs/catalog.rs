@@ -10,7 +10,7 @@ use crate::disk::file::ReadOptions;
 use crate::error::Result;
 use crate::jobs::job::Context;
 use crate::progress::Progress;
-use crate::repository::name::{CATALOG_FILES, RunId};
+use crate::repository::name::{CATALOG_FILES, PLAIN_FILES, RunId};
 use crate::repository::run_record::RunOutcome;
 use crate::tier::catalog::NAME;
 use crate::tier::file::capture;
@@ -31,6 +31,10 @@ pub fn run(context: &Context<'_>) -> Result<RunOutcome> {
 /// Those of [`refresh`] and of [`capture::backup`].
 pub fn back_up(catalog: &Catalog, run: RunId, progress: &dyn Progress) -> Result<RunOutcome> {
     for note in refresh(catalog, progress)?.notes {
+        progress.note(&note);
+    }
+    // Nobody else looks after plain files that no command backs up again.
+    for note in capture::mend(catalog.repository(), &PLAIN_FILES)? {
         progress.note(&note);
     }
     let held = catalog.folder().hold()?;

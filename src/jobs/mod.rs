@@ -10,7 +10,7 @@
 //! ```
 //!
 //! Flow: the [`runner`], one thread for the whole life of the agent, takes requests, begins what is
-//! due on a thread of its own, one job at a time, and writes on the board. The session's own thread
+//! due on threads of their own, one job in each lane at a time, and writes on the board. The session's own thread
 //! (`log_shipping::checkpoints`) begins checkpoints, because they belong to the history
 //! that it follows. While a checkpoint is taken, the other job pauses ([`precedence`]). What is
 //! remembered over restarts is in [`state`]. What an earlier agent did is read from the repository
@@ -185,6 +185,12 @@ impl Jobs {
         lock(&self.table).schedule.job(name).is_some_and(|job| job.state().is_paused || !job.rules().is_enabled)
     }
 
+    /// Whether a job of a lane runs.
+    pub fn is_lane_busy(&self, lane: Lane) -> bool {
+        let table = lock(&self.table);
+        self.registrations.iter().any(|job| job.lane == lane && table.active.contains_key(job.name))
+    }
+
     /// Records a run that another agent made, or that was made before this agent knew.
     pub fn record_elsewhere(&self, name: &str, started_ns: u64, ended: Option<(u64, bool)>) {
         let mut table = lock(&self.table);
@@ -237,7 +243,7 @@ impl Jobs {
                 let ended = record.outcome.as_ref().map(|outcome| (outcome.ended_ns, outcome.completed));
                 job.record_elsewhere(now, record.run.started_ns, ended);
             }
-            job.record_success(past.last_success_ns(name));
+            job.record_success(past.last_done_ns(name, registration.work));
         }
         for (id, record) in past.runs() {
             table.ended(id, record);

@@ -10,7 +10,6 @@ use crate::catalog::reader::Reader;
 use crate::catalog::rebuild::refresh;
 use crate::error::{Kind, Result};
 use crate::jobs::job::Context;
-use crate::monitor::alert::Topic;
 use crate::monitor::status::ObjectiveStatus;
 use crate::repository::name;
 use crate::repository::run_record::RunOutcome;
@@ -28,23 +27,31 @@ pub const VERIFIED_WITHIN: Duration = Duration::from_secs(86_400);
 /// # Errors
 /// When the store or the catalog cannot be read.
 pub fn run(context: &Context<'_>) -> Result<RunOutcome> {
+    let worst_lag_ms = context.board.take_worst_lag();
+    // What could not be recorded counts next time.
+    look(context, worst_lag_ms).inspect_err(|_| context.board.note_lag(worst_lag_ms))
+}
+
+fn look(context: &Context<'_>, worst_lag_ms: u64) -> Result<RunOutcome> {
     refresh(context.catalog, context.progress)?;
     let reader = Reader::open(context.catalog.folder().path())?;
-    let now_ns = now_ns();
-    let worst_lag_s = context.board.take_worst_lag() as f64 / 1e3;
+    let (now_ns, worst_lag_s) = (now_ns(), worst_lag_ms as f64 / 1e3);
     let mut found = Vec::new();
     for tier in tiers() {
         found.push(objective(context, *tier, &reader, worst_lag_s, now_ns)?);
     }
     let unverified = unverified(&reader, now_ns)?;
-    context.board.alert(Topic::Unverified, unverified_text(unverified));
     let details = [("tiers", json!(found)), ("unverified", json!(unverified))];
     let details = details.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
     Ok(RunOutcome { details, ..RunOutcome::completed(now_ns) })
 }
 
-fn unverified_text(unverified: u64) -> Option<String> {
-    (unverified > 0).then(|| format!("{unverified} backups were made more than a day ago and nothing has verified them since"))
+/// What an alert says of backups that nothing has verified, by a run of this job; `None` if there are
+/// none, or if a verification has looked at them since.
+pub fn unverified_text(outcome: &RunOutcome, verified_ns: Option<u64>) -> Option<String> {
+    let unverified = outcome.details.get("unverified").and_then(serde_json::Value::as_u64).unwrap_or_default();
+    let stands = unverified > 0 && verified_ns.is_none_or(|verified_ns| verified_ns < outcome.ended_ns);
+    stands.then(|| format!("{unverified} backups were made more than a day ago and nothing has verified them since"))
 }
 
 /// The objectives that a run found, for the status.
@@ -54,11 +61,10 @@ pub fn of_outcome(outcome: &RunOutcome) -> Vec<ObjectiveStatus> {
 
 /// What a run found, in a few words.
 pub fn outcome_text(outcome: &RunOutcome) -> String {
-    let missed = |tier: &ObjectiveStatus| {
-        tier.recovery_point_seconds.is_some_and(|seconds| seconds > tier.recovery_point_objective_seconds)
-            || tier.recovery_time_seconds.is_some_and(|seconds| seconds > tier.recovery_time_objective_seconds)
-    };
-    let missed: Vec<String> = of_outcome(outcome).iter().filter(|tier| missed(tier)).map(|tier| tier.tier.clone()).collect();
+    if !outcome.completed {
+        return String::new();
+    }
+    let missed: Vec<String> = of_outcome(outcome).iter().filter(|tier| tier.is_missed()).map(|tier| tier.tier.clone()).collect();
     if missed.is_empty() { "all objectives are met".to_owned() } else { format!("MISSED by {}", missed.join(", ")) }
 }
 
@@ -77,27 +83,33 @@ fn objective(context: &Context<'_>, tier: &dyn Tier, reader: &Reader, worst_lag_
             tier.name()
         ),
     )?;
-    let time = match measured {
-        Some(seconds) => Some(seconds),
-        None => expected_seconds(context, tier)?,
-    };
+    let expected = expected_seconds(context, tier)?;
     Ok(ObjectiveStatus {
         tier: tier.name().to_owned(),
         recovery_point_seconds: point,
         recovery_point_objective_seconds: objective.recovery_point.as_secs_f64(),
-        recovery_time_seconds: time,
+        recovery_time_seconds: measured.or(if let Expected::Seconds(seconds) = expected { Some(seconds) } else { None }),
+        is_damaged: matches!(expected, Expected::Damaged),
         recovery_time_objective_seconds: objective.recovery_time.as_secs_f64(),
         is_measured: measured.is_some(),
     })
 }
 
-/// How long a restore of a tier's newest state is expected to take; `None` where there is none, or
-/// where nobody can tell which of its sources is meant.
-fn expected_seconds(context: &Context<'_>, tier: &dyn Tier) -> Result<Option<f64>> {
+/// What a restore of a tier's newest state is expected to take.
+enum Expected {
+    Seconds(f64),
+    /// There is none, or nobody can tell which of the tier's sources is meant.
+    Unknown,
+    /// It is damaged.
+    Damaged,
+}
+
+fn expected_seconds(context: &Context<'_>, tier: &dyn Tier) -> Result<Expected> {
     match tier.estimate(context.repository, AsOf::Newest, None) {
-        Ok(estimate) => Ok(Some(estimate.seconds)),
-        Err(error) if error.kind == Kind::TryAgain => Err(error),
-        Err(_) => Ok(None),
+        Ok(estimate) => Ok(Expected::Seconds(estimate.seconds)),
+        Err(error) if error.kind == Kind::Input => Ok(Expected::Unknown),
+        Err(error) if error.kind == Kind::Damaged => Ok(Expected::Damaged),
+        Err(error) => Err(error),
     }
 }
 

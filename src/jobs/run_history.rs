@@ -10,7 +10,7 @@ use crate::error::{Kind, Result};
 use crate::monitor::status::{EndedStatus, VerificationStatus};
 use crate::repository::Repository;
 use crate::repository::name::{RUNS, RunId, RunName};
-use crate::repository::run_record::{RunRecord, Work};
+use crate::repository::run_record::{COMMAND_LINE, Run, RunRecord, Work};
 use std::collections::BTreeMap;
 
 /// Runs that the status shows.
@@ -66,10 +66,15 @@ impl RunHistory {
         self.runs().find(|(_, record)| record.run.job == job)
     }
 
-    /// When the newest completed run of a job ended.
-    pub fn last_success_ns(&self, job: &str) -> Option<u64> {
-        let mut outcomes = self.runs().filter(|(_, record)| record.run.job == job).filter_map(|(_, record)| record.outcome.as_ref());
-        outcomes.find(|outcome| outcome.completed).map(|outcome| outcome.ended_ns)
+    /// When the newest run of a job that did its work ended. A command that did the same work counts,
+    /// and so does a verification that found damage.
+    pub fn last_done_ns(&self, job: &str, work: Work) -> Option<u64> {
+        let is_of_job = |run: &Run| run.job == job || (run.job == COMMAND_LINE && run.work == work);
+        let is_done = |record: &RunRecord| {
+            let outcome = record.outcome.as_ref().filter(|outcome| outcome.completed || verification_of(record).is_some());
+            outcome.map(|outcome| outcome.ended_ns)
+        };
+        self.runs().filter(|(_, record)| is_of_job(&record.run)).find_map(|(_, record)| is_done(record))
     }
 
     /// When the newest drill that succeeded ended.

@@ -9,7 +9,7 @@ use super::active::{Active, RunProgress};
 use super::registry::{Runner, RunnerKind};
 use super::requests::{Action, Requests};
 use super::run_history::RunHistory;
-use super::{Jobs, storage_totals};
+use super::{Jobs, objectives, storage_totals};
 use crate::cancellation::Cancellation;
 use crate::error::{Error, Result};
 use crate::jobs::job::Context;
@@ -250,7 +250,11 @@ impl JobRunner {
                 found.problems, found.backups_whole, found.backups
             )
         });
+        let verified_ns = table.verification.as_ref().map(|found| found.ended_ns);
+        let unverified = table.outcomes.values().find_map(|outcome| objectives::unverified_text(outcome, verified_ns));
         drop(table);
+        let unverified = unverified.filter(|_| self.jobs.board.is_leading());
+        self.jobs.board.alert(Topic::Unverified, unverified);
         self.jobs.board.alert(Topic::Jobs, (!failing.is_empty()).then(|| failing.join("; ")));
         self.jobs.board.alert(Topic::Verification, damage);
     }

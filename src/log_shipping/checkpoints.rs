@@ -161,6 +161,8 @@ impl CheckpointWorker {
         tracing::info!("checkpoint: {reason}");
         let active = match self.jobs.begin(CHECKPOINT_JOB, why) {
             Ok(active) => active,
+            // It is due again in a second.
+            Err(error) if self.jobs.is_lane_busy(Lane::Backup) => return tracing::info!("the checkpoint waits: {error}"),
             Err(error) => return self.board.alert(Topic::Checkpoint, Some(format!("no checkpoint could be taken ({reason}): {error}"))),
         };
         let governor = Arc::clone(self.repository.governor());

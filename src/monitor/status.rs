@@ -242,6 +242,18 @@ pub struct ObjectiveStatus {
     pub recovery_time_objective_seconds: f64,
     /// Whether a restore was measured.
     pub is_measured: bool,
+    /// Whether the newest state is damaged, so that no restore of it succeeds.
+    pub is_damaged: bool,
+}
+
+impl ObjectiveStatus {
+    /// Whether what was aimed for was not met.
+    pub fn is_missed(&self) -> bool {
+        let beyond = |found: Option<f64>, limit: f64| found.is_some_and(|found| found > limit);
+        self.is_damaged
+            || beyond(self.recovery_point_seconds, self.recovery_point_objective_seconds)
+            || beyond(self.recovery_time_seconds, self.recovery_time_objective_seconds)
+    }
 }
 
 /// How the store has answered since the agent began.

@@ -76,6 +76,7 @@ pub fn verdict(status: &AgentStatus, now_ns: u64) -> Verdict {
     for job in &status.jobs {
         of_job(job, status.began_ns, now_ns, &mut reasons);
     }
+    objectives(status, &mut reasons);
     checks(status, now_ns, &mut reasons);
     for alert in alerts {
         reasons.add(alert.level, sentence(&alert.text), &alert.advice);
@@ -196,6 +197,24 @@ fn stale(job: &JobStatus, began_ns: u64, now_ns: u64, reasons: &mut Reasons) {
         None => "never by this agent".to_owned(),
     };
     reasons.add(Level::Attention, format!("{} {ago}.", job.stale_text), &job.stale_advice);
+}
+
+/// What was aimed for and not met.
+fn objectives(status: &AgentStatus, reasons: &mut Reasons) {
+    for tier in status.objectives.iter().filter(|tier| tier.is_missed()) {
+        let seconds = |seconds: Option<f64>| seconds.map_or_else(|| "unknown".to_owned(), |seconds| duration_text((seconds * 1e3) as u64));
+        let (point, time) = (tier.recovery_point_objective_seconds, tier.recovery_time_objective_seconds);
+        let text = format!(
+            "{} misses its objectives: the recovery point was {} of {}, a restore takes {} of {}{}.",
+            tier.tier,
+            seconds(tier.recovery_point_seconds),
+            seconds(Some(point)),
+            seconds(tier.recovery_time_seconds),
+            seconds(Some(time)),
+            if tier.is_damaged { ", and its newest state is damaged" } else { "" }
+        );
+        reasons.add(Level::Attention, text, "`amber history` shows when it was last backed up and restored.");
+    }
 }
 
 fn checks(status: &AgentStatus, now_ns: u64, reasons: &mut Reasons) {

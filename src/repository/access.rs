@@ -2,10 +2,13 @@
 //! read and write them. Deleting is in [`super::remove`] alone.
 
 use super::Repository;
+use super::frame::{OBJECT_HEADER_BYTES, ObjectKind};
+use super::object_reader::ObjectReader;
 use super::sealed::SealedObject;
+use crate::error::Error;
 use crate::error::Result;
 use crate::pipeline::digest::digest_of;
-use crate::store::{Capabilities, KnownPart, Listed, PutOutcome, Resumed, StoreError, Traffic};
+use crate::store::{Capabilities, Digest, KnownPart, Listed, Part, PutOutcome, Resumed, StoreError, Traffic};
 use bytes::Bytes;
 
 impl Repository {
@@ -41,13 +44,51 @@ impl Repository {
         object.put(&*self.store)
     }
 
-    /// Writes stored bytes that were read from a copy of this repository. An object of this name is
-    /// left as it is.
+    /// Opens every frame of an object of whatever kind.
     ///
     /// # Errors
-    /// Those of the store.
-    pub fn put_copied(&self, name: &str, pieces: &[Bytes]) -> Result<PutOutcome> {
-        Ok(self.store.put(name, pieces, &digest_of(&pieces.concat()))?)
+    /// [`crate::error::Error::damaged`] when it is missing or not what was sealed.
+    pub fn authenticate(&self, name: &str) -> Result<()> {
+        let kind = ObjectKind::of_header(&self.stored_range(name, 0, OBJECT_HEADER_BYTES as u64)?);
+        let kind = kind.ok_or_else(|| Error::damaged(format!("{name}: it is no sealed object")))?;
+        let object = ObjectReader::open(self, kind, name, None)?;
+        (0..object.frame_count()).try_for_each(|number| object.frames(number, 1).map(drop))
+    }
+
+    /// Copies an object, as it is stored, from a copy of this repository: in parts of `part_bytes`,
+    /// one of them in memory. An object of this name is left as it is. Returns the digests of the
+    /// parts; where `is_right` does not hold for them, nothing is written under the name.
+    ///
+    /// # Errors
+    /// Those of the stores.
+    pub fn put_copied(
+        &self,
+        from: &Repository,
+        name: &str,
+        (size_bytes, part_bytes): (u64, u64),
+        is_right: &dyn Fn(&[Digest]) -> bool,
+    ) -> Result<Option<PutOutcome>> {
+        let cuts = (0..size_bytes.div_ceil(part_bytes.max(1)).max(1)).map(|number| number * part_bytes);
+        let read = |offset: u64| from.stored_range(name, offset, part_bytes.min(size_bytes - offset));
+        if size_bytes <= part_bytes {
+            let bytes = read(0)?;
+            let digest = digest_of(&bytes);
+            return Ok(if is_right(&[digest]) { Some(self.store.put(name, &[bytes], &digest)?) } else { None });
+        }
+        let upload = self.store.begin_multipart(name)?;
+        let (mut parts, mut digests) = (Vec::new(), Vec::new());
+        for (number, offset) in (1..).zip(cuts) {
+            let bytes = read(offset)?;
+            let digest = digest_of(&bytes);
+            upload.part(number, std::slice::from_ref(&bytes), &digest)?;
+            parts.push(Part { size_bytes: bytes.len() as u64, digest });
+            digests.push(digest);
+        }
+        if !is_right(&digests) {
+            upload.abort()?;
+            return Ok(None);
+        }
+        Ok(Some(upload.complete(&parts)?))
     }
 
     /// Resumes an upload: see [`crate::store::Store::resume_multipart`].

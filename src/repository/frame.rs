@@ -76,6 +76,30 @@ pub enum ObjectKind {
     Data = 13,
 }
 
+impl ObjectKind {
+    const ALL: [ObjectKind; 13] = [
+        ObjectKind::Pack,
+        ObjectKind::Segment,
+        ObjectKind::Checkpoint,
+        ObjectKind::Receipt,
+        ObjectKind::Cluster,
+        ObjectKind::Timeline,
+        ObjectKind::Gap,
+        ObjectKind::Lease,
+        ObjectKind::File,
+        ObjectKind::FileRecord,
+        ObjectKind::Run,
+        ObjectKind::Record,
+        ObjectKind::Data,
+    ];
+
+    /// The kind that an object's header says; whether that is true shows when it is opened.
+    pub fn of_header(header: &[u8]) -> Option<ObjectKind> {
+        let number = header.get(10..12).and_then(|bytes| bytes.try_into().ok()).map(u16::from_le_bytes)?;
+        ObjectKind::ALL.into_iter().find(|kind| *kind as u16 == number)
+    }
+}
+
 /// Where one frame lies and how to expand it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FrameRow {

@@ -5,7 +5,7 @@
 //! costs space and nothing else. So callers go on, whatever [`Removal`] says.
 
 use super::Repository;
-use super::name::{self, CATALOG_FILES, FileName, LeaseName, PLAIN_FILES, PackName, Promised, RunId, SegmentName};
+use super::name::{self, BackupName, CATALOG_FILES, FileName, LeaseName, PLAIN_FILES, PackName, Promised, RunId, SegmentName};
 use crate::error::{Error, Result};
 use crate::store::StoreError;
 
@@ -15,6 +15,9 @@ pub enum Reason<'a> {
     /// It holds data of a run that has promised nothing: it ended early, or left this object out.
     /// The run is this process's own, or can never promise anything any more.
     Unpromised(RunId),
+    /// It holds data of a backup that was never promised, of any tier: its name ends like that of the
+    /// backup's record.
+    NeverPromised(&'a BackupName),
     /// Another segment holds all of its prepares.
     Merged {
         /// That segment.
@@ -54,6 +57,11 @@ impl Repository {
     fn holds(&self, object: &str, reason: Reason<'_>) -> Result<bool> {
         match reason {
             Reason::Unpromised(run) => self.is_unpromised(object, run),
+            Reason::NeverPromised(backup) => {
+                let (record, receipt) = (backup.record_object(), backup.receipt_object());
+                let is_data = object.ends_with(&backup.tail) && ![&record, &receipt].contains(&&object.to_owned());
+                Ok(is_data && self.object_bytes(&record)?.is_none() && self.object_bytes(&receipt)?.is_none())
+            }
             Reason::Merged { into } => {
                 let Some(piece) = SegmentName::parse(object) else { return Ok(false) };
                 let is_within = piece.timeline == into.timeline && piece.first_op >= into.first_op && piece.last_op <= into.last_op;

@@ -1,16 +1,16 @@
 //! Puts back what is damaged or missing of a backup, from another copy of the same repository.
 //!
 //! A copy has the same keys, so its objects are copied as they are stored. Each is checked before
-//! it is put in place: against the promise of the record that names it, or against the copy that
-//! authenticates itself.
+//! it is put in place: against the promise of the record that names it, or by opening it. What is
+//! intact here is never touched.
 
 use crate::error::{Error, Kind, Result};
 use crate::progress::Progress;
 use crate::repository::object_reader::digest_stored_in_parts;
-use crate::repository::remove::Reason;
+use crate::repository::remove::{Reason, Removal};
 use crate::repository::stored_object::object_digest;
 use crate::repository::{Repository, fetch};
-use crate::store::PutOutcome;
+use crate::store::{Digest, PutOutcome};
 use crate::tier::findings::check_wanted;
 use crate::tier::reference::{ObjectReference, PromisedBytes};
 
@@ -45,17 +45,18 @@ pub fn from_copy(repository: &Repository, from: &Repository, progress: &dyn Prog
     let mut repaired = Repaired::default();
     for reference in &needed {
         check_wanted(progress)?;
+        let name = &reference.name;
         let promised = match reference.promised {
+            Some(promised) if is_intact(repository, name, promised)? => continue,
             Some(promised) => promised,
-            // It authenticates itself, and was read a moment ago.
-            None => stored(from, &reference.name)?,
+            None if opens(repository, name)? => continue,
+            // It authenticates itself, so it is what the copy has once that opens.
+            None if opens(from, name)? => stored(from, name)?,
+            None => return Err(intact_nowhere(name, from)),
         };
-        if is_intact(repository, &reference.name, promised)? {
-            continue;
-        }
-        copy(repository, from, &reference.name, promised)?;
-        progress.note(&format!("{}: put back from {}", reference.name, from.describe()));
-        repaired.objects.push(reference.name.clone());
+        put_back(repository, from, name, promised)?;
+        progress.note(&format!("{name}: put back from {}", from.describe()));
+        repaired.objects.push(name.clone());
         repaired.bytes += promised.size_bytes;
     }
     progress.end();
@@ -81,24 +82,35 @@ fn is_intact(repository: &Repository, name: &str, promised: PromisedBytes) -> Re
     }
 }
 
-fn copy(repository: &Repository, from: &Repository, name: &str, promised: PromisedBytes) -> Result<()> {
-    let damaged = || Error::damaged(format!("{name}: {} does not have it intact either", from.describe()));
-    let (mut parts, mut digests, mut offset) = (Vec::new(), Vec::new(), 0);
-    while offset < promised.size_bytes {
-        let length = promised.part_bytes.max(1).min(promised.size_bytes - offset);
-        let part = from.stored_range(name, offset, length)?;
-        digests.push(crate::pipeline::digest::digest_of(&part));
-        parts.push(part);
-        offset += length;
+fn opens(repository: &Repository, name: &str) -> Result<bool> {
+    if repository.object_bytes(name)?.is_none() {
+        return Ok(false);
     }
-    if object_digest(&digests) != promised.digest {
-        return Err(damaged());
+    match fetch::until_intact(|| repository.authenticate(name)) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind == Kind::Damaged => Ok(false),
+        Err(error) => Err(error),
     }
-    if repository.object_bytes(name)?.is_some() {
-        repository.remove(name, Reason::Damaged)?;
+}
+
+fn intact_nowhere(name: &str, from: &Repository) -> Error {
+    Error::damaged(format!("{name}: {} does not have it intact either", from.describe()))
+}
+
+/// Replaces an object. What the copy has is checked before what is here is removed.
+fn put_back(repository: &Repository, from: &Repository, name: &str, promised: PromisedBytes) -> Result<()> {
+    if !is_intact(from, name, promised)? {
+        return Err(intact_nowhere(name, from));
     }
-    match repository.put_copied(name, &parts)? {
-        PutOutcome::Created => Ok(()),
-        PutOutcome::AlreadyExists => Err(Error::try_again(format!("{name}: somebody else has put it back meanwhile: try again"))),
+    if repository.object_bytes(name)?.is_some()
+        && let Removal::Kept(error) = repository.remove(name, Reason::Damaged)?
+    {
+        return Err(Error::input(format!("{name} is damaged, and the store keeps it: {error}")));
+    }
+    let is_right = |parts: &[Digest]| object_digest(parts) == promised.digest;
+    match repository.put_copied(from, name, (promised.size_bytes, promised.part_bytes), &is_right)? {
+        Some(PutOutcome::Created) => Ok(()),
+        Some(PutOutcome::AlreadyExists) => Err(Error::try_again(format!("{name}: somebody else has put it back meanwhile: try again"))),
+        None => Err(intact_nowhere(name, from)),
     }
 }

@@ -6,6 +6,10 @@ ALTER TABLE recovery_drills ADD COLUMN backup_scope VARCHAR;
 ALTER TABLE recovery_drills ADD COLUMN tenant_id VARCHAR;
 ALTER TABLE retention_runs ADD COLUMN backup_scope VARCHAR;
 ALTER TABLE retention_runs ADD COLUMN tenant_id VARCHAR;
+-- As the records of these runs have it: of what an agent ran everything, of a verification by hand what was asked for.
+UPDATE verification_runs SET backup_scope = CASE WHEN job = 'command line' AND NOT coalesce(is_full, false) THEN 'incremental' ELSE 'full' END;
+UPDATE recovery_drills SET backup_scope = 'full';
+UPDATE retention_runs SET backup_scope = 'full';
 
 CREATE TABLE restore_runs (
     id UUID PRIMARY KEY,
@@ -77,5 +81,5 @@ CREATE OR REPLACE VIEW runs AS
     UNION ALL
     SELECT id, run, 'restore', backup_scope, job, run_by, start_time, end_time, status, NULL, backup_location, reason FROM restore_runs
     UNION ALL
-    SELECT first(id), run, 'objectives', first(backup_scope), first(job), first(run_by), first(start_time), first(end_time), first(status), NULL, NULL, first(reason)
+    SELECT min(id), run, 'objectives', first(backup_scope), first(job), first(run_by), first(start_time), first(end_time), first(status), NULL, NULL, first(reason)
     FROM objectives GROUP BY run;

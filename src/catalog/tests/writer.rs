@@ -108,6 +108,27 @@ fn every_work_has_its_table() {
 }
 
 #[test]
+fn objectives_have_a_row_for_each_tier_and_one_event() {
+    let fixture = Fixture::new();
+    let catalog = fixture.catalog();
+    catalog.put(RunId(5), &begun(Work::Objectives)).unwrap();
+    assert_eq!(rows(fixture.path(), "SELECT tier, status FROM objectives"), [["", "started"]]);
+    let tier = |name: &str, point: f64| json!({ "tier": name, "recovery_point_seconds": point, "recovery_time_seconds": 9.5, "is_measured": true });
+    let tiers = [("tiers", json!([tier("tigerbeetle", 1.5), tier("file", 70.0), tier("toy", 3.0)]))];
+    catalog.put(RunId(5), &ended(Work::Objectives, stored(&tiers))).unwrap();
+    let found =
+        rows(fixture.path(), "SELECT tier, recovery_point_seconds, recovery_time_seconds, is_measured FROM objectives ORDER BY tier");
+    assert_eq!(found, [["file", "70.0", "9.5", "true"], ["tigerbeetle", "1.5", "9.5", "true"], ["toy", "3.0", "9.5", "true"]]);
+    let days = rows(fixture.path(), "SELECT tier, recovery_point_seconds FROM objectives_by_day WHERE tier = 'file'");
+    assert_eq!(days, [["file", "70.0"]]);
+    assert_eq!(rows(fixture.path(), "SELECT work, status FROM runs"), [["objectives", "completed"]]);
+    // The ledger has the events of the run, once.
+    let all = crate::catalog::reader::Reader::open(fixture.path()).unwrap().backups().unwrap();
+    let ids: Vec<String> = all.iter().map(|row| row.as_ref().unwrap().id.to_string()).collect();
+    assert_eq!(ids, [fixture.id(RunId(5))]);
+}
+
+#[test]
 fn what_does_not_fit_is_refused_and_named() {
     let fixture = Fixture::new();
     let catalog = fixture.catalog();

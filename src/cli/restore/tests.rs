@@ -47,7 +47,10 @@ fn a_backup_of_any_tier_is_restored_and_leaves_a_record() {
     assert!(plan.json["expected"]["seconds"].as_f64().is_some_and(|seconds| seconds >= 1.0), "{}", plan.json);
     assert_eq!(std::fs::read_to_string(&output).unwrap(), "of 2024");
     assert_eq!(run(&["--tier", "jam"]).map(|_| ()).unwrap_err().kind, Kind::Input);
-    assert_eq!(repository.runs().unwrap().runs.len(), 4);
+    let failed =
+        repository.runs().unwrap().runs.into_values().filter(|record| record.outcome.as_ref().is_some_and(|outcome| !outcome.completed));
+    let reasons: Vec<String> = failed.map(|record| record.outcome.unwrap().reason).collect();
+    assert_eq!(reasons, ["there is no jar plum as of then"], "the dry run and the tier that does not exist leave none");
     assert_eq!(RunId(3).to_string(), "0000000000000003");
 }
 

@@ -42,6 +42,15 @@ fn what_cannot_be_a_tenant_is_refused_with_its_line() {
         ("[tenants.a]\nid = \"4\"\nledger = 701\nsystem_account = \"4\"\n", "are the same"),
         ("[tenants.a]\nid = \"4\"\n[tenants.b]\nid = \"4\"\n", "has the id of a"),
         ("[tenants.a]\nid = \"4\"\nname = \"A\"\n", "name"),
+        ("[tenants.a]\nid = \"0\"\n", "no tenant has this number"),
+        ("[tenants.a]\nid = \"42\"\n[tenants.b]\nid = \"042\"\n", "has the id of a"),
+        ("[tenants.a]\nid = \"4\"\naccount = \"1\"\n", "is the one that is debited"),
+        ("[tenants.a]\nid = \"1\"\n", "is the one that is debited"),
+        ("[tenants.a]\nid = \"4\"\nledger = 701\nsystem_account = \"1\"\n", "in another ledger as system_account"),
+        (
+            "[tenants.a]\nid = \"4\"\naccount = \"9\"\n[tenants.b]\nid = \"5\"\naccount = \"9\"\nledger = 701\nsystem_account = \"6\"\n",
+            "in another ledger as account of tenant a",
+        ),
     ] {
         let error = refused(section);
         assert!(error.message.starts_with("amber.toml:") && error.message.contains(advice), "{section}: {error}");

@@ -36,8 +36,7 @@ impl Rig {
     }
 
     fn unverified(&self) -> Option<String> {
-        self.run();
-        self.bench.board.status().alerts.into_iter().find(|alert| alert.topic == Topic::Unverified).map(|alert| alert.text)
+        unverified_text(&self.run(), None)
     }
 }
 
@@ -70,6 +69,38 @@ fn the_recovery_point_is_the_age_of_the_newest_backup_and_the_time_an_estimate_u
 }
 
 #[test]
+fn a_run_that_failed_says_nothing_and_damage_is_a_miss() {
+    assert_eq!(outcome_text(&RunOutcome::failed(9, "no store")), "");
+    let damaged = ObjectiveStatus { tier: "toy".into(), is_damaged: true, ..ObjectiveStatus::default() };
+    let outcome = RunOutcome { details: [("tiers".to_owned(), json!([damaged]))].into(), ..RunOutcome::completed(9) };
+    assert_eq!(outcome_text(&outcome), "MISSED by toy");
+    let at_the_limit = ObjectiveStatus {
+        recovery_point_seconds: Some(5.0),
+        recovery_point_objective_seconds: 5.0,
+        recovery_time_seconds: Some(7.0),
+        recovery_time_objective_seconds: 7.0,
+        ..ObjectiveStatus::default()
+    };
+    assert!(!at_the_limit.is_missed());
+    assert!(ObjectiveStatus { recovery_point_seconds: Some(5.1), ..at_the_limit.clone() }.is_missed());
+    assert!(ObjectiveStatus { recovery_time_seconds: Some(7.1), ..at_the_limit }.is_missed());
+}
+
+#[test]
+fn what_could_not_be_recorded_counts_next_time() {
+    let rig = Rig::new();
+    rig.bench.board.note_lag(4200);
+    // The catalog's folder is a file: nothing can be refreshed.
+    let blocked = rig.folder.path().join("file");
+    std::fs::write(&blocked, "").unwrap();
+    let repository = &rig.bench.repository;
+    let catalog = Catalog::new(repository, &blocked);
+    let context = Context { run: RunId(98), repository, catalog: &catalog, board: &rig.bench.board, progress: &Silent };
+    assert!(run(&context).is_err());
+    assert_eq!(rig.bench.board.take_worst_lag(), 4200);
+}
+
+#[test]
 fn the_worst_lag_of_the_log_counts_once() {
     let rig = Rig::new();
     let stored =
@@ -89,6 +120,10 @@ fn a_backup_that_nothing_verified_within_a_day_is_an_alert() {
     back_up(&rig.bench.repository, "plum", "jam", RunId(2), now_ns - DAY_NS - 1_000_000_000).unwrap();
     let text = rig.unverified().unwrap();
     assert!(text.starts_with("1 backups were made more than a day ago"), "{text}");
+    // It stands until a verification has ended since.
+    let found = rig.run();
+    assert_eq!(unverified_text(&found, Some(found.ended_ns - 1)), Some(text));
+    assert_eq!(unverified_text(&found, Some(found.ended_ns)), None);
     // One that ended before it was made, one that began before it was made, one that found nothing
     // out, and at last one that did.
     rig.record(3, Work::Verification, now_ns - 3 * DAY_NS, verified(now_ns - 2 * DAY_NS, 0));

@@ -29,7 +29,7 @@ fn the_newest_run_of_each_job_is_found_and_nothing_is_read_twice() {
     assert_eq!(past.newest_of("checkpoint").map(|(run, record)| (run, record.outcome.is_some())), Some((RunId(79), true)));
     assert_eq!(past.newest_of("verification").map(|(run, record)| (run, record.outcome.is_some())), Some((RunId(80), false)));
     assert_eq!((past.newest_of("drill").map(|(run, _)| run), past.last_drill_ns()), (Some(RunId(2)), None), "no further than it must");
-    assert_eq!((past.last_success_ns("checkpoint"), past.last_success_ns("drill")), (Some(79), None));
+    assert_eq!((past.last_done_ns("checkpoint", Work::Tigerbeetle), past.last_done_ns("drill", Work::Drill)), (Some(79), None));
     assert_eq!(past.runs().next().map(|(run, _)| run), Some(RunId(80)));
     past.look(&repository, &["checkpoint"]).unwrap();
     assert_eq!(past.runs().count(), RECENT_MAX);
@@ -44,6 +44,12 @@ fn the_newest_run_of_each_job_is_found_and_nothing_is_read_twice() {
     let found = past.verification().unwrap();
     assert_eq!((found.ended_ns, found.is_whole, found.backups, found.backups_whole, found.problems), (90, false, 3, 2, 4));
     assert!(past.newest_of("checkpoint").is_some_and(|(run, _)| run == RunId(79)));
+    // A verification that found damage has looked, and so has a command.
+    assert_eq!(past.last_done_ns("verification", Work::Verification), Some(90));
+    put(81, &record(Work::Verification, COMMAND_LINE, 91, Some(RunOutcome::completed(95))));
+    put(82, &record(Work::Verification, "another job", 96, Some(RunOutcome::completed(97))));
+    past.look(&repository, &[]).unwrap();
+    assert_eq!(past.last_done_ns("verification", Work::Verification), Some(95));
     let mut anew = RunHistory::default();
     anew.look(&repository, &["checkpoint"]).unwrap();
     assert_eq!(anew.newest_of("checkpoint").map(|(run, _)| run), Some(RunId(78)), "a damaged record is passed over");

@@ -13,7 +13,7 @@ use super::upload::Uploaded;
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 use crate::repository::Repository;
-use crate::repository::name::FileName;
+use crate::repository::name::{FileName, FilePlace};
 use crate::repository::promise::Receipt;
 use crate::repository::remove::Reason;
 use crate::tier::file::request::FileCaptureRequest;
@@ -51,13 +51,7 @@ const NAME_BYTES_MAX: usize = 128;
 pub fn backup(repository: &Arc<Repository>, request: &FileCaptureRequest, progress: &dyn Progress) -> Result<Backup> {
     check_file_name(&request.name)?;
     let began_ns = now_ns();
-    let mut damaged = Vec::new();
-    write_missing_receipts(
-        repository,
-        &repository.listed_files(request.place)?,
-        &|name, _| repository.file_record(name).map(drop),
-        &mut |name, error| damaged.push(format!("{}: {error}; `amber verify` says more", name.record())),
-    )?;
+    let damaged = mend(repository, request.place)?;
     damaged.iter().for_each(|note| progress.note(note));
     let metadata =
         std::fs::metadata(&request.path).map_err(|error| Error::input(format!("{}: {error}", request.path.display())).caused_by(error))?;
@@ -88,6 +82,22 @@ pub fn backup(repository: &Arc<Repository>, request: &FileCaptureRequest, progre
     let receipt = repository.promise_file(&name, &record)?;
     let notes = [damaged, stream.notes().to_vec(), notes].concat();
     Ok(Backup { name, record, receipt, bytes_read, resumed_bytes, notes })
+}
+
+/// Writes the receipts that are missing in a place: of a backup that was killed in its last moment,
+/// or made before files had receipts. Returns what is damaged, in sentences.
+///
+/// # Errors
+/// When the store cannot be read or written.
+pub fn mend(repository: &Arc<Repository>, place: &'static FilePlace) -> Result<Vec<String>> {
+    let mut damaged = Vec::new();
+    write_missing_receipts(
+        repository,
+        &repository.listed_files(place)?,
+        &|name, _| repository.file_record(name).map(drop),
+        &mut |name, error| damaged.push(format!("{}: {error}; `amber verify` says more", name.record())),
+    )?;
+    Ok(damaged)
 }
 
 /// Checks that a file may have this name in a repository.

@@ -123,7 +123,8 @@ fn as_of(repository: &Repository, place: &'static FilePlace, as_of: AsOf, name: 
             place.promises.tier
         ))
     };
-    let mut files = repository.files(place, Some(name))?;
+    // A lost record must not make an older one the newest.
+    let mut files: Vec<FileName> = repository.listed_files(place)?.all().into_iter().filter(|file| file.name == name).collect();
     match as_of {
         AsOf::Newest => files.pop().ok_or_else(|| none("")),
         AsOf::Run(run) => files.into_iter().find(|file| file.run == run).ok_or_else(|| none(&format!(" of run {run}"))),

@@ -110,7 +110,9 @@ pub fn restore_file(repository: &Repository, request: &FileRestoreRequest, progr
 }
 
 fn find(repository: &Repository, request: &FileRestoreRequest) -> Result<FileName> {
-    let files = repository.files(request.place, Some(&request.name))?;
+    // A lost record must not make an older file the newest.
+    let mut files = repository.listed_files(request.place)?.all();
+    files.retain(|file| file.name == request.name);
     let found = match request.run {
         Some(run) => files.into_iter().find(|file| file.run == run),
         None => files.into_iter().next_back(),

@@ -134,18 +134,21 @@ impl Tier for Tigerbeetle {
     }
 
     fn estimate(&self, repository: &Repository, as_of: AsOf, _name: Option<&str>) -> Result<Estimate> {
-        let plan = RestorePlan::make(repository, point_of(repository, as_of)?, None)?;
-        Ok(estimate_of(&plan))
+        let (point, timeline) = point_of(repository, as_of)?;
+        Ok(estimate_of(&RestorePlan::make(repository, point, timeline)?))
     }
 
     fn restore(&self, repository: &Arc<Repository>, request: &TierRestoreRequest, progress: &dyn Progress) -> Result<TierRestored> {
-        let point = point_of(repository, request.as_of)?;
-        let estimate = estimate_of(&RestorePlan::make(repository, point, None)?);
+        let (point, timeline) = point_of(repository, request.as_of)?;
+        let plan = RestorePlan::make(repository, point, timeline)?;
+        // A server has to execute the log up to there, and this way of restoring names none.
+        plan.require_binaries(repository, &[]).map_err(|error| error.context("`amber restore tigerbeetle` can do this"))?;
+        let estimate = estimate_of(&plan);
         let restored = restore::restore(
             repository,
             &restore::RestoreRequest {
                 point,
-                timeline: None,
+                timeline,
                 outputs: vec![(request.output.clone(), ImageRole::Same)],
                 overwrite: request.overwrite,
                 base: None,
@@ -181,12 +184,15 @@ impl Tier for Tigerbeetle {
     }
 }
 
-/// The point in the ledger's history that is meant.
-fn point_of(repository: &Repository, as_of: AsOf) -> Result<Point> {
+/// The point that is meant, and the timeline of the history that it is in; `None` for the newest.
+fn point_of(repository: &Repository, as_of: AsOf) -> Result<(Point, Option<u32>)> {
     Ok(match as_of {
-        AsOf::Newest => Point::Newest,
-        AsOf::Time(time_ns) => Point::Time(time_ns),
-        AsOf::Run(run) => Point::Op(Manifest::read_summary(repository, &of_run(repository, run)?)?.recovered_to_op),
+        AsOf::Newest => (Point::Newest, None),
+        AsOf::Time(time_ns) => (Point::Time(time_ns), None),
+        AsOf::Run(run) => {
+            let name = of_run(repository, run)?;
+            (Point::Op(Manifest::read_summary(repository, &name)?.recovered_to_op), Some(name.timeline))
+        }
     })
 }
 

@@ -273,3 +273,15 @@ fn checkers_end_with_the_others() {
     std::fs::write(fixture.path("disk"), "").unwrap();
     on_disk(&fixture, &fixture.path("disk"), &given_up(), |work| work.check(&to_check)).unwrap();
 }
+
+#[test]
+fn a_lost_record_does_not_make_an_older_file_the_newest() {
+    let fixture = Fixture::new(&noise(MIB, 5));
+    let older = fixture.back_up_source().name;
+    let newest = fixture.back_up_source().name;
+    fixture.store.remove(&newest.record()).unwrap();
+    let lost = restore_file(&fixture.repository(), &fixture.request(), &Silent).map(|_| ()).unwrap_err();
+    assert!(lost.kind == Kind::Damaged && lost.message.contains(&newest.record()), "{lost}");
+    let request = FileRestoreRequest { run: Some(older.run), ..fixture.request() };
+    assert_eq!(restore_file(&fixture.repository(), &request, &Silent).unwrap().name, older);
+}

@@ -10,7 +10,10 @@ use crate::repository::sample::{HookedStore, open};
 use crate::store::Store;
 use crate::tb_format::sample::{PrepareSample, SampleFile, headers_of, log_after, sample_timestamp};
 use crate::tb_format::wal::Prepare;
+use crate::tier::Tier;
+use crate::tier::request::{AsOf, TierRestoreRequest};
 use crate::tier::sample::{LOG_OPS, next_checkpoint};
+use crate::tier::tigerbeetle::Tigerbeetle;
 use crate::tier::tigerbeetle::format::log::{LogIndex, Piece};
 use crate::tier::tigerbeetle::format::merge::merge;
 use crate::tier::tigerbeetle::format::segment::{SegmentBuilder, segment_entry};
@@ -202,4 +205,34 @@ fn a_restore_survives_an_agent_that_merges_the_log_meanwhile() {
         assert_eq!(restored.op, 1450, "read {at_read}");
         fixture.assert_image(&SampleFile { log: whole.log[..491].to_vec(), ..SampleFile::new(7, 491) });
     }
+}
+
+#[test]
+fn a_backup_by_its_run_is_restored_from_its_own_history() {
+    let fixture = Fixture::empty();
+    let backup = fixture.backup(&SampleFile::new(7, LOG_OPS));
+    // The cluster was restored to an op before the backup's end, and continued with other prepares.
+    let common = headers_of(&SampleFile::new(7, LOG_OPS).log)[1005 - 960];
+    let first = PrepareSample { view: 3, body: vec![5; 128], ..PrepareSample::after(&common) }.bytes();
+    let branch = Branch {
+        timeline: 2,
+        parent: 1,
+        branch: Some(PrepareRecord { op: 1005, checksum: common.checksum().to_string() }),
+        first: None,
+        replica: 0,
+        began_ns: 1,
+        reason: "a test".into(),
+    };
+    assert!(fixture.repository.begin_timeline(&branch).unwrap());
+    ship(&fixture, 2, &[vec![first.clone()], log_after(&headers_of(&[first])[0], 149)].concat());
+    let restored = |as_of| {
+        let request = TierRestoreRequest { as_of, name: None, output: fixture.path("image"), overwrite: true };
+        let estimate = Tigerbeetle.estimate(&fixture.repository, as_of, None).unwrap();
+        let done = Tigerbeetle.restore(&fixture.repository, &request, &Silent).unwrap();
+        assert_eq!(done.estimate, estimate);
+        (done.state, forward::superblock_of(&fixture.path("image")).unwrap().view())
+    };
+    assert_eq!(restored(AsOf::Newest), (text(1155), 3), "the newest timeline's end");
+    assert_eq!(restored(AsOf::Run(backup.name.run)), (text(1011), 0));
+    fixture.assert_image(&SampleFile::new(7, LOG_OPS));
 }
