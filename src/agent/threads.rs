@@ -119,8 +119,10 @@ impl AgentThreads<'_> {
     fn report(&self, live: &Arc<Live>) -> Result<Running> {
         let (plan, governor) = (self.plan, self.checked.repository.governor());
         let mut reporter = Reporter::new(self.board, live, plan.state_directory.clone(), *self.notifier, plan.log.lag_alarm, governor);
-        // While no agent wrote its status, nothing was stored.
-        if let Ok(before) = AgentStatus::read(&plan.state_directory) {
+        // While an agent that shipped the log was away, nothing was stored, unless another one took
+        // over. That this one cannot know: it counts what it may have been.
+        let led = |status: &AgentStatus| status.lease.as_ref().is_some_and(|lease| lease.is_ours);
+        if let Some(before) = AgentStatus::read(&plan.state_directory).ok().filter(led) {
             self.board.note_lag(now_ns().saturating_sub(before.written_ns) / 1_000_000);
         }
         let mut window = RestorableRanges::new(&self.checked.repository, self.board);
