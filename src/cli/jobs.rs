@@ -42,6 +42,9 @@ fn text(jobs: &[JobStatus]) -> String {
     let mut text = table(&HEADER, &rows);
     for job in jobs {
         text.push_str(&format!("\n{}: {}", job.name, job.title));
+        if !job.outcome.is_empty() {
+            text.push_str(&format!("\n  found: {}", job.outcome));
+        }
         if let Some(last) = job.last.as_ref().filter(|last| !last.completed) {
             text.push_str(&format!("\n  failed at {}: {}", time_text(last.ended_ns), last.reason));
         }
@@ -116,6 +119,7 @@ mod tests {
             is_paused: true,
             next_ns: None,
             next_reason: "paused".into(),
+            outcome: "all 4 backups are intact".into(),
             ..job.clone()
         };
         let running = RunningStatus { step: "verify".into(), position_bytes: 25, total_bytes: 100, ..RunningStatus::default() };
@@ -130,6 +134,7 @@ mod tests {
             "verify: 25 %",
             "verification: reads everything",
             "the store is away",
+            "\n  found: all 4 backups are intact",
         ] {
             assert!(text.contains(part), "{part}: {text}");
         }

@@ -161,7 +161,10 @@ fn job_row(job: &JobStatus, now_ns: u64) -> Vec<String> {
     };
     let last = job.last.as_ref().map_or_else(
         || "never".to_owned(),
-        |last| format!("{} ago, took {}", age(last.ended_ns, now_ns), age(last.started_ns, last.ended_ns)),
+        |last| {
+            let found = if job.outcome.is_empty() { String::new() } else { format!(": {}", job.outcome) };
+            format!("{} ago, took {}{found}", age(last.ended_ns, now_ns), age(last.started_ns, last.ended_ns))
+        },
     );
     let success = job.last_success_ns.map_or_else(|| "never".to_owned(), |success_ns| format!("{} ago", age(success_ns, now_ns)));
     let next = match job.next_ns {

@@ -40,6 +40,7 @@ fn status() -> AgentStatus {
             }),
             next_ns: Some(NOW_NS + 3 * HOUR_NS),
             failures_in_a_row: 2,
+            outcome: "3 objects removed".to_owned(),
             ..JobStatus::default()
         }],
         verification: Some(VerificationStatus {
@@ -78,7 +79,7 @@ fn people_see_the_verdict_first_then_why_then_figures() {
         "4.50 % of the machine in the last 10 s, 5 % allowed",
         "TOO LOW: write cpu_budget_percent = 8",
         "5 h ago: all 4 backups are intact",
-        "retention  FAILED (2)  2 h ago, took 30 min  never         in 3 h",
+        "retention  FAILED (2)  2 h ago, took 30 min: 3 objects removed  never         in 3 h",
         "10 to 41",
         "http://127.0.0.1:9630/",
     ] {

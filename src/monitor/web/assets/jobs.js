@@ -51,11 +51,11 @@ function state(job) {
   return ["waiting", "Not run yet"];
 }
 
-function lastText(last, nowMs) {
+function lastText({ last, outcome }, nowMs) {
   if (!last) return "never";
   const took = duration(ms(last.ended_ns - last.started_ns));
   const stored = last.completed && last.stored_bytes > 0 ? `, ${bytes(last.stored_bytes)} stored` : "";
-  return `${ago(ms(last.ended_ns), nowMs)}, took ${took}${stored}`;
+  return `${ago(ms(last.ended_ns), nowMs)}, took ${took}${stored}${outcome ? `: ${outcome}` : ""}`;
 }
 
 function nextText(job, nowMs) {
@@ -86,7 +86,7 @@ function update(row, job, actions, nowMs) {
   const reason = job.last && !job.last.completed ? job.last.reason : "";
   row.reason.hidden = reason === "";
   setText(row.reason, reason);
-  setText(row.last, lastText(job.last, nowMs));
+  setText(row.last, lastText(job, nowMs));
   setText(row.success, job.last_success_ns ? ago(ms(job.last_success_ns), nowMs) : "never");
   setText(row.next, nextText(job, nowMs));
   row.actions.hidden = !actions;
