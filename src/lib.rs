@@ -36,6 +36,7 @@ pub mod bench;
 pub mod cancellation;
 pub mod catalog;
 pub mod cli;
+pub mod clock;
 pub mod config;
 #[cfg(feature = "client")]
 pub mod demo;

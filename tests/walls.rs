@@ -24,7 +24,7 @@ const FLOORS: [&[&str]; 20] = [
     &["backoff", "durable_file"],
     &["progress"],
     &["cancellation"],
-    &["units"],
+    &["units", "clock"],
     &["error"],
 ];
 

@@ -88,7 +88,7 @@ fn run_tigerbeetle(arguments: &TigerbeetleArguments, manner: Manner) -> Result<R
     let (workers, governor) = (arguments.workers.map_or(defaults.workers, usize::from), arguments.limits.governor(Some(&arguments.upload)));
     let options = Options { level: arguments.level, workers, governor, ..defaults };
     let repository = arguments.repository.open(options)?;
-    let read = ReadOptions { direct: !arguments.no_direct, uring: !arguments.no_io_uring };
+    let read = ReadOptions { direct: !arguments.no_direct, uring: !arguments.no_io_uring, ..ReadOptions::default() };
     let progress = for_people(manner.quiet);
     let recording = CommandRun::begin(Work::Tigerbeetle).of_tenant(arguments.tenant.number().as_deref());
     let made = if arguments.new_timeline {

@@ -87,7 +87,7 @@ pub fn run(arguments: &FileArguments, manner: Manner) -> Result<Report> {
         name: arguments.name.clone(),
         tenant: tenant.clone(),
         journals: arguments.state_dir.clone().or_else(user_folders::state),
-        read: ReadOptions { direct: !arguments.no_direct, uring: !arguments.no_io_uring },
+        read: ReadOptions { direct: !arguments.no_direct, uring: !arguments.no_io_uring, ..ReadOptions::default() },
         run: None,
     };
     let progress = for_people(manner.quiet);

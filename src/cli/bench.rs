@@ -91,7 +91,7 @@ pub fn run(arguments: &BenchArguments, manner: Manner) -> Result<Report> {
     let others = LEVELS.into_iter().filter(|level| *level != arguments.level && !arguments.stages);
     let request = BenchRequest {
         data: arguments.data.clone(),
-        read: ReadOptions { direct: !arguments.no_direct, uring: !arguments.no_io_uring },
+        read: ReadOptions { direct: !arguments.no_direct, uring: !arguments.no_io_uring, ..ReadOptions::default() },
         sample_bytes: arguments.sample_mib * MIB,
         levels: std::iter::once(arguments.level).chain(others).collect(),
         workers: arguments.workers.map_or(cores.min(8), usize::from),

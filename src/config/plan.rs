@@ -30,6 +30,7 @@ use super::telemetry::{self, TelemetryPlan};
 use super::tenants::{self, TenantsPlan};
 use crate::config::reader::Reader;
 use crate::config::value::Value;
+use crate::disk::file::ReadOptions;
 use crate::error::Result;
 use crate::limits::governor::{Governor, Limits};
 use crate::repository::{Options, Repository};
@@ -52,6 +53,8 @@ pub struct AgentConfig {
     pub data_file: PathBuf,
     /// The directory of spool, lock and status.
     pub state_directory: PathBuf,
+    /// How the data file is read.
+    pub read: ReadOptions,
     /// The repository that the log is shipped to.
     pub repository: RepositoryPlan,
     /// How the log is followed and shipped.
@@ -226,6 +229,7 @@ impl AgentConfig {
         Ok(AgentConfig {
             data_file,
             state_directory,
+            read: ReadOptions::default(),
             repository,
             log,
             checkpoint,

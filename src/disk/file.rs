@@ -8,6 +8,7 @@
 
 use super::arena::{Arena, Buffer};
 use super::uring::{Completed, Uring};
+use crate::clock::Clock;
 use crate::disk::read_error::SourceError;
 use rustix::fs::OFlags;
 use std::collections::VecDeque;
@@ -28,19 +29,29 @@ pub struct Read {
     pub length: usize,
 }
 
-/// Which of the system's faster ways to read may be used. All of them, unless a test or an expert
-/// user decides otherwise.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How a file is read that somebody else writes: which of the system's faster ways may be used (all
+/// of them, unless a test or an expert user decides otherwise), and by which clock a reader waits.
+#[derive(Debug, Clone, Copy)]
 pub struct ReadOptions {
     /// Past the page cache, as TigerBeetle itself reads and writes.
     pub direct: bool,
     /// Through io_uring.
     pub uring: bool,
+    /// The clock of whoever waits until the file is as it should be.
+    pub clock: Clock,
 }
 
 impl Default for ReadOptions {
     fn default() -> Self {
-        ReadOptions { direct: true, uring: true }
+        ReadOptions { direct: true, uring: true, clock: Clock::SYSTEM }
+    }
+}
+
+#[cfg(test)]
+impl ReadOptions {
+    /// With a clock on which nobody waits long.
+    pub(crate) fn quick() -> ReadOptions {
+        ReadOptions { clock: crate::clock::sample::quick(), ..ReadOptions::default() }
     }
 }
 

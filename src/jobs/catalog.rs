@@ -42,8 +42,8 @@ pub fn back_up(catalog: &Catalog, run: RunId, progress: &dyn Progress) -> Result
         path: held.path().to_owned(),
         place: &CATALOG_FILES,
         name: NAME.to_owned(),
-        // The catalog has changed by the time that an upload could be resumed.
         tenant: None,
+        // The catalog has changed by the time that an upload could be resumed.
         journals: None,
         read: ReadOptions::default(),
         run: Some(run),

@@ -48,13 +48,22 @@ const MERGE_INTERVAL: Duration = Duration::from_secs(10);
 /// merged.
 const UNSETTLED_OPS: u64 = 64;
 
+/// What checkpoints are taken of.
+pub struct CheckpointSource {
+    /// The replica's data file.
+    pub data_file: PathBuf,
+    /// How it is read.
+    pub read: ReadOptions,
+    /// The history that it belongs to.
+    pub lineage: Lineage,
+}
+
 /// Takes checkpoints and merges segments during one session.
 pub struct CheckpointWorker {
     repository: Arc<Repository>,
     board: Arc<StatusBoard>,
     jobs: Arc<Jobs>,
-    data_file: PathBuf,
-    lineage: Lineage,
+    from: CheckpointSource,
     plan: CheckpointPlan,
     merge_after_segments: u64,
     taken: bool,
@@ -71,15 +80,14 @@ impl CheckpointWorker {
     pub fn new(
         repository: &Arc<Repository>,
         (board, jobs): (&Arc<StatusBoard>, &Arc<Jobs>),
-        (data_file, lineage): (PathBuf, Lineage),
+        from: CheckpointSource,
         (plan, merge_after_segments): (CheckpointPlan, u64),
     ) -> CheckpointWorker {
         CheckpointWorker {
             repository: Arc::clone(repository),
             board: Arc::clone(board),
             jobs: Arc::clone(jobs),
-            data_file,
-            lineage,
+            from,
             plan,
             merge_after_segments,
             taken: false,
@@ -111,7 +119,7 @@ impl CheckpointWorker {
         let status = self.board.status();
         self.checkpoint_if_due(
             Situation {
-                timeline: self.lineage.timeline(),
+                timeline: self.from.lineage.timeline(),
                 durable_op: status.durable_op,
                 last: status.last_checkpoint,
                 wanted: self.board.wanted(),
@@ -125,7 +133,7 @@ impl CheckpointWorker {
     }
 
     fn look_for_checkpoint(&self) -> Result<()> {
-        let newest = self.repository.newest_checkpoint_of(&self.lineage)?.best;
+        let newest = self.repository.newest_checkpoint_of(&self.from.lineage)?.best;
         if let Some((_, summary)) = newest {
             self.board.checkpoint(CheckpointStatus::from(&summary));
             // The interval counts from this checkpoint, whichever agent took it.
@@ -169,8 +177,8 @@ impl CheckpointWorker {
         let due = Instant::now() + self.plan.interval;
         let progress = WithGoal { reported: active.progress(stop), governor, due, total: AtomicU64::new(0) };
         let wanted = self.board.take_wanted();
-        let place = (&self.lineage, active.id());
-        match capture::backup_as(&self.repository, &self.data_file, ReadOptions::default(), place, &progress) {
+        let place = (&self.from.lineage, active.id());
+        match capture::backup_as(&self.repository, &self.from.data_file, self.from.read, place, &progress) {
             Ok(backup) => self.checkpoint_taken(&backup, active),
             Err(error) => {
                 if let Some(wanted) = wanted {
@@ -215,7 +223,7 @@ impl CheckpointWorker {
         if !due {
             return None;
         }
-        let merges = merge_once(&self.repository, &mut self.promised, self.lineage.timeline(), durable_op, self.merge_after_segments);
+        let merges = merge_once(&self.repository, &mut self.promised, self.from.lineage.timeline(), durable_op, self.merge_after_segments);
         // Merging is due again however little is shipped, after a failure and where there may be
         // more to do in the tiers above.
         let again = if matches!(merges, Ok(0)) { 0 } else { self.merge_after_segments };

@@ -36,7 +36,7 @@ use std::time::{Duration, Instant};
 const REPLACED_INTERVAL: Duration = Duration::from_millis(200);
 /// Pause before a log is joined again that has grown within what is stored. A replica that catches
 /// up is asked a few times a second.
-const BEHIND_PAUSE: Duration = Duration::from_millis(if cfg!(test) { 1 } else { 200 });
+const BEHIND_PAUSE: Duration = Duration::from_millis(200);
 /// How often the data file's identity is checked.
 const IDENTITY_INTERVAL: Duration = Duration::from_secs(1);
 /// Pause after a failed read: the disk may come back.
@@ -65,6 +65,8 @@ pub enum Ended {
 pub struct Follower {
     /// The replica's data file.
     pub data_file: PathBuf,
+    /// How it is read.
+    pub read: ReadOptions,
     /// How the log is followed.
     pub plan: LogPlan,
     /// Turns prepares into segments.
@@ -94,7 +96,7 @@ pub fn identity(path: &Path) -> Option<FileIdentity> {
 impl Follower {
     fn open(&self, (op, checksum): PrepareId) -> Result<Box<dyn LogSource>> {
         Ok(match &self.plan.source {
-            LogFrom::WalRing => Box::new(Tail::open(&self.data_file, ReadOptions::default(), op, checksum)?),
+            LogFrom::WalRing => Box::new(Tail::open(&self.data_file, self.read, op, checksum)?),
             LogFrom::Aof { file } => Box::new(AofTail::open(file, op, checksum)?),
         })
     }
@@ -129,7 +131,7 @@ impl Follower {
                 }
                 Ok(Turn::Over(ended)) => {
                     if !self.collector.has_joined() {
-                        stop.wait(BEHIND_PAUSE);
+                        stop.wait(self.read.clock.wait(BEHIND_PAUSE));
                     }
                     return self.end(ended);
                 }
@@ -268,7 +270,7 @@ impl Follower {
     /// The replica's newest checkpoint. The WAL ring holds everything within the interval that
     /// begins with it.
     fn checkpoint(&self) -> Result<PrepareId> {
-        let superblock = Walk::for_superblock(&self.data_file, ReadOptions::default())?.superblock()?;
+        let superblock = Walk::for_superblock(&self.data_file, self.read)?.superblock()?;
         Ok(checkpoint_end(&superblock))
     }
 

@@ -9,7 +9,7 @@
 //! be another history, the session ends and the next one joins again. In between, what waits to be
 //! shipped goes to the spool.
 
-use super::checkpoints::{CheckpointWorker, record_gaps};
+use super::checkpoints::{CheckpointSource, CheckpointWorker, record_gaps};
 use super::collector::Collector;
 use super::follower::{Ended, FileIdentity, Follower, identity};
 use super::lease_holder::{Holder, LeaseHolder};
@@ -17,7 +17,6 @@ use super::queue::Durable;
 use super::shipper::Shipper;
 use super::spool::Spool;
 use crate::config::AgentConfig;
-use crate::disk::file::ReadOptions;
 use crate::error::{Error, Kind, Result};
 use crate::jobs::Jobs;
 use crate::log_shipping::ship_options::Event;
@@ -173,7 +172,7 @@ impl Agent {
 
     fn try_join(&self, spool: &Spool) -> Result<Start> {
         let repository = &self.checked.repository;
-        let (superblock, joined) = join_file(repository, Some(spool.repository()), &self.plan.data_file, ReadOptions::default())?;
+        let (superblock, joined) = join_file(repository, Some(spool.repository()), &self.plan.data_file, self.plan.read)?;
         self.check_replicas(&superblock)?;
         let timelines = repository.timelines()?;
         let start = |timeline: u32, after: PrepareId| -> Result<Start> {
@@ -307,9 +306,9 @@ impl Agent {
 
     fn start_bulk(&self, start: &Start, stop: &Stop) -> Result<()> {
         let stop = stop.clone();
-        let place = (self.plan.data_file.clone(), start.lineage.clone());
+        let from = CheckpointSource { data_file: self.plan.data_file.clone(), read: self.plan.read, lineage: start.lineage.clone() };
         let plan = (self.plan.checkpoint.clone(), self.plan.log.merge_after_segments);
-        let mut bulk = CheckpointWorker::new(&self.checked.repository, (&self.board, &self.jobs), place, plan);
+        let mut bulk = CheckpointWorker::new(&self.checked.repository, (&self.board, &self.jobs), from, plan);
         spawn("amber-bulk", move || bulk.run(&stop)).map(|_| ())
     }
 
@@ -330,6 +329,7 @@ impl Agent {
         }
         let mut follower = Follower {
             data_file: self.plan.data_file.clone(),
+            read: self.plan.read,
             plan: log.clone(),
             collector,
             shipper: Arc::clone(shipper),

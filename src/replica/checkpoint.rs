@@ -10,6 +10,7 @@
 //! checked.
 
 use super::extent::{BlockSink, CheckedBlock, ExtentPass, Mismatch, Pass, Root, check_block, offset_of};
+use crate::clock::Clock;
 use crate::disk::file::{ReadOptions, Reader};
 use crate::disk::read_error::SourceError;
 use crate::error::Result;
@@ -29,16 +30,16 @@ use std::time::Duration;
 const BUFFERS: u16 = 64;
 /// Rounds are limited, because a capture that never ends would never report that it cannot succeed.
 /// At this many rounds the node is too fast for this machine.
-const ROUNDS_MAX: u32 = if cfg!(test) { 20 } else { 1000 };
+const ROUNDS_MAX: u32 = 1000;
 /// Number of rounds that fail at the same checkpoint before it is called damage. Between them the
 /// node has time to finish what it was writing.
 const IDLE_ROUNDS_MAX: u32 = 4;
 /// Pause before a round at the same checkpoint.
-const PAUSE_AT_REST: Duration = Duration::from_millis(if cfg!(test) { 1 } else { 100 });
+const PAUSE_AT_REST: Duration = Duration::from_millis(100);
 /// Attempts to read a superblock whose copies are being written right now, and the pause between
 /// them.
 const SUPERBLOCK_TRIES: u32 = 20;
-const SUPERBLOCK_PAUSE: Duration = Duration::from_millis(if cfg!(test) { 1 } else { 25 });
+const SUPERBLOCK_PAUSE: Duration = Duration::from_millis(25);
 
 /// Receives a checkpoint.
 pub trait CheckpointSink: BlockSink {
@@ -68,6 +69,7 @@ type Previous<'a> = dyn FnMut(Block<'_>) -> Result<Option<BlockReference>, Ledge
 #[derive(Debug)]
 pub struct Walk {
     reader: Reader,
+    clock: Clock,
     rounds: u32,
     damaged_copies: Vec<String>,
 }
@@ -92,13 +94,19 @@ impl Walk {
 
     /// The same for callers that need few blocks.
     pub(super) fn with_buffers(path: &Path, options: ReadOptions, buffers: u16) -> Result<Walk, SourceError> {
-        Ok(Walk { reader: Reader::open(path, BLOCK_BYTES, buffers, options)?, rounds: 0, damaged_copies: Vec::new() })
+        let reader = Reader::open(path, BLOCK_BYTES, buffers, options)?;
+        Ok(Walk { reader, clock: options.clock, rounds: 0, damaged_copies: Vec::new() })
     }
 
     /// The fallbacks that were used, and superblock copies that are damaged, in sentences for the
     /// user.
     pub fn notes(&self) -> Vec<String> {
         [self.reader.notes(), &self.damaged_copies].concat()
+    }
+
+    /// The clock by which it waits for the node.
+    pub fn clock(&self) -> Clock {
+        self.clock
     }
 
     /// The data file.
@@ -140,7 +148,7 @@ impl Walk {
                     return Ok(quorum);
                 }
                 Err(error) if tries >= SUPERBLOCK_TRIES || read.length < SUPERBLOCK_ZONE_BYTES => return Err(self.no_superblock(&error)),
-                Err(_) => std::thread::sleep(SUPERBLOCK_PAUSE),
+                Err(_) => self.clock.sleep(SUPERBLOCK_PAUSE),
             }
         }
     }
@@ -190,7 +198,7 @@ impl Walk {
                 if idle_rounds >= IDLE_ROUNDS_MAX {
                     return Err(self.damaged(&superblock, &mismatch));
                 }
-                std::thread::sleep(PAUSE_AT_REST);
+                self.clock.sleep(PAUSE_AT_REST);
             } else {
                 idle_rounds = 0;
             }

@@ -30,7 +30,7 @@ fn back_up(fixture: &Fixture) -> (RunId, RunId, RunId) {
             name: name.to_owned(),
             tenant: None,
             journals: None,
-            read: ReadOptions::default(),
+            read: ReadOptions::quick(),
             run: None,
         };
         capture::backup(&fixture.repository, &request, &Silent).unwrap().name.run

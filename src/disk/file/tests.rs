@@ -3,7 +3,7 @@ use crate::disk::arena::Arena;
 use crate::disk::read_error::SourceError;
 use crate::disk::uring::Uring;
 use crate::error::{Error, Kind};
-use crate::replica::tests::{ALL_OPTIONS, DataFile};
+use crate::replica::tests::{DataFile, all_options};
 use crate::tb_format::layout::GRID_OFFSET;
 use crate::tb_format::sample::SampleFile;
 use std::collections::BTreeMap;
@@ -18,7 +18,7 @@ fn many_reads_in_flight_arrive_whole_whichever_way_they_go() {
     let sample = SampleFile::new(7, 0);
     for folder in ["/tmp", "/dev/shm"] {
         let data_file = DataFile::new(&sample, folder);
-        for options in ALL_OPTIONS {
+        for options in all_options() {
             let mut reader = Reader::open(&data_file.path(), BLOCK, 4, options).unwrap();
             assert!((0..4).all(|number| reader.begin(GRID_OFFSET + number * BLOCK as u64, BLOCK, number)));
             assert!(!reader.begin(GRID_OFFSET, BLOCK, 9), "all buffers are out");
@@ -45,7 +45,7 @@ fn many_reads_in_flight_arrive_whole_whichever_way_they_go() {
 fn a_read_beyond_the_end_is_short() {
     let data_file = DataFile::new(&SampleFile::new(7, 0), "/tmp");
     let length = std::fs::metadata(data_file.path()).unwrap().len();
-    for options in ALL_OPTIONS {
+    for options in all_options() {
         let mut reader = Reader::open(&data_file.path(), BLOCK, 1, options).unwrap();
         assert_eq!(reader.file_bytes().unwrap(), length);
         assert_eq!(reader.read_now(length - 8192, BLOCK).unwrap().length, 8192, "{options:?}");
@@ -58,7 +58,7 @@ fn a_read_beyond_the_end_is_short() {
 #[test]
 fn a_place_that_no_file_has_is_an_error_and_no_panic() {
     let data_file = DataFile::new(&SampleFile::new(7, 0), "/tmp");
-    for options in ALL_OPTIONS {
+    for options in all_options() {
         let mut reader = Reader::open(&data_file.path(), 4096, 1, options).unwrap();
         match reader.read_now(u64::MAX - u64::MAX % 4096, 4096) {
             Ok(read) => assert_eq!(read.length, 0),
@@ -89,7 +89,9 @@ fn where_direct_reads_are_refused_it_says_so() {
     let reader = Reader::open(Path::new("/proc/self/status"), 4096, 1, ReadOptions::default()).unwrap();
     assert!(reader.notes()[0].contains("refuses O_DIRECT"), "{:?}", reader.notes());
     assert_eq!(reader.path(), Path::new("/proc/self/status"));
-    let reader = Reader::open(Path::new("/proc/self/status"), 4096, 1, ReadOptions { direct: false, uring: false }).unwrap();
+    let reader =
+        Reader::open(Path::new("/proc/self/status"), 4096, 1, ReadOptions { direct: false, uring: false, ..ReadOptions::default() })
+            .unwrap();
     assert_eq!(reader.notes(), [""; 0]);
 }
 

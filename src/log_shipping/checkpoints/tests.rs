@@ -16,7 +16,8 @@ fn gap() -> Gap {
 fn bulk(repository: &Arc<Repository>, board: &Arc<StatusBoard>, data_file: &Path) -> CheckpointWorker {
     let plan = CheckpointPlan { interval: HOUR, replay_budget: HOUR, replay_ops_per_s: 1000, on_start: false };
     let jobs = jobs(repository, board, data_file.parent().unwrap());
-    CheckpointWorker::new(repository, (board, &jobs), (data_file.to_owned(), Lineage::first()), (plan, 4))
+    let from = CheckpointSource { data_file: data_file.to_owned(), read: ReadOptions::quick(), lineage: Lineage::first() };
+    CheckpointWorker::new(repository, (board, &jobs), from, (plan, 4))
 }
 
 #[test]
@@ -68,7 +69,7 @@ fn a_checkpoint_that_fails_is_an_alert_and_tried_again_later() {
     };
     assert_eq!((runs(true).len(), runs(false).len()), (0, 1), "it is not the time yet");
 
-    bulk.data_file = data_file.path();
+    bulk.from.data_file = data_file.path();
     bulk.jobs.run_now(CHECKPOINT_JOB).unwrap();
     bulk.turn(&stop);
     let status = bench.board.status();

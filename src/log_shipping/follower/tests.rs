@@ -27,6 +27,7 @@ fn follower(bench: &Bench, data_file: &DataFile) -> Follower {
     };
     Follower {
         data_file: data_file.path(),
+        read: ReadOptions::quick(),
         plan,
         collector: bench.collector(1 << 20, SOON),
         shipper: Arc::clone(&bench.shipper),

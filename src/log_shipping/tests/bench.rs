@@ -3,6 +3,7 @@
 
 use crate::catalog::writer::Catalog;
 use crate::config::AgentConfig;
+use crate::disk::file::ReadOptions;
 use crate::error::Result;
 use crate::jobs::registry::{Registration, registrations};
 use crate::jobs::{Jobs, Parts};
@@ -83,7 +84,7 @@ pub fn put(repository: &Repository, segments: &[SealedSegment]) {
 pub fn plan(folder: &Path, more: &str) -> AgentConfig {
     std::fs::create_dir_all(folder.join("state")).unwrap();
     let text = format!("data_file = 'd'\nstate_directory = 'state'\n[repository]\nurl = 'r'\n{more}");
-    AgentConfig::parse(&folder.join("amber.toml"), &text).unwrap()
+    AgentConfig { read: ReadOptions::quick(), ..AgentConfig::parse(&folder.join("amber.toml"), &text).unwrap() }
 }
 
 /// The jobs that every agent has, with their state in a folder.

@@ -37,7 +37,7 @@ const BOTH: [ObjectTree; 2] = [ObjectTree::Accounts, ObjectTree::Transfers];
 
 fn read(tables: &[Table], trees: &[ObjectTree]) -> Result<Vec<(ObjectTree, Record)>> {
     let data_file = DataFile::new(&file(tables), "/dev/shm");
-    let mut walk = Walk::open(&data_file.path(), ReadOptions::default())?;
+    let mut walk = Walk::open(&data_file.path(), ReadOptions::quick())?;
     let mut taken = Taken::default();
     let superblock = read_objects(&mut walk, trees, &mut taken).map_err(Error::from)?;
     assert_eq!((superblock.checkpoint().header().op(), taken.begun), (959, 1));
@@ -109,7 +109,7 @@ fn in_one_level_the_younger_table_has_the_newest_version() {
     sample.blocks.push(manifest);
     let data_file = DataFile::new(&sample, "/dev/shm");
     let mut taken = Taken::default();
-    read_objects(&mut Walk::open(&data_file.path(), ReadOptions::default()).unwrap(), &BOTH, &mut taken).unwrap();
+    read_objects(&mut Walk::open(&data_file.path(), ReadOptions::quick()).unwrap(), &BOTH, &mut taken).unwrap();
     let debits: Vec<u128> = taken.objects.iter().map(|(_, record)| Account::from_bytes(record).unwrap().debits_posted()).collect();
     assert_eq!(debits, [2]);
 }

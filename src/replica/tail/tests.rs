@@ -2,7 +2,7 @@ use super::{Tail, header_ring};
 use crate::disk::file::ReadOptions;
 use crate::error::Error;
 use crate::replica::log::{LogSource, Loss, Polled};
-use crate::replica::tests::{ALL_OPTIONS, DataFile};
+use crate::replica::tests::{DataFile, all_options};
 use crate::tb_format::checksum::Checksum;
 use crate::tb_format::layout::{prepare_offset, reply_offset, slot_of, wal_header_offset};
 use crate::tb_format::sample::{SampleFile, headers_of, reply};
@@ -41,7 +41,7 @@ pub(crate) fn poll_all(tail: &mut dyn LogSource) -> (Vec<Vec<u8>>, Polled) {
 fn the_whole_log_comes_in_order_round_the_ring() {
     let sample = SampleFile::new(7, 1000);
     let data_file = DataFile::new(&sample, "/dev/shm");
-    for options in ALL_OPTIONS {
+    for options in all_options() {
         let mut tail = tail_of(&data_file, &sample, options);
         let (prepares, end) = poll_all(&mut tail);
         assert!(prepares == sample.log, "{options:?}");
@@ -54,7 +54,7 @@ fn the_whole_log_comes_in_order_round_the_ring() {
 fn what_is_written_meanwhile_follows() {
     let sample = SampleFile::new(7, 2);
     let data_file = DataFile::new(&sample, "/dev/shm");
-    let mut tail = tail_of(&data_file, &sample, ReadOptions::default());
+    let mut tail = tail_of(&data_file, &sample, ReadOptions::quick());
     assert_eq!(poll(&mut tail).0, Polled::Prepares(2));
     assert_eq!(poll(&mut tail).0, Polled::Idle);
     data_file.lay_out(&SampleFile::new(7, 3));
@@ -67,7 +67,7 @@ fn an_op_that_the_ring_has_overwritten_is_lost() {
     let sample = SampleFile::new(7, 1030);
     // The WAL ring holds ops 966 to 1989.
     let data_file = DataFile::new(&sample, "/dev/shm");
-    let mut tail = tail_of(&data_file, &sample, ReadOptions::default());
+    let mut tail = tail_of(&data_file, &sample, ReadOptions::quick());
     let Polled::Lost { op, loss, reason } = poll(&mut tail).0 else { panic!("it is lost") };
     assert!(op == 960 && reason.contains("holds op 1984 in its place"), "{reason}");
     assert_eq!(loss, Loss::Wrapped { found_op: 1984 });
@@ -83,7 +83,7 @@ fn what_comes_before_a_lost_op_is_handed_on_first() {
     let data_file = DataFile::new(&sample, "/dev/shm");
     let later = SampleFile::new(7, 1027).log.pop().unwrap();
     data_file.write(wal_header_offset(slot_of(962)), &later[..256]);
-    let mut tail = tail_of(&data_file, &sample, ReadOptions::default());
+    let mut tail = tail_of(&data_file, &sample, ReadOptions::quick());
     let (polled, prepares) = poll(&mut tail);
     assert!(matches!(polled, Polled::Lost { op: 962, .. }), "{polled:?}");
     assert_eq!(prepares, sample.log[..2]);
@@ -95,7 +95,7 @@ fn a_torn_header_is_taken_from_its_prepare() {
     for torn in 960..=964 {
         let data_file = DataFile::new(&sample, "/dev/shm");
         data_file.write(wal_header_offset(slot_of(torn)) + 20, &[0xff]);
-        let mut tail = tail_of(&data_file, &sample, ReadOptions::default());
+        let mut tail = tail_of(&data_file, &sample, ReadOptions::quick());
         let (prepares, end) = poll_all(&mut tail);
         assert!(prepares == sample.log && end == Polled::Idle, "op {torn}");
     }
@@ -104,7 +104,7 @@ fn a_torn_header_is_taken_from_its_prepare() {
 #[test]
 fn a_torn_prepare_is_waited_for() {
     let sample = SampleFile::new(7, 5);
-    for (within, options) in [(20, ALL_OPTIONS[0]), (300, ALL_OPTIONS[0]), (300, ALL_OPTIONS[3])] {
+    for (within, options) in [(20, all_options()[0]), (300, all_options()[0]), (300, all_options()[3])] {
         let data_file = DataFile::new(&sample, "/dev/shm");
         data_file.write(prepare_offset(slot_of(962)) + within, &[0xff]);
         let mut tail = tail_of(&data_file, &sample, options);
@@ -121,14 +121,14 @@ fn both_torn_is_waited_for_too() {
     let data_file = DataFile::new(&sample, "/dev/shm");
     data_file.write(prepare_offset(slot_of(960)) + 20, &[0xff]);
     data_file.write(wal_header_offset(slot_of(960)) + 20, &[0xff]);
-    assert_eq!(poll(&mut tail_of(&data_file, &sample, ReadOptions::default())).0, Polled::Idle);
+    assert_eq!(poll(&mut tail_of(&data_file, &sample, ReadOptions::quick())).0, Polled::Idle);
 }
 
 #[test]
 fn another_parent_is_another_history() {
     let sample = SampleFile::new(7, 3);
     let data_file = DataFile::new(&sample, "/dev/shm");
-    let mut tail = Tail::open(&data_file.path(), ReadOptions::default(), 959, Checksum(1)).unwrap();
+    let mut tail = Tail::open(&data_file.path(), ReadOptions::quick(), 959, Checksum(1)).unwrap();
     let Polled::Lost { op, reason, .. } = poll(&mut tail).0 else { panic!("it is lost") };
     assert!(op == 960 && reason.contains("another history"), "{reason}");
 }
@@ -137,7 +137,7 @@ fn another_parent_is_another_history() {
 fn an_error_of_the_taker_ends_the_poll_and_nothing_is_lost() {
     let sample = SampleFile::new(7, 3);
     let data_file = DataFile::new(&sample, "/dev/shm");
-    let mut tail = tail_of(&data_file, &sample, ReadOptions::default());
+    let mut tail = tail_of(&data_file, &sample, ReadOptions::quick());
     let error = tail.poll(&mut |_| Err(Error::bug("full"))).unwrap_err();
     assert_eq!(error.to_string(), "full");
     assert_eq!(poll_all(&mut tail).0, sample.log);
@@ -153,7 +153,7 @@ fn replies_that_are_whole_are_read() {
     }
     data_file.write(reply_offset(2) + 4500, &[0xff]);
     data_file.write(reply_offset(5) + 20, &[0xff]);
-    for options in ALL_OPTIONS {
+    for options in all_options() {
         let mut tail = tail_of(&data_file, &sample, options);
         assert_eq!(tail.client_replies().unwrap(), [(0, sample.reply.clone()), (63, other.clone())]);
     }
@@ -163,7 +163,7 @@ fn replies_that_are_whole_are_read() {
 fn the_ring_of_headers_can_be_looked_at() {
     let sample = SampleFile::new(7, 3);
     let data_file = DataFile::new(&sample, "/dev/shm");
-    let ring = header_ring(&data_file.path(), ReadOptions::default()).unwrap();
+    let ring = header_ring(&data_file.path(), ReadOptions::quick()).unwrap();
     assert_eq!(ring.len(), 1024 * 256);
     assert_eq!(ring[960 * 256..961 * 256], sample.log[0][..256]);
 }

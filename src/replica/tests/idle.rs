@@ -1,6 +1,6 @@
 //! The cost of a poll: one sector when nothing is new.
 
-use super::{ALL_OPTIONS, DataFile};
+use super::{DataFile, all_options};
 use crate::disk::file::ReadOptions;
 use crate::replica::log::{LogSource, Loss, Polled};
 use crate::replica::tail::Tail;
@@ -22,7 +22,7 @@ fn an_idle_poll_reads_one_sector() {
     for log_ops in [0, 1, 7, 15, 63, 64] {
         let sample = SampleFile::new(7, log_ops);
         let data_file = DataFile::new(&sample, "/dev/shm");
-        for options in ALL_OPTIONS {
+        for options in all_options() {
             let mut tail = tail_of(&data_file, &sample, options);
             poll_all(&mut tail);
             assert_eq!(cost(&mut tail), (4096, Polled::Idle), "behind op {}", tail.op());
@@ -39,7 +39,7 @@ fn a_file_that_rests_is_read_one_poll_in_four() {
         std::fs::OpenOptions::new().write(true).open(data_file.path()).unwrap().set_modified(time).unwrap();
     };
     idle_since(60);
-    let mut tail = tail_of(&data_file, &sample, ReadOptions::default());
+    let mut tail = tail_of(&data_file, &sample, ReadOptions::quick());
     poll_all(&mut tail);
     let bytes_read: Vec<u64> = (0..8).map(|_| cost(&mut tail).0).collect();
     assert_eq!(bytes_read, [0, 0, 0, 4096, 0, 0, 0, 4096]);
@@ -69,7 +69,7 @@ fn what_was_handed_on_of_a_file_that_rests_is_looked_at_one_time_in_four() {
     let set_modified = |time| std::fs::OpenOptions::new().write(true).open(data_file.path()).unwrap().set_modified(time).unwrap();
     let a_minute_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(60);
     set_modified(a_minute_ago);
-    let mut tail = tail_of(&data_file, &sample, ReadOptions::default());
+    let mut tail = tail_of(&data_file, &sample, ReadOptions::quick());
     poll_all(&mut tail);
     let look = |tail: &mut Tail| {
         let before = tail.bytes_read();
@@ -107,7 +107,7 @@ fn an_older_op_in_the_slot_is_not_worth_a_look_at_its_prepare() {
     let mut older = log_after(&sample.checkpoint().header(), 0);
     older.extend(log_after(&crate::tb_format::sample::root_header(7), 962));
     data_file.write(wal_header_offset(slot_of(963)), &older[961][..256]);
-    let mut tail = tail_of(&data_file, &sample, ReadOptions::default());
+    let mut tail = tail_of(&data_file, &sample, ReadOptions::quick());
     poll_all(&mut tail);
     assert_eq!(cost(&mut tail), (4096, Polled::Idle));
 }
@@ -117,7 +117,7 @@ fn a_torn_header_costs_one_sector_more() {
     let sample = SampleFile::new(7, 3);
     let data_file = DataFile::new(&sample, "/dev/shm");
     data_file.write(wal_header_offset(slot_of(963)) + 20, &[0xff]);
-    let mut tail = tail_of(&data_file, &sample, ReadOptions::default());
+    let mut tail = tail_of(&data_file, &sample, ReadOptions::quick());
     poll_all(&mut tail);
     assert_eq!(cost(&mut tail), (2 * 4096, Polled::Idle));
     // What the prepare itself shows counts as much as the header: a later op is a loss, and the
@@ -134,13 +134,13 @@ fn headers_are_read_on_only_behind_a_whole_sector_of_new_ones() {
     for (log_ops, header_bytes) in [(15, 4096), (16, 16_384), (64, 16_384)] {
         let sample = SampleFile::new(7, log_ops);
         let data_file = DataFile::new(&sample, "/dev/shm");
-        let mut tail = tail_of(&data_file, &sample, ReadOptions::default());
+        let mut tail = tail_of(&data_file, &sample, ReadOptions::quick());
         assert_eq!(cost(&mut tail), (header_bytes + prepare_bytes(log_ops), Polled::Prepares(log_ops)));
     }
     // From the first slot of the WAL ring on there is room for the full 64 KiB, 256 headers.
     let sample = SampleFile::new(7, 64 + 300);
     let data_file = DataFile::new(&sample, "/dev/shm");
-    let mut tail = tail_of(&data_file, &sample, ReadOptions::default());
+    let mut tail = tail_of(&data_file, &sample, ReadOptions::quick());
     assert_eq!(poll(&mut tail).0, Polled::Prepares(64));
     assert_eq!(cost(&mut tail), (65_536 + prepare_bytes(256), Polled::Prepares(256)));
     assert_eq!(poll(&mut tail).0, Polled::Prepares(44));

@@ -15,12 +15,13 @@ use std::path::PathBuf;
 use tempfile::TempDir;
 
 /// All combinations of read options.
-pub(crate) const ALL_OPTIONS: [ReadOptions; 4] = [
-    ReadOptions { direct: true, uring: true },
-    ReadOptions { direct: true, uring: false },
-    ReadOptions { direct: false, uring: true },
-    ReadOptions { direct: false, uring: false },
-];
+pub(crate) fn all_options() -> [ReadOptions; 4] {
+    [(true, true), (true, false), (false, true), (false, false)].map(|(direct, uring)| ReadOptions {
+        direct,
+        uring,
+        ..ReadOptions::quick()
+    })
+}
 
 /// A data file on the disk, or in memory.
 pub(crate) struct DataFile {

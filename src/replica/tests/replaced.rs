@@ -45,7 +45,7 @@ fn what_is_replaced_at_the_head_is_seen_with_nothing_behind_it() {
     let headers = headers_of(&before.log);
     for replaced in 1..=16 {
         let data_file = DataFile::new(&before, "/dev/shm");
-        let mut tail = tail_of(&data_file, &before, ReadOptions::default());
+        let mut tail = tail_of(&data_file, &before, ReadOptions::quick());
         poll_all(&mut tail);
         assert_eq!(tail.replaced().unwrap(), None);
         let after = after_view_change(&before, replaced, 0);
@@ -66,7 +66,7 @@ fn what_is_replaced_and_goes_on_is_lost_with_the_place_to_start_again() {
     let headers = headers_of(&before.log);
     for replaced in 1..=8 {
         let data_file = DataFile::new(&before, "/dev/shm");
-        let mut tail = tail_of(&data_file, &before, ReadOptions::default());
+        let mut tail = tail_of(&data_file, &before, ReadOptions::quick());
         poll_all(&mut tail);
         let after = after_view_change(&before, replaced, 2);
         data_file.lay_out(&after);
@@ -84,7 +84,7 @@ fn what_is_replaced_and_goes_on_is_lost_with_the_place_to_start_again() {
 fn a_header_that_stands_behind_a_replaced_one_is_not_the_place() {
     let before = pipelined(20);
     let data_file = DataFile::new(&before, "/dev/shm");
-    let mut tail = tail_of(&data_file, &before, ReadOptions::default());
+    let mut tail = tail_of(&data_file, &before, ReadOptions::quick());
     poll_all(&mut tail);
     // The new view has got as far as op 977: 978 and 979 are those of the old view.
     let after = after_view_change(&before, 4, 0);
@@ -105,7 +105,7 @@ fn the_slots_round_the_end_of_the_ring_are_looked_at() {
     let headers = headers_of(&before.log);
     assert_eq!(headers[67].op(), 1027);
     let data_file = DataFile::new(&before, "/dev/shm");
-    let mut tail = tail_of(&data_file, &before, ReadOptions::default());
+    let mut tail = tail_of(&data_file, &before, ReadOptions::quick());
     assert_eq!(poll_all(&mut tail), (before.log.clone(), Polled::Idle));
     let after = after_view_change(&before, 6, 0);
     data_file.lay_out(&after);
@@ -121,7 +121,7 @@ fn nothing_is_named_where_nothing_stands() {
     let before = pipelined(20);
     let last = headers_of(&before.log)[19];
     let mut data_file = DataFile::new(&after_view_change(&before, 1, 0), "/dev/shm");
-    let mut tail = Tail::open(&data_file.path(), ReadOptions::default(), last.op(), last.checksum()).unwrap();
+    let mut tail = Tail::open(&data_file.path(), ReadOptions::quick(), last.op(), last.checksum()).unwrap();
     assert_eq!(poll(&mut tail).0, Polled::Idle);
     assert_eq!(tail.replaced().unwrap(), Some(Loss::Replaced { restart: None }));
     // More than any view change replaces: the place is found among all that are remembered, if it
@@ -129,7 +129,7 @@ fn nothing_is_named_where_nothing_stands() {
     for (replaced, expected) in [(40, place(&headers_of(&pipelined(100).log)[59])), (70, None)] {
         let before = pipelined(100);
         data_file = DataFile::new(&before, "/dev/shm");
-        let mut tail = tail_of(&data_file, &before, ReadOptions::default());
+        let mut tail = tail_of(&data_file, &before, ReadOptions::quick());
         poll_all(&mut tail);
         data_file.lay_out(&after_view_change(&before, replaced, 0));
         assert_eq!(tail.replaced().unwrap(), Some(Loss::Replaced { restart: expected }));
@@ -144,7 +144,7 @@ fn a_leftover_of_an_ended_view_is_waited_out() {
     let leftover = old_view.log.pop().unwrap();
     let data_file = DataFile::new(&log, "/dev/shm");
     data_file.write(wal_header_offset(slot_of(980)), &leftover[..256]);
-    let mut tail = tail_of(&data_file, &log, ReadOptions::default());
+    let mut tail = tail_of(&data_file, &log, ReadOptions::quick());
     assert_eq!(poll_all(&mut tail), (log.log.clone(), Polled::Idle));
     assert_eq!(tail.replaced().unwrap(), None);
     let mut next = log.clone();
@@ -160,7 +160,7 @@ fn a_replacement_that_is_proven_before_it_is_written_is_not_missed() {
     let before = pipelined(20);
     let after = after_view_change(&before, 1, 9);
     let data_file = DataFile::new(&before, "/dev/shm");
-    let mut tail = tail_of(&data_file, &before, ReadOptions::default());
+    let mut tail = tail_of(&data_file, &before, ReadOptions::quick());
     poll_all(&mut tail);
     for (prepare, header) in after.log.iter().zip(headers_of(&after.log)).skip(20) {
         data_file.write(wal_header_offset(slot_of(header.op())), &prepare[..256]);
@@ -185,7 +185,7 @@ fn what_is_certain_is_told_from_what_is_only_prepared() {
     let sample = pipelined(20);
     let headers = headers_of(&sample.log);
     let data_file = DataFile::new(&sample, "/dev/shm");
-    let mut tail = tail_of(&data_file, &sample, ReadOptions::default());
+    let mut tail = tail_of(&data_file, &sample, ReadOptions::quick());
     assert_eq!(tail.commit_known_op(), 0);
     poll_all(&mut tail);
     assert_eq!((tail.op(), tail.checksum(), tail.commit_known_op()), (979, headers[19].checksum(), 971));

@@ -1,4 +1,4 @@
-use super::{ALL_OPTIONS, DataFile};
+use super::{DataFile, all_options};
 use crate::disk::file::ReadOptions;
 use crate::disk::read_error::SourceError;
 use crate::error::{Error, Kind, Result};
@@ -118,7 +118,7 @@ fn every_block_comes_once_in_order_whichever_way_it_is_read() {
     let bytes_of: BTreeMap<BlockReference, &Vec<u8>> = sample.blocks.iter().map(|(reference, bytes)| (*reference, bytes)).collect();
     for folder in ["/tmp", "/dev/shm"] {
         let data_file = DataFile::new(&sample, folder);
-        for options in ALL_OPTIONS {
+        for options in all_options() {
             let mut taker = Taker::default();
             let mut walk = Walk::open(&data_file.path(), options).unwrap();
             let superblock = walk.run(&mut taker).unwrap();
@@ -151,7 +151,7 @@ fn many_tables_are_read_ahead() {
     sample.superblock = superblock_bytes(&sample.checkpoint().header(), &roots, 1);
     sample.blocks.push(manifest);
     let data_file = DataFile::new(&sample, "/dev/shm");
-    for options in ALL_OPTIONS {
+    for options in all_options() {
         let mut taker = Taker::default();
         walk(&data_file, options, &mut taker).unwrap();
         assert_eq!((taker.expected, taker.extents.len()), (41, 41));
@@ -163,12 +163,12 @@ fn many_tables_are_read_ahead() {
 fn what_is_held_is_not_read() {
     let data_file = DataFile::new(&SampleFile::new(7, 0), "/dev/shm");
     let mut taker = Taker::default();
-    walk(&data_file, ReadOptions::default(), &mut taker).unwrap();
+    walk(&data_file, ReadOptions::quick(), &mut taker).unwrap();
     let before = taker.extents.clone();
     // Even damage in a table that the sink holds is not seen.
     data_file.write(offset(5) + 300, &[0xff]);
     data_file.write(offset(6) + 300, &[0xff]);
-    walk(&data_file, ReadOptions::default(), &mut taker).unwrap();
+    walk(&data_file, ReadOptions::quick(), &mut taker).unwrap();
     assert_eq!(taker.extents, before);
 }
 
@@ -183,7 +183,7 @@ fn a_node_that_moves_on_is_followed() {
         1 => data_file.write(offset(5) + 300, &[0xff]),
         _ => data_file.lay_out(&next),
     });
-    let mut walk = Walk::open(&data_file.path(), ReadOptions::default()).unwrap();
+    let mut walk = Walk::open(&data_file.path(), ReadOptions::quick()).unwrap();
     let superblock = walk.run(&mut taker).unwrap();
     assert_eq!(superblock.checkpoint().header().op(), 959, "the superblock that the complete round began with");
     assert_eq!((walk.rounds(), taker.abandoned), (2, 1));
@@ -208,7 +208,7 @@ fn damage_at_rest_is_told_from_a_node_that_moves() {
             data_file.write(0, &zone);
         }
     });
-    let error = walk(&data_file, ReadOptions::default(), &mut taker).unwrap_err();
+    let error = walk(&data_file, ReadOptions::quick(), &mut taker).unwrap_err();
     assert!(matches!(error, SourceError::Damaged { .. }), "{error}");
     drop(taker.at_round.take());
     assert_eq!(taker.rounds, 6 + 4, "as long as the superblock moves there is hope; then four rounds");
@@ -227,8 +227,8 @@ fn a_node_that_is_always_faster_ends_the_walk() {
         });
         data_file.write(0, &crate::tb_format::image::superblock_zone(&SuperBlock::check(&moved.superblock).unwrap()));
     });
-    let error = walk(&data_file, ReadOptions::default(), &mut taker).unwrap_err();
-    assert!(matches!(&error, SourceError::NotNow { .. }) && error.to_string().contains("after 20 rounds"), "{error}");
+    let error = walk(&data_file, ReadOptions::quick(), &mut taker).unwrap_err();
+    assert!(matches!(&error, SourceError::NotNow { .. }) && error.to_string().contains("after 1000 rounds"), "{error}");
 }
 
 /// A sink that gives its blocks to a thread, which releases them only when it holds nearly all the
@@ -266,7 +266,7 @@ impl CheckpointSink for Hoarder {
 #[test]
 fn a_reader_without_buffers_waits_for_one_to_come_back() {
     let data_file = DataFile::new(&with_large_table(300), "/dev/shm");
-    for options in ALL_OPTIONS {
+    for options in all_options() {
         let (blocks, received) = std::sync::mpsc::channel();
         let hoard = std::thread::spawn(move || {
             let mut held = Vec::new();
@@ -300,7 +300,7 @@ fn a_block_of_the_wrong_kind_is_damage() {
     for (roots, what) in [(wrong_root, "free set block at address 1"), (wrong_table, "index block of tree 18 at address 3")] {
         let superblock = superblock_bytes(&sample.checkpoint().header(), &roots, 1);
         let file = SampleFile { superblock, blocks: [blocks.clone(), vec![manifest.clone()]].concat(), ..sample.clone() };
-        let error = walk(&DataFile::new(&file, "/dev/shm"), ReadOptions::default(), &mut Taker::default()).unwrap_err();
+        let error = walk(&DataFile::new(&file, "/dev/shm"), ReadOptions::quick(), &mut Taker::default()).unwrap_err();
         assert!(matches!(error, SourceError::Damaged { .. }) && error.to_string().contains(what), "{error}");
     }
 }
@@ -315,7 +315,7 @@ fn a_manifest_log_that_ends_early_is_damage() {
         blocks: [sample.blocks.clone(), vec![oldest.clone()]].concat(),
         ..sample.clone()
     };
-    let error = walk(&DataFile::new(&file, "/dev/shm"), ReadOptions::default(), &mut Taker::default()).unwrap_err();
+    let error = walk(&DataFile::new(&file, "/dev/shm"), ReadOptions::quick(), &mut Taker::default()).unwrap_err();
     assert!(error.to_string().contains("the manifest log ends after 1 of 3 blocks"), "{error}");
 }
 
@@ -323,7 +323,7 @@ fn a_manifest_log_that_ends_early_is_damage() {
 fn a_sink_that_fails_ends_the_walk_with_its_error() {
     let data_file = DataFile::new(&SampleFile::new(7, 0), "/dev/shm");
     let mut taker = Taker { refuse_block: true, ..Taker::default() };
-    let error = Error::from(walk(&data_file, ReadOptions::default(), &mut taker).unwrap_err());
+    let error = Error::from(walk(&data_file, ReadOptions::quick(), &mut taker).unwrap_err());
     assert_eq!(error, Error::try_again("the store is away"));
     assert_eq!(error.kind, Kind::TryAgain);
 }
@@ -333,7 +333,7 @@ fn a_superblock_says_what_became_of_its_copies() {
     let sample = SampleFile::new(7, 1);
     let data_file = DataFile::new(&sample, "/dev/shm");
     data_file.write(2 * 24 * 1024 + 500, &[0xff]);
-    let mut walk = Walk::open(&data_file.path(), ReadOptions { direct: false, uring: false }).unwrap();
+    let mut walk = Walk::open(&data_file.path(), ReadOptions { direct: false, uring: false, ..ReadOptions::quick() }).unwrap();
     assert_eq!(walk.superblock().unwrap().bytes(), &sample.superblock);
     assert_eq!(walk.notes(), ["superblock copy 2 of 4 is damaged or was being written; the others suffice"]);
     data_file.lay_out(&sample);

@@ -25,7 +25,7 @@ fn witness() -> Witness {
 }
 
 fn find(sample: &SampleFile, witness: &Witness) -> Result<bool, SourceError> {
-    find_witness(&DataFile::new(sample, "/dev/shm").path(), ReadOptions::default(), witness)
+    find_witness(&DataFile::new(sample, "/dev/shm").path(), ReadOptions::quick(), witness)
 }
 
 fn shows(tables: &[Table]) -> bool {
@@ -100,7 +100,7 @@ fn moved(sample: &SampleFile, sequence: u64) -> Vec<u8> {
 fn a_node_that_moves_on_is_looked_at_again_and_damage_is_told() {
     let old = file(&[Table::new(&[&[made(1, 101)]])]);
     let new = file(&[Table::new(&[&[made(1, 101), made(5, 101)]])]);
-    let (witness, options) = (witness(), ReadOptions::default());
+    let (witness, options) = (witness(), ReadOptions::quick());
     // The server rewrites a block during the search, and its superblock after that.
     let data_file = DataFile::new(&old, "/dev/shm");
     let offset = |address| block_offset(address).unwrap();

@@ -64,7 +64,7 @@ impl Fixture {
             name: "archive-1".to_owned(),
             tenant: None,
             journals: Some(self.journals()),
-            read: ReadOptions::default(),
+            read: ReadOptions::quick(),
             run: None,
         }
     }

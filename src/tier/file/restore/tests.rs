@@ -51,7 +51,7 @@ impl Fixture {
             name: "archive".into(),
             tenant: None,
             journals: None,
-            read: ReadOptions::default(),
+            read: ReadOptions::quick(),
             run: None,
         };
         capture::backup(&self.repository(), &request, &Silent).unwrap()

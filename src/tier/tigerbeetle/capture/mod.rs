@@ -27,6 +27,7 @@ mod witness_search;
 use super::format::manifest::{Manifest, Summary};
 use super::format::segment::SegmentEntry;
 use super::format::timeline::Lineage;
+use crate::clock::Clock;
 use crate::disk::file::ReadOptions;
 use crate::error::{Error, Kind, Result};
 use crate::progress::Progress;
@@ -65,10 +66,10 @@ const LOST_IDLE_ROUNDS_MAX: u32 = 3;
 /// How often, and how long each time, a backup that would end right after its checkpoint waits for
 /// the log to continue.
 const EARLY_WAITS_MAX: u32 = 20;
-const EARLY_WAIT: Duration = Duration::from_millis(if cfg!(test) { 1 } else { 50 });
+const EARLY_WAIT: Duration = Duration::from_millis(50);
 /// Pause before a round after one in which the superblock did not change. A view change is over
 /// within this time.
-const PAUSE_AT_REST: Duration = Duration::from_millis(if cfg!(test) { 1 } else { 1000 });
+const PAUSE_AT_REST: Duration = Duration::from_secs(1);
 
 /// What a backup did.
 #[derive(Debug, Clone)]
@@ -283,7 +284,7 @@ impl Lost {
     /// # Errors
     /// [`Error::try_again`] when there were too many such rounds, or the superblock did not change
     /// meanwhile.
-    fn again(&mut self, superblock: &SuperBlock, reason: &str) -> Result<()> {
+    fn again(&mut self, superblock: &SuperBlock, reason: &str, clock: Clock) -> Result<()> {
         self.rounds += 1;
         self.idle_rounds = if self.sequence == superblock.sequence() { self.idle_rounds + 1 } else { 0 };
         self.sequence = superblock.sequence();
@@ -300,7 +301,7 @@ impl Lost {
             )));
         }
         if self.idle_rounds > 0 {
-            std::thread::sleep(PAUSE_AT_REST);
+            clock.sleep(PAUSE_AT_REST);
         }
         Ok(())
     }
@@ -309,18 +310,19 @@ impl Lost {
 /// Walks the checkpoint until checkpoint and log meet.
 fn capture(walk: &mut Walk, sink: &mut PackSink<'_>, log: &LogCapture) -> Result<Capture> {
     let (mut freshened, mut waited, mut lost) = (0, 0, Lost::default());
+    let clock = walk.clock();
     loop {
         let superblock = walk.run(sink)?;
         let captured = match log.finish(superblock.commit_max())? {
             CapturedLog::Complete(captured) => captured,
             CapturedLog::Unusable(reason) => {
-                lost.again(&superblock, &reason)?;
+                lost.again(&superblock, &reason, clock)?;
                 continue;
             }
         };
         let newer = walk.superblock()?;
         let Some(window) = CaptureWindow::choose(superblock.clone(), newer, &captured.headers)? else {
-            lost.again(&superblock, "its prepares are older than the replica's view")?;
+            lost.again(&superblock, "its prepares are older than the replica's view", clock)?;
             continue;
         };
         if window.capped && freshened < FRESHENING_ROUNDS_MAX {
@@ -330,7 +332,7 @@ fn capture(walk: &mut Walk, sink: &mut PackSink<'_>, log: &LogCapture) -> Result
         if window.ends_early() && waited < EARLY_WAITS_MAX {
             // Under load the few missing prepares arrive in a moment.
             waited += 1;
-            std::thread::sleep(EARLY_WAIT);
+            clock.sleep(EARLY_WAIT);
             continue;
         }
         return Ok(Capture { window, log: captured });

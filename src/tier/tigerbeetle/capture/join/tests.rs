@@ -405,7 +405,7 @@ fn a_timeline_is_begun_once_and_only_for_a_history_of_its_own() {
     fixture.backup(&SampleFile::new(7, LOG_OPS));
     let join = |sample: &SampleFile| {
         write_data_file(sample, &fixture.path()).unwrap();
-        lineage_or_new(&fixture.repository, &fixture.path(), ReadOptions::default())
+        lineage_or_new(&fixture.repository, &fixture.path(), ReadOptions::quick())
     };
     let timelines = || fixture.repository.timelines().unwrap().numbers();
     let (same, begun) = join(&SampleFile::new(7, LOG_OPS + 4)).unwrap();
@@ -424,6 +424,6 @@ fn a_timeline_is_begun_once_and_only_for_a_history_of_its_own() {
     assert_eq!((lineage.timeline(), begun.unwrap().branch.unwrap().op, timelines()), (2, 979, vec![1, 2]));
     let (lineage, begun) = join(&fork).unwrap();
     assert!((lineage.timeline(), begun, timelines()) == (2, None, vec![1, 2]));
-    let again = lineage_of(&fixture.repository, &fixture.path(), ReadOptions::default()).unwrap();
+    let again = lineage_of(&fixture.repository, &fixture.path(), ReadOptions::quick()).unwrap();
     assert_eq!(again.timeline(), 2);
 }

@@ -120,7 +120,13 @@ fn however_the_file_is_read_the_backup_is_the_same() {
     for direct in [true, false] {
         for uring in [true, false] {
             let fixture = Fixture::new();
-            let backup = capture::backup(&fixture.repository, &disk.path().join("data"), ReadOptions { direct, uring }, &Silent).unwrap();
+            let backup = capture::backup(
+                &fixture.repository,
+                &disk.path().join("data"),
+                ReadOptions { direct, uring, ..ReadOptions::quick() },
+                &Silent,
+            )
+            .unwrap();
             assert_eq!(backup.summary.blocks_stored, 8);
             fixture.assert_restores(&sample);
         }
@@ -229,7 +235,7 @@ fn a_node_that_moves_on_is_followed_to_its_next_checkpoint() {
     // The last table that is read is being rewritten, so the first round fails.
     super::refused::overwrite(&fixture.path(), REWRITTEN, &[0xff]);
     let progress = NodeMovesOn { rounds: Mutex::new(0), path: fixture.path(), next: &next };
-    let backup = capture::backup(&fixture.repository, &fixture.path(), ReadOptions::default(), &progress).unwrap();
+    let backup = capture::backup(&fixture.repository, &fixture.path(), ReadOptions::quick(), &progress).unwrap();
     assert_eq!((backup.summary.checkpoint_op, backup.summary.blocks, backup.summary.blocks_reused), (1919, 11, 0));
     assert_eq!(backup.summary.rounds, 3);
     fixture.assert_restores(&next);
@@ -260,7 +266,7 @@ fn two_damaged_superblock_copies_are_a_note() {
             super::refused::overwrite(&fixture.path(), copy * 24 * 1024 + 100, &[0xff]);
         }
         let notes = Notes::default();
-        let backup = capture::backup(&fixture.repository, &fixture.path(), ReadOptions::default(), &notes).unwrap();
+        let backup = capture::backup(&fixture.repository, &fixture.path(), ReadOptions::quick(), &notes).unwrap();
         let of_copies = |notes: &[String]| notes.iter().filter(|note| note.contains("is damaged or was being written")).count();
         assert_eq!((of_copies(&backup.notes), of_copies(&notes.0.lock().unwrap())), (damaged.len(), damaged.len()), "{:?}", backup.notes);
         fixture.assert_restores(&sample);
@@ -342,7 +348,7 @@ fn a_capture_that_fails_in_the_middle_leaves_no_promise() {
     let (fixture, sample) = (Fixture::new(), SampleFile::new(7, LOG_OPS));
     write_data_file(&sample, &fixture.path()).unwrap();
     super::refused::overwrite(&fixture.path(), layout::GRID_OFFSET + 4 * 512 * 1024 + 300, &[0xff]);
-    capture::backup(&fixture.repository, &fixture.path(), ReadOptions::default(), &Silent).unwrap_err();
+    capture::backup(&fixture.repository, &fixture.path(), ReadOptions::quick(), &Silent).unwrap_err();
     assert_eq!([CHECKPOINTS, RECEIPTS].map(|prefix| fixture.names(prefix).len()), [0, 0]);
     let _: &MemoryStore = &fixture.store;
     fixture.backup(&sample);

@@ -46,7 +46,7 @@ fn every_request_fails_once(fault: Fault, first: Option<&SampleFile>, sample: &S
         let faulty = FaultyStore::new(&store);
         let failing = open(Arc::new(faulty.clone()) as Arc<dyn Store>).unwrap();
         faulty.fail(call, fault);
-        let outcome = capture::backup(&failing, &fixture.path(), ReadOptions::default(), &Silent);
+        let outcome = capture::backup(&failing, &fixture.path(), ReadOptions::quick(), &Silent);
         let what = format!("{fault:?} at call {call} of {}", faulty.calls());
         if faulty.calls() < call {
             outcome.unwrap();
@@ -57,7 +57,7 @@ fn every_request_fails_once(fault: Fault, first: Option<&SampleFile>, sample: &S
         }
         assert_nothing_is_lost(&store, u64::from(first.is_some()), &what);
         let repository = open(Arc::new(store.clone())).unwrap();
-        capture::backup(&repository, &fixture.path(), ReadOptions::default(), &Silent).unwrap();
+        capture::backup(&repository, &fixture.path(), ReadOptions::quick(), &Silent).unwrap();
         assert_eq!(verify(&repository, Depth::Full, &Silent).unwrap().problems, [], "{what}: the next backup repairs it");
         assert_eq!(repository.newest_checkpoint().unwrap().best.unwrap().1.recovered_to_op, last_op);
     }

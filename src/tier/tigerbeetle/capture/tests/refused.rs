@@ -26,7 +26,7 @@ impl Fixture {
     fn refused(&self, sample: &SampleFile, spoil: impl FnOnce(&Path)) -> Error {
         write_data_file(sample, &self.path()).unwrap();
         spoil(&self.path());
-        let error = capture::backup(&self.repository, &self.path(), ReadOptions::default(), &Silent).unwrap_err();
+        let error = capture::backup(&self.repository, &self.path(), ReadOptions::quick(), &Silent).unwrap_err();
         assert_eq!([CHECKPOINTS, RECEIPTS].map(|prefix| self.names(prefix).len()), [0, 0]);
         error
     }
@@ -182,7 +182,7 @@ fn a_log_that_is_lost_again_and_again_ends_the_backup() {
     write_data_file(&SampleFile::new(7, 3), &fixture.path()).unwrap();
     break_the_log(&fixture.path());
     let restless = Restless(fixture.path(), AtomicU64::new(0));
-    let error = capture::backup(&fixture.repository, &fixture.path(), ReadOptions::default(), &restless).unwrap_err();
+    let error = capture::backup(&fixture.repository, &fixture.path(), ReadOptions::quick(), &restless).unwrap_err();
     assert_error(&error, Kind::TryAgain, &["moves on faster than a checkpoint can be copied", "op 960"]);
     assert_eq!(restless.1.into_inner(), 51);
 }

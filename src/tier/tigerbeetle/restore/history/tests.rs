@@ -132,7 +132,7 @@ fn what_was_shipped_tells_which_prepares_came_to_count() {
         assert_eq!(restored.op, op);
         let headers = headers_of(&current.log);
         let behind = headers[(1011 - 960) as usize].checksum();
-        let mut tail = Tail::open(&fixture.path("image"), ReadOptions::default(), 1011, behind).unwrap();
+        let mut tail = Tail::open(&fixture.path("image"), ReadOptions::quick(), 1011, behind).unwrap();
         let mut last = None;
         let mut take = |prepare: &Prepare<'_>| {
             last = Some(prepare.header().checksum());
