@@ -1,5 +1,6 @@
-//! Time, handed in: whoever waits, or measures a wait, asks the [`Clock`] that was given to it. So a
-//! test decides how long a second lasts, and what an agent does within an hour is seen in a moment.
+//! Time, handed in: whoever waits, or measures a wait, asks the [`Clock`] that was given to it. So
+//! a test decides how long a second lasts, and what an agent does within an hour is seen in a
+//! moment.
 //!
 //! Flow: the process hands [`Clock::SYSTEM`] down with what else says how to read and write. Code
 //! that waits calls [`Clock::sleep`], or gives [`Clock::wait`] to whatever ends the wait early.
@@ -14,7 +15,8 @@ pub trait TimeSource: Debug + Send + Sync {
     /// does not change it.
     fn elapsed(&self) -> Duration;
 
-    /// Notes that somebody is about to wait that long, and returns how long that is on this machine.
+    /// Notes that somebody is about to wait that long, and returns how long that is on this
+    /// machine.
     fn wait(&self, pause: Duration) -> Duration;
 }
 

@@ -191,6 +191,25 @@ fn files_have_one_job_and_its_size() {
     }
 }
 
+/// Whether the line has a parameter that is a tuple taken apart: `(name, other): (`.
+fn has_tuple_parameter(line: &str) -> bool {
+    let is_names = |names: &str| names.contains(", ") && names.chars().all(|c| c.is_ascii_lowercase() || "_, ".contains(c));
+    !line.contains("let ") && line.rsplit("): (").skip(1).any(|before| before.rsplit('(').next().is_some_and(is_names))
+}
+
+#[test]
+fn parameters_have_names_and_comments_end_within_100_columns() {
+    assert!(has_tuple_parameter("    (op, time_ns): (u64, u64),") && has_tuple_parameter("fn f(a: u8, (b, c): (u8, u8)) {"));
+    assert!(!has_tuple_parameter("    let (a, b): (u8, u8) = c;") && !has_tuple_parameter("fn f(a: (u8, u8)) {"));
+    for (file, _, text) in sources() {
+        for (index, line) in text.lines().enumerate() {
+            assert!(is_test(&file) || !has_tuple_parameter(line), "{file}:{}: a parameter without a name: {line}", index + 1);
+            let is_comment = line.trim_start().starts_with("//");
+            assert!(!is_comment || line.chars().count() <= 100, "{file}:{}: a comment of {} columns", index + 1, line.chars().count());
+        }
+    }
+}
+
 #[test]
 fn the_documents_name_every_room_and_command() {
     let project = Path::new(env!("CARGO_MANIFEST_DIR"));

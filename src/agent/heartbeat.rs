@@ -1,5 +1,5 @@
-//! Shows again and again that this agent is alive, on a thread of its own: nothing waits for whoever
-//! is called.
+//! Shows again and again that this agent is alive, on a thread of its own: nothing waits for
+//! whoever is called.
 
 use crate::config::notify::NotifyPlan;
 use crate::error::Result;

@@ -79,8 +79,9 @@ impl AgentThreads<'_> {
         let repository = &self.checked.repository;
         let catalog = Arc::new(Catalog::new(repository, &self.plan.state_directory.join(STATE_FOLDER)));
         let queue = Arc::new(CatalogQueue::default());
-        let recorder = (self.token, vec![Arc::clone(&queue) as Arc<dyn RunSink>], reported.is_some());
-        let recorder = Arc::new(Recorder::new(repository, self.board, &self.plan.state_directory, recorder)?);
+        let sinks = vec![Arc::clone(&queue) as Arc<dyn RunSink>];
+        let recorder = Recorder::new(repository, self.board, &self.plan.state_directory, self.token, sinks, reported.is_some())?;
+        let recorder = Arc::new(recorder);
         let delivery = Delivery::start(&recorder, reported)?;
         let jobs = self.jobs(&catalog, recorder)?;
         let runner = JobRunner::new(&jobs);

@@ -228,7 +228,8 @@ impl Reader {
     /// The rows of backups, the oldest first.
     ///
     /// # Errors
-    /// [`Error::input`] for a catalog of an older schema, [`Error::damaged`] when it cannot be read.
+    /// [`Error::input`] for a catalog of an older schema, [`Error::damaged`] when it cannot be
+    /// read.
     pub fn backups(&self) -> Result<BackupRows> {
         if self.version < schema::VERSION {
             return Err(Error::input(format!(

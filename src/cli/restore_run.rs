@@ -1,4 +1,5 @@
-//! The record that a restore leaves: when it began and ended, from which backup, how much, how long.
+//! The record that a restore leaves: when it began and ended, from which backup, how much, how
+//! long.
 //!
 //! A place that may only be read takes no record. Then a note says so, and the restore is none the
 //! worse for it.

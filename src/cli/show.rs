@@ -6,7 +6,7 @@ use super::output::{Report, facts, table};
 use crate::error::{Error, Result};
 use crate::repository::Repository;
 use crate::repository::name::BackupName;
-use crate::tier::facts::Shown;
+use crate::tier::facts::BackupDetails;
 use crate::tier::{Tier, tiers};
 use clap::Args;
 
@@ -39,7 +39,7 @@ pub fn run(arguments: &ShowArguments) -> Result<Report> {
 /// One backup of a repository.
 fn show(repository: &Repository, wanted: Option<&str>) -> Result<Report> {
     let (tier, backup) = find(repository, wanted)?;
-    let Shown { rows, tables, json } = tier.show(repository, &backup)?;
+    let BackupDetails { rows, tables, json } = tier.show(repository, &backup)?;
     let tables = tables.iter().map(|(headings, rows)| table(headings, rows));
     let parts: Vec<String> = std::iter::once(facts(&rows)).chain(tables).collect();
     Ok(Report::new(parts.join("\n"), json))

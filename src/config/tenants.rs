@@ -91,8 +91,8 @@ fn read_one(text: &Text<'_>, section: &TenantSection, origin: &Origin) -> Result
 /// The accounts of events, with those of the tenants.
 ///
 /// # Errors
-/// [`crate::error::Error::input`] where an event would move from an account to itself, or an account
-/// would be in two ledgers: TigerBeetle refuses both.
+/// [`crate::error::Error::input`] where an event would move from an account to itself, or an
+/// account would be in two ledgers: TigerBeetle refuses both.
 pub(super) fn with_tenants(accounts: Accounts, tenants: &TenantsPlan, origin: &Origin) -> Result<Accounts> {
     let mut ledgers: BTreeMap<u128, (u32, String)> = BTreeMap::from([
         (accounts.system, (accounts.ledger, "system_account".to_owned())),

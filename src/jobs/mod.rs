@@ -10,11 +10,11 @@
 //! ```
 //!
 //! Flow: the [`runner`], one thread for the whole life of the agent, takes requests, begins what is
-//! due on threads of their own, one job in each lane at a time, and writes on the board. The session's own thread
-//! (`log_shipping::checkpoints`) begins checkpoints, because they belong to the history
-//! that it follows. While a checkpoint is taken, the other job pauses ([`precedence`]). What is
-//! remembered over restarts is in [`state`]. What an earlier agent did is read from the repository
-//! ([`run_history`]).
+//! due on threads of their own, one job in each lane at a time, and writes on the board. The
+//! session's own thread (`log_shipping::checkpoints`) begins checkpoints, because they belong to
+//! the history that it follows. While a checkpoint is taken, the other job pauses ([`precedence`]).
+//! What is remembered over restarts is in [`state`]. What an earlier agent did is read from the
+//! repository ([`run_history`]).
 
 pub mod active;
 pub mod active_view;
@@ -128,7 +128,7 @@ impl Jobs {
                 tracing::warn!("{}: the agent ended before its run did: it is made up for", registration.name);
             }
             let rules = registration.rules(plan, &repository.header().repository_id)?;
-            table.schedule.add(rules, (registration.lane, registration.is_cluster_wide), state, now);
+            table.schedule.add(rules, registration.lane, registration.is_cluster_wide, state, now);
             table.last.extend(last.map(|last| (registration.name.to_owned(), last)));
         }
         table.strangers = kept.jobs;
@@ -158,8 +158,8 @@ impl Jobs {
         found.ok_or_else(|| unknown_job(name, &self.registrations.iter().map(|registration| registration.name).collect::<Vec<_>>()))
     }
 
-    /// Decides which job of a lane begins, of those that the caller runs, and asks those to end that
-    /// must. `wish` says why a job is wanted now, apart from its cadence.
+    /// Decides which job of a lane begins, of those that the caller runs, and asks those to end
+    /// that must. `wish` says why a job is wanted now, apart from its cadence.
     pub fn turn(&self, lane: Lane, by: RunnerKind, wish: impl Fn(&str) -> Option<String>) -> Turn {
         let mut table = lock(&self.table);
         // A session knows its history from the join.

@@ -46,8 +46,8 @@ fn look(context: &Context<'_>, worst_lag_ms: u64) -> Result<RunOutcome> {
     Ok(RunOutcome { details, ..RunOutcome::completed(now_ns) })
 }
 
-/// What an alert says of backups that nothing has verified, by a run of this job; `None` if there are
-/// none, or if a verification has looked at them since.
+/// What an alert says of backups that nothing has verified, by a run of this job; `None` if there
+/// are none, or if a verification has looked at them since.
 pub fn unverified_text(outcome: &RunOutcome, verified_ns: Option<u64>) -> Option<String> {
     let unverified = outcome.details.get("unverified").and_then(serde_json::Value::as_u64).unwrap_or_default();
     let stands = unverified > 0 && verified_ns.is_none_or(|verified_ns| verified_ns < outcome.ended_ns);

@@ -142,7 +142,8 @@ pub fn registrations(plan: &AgentConfig) -> Vec<Registration> {
             scope: Scope::Full,
             cadence: Cadence::Interval(CATALOG_INTERVAL),
             retry: RETRY,
-            // It may take a while, and what it copies can be made again: a checkpoint does not wait for it.
+            // It may take a while, and what it copies can be made again: a checkpoint does not
+            // wait for it.
             lane: Lane::Maintenance,
             staleness: None,
             outcome_text: no_text,

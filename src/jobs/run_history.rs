@@ -66,8 +66,8 @@ impl RunHistory {
         self.runs().find(|(_, record)| record.run.job == job)
     }
 
-    /// When the newest run of a job that did its work ended. A command that did the same work counts,
-    /// and so does a verification that found damage.
+    /// When the newest run of a job that did its work ended. A command that did the same work
+    /// counts, and so does a verification that found damage.
     pub fn last_done_ns(&self, job: &str, work: Work) -> Option<u64> {
         let is_of_job = |run: &Run| run.job == job || (run.job == COMMAND_LINE && run.work == work);
         let is_done = |record: &RunRecord| {

@@ -32,8 +32,8 @@ pub struct Accounts {
     pub system: u128,
     /// The account that is credited with what belongs to no single tenant.
     pub all_tenants: u128,
-    /// Where the events of tenants are booked, by the tenant's number. A tenant that is not here has
-    /// the account with its own number.
+    /// Where the events of tenants are booked, by the tenant's number. A tenant that is not here
+    /// has the account with its own number.
     pub tenants: BTreeMap<u128, TenantAccounts>,
 }
 

@@ -4,8 +4,8 @@
 //! Flow: once a second [`CheckpointWorker::turn`] records gaps that are new. Then it asks the
 //! schedule whether a checkpoint is due, and passes on the wish of the policy. Otherwise it merges
 //! if enough small segments have been stored. It does one thing at a time, and only while this
-//! agent leads. A checkpoint that is running when the session ends is cancelled. A failure raises an
-//! alert and is retried, after a longer pause each time.
+//! agent leads. A checkpoint that is running when the session ends is cancelled. A failure raises
+//! an alert and is retried, after a longer pause each time.
 
 use super::checkpoint_policy::{Situation, Wish, wish};
 use crate::cancellation::Cancellation;
@@ -79,9 +79,11 @@ impl CheckpointWorker {
     /// Creates the worker of one session.
     pub fn new(
         repository: &Arc<Repository>,
-        (board, jobs): (&Arc<StatusBoard>, &Arc<Jobs>),
+        board: &Arc<StatusBoard>,
+        jobs: &Arc<Jobs>,
         from: CheckpointSource,
-        (plan, merge_after_segments): (CheckpointPlan, u64),
+        plan: CheckpointPlan,
+        merge_after_segments: u64,
     ) -> CheckpointWorker {
         CheckpointWorker {
             repository: Arc::clone(repository),
@@ -177,8 +179,8 @@ impl CheckpointWorker {
         let due = Instant::now() + self.plan.interval;
         let progress = WithGoal { reported: active.progress(stop), governor, due, total: AtomicU64::new(0) };
         let wanted = self.board.take_wanted();
-        let place = (&self.from.lineage, active.id());
-        match capture::backup_as(&self.repository, &self.from.data_file, self.from.read, place, &progress) {
+        let CheckpointSource { data_file, read, lineage } = &self.from;
+        match capture::backup_as(&self.repository, data_file, *read, lineage, active.id(), &progress) {
             Ok(backup) => self.checkpoint_taken(&backup, active),
             Err(error) => {
                 if let Some(wanted) = wanted {

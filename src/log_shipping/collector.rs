@@ -54,8 +54,10 @@ impl Collector {
         repository: &Arc<Repository>,
         shipper: &Arc<Shipper>,
         board: &Arc<StatusBoard>,
-        (timeline, run): (u32, RunId),
-        (flush_bytes, flush_interval): (u64, Duration),
+        timeline: u32,
+        run: RunId,
+        flush_bytes: u64,
+        flush_interval: Duration,
     ) -> Collector {
         Collector {
             repository: Arc::clone(repository),

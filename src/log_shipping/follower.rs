@@ -190,7 +190,8 @@ impl Follower {
         let any = matches!(polled, Polled::Prepares(1..));
         if any {
             self.collector.count_read(source.bytes_read().saturating_sub(read_before));
-            self.board.read(self.collector.last(), source.commit_known_op(), source.bytes_read(), self.collector.oldest());
+            let (op, timestamp_ns) = self.collector.last();
+            self.board.read(op, timestamp_ns, source.commit_known_op(), source.bytes_read(), self.collector.oldest());
         } else {
             self.board.turned();
         }

@@ -69,7 +69,9 @@ impl LeaseHolder {
         repository: &Arc<Repository>,
         shipper: &Arc<Shipper>,
         board: &Arc<StatusBoard>,
-        (plan, timeline, holder): (LeasePlan, u32, Holder),
+        plan: LeasePlan,
+        timeline: u32,
+        holder: Holder,
         ready: &Arc<AtomicBool>,
     ) -> LeaseHolder {
         LeaseHolder {

@@ -125,7 +125,7 @@ impl Agent {
         let lease_holder = self.start_lease_holder(&shipper, start.lineage.timeline(), &ready, &session_stop)?;
         self.checked.repository.governor().resume();
         self.start_bulk(&start, &session_stop)?;
-        let followed = self.follow((&start, file), &shipper, ready, stop);
+        let followed = self.follow(&start, file, &shipper, ready, stop);
         self.board.set_idle();
         self.board.change(|status| status.state = AgentState::Stopping);
         let ends = !matches!(followed, Ok(Ended::Rejoin(_)));
@@ -299,22 +299,24 @@ impl Agent {
 
     fn start_lease_holder(&self, shipper: &Arc<Shipper>, timeline: u32, ready: &Arc<AtomicBool>, stop: &Stop) -> Result<JoinHandle<()>> {
         let stop = stop.clone();
-        let parts = (self.plan.lease.clone(), timeline, self.holder.clone());
-        let mut lease_holder = LeaseHolder::new(&self.checked.repository, shipper, &self.board, parts, ready);
+        let (repository, plan, holder) = (&self.checked.repository, self.plan.lease.clone(), self.holder.clone());
+        let mut lease_holder = LeaseHolder::new(repository, shipper, &self.board, plan, timeline, holder, ready);
         spawn("amber-lease", move || lease_holder.run(&stop))
     }
 
     fn start_bulk(&self, start: &Start, stop: &Stop) -> Result<()> {
         let stop = stop.clone();
         let from = CheckpointSource { data_file: self.plan.data_file.clone(), read: self.plan.read, lineage: start.lineage.clone() };
-        let plan = (self.plan.checkpoint.clone(), self.plan.log.merge_after_segments);
-        let mut bulk = CheckpointWorker::new(&self.checked.repository, (&self.board, &self.jobs), from, plan);
+        let (repository, plan, merge_after_segments) =
+            (&self.checked.repository, self.plan.checkpoint.clone(), self.plan.log.merge_after_segments);
+        let mut bulk = CheckpointWorker::new(repository, &self.board, &self.jobs, from, plan, merge_after_segments);
         spawn("amber-bulk", move || bulk.run(&stop)).map(|_| ())
     }
 
     fn follow(
         &self,
-        (start, file): (&Start, Option<FileIdentity>),
+        start: &Start,
+        file: Option<FileIdentity>,
         shipper: &Arc<Shipper>,
         ready: Arc<AtomicBool>,
         stop: &Stop,
@@ -322,8 +324,8 @@ impl Agent {
         let log = &self.plan.log;
         let timeline = start.lineage.timeline();
         let run = self.checked.repository.new_shipping_run()?;
-        let flush = (log.flush_bytes, log.flush_interval);
-        let mut collector = Collector::new(&self.checked.repository, shipper, &self.board, (timeline, run), flush);
+        let repository = &self.checked.repository;
+        let mut collector = Collector::new(repository, shipper, &self.board, timeline, run, log.flush_bytes, log.flush_interval);
         if let Some(stored) = start.stored {
             collector.skip_to(stored);
         }

@@ -1,9 +1,9 @@
 //! The heartbeat: a file, and a call to somebody else, both only while the agent is alive. Whoever
 //! watches notices a dead agent, a dead machine and a dead network by what does not come.
 //!
-//! The file holds the time and the level (`safe`, `attention`, `danger`); its time of change is what
-//! most watchers look at. The call is made while nothing is in danger: silence says that somebody
-//! must look, whether the agent is dead or what it knows is bad.
+//! The file holds the time and the level (`safe`, `attention`, `danger`); its time of change is
+//! what most watchers look at. The call is made while nothing is in danger: silence says that
+//! somebody must look, whether the agent is dead or what it knows is bad.
 
 use super::level::Level;
 use super::status::AgentStatus;

@@ -152,7 +152,8 @@ pub struct JobStatus {
     pub last_success_ns: Option<u64>,
     /// Runs that failed since then.
     pub failures_in_a_row: u32,
-    /// After how many seconds without a success somebody should know; `None` where that is no matter.
+    /// After how many seconds without a success somebody should know; `None` where that is no
+    /// matter.
     #[serde(default)]
     pub stale_after_s: Option<u64>,
     /// What is the matter then: "The repository was last verified".
@@ -232,7 +233,8 @@ pub struct StorageStatus {
 pub struct ObjectiveStatus {
     /// The tier.
     pub tier: String,
-    /// The worst recovery point since the look before, in seconds; `None` where nothing is backed up.
+    /// The worst recovery point since the look before, in seconds; `None` where nothing is backed
+    /// up.
     pub recovery_point_seconds: Option<f64>,
     /// What it may be.
     pub recovery_point_objective_seconds: f64,

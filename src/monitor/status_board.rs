@@ -163,7 +163,7 @@ impl StatusBoard {
 
     /// The follower has read up to a prepare; `collecting` is when it read the oldest that it has
     /// not offered.
-    pub fn read(&self, (op, timestamp_ns): (u64, u64), commit_known_op: u64, bytes_read: u64, collecting: Option<Instant>) {
+    pub fn read(&self, op: u64, timestamp_ns: u64, commit_known_op: u64, bytes_read: u64, collecting: Option<Instant>) {
         let mut facts = lock(&self.facts);
         facts.collecting = collecting;
         facts.turned = Some(Instant::now());

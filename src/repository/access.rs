@@ -65,7 +65,8 @@ impl Repository {
         &self,
         from: &Repository,
         name: &str,
-        (size_bytes, part_bytes): (u64, u64),
+        size_bytes: u64,
+        part_bytes: u64,
         is_right: &dyn Fn(&[Digest]) -> bool,
     ) -> Result<Option<PutOutcome>> {
         let cuts = (0..size_bytes.div_ceil(part_bytes.max(1)).max(1)).map(|number| number * part_bytes);

@@ -69,8 +69,8 @@ pub enum ObjectKind {
     FileRecord = 10,
     /// That a run began or ended.
     Run = 11,
-    /// The record of a backup, of any tier that needs no kind of its own. The name, to which the key
-    /// is bound, says which tier's.
+    /// The record of a backup, of any tier that needs no kind of its own. The name, to which the
+    /// key is bound, says which tier's.
     Record = 12,
     /// What such a record names.
     Data = 13,

@@ -62,10 +62,10 @@ impl<'a> ObjectReader<'a> {
             let expected = size_bytes.unwrap_or_default();
             return Err(Error::damaged(format!("{name} has {found_bytes} bytes, its manifest says {expected}: it was cut or swapped")));
         }
-        fetch::until_intact(|| ObjectReader::read(repository, kind, name, (found_bytes, tail_bytes)))
+        fetch::until_intact(|| ObjectReader::read(repository, kind, name, found_bytes, tail_bytes))
     }
 
-    fn read(repository: &'a Repository, kind: ObjectKind, name: &str, (found_bytes, tail_bytes): (u64, u64)) -> Result<ObjectReader<'a>> {
+    fn read(repository: &'a Repository, kind: ObjectKind, name: &str, found_bytes: u64, tail_bytes: u64) -> Result<ObjectReader<'a>> {
         let store = &*repository.store;
         let damaged = |what: &str| Error::damaged(format!("{name}: {what}: the object was damaged, cut or swapped"));
         if found_bytes < OBJECT_BYTES_MIN {

@@ -110,7 +110,7 @@ impl ObjectWriter {
     /// Begins an object of about this many bytes.
     pub fn create_for(repository: &Arc<Repository>, kind: ObjectKind, name: String, object_bytes: u64) -> Result<ObjectWriter> {
         let (header, sealing) = frame::new_object(&repository.key, kind, &name)?;
-        let parts = PartSender::new(repository, name.clone(), (part_bytes_for(object_bytes), priority_of(kind)), None);
+        let parts = PartSender::new(repository, name.clone(), part_bytes_for(object_bytes), priority_of(kind), None);
         ObjectWriter::new(repository, name, &header, sealing, parts)
     }
 
@@ -137,7 +137,7 @@ impl ObjectWriter {
             file_bytes,
             frame_bytes,
         };
-        let parts = PartSender::new(repository, name.clone(), (part_bytes, priority_of(kind)), Some(journal.begin(subject)?));
+        let parts = PartSender::new(repository, name.clone(), part_bytes, priority_of(kind), Some(journal.begin(subject)?));
         ObjectWriter::new(repository, name, &header, sealing, parts)
     }
 
@@ -166,8 +166,8 @@ impl ObjectWriter {
         let header = subject.header_bytes().ok_or_else(damaged)?;
         let sealing = frame::key_of_object(&repository.key, kind, &subject.object, &header)?.sealing;
         let journal: UploadJournal = journal.resume(unfinished)?;
-        let cut = (part_bytes_for(subject.file_bytes), priority_of(kind));
-        let mut parts = PartSender::new(repository, subject.object.clone(), cut, Some(journal));
+        let part_bytes = part_bytes_for(subject.file_bytes);
+        let mut parts = PartSender::new(repository, subject.object.clone(), part_bytes, priority_of(kind), Some(journal));
         let known = unfinished.parts.iter().filter(|known| resumed.held.contains(&known.number));
         let held: BTreeMap<u32, Part> = known.map(|known| (known.number, known.part.clone())).collect();
         parts.resume(resumed.multipart, held);

@@ -94,7 +94,8 @@ impl PartSender {
     pub(super) fn new(
         repository: &Arc<Repository>,
         name: String,
-        (part_bytes, priority): (usize, Priority),
+        part_bytes: usize,
+        priority: Priority,
         journal: Option<UploadJournal>,
     ) -> PartSender {
         PartSender {

@@ -15,8 +15,8 @@ pub enum Reason<'a> {
     /// It holds data of a run that has promised nothing: it ended early, or left this object out.
     /// The run is this process's own, or can never promise anything any more.
     Unpromised(RunId),
-    /// It holds data of a backup that was never promised, of any tier: its name ends like that of the
-    /// backup's record.
+    /// It holds data of a backup that was never promised, of any tier: its name ends like that of
+    /// the backup's record.
     NeverPromised(&'a BackupName),
     /// Another segment holds all of its prepares.
     Merged {

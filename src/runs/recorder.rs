@@ -77,7 +77,9 @@ impl Recorder {
         repository: &Arc<Repository>,
         board: &Arc<StatusBoard>,
         state_directory: &Path,
-        (by, sinks, has_ledger): (&str, Vec<Arc<dyn RunSink>>, bool),
+        by: &str,
+        sinks: Vec<Arc<dyn RunSink>>,
+        has_ledger: bool,
     ) -> Result<Recorder> {
         let recorder = Recorder {
             repository: Arc::clone(repository),

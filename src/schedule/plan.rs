@@ -57,7 +57,7 @@ pub struct Schedule {
 
 impl Schedule {
     /// Adds a job, with what is remembered of it.
-    pub fn add(&mut self, rules: Rules, (lane, is_cluster_wide): (Lane, bool), state: JobState, now: Moment) {
+    pub fn add(&mut self, rules: Rules, lane: Lane, is_cluster_wide: bool, state: JobState, now: Moment) {
         self.entries.push(Entry { job: ScheduledJob::new(rules, state, now), lane, is_cluster_wide });
     }
 
@@ -86,8 +86,8 @@ impl Schedule {
         self.jobs().map(|job| (job.rules().name.clone(), job.state().clone())).collect()
     }
 
-    /// Decides for the jobs of a lane that the caller runs, by `runs`. The others keep the lane busy,
-    /// and are left to whoever runs them. `wish` is why something else wants a job now.
+    /// Decides for the jobs of a lane that the caller runs, by `runs`. The others keep the lane
+    /// busy, and are left to whoever runs them. `wish` is why something else wants a job now.
     pub fn turn(
         &mut self,
         lane: Lane,

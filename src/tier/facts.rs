@@ -1,5 +1,5 @@
 //! What is said of a backup: in the catalog and in events ([`BackupFacts`]), in lists ([`Column`],
-//! [`Listing`]) and alone ([`Shown`]).
+//! [`Listing`]) and alone ([`BackupDetails`]).
 
 use crate::error::Error;
 use crate::repository::name::RunId;
@@ -89,7 +89,7 @@ pub struct Listing {
 
 /// Everything about one backup, for people and as JSON.
 #[derive(Debug, Default)]
-pub struct Shown {
+pub struct BackupDetails {
     /// Facts: label and text.
     pub rows: Vec<(&'static str, String)>,
     /// Tables: headings and rows.

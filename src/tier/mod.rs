@@ -40,7 +40,7 @@ use crate::repository::Repository;
 use crate::repository::name::{self, BackupName, Promised, Promises, RunId, RunName};
 use crate::repository::run_record::Work;
 use depth::Depth;
-use facts::{BackupFacts, Column, Listing, Section, Shown, damaged_json, row};
+use facts::{BackupDetails, BackupFacts, Column, Listing, Section, damaged_json, row};
 use findings::VerificationReport;
 use object_class::{ObjectClass, Role};
 use objective::{Estimate, Objective};
@@ -110,7 +110,7 @@ pub trait Tier: Sync {
     ///
     /// # Errors
     /// [`Error::damaged`] when it is missing or not what was written.
-    fn show(&self, repository: &Repository, backup: &BackupName) -> Result<Shown>;
+    fn show(&self, repository: &Repository, backup: &BackupName) -> Result<BackupDetails>;
 
     /// Hands on every object that a backup needs, what it builds on included, each once.
     ///
@@ -183,8 +183,8 @@ pub fn tier(name: &str) -> Result<&'static dyn Tier> {
     found.ok_or_else(|| Error::input(format!("there is no tier {name:?}: the tiers are {}", names.join(", "))))
 }
 
-/// For how many days the backups of a kind of work are kept unless a policy says otherwise; 0 is for
-/// ever, and what is no backup is kept for ever.
+/// For how many days the backups of a kind of work are kept unless a policy says otherwise; 0 is
+/// for ever, and what is no backup is kept for ever.
 pub fn retention_days_of(work: Work) -> u16 {
     TIERS.iter().find(|tier| tier.work() == work).map_or(0, |tier| tier.retention_days())
 }

@@ -108,7 +108,7 @@ fn put_back(repository: &Repository, from: &Repository, name: &str, promised: Pr
         return Err(Error::input(format!("{name} is damaged, and the store keeps it: {error}")));
     }
     let is_right = |parts: &[Digest]| object_digest(parts) == promised.digest;
-    match repository.put_copied(from, name, (promised.size_bytes, promised.part_bytes), &is_right)? {
+    match repository.put_copied(from, name, promised.size_bytes, promised.part_bytes, &is_right)? {
         Some(PutOutcome::Created) => Ok(()),
         Some(PutOutcome::AlreadyExists) => Err(Error::try_again(format!("{name}: somebody else has put it back meanwhile: try again"))),
         None => Err(intact_nowhere(name, from)),

@@ -1,4 +1,5 @@
--- What every run has, so that its event in a ledger can be told from its row; restores; and what was aimed for and met.
+-- What every run has, so that its event in a ledger can be told from its row; restores; and what
+-- was aimed for and met.
 
 ALTER TABLE verification_runs ADD COLUMN backup_scope VARCHAR;
 ALTER TABLE verification_runs ADD COLUMN tenant_id VARCHAR;
@@ -6,7 +7,8 @@ ALTER TABLE recovery_drills ADD COLUMN backup_scope VARCHAR;
 ALTER TABLE recovery_drills ADD COLUMN tenant_id VARCHAR;
 ALTER TABLE retention_runs ADD COLUMN backup_scope VARCHAR;
 ALTER TABLE retention_runs ADD COLUMN tenant_id VARCHAR;
--- As the records of these runs have it: of what an agent ran everything, of a verification by hand what was asked for.
+-- As the records of these runs have it: of what an agent ran everything, of a verification by hand
+-- what was asked for.
 UPDATE verification_runs SET backup_scope = CASE WHEN job = 'command line' AND NOT coalesce(is_full, false) THEN 'incremental' ELSE 'full' END;
 UPDATE recovery_drills SET backup_scope = 'full';
 UPDATE retention_runs SET backup_scope = 'full';

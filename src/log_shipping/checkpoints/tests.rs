@@ -17,7 +17,7 @@ fn bulk(repository: &Arc<Repository>, board: &Arc<StatusBoard>, data_file: &Path
     let plan = CheckpointPlan { interval: HOUR, replay_budget: HOUR, replay_ops_per_s: 1000, on_start: false };
     let jobs = jobs(repository, board, data_file.parent().unwrap());
     let from = CheckpointSource { data_file: data_file.to_owned(), read: ReadOptions::quick(), lineage: Lineage::first() };
-    CheckpointWorker::new(repository, (board, &jobs), from, (plan, 4))
+    CheckpointWorker::new(repository, board, &jobs, from, plan, 4)
 }
 
 #[test]

@@ -13,7 +13,7 @@ fn holder(bench: &Bench, token: &str) -> (LeaseHolder, Arc<StatusBoard>) {
     let holder = Holder { text: format!("agent {token}"), token: token.to_owned() };
     let ready = Arc::new(AtomicBool::new(true));
     let shipper = shipper(&bench.repository, &board, 1 << 30);
-    (LeaseHolder::new(&bench.repository, &shipper, &board, (plan, 1, holder), &ready), board)
+    (LeaseHolder::new(&bench.repository, &shipper, &board, plan, 1, holder, &ready), board)
 }
 
 fn fence(board: &StatusBoard) -> (u64, bool) {
@@ -125,7 +125,7 @@ fn a_leader_that_beats_but_stores_nothing_gives_way_to_one_that_has_more() {
     };
     wait(&mut first, &mut second);
     assert!(!board.is_leading(), "there is nothing more to store");
-    board.read((7, 7), 6, 0, None);
+    board.read(7, 7, 6, 0, None);
     wait(&mut first, &mut second);
     assert_eq!(fence(&board), (2, true));
 }

@@ -46,12 +46,12 @@ impl Bench {
         let board = Arc::new(StatusBoard::default());
         let shipper = shipper(&repository, &board, memory_bytes);
         let state = tempfile::tempdir().unwrap();
-        let recorder = Arc::new(Recorder::new(&repository, &board, state.path(), ("agent", Vec::new(), false)).unwrap());
+        let recorder = Arc::new(Recorder::new(&repository, &board, state.path(), "agent", Vec::new(), false).unwrap());
         Bench { store, repository, board, shipper, recorder, state }
     }
 
     pub fn collector(&self, flush_bytes: u64, flush_interval: Duration) -> Collector {
-        Collector::new(&self.repository, &self.shipper, &self.board, (1, RunId(9)), (flush_bytes, flush_interval))
+        Collector::new(&self.repository, &self.shipper, &self.board, 1, RunId(9), flush_bytes, flush_interval)
     }
 
     /// The records that wait in the outbox for the repository, in order.

@@ -13,11 +13,11 @@ fn the_lag_is_that_of_the_oldest_prepare_that_is_not_durable() {
     let board = StatusBoard::default();
     board.begin(1, 4, 4);
     assert_eq!((board.status().lag_ms, board.status().lag_ops), (0, 0));
-    board.read((6, 60), 5, 100, Some(ago(5000)));
+    board.read(6, 60, 5, 100, Some(ago(5000)));
     let status = board.status();
     assert!((5000..9000).contains(&status.lag_ms) && status.lag_ops == 2, "{status:?}");
     board.offered(6, ago(5000));
-    board.read((7, 70), 6, 200, Some(ago(1000)));
+    board.read(7, 70, 6, 200, Some(ago(1000)));
     assert!(board.status().lag_ms >= 5000);
     board.durable(6, 60);
     let status = board.status();
@@ -47,7 +47,7 @@ fn what_a_view_change_took_back_is_not_durable_because_the_segment_before_it_is(
 #[test]
 fn a_session_begins_with_what_it_says() {
     let board = StatusBoard::default();
-    board.read((90, 900), 80, 1, Some(ago(1000)));
+    board.read(90, 900, 80, 1, Some(ago(1000)));
     board.offered(90, ago(1000));
     board.begin(2, 40, 45);
     let status = board.status();

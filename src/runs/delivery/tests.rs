@@ -102,7 +102,7 @@ impl Rig {
 
     fn with(bench: Bench, ledger: Double) -> Rig {
         let state = bench.state.path().join("told");
-        let recorder = Arc::new(Recorder::new(&bench.repository, &bench.board, &state, ("agent", Vec::new(), true)).unwrap());
+        let recorder = Arc::new(Recorder::new(&bench.repository, &bench.board, &state, "agent", Vec::new(), true).unwrap());
         let reported = reported(&ledger, Duration::from_secs(60));
         let (to_repository, to_ledger) = (ToRepository::new(&recorder, bounded(1).0), ToLedger::new(&recorder, reported));
         Rig { bench, recorder, ledger, to_repository, to_ledger, stop: Stop::default() }

@@ -68,7 +68,7 @@ fn a_run_that_was_killed_behind_its_manifest_has_completed() {
     let data_file = DataFile::new(&SampleFile::new(7, LOG_OPS));
     let run = bench.repository.new_run().unwrap();
     bench.repository.record_run(run, &begun("agent")).unwrap();
-    let backup = backup_as(&bench.repository, &data_file.path(), ReadOptions::quick(), (&Lineage::first(), run), &Silent).unwrap();
+    let backup = backup_as(&bench.repository, &data_file.path(), ReadOptions::quick(), &Lineage::first(), run, &Silent).unwrap();
     reconcile(&bench.recorder).unwrap();
     let records = bench.records();
     assert_eq!((records.len(), records[0].run.scope), (1, Scope::Full), "the backup says what it is");

@@ -51,7 +51,7 @@ fn sinks_hear_of_everything_at_once_and_hold_nothing_up() {
     let (good, bad) = (Arc::new(Sink::default()), Arc::new(Sink { refuses: true, ..Sink::default() }));
     let sinks: Vec<Arc<dyn RunSink>> = vec![Arc::<Sink>::clone(&bad), Arc::<Sink>::clone(&good)];
     let state = tempfile::tempdir().unwrap();
-    let recorder = Recorder::new(&bench.repository, &bench.board, state.path(), ("agent", sinks, false)).unwrap();
+    let recorder = Recorder::new(&bench.repository, &bench.board, state.path(), "agent", sinks, false).unwrap();
     let put = recorded(&recorder, 1, |run| assert_eq!(*lock(&good.taken), [(run, false)]));
     assert_eq!(put, (Ok(()), Ok(())));
     assert_eq!(lock(&good.taken).iter().map(|(_, ended)| *ended).collect::<Vec<_>>(), [false, true]);

@@ -62,7 +62,7 @@ impl Simulation {
         self.schedule = Schedule::default();
         for (rules, lane, is_cluster_wide) in &self.jobs {
             let state = states.remove(&rules.name).unwrap_or_default();
-            self.schedule.add(rules.clone(), (*lane, *is_cluster_wide), state, self.now);
+            self.schedule.add(rules.clone(), *lane, *is_cluster_wide, state, self.now);
         }
     }
 

@@ -11,7 +11,7 @@ use crate::repository::name::{BackupName, CATALOG_FILES, FileName, Promises};
 use crate::repository::run_record::Work;
 use crate::tier::Tier;
 use crate::tier::depth::Depth;
-use crate::tier::facts::{BackupFacts, Column, Shown};
+use crate::tier::facts::{BackupDetails, BackupFacts, Column};
 use crate::tier::file::place::{self, COLUMNS};
 use crate::tier::findings::VerificationReport;
 use crate::tier::object_class::{ObjectClass, Role};
@@ -90,7 +90,7 @@ impl Tier for CatalogCopies {
         place::facts(repository, &CATALOG_FILES, self.work(), backup)
     }
 
-    fn show(&self, repository: &Repository, backup: &BackupName) -> Result<Shown> {
+    fn show(&self, repository: &Repository, backup: &BackupName) -> Result<BackupDetails> {
         place::show(repository, &CATALOG_FILES, self.work(), backup)
     }
 

@@ -15,7 +15,7 @@ use crate::repository::name::{BackupName, FileName, PLAIN_FILES, Promises};
 use crate::repository::run_record::Work;
 use crate::tier::Tier;
 use crate::tier::depth::Depth;
-use crate::tier::facts::{BackupFacts, Column, Listing, Shown};
+use crate::tier::facts::{BackupDetails, BackupFacts, Column, Listing};
 use crate::tier::findings::{TierFindings, VerificationReport};
 use crate::tier::object_class::{ObjectClass, Role};
 use crate::tier::objective::{Estimate, Objective};
@@ -92,7 +92,7 @@ impl Tier for PlainFiles {
         place::facts(repository, &PLAIN_FILES, self.work(), backup)
     }
 
-    fn show(&self, repository: &Repository, backup: &BackupName) -> Result<Shown> {
+    fn show(&self, repository: &Repository, backup: &BackupName) -> Result<BackupDetails> {
         place::show(repository, &PLAIN_FILES, self.work(), backup)
     }
 

@@ -9,7 +9,7 @@ use crate::repository::Repository;
 use crate::repository::name::{BackupName, FileName, FilePlace, Promised};
 use crate::repository::promise::Receipt;
 use crate::repository::run_record::{Run, RunOutcome, Scope, Work};
-use crate::tier::facts::{BackupFacts, Column, Shown, size_of, stored, text_of, time_of, unrecorded};
+use crate::tier::facts::{BackupDetails, BackupFacts, Column, size_of, stored, text_of, time_of, unrecorded};
 use crate::tier::object_class::Role;
 use crate::tier::objective::Estimate;
 use crate::tier::reference::ObjectReference;
@@ -81,7 +81,7 @@ pub fn facts(repository: &Repository, place: &'static FilePlace, work: Work, bac
 ///
 /// # Errors
 /// [`Error::damaged`] when its record is missing or not what was written.
-pub fn show(repository: &Repository, place: &'static FilePlace, work: Work, backup: &BackupName) -> Result<Shown> {
+pub fn show(repository: &Repository, place: &'static FilePlace, work: Work, backup: &BackupName) -> Result<BackupDetails> {
     let (name, facts) = (file_of(place, backup)?, facts(repository, place, work, backup)?);
     let record = repository.file_record(&name)?;
     let rows = vec![
@@ -91,7 +91,7 @@ pub fn show(repository: &Repository, place: &'static FilePlace, work: Work, back
         ("object", name.data()),
         ("digest", record.digest.clone()),
     ];
-    Ok(Shown { rows, tables: Vec::new(), json: facts.json })
+    Ok(BackupDetails { rows, tables: Vec::new(), json: facts.json })
 }
 
 /// Hands on what a file needs.

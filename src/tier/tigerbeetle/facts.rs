@@ -6,7 +6,7 @@ use crate::repository::Repository;
 use crate::repository::name::{BackupName, CheckpointName, Promised};
 use crate::repository::promise::Receipt;
 use crate::repository::run_record::{RunOutcome, Scope, Work};
-use crate::tier::facts::{BackupFacts, Column, Shown, size_of, stored, text_of, time_of, unrecorded};
+use crate::tier::facts::{BackupDetails, BackupFacts, Column, size_of, stored, text_of, time_of, unrecorded};
 use crate::units::{bytes_text, time_text};
 use serde_json::{Value, json};
 
@@ -90,7 +90,7 @@ pub fn listed_json(name: &CheckpointName, summary: &Summary) -> Value {
 ///
 /// # Errors
 /// [`Error::damaged`] when it is missing or not what was written.
-pub fn show(repository: &Repository, backup: &BackupName) -> Result<Shown> {
+pub fn show(repository: &Repository, backup: &BackupName) -> Result<BackupDetails> {
     let name = checkpoint_of(backup)?;
     let manifest = Manifest::read(repository, &name, None)?;
     let mut rows = summary_rows(&manifest.summary);
@@ -123,7 +123,7 @@ pub fn show(repository: &Repository, backup: &BackupName) -> Result<Shown> {
             manifest.segments.iter().map(|segment| json!({ "name": segment.name.object(), "stored_bytes": segment.stored_bytes }));
         fields.insert("segments".into(), segments.collect());
     }
-    Ok(Shown { rows, tables, json })
+    Ok(BackupDetails { rows, tables, json })
 }
 
 /// A manifest's summary as text for people.

@@ -19,7 +19,7 @@ use crate::repository::name::{
 use crate::repository::run_record::Work;
 use crate::tier::Tier;
 use crate::tier::depth::Depth;
-use crate::tier::facts::{BackupFacts, Column, Listing, Shown};
+use crate::tier::facts::{BackupDetails, BackupFacts, Column, Listing};
 use crate::tier::findings::VerificationReport;
 use crate::tier::object_class::{ObjectClass, Role};
 use crate::tier::objective::{Estimate, Objective};
@@ -99,7 +99,7 @@ impl Tier for Tigerbeetle {
         facts::facts(repository, backup)
     }
 
-    fn show(&self, repository: &Repository, backup: &BackupName) -> Result<Shown> {
+    fn show(&self, repository: &Repository, backup: &BackupName) -> Result<BackupDetails> {
         facts::show(repository, backup)
     }
 

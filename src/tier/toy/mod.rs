@@ -18,7 +18,7 @@ use crate::repository::promise::Receipt;
 use crate::repository::run_record::{RunOutcome, Scope, Work};
 use crate::repository::{Repository, record};
 use crate::tier::depth::Depth;
-use crate::tier::facts::{BackupFacts, Column, Shown, stored, text_of, time_of, unrecorded};
+use crate::tier::facts::{BackupDetails, BackupFacts, Column, stored, text_of, time_of, unrecorded};
 use crate::tier::findings::{TierFindings, VerificationReport};
 use crate::tier::object_check::{Expected, ObjectCheck, check_all};
 use crate::tier::object_class::{ObjectClass, Role};
@@ -187,9 +187,9 @@ impl Tier for Toy {
         Ok(BackupFacts { run: unrecorded(Work::Toy, Scope::Full, jar.ended_ns), outcome, json })
     }
 
-    fn show(&self, repository: &Repository, backup: &BackupName) -> Result<Shown> {
+    fn show(&self, repository: &Repository, backup: &BackupName) -> Result<BackupDetails> {
         let facts = self.facts(repository, backup)?;
-        Ok(Shown { rows: vec![("jar", backup.tail.clone())], tables: Vec::new(), json: facts.json })
+        Ok(BackupDetails { rows: vec![("jar", backup.tail.clone())], tables: Vec::new(), json: facts.json })
     }
 
     fn references(&self, repository: &Repository, backup: &BackupName, take: &mut dyn FnMut(ObjectReference) -> Result<()>) -> Result<()> {

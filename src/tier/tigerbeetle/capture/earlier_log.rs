@@ -73,7 +73,8 @@ pub fn store(
     repository: &Arc<Repository>,
     data_file: &Path,
     options: ReadOptions,
-    (timeline, run): (u32, RunId),
+    timeline: u32,
+    run: RunId,
     checkpoint: &PrepareHeader,
 ) -> Result<Option<EarlierLog>> {
     let first_op = earlier_log_first_op(checkpoint.op());

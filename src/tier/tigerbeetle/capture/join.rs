@@ -15,7 +15,7 @@
 //!   history as the same one would be worse than an unneeded timeline.
 
 use super::compare::{Comparison, ReplicaView, Verdict, compare};
-use super::witness_search::last_trace;
+use super::witness_search::last_witness;
 use crate::disk::file::ReadOptions;
 use crate::error::{Error, Kind, Result};
 use crate::replica::checkpoint::Walk;
@@ -101,7 +101,7 @@ pub fn join(
     // replica's log begins.
     if nearest.is_none_or(|nearest| nearest.same_op.is_none()) {
         for Comparison { timeline, stored_op, commit_op, .. } in before(&compared) {
-            if let Some(witness) = last_trace(&repositories, *timeline, *commit_op.min(stored_op))?
+            if let Some(witness) = last_witness(&repositories, *timeline, *commit_op.min(stored_op))?
                 && find(&witness)?
             {
                 return Ok(Joined::Gap { timeline: *timeline, stored_op: *stored_op });

@@ -81,13 +81,14 @@ impl LogCapture {
         repository: &Arc<Repository>,
         data_file: &Path,
         options: ReadOptions,
-        (timeline, run): (u32, RunId),
+        timeline: u32,
+        run: RunId,
         held: StoredLog,
     ) -> Result<LogCapture> {
         let (commands, received) = crossbeam_channel::unbounded();
         let repository = Arc::clone(repository);
         let path = data_file.to_owned();
-        let thread = spawn("amber-log", move || Follower::new(repository, path, options, (timeline, run), held).run(&received))?;
+        let thread = spawn("amber-log", move || Follower::new(repository, path, options, timeline, run, held).run(&received))?;
         Ok(LogCapture { commands: Some(commands), thread: Some(thread) })
     }
 
@@ -159,7 +160,7 @@ struct Follower {
 }
 
 impl Follower {
-    fn new(repository: Arc<Repository>, path: PathBuf, options: ReadOptions, (timeline, run): (u32, RunId), held: StoredLog) -> Follower {
+    fn new(repository: Arc<Repository>, path: PathBuf, options: ReadOptions, timeline: u32, run: RunId, held: StoredLog) -> Follower {
         Follower {
             repository,
             path,

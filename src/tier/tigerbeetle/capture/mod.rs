@@ -128,7 +128,7 @@ pub fn backup_on(
     lineage: &Lineage,
     progress: &dyn Progress,
 ) -> Result<Backup> {
-    backup_as(repository, data_file, options, (lineage, repository.new_run()?), progress)
+    backup_as(repository, data_file, options, lineage, repository.new_run()?, progress)
 }
 
 /// Like [`backup_on`], under a run id that was drawn before, so that the run can be recorded before
@@ -140,10 +140,11 @@ pub fn backup_as(
     repository: &Arc<Repository>,
     data_file: &Path,
     options: ReadOptions,
-    (lineage, run): (&Lineage, RunId),
+    lineage: &Lineage,
+    run: RunId,
     progress: &dyn Progress,
 ) -> Result<Backup> {
-    let prepared = prepare(repository, data_file, options, (lineage, run), progress);
+    let prepared = prepare(repository, data_file, options, lineage, run, progress);
     let (name, manifest, notes) = prepared.inspect_err(|error| {
         // A store that is not reachable cannot be cleaned up now either.
         if error.kind != Kind::TryAgain {
@@ -161,7 +162,8 @@ fn prepare(
     repository: &Arc<Repository>,
     data_file: &Path,
     options: ReadOptions,
-    (lineage, run): (&Lineage, RunId),
+    lineage: &Lineage,
+    run: RunId,
     progress: &dyn Progress,
 ) -> Result<(CheckpointName, Manifest, Vec<String>)> {
     let (began_ns, timeline) = (now_ns(), lineage.timeline());
@@ -184,7 +186,7 @@ fn prepare(
             held_earlier = EarlierLog::held(repository, manifest)?;
         }
     }
-    let log = LogCapture::start(repository, data_file, options, (timeline, run), held)?;
+    let log = LogCapture::start(repository, data_file, options, timeline, run, held)?;
     let mut sink = PackSink::new(repository, run, &first, base.manifest, &log, progress);
     let Capture { window, log: captured } = capture(&mut walk, &mut sink, &log)?;
     let earlier = if window.ends_early() {
@@ -192,7 +194,7 @@ fn prepare(
         match held_earlier.filter(|held| held.leads_to(&checkpoint)) {
             Some(held) => Some(held),
             None => {
-                Some(earlier_log::store(repository, data_file, options, (timeline, run), &checkpoint)?.ok_or_else(|| too_early(&window))?)
+                Some(earlier_log::store(repository, data_file, options, timeline, run, &checkpoint)?.ok_or_else(|| too_early(&window))?)
             }
         }
     } else {

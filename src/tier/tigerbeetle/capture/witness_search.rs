@@ -34,7 +34,7 @@ struct StoredOp {
 ///
 /// # Errors
 /// When the store cannot be read, or a segment is damaged.
-pub(super) fn last_trace(repositories: &[&Repository], timeline: u32, commit_op: u64) -> Result<Option<Witness>> {
+pub(super) fn last_witness(repositories: &[&Repository], timeline: u32, commit_op: u64) -> Result<Option<Witness>> {
     let least_op = commit_op.saturating_sub(OPS_MAX).max(1);
     let lineage = Lineage::only(timeline);
     let indexes = repositories.iter().map(|repository| Ok((*repository, LogIndex::list(repository, &lineage, least_op)?)));

@@ -250,7 +250,8 @@ impl<'a> LogIndex<'a> {
         })
     }
 
-    /// The chain of prepares in an op range ([`LogIndex::op_ranges`]), whatever prepare it continues.
+    /// The chain of prepares in an op range ([`LogIndex::op_ranges`]), whatever prepare it
+    /// continues.
     ///
     /// # Errors
     /// [`Error::input`] when the segments do not continue each other, [`Error::damaged`] when one

@@ -32,6 +32,7 @@ use crate::tb_format::layout::{
 };
 use crate::tb_format::superblock::SuperBlock;
 use crate::tb_format::wal::Prepare;
+use crate::tier::tigerbeetle::format::op_range::OpRange;
 use crate::tier::tigerbeetle::restore::original_log::OriginalLog;
 use crate::tier::tigerbeetle::restore::role::Role;
 use std::collections::{BTreeMap, BTreeSet};
@@ -226,20 +227,20 @@ pub fn superblock_of(image: &Path) -> Result<SuperBlock> {
 pub fn write_log(
     targets: &[Target],
     checkpoint: PrepareHeader,
-    (first_op, last_op): (u64, u64),
+    ops: OpRange,
     log: &mut dyn OriginalLog,
     ids: &mut CheckpointIds,
     progress: &dyn Progress,
 ) -> Result<WrittenWindow> {
     let mut window = RestoreWindow::begin(targets, checkpoint);
-    log.prepares(first_op, last_op, &mut |prepare| {
+    log.prepares(ops.first_op, ops.last_op, &mut |prepare| {
         ids.verify(prepare.header())?;
         window.put(prepare)?;
         progress.position(window.bytes_written());
         Ok(())
     })?;
     let written = window.finish()?;
-    let end_op = written.headers.last().map_or(checkpoint.op(), PrepareHeader::op);
+    let (end_op, last_op) = (written.headers.last().map_or(checkpoint.op(), PrepareHeader::op), ops.last_op);
     if end_op == last_op { Ok(written) } else { Err(Error::damaged(format!("the log ends at op {end_op}, op {last_op} is wanted"))) }
 }
 
@@ -257,7 +258,8 @@ fn make_hop(
         return Err(Error::bug(format!("the image stands at checkpoint {}, the hop begins at {}", checkpoint.op(), hop.from_checkpoint)));
     }
     let binary = binaries.for_release(ReleaseNeeded { release: superblock.checkpoint().release(), from_op: hop.from_checkpoint + 1 })?;
-    let written = write_log(std::slice::from_ref(target), checkpoint, (hop.from_checkpoint + 1, hop.last_op), log, ids, progress)?;
+    let ops = OpRange { first_op: hop.from_checkpoint + 1, last_op: hop.last_op };
+    let written = write_log(std::slice::from_ref(target), checkpoint, ops, log, ids, progress)?;
     let rewound = superblock_for(Origin { captured: superblock, rolled: Some(superblock) }, Role::Solo, &written.headers)?;
     target.write(0, &superblock_zone(&rewound))?;
     target.sync()?;

@@ -29,6 +29,7 @@ use crate::tb_format::image::superblock_zone;
 use crate::tb_format::layout::{checkpoint_after, durable_op_for_checkpoint};
 use crate::tb_format::superblock::SuperBlock;
 use crate::tier::tigerbeetle::format::manifest::Manifest;
+use crate::tier::tigerbeetle::format::op_range::OpRange;
 use crate::tier::tigerbeetle::restore::original_log::OriginalLog;
 use crate::tier::tigerbeetle::restore::role::Role;
 use std::path::{Path, PathBuf};
@@ -174,7 +175,7 @@ impl RestoreWork<'_> {
         // checkpoint, these are written too.
         let needs_earlier = self.op < durable_op_for_checkpoint(checkpoint.op());
         let first_op = if needs_earlier { self.manifest.summary.log_first_op.min(checkpoint.op()) } else { checkpoint.op() + 1 };
-        let written = write_log(targets, checkpoint, (first_op, self.op), log, ids, progress)?;
+        let written = write_log(targets, checkpoint, OpRange { first_op, last_op: self.op }, log, ids, progress)?;
         let origin = Origin { captured: &self.manifest.superblock, rolled: is_rolled.then_some(superblock) };
         for (target, role) in targets.iter().zip(&self.roles) {
             target.write(0, &superblock_zone(&superblock_for(origin, *role, &written.headers)?))?;

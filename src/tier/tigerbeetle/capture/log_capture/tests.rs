@@ -16,7 +16,7 @@ fn what_was_given_away_is_kept_however_the_log_grows() {
     let (path, sample) = (folder.path().join("data"), SampleFile::new(7, 900));
     write_data_file(&sample, &path).unwrap();
     let options = ReadOptions::quick();
-    let mut follower = Follower::new(create(&store).unwrap(), path.clone(), options, (1, RunId(1)), StoredLog::default());
+    let mut follower = Follower::new(create(&store).unwrap(), path.clone(), options, 1, RunId(1), StoredLog::default());
     let checkpoint = sample.checkpoint().header();
     follower.follow(checkpoint.op(), checkpoint.checksum()).unwrap();
     let given_away = complete(follower.finish(1859).unwrap()).segments;

@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 impl Fixture {
     fn capture(&self, sample: &SampleFile) -> LogCapture {
         write_data_file(sample, &self.path()).unwrap();
-        LogCapture::start(&self.repository, &self.path(), ReadOptions::quick(), (1, RunId(1)), StoredLog::default()).unwrap()
+        LogCapture::start(&self.repository, &self.path(), ReadOptions::quick(), 1, RunId(1), StoredLog::default()).unwrap()
     }
 }
 
