@@ -11,7 +11,7 @@
 //! ```
 //!
 //! It is a cache: every row follows from records and manifests of the repository ([`row`],
-//! [`crate::tier::outcome`]). So the same runs give the same rows, whatever the order and however
+//! [`crate::tier::facts_of`]). So the same runs give the same rows, whatever the order and however
 //! often they come.
 //!
 //! DuckDB lets one process write, and no other read meanwhile. So nobody ever works on the
