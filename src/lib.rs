@@ -26,7 +26,7 @@
 //! | [`limits`] | CPU time and bandwidth that the process may use |
 //! | [`store`] | objects in a folder, in S3, in memory |
 //! | [`tb_format`] | the TigerBeetle formats; bytes in, facts out |
-//! | [`stop`] | when to stop: SIGTERM and SIGINT |
+//! | [`stop`], [`host`] | when to stop; time, chance and threads, handed in |
 //! | [`threads`], [`backoff`], [`durable_file`] | named threads, pauses, replaced files |
 //! | [`progress`], [`cancellation`], [`units`], [`error`] | what every room may use |
 
@@ -36,13 +36,13 @@ pub mod bench;
 pub mod cancellation;
 pub mod catalog;
 pub mod cli;
-pub mod clock;
 pub mod config;
 #[cfg(feature = "client")]
 pub mod demo;
 pub mod disk;
 pub mod durable_file;
 pub mod error;
+pub mod host;
 pub mod jobs;
 pub mod ledger_events;
 pub mod limits;

@@ -34,6 +34,7 @@ mod threads;
 use crate::config::AgentConfig;
 use crate::disk::process_lock::ProcessLock;
 use crate::error::{Error, Result};
+use crate::host::Random;
 use crate::log_shipping::follower::Ended;
 use crate::log_shipping::lease_holder::Holder;
 use crate::log_shipping::session::Agent;
@@ -41,10 +42,8 @@ use crate::log_shipping::session::Checked;
 use crate::monitor::status::AgentState;
 use crate::monitor::status_board::StatusBoard;
 use crate::monitor::systemd::Notifier;
-use crate::repository::key;
 use crate::runs::delivery::LedgerDelivery;
 use crate::stop::Stop;
-use crate::units::now_ns;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -72,12 +71,13 @@ pub fn run(plan: AgentConfig) -> Result<()> {
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let holder = Holder {
         text: format!("replica {} on {host}, process {}", checked.replica, std::process::id()),
-        token: token(&plan.state_directory)?,
+        token: token(&plan.state_directory, plan.host.random)?,
     };
-    let board = Arc::new(StatusBoard::default());
+    let board = Arc::new(StatusBoard::new(plan.host.clock));
+    let board_clock = board.clock();
     board.change(|status| {
         (status.cluster, status.replica, status.pid) = (checked.cluster.to_string(), checked.replica, std::process::id());
-        (status.host, status.began_ns, status.store_reachable) = (Some(host), now_ns(), true);
+        (status.host, status.began_ns, status.store_reachable) = (Some(host), board_clock.now_ns(), true);
     });
     let agent_threads =
         AgentThreads { plan: &plan, checked: &checked, board: &board, token: &holder.token, notifier: &notifier, stop: &stop };
@@ -128,14 +128,14 @@ fn sessions(agent: &Agent, stop: &Stop) -> Result<()> {
 
 /// The token by which this agent recognises itself, the same at every start with this state
 /// directory.
-fn token(directory: &Path) -> Result<String> {
+fn token(directory: &Path, random: Random) -> Result<String> {
     let path = directory.join(TOKEN_FILE);
     if let Ok(token) = std::fs::read_to_string(&path)
         && token.len() == 32
     {
         return Ok(token);
     }
-    let token = format!("{:032x}", u128::from_le_bytes(key::random()?));
+    let token = format!("{:032x}", u128::from_le_bytes(random.bytes()?));
     std::fs::write(&path, &token).map_err(|error| Error::input(format!("{}: {error}", path.display())).caused_by(error))?;
     Ok(token)
 }

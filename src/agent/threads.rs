@@ -13,6 +13,7 @@ use crate::catalog::updates::{self, CatalogQueue, CatalogUpdater};
 use crate::catalog::writer::Catalog;
 use crate::config::AgentConfig;
 use crate::error::Result;
+use crate::host::Clock;
 use crate::jobs::registry::registrations;
 use crate::jobs::runner::JobRunner;
 use crate::jobs::{Jobs, Parts};
@@ -31,10 +32,9 @@ use crate::runs::delivery::{Delivery, LedgerDelivery};
 use crate::runs::recorder::Recorder;
 use crate::stop::Stop;
 use crate::threads;
-use crate::units::now_ns;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How long the end of the agent waits for its jobs to end, and as long again for the catalog.
 const GRACE: Duration = Duration::from_secs(5);
@@ -61,6 +61,7 @@ struct Running {
 
 /// The running threads, until [`Threads::end`].
 pub(super) struct Threads {
+    clock: Clock,
     governor: Arc<Governor>,
     delivery: Delivery,
     page: Option<Server>,
@@ -93,6 +94,7 @@ impl AgentThreads<'_> {
         heartbeat::start(&self.plan.notify, &self.plan.state_directory, &live, &telemetry)?;
         let page = page::serve(page::options(&self.plan.page)?, &live, self.board)?;
         let threads = Threads {
+            clock: repository.clock(),
             governor: Arc::clone(repository.governor()),
             delivery,
             page,
@@ -124,7 +126,7 @@ impl AgentThreads<'_> {
         // over. That this one cannot know: it counts what it may have been.
         let led = |status: &AgentStatus| status.lease.as_ref().is_some_and(|lease| lease.is_ours);
         if let Some(before) = AgentStatus::read(&plan.state_directory).ok().filter(led) {
-            self.board.note_lag(now_ns().saturating_sub(before.written_ns) / 1_000_000);
+            self.board.note_lag(self.board.clock().now_ns().saturating_sub(before.written_ns) / 1_000_000);
         }
         let mut window = RestorableRanges::new(&self.checked.repository, self.board);
         let stop = Stop::default();
@@ -154,8 +156,8 @@ impl Threads {
     pub(super) fn end(self) {
         // Work that waits for the governor must see that it is no longer wanted.
         self.governor.release();
-        self.runner.end_within(GRACE);
-        self.catalog.end_within(GRACE);
+        self.runner.end_within(GRACE, self.clock);
+        self.catalog.end_within(GRACE, self.clock);
         self.delivery.stop();
         self.report.stop.ask();
         self.telemetry.ask();
@@ -167,11 +169,11 @@ impl Threads {
 impl Running {
     /// Asks the thread to end, and waits no longer than `grace`: a store that does not answer must
     /// not keep the process alive.
-    fn end_within(&self, grace: Duration) {
+    fn end_within(&self, grace: Duration, clock: Clock) {
         self.stop.ask();
-        let began = Instant::now();
-        while !self.thread.is_finished() && began.elapsed() < grace {
-            std::thread::sleep(LOOK_AGAIN);
+        let began = clock.now();
+        while !self.thread.is_finished() && clock.since(began) < grace {
+            clock.sleep(LOOK_AGAIN);
         }
     }
 }

@@ -16,7 +16,6 @@ use super::writer::{Applied, Catalog, Coverage, state, write};
 use crate::error::{Error, Kind, Result};
 use crate::progress::Progress;
 use crate::repository::name::RunId;
-use crate::units::now_ns;
 use duckdb::types::{TimeUnit, Value};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -100,7 +99,7 @@ fn known_runs(catalog: &Catalog) -> Result<BTreeMap<RunId, Evidence>> {
 /// When the store cannot be read, or the folder cannot be written to. The old catalog is unchanged
 /// then.
 pub fn rebuild(catalog: &Catalog, progress: &dyn Progress) -> Result<Rebuilt> {
-    let began_ns = now_ns();
+    let began_ns = catalog.repository().clock().now_ns();
     let gathered = gather(catalog.repository(), |_| None, progress)?;
     let mut rebuilt = Rebuilt { notes: gathered.notes, ..Rebuilt::default() };
     let rows = catalog.rows(&gathered.runs, &mut rebuilt.notes);

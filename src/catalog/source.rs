@@ -110,30 +110,26 @@ pub fn gather(repository: &Repository, known: impl Fn(RunId) -> Option<Evidence>
 fn read_all(repository: &Repository, work: &[(RunId, Traces)], progress: &dyn Progress) -> Result<Gathered> {
     let (next, position) = (AtomicUsize::new(0), AtomicU64::new(0));
     let all: Mutex<Result<Gathered>> = Mutex::new(Ok(Gathered::default()));
-    std::thread::scope(|scope| {
-        for _ in 0..THREADS.min(work.len()) {
-            scope.spawn(|| {
-                repository.governor().meter();
-                while let Some((run, traces)) = work.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    repository.admit_fetch(Priority::Bulk, traces.listed_bytes.clamp(1, FETCH_BYTES));
-                    let mut notes = Vec::new();
-                    let read = if progress.is_cancelled() {
-                        Err(Error::try_again("reading the runs was cancelled before its end"))
-                    } else {
-                        traces.read(repository, *run, &mut notes)
-                    };
-                    progress.position(position.fetch_add(traces.listed_bytes, Ordering::Relaxed) + traces.listed_bytes);
-                    let mut all = lock(&all);
-                    match (&mut *all, read) {
-                        (Ok(all), Ok(read)) => {
-                            all.runs.extend(read);
-                            all.notes.append(&mut notes);
-                        }
-                        (Ok(_), Err(error)) => *all = Err(error),
-                        (Err(_), _) => return,
-                    }
+    repository.host().workers.share(THREADS.min(work.len()), || {
+        repository.governor().meter();
+        while let Some((run, traces)) = work.get(next.fetch_add(1, Ordering::Relaxed)) {
+            repository.admit_fetch(Priority::Bulk, traces.listed_bytes.clamp(1, FETCH_BYTES));
+            let mut notes = Vec::new();
+            let read = if progress.is_cancelled() {
+                Err(Error::try_again("reading the runs was cancelled before its end"))
+            } else {
+                traces.read(repository, *run, &mut notes)
+            };
+            progress.position(position.fetch_add(traces.listed_bytes, Ordering::Relaxed) + traces.listed_bytes);
+            let mut all = lock(&all);
+            match (&mut *all, read) {
+                (Ok(all), Ok(read)) => {
+                    all.runs.extend(read);
+                    all.notes.append(&mut notes);
                 }
-            });
+                (Ok(_), Err(error)) => *all = Err(error),
+                (Err(_), _) => return,
+            }
         }
     });
     let mut gathered = all.into_inner().unwrap_or_else(PoisonError::into_inner)?;

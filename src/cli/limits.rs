@@ -1,6 +1,7 @@
 //! The arguments that limit what a command takes of the machine, the same for every command that
 //! works in bulk.
 
+use crate::host::Clock;
 use crate::limits::governor::{Governor, Limits};
 use clap::Args;
 use std::sync::Arc;
@@ -39,7 +40,7 @@ impl LimitArguments {
             upload_bytes_per_s: upload.and_then(|limit| limit.upload_bytes_per_s),
             read_bytes_per_s: self.read_bytes_per_s,
         };
-        Arc::new(Governor::new(limits, 0))
+        Arc::new(Governor::new(limits, 0, Clock::default()))
     }
 }
 

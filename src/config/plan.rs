@@ -32,6 +32,7 @@ use crate::config::reader::Reader;
 use crate::config::value::Value;
 use crate::disk::file::ReadOptions;
 use crate::error::Result;
+use crate::host::Host;
 use crate::limits::governor::{Governor, Limits};
 use crate::repository::{Options, Repository};
 use crate::store::{S3Options, ServerSideEncryption, StoreUrl, TlsMinimum};
@@ -55,6 +56,8 @@ pub struct AgentConfig {
     pub state_directory: PathBuf,
     /// How the data file is read.
     pub read: ReadOptions,
+    /// The machine: the process's own.
+    pub host: Host,
     /// The repository that the log is shipped to.
     pub repository: RepositoryPlan,
     /// How the log is followed and shipped.
@@ -230,6 +233,7 @@ impl AgentConfig {
             data_file,
             state_directory,
             read: ReadOptions::default(),
+            host: Host::default(),
             repository,
             log,
             checkpoint,
@@ -248,8 +252,8 @@ impl AgentConfig {
 
     /// The options with which the repository is used.
     pub fn options(&self) -> Options {
-        let governor = Arc::new(Governor::new(self.limits.limits, self.limits.bulk_nice));
-        Options { workers: self.process.workers, transfers: self.log.uploads, level: self.process.level, governor }
+        let governor = Arc::new(Governor::new(self.limits.limits, self.limits.bulk_nice, self.host.clock));
+        Options { workers: self.process.workers, transfers: self.log.uploads, level: self.process.level, governor, host: self.host }
     }
 
     /// Reads the secret and opens the repository.

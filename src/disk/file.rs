@@ -8,8 +8,8 @@
 
 use super::arena::{Arena, Buffer};
 use super::uring::{Completed, Uring};
-use crate::clock::Clock;
 use crate::disk::read_error::SourceError;
+use crate::host::clock::Clock;
 use rustix::fs::OFlags;
 use std::collections::VecDeque;
 use std::fs::File;
@@ -51,7 +51,7 @@ impl Default for ReadOptions {
 impl ReadOptions {
     /// With a clock on which nobody waits long.
     pub(crate) fn quick() -> ReadOptions {
-        ReadOptions { clock: crate::clock::sample::quick(), ..ReadOptions::default() }
+        ReadOptions { clock: crate::host::clock::sample::quick(), ..ReadOptions::default() }
     }
 }
 
@@ -64,6 +64,7 @@ pub struct Reader {
     ring: Option<Uring>,
     /// Pending reads, where there is no io_uring.
     waiting: VecDeque<(u64, Buffer, u64, usize)>,
+    clock: Clock,
     in_flight: Vec<(u64, u64, usize)>,
     notes: Vec<String>,
     bytes_read: u64,
@@ -90,7 +91,13 @@ impl Reader {
             }
             None => None,
         };
-        Ok(Reader { path: path.to_owned(), file, arena, ring, waiting: VecDeque::new(), in_flight: Vec::new(), notes, bytes_read: 0 })
+        let (waiting, clock) = (VecDeque::new(), options.clock);
+        Ok(Reader { path: path.to_owned(), file, arena, ring, waiting, clock, in_flight: Vec::new(), notes, bytes_read: 0 })
+    }
+
+    /// The clock of whoever reads it.
+    pub fn clock(&self) -> Clock {
+        self.clock
     }
 
     /// The file's path, for messages.

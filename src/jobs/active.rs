@@ -22,7 +22,6 @@ use crate::schedule::plan::Lane;
 use crate::schedule::state::Why;
 use crate::stop::Stop;
 use crate::threads::lock;
-use crate::units::now_ns;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -47,7 +46,7 @@ impl Jobs {
         let registration = self.registration(name)?;
         let (id, lane) = (self.repository.new_run()?, registration.lane);
         let who = RunBy { job: name.to_owned(), by: self.by.clone() };
-        let recording = Recording::new(registration.work, registration.scope, who, None, now_ns());
+        let recording = Recording::new(registration.work, registration.scope, who, None, self.repository.clock().now_ns());
         let shown = Arc::new(ActiveView { started_ns: recording.run().started_ns, ..ActiveView::default() });
         {
             let mut table = lock(&self.table);
@@ -99,18 +98,19 @@ impl Active {
 
     fn conclude(&mut self, result: Result<RunOutcome>, is_cancelled: bool) {
         self.has_ended = true;
+        let now_ns = self.jobs.repository.clock().now_ns();
         let (outcome, ended) = match result {
             Ok(outcome) if outcome.completed => (outcome, Ended::Completed),
             Ok(outcome) => (outcome, Ended::Failed { is_final: true }),
             Err(_) if is_cancelled => {
                 let usual = if self.by == RunnerKind::Session { "the agent stops following this history" } else { "the agent ends" };
                 let why = self.shown.reported.get().copied().unwrap_or(usual);
-                (RunOutcome::failed(now_ns(), format!("cancelled: {why}")), Ended::Cancelled)
+                (RunOutcome::failed(now_ns, format!("cancelled: {why}")), Ended::Cancelled)
             }
             Err(error) if error.kind == Kind::Damaged => {
-                (RunOutcome::failed(now_ns(), format!("{DAMAGED}{error}")), Ended::Failed { is_final: false })
+                (RunOutcome::failed(now_ns, format!("{DAMAGED}{error}")), Ended::Failed { is_final: false })
             }
-            Err(error) => (RunOutcome::failed(now_ns(), error.message), Ended::Failed { is_final: false }),
+            Err(error) => (RunOutcome::failed(now_ns, error.message), Ended::Failed { is_final: false }),
         };
         let (record, put) = self.recording.end(&*self.jobs.sink, self.id, outcome);
         not_kept(&record.run.job, self.id, put);

@@ -42,7 +42,6 @@ use crate::repository::run_record::{RunOutcome, RunRecord, RunSink, Work};
 use crate::schedule::job::Moment;
 use crate::schedule::plan::{Lane, Schedule, Standing, Turn};
 use crate::threads::lock;
-use crate::units::now_ns;
 use precedence::Precedence;
 use registry::{Registration, RunnerKind, unknown_job};
 use run_history::{RECENT_MAX, RunHistory};
@@ -121,7 +120,7 @@ impl Jobs {
         requests::prepare(&plan.state_directory).map_err(|error| error.context(&plan.origins.state_directory))?;
         let mut kept = JobsFile::read(&plan.state_directory).map_err(|error| error.context(&plan.origins.state_directory))?;
         let mut table = Table::default();
-        let now = Moment { wall_ns: now_ns(), uptime_ns: 0 };
+        let now = Moment { wall_ns: repository.clock().now_ns(), uptime_ns: 0 };
         for registration in &registrations {
             let JobEntry { state, last } = kept.jobs.remove(registration.name).unwrap_or_default();
             if state.running.is_some() {
@@ -133,6 +132,7 @@ impl Jobs {
         }
         table.strangers = kept.jobs;
         let jobs = Jobs {
+            began: repository.clock().now(),
             repository,
             catalog,
             board,
@@ -141,7 +141,6 @@ impl Jobs {
             registrations,
             directory: plan.state_directory.clone(),
             replay_ops_per_s: plan.checkpoint.replay_ops_per_s,
-            began: Instant::now(),
             precedence: Precedence::default(),
             table: Mutex::new(table),
         };
@@ -150,7 +149,8 @@ impl Jobs {
     }
 
     fn moment(&self) -> Moment {
-        Moment { wall_ns: now_ns(), uptime_ns: u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(u64::MAX) }
+        let clock = self.repository.clock();
+        Moment { wall_ns: clock.now_ns(), uptime_ns: u64::try_from(clock.since(self.began).as_nanos()).unwrap_or(u64::MAX) }
     }
 
     fn registration(&self, name: &str) -> Result<&Registration> {
@@ -177,7 +177,7 @@ impl Jobs {
 
     /// When a job runs next, in words.
     pub fn next_text(&self, name: &str) -> String {
-        lock(&self.table).schedule.job(name).map_or_else(String::new, |job| job.next_text(now_ns()))
+        lock(&self.table).schedule.job(name).map_or_else(String::new, |job| job.next_text(self.repository.clock().now_ns()))
     }
 
     /// Whether a job is paused or switched off, so that it does not run by itself.

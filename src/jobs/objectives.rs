@@ -15,7 +15,6 @@ use crate::repository::name;
 use crate::repository::run_record::RunOutcome;
 use crate::tier::request::AsOf;
 use crate::tier::{Tier, tiers};
-use crate::units::now_ns;
 use serde_json::json;
 use std::time::Duration;
 
@@ -35,7 +34,7 @@ pub fn run(context: &Context<'_>) -> Result<RunOutcome> {
 fn look(context: &Context<'_>, worst_lag_ms: u64) -> Result<RunOutcome> {
     refresh(context.catalog, context.progress)?;
     let reader = Reader::open(context.catalog.folder().path())?;
-    let (now_ns, worst_lag_s) = (now_ns(), worst_lag_ms as f64 / 1e3);
+    let (now_ns, worst_lag_s) = (context.repository.clock().now_ns(), worst_lag_ms as f64 / 1e3);
     let mut found = Vec::new();
     for tier in tiers() {
         found.push(objective(context, *tier, &reader, worst_lag_s, now_ns)?);

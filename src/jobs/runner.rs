@@ -102,10 +102,11 @@ impl JobRunner {
             self.turn(stop);
         }
         self.jobs.ask_all_to_end("the agent ends");
-        let began = Instant::now();
-        while began.elapsed() < GRACE && !lock(&self.jobs.table).active.is_empty() {
+        let clock = self.jobs.repository.clock();
+        let began = clock.now();
+        while clock.since(began) < GRACE && !lock(&self.jobs.table).active.is_empty() {
             self.finish();
-            std::thread::sleep(Duration::from_millis(10));
+            clock.sleep(Duration::from_millis(10));
         }
         for OnThread { active, .. } in std::mem::take(&mut self.running).into_values() {
             active.end(Err(Error::try_again("it did not end in time")), true);
@@ -188,7 +189,7 @@ impl JobRunner {
             self.looks = Some(looks);
             match result {
                 Ok(()) => {
-                    self.looked = self.cause.map(|cause| (cause, Instant::now()));
+                    self.looked = self.cause.map(|cause| (cause, self.jobs.repository.clock().now()));
                     // The same fencing number shows that no other agent has led in between.
                     let fence = self.cause.and_then(|cause| cause.fence);
                     lock(&self.jobs.table).knows = fence.is_some() && fence == self.jobs.board.fence();
@@ -196,7 +197,7 @@ impl JobRunner {
                 Err(error) => {
                     tracing::warn!("what ran before and what is stored is not known: {error}");
                     (self.counts, self.counted) = (true, None);
-                    self.paused_until = Some(Instant::now() + LOOK_RETRY);
+                    self.paused_until = Some(self.jobs.repository.clock().now() + LOOK_RETRY);
                 }
             }
         }
@@ -212,16 +213,19 @@ impl JobRunner {
         let begins_to_lead = cause.fence.is_some() && self.looked.is_none_or(|(looked, _)| looked.fence != cause.fence);
         self.counts |= begins_to_lead;
         // A repository without a checkpoint is still being filled, so it is not counted.
-        let may_count = cause.fence.is_some() && checkpoint_op.is_some() && self.counted.is_none_or(|at| at.elapsed() >= STORAGE_INTERVAL);
+        let may_count = cause.fence.is_some()
+            && checkpoint_op.is_some()
+            && self.counted.is_none_or(|at| self.jobs.repository.clock().since(at) >= STORAGE_INTERVAL);
         let counts = self.counts && may_count;
-        let stands = self.looked.is_some_and(|(looked, at)| looked == cause && at.elapsed() < LOOK_INTERVAL && !counts);
-        let is_paused = self.paused_until.is_some_and(|until| Instant::now() < until);
+        let stands =
+            self.looked.is_some_and(|(looked, at)| looked == cause && self.jobs.repository.clock().since(at) < LOOK_INTERVAL && !counts);
+        let is_paused = self.paused_until.is_some_and(|until| self.jobs.repository.clock().now() < until);
         if stands || is_paused {
             return;
         }
         let Some(looks) = self.looks.take() else { return };
         if counts {
-            (self.counts, self.counted) = (false, Some(Instant::now()));
+            (self.counts, self.counted) = (false, Some(self.jobs.repository.clock().now()));
         }
         let jobs = Arc::clone(&self.jobs);
         let work = move || looks.look(&jobs, cause, counts);
@@ -229,7 +233,7 @@ impl JobRunner {
             Ok(thread) => (self.looking, self.cause) = (Some(thread), Some(cause)),
             Err(error) => {
                 tracing::warn!("{error}");
-                (self.looks, self.paused_until) = (Some(Looks::default()), Some(Instant::now() + LOOK_RETRY));
+                (self.looks, self.paused_until) = (Some(Looks::default()), Some(self.jobs.repository.clock().now() + LOOK_RETRY));
             }
         }
     }

@@ -12,6 +12,7 @@ use crate::schedule::cadence::Cadence;
 use crate::schedule::job::Retry;
 use crate::schedule::state::Why;
 use crate::stop::Stop;
+use crate::units::now_ns;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 use tempfile::TempDir;

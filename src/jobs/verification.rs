@@ -10,7 +10,6 @@ use crate::jobs::job::Context;
 use crate::repository::run_record::RunOutcome;
 use crate::tier::depth::Depth;
 use crate::tier::findings::VerificationReport;
-use crate::units::now_ns;
 use crate::verify::verify;
 use serde_json::{Value, json};
 
@@ -25,7 +24,7 @@ const PROBLEMS_SHOWN_MAX: usize = 20;
 /// When the store cannot be read, or the run is cancelled.
 pub fn run(context: &Context<'_>) -> Result<RunOutcome> {
     let report = verify(context.repository, Depth::Digests, context.progress)?;
-    Ok(outcome(&report, &context.repository.describe(), now_ns()))
+    Ok(outcome(&report, &context.repository.describe(), context.repository.clock().now_ns()))
 }
 
 /// What a verification found, in a few words.

@@ -14,6 +14,7 @@
 use super::forecast::Forecast;
 pub use super::pacer::Priority;
 use super::pacer::{Clocks, Pacer};
+use crate::host::Clock;
 pub use crate::limits::limit::Limit;
 pub use crate::limits::limit::Limits;
 use crate::threads::lock;
@@ -37,6 +38,7 @@ pub struct Governor {
     paces: AtomicBool,
     /// How far below the priority of other threads the threads are that do bulk work.
     bulk_nice: u8,
+    clock: Clock,
     began: Instant,
     /// CPU time of bulk threads, in nanoseconds.
     bulk_ns: AtomicU64,
@@ -46,14 +48,14 @@ pub struct Governor {
 
 impl Default for Governor {
     fn default() -> Governor {
-        Governor::new(Limits::default(), 0)
+        Governor::new(Limits::default(), 0, Clock::default())
     }
 }
 
 impl Governor {
     /// A governor for this process. `bulk_nice` is how much bulk threads yield to all others when
-    /// cores are short: 0 (not) to 19.
-    pub fn new(limits: Limits, bulk_nice: u8) -> Governor {
+    /// cores are short: 0 (not) to 19. `clock` is the one that bandwidth is counted by.
+    pub fn new(limits: Limits, bulk_nice: u8, clock: Clock) -> Governor {
         let cores = std::thread::available_parallelism().map_or(1, usize::from) as f64;
         let clocks = Clocks { at_s: 0.0, cpu_s: clock_ns(ClockId::ProcessCPUTime) as f64 / 1e9, bulk_s: 0.0 };
         let pacer = Pacer::new(limits, cores, clocks);
@@ -62,7 +64,8 @@ impl Governor {
             limited,
             paces: AtomicBool::new(limited),
             bulk_nice,
-            began: Instant::now(),
+            clock,
+            began: clock.now(),
             bulk_ns: AtomicU64::new(0),
             pacer: Mutex::new(pacer),
             changed: Condvar::new(),
@@ -104,13 +107,13 @@ impl Governor {
             if !self.paces.load(Ordering::Acquire) {
                 return;
             }
-            let began = Instant::now();
+            let began = self.clock.now();
             pacer = self
                 .changed
-                .wait_timeout(pacer, Duration::from_secs_f64(seconds.clamp(0.001, 1.0)))
+                .wait_timeout(pacer, self.clock.wait(Duration::from_secs_f64(seconds.clamp(0.001, 1.0))))
                 .unwrap_or_else(PoisonError::into_inner)
                 .0;
-            pacer.waited(limit, began.elapsed().as_secs_f64());
+            pacer.waited(limit, self.clock.since(began).as_secs_f64());
         }
     }
 
@@ -171,7 +174,7 @@ impl Governor {
         // The bulk threads' time is read first: what is counted in it is in the process's time,
         // too.
         let bulk_s = self.bulk_ns.load(Ordering::Relaxed) as f64 / 1e9;
-        Clocks { at_s: self.began.elapsed().as_secs_f64(), cpu_s: clock_ns(ClockId::ProcessCPUTime) as f64 / 1e9, bulk_s }
+        Clocks { at_s: self.clock.since(self.began).as_secs_f64(), cpu_s: clock_ns(ClockId::ProcessCPUTime) as f64 / 1e9, bulk_s }
     }
 
     fn lock(&self) -> MutexGuard<'_, Pacer> {

@@ -13,6 +13,7 @@ use crate::config::jobs::CHECKPOINT_JOB;
 use crate::config::plan::CheckpointPlan;
 use crate::disk::file::ReadOptions;
 use crate::error::Result;
+use crate::host::Clock;
 use crate::jobs::Jobs;
 use crate::jobs::active::{Active, RunProgress};
 use crate::jobs::registry::RunnerKind;
@@ -176,8 +177,9 @@ impl CheckpointWorker {
             Err(error) => return self.board.alert(Topic::Checkpoint, Some(format!("no checkpoint could be taken ({reason}): {error}"))),
         };
         let governor = Arc::clone(self.repository.governor());
-        let due = Instant::now() + self.plan.interval;
-        let progress = WithGoal { reported: active.progress(stop), governor, due, total: AtomicU64::new(0) };
+        let due = self.repository.clock().now() + self.plan.interval;
+        let progress =
+            WithGoal { reported: active.progress(stop), governor, clock: self.repository.clock(), due, total: AtomicU64::new(0) };
         let wanted = self.board.take_wanted();
         let CheckpointSource { data_file, read, lineage } = &self.from;
         match capture::backup_as(&self.repository, data_file, *read, lineage, active.id(), &progress) {
@@ -220,7 +222,9 @@ impl CheckpointWorker {
     fn merge_if_due(&mut self, durable_op: u64, shipped: u64) -> Option<Result<()>> {
         let due = match self.merged {
             None => true,
-            Some((at, then)) => at.elapsed() >= MERGE_INTERVAL && shipped.saturating_sub(then) >= self.merge_after_segments,
+            Some((at, then)) => {
+                self.repository.clock().since(at) >= MERGE_INTERVAL && shipped.saturating_sub(then) >= self.merge_after_segments
+            }
         };
         if !due {
             return None;
@@ -229,7 +233,7 @@ impl CheckpointWorker {
         // Merging is due again however little is shipped, after a failure and where there may be
         // more to do in the tiers above.
         let again = if matches!(merges, Ok(0)) { 0 } else { self.merge_after_segments };
-        self.merged = Some((Instant::now(), shipped.saturating_sub(again)));
+        self.merged = Some((self.repository.clock().now(), shipped.saturating_sub(again)));
         Some(merges.map(|merges| {
             if merges > 0 {
                 tracing::info!("{merges} runs of small segments were merged");
@@ -242,6 +246,7 @@ impl CheckpointWorker {
 struct WithGoal {
     reported: RunProgress,
     governor: Arc<Governor>,
+    clock: Clock,
     /// When the next checkpoint is due.
     due: Instant,
     /// Bytes in total; 0 while that is not known.
@@ -267,7 +272,7 @@ impl Progress for WithGoal {
 
     fn position(&self, position_bytes: u64) {
         let total = Some(self.total.load(Ordering::Relaxed)).filter(|total| *total > 0);
-        self.governor.goal(position_bytes, total, self.due.saturating_duration_since(Instant::now()));
+        self.governor.goal(position_bytes, total, self.due.saturating_duration_since(self.clock.now()));
         self.reported.position(position_bytes);
     }
 

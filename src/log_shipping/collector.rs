@@ -112,7 +112,8 @@ impl Collector {
                 return Ok(Taken::Fits);
             }
         }
-        self.oldest.get_or_insert_with(Instant::now);
+        let clock = self.repository.clock();
+        self.oldest.get_or_insert_with(|| clock.now());
         self.builder.push(prepare);
         Ok(Taken::Fits)
     }
@@ -132,12 +133,12 @@ impl Collector {
     /// # Errors
     /// When the segment cannot be sealed.
     pub fn flush_if_due(&mut self) -> Result<()> {
-        if self.oldest.is_some_and(|oldest| oldest.elapsed() >= self.flush_interval) { self.flush() } else { Ok(()) }
+        if self.oldest.is_some_and(|oldest| self.repository.clock().since(oldest) >= self.flush_interval) { self.flush() } else { Ok(()) }
     }
 
     /// How long until the next segment is due; `None` when nothing waits.
     pub fn due_in(&self) -> Option<Duration> {
-        self.oldest.map(|oldest| self.flush_interval.saturating_sub(oldest.elapsed()))
+        self.oldest.map(|oldest| self.flush_interval.saturating_sub(self.repository.clock().since(oldest)))
     }
 
     /// Seals and offers everything that was collected.
@@ -145,7 +146,7 @@ impl Collector {
     /// # Errors
     /// When the segment cannot be sealed.
     pub fn flush(&mut self) -> Result<()> {
-        let oldest = self.oldest.take().unwrap_or_else(Instant::now);
+        let oldest = self.oldest.take().unwrap_or_else(|| self.repository.clock().now());
         let builder = std::mem::take(&mut self.builder);
         self.repository.governor().admit(Priority::Log, builder.plain_bytes() as u64);
         let Some(segment) = builder.seal(&self.repository, self.timeline, self.run)? else { return Ok(()) };

@@ -25,7 +25,6 @@ use crate::stop::Stop;
 use crate::tb_format::header::PrepareId;
 use crate::tier::tigerbeetle::capture::join::checkpoint_end;
 use crate::tier::tigerbeetle::format::gap::Gap;
-use crate::units::now_ns;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -112,17 +111,18 @@ impl Follower {
             tracing::info!("{note}");
         }
         let (mut pace, mut failing): (Pace, Option<Instant>) = (Pace::new(self.plan.poll_idle_max), None);
-        let (mut looked, mut identified) = (Instant::now(), None);
+        let clock = self.board.clock();
+        let (mut looked, mut identified) = (clock.now(), None);
         loop {
-            if identified.is_none_or(|at: Instant| at.elapsed() >= IDENTITY_INTERVAL) {
-                identified = Some(Instant::now());
+            if identified.is_none_or(|at: Instant| clock.since(at) >= IDENTITY_INTERVAL) {
+                identified = Some(clock.now());
                 if self.is_another_file() {
                     return self.end(Ended::Rejoin("the data file is another one than before".into()));
                 }
             }
-            let looks = looked.elapsed() >= REPLACED_INTERVAL;
+            let looks = clock.since(looked) >= REPLACED_INTERVAL;
             if looks {
-                looked = Instant::now();
+                looked = clock.now();
             }
             let pause = match self.turn(&mut *source, &mut pace, looks) {
                 Ok(Turn::Pause(pause)) => {
@@ -135,7 +135,7 @@ impl Follower {
                     }
                     return self.end(ended);
                 }
-                Err(error) if error.kind == Kind::Bug || failing.is_some_and(|since| since.elapsed() > FAILED_MAX) => {
+                Err(error) if error.kind == Kind::Bug || failing.is_some_and(|since| clock.since(since) > FAILED_MAX) => {
                     // What was read before the error is intact.
                     let _ = self.collector.flush();
                     return Err(error);
@@ -144,7 +144,7 @@ impl Follower {
                     if failing.is_none() {
                         tracing::warn!("{error}; trying again");
                     }
-                    failing.get_or_insert_with(Instant::now);
+                    failing.get_or_insert_with(|| clock.now());
                     self.board.turned();
                     FAILED_PAUSE
                 }
@@ -286,7 +286,13 @@ impl Follower {
         let after = self.collector.taken_before(first_op).filter(|taken| taken.0 >= op).unwrap_or((op, checksum));
         let first_op = first_op.max(self.board.status().durable_op.saturating_add(1));
         if first_op <= op {
-            self.board.gap(Gap { timeline: self.timeline, first_op, last_op: op, noticed_ns: now_ns(), reason: reason.to_owned() });
+            self.board.gap(Gap {
+                timeline: self.timeline,
+                first_op,
+                last_op: op,
+                noticed_ns: self.board.clock().now_ns(),
+                reason: reason.to_owned(),
+            });
         }
         self.collector.begin_anew()?;
         source.restart(after.0, after.1);

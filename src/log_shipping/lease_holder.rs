@@ -84,7 +84,7 @@ impl LeaseHolder {
             ready: Arc::clone(ready),
             lease: None,
             watched: None,
-            stalled: (0, Instant::now()),
+            stalled: (0, repository.clock().now()),
             paused_until: None,
         }
     }
@@ -120,7 +120,7 @@ impl LeaseHolder {
     pub fn turn(&mut self) -> Result<()> {
         if self.board.take_yield() && self.lease.is_some() {
             tracing::warn!("the lease is released: another agent may have read what this one has not");
-            self.paused_until = Some(Instant::now() + 2 * self.plan.timeout);
+            self.paused_until = Some(self.repository.clock().now() + 2 * self.plan.timeout);
             self.release();
         }
         if let Some(lease) = &mut self.lease {
@@ -133,7 +133,7 @@ impl LeaseHolder {
         }
         let seen = self.repository.lease(self.timeline)?;
         let stood_still = self.stood_still(seen.as_ref());
-        let is_paused = self.paused_until.is_some_and(|until| Instant::now() < until);
+        let is_paused = self.paused_until.is_some_and(|until| self.repository.clock().now() < until);
         if self.ready.load(Ordering::Acquire) && !is_paused {
             match &seen {
                 None => self.take(0)?,
@@ -159,9 +159,9 @@ impl LeaseHolder {
     /// For how long no new heartbeat has been seen.
     fn stood_still(&mut self, seen: Option<&Seen>) -> Duration {
         match (seen, &self.watched) {
-            (Some(seen), Some((watched, since))) if seen == watched => since.elapsed(),
+            (Some(seen), Some((watched, since))) if seen == watched => self.repository.clock().since(*since),
             _ => {
-                self.watched = seen.cloned().map(|seen| (seen, Instant::now()));
+                self.watched = seen.cloned().map(|seen| (seen, self.repository.clock().now()));
                 Duration::ZERO
             }
         }
@@ -171,9 +171,9 @@ impl LeaseHolder {
     fn leader_stalls(&mut self) -> bool {
         let status = self.board.status();
         if status.durable_op != self.stalled.0 || status.head_op <= status.durable_op {
-            self.stalled = (status.durable_op, Instant::now());
+            self.stalled = (status.durable_op, self.repository.clock().now());
         }
-        self.stalled.1.elapsed() >= self.plan.timeout
+        self.repository.clock().since(self.stalled.1) >= self.plan.timeout
     }
 
     fn take(&mut self, after: u64) -> Result<()> {

@@ -46,7 +46,12 @@ pub struct RestorableRanges {
 impl RestorableRanges {
     /// Creates one for the whole life of the agent.
     pub fn new(repository: &Arc<Repository>, board: &Arc<StatusBoard>) -> RestorableRanges {
-        RestorableRanges { repository: Arc::clone(repository), board: Arc::clone(board), looked: None, paused_until: Instant::now() }
+        RestorableRanges {
+            repository: Arc::clone(repository),
+            board: Arc::clone(board),
+            looked: None,
+            paused_until: repository.clock().now(),
+        }
     }
 
     /// Looks until it is asked to stop.
@@ -62,19 +67,19 @@ impl RestorableRanges {
     pub fn turn(&mut self) {
         let status = self.board.status();
         let cause = (status.timeline, status.last_checkpoint.map(|checkpoint| checkpoint.op), status.gaps.len());
-        let stands = self.looked.is_some_and(|(looked, at)| looked == cause && at.elapsed() < STANDS);
-        if status.timeline == 0 || stands || Instant::now() < self.paused_until {
+        let stands = self.looked.is_some_and(|(looked, at)| looked == cause && self.repository.clock().since(at) < STANDS);
+        if status.timeline == 0 || stands || self.repository.clock().now() < self.paused_until {
             return;
         }
         match ranges(&self.repository) {
             Ok(ranges) => {
                 self.board.change(|status| status.restorable = ranges);
-                self.looked = Some((cause, Instant::now()));
-                self.paused_until = Instant::now() + PAUSE;
+                self.looked = Some((cause, self.repository.clock().now()));
+                self.paused_until = self.repository.clock().now() + PAUSE;
             }
             Err(error) => {
                 tracing::debug!("what can be restored is not known: {error}");
-                self.paused_until = Instant::now() + RETRY_PAUSE;
+                self.paused_until = self.repository.clock().now() + RETRY_PAUSE;
             }
         }
     }

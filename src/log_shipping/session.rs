@@ -35,11 +35,10 @@ use crate::tier::tigerbeetle::capture::join::{Joined, checkpoint_end, join_file}
 use crate::tier::tigerbeetle::format::gap::Gap;
 use crate::tier::tigerbeetle::format::log::LogIndex;
 use crate::tier::tigerbeetle::format::timeline::Lineage;
-use crate::units::now_ns;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// What the check before the start found: the repository, and the replica that the agent runs
 /// beside.
@@ -143,11 +142,12 @@ impl Agent {
         // A running checkpoint is cancelled. It promises nothing any more.
         session_stop.ask();
         self.checked.repository.governor().release();
-        let began = Instant::now();
+        let clock = self.board.clock();
+        let began = clock.now();
         // The next session takes the lease itself, so this session must have released it. When the
         // agent ends, the end of the process also ends the lease.
-        while !(lease_holder.is_finished() || ends && began.elapsed() >= RELEASE_GRACE) {
-            std::thread::sleep(Duration::from_millis(5));
+        while !(lease_holder.is_finished() || ends && clock.since(began) >= RELEASE_GRACE) {
+            clock.sleep(Duration::from_millis(5));
         }
         followed
     }
@@ -193,7 +193,7 @@ impl Agent {
                     timeline,
                     first_op: stored_op.saturating_add(1),
                     last_op: behind_checkpoint.0,
-                    noticed_ns: now_ns(),
+                    noticed_ns: self.board.clock().now_ns(),
                     reason: "the ring was overwritten before an agent read it".into(),
                 };
                 let wanted = Some("a gap".to_owned());
@@ -248,7 +248,7 @@ impl Agent {
         let timeline = start.lineage.timeline();
         self.board.begin(timeline, start.durable_op, start.after.0);
         for found in spool.found().iter().filter(|found| found.name.timeline == timeline) {
-            self.board.offered(found.name.last_op, Instant::now());
+            self.board.offered(found.name.last_op, self.board.clock().now());
         }
         self.board.known_gaps(start.stored_history.gaps.iter().cloned().map(GapStatus::from).collect());
         self.board.change(|status| status.last_checkpoint = start.stored_history.checkpoint.clone());
@@ -276,7 +276,7 @@ impl Agent {
                 // nothing about this history.
                 if durable.entry.name.timeline == timeline {
                     let read = board.durable(durable.last.op, durable.last.timestamp_ns);
-                    log_durable(&durable, read);
+                    log_durable(&durable, board.clock().since(durable.offered), read);
                 }
             }
             Event::Damaged(damaged) => {
@@ -286,7 +286,7 @@ impl Agent {
                     last_op = last_op.min(after_op);
                 }
                 if damaged.name.timeline == timeline && first_op <= last_op {
-                    board.gap(Gap { timeline, first_op, last_op, noticed_ns: now_ns(), reason: damaged.reason });
+                    board.gap(Gap { timeline, first_op, last_op, noticed_ns: board.clock().now_ns(), reason: damaged.reason });
                 }
             }
             Event::Alert(text) => tracing::warn!("{text}"),
@@ -369,8 +369,7 @@ fn check_whole(repositories: &[&Repository], timeline: u32, after_op: u64, store
 
 /// Logs what `perf/lag` measures: `waited_ms` is the time since the segment's oldest prepare was
 /// read, and `shipping_ms` is the part of it since the segment was sealed.
-fn log_durable(durable: &Durable, read: Option<Duration>) {
-    let shipping = durable.offered.elapsed();
+fn log_durable(durable: &Durable, shipping: Duration, read: Option<Duration>) {
     let (waited_ms, shipping_ms) = (read.unwrap_or(shipping).as_millis() as u64, shipping.as_millis() as u64);
     let (first_op, last_op) = (durable.entry.name.first_op, durable.entry.name.last_op);
     tracing::debug!(first_op, last_op, stored_bytes = durable.entry.stored_bytes, waited_ms, shipping_ms, "durable");

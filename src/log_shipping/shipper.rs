@@ -9,7 +9,7 @@
 
 use super::queue::{Admit, Backlog, Limits, Waiting};
 use super::spool::Spool;
-use super::uploads::{Phase, STANDBY_PAUSE, Shared, State, Uploader, wait_while};
+use super::uploads::{Next, Phase, STANDBY_PAUSE, Shared, State, Uploader, wait_while};
 use crate::error::Result;
 use crate::log_shipping::ship_options::Event;
 use crate::log_shipping::ship_options::Hooks;
@@ -27,6 +27,8 @@ use std::time::{Duration, Instant};
 
 /// How long [`Shipper::drain`] waits, after its deadline, for threads that are in a request.
 const JOIN_GRACE: Duration = Duration::from_secs(1);
+/// No drain lasts longer.
+const DRAIN_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// The result of an offer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,22 +92,37 @@ impl Shipper {
     /// # Errors
     /// [`crate::error::Error::try_again`] when the system gives no thread.
     pub fn start(repository: Arc<Repository>, spool: Option<Spool>, options: ShipOptions, hooks: Hooks) -> Result<Shipper> {
+        let shipper = Shipper::new(repository, spool, options, hooks);
+        for _ in 0..options.uploads.max(1) {
+            let mut uploader = Uploader::default();
+            shipper.spawn("amber-ship", move |shared| shared.follow(shared.upload_step(&mut uploader), |backlog| backlog.has_upload()))?;
+        }
+        if shipper.shared.spool().is_some() {
+            shipper.spawn("amber-spool", |shared| shared.follow(shared.spool_step(), |backlog| shared.is_spool_due(backlog)))?;
+        }
+        Ok(shipper)
+    }
+
+    /// A shipper without threads: [`Shipper::upload_step`] and [`Shipper::spool_step`] are theirs.
+    pub fn new(repository: Arc<Repository>, spool: Option<Spool>, options: ShipOptions, hooks: Hooks) -> Shipper {
         let uploads = options.uploads.max(1);
         let mut backlog = Backlog::new(Limits { memory_bytes: options.memory_bytes, uploads });
         for found in spool.iter().flat_map(Spool::found) {
-            backlog.push_spooled(found.name, found.stored_bytes, None, found.last, Instant::now());
+            backlog.push_spooled(found.name, found.stored_bytes, None, found.last, repository.clock().now());
         }
         let shared = Arc::new(Shared::new(repository, spool, options, hooks, backlog));
         report_findings(&shared);
-        let shipper = Shipper { shared, threads: Mutex::default() };
-        for _ in 0..uploads {
-            let mut uploader = Uploader::default();
-            shipper.spawn("amber-ship", move |shared| shared.upload_turn(&mut uploader))?;
-        }
-        if shipper.shared.spool().is_some() {
-            shipper.spawn("amber-spool", Shared::spool_turn)?;
-        }
-        Ok(shipper)
+        Shipper { shared, threads: Mutex::default() }
+    }
+
+    /// A step of an upload thread.
+    pub fn upload_step(&self, uploader: &mut Uploader) -> Next {
+        self.shared.upload_step(uploader)
+    }
+
+    /// A step of the thread that writes to the spool.
+    pub fn spool_step(&self) -> Next {
+        self.shared.spool_step()
     }
 
     /// Spawns a thread that repeats a step until it returns `false`.
@@ -134,7 +151,7 @@ impl Shipper {
             }
             let admit = state.backlog.admit(segment.object.stored_bytes, shared.spool_free_bytes());
             if matches!(admit, Admit::Take) {
-                state.backlog.push(segment, Instant::now());
+                state.backlog.push(segment, shared.clock().now());
                 drop(state);
                 shared.changed.notify_all();
                 return Offer::Taken;
@@ -149,7 +166,7 @@ impl Shipper {
                 Admit::SpoolThis if shared.write(&segment.object) => {
                     let SealedSegment { name, object, last } = segment;
                     let digest = Some(object.digest);
-                    lock(&shared.state).backlog.push_spooled(name, object.stored_bytes, digest, last, Instant::now());
+                    lock(&shared.state).backlog.push_spooled(name, object.stored_bytes, digest, last, shared.clock().now());
                     shared.changed.notify_all();
                     return Offer::Taken;
                 }
@@ -176,13 +193,13 @@ impl Shipper {
         let state = lock(&self.shared.state);
         Counters {
             waiting: state.backlog.waiting(),
-            oldest_age: state.backlog.oldest().map(|offered| offered.elapsed()),
+            oldest_age: state.backlog.oldest().map(|offered| self.shared.clock().since(offered)),
             spool_free_bytes,
             shipped_segments: state.shipped_segments,
             shipped_bytes: state.shipped_bytes,
             // Where nothing waits, nothing is tried, so it is not known whether the store can be
             // reached.
-            unreachable_for: state.failing_since.filter(|_| !state.backlog.is_empty()).map(|since| since.elapsed()),
+            unreachable_for: state.failing_since.filter(|_| !state.backlog.is_empty()).map(|since| self.shared.clock().since(since)),
             last_error: state.last_error.clone(),
             alerts: state.alerts.iter().map(|(topic, text)| Alert::new(*topic, text)).collect(),
         }
@@ -193,22 +210,38 @@ impl Shipper {
     /// fails, what waits is written to the spool first.
     pub fn drain(&self, deadline: Duration) -> Drained {
         let shared = &*self.shared;
-        let began = Instant::now();
-        shared.enter(Phase::Draining);
-        if lock(&shared.state).failing_since.is_some() {
-            shared.spool_all();
-        }
-        while (shared.hooks.may_ship)() {
-            let left = deadline.saturating_sub(began.elapsed());
+        let until = self.begin_drain(deadline);
+        while !self.has_drained(until) {
+            let left = until.saturating_duration_since(shared.clock().now());
             let waits = |state: &State| !state.backlog.is_empty();
-            let state = wait_while(&shared.changed, lock(&shared.state), left.min(STANDBY_PAUSE), waits);
-            if state.backlog.is_empty() || left.is_zero() {
-                break;
-            }
+            drop(wait_while(&shared.changed, lock(&shared.state), shared.clock().wait(left.min(STANDBY_PAUSE)), waits));
         }
+        self.end_drain()
+    }
+
+    /// The first step of [`Shipper::drain`]. Returns when it is over at the latest.
+    pub fn begin_drain(&self, deadline: Duration) -> Instant {
+        self.shared.enter(Phase::Draining);
+        if lock(&self.shared.state).failing_since.is_some() {
+            self.shared.spool_all();
+        }
+        let now = self.shared.clock().now();
+        // A deadline beyond all times is none.
+        now.checked_add(deadline).unwrap_or(now + DRAIN_MAX)
+    }
+
+    /// Whether there is nothing more to wait for.
+    pub fn has_drained(&self, until: Instant) -> bool {
+        !(self.shared.hooks.may_ship)() || self.shared.clock().now() >= until || lock(&self.shared.state).backlog.is_empty()
+    }
+
+    /// The last step of [`Shipper::drain`].
+    pub fn end_drain(&self) -> Drained {
+        let shared = &*self.shared;
         shared.enter(Phase::Ending);
         shared.spool_all();
-        drop(wait_while(&shared.changed, lock(&shared.state), JOIN_GRACE, |state| state.threads > 0));
+        let grace = shared.clock().wait(JOIN_GRACE);
+        drop(wait_while(&shared.changed, lock(&shared.state), grace, |state| state.threads > 0));
         shared.enter(Phase::Closed);
         let threads_left = lock(&shared.state).threads;
         for thread in std::mem::take(&mut *lock(&self.threads)) {

@@ -15,6 +15,7 @@ use super::queue::{Backlog, Durable, Ticket, Upload};
 use super::spool::Spool;
 use crate::backoff::Backoff;
 use crate::error::{Error, Kind};
+use crate::host::Clock;
 use crate::limits::governor::Priority;
 use crate::log_shipping::ship_options::Event;
 use crate::log_shipping::ship_options::Hooks;
@@ -27,7 +28,6 @@ use crate::store::{Digest, StoreError};
 use crate::threads::lock;
 use crate::tier::tigerbeetle::format::segment::PrepareRow;
 use std::collections::BTreeMap;
-use std::hash::{BuildHasher, RandomState};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -100,9 +100,21 @@ enum NotPut {
     Store(StoreError),
 }
 
-/// How an upload thread's turn ended.
-enum Turn {
-    Last,
+/// What follows a step of one of the shipper's threads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// The next step.
+    Step,
+    /// A rest until something changes, or for this long.
+    Rest(Option<Duration>),
+    /// A pause, which only the end of the shipper cuts short.
+    Pause(Duration),
+    /// Nothing: the shipper ends.
+    End,
+}
+
+/// How an upload ended.
+enum Uploaded {
     Done,
     Fenced,
     Failed,
@@ -131,6 +143,11 @@ impl Shared {
         };
         let (offering, spooling, order, changed) = (Mutex::default(), Mutex::default(), Mutex::default(), Condvar::new());
         Shared { repository, spool, options, hooks, offering, spooling, order, state: Mutex::new(state), changed }
+    }
+
+    /// The clock of the machine.
+    pub fn clock(&self) -> Clock {
+        self.repository.clock()
     }
 
     /// The spool, if there is one.
@@ -185,79 +202,86 @@ impl Shared {
         None
     }
 
-    /// Waits, unless the shipper ends.
-    fn pause(&self, duration: Duration) {
-        drop(wait_while(&self.changed, lock(&self.state), duration, |state| state.phase < Phase::Ending));
+    /// Does what follows a step: waits where that is said. `false` if it was the last one.
+    pub fn follow(&self, next: Next, waits_for: impl Fn(&mut Backlog) -> bool) -> bool {
+        match next {
+            Next::Step => {}
+            Next::Pause(pause) => {
+                let pause = self.clock().wait(pause);
+                drop(wait_while(&self.changed, lock(&self.state), pause, |state| state.phase < Phase::Ending));
+            }
+            Next::Rest(at_most) => {
+                // What it waits for may have come since the step.
+                let nothing = |state: &mut State| state.phase < Phase::Ending && !waits_for(&mut state.backlog);
+                match at_most.map(|at_most| self.clock().wait(at_most)) {
+                    Some(at_most) => drop(self.changed.wait_timeout_while(lock(&self.state), at_most, nothing)),
+                    None => drop(self.changed.wait_while(lock(&self.state), nothing)),
+                }
+            }
+            Next::End => return false,
+        }
+        true
     }
 
     /// Half of the pause after this many failures, plus up to as much again at random, so that the
     /// threads do not all retry at once.
     fn pause_after(&self, failures: u32) -> Duration {
         let pause = Backoff { first: self.options.retry_first, longest: self.options.retry_max }.after(failures);
-        let chance = (RandomState::new().hash_one(failures) % 1024) as u32;
+        // Without chance the threads merely retry together.
+        let chance = u32::from(u16::from_le_bytes(self.repository.host().random.bytes().unwrap_or([0; 2])) % 1024);
         pause / 2 + pause / 2048 * chance
     }
 
-    /// One turn of an upload thread; `false` if it was the last.
-    pub fn upload_turn(&self, uploader: &mut Uploader) -> bool {
-        let turn = self.guarded(|shared| shared.upload_one(uploader)).unwrap_or(Turn::Failed);
+    /// Uploads a segment, if one waits and this agent may.
+    pub fn upload_step(&self, uploader: &mut Uploader) -> Next {
+        let state = lock(&self.state);
+        if state.phase >= Phase::Ending {
+            return Next::End;
+        }
+        if !state.backlog.has_upload() {
+            return Next::Rest(None);
+        }
+        drop(state);
+        if !(self.hooks.may_ship)() {
+            return Next::Pause(STANDBY_PAUSE);
+        }
+        let Some(upload) = lock(&self.state).backlog.take_upload() else { return Next::Step };
+        uploader.held = Some(upload.ticket);
+        let uploaded = self.guarded(|shared| shared.upload(uploader, &upload)).unwrap_or(Uploaded::Failed);
         // The segment returns to the queue before the pause, so that the first thread that reaches
         // the store begins with the oldest.
         if let Some(ticket) = uploader.held.take() {
             lock(&self.state).backlog.put_back(ticket);
             self.changed.notify_all();
         }
-        match turn {
-            Turn::Last => return false,
-            Turn::Done => uploader.failures = 0,
-            Turn::Fenced => {}
-            Turn::Failed => {
+        match uploaded {
+            Uploaded::Done => uploader.failures = 0,
+            Uploaded::Fenced => {}
+            Uploaded::Failed => {
                 uploader.failures = uploader.failures.saturating_add(1);
-                self.pause(self.pause_after(uploader.failures));
+                return Next::Pause(self.pause_after(uploader.failures));
             }
         }
-        true
+        Next::Step
     }
 
-    fn upload_one(&self, uploader: &mut Uploader) -> Turn {
-        let Some(upload) = self.next_upload() else { return Turn::Last };
-        uploader.held = Some(upload.ticket);
-        match self.put(&upload) {
+    fn upload(&self, uploader: &mut Uploader, upload: &Upload) -> Uploaded {
+        match self.put(upload) {
             Ok(digest) => {
                 uploader.held = None;
-                self.stored(&upload, digest);
-                return Turn::Done;
+                self.stored(upload, digest);
+                return Uploaded::Done;
             }
             Err(NotPut::Lost(error)) => {
                 uploader.held = None;
-                self.lost(&upload, &error);
-                return Turn::Done;
+                self.lost(upload, &error);
+                return Uploaded::Done;
             }
-            Err(NotPut::Fenced) => return Turn::Fenced,
+            Err(NotPut::Fenced) => return Uploaded::Fenced,
             Err(NotPut::Spool(error)) => self.raise(Topic::Spool, error.message),
             Err(NotPut::Store(error)) => self.store_failed(&error),
         }
-        Turn::Failed
-    }
-
-    /// Waits for something to upload; `None` when no more uploads begin.
-    fn next_upload(&self) -> Option<Upload> {
-        loop {
-            let nothing = |state: &mut State| state.phase < Phase::Ending && !state.backlog.has_upload();
-            let state = self.changed.wait_while(lock(&self.state), nothing).unwrap_or_else(PoisonError::into_inner);
-            if state.phase >= Phase::Ending {
-                return None;
-            }
-            drop(state);
-            if !(self.hooks.may_ship)() {
-                self.pause(STANDBY_PAUSE);
-                continue;
-            }
-            let upload = lock(&self.state).backlog.take_upload();
-            if upload.is_some() {
-                return upload;
-            }
-        }
+        Uploaded::Failed
     }
 
     fn put(&self, upload: &Upload) -> Result<Digest, NotPut> {
@@ -336,7 +360,7 @@ impl Shared {
     fn store_failed(&self, error: &StoreError) {
         let text = error.to_string();
         let mut state = lock(&self.state);
-        state.failing_since.get_or_insert_with(Instant::now);
+        state.failing_since.get_or_insert_with(|| self.clock().now());
         state.last_error = Some(text.clone());
         drop(state);
         if !matches!(error, StoreError::Unavailable { .. } | StoreError::Corrupted { .. }) {
@@ -404,39 +428,35 @@ impl Shared {
         Some(self.move_to_spool(ticket, &object))
     }
 
-    /// One turn of the spool thread; `false` if it was the last.
-    pub fn spool_turn(&self) -> bool {
-        let turn = self.guarded(|shared| {
-            shared.wait_until_due().then(|| shared.spool_oldest(|backlog| shared.spool_wait(backlog) == Some(Duration::ZERO)))
-        });
-        match turn {
-            Some(None) => return false,
-            Some(Some(Some(true) | None)) => {}
-            // The step panicked, or the segment could not be written.
-            None | Some(Some(Some(false))) => self.pause(self.options.retry_max),
+    /// Writes the oldest segment in memory to the spool, if it has waited long enough and there is
+    /// room for it.
+    pub fn spool_step(&self) -> Next {
+        let mut state = lock(&self.state);
+        if state.phase >= Phase::Ending {
+            return Next::End;
         }
-        true
+        match self.spool_wait(&mut state.backlog) {
+            Some(Duration::ZERO) => drop(state),
+            at_most => return Next::Rest(at_most),
+        }
+        let written = self.guarded(|shared| shared.spool_oldest(|backlog| shared.is_spool_due(backlog)));
+        match written {
+            Some(Some(true) | None) => Next::Step,
+            // The step panicked, or the segment could not be written.
+            None | Some(Some(false)) => Next::Pause(self.options.retry_max),
+        }
     }
 
-    /// Waits until a segment must go to the spool and there is room for it. `false` when the
-    /// shipper ends.
-    fn wait_until_due(&self) -> bool {
-        let mut state = lock(&self.state);
-        while state.phase < Phase::Ending {
-            state = match self.spool_wait(&mut state.backlog) {
-                Some(Duration::ZERO) => return true,
-                Some(left) => self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0,
-                None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
-            };
-        }
-        false
+    /// Whether a segment must go to the spool now.
+    pub fn is_spool_due(&self, backlog: &mut Backlog) -> bool {
+        self.spool_wait(backlog) == Some(Duration::ZERO)
     }
 
     /// How long until the oldest segment in memory must go to the spool, or until to check again if
     /// there is no room for it. `None` if nothing is in memory.
     fn spool_wait(&self, backlog: &mut Backlog) -> Option<Duration> {
         let (_, object, offered) = backlog.oldest_in_memory()?;
-        let left = self.options.spool_after.saturating_sub(offered.elapsed());
+        let left = self.options.spool_after.saturating_sub(self.clock().since(offered));
         Some(if left.is_zero() && object.stored_bytes > self.spool_free_bytes() { self.options.retry_max } else { left })
     }
 }

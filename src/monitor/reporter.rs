@@ -9,7 +9,6 @@ use super::systemd::Notifier;
 use super::usage::{CpuShare, cpu_seconds, memory_bytes};
 use crate::limits::governor::Governor;
 use crate::stop::Stop;
-use crate::units::now_ns;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -57,7 +56,7 @@ impl Reporter {
     fn look_ahead(&mut self) -> impl FnOnce(&mut AgentStatus) + use<> {
         let outlook = self.governor.forecast();
         if self.outlook.as_ref().is_none_or(|(said, _)| said.elapsed() >= OUTLOOK_STANDS) {
-            self.outlook = outlook.advice().map(|advice| (Instant::now(), advice));
+            self.outlook = outlook.advice().map(|advice| (self.board.clock().now(), advice));
             self.board.alert(Topic::Limits, self.outlook.as_ref().map(|(_, advice)| advice.clone()));
         }
         let advice = self.outlook.as_ref().map(|(_, advice)| advice.clone()).unwrap_or_default();
@@ -86,7 +85,7 @@ impl Reporter {
         let look_ahead = self.look_ahead();
         let mut status = self.board.status();
         look_ahead(&mut status);
-        (status.written_ns, status.cpu_percent) = (now_ns(), self.share.percent());
+        (status.written_ns, status.cpu_percent) = (self.board.clock().now_ns(), self.share.percent());
         (status.cpu_seconds, status.memory_bytes) = (cpu_seconds(), memory_bytes());
         (status.lag_alarm_ms, status.page) = (self.lag_alarm.as_millis() as u64, self.live.page());
         status.state = state(&status);
@@ -125,12 +124,13 @@ fn state(status: &AgentStatus) -> AgentState {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::host::Clock;
     use crate::limits::governor::Limits;
 
     #[test]
     fn the_status_tells_how_the_limits_are_kept() {
         let folder = tempfile::tempdir().unwrap();
-        let governor = Arc::new(Governor::new(Limits { cpu_budget_percent: Some(7), ..Limits::default() }, 0));
+        let governor = Arc::new(Governor::new(Limits { cpu_budget_percent: Some(7), ..Limits::default() }, 0, Clock::default()));
         let board = Arc::new(StatusBoard::default());
         let mut reporter = Reporter::new(
             &board,

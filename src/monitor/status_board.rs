@@ -7,6 +7,7 @@
 
 use super::alert::{Alert, Topic};
 use super::status::{AgentStatus, CheckpointStatus, GapStatus, LeaseStatus};
+use crate::host::Clock;
 use crate::threads::lock;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -56,12 +57,23 @@ struct Facts {
 /// The facts of all threads; see the head of this module.
 #[derive(Default)]
 pub struct StatusBoard {
+    clock: Clock,
     facts: Mutex<Facts>,
     leading: AtomicBool,
     yields: AtomicBool,
 }
 
 impl StatusBoard {
+    /// An empty board, whose times come from this clock.
+    pub fn new(clock: Clock) -> StatusBoard {
+        StatusBoard { clock, ..StatusBoard::default() }
+    }
+
+    /// The clock of its times.
+    pub fn clock(&self) -> Clock {
+        self.clock
+    }
+
     /// Changes the status.
     pub fn change(&self, change: impl FnOnce(&mut AgentStatus)) {
         change(&mut lock(&self.facts).status);
@@ -72,7 +84,7 @@ impl StatusBoard {
         let facts = lock(&self.facts);
         let mut status = facts.status.clone();
         let oldest = facts.offered.front().map(|(_, read)| *read).or(facts.collecting);
-        status.lag_ms = oldest.map_or(0, |read| read.elapsed().as_millis() as u64);
+        status.lag_ms = oldest.map_or(0, |read| self.clock.since(read).as_millis() as u64);
         status.lag_ops = status.head_op.saturating_sub(status.durable_op);
         status.alerts = facts.alerts.iter().map(|(topic, text)| Alert::new(*topic, text)).collect();
         let (shipper, (segments, bytes)) = (facts.shipper.as_ref().and_then(Weak::upgrade), facts.shipped_before);
@@ -152,13 +164,13 @@ impl StatusBoard {
 
     /// The follower has completed a turn, so it is alive.
     pub fn turned(&self) {
-        lock(&self.facts).turned = Some(Instant::now());
+        lock(&self.facts).turned = Some(self.clock.now());
     }
 
     /// How long ago the follower last completed a turn; `None` before its first turn and after its
     /// last.
     pub fn since_turn(&self) -> Option<Duration> {
-        lock(&self.facts).turned.map(|turned| turned.elapsed())
+        lock(&self.facts).turned.map(|turned| self.clock.since(turned))
     }
 
     /// The follower has read up to a prepare; `collecting` is when it read the oldest that it has
@@ -166,7 +178,7 @@ impl StatusBoard {
     pub fn read(&self, op: u64, timestamp_ns: u64, commit_known_op: u64, bytes_read: u64, collecting: Option<Instant>) {
         let mut facts = lock(&self.facts);
         facts.collecting = collecting;
-        facts.turned = Some(Instant::now());
+        facts.turned = Some(self.clock.now());
         let status = &mut facts.status;
         (status.head_op, status.head_timestamp_ns, status.commit_known_op, status.log_bytes_read) =
             (op, timestamp_ns, commit_known_op, bytes_read);
@@ -192,7 +204,7 @@ impl StatusBoard {
         let oldest_read = facts.offered.drain(..count).next().map(|(_, read)| read);
         // After a view change the log may continue from an earlier op.
         (facts.status.durable_op, facts.status.durable_timestamp_ns) = (op, timestamp_ns);
-        oldest_read.map(|read| read.elapsed())
+        oldest_read.map(|read| self.clock.since(read))
     }
 
     /// A session begins: sets up to which op the repository holds the log, and up to which op the

@@ -5,6 +5,7 @@
 //! Tasks start in the order of submission. Dropping the pool runs what is queued and joins. The CPU
 //! time of a task is counted as bulk work: the log's own path has other threads.
 
+use crate::host::Workers;
 use crate::limits::governor::Governor;
 use crossbeam_channel::Sender;
 use std::sync::Arc;
@@ -12,23 +13,29 @@ use std::thread::JoinHandle;
 
 type Task = Box<dyn FnOnce() + Send>;
 
-/// Threads that run tasks.
+/// Threads that run tasks. A pool without threads runs each task where it is submitted, before
+/// [`Pool::submit`] returns.
 #[derive(Debug)]
 pub struct Pool {
+    is_inline: bool,
     queue: Option<Sender<Task>>,
     threads: Vec<JoinHandle<()>>,
 }
 
 impl Pool {
-    /// Starts `workers` threads named `name`, with room for `queued` tasks that wait. They yield to
+    /// Starts `threads` threads named `name`, with room for `queued` tasks that wait. They yield to
     /// other threads as `governor` decides.
     ///
     /// # Errors
     /// When the system gives no thread.
-    pub fn new(name: &str, workers: usize, queued: usize, governor: &Arc<Governor>) -> std::io::Result<Pool> {
+    pub fn new(workers: Workers, name: &str, threads: usize, queued: usize, governor: &Arc<Governor>) -> std::io::Result<Pool> {
+        if workers == Workers::Inline {
+            return Ok(Pool { is_inline: true, queue: None, threads: Vec::new() });
+        }
+        let count = threads.max(1);
         let (queue, tasks) = crossbeam_channel::bounded::<Task>(queued.max(1));
-        let mut threads = Vec::with_capacity(workers);
-        for _ in 0..workers.max(1) {
+        let mut threads = Vec::with_capacity(count);
+        for _ in 0..count {
             let (tasks, governor) = (tasks.clone(), Arc::clone(governor));
             threads.push(std::thread::Builder::new().name(name.to_owned()).spawn(move || {
                 governor.begin_bulk_thread();
@@ -38,13 +45,17 @@ impl Pool {
                 }
             })?);
         }
-        Ok(Pool { queue: Some(queue), threads })
+        Ok(Pool { is_inline: false, queue: Some(queue), threads })
     }
 
     /// Queues a task; waits while the queue is full. `false` if all workers are gone (a task
     /// panicked): the task was not run.
     #[must_use]
     pub fn submit(&self, task: impl FnOnce() + Send + 'static) -> bool {
+        if self.is_inline {
+            task();
+            return true;
+        }
         self.queue.as_ref().is_some_and(|queue| queue.send(Box::new(task)).is_ok())
     }
 }
@@ -68,7 +79,7 @@ mod tests {
     #[test]
     fn all_tasks_run_before_the_pool_is_gone() {
         let count = Arc::new(AtomicUsize::new(0));
-        let pool = Pool::new("test", 3, 2, &Governor::unlimited()).unwrap();
+        let pool = Pool::new(Workers::Threads, "test", 3, 2, &Governor::unlimited()).unwrap();
         for _ in 0..100 {
             let count = Arc::clone(&count);
             assert!(pool.submit(move || {
@@ -80,8 +91,22 @@ mod tests {
     }
 
     #[test]
+    fn a_pool_without_threads_runs_a_task_before_it_returns() {
+        let (here, done) = (std::thread::current().id(), Arc::new(AtomicUsize::new(0)));
+        let pool = Pool::new(Workers::Inline, "test", 3, 1, &Governor::unlimited()).unwrap();
+        for count in 1..=3 {
+            let doing = Arc::clone(&done);
+            assert!(pool.submit(move || {
+                assert_eq!(std::thread::current().id(), here);
+                doing.fetch_add(1, Ordering::SeqCst);
+            }));
+            assert_eq!(done.load(Ordering::SeqCst), count);
+        }
+    }
+
+    #[test]
     fn a_pool_whose_workers_panicked_says_so() {
-        let pool = Pool::new("test", 1, 1, &Governor::unlimited()).unwrap();
+        let pool = Pool::new(Workers::Threads, "test", 1, 1, &Governor::unlimited()).unwrap();
         assert!(pool.submit(|| panic!("on purpose")));
         let mut refused = false;
         for _ in 0..200 {

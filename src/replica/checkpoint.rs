@@ -10,10 +10,10 @@
 //! checked.
 
 use super::extent::{BlockSink, CheckedBlock, ExtentPass, Mismatch, Pass, Root, check_block, offset_of};
-use crate::clock::Clock;
 use crate::disk::file::{ReadOptions, Reader};
 use crate::disk::read_error::SourceError;
 use crate::error::Result;
+use crate::host::clock::Clock;
 use crate::tb_format::checkpoint_state::CheckpointState;
 use crate::tb_format::checksum::Checksum;
 use crate::tb_format::error::LedgerError;

@@ -34,7 +34,6 @@ use crate::tb_format::wal::Prepare;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::path::Path;
-use std::time::SystemTime;
 
 /// Number of prepare buffers: eight reads in flight are faster than any load that fits a disk, at 8
 /// MiB.
@@ -292,7 +291,7 @@ impl Tail {
 
 impl LogSource for Tail {
     fn poll(&mut self, take: &mut dyn FnMut(&Prepare<'_>) -> Result<()>) -> Result<Polled, SourceError> {
-        let (modified, now) = (self.reader.modified()?, SystemTime::now());
+        let (modified, now) = (self.reader.modified()?, self.reader.clock().now_on_the_wall());
         if self.quiet.skips(modified) {
             return Ok(Polled::Idle);
         }
@@ -324,7 +323,7 @@ impl LogSource for Tail {
     }
 
     fn replaced(&mut self) -> Result<Option<Loss>, SourceError> {
-        let (modified, now) = (self.reader.modified()?, SystemTime::now());
+        let (modified, now) = (self.reader.modified()?, self.reader.clock().now_on_the_wall());
         if self.unreplaced.skips(modified) {
             return Ok(None);
         }

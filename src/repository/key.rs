@@ -10,6 +10,7 @@
 
 use super::wire::Fields;
 use crate::error::{Error, Result};
+use crate::host::Random;
 use crate::pipeline::digest::digest_of;
 use crate::pipeline::seal::SealingKey;
 use argon2::{Algorithm, Argon2, Params, Version};
@@ -208,8 +209,7 @@ fn hkdf(secret: &[u8], salt: &[u8], info: &[&[u8]]) -> Result<Zeroizing<[u8; 32]
 /// # Errors
 /// When the system has none to give.
 pub fn random<const N: usize>() -> Result<[u8; N]> {
-    let mut bytes = [0; N];
-    aws_lc_rs::rand::fill(&mut bytes).map(|()| bytes).map_err(|_| Error::try_again("the system gives no random bytes"))
+    Random::SYSTEM.bytes()
 }
 
 #[cfg(test)]

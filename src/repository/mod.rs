@@ -31,12 +31,12 @@ pub mod wire;
 
 use crate::disk::recycle::Recycler;
 use crate::error::{Error, Kind, Result};
+use crate::host::{Clock, Host};
 use crate::limits::governor::{Governor, Priority};
 use crate::pipeline::digest::digest_of;
 use crate::pipeline::level::LEVEL_DEFAULT;
 use crate::pipeline::worker::Pool;
 use crate::store::{Listed, PutOutcome, Store, StoreError};
-use crate::units::now_ns;
 use bytes::Bytes;
 use header::{Header, UncheckedHeader};
 use key::{RepositoryKey, Secret, Unwrapped};
@@ -68,12 +68,14 @@ pub struct Options {
     pub level: i32,
     /// Keeps the work within limits; by default there are none.
     pub governor: Arc<Governor>,
+    /// The machine.
+    pub host: Host,
 }
 
 impl Default for Options {
     fn default() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Options { workers: cores.min(8), transfers: 4, level: LEVEL_DEFAULT, governor: Governor::unlimited() }
+        Options { workers: cores.min(8), transfers: 4, level: LEVEL_DEFAULT, governor: Governor::unlimited(), host: Host::default() }
     }
 }
 
@@ -90,6 +92,7 @@ pub struct Repository {
     pub(crate) part_buffers: Recycler,
     pub(crate) level: i32,
     pub(crate) governor: Arc<Governor>,
+    host: Host,
     header: Header,
 }
 
@@ -147,8 +150,9 @@ impl Repository {
             };
             Ok((unchecked.check(&key, &place)?, key))
         })?;
-        let governor = options.governor;
-        let (workers, uploads) = (pool("amber-worker", options.workers, &governor)?, pool("amber-transfer", options.transfers, &governor)?);
+        let Options { governor, host, .. } = options;
+        let pool = |name, threads| pool(host, name, threads, &governor);
+        let (workers, uploads) = (pool("amber-worker", options.workers)?, pool("amber-transfer", options.transfers)?);
         Ok(Arc::new(Repository {
             store,
             key,
@@ -158,6 +162,7 @@ impl Repository {
             part_buffers: Recycler::new(PART_BUFFERS_KEPT),
             level: options.level,
             governor,
+            host,
             header,
         }))
     }
@@ -169,7 +174,8 @@ impl Repository {
     /// [`Error::try_again`] when the system gives no threads.
     pub fn over(&self, store: Arc<dyn Store>) -> Result<Arc<Repository>> {
         let governor = Arc::clone(&self.governor);
-        let (workers, uploads) = (pool("amber-worker", 1, &governor)?, pool("amber-transfer", 1, &governor)?);
+        let pool = |name| pool(self.host, name, 1, &governor);
+        let (workers, uploads) = (pool("amber-worker")?, pool("amber-transfer")?);
         Ok(Arc::new(Repository {
             store,
             key: self.key.clone(),
@@ -179,6 +185,7 @@ impl Repository {
             part_buffers: Recycler::new(1),
             level: self.level,
             governor,
+            host: self.host,
             header: self.header,
         }))
     }
@@ -197,6 +204,16 @@ impl Repository {
     /// The repository's identity.
     pub fn header(&self) -> Header {
         self.header
+    }
+
+    /// The machine that it is worked with on.
+    pub fn host(&self) -> Host {
+        self.host
+    }
+
+    /// Its clock.
+    pub fn clock(&self) -> Clock {
+        self.host.clock
     }
 
     /// Where the repository is, for messages.
@@ -223,9 +240,9 @@ impl Repository {
     }
 
     fn draw_run(&self, ships: bool) -> Result<RunId> {
-        let random = u64::from(u32::from_le_bytes(key::random()?)) & ((1 << RUN_RANDOM_BITS) - 1) & !RunId::SHIPS;
+        let random = u64::from(u32::from_le_bytes(self.host.random.bytes()?)) & ((1 << RUN_RANDOM_BITS) - 1) & !RunId::SHIPS;
         let ships = if ships { RunId::SHIPS } else { 0 };
-        Ok(RunId((now_ns() / 1_000_000) << RUN_RANDOM_BITS | random | ships))
+        Ok(RunId((self.host.clock.now_ns() / 1_000_000) << RUN_RANDOM_BITS | random | ships))
     }
 
     /// The names of all checkpoint manifests, in the order of restore. Names that are not ours are
@@ -253,8 +270,8 @@ impl Repository {
     }
 }
 
-fn pool(name: &str, threads: usize, governor: &Arc<Governor>) -> Result<Pool> {
-    Pool::new(name, threads, threads * 2, governor)
+fn pool(host: Host, name: &str, threads: usize, governor: &Arc<Governor>) -> Result<Pool> {
+    Pool::new(host.workers, name, threads, threads * 2, governor)
         .map_err(|error| Error::try_again(format!("the system gives no more threads: {error}")).caused_by(error))
 }
 

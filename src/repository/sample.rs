@@ -9,6 +9,7 @@ use super::key::Secret;
 use super::name::{RunId, SegmentName};
 use super::{Options, Repository};
 use crate::error::{Error, Result};
+use crate::host::Clock;
 use crate::limits::governor::{Governor, Limits, Priority};
 use crate::store::memory::MemoryStore;
 use crate::store::{Capabilities, Digest, KnownPart, Listed, Multipart, Part, PutOutcome, Resumed, Store, StoreError, Unfinished};
@@ -42,7 +43,7 @@ pub fn options() -> Options {
 /// Those of [`Repository::open`].
 pub fn open_exhausted(store: &MemoryStore) -> Result<(Arc<Repository>, Arc<Governor>)> {
     let limits = Limits { upload_bytes_per_s: Some(1 << 20), read_bytes_per_s: Some(1 << 20), ..Limits::default() };
-    let governor = Arc::new(Governor::new(limits, 0));
+    let governor = Arc::new(Governor::new(limits, 0, Clock::default()));
     for _ in 0..2 {
         governor.admit_upload(Priority::Log, 1 << 30);
         governor.admit_read(Priority::Log, 1 << 30);

@@ -16,16 +16,16 @@ use super::reconcile::reconcile;
 use super::recorder::{Recorder, Trouble};
 use crate::backoff::Backoff;
 use crate::error::{Kind, Result};
+use crate::host::{Clock, Random};
 use crate::ledger_events::event::{Accounts, Event, id_of};
 use crate::ledger_events::packing::Status;
 use crate::ledger_events::{Delivered, EventLedger};
-use crate::repository::key::random;
 use crate::repository::name::{self, RunName};
 use crate::repository::run_record::RunRecord;
 use crate::stop::Stop;
 use crate::store::PutOutcome;
 use crate::threads::spawn;
-use crate::units::{now_ns, time_text};
+use crate::units::time_text;
 use crossbeam_channel::{Receiver, Sender, bounded, select};
 use std::cell::Cell;
 use std::collections::HashSet;
@@ -55,6 +55,7 @@ pub struct LedgerDelivery {
 
 /// The threads.
 pub struct Delivery {
+    clock: Clock,
     stop: Stop,
     threads: Vec<JoinHandle<()>>,
 }
@@ -73,16 +74,16 @@ impl Delivery {
             let (mut ledger, stopping) = (ToLedger::new(recorder, reported), stop.clone());
             threads.push(spawn("amber-events", move || ledger.run(&passed_on.1, &stopping))?);
         }
-        Ok(Delivery { stop, threads })
+        Ok(Delivery { clock: recorder.repository.clock(), stop, threads })
     }
 
     /// Ends the threads. What waits is delivered after the next start.
     pub fn stop(self) {
         self.stop.ask();
-        let asked = Instant::now();
+        let asked = self.clock.now();
         // A thread that is still in a request by then ends with the process.
-        while self.threads.iter().any(|thread| !thread.is_finished()) && asked.elapsed() < STOP_GRACE {
-            std::thread::sleep(Duration::from_millis(5));
+        while self.threads.iter().any(|thread| !thread.is_finished()) && self.clock.since(asked) < STOP_GRACE {
+            self.clock.sleep(Duration::from_millis(5));
         }
     }
 }
@@ -94,10 +95,10 @@ struct Failures(u32);
 impl Failures {
     /// The pause after one more failure, lengthened by up to a quarter at random, so that several
     /// agents do not retry all at once.
-    fn pause(&mut self) -> Duration {
+    fn pause(&mut self, random: Random) -> Duration {
         self.0 = self.0.saturating_add(1);
         let pause = RETRY.after(self.0);
-        let jitter = random::<1>().map_or(0, |[byte]| u32::from(byte));
+        let jitter = random.bytes::<1>().map_or(0, |[byte]| u32::from(byte));
         pause + pause * jitter / 1024
     }
 
@@ -120,28 +121,32 @@ pub(super) struct ToRepository {
     recorder: Arc<Recorder>,
     passed_on: Sender<()>,
     reconciled: bool,
+    failures: Failures,
 }
 
 impl ToRepository {
     pub(super) fn new(recorder: &Arc<Recorder>, passed_on: Sender<()>) -> ToRepository {
-        ToRepository { recorder: Arc::clone(recorder), passed_on, reconciled: false }
+        ToRepository { recorder: Arc::clone(recorder), passed_on, reconciled: false, failures: Failures::default() }
     }
 
     fn run(&mut self, stop: &Stop) {
-        let recorder = Arc::clone(&self.recorder);
-        let mut failures = Failures::default();
         loop {
-            let pause = match self.turn(stop) {
-                Ok(()) => {
-                    failures.reset();
-                    // A full disk does not notify when it has room again.
-                    if recorder.has_unsaved() { RETRY.longest } else { REST }
-                }
-                Err(_) => failures.pause(),
-            };
-            if rest(recorder.woken(), pause, stop) {
+            let pause = self.recorder.repository.clock().wait(self.step(stop));
+            if rest(self.recorder.woken(), pause, stop) {
                 return;
             }
+        }
+    }
+
+    /// Does everything that can be done now, and returns when to do so again at the latest.
+    pub(crate) fn step(&mut self, stop: &Stop) -> Duration {
+        match self.turn(stop) {
+            Ok(()) => {
+                self.failures.reset();
+                // A full disk does not notify when it has room again.
+                if self.recorder.has_unsaved() { RETRY.longest } else { REST }
+            }
+            Err(_) => self.failures.pause(self.recorder.repository.host().random),
         }
     }
 
@@ -237,26 +242,31 @@ pub(super) struct ToLedger {
     /// Events that a sweep found missing and the ledger refused. This process does not try them
     /// again.
     refused: HashSet<u128>,
+    failures: Failures,
 }
 
 impl ToLedger {
     pub(super) fn new(recorder: &Arc<Recorder>, reported: LedgerDelivery) -> ToLedger {
-        ToLedger { recorder: Arc::clone(recorder), reported, swept: None, refused: HashSet::new() }
+        ToLedger { recorder: Arc::clone(recorder), reported, swept: None, refused: HashSet::new(), failures: Failures::default() }
     }
 
     fn run(&mut self, passed_on: &Receiver<()>, stop: &Stop) {
-        let mut failures = Failures::default();
         loop {
-            let pause = match self.turn(stop) {
-                Ok(()) => {
-                    failures.reset();
-                    self.swept.map_or(REST, |swept| SWEEP_INTERVAL.saturating_sub(swept.elapsed()))
-                }
-                Err(_) => failures.pause(),
-            };
+            let pause = self.recorder.repository.clock().wait(self.step(stop));
             if rest(passed_on, pause, stop) {
                 return;
             }
+        }
+    }
+
+    /// Does everything that can be done now, and returns when to do so again at the latest.
+    pub(crate) fn step(&mut self, stop: &Stop) -> Duration {
+        match self.turn(stop) {
+            Ok(()) => {
+                self.failures.reset();
+                self.swept.map_or(REST, |swept| SWEEP_INTERVAL.saturating_sub(self.recorder.repository.clock().since(swept)))
+            }
+            Err(_) => self.failures.pause(self.recorder.repository.host().random),
         }
     }
 
@@ -269,7 +279,10 @@ impl ToLedger {
         let delivered = self.deliver(stop);
         self.recorder.trouble(Trouble::Ledger, delivered.as_ref().err().map(|error| error.message.clone()));
         let mut swept = Ok(());
-        if delivered.is_ok() && !stop.is_asked() && self.swept.is_none_or(|swept| swept.elapsed() >= SWEEP_INTERVAL) {
+        if delivered.is_ok()
+            && !stop.is_asked()
+            && self.swept.is_none_or(|swept| self.recorder.repository.clock().since(swept) >= SWEEP_INTERVAL)
+        {
             swept = self.sweep(stop);
             let trouble = swept.as_ref().err().map(|error| format!("events that the ledger lacks cannot be looked for: {error}"));
             self.recorder.trouble(Trouble::Sweep, trouble);
@@ -314,10 +327,11 @@ impl ToLedger {
 
     /// Delivers one event, however long that takes. Once the answer is late, that is reported.
     fn deliver_event(&mut self, event: &Event, stop: &Stop) -> Delivered {
-        let (began, asked_ns, told_late, recorder) = (Instant::now(), now_ns(), Cell::new(false), &self.recorder);
+        let clock = self.recorder.repository.clock();
+        let (began, asked_ns, told_late, recorder) = (clock.now(), clock.now_ns(), Cell::new(false), &self.recorder);
         let (late_after, place) = (self.reported.late_after, self.reported.teller.describe());
         let give_up = || {
-            if !told_late.get() && began.elapsed() >= late_after {
+            if !told_late.get() && clock.since(began) >= late_after {
                 told_late.set(true);
                 recorder.trouble(Trouble::Ledger, Some(format!("the {place} has not answered since {}", time_text(asked_ns))));
                 recorder.publish();
@@ -374,7 +388,7 @@ impl ToLedger {
                 Delivered::GaveUp => return Ok(()),
             }
         }
-        self.swept = Some(Instant::now());
+        self.swept = Some(self.recorder.repository.clock().now());
         Ok(())
     }
 }

@@ -7,11 +7,10 @@
 //! working on its run.
 
 use super::recorder::Recorder;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Kind, Result};
 use crate::repository::name::{self, RunId, RunName};
 use crate::repository::run_record::{Run, RunOutcome, RunRecord, RunSink, Scope};
 use crate::tier::{backups_by_run, facts_of};
-use crate::units::now_ns;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The reason that is recorded for a run whose process was killed.
@@ -65,17 +64,16 @@ fn open_runs(recorder: &Recorder) -> Result<BTreeMap<RunId, Run>> {
 }
 
 fn end_of(recorder: &Recorder, run: RunId, begun: &Run) -> Result<(Scope, RunOutcome)> {
+    let now_ns = recorder.repository.clock().now_ns();
     let stored = backups_by_run(&recorder.repository)?.remove(&run);
     match stored.map(|stored| facts_of(&recorder.repository, &stored)) {
         Some(Ok(left)) => Ok((left.run.scope, left.outcome)),
-        None => Ok((begun.scope, RunOutcome::failed(now_ns(), KILLED))),
-        Some(Err(error)) if error.kind == Kind::Damaged => Ok((begun.scope, damaged(&error))),
+        None => Ok((begun.scope, RunOutcome::failed(now_ns, KILLED))),
+        Some(Err(error)) if error.kind == Kind::Damaged => {
+            Ok((begun.scope, RunOutcome::failed(now_ns, format!("{KILLED}, and its backup cannot be read: {error}"))))
+        }
         Some(Err(error)) => Err(error),
     }
-}
-
-fn damaged(error: &Error) -> RunOutcome {
-    RunOutcome::failed(now_ns(), format!("{KILLED}, and its backup cannot be read: {error}"))
 }
 
 #[cfg(test)]

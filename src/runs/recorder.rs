@@ -16,7 +16,6 @@ use crate::repository::Repository;
 use crate::repository::name::RunId;
 use crate::repository::run_record::{RunRecord, RunSink};
 use crate::threads::lock;
-use crate::units::now_ns;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::path::Path;
@@ -155,7 +154,7 @@ impl Recorder {
         while saved.is_ok()
             && let Some((run, record)) = state.unsaved.front()
         {
-            saved = match self.outbox.append(*run, record, now_ns()) {
+            saved = match self.outbox.append(*run, record, self.repository.clock().now_ns()) {
                 // The outbox will never take this record, and it must not block the others.
                 Err(error) if error.kind == Kind::Bug => {
                     tracing::error!("{error}");

@@ -260,9 +260,7 @@ pub(crate) fn body_bytes(body: &[Bytes]) -> u64 {
 /// Random bytes. They are all zero in the impossible case that the system gives none; then tokens
 /// are merely alike.
 pub(crate) fn random<const N: usize>() -> [u8; N] {
-    let mut bytes = [0; N];
-    let _ = aws_lc_rs::rand::fill(&mut bytes);
-    bytes
+    crate::host::Random::SYSTEM.bytes().unwrap_or([0; N])
 }
 
 /// Opens the store that `url` names. Writes nothing, and does not contact an S3 server yet. `s3` is

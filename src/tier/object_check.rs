@@ -111,20 +111,16 @@ pub fn check_all<T: ObjectCheck>(repository: &Repository, objects: &[T], depth: 
     let next = AtomicUsize::new(0);
     let position = AtomicU64::new(0);
     let outcomes: Mutex<Vec<(usize, CheckOutcome)>> = Mutex::new(Vec::with_capacity(objects.len()));
-    std::thread::scope(|scope| {
-        for _ in 0..THREADS.min(objects.len()) {
-            scope.spawn(|| {
-                repository.governor().meter();
-                loop {
-                    let number = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(object) = objects.get(number) else { return };
-                    let outcome = check(object, repository, depth, progress);
-                    progress.position(position.fetch_add(outcome.bytes_read, Ordering::Relaxed) + outcome.bytes_read);
-                    if let Ok(mut outcomes) = outcomes.lock() {
-                        outcomes.push((number, outcome));
-                    }
-                }
-            });
+    repository.host().workers.share(THREADS.min(objects.len()), || {
+        repository.governor().meter();
+        loop {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            let Some(object) = objects.get(number) else { return };
+            let outcome = check(object, repository, depth, progress);
+            progress.position(position.fetch_add(outcome.bytes_read, Ordering::Relaxed) + outcome.bytes_read);
+            if let Ok(mut outcomes) = outcomes.lock() {
+                outcomes.push((number, outcome));
+            }
         }
     });
     let mut outcomes = outcomes.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);

@@ -5,6 +5,7 @@ use crate::progress::Silent;
 use crate::repository::name::RunId;
 use crate::repository::run_record::{Run, RunRecord, Scope, Work};
 use crate::tier::toy::back_up;
+use crate::units::now_ns;
 
 const DAY_NS: u64 = 86_400_000_000_000;
 

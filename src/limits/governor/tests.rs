@@ -6,7 +6,7 @@ const MIB: u64 = 1 << 20;
 
 /// A governor for a MiB a second, of which the log has taken everything for the next ten seconds.
 fn exhausted() -> Arc<Governor> {
-    let governor = Arc::new(Governor::new(Limits { upload_bytes_per_s: Some(MIB), ..Limits::default() }, 0));
+    let governor = Arc::new(Governor::new(Limits { upload_bytes_per_s: Some(MIB), ..Limits::default() }, 0, Clock::default()));
     let began = Instant::now();
     governor.admit_upload(Priority::Log, 100 * MIB);
     governor.admit_upload(Priority::Log, 100 * MIB);
@@ -30,7 +30,7 @@ fn without_limits_nobody_waits_and_nothing_is_counted() {
 
 #[test]
 fn bulk_work_waits_until_there_is_room() {
-    let governor = Governor::new(Limits { upload_bytes_per_s: Some(MIB), ..Limits::default() }, 0);
+    let governor = Governor::new(Limits { upload_bytes_per_s: Some(MIB), ..Limits::default() }, 0, Clock::default());
     let began = Instant::now();
     for _ in 0..6 {
         governor.admit_upload(Priority::Bulk, MIB / 8);
@@ -66,7 +66,7 @@ fn who_waits_for_work_that_is_given_up_goes_on_at_once() {
 
 #[test]
 fn a_thread_says_what_it_used_since_the_last_time() {
-    let governor = Arc::new(Governor::new(Limits { cpu_budget_percent: Some(100), ..Limits::default() }, 1));
+    let governor = Arc::new(Governor::new(Limits { cpu_budget_percent: Some(100), ..Limits::default() }, 1, Clock::default()));
     let metered = Arc::clone(&governor);
     let burn = |until_ns: u64| {
         let began_ns = clock_ns(ClockId::ThreadCPUTime);

@@ -4,6 +4,7 @@ use crate::tier::tigerbeetle::format::segment::SegmentReader;
 use crate::units::MIB;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 /// No segment goes to the spool because of its age.
 const NEVER: Duration = Duration::from_secs(3600);

@@ -325,11 +325,11 @@ fn the_threads_deliver_by_themselves_and_end_at_once() {
 #[test]
 fn pauses_grow_to_their_end_and_differ() {
     let mut backoff = Failures::default();
-    let pauses: Vec<Duration> = (0..12).map(|_| backoff.pause()).collect();
+    let pauses: Vec<Duration> = (0..12).map(|_| backoff.pause(Random::SYSTEM)).collect();
     for (number, pause) in pauses.iter().enumerate() {
         let least = (RETRY.first * (1 << number.min(10))).min(RETRY.longest);
         assert!((least..=least + least / 4).contains(pause), "{number}: {pause:?}");
     }
     backoff.reset();
-    assert!(backoff.pause() < RETRY.first * 2);
+    assert!(backoff.pause(Random::SYSTEM) < RETRY.first * 2);
 }

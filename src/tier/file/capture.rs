@@ -19,7 +19,6 @@ use crate::repository::remove::Reason;
 use crate::tier::file::request::FileCaptureRequest;
 use crate::tier::file::request::open;
 use crate::tier::promises::write_missing_receipts;
-use crate::units::now_ns;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
@@ -50,7 +49,7 @@ const NAME_BYTES_MAX: usize = 128;
 /// not reachable or when the file was changed meanwhile.
 pub fn backup(repository: &Arc<Repository>, request: &FileCaptureRequest, progress: &dyn Progress) -> Result<Backup> {
     check_file_name(&request.name)?;
-    let began_ns = now_ns();
+    let began_ns = repository.clock().now_ns();
     let damaged = mend(repository, request.place)?;
     damaged.iter().for_each(|note| progress.note(note));
     let metadata =
@@ -76,7 +75,7 @@ pub fn backup(repository: &Arc<Repository>, request: &FileCaptureRequest, progre
         digest: digest_text(&stored.digest),
         part_bytes: stored.part_bytes,
         began_ns,
-        ended_ns: now_ns(),
+        ended_ns: repository.clock().now_ns(),
         tenant: request.tenant.clone(),
     };
     let receipt = repository.promise_file(&name, &record)?;

@@ -29,7 +29,6 @@ use crate::tb_format::wal::HeaderRing;
 use crate::tier::tigerbeetle::capture::replica_log::Replica;
 use crate::tier::tigerbeetle::format::manifest::Manifest;
 use crate::tier::tigerbeetle::format::timeline::{Branch, Lineage, PrepareRecord, Timelines};
-use crate::units::now_ns;
 use std::cmp::Reverse;
 use std::path::Path;
 
@@ -108,7 +107,7 @@ pub fn join(
             }
         }
     }
-    let branch = Branching { replica, shown: &shown, timelines: &timelines };
+    let branch = Branching { replica, shown: &shown, timelines: &timelines, now_ns: repository.clock().now_ns() };
     let unproven = before(&compared).next();
     match (nearest.map(|nearest| (nearest, nearest.verdict)), unproven) {
         (Some((fork, Verdict::Fork(op))), _) => Ok(Joined::Branches(branch.at_fork(fork, op))),
@@ -177,6 +176,7 @@ struct Branching<'a> {
     replica: &'a Replica<'a>,
     shown: &'a ReplicaView,
     timelines: &'a Timelines,
+    now_ns: u64,
 }
 
 impl Branching<'_> {
@@ -211,7 +211,7 @@ impl Branching<'_> {
             branch: None,
             first: None,
             replica: self.replica.superblock.replica_index(),
-            began_ns: now_ns(),
+            began_ns: self.now_ns,
             reason,
         }
     }

@@ -327,7 +327,7 @@ impl Follower {
 
     fn finish(&mut self, at_least_op: u64) -> Result<CapturedLog> {
         let clock = self.options.clock;
-        let mut deadline = clock.elapsed() + FINISH_DEADLINE;
+        let mut deadline = clock.now() + FINISH_DEADLINE;
         let at_least_op = at_least_op.max(self.committed_in_ring()?);
         self.resting = false;
         loop {
@@ -347,9 +347,9 @@ impl Follower {
             }
             if tail.op() < at_least_op && matches!(polled, Polled::Prepares(_)) {
                 // The log is arriving, however slowly.
-                deadline = clock.elapsed() + FINISH_DEADLINE;
+                deadline = clock.now() + FINISH_DEADLINE;
             }
-            if clock.elapsed() >= deadline {
+            if clock.now() >= deadline {
                 if tail.op() >= at_least_op {
                     break;
                 }

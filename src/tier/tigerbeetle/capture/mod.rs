@@ -27,9 +27,9 @@ mod witness_search;
 use super::format::manifest::{Manifest, Summary};
 use super::format::segment::SegmentEntry;
 use super::format::timeline::Lineage;
-use crate::clock::Clock;
 use crate::disk::file::ReadOptions;
 use crate::error::{Error, Kind, Result};
+use crate::host::clock::Clock;
 use crate::progress::Progress;
 use crate::replica::checkpoint::Walk;
 use crate::replica::tail::header_ring;
@@ -44,7 +44,6 @@ use crate::tb_format::wal::HeaderRing;
 use crate::tier::tigerbeetle::capture::cleanup::check_wanted;
 use crate::tier::tigerbeetle::capture::cleanup::delete_objects;
 use crate::tier::tigerbeetle::capture::cleanup::delete_run;
-use crate::units::now_ns;
 use base::Base;
 use block_sink::{Counts, PackSink};
 use earlier_log::EarlierLog;
@@ -166,7 +165,7 @@ fn prepare(
     run: RunId,
     progress: &dyn Progress,
 ) -> Result<(CheckpointName, Manifest, Vec<String>)> {
-    let (began_ns, timeline) = (now_ns(), lineage.timeline());
+    let (began_ns, timeline) = (repository.clock().now_ns(), lineage.timeline());
     let mut walk = Walk::open(data_file, options)?;
     let first = walk.superblock()?;
     for note in walk.notes() {
@@ -219,7 +218,7 @@ fn prepare(
     }
     let own = segments.iter().filter(|segment| captured.runs.contains(&segment.name.run));
     summary.bytes_stored += own.map(|segment| segment.stored_bytes).sum::<u64>();
-    (summary.rounds, summary.began_ns, summary.ended_ns) = (walk.rounds(), began_ns, now_ns());
+    (summary.rounds, summary.began_ns, summary.ended_ns) = (walk.rounds(), began_ns, repository.clock().now_ns());
     let manifest = Manifest { summary, superblock: superblock.clone(), replies: captured.replies, packs, extents, segments };
     let zone = header_ring(data_file, options)?;
     let ring =

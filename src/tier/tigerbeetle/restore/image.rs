@@ -137,13 +137,9 @@ impl<'a> Image<'a> {
     pub fn write_blocks(&self, progress: &dyn Progress) -> Result<()> {
         let feed = FetchQueue::new(self.manifest);
         let cores = std::thread::available_parallelism().map_or(THREADS_MIN, usize::from);
-        std::thread::scope(|scope| {
-            for _ in 0..(cores * 2).clamp(THREADS_MIN, THREADS_MAX) {
-                scope.spawn(|| {
-                    if let Err(error) = self.work(&feed, progress) {
-                        feed.fail(error);
-                    }
-                });
+        self.repository.host().workers.share((cores * 2).clamp(THREADS_MIN, THREADS_MAX), || {
+            if let Err(error) = self.work(&feed, progress) {
+                feed.fail(error);
             }
         });
         match feed.into_error() {

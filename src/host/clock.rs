@@ -1,19 +1,19 @@
-//! Time, handed in: whoever waits, or measures a wait, asks the [`Clock`] that was given to it. So
-//! a test decides how long a second lasts, and what an agent does within an hour is seen in a
-//! moment.
+//! Time, handed in: whoever waits, or measures a wait, asks the [`Clock`] that was given to it.
 //!
-//! Flow: the process hands [`Clock::SYSTEM`] down with what else says how to read and write. Code
-//! that waits calls [`Clock::sleep`], or gives [`Clock::wait`] to whatever ends the wait early.
+//! Code that waits calls [`Clock::sleep`], or gives [`Clock::wait`] to whatever ends the wait
+//! early.
 
 use std::fmt::Debug;
-use std::sync::LazyLock;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Where a clock gets its time.
 pub trait TimeSource: Debug + Send + Sync {
-    /// Time since some fixed moment. It never goes back, and somebody who sets the machine's clock
-    /// does not change it.
-    fn elapsed(&self) -> Duration;
+    /// This moment. It never goes back, and somebody who sets the machine's clock does not change
+    /// it.
+    fn now(&self) -> Instant;
+
+    /// This moment by the wall clock, which may jump.
+    fn now_on_the_wall(&self) -> SystemTime;
 
     /// Notes that somebody is about to wait that long, and returns how long that is on this
     /// machine.
@@ -25,6 +25,12 @@ pub trait TimeSource: Debug + Send + Sync {
 #[derive(Debug, Clone, Copy)]
 pub struct Clock(&'static dyn TimeSource);
 
+impl Default for Clock {
+    fn default() -> Self {
+        Clock::SYSTEM
+    }
+}
+
 impl Clock {
     /// The machine's own.
     pub const SYSTEM: Clock = Clock(&System);
@@ -34,9 +40,25 @@ impl Clock {
         Clock(source)
     }
 
-    /// Time since some fixed moment, for measuring; see [`TimeSource::elapsed`].
-    pub fn elapsed(self) -> Duration {
-        self.0.elapsed()
+    /// This moment, for measuring; see [`TimeSource::now`].
+    pub fn now(self) -> Instant {
+        self.0.now()
+    }
+
+    /// How long ago that was.
+    pub fn since(self, moment: Instant) -> Duration {
+        self.0.now().saturating_duration_since(moment)
+    }
+
+    /// This moment by the wall clock, which may jump.
+    pub fn now_on_the_wall(self) -> SystemTime {
+        self.0.now_on_the_wall()
+    }
+
+    /// The same in nanoseconds since the epoch; 0 if the clock is set to a time before it.
+    pub fn now_ns(self) -> u64 {
+        let elapsed = self.0.now_on_the_wall().duration_since(UNIX_EPOCH).unwrap_or_default();
+        u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX)
     }
 
     /// Notes a wait that something may end early, and returns how long it lasts on this machine.
@@ -46,7 +68,10 @@ impl Clock {
 
     /// Waits that long.
     pub fn sleep(self, pause: Duration) {
-        std::thread::sleep(self.wait(pause));
+        let here = self.wait(pause);
+        if !here.is_zero() {
+            std::thread::sleep(here);
+        }
     }
 }
 
@@ -54,11 +79,13 @@ impl Clock {
 #[derive(Debug)]
 struct System;
 
-static STARTED: LazyLock<Instant> = LazyLock::new(Instant::now);
-
 impl TimeSource for System {
-    fn elapsed(&self) -> Duration {
-        STARTED.elapsed()
+    fn now(&self) -> Instant {
+        Instant::now()
+    }
+
+    fn now_on_the_wall(&self) -> SystemTime {
+        SystemTime::now()
     }
 
     fn wait(&self, pause: Duration) -> Duration {
@@ -74,15 +101,18 @@ pub(crate) mod sample {
     /// What a wait takes at most: enough to let another thread run.
     const WAIT_MAX: Duration = Duration::from_micros(100);
 
-    #[derive(Debug)]
+    #[derive(Debug, Default)]
     struct Quick {
-        began: Instant,
         skipped: Mutex<Duration>,
     }
 
     impl TimeSource for Quick {
-        fn elapsed(&self) -> Duration {
-            self.began.elapsed() + *self.skipped.lock().unwrap()
+        fn now(&self) -> Instant {
+            Instant::now() + *self.skipped.lock().unwrap()
+        }
+
+        fn now_on_the_wall(&self) -> SystemTime {
+            SystemTime::now() + *self.skipped.lock().unwrap()
         }
 
         fn wait(&self, pause: Duration) -> Duration {
@@ -94,7 +124,7 @@ pub(crate) mod sample {
 
     /// A clock of its own on which nobody waits long.
     pub(crate) fn quick() -> Clock {
-        Clock::of(Box::leak(Box::new(Quick { began: Instant::now(), skipped: Mutex::default() })))
+        Clock::of(Box::leak(Box::new(Quick::default())))
     }
 }
 
@@ -107,17 +137,18 @@ mod tests {
     #[test]
     fn an_hour_is_measured_as_one_however_long_it_took() {
         let (clock, other, began) = (sample::quick(), sample::quick(), Instant::now());
-        let before = clock.elapsed();
+        let (before, wall_ns) = (clock.now(), clock.now_ns());
         clock.sleep(HOUR);
-        assert!(clock.elapsed() - before >= HOUR && other.elapsed() < HOUR && began.elapsed() < HOUR);
+        assert!(clock.since(before) >= HOUR && other.now() < before + HOUR && began.elapsed() < HOUR);
+        assert!(clock.now_ns() - wall_ns >= HOUR.as_nanos() as u64, "the wall clock goes with it");
         assert!(clock.wait(HOUR) < Duration::from_secs(1), "a wait that something may end is as short");
     }
 
     #[test]
     fn the_machine_waits_as_long_as_it_was_asked_to() {
-        let (pause, before) = (Duration::from_millis(2), Clock::SYSTEM.elapsed());
+        let (pause, before) = (Duration::from_millis(2), Clock::SYSTEM.now());
         assert_eq!(Clock::SYSTEM.wait(HOUR), HOUR);
         Clock::SYSTEM.sleep(pause);
-        assert!(Clock::SYSTEM.elapsed() - before >= pause);
+        assert!(Clock::SYSTEM.since(before) >= pause);
     }
 }
