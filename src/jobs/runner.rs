@@ -12,6 +12,7 @@ use super::run_history::RunHistory;
 use super::{Jobs, objectives, storage_totals};
 use crate::cancellation::Cancellation;
 use crate::error::{Error, Result};
+use crate::host::work::Task;
 use crate::jobs::job::Context;
 use crate::monitor::alert::Topic;
 use crate::monitor::status::Control;
@@ -21,14 +22,13 @@ use crate::schedule::job::Ended;
 use crate::schedule::plan::Lane;
 use crate::schedule::state::Why;
 use crate::stop::Stop;
-use crate::threads::{lock, spawn};
+use crate::threads::lock;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// Time between two turns: a request is taken within a second.
-const TURN: Duration = Duration::from_millis(500);
+pub const TURN: Duration = Duration::from_millis(500);
 /// How long the end of the agent waits for runs to end.
 const GRACE: Duration = Duration::from_secs(3);
 /// How often what ran before is looked at, for the status of an agent that stands by.
@@ -40,11 +40,11 @@ const STORAGE_INTERVAL: Duration = Duration::from_secs(3600);
 /// This many failures in a row raise an alert.
 const FAILURES_ALERT: u32 = 3;
 
-/// A run, with its thread.
-struct OnThread {
+/// A run that was begun.
+struct Begun {
     active: Active,
     progress: Arc<RunProgress>,
-    thread: JoinHandle<Result<RunOutcome>>,
+    task: Task<Result<RunOutcome>>,
 }
 
 /// What looks have found so far.
@@ -66,9 +66,9 @@ pub struct JobRunner {
     jobs: Arc<Jobs>,
     requests: Requests,
     /// What runs, lane by lane.
-    running: BTreeMap<Lane, OnThread>,
+    running: BTreeMap<Lane, Begun>,
     looks: Option<Looks>,
-    looking: Option<JoinHandle<(Looks, Result<()>)>>,
+    looking: Option<Task<(Looks, Result<()>)>>,
     looked: Option<(Cause, Instant)>,
     /// The cause of the look that is in progress.
     cause: Option<Cause>,
@@ -98,7 +98,7 @@ impl JobRunner {
 
     /// Works until `ended` is asked. Runs are cancelled as soon as `stop` is asked.
     pub fn run(&mut self, stop: &Stop, ended: &Stop) {
-        while !ended.wait(TURN) {
+        while !ended.wait(self.jobs.repository.clock().wait(TURN)) {
             self.turn(stop);
         }
         self.jobs.ask_all_to_end("the agent ends");
@@ -108,7 +108,7 @@ impl JobRunner {
             self.finish();
             clock.sleep(Duration::from_millis(10));
         }
-        for OnThread { active, .. } in std::mem::take(&mut self.running).into_values() {
+        for Begun { active, .. } in std::mem::take(&mut self.running).into_values() {
             active.end(Err(Error::try_again("it did not end in time")), true);
         }
         self.jobs.abandon();
@@ -162,20 +162,20 @@ impl JobRunner {
             jobs.repository.governor().begin_bulk_thread();
             task(&Context { run, repository: &jobs.repository, catalog: &jobs.catalog, board: &jobs.board, progress: &*reported })
         };
-        let thread = spawn("amber-job", work)?;
-        self.running.insert(lane, OnThread { active, progress, thread });
+        let task = self.jobs.repository.host().workers.begin("amber-job", work)?;
+        self.running.insert(lane, Begun { active, progress, task });
         Ok(())
     }
 
     /// Takes the results of runs that have ended.
     fn finish(&mut self) {
         for lane in Lane::ALL {
-            if self.running.get(&lane).is_none_or(|running| !running.thread.is_finished()) {
+            if self.running.get(&lane).is_none_or(|running| !running.task.is_finished()) {
                 continue;
             }
-            let Some(OnThread { active, progress, thread }) = self.running.remove(&lane) else { continue };
+            let Some(Begun { active, progress, task }) = self.running.remove(&lane) else { continue };
             progress.end();
-            let result = thread.join().unwrap_or_else(|_| Err(Error::bug("it panicked; the log says where")));
+            let result = task.join().and_then(|result| result);
             active.end(result, progress.is_cancelled());
             self.counts = true;
         }
@@ -185,7 +185,7 @@ impl JobRunner {
     /// stored, if there is a reason to.
     fn look(&mut self) {
         if let Some(looking) = self.looking.take_if(|looking| looking.is_finished()) {
-            let (looks, result) = looking.join().unwrap_or_else(|_| (Looks::default(), Err(Error::bug("it panicked; the log says where"))));
+            let (looks, result) = looking.join().unwrap_or_else(|error| (Looks::default(), Err(error)));
             self.looks = Some(looks);
             match result {
                 Ok(()) => {
@@ -229,8 +229,8 @@ impl JobRunner {
         }
         let jobs = Arc::clone(&self.jobs);
         let work = move || looks.look(&jobs, cause, counts);
-        match spawn("amber-look", work) {
-            Ok(thread) => (self.looking, self.cause) = (Some(thread), Some(cause)),
+        match self.jobs.repository.host().workers.begin("amber-look", work) {
+            Ok(task) => (self.looking, self.cause) = (Some(task), Some(cause)),
             Err(error) => {
                 tracing::warn!("{error}");
                 (self.looks, self.paused_until) = (Some(Looks::default()), Some(self.jobs.repository.clock().now() + LOOK_RETRY));

@@ -42,7 +42,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// How often it checks whether there is something to do.
-const TURN: Duration = Duration::from_secs(1);
+pub const TURN: Duration = Duration::from_secs(1);
 /// The shortest time between two checks whether to merge.
 const MERGE_INTERVAL: Duration = Duration::from_secs(10);
 /// Segments that end within this many ops of the durable end may still be replaced. They are not
@@ -103,7 +103,8 @@ impl CheckpointWorker {
     /// Works until it is asked to stop.
     pub fn run(&mut self, stop: &Stop) {
         self.repository.governor().meter();
-        while !stop.wait(TURN) {
+        let clock = self.repository.clock();
+        while !stop.wait(clock.wait(TURN)) {
             self.turn(stop);
         }
     }

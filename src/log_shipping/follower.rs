@@ -44,7 +44,8 @@ const FAILED_PAUSE: Duration = Duration::from_millis(500);
 const FAILED_MAX: Duration = Duration::from_secs(60);
 
 /// What follows a turn.
-enum Turn {
+#[derive(Debug, PartialEq, Eq)]
+pub enum Turn {
     /// A pause, then the next turn.
     Pause(Duration),
     /// The end of the session.
@@ -58,6 +59,20 @@ pub enum Ended {
     Stopped,
     /// Where the log joins must be determined again, for this reason.
     Rejoin(String),
+}
+
+/// A log that is followed.
+pub struct Following {
+    source: Box<dyn LogSource>,
+    pace: Pace,
+    /// Since when reading fails.
+    failing: Option<Instant>,
+    /// When the last prepares were checked.
+    looked: Instant,
+    /// When the data file's identity was checked.
+    identified: Option<Instant>,
+    /// Why the session is over, after one more pause.
+    over: Option<Ended>,
 }
 
 /// Follows one log.
@@ -104,56 +119,81 @@ impl Follower {
     /// offered.
     ///
     /// # Errors
-    /// When the data file has been unreadable for more than a minute, or is damaged.
+    /// As [`Follower::step`].
     pub fn run(&mut self, after: PrepareId, stop: &Stop) -> Result<Ended> {
-        let mut source = self.open(after)?;
+        let mut following = self.begin(after)?;
+        loop {
+            match self.step(&mut following)? {
+                Turn::Pause(pause) => {
+                    if stop.wait(self.board.clock().wait(pause)) {
+                        return self.end(Ended::Stopped);
+                    }
+                }
+                Turn::Over(ended) => return Ok(ended),
+            }
+        }
+    }
+
+    /// Opens the log, to follow it after a prepare.
+    ///
+    /// # Errors
+    /// When the data file cannot be read.
+    pub fn begin(&self, after: PrepareId) -> Result<Following> {
+        let source = self.open(after)?;
         for note in source.notes() {
             tracing::info!("{note}");
         }
-        let (mut pace, mut failing): (Pace, Option<Instant>) = (Pace::new(self.plan.poll_idle_max), None);
+        let pace = Pace::new(self.plan.poll_idle_max);
+        Ok(Following { source, pace, failing: None, looked: self.board.clock().now(), identified: None, over: None })
+    }
+
+    /// Polls once, and does what is due. Returns how long to pause, or why the session is over.
+    ///
+    /// # Errors
+    /// When the data file has been unreadable for more than a minute, or is damaged.
+    pub fn step(&mut self, following: &mut Following) -> Result<Turn> {
+        if let Some(ended) = following.over.take() {
+            return Ok(Turn::Over(ended));
+        }
         let clock = self.board.clock();
-        let (mut looked, mut identified) = (clock.now(), None);
-        loop {
-            if identified.is_none_or(|at: Instant| clock.since(at) >= IDENTITY_INTERVAL) {
-                identified = Some(clock.now());
-                if self.is_another_file() {
-                    return self.end(Ended::Rejoin("the data file is another one than before".into()));
-                }
-            }
-            let looks = clock.since(looked) >= REPLACED_INTERVAL;
-            if looks {
-                looked = clock.now();
-            }
-            let pause = match self.turn(&mut *source, &mut pace, looks) {
-                Ok(Turn::Pause(pause)) => {
-                    failing = None;
-                    pause
-                }
-                Ok(Turn::Over(ended)) => {
-                    if !self.collector.has_joined() {
-                        stop.wait(self.read.clock.wait(BEHIND_PAUSE));
-                    }
-                    return self.end(ended);
-                }
-                Err(error) if error.kind == Kind::Bug || failing.is_some_and(|since| clock.since(since) > FAILED_MAX) => {
-                    // What was read before the error is intact.
-                    let _ = self.collector.flush();
-                    return Err(error);
-                }
-                Err(error) => {
-                    if failing.is_none() {
-                        tracing::warn!("{error}; trying again");
-                    }
-                    failing.get_or_insert_with(|| clock.now());
-                    self.board.turned();
-                    FAILED_PAUSE
-                }
-            };
-            let pause = self.collector.due_in().map_or(pause, |due| due.min(pause));
-            if stop.wait(pause) {
-                return self.end(Ended::Stopped);
+        if following.identified.is_none_or(|at| clock.since(at) >= IDENTITY_INTERVAL) {
+            following.identified = Some(clock.now());
+            if self.is_another_file() {
+                return self.end(Ended::Rejoin("the data file is another one than before".into())).map(Turn::Over);
             }
         }
+        let looks = clock.since(following.looked) >= REPLACED_INTERVAL;
+        if looks {
+            following.looked = clock.now();
+        }
+        let pause = match self.turn(&mut *following.source, &mut following.pace, looks) {
+            Ok(Turn::Pause(pause)) => {
+                following.failing = None;
+                pause
+            }
+            Ok(Turn::Over(ended)) => {
+                let ended = self.end(ended)?;
+                if self.collector.has_joined() {
+                    return Ok(Turn::Over(ended));
+                }
+                following.over = Some(ended);
+                return Ok(Turn::Pause(BEHIND_PAUSE));
+            }
+            Err(error) if error.kind == Kind::Bug || following.failing.is_some_and(|since| clock.since(since) > FAILED_MAX) => {
+                // What was read before the error is intact.
+                let _ = self.collector.flush();
+                return Err(error);
+            }
+            Err(error) => {
+                if following.failing.is_none() {
+                    tracing::warn!("{error}; trying again");
+                }
+                following.failing.get_or_insert_with(|| clock.now());
+                self.board.turned();
+                FAILED_PAUSE
+            }
+        };
+        Ok(Turn::Pause(self.collector.due_in().map_or(pause, |due| due.min(pause))))
     }
 
     /// Whether another file has the data file's name now. A missing name proves nothing, because
@@ -162,7 +202,11 @@ impl Follower {
         identity(&self.data_file).is_some_and(|now| self.file != Some(now))
     }
 
-    fn end(&mut self, ended: Ended) -> Result<Ended> {
+    /// Offers what was collected.
+    ///
+    /// # Errors
+    /// When the segment cannot be sealed.
+    pub fn end(&mut self, ended: Ended) -> Result<Ended> {
         self.collector.flush()?;
         Ok(ended)
     }

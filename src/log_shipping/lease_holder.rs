@@ -44,6 +44,8 @@ pub struct LeaseHolder {
     /// Set by the follower once its log is known to join what is stored; before that this agent
     /// must not lead.
     ready: Arc<AtomicBool>,
+    /// Set when this agent holds no lease any more, and will take none in this session.
+    released: Arc<AtomicBool>,
     lease: Option<Lease>,
     watched: Option<(Seen, Instant)>,
     /// The last op that was stored, and when this agent last saw it change or last had nothing more
@@ -82,6 +84,7 @@ impl LeaseHolder {
             timeline,
             holder,
             ready: Arc::clone(ready),
+            released: Arc::default(),
             lease: None,
             watched: None,
             stalled: (0, repository.clock().now()),
@@ -89,17 +92,30 @@ impl LeaseHolder {
         }
     }
 
+    /// Set when this agent holds no lease any more, and will take none in this session.
+    pub fn released(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.released)
+    }
+
     /// Holds or watches the lease until it is asked to stop; then releases it.
     pub fn run(&mut self, stop: &Stop) {
-        loop {
-            let turned = self.turn();
-            let trouble = turned.err().map(|error| format!("the lease cannot be looked at: {error}"));
-            self.board.alert(Topic::Lease, trouble);
-            let pause = if self.ready.load(Ordering::Acquire) { self.plan.heartbeat } else { START_PAUSE.min(self.plan.heartbeat / 8) };
-            if stop.wait(pause) {
-                return self.release();
-            }
+        while let Some(pause) = self.step(stop) {
+            stop.wait(self.repository.clock().wait(pause));
         }
+    }
+
+    /// Checks the lease once, and returns when to do so again. When it is asked to stop, it
+    /// releases the lease, and there is no next time.
+    pub fn step(&mut self, stop: &Stop) -> Option<Duration> {
+        if stop.is_asked() {
+            self.release();
+            self.released.store(true, Ordering::Release);
+            return None;
+        }
+        let turned = self.turn();
+        let trouble = turned.err().map(|error| format!("the lease cannot be looked at: {error}"));
+        self.board.alert(Topic::Lease, trouble);
+        Some(if self.ready.load(Ordering::Acquire) { self.plan.heartbeat } else { START_PAUSE.min(self.plan.heartbeat / 8) })
     }
 
     /// Releases the lease, if it is held.

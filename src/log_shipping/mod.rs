@@ -4,6 +4,7 @@ pub mod checkpoint_policy;
 pub mod checkpoints;
 pub mod collector;
 pub mod follower;
+pub mod joining;
 pub mod lease_holder;
 pub mod queue;
 mod reported;

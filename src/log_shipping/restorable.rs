@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How often it checks whether there is a reason to look.
-const TURN: Duration = Duration::from_secs(1);
+pub const TURN: Duration = Duration::from_secs(1);
 /// How long the result remains valid without a reason to look again.
 const STANDS: Duration = Duration::from_secs(3600);
 /// The shortest time between two looks, and the pause after one that failed.
@@ -57,7 +57,7 @@ impl RestorableRanges {
     /// Looks until it is asked to stop.
     pub fn run(&mut self, stop: &Stop) {
         self.repository.governor().meter();
-        while !stop.wait(TURN) {
+        while !stop.wait(self.repository.clock().wait(TURN)) {
             self.turn();
             self.repository.governor().meter();
         }

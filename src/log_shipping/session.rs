@@ -1,44 +1,41 @@
 //! One session: joins the log to what is stored, and ships it until something ends that.
 //!
 //! ```text
-//! join -> follower (this thread) -> collector -> shipper -> durable
+//! join -> follower -> collector -> shipper -> durable
 //!         lease_holder: the lease   checkpoints: checkpoints, merging   reporter: status
 //! ```
 //!
 //! A session has one timeline and one data file. When the file is replaced, or the log turns out to
 //! be another history, the session ends and the next one joins again. In between, what waits to be
 //! shipped goes to the spool.
+//!
+//! [`Session::step`] goes from state to state: it joins, follows, drains, and waits until the lease
+//! is released. What works beside it ([`Beside`]) has steps of its own: [`Agent::session`] gives
+//! each a thread.
 
 use super::checkpoints::{CheckpointSource, CheckpointWorker, record_gaps};
 use super::collector::Collector;
-use super::follower::{Ended, FileIdentity, Follower, identity};
+use super::follower::{Ended, FileIdentity, Follower, Following, Turn, identity};
+use super::joining::Start;
 use super::lease_holder::{Holder, LeaseHolder};
 use super::queue::Durable;
 use super::shipper::Shipper;
 use super::spool::Spool;
 use crate::config::AgentConfig;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Kind, Result};
 use crate::jobs::Jobs;
-use crate::log_shipping::ship_options::Event;
-use crate::log_shipping::ship_options::Hooks;
-use crate::log_shipping::ship_options::ShipOptions;
+use crate::log_shipping::ship_options::{Event, Hooks, ShipOptions};
 use crate::monitor::alert::Topic;
-use crate::monitor::status::{AgentState, CheckpointStatus, GapStatus};
+use crate::monitor::status::{AgentState, GapStatus};
 use crate::monitor::status_board::StatusBoard;
 use crate::repository::Repository;
-use crate::repository::name::{SegmentName, TIMELINE_FIRST};
+use crate::repository::name::SegmentName;
 use crate::stop::Stop;
-use crate::tb_format::header::PrepareId;
-use crate::tb_format::superblock::SuperBlock;
 use crate::threads::spawn;
-use crate::tier::tigerbeetle::capture::join::{Joined, checkpoint_end, join_file};
 use crate::tier::tigerbeetle::format::gap::Gap;
-use crate::tier::tigerbeetle::format::log::LogIndex;
-use crate::tier::tigerbeetle::format::timeline::Lineage;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
-use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What the check before the start found: the repository, and the replica that the agent runs
 /// beside.
@@ -65,6 +62,8 @@ const JOIN_PAUSE: Duration = Duration::from_millis(500);
 const REJOIN_DRAIN: Duration = Duration::from_secs(5);
 /// How long the end of the agent waits for the lease to be released.
 const RELEASE_GRACE: Duration = Duration::from_secs(3);
+/// How often it looks whether draining, or the release of the lease, is over.
+const END_PAUSE: Duration = Duration::from_millis(5);
 
 /// What a session is made from; it outlives the session.
 pub struct Agent {
@@ -80,171 +79,238 @@ pub struct Agent {
     pub jobs: Arc<Jobs>,
 }
 
-/// Where reading the log begins.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Start {
-    lineage: Lineage,
-    /// Reading begins after this prepare.
-    after: PrepareId,
-    /// Everything up to this prepare is already stored, and must be the same.
-    stored: Option<PrepareId>,
-    /// The last op that is durable.
-    durable_op: u64,
-    gap: Option<Gap>,
-    /// Why a checkpoint is wanted at once.
-    wanted: Option<String>,
-    /// What the repository knows of this history.
-    stored_history: StoredHistory,
+/// What follows a step.
+pub enum Next {
+    /// A pause, which a stop cuts short, then the next step.
+    Pause(Duration),
+    /// The session is over.
+    Over(Ended),
 }
 
-/// What the repository knows of a history.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct StoredHistory {
-    gaps: Vec<Gap>,
-    checkpoint: Option<CheckpointStatus>,
+/// What works beside a session, until it is told to stop.
+pub struct Beside {
+    /// Ships what is offered.
+    pub shipper: Arc<Shipper>,
+    /// Holds the lease.
+    pub lease_holder: LeaseHolder,
+    /// Takes checkpoints, and merges.
+    pub checkpoints: CheckpointWorker,
+    /// Asked when it is over.
+    pub stop: Stop,
 }
 
-impl Agent {
-    /// Runs one session.
+/// A session; see the head of this module.
+pub struct Session<'agent> {
+    agent: &'agent Agent,
+    state: State,
+    /// What works beside it, from when it follows the log until it is taken.
+    beside: Option<Beside>,
+}
+
+enum State {
+    /// Finding out where the log joins.
+    Joining(Joining),
+    /// Following the log.
+    Following(Box<Shipping>),
+    /// Shipping what is left.
+    Draining(Draining),
+    /// Waiting until the lease is released.
+    Releasing(Releasing),
+}
+
+struct Joining {
+    file: Option<FileIdentity>,
+    /// Taken when the log has joined.
+    spool: Option<Spool>,
+}
+
+struct Shipping {
+    follower: Follower,
+    following: Following,
+    links: Links,
+}
+
+struct Draining {
+    until: Instant,
+    /// Why following the log ended, given back at the end.
+    followed: Result<Ended>,
+    links: Links,
+}
+
+struct Releasing {
+    /// When the end of the agent waits no longer.
+    until: Instant,
+    followed: Result<Ended>,
+    links: Links,
+}
+
+/// What a session has in common with what works beside it.
+#[derive(Clone)]
+struct Links {
+    shipper: Arc<Shipper>,
+    /// Set once the lease is released.
+    released: Arc<AtomicBool>,
+    /// Asked when the session is over.
+    stop: Stop,
+}
+
+impl Session<'_> {
+    /// Does the next thing.
     ///
     /// # Errors
     /// An error that another session would not fix: the data file or the repository is not what it
     /// must be.
-    pub fn session(&self, stop: &Stop) -> Result<Ended> {
+    pub fn step(&mut self, stop: &Stop) -> Result<Next> {
+        match &mut self.state {
+            State::Joining(joining) => {
+                let Some(spool) = joining.spool.take() else { return Ok(Next::Over(Ended::Stopped)) };
+                let file = joining.file;
+                if let Some(start) = self.agent.join(&spool)? {
+                    self.state = self.follow(&start, file, spool);
+                    return Ok(Next::Pause(Duration::ZERO));
+                }
+                joining.spool = Some(spool);
+                Ok(if stop.is_asked() { Next::Over(Ended::Stopped) } else { Next::Pause(JOIN_PAUSE) })
+            }
+            State::Following(shipping) => {
+                let followed = match shipping.follower.step(&mut shipping.following) {
+                    Ok(Turn::Pause(_)) if stop.is_asked() => shipping.follower.end(Ended::Stopped),
+                    Ok(Turn::Pause(pause)) => return Ok(Next::Pause(pause)),
+                    Ok(Turn::Over(ended)) => Ok(ended),
+                    Err(error) => Err(error),
+                };
+                let draining = self.agent.drain(&shipping.links, followed);
+                self.state = State::Draining(draining);
+                Ok(Next::Pause(Duration::ZERO))
+            }
+            State::Draining(draining) => {
+                if !draining.links.shipper.has_drained(draining.until) {
+                    return Ok(Next::Pause(END_PAUSE));
+                }
+                let releasing = self.agent.release(draining);
+                self.state = State::Releasing(releasing);
+                Ok(Next::Pause(Duration::ZERO))
+            }
+            State::Releasing(releasing) => {
+                // The next session takes the lease itself, so this session must have released it.
+                // When the agent ends, the end of the process also ends the lease.
+                let ends = !matches!(releasing.followed, Ok(Ended::Rejoin(_)));
+                if releasing.links.released.load(Ordering::Acquire) || ends && self.agent.board.clock().now() >= releasing.until {
+                    return std::mem::replace(&mut releasing.followed, Ok(Ended::Stopped)).map(Next::Over);
+                }
+                Ok(Next::Pause(END_PAUSE))
+            }
+        }
+    }
+
+    /// What works beside it, once it follows the log: whoever takes it sees to its steps.
+    pub fn take_beside(&mut self) -> Option<Beside> {
+        self.beside.take()
+    }
+
+    fn follow(&mut self, start: &Start, file: Option<FileIdentity>, spool: Spool) -> State {
+        let agent = self.agent;
+        agent.begin(start, &spool);
+        let shipper = Arc::new(agent.shipper(spool, start));
+        let seen: Weak<Shipper> = Arc::downgrade(&shipper);
+        agent.board.watch(seen);
+        let ready = Arc::new(AtomicBool::new(false));
+        let lease_holder = agent.lease_holder(&shipper, start.lineage.timeline(), &ready);
+        let links = Links { shipper, released: lease_holder.released(), stop: Stop::default() };
+        self.beside = Some(Beside {
+            shipper: Arc::clone(&links.shipper),
+            lease_holder,
+            checkpoints: agent.checkpoints(start),
+            stop: links.stop.clone(),
+        });
+        agent.checked.repository.governor().resume();
+        let begun = agent.follower(start, file, &links.shipper, ready).and_then(|follower| Ok((follower.begin(start.after)?, follower)));
+        match begun {
+            Ok((following, follower)) => State::Following(Box::new(Shipping { follower, following, links })),
+            Err(error) => State::Draining(agent.drain(&links, Err(error))),
+        }
+    }
+}
+
+impl Agent {
+    /// Begins a session.
+    ///
+    /// # Errors
+    /// When the spool cannot be used.
+    pub fn begin_session(&self) -> Result<Session<'_>> {
         let file = identity(&self.plan.data_file);
         let folder = self.plan.state_directory.join("spool");
-        let spool = Spool::open(&self.checked.repository, &folder, self.plan.log.spool_bytes)?;
-        let Some(start) = self.join(&spool, stop)? else { return Ok(Ended::Stopped) };
-        self.begin(&start, &spool);
-        let shipper = Arc::new(self.shipper(spool, &start)?);
-        let seen: Weak<Shipper> = Arc::downgrade(&shipper);
-        self.board.watch(seen);
-        let ready = Arc::new(AtomicBool::new(false));
-        let session_stop = Stop::default();
-        let lease_holder = self.start_lease_holder(&shipper, start.lineage.timeline(), &ready, &session_stop)?;
-        self.checked.repository.governor().resume();
-        self.start_bulk(&start, &session_stop)?;
-        let followed = self.follow(&start, file, &shipper, ready, stop);
+        let spool = Some(Spool::open(&self.checked.repository, &folder, self.plan.log.spool_bytes)?);
+        Ok(Session { agent: self, state: State::Joining(Joining { file, spool }), beside: None })
+    }
+
+    /// Runs one session on this thread, and what works beside it on threads of their own.
+    ///
+    /// # Errors
+    /// As [`Session::step`].
+    pub fn session(&self, stop: &Stop) -> Result<Ended> {
+        let (mut session, clock) = (self.begin_session()?, self.board.clock());
+        loop {
+            let next = session.step(stop);
+            if let Some(beside) = session.take_beside() {
+                beside.spawn()?;
+            }
+            match next? {
+                Next::Over(ended) => return Ok(ended),
+                Next::Pause(pause) if stop.is_asked() => clock.sleep(pause.min(END_PAUSE)),
+                Next::Pause(pause) => drop(stop.wait(clock.wait(pause))),
+            }
+        }
+    }
+
+    /// Determines where the log joins what is stored; `None` while that is not clear.
+    fn join(&self, spool: &Spool) -> Result<Option<Start>> {
+        match self.try_join(spool) {
+            Ok(start) => {
+                self.board.alert(Topic::Join, None);
+                Ok(Some(start))
+            }
+            Err(error) if error.kind == Kind::TryAgain => {
+                self.board.alert(Topic::Join, Some(error.message));
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn drain(&self, links: &Links, followed: Result<Ended>) -> Draining {
         self.board.set_idle();
         self.board.change(|status| status.state = AgentState::Stopping);
-        let ends = !matches!(followed, Ok(Ended::Rejoin(_)));
         // The log grows meanwhile. If another session follows, it ships what is in the spool by
         // then.
-        let drained = shipper.drain(if ends { self.plan.process.shutdown } else { self.plan.process.shutdown.min(REJOIN_DRAIN) });
+        let rejoins = matches!(followed, Ok(Ended::Rejoin(_)));
+        let deadline = if rejoins { self.plan.process.shutdown.min(REJOIN_DRAIN) } else { self.plan.process.shutdown };
+        Draining { until: links.shipper.begin_drain(deadline), followed, links: links.clone() }
+    }
+
+    fn release(&self, draining: &mut Draining) -> Releasing {
+        let shipper = &draining.links.shipper;
+        let drained = shipper.end_drain();
         tracing::info!("{} segments wait in the spool, {} threads are still in a request", drained.spool_segments, drained.threads_left);
         if !drained.lost.is_empty() {
             tracing::warn!("{} segments could be kept nowhere; the next start reads them again", drained.lost.len());
         }
-        self.board.unwatch(&*shipper);
+        self.board.unwatch(&**shipper);
         if self.board.is_leading() && shipper.counters().unreachable_for.is_none() {
             record_gaps(&self.checked.repository, &self.board);
         }
         // A running checkpoint is cancelled. It promises nothing any more.
-        session_stop.ask();
+        draining.links.stop.ask();
         self.checked.repository.governor().release();
-        let clock = self.board.clock();
-        let began = clock.now();
-        // The next session takes the lease itself, so this session must have released it. When the
-        // agent ends, the end of the process also ends the lease.
-        while !(lease_holder.is_finished() || ends && clock.since(began) >= RELEASE_GRACE) {
-            clock.sleep(Duration::from_millis(5));
+        Releasing {
+            until: self.board.clock().now() + RELEASE_GRACE,
+            followed: std::mem::replace(&mut draining.followed, Ok(Ended::Stopped)),
+            links: draining.links.clone(),
         }
-        followed
-    }
-
-    /// Determines where the log joins what is stored, and retries until that is clear. `None` when
-    /// it is asked to stop meanwhile.
-    fn join(&self, spool: &Spool, stop: &Stop) -> Result<Option<Start>> {
-        loop {
-            match self.try_join(spool) {
-                Ok(start) => {
-                    self.board.alert(Topic::Join, None);
-                    return Ok(Some(start));
-                }
-                Err(error) if error.kind == Kind::TryAgain => self.board.alert(Topic::Join, Some(error.message)),
-                Err(error) => return Err(error),
-            }
-            if stop.wait(JOIN_PAUSE) {
-                return Ok(None);
-            }
-        }
-    }
-
-    fn try_join(&self, spool: &Spool) -> Result<Start> {
-        let repository = &self.checked.repository;
-        let (superblock, joined) = join_file(repository, Some(spool.repository()), &self.plan.data_file, self.plan.read)?;
-        self.check_replicas(&superblock)?;
-        let timelines = repository.timelines()?;
-        let start = |timeline: u32, after: PrepareId| -> Result<Start> {
-            let lineage = Lineage::of(&timelines, timeline)?;
-            let stored_history = self.stored_history(&lineage)?;
-            Ok(Start { lineage, after, stored: None, durable_op: after.0, gap: None, wanted: None, stored_history })
-        };
-        let behind_checkpoint = checkpoint_end(&superblock);
-        let mut start = match joined {
-            Joined::Empty => Start { wanted: Some("nothing is stored yet".to_owned()), ..start(TIMELINE_FIRST, behind_checkpoint)? },
-            Joined::Continues { timeline, after } => start(timeline, after)?,
-            Joined::Behind { timeline, after, stored } => {
-                check_whole(&[repository, spool.repository()], timeline, after.0, stored.0)?;
-                Start { stored: Some(stored), durable_op: stored.0, ..start(timeline, after)? }
-            }
-            Joined::Gap { timeline, stored_op } => {
-                let gap = Gap {
-                    timeline,
-                    first_op: stored_op.saturating_add(1),
-                    last_op: behind_checkpoint.0,
-                    noticed_ns: self.board.clock().now_ns(),
-                    reason: "the ring was overwritten before an agent read it".into(),
-                };
-                let wanted = Some("a gap".to_owned());
-                Start { durable_op: stored_op, gap: Some(gap), wanted, ..start(timeline, behind_checkpoint)? }
-            }
-            Joined::Branches(branch) => {
-                if !repository.begin_timeline(&branch)? {
-                    return Err(Error::try_again("another agent has begun a timeline just now: joining that"));
-                }
-                tracing::warn!("timeline {} begins: {}", branch.timeline, branch.reason);
-                return Err(Error::try_again(format!("timeline {} has begun: joining it", branch.timeline)));
-            }
-        };
-        repository.bind_cluster(self.checked.cluster)?;
-        // What is in the spool is durable only when the store has it.
-        let timeline = start.lineage.timeline();
-        if let Some(first) = spool.found().iter().find(|found| found.name.timeline == timeline) {
-            start.durable_op = start.durable_op.min(first.name.first_op.saturating_sub(1));
-        }
-        Ok(start)
-    }
-
-    fn stored_history(&self, lineage: &Lineage) -> Result<StoredHistory> {
-        let repository = &self.checked.repository;
-        let (mut gaps, damaged) = repository.gaps()?;
-        for name in damaged {
-            tracing::warn!("{name}: the record of a gap is damaged; `amber verify` says more");
-        }
-        gaps.retain(|gap| lineage.holds(gap.timeline, gap.first_op));
-        let newest = repository.newest_checkpoint_of(lineage)?.best;
-        Ok(StoredHistory { gaps, checkpoint: newest.map(|(_, summary)| CheckpointStatus::from(&summary)) })
-    }
-
-    /// Refuses a fork with another number of replicas, which would otherwise be taken for the
-    /// cluster.
-    fn check_replicas(&self, superblock: &SuperBlock) -> Result<()> {
-        let Some((name, summary)) = self.checked.repository.newest_checkpoint()?.best else { return Ok(()) };
-        if summary.replica_count == superblock.replica_count() {
-            return Ok(());
-        }
-        Err(Error::input(format!(
-            "{}: it is of a cluster of {} replicas, {} of one of {}: a fork to look into (--solo) needs a repository of its own",
-            self.plan.data_file.display(),
-            superblock.replica_count(),
-            name.object(),
-            summary.replica_count
-        )))
     }
 
     /// Writes the state at the beginning of the session on the board.
-    fn begin(&self, start: &Start, spool: &Spool) {
+    pub(super) fn begin(&self, start: &Start, spool: &Spool) {
         let timeline = start.lineage.timeline();
         self.board.begin(timeline, start.durable_op, start.after.0);
         for found in spool.found().iter().filter(|found| found.name.timeline == timeline) {
@@ -261,7 +327,7 @@ impl Agent {
         tracing::info!("following timeline {timeline} behind op {}; durable up to op {}", start.after.0, start.durable_op);
     }
 
-    fn shipper(&self, spool: Spool, start: &Start) -> Result<Shipper> {
+    fn shipper(&self, spool: Spool, start: &Start) -> Shipper {
         let (log, timeline) = (&self.plan.log, start.lineage.timeline());
         // Segments that were found damaged before the log was joined are read again as far as they
         // lie after the place where it joins.
@@ -292,44 +358,31 @@ impl Agent {
             Event::Alert(text) => tracing::warn!("{text}"),
         };
         let hooks = Hooks { may_ship: Box::new(move || leading.is_leading()), observe: Box::new(observe) };
-        let shipper = Shipper::start(Arc::clone(&self.checked.repository), Some(spool), options, hooks)?;
+        let shipper = Shipper::new(Arc::clone(&self.checked.repository), Some(spool), options, hooks);
         started.store(true, Ordering::Release);
-        Ok(shipper)
+        shipper
     }
 
-    fn start_lease_holder(&self, shipper: &Arc<Shipper>, timeline: u32, ready: &Arc<AtomicBool>, stop: &Stop) -> Result<JoinHandle<()>> {
-        let stop = stop.clone();
+    fn lease_holder(&self, shipper: &Arc<Shipper>, timeline: u32, ready: &Arc<AtomicBool>) -> LeaseHolder {
         let (repository, plan, holder) = (&self.checked.repository, self.plan.lease.clone(), self.holder.clone());
-        let mut lease_holder = LeaseHolder::new(repository, shipper, &self.board, plan, timeline, holder, ready);
-        spawn("amber-lease", move || lease_holder.run(&stop))
+        LeaseHolder::new(repository, shipper, &self.board, plan, timeline, holder, ready)
     }
 
-    fn start_bulk(&self, start: &Start, stop: &Stop) -> Result<()> {
-        let stop = stop.clone();
+    fn checkpoints(&self, start: &Start) -> CheckpointWorker {
         let from = CheckpointSource { data_file: self.plan.data_file.clone(), read: self.plan.read, lineage: start.lineage.clone() };
         let (repository, plan, merge_after_segments) =
             (&self.checked.repository, self.plan.checkpoint.clone(), self.plan.log.merge_after_segments);
-        let mut bulk = CheckpointWorker::new(repository, &self.board, &self.jobs, from, plan, merge_after_segments);
-        spawn("amber-bulk", move || bulk.run(&stop)).map(|_| ())
+        CheckpointWorker::new(repository, &self.board, &self.jobs, from, plan, merge_after_segments)
     }
 
-    fn follow(
-        &self,
-        start: &Start,
-        file: Option<FileIdentity>,
-        shipper: &Arc<Shipper>,
-        ready: Arc<AtomicBool>,
-        stop: &Stop,
-    ) -> Result<Ended> {
-        let log = &self.plan.log;
-        let timeline = start.lineage.timeline();
-        let run = self.checked.repository.new_shipping_run()?;
-        let repository = &self.checked.repository;
+    fn follower(&self, start: &Start, file: Option<FileIdentity>, shipper: &Arc<Shipper>, ready: Arc<AtomicBool>) -> Result<Follower> {
+        let (log, timeline, repository) = (&self.plan.log, start.lineage.timeline(), &self.checked.repository);
+        let run = repository.new_shipping_run()?;
         let mut collector = Collector::new(repository, shipper, &self.board, timeline, run, log.flush_bytes, log.flush_interval);
         if let Some(stored) = start.stored {
             collector.skip_to(stored);
         }
-        let mut follower = Follower {
+        Ok(Follower {
             data_file: self.plan.data_file.clone(),
             read: self.plan.read,
             plan: log.clone(),
@@ -340,30 +393,18 @@ impl Agent {
             ready,
             alone: self.checked.replica_count == 1,
             file,
-        };
-        follower.run(start.after, stop)
+        })
     }
 }
 
-/// Checks that the stored log has no hole up to `stored_op`. A replica that is behind what is
-/// stored does not read again what is already there, so all of it must be there. Segments after a
-/// hole may be what a killed agent left.
-fn check_whole(repositories: &[&Repository], timeline: u32, after_op: u64, stored_op: u64) -> Result<()> {
-    let mut reach_op = after_op;
-    loop {
-        let before_op = reach_op;
-        for repository in repositories {
-            reach_op = reach_op.max(LogIndex::list(repository, &Lineage::only(timeline), reach_op)?.reach(reach_op));
-        }
-        if reach_op >= stored_op {
-            return Ok(());
-        }
-        if reach_op == before_op {
-            return Err(Error::try_again(format!(
-                "op {} is not stored, what comes after it is, and the replica has not come so far yet: waiting for it",
-                reach_op.saturating_add(1)
-            )));
-        }
+impl Beside {
+    /// Gives each a thread.
+    fn spawn(self) -> Result<()> {
+        let Beside { shipper, mut lease_holder, mut checkpoints, stop } = self;
+        shipper.begin_threads()?;
+        let stopping = stop.clone();
+        spawn("amber-lease", move || lease_holder.run(&stopping))?;
+        spawn("amber-bulk", move || checkpoints.run(&stop)).map(drop)
     }
 }
 

@@ -93,14 +93,23 @@ impl Shipper {
     /// [`crate::error::Error::try_again`] when the system gives no thread.
     pub fn start(repository: Arc<Repository>, spool: Option<Spool>, options: ShipOptions, hooks: Hooks) -> Result<Shipper> {
         let shipper = Shipper::new(repository, spool, options, hooks);
-        for _ in 0..options.uploads.max(1) {
-            let mut uploader = Uploader::default();
-            shipper.spawn("amber-ship", move |shared| shared.follow(shared.upload_step(&mut uploader), |backlog| backlog.has_upload()))?;
-        }
-        if shipper.shared.spool().is_some() {
-            shipper.spawn("amber-spool", |shared| shared.follow(shared.spool_step(), |backlog| shared.is_spool_due(backlog)))?;
-        }
+        shipper.begin_threads()?;
         Ok(shipper)
+    }
+
+    /// Gives a shipper its threads.
+    ///
+    /// # Errors
+    /// As [`Shipper::start`].
+    pub fn begin_threads(&self) -> Result<()> {
+        for _ in 0..self.shared.uploads() {
+            let mut uploader = Uploader::default();
+            self.spawn("amber-ship", move |shared| shared.follow(shared.upload_step(&mut uploader), |backlog| backlog.has_upload()))?;
+        }
+        if self.shared.spool().is_some() {
+            self.spawn("amber-spool", |shared| shared.follow(shared.spool_step(), |backlog| shared.is_spool_due(backlog)))?;
+        }
+        Ok(())
     }
 
     /// A shipper without threads: [`Shipper::upload_step`] and [`Shipper::spool_step`] are theirs.

@@ -145,6 +145,11 @@ impl Shared {
         Shared { repository, spool, options, hooks, offering, spooling, order, state: Mutex::new(state), changed }
     }
 
+    /// How many upload threads it is to have.
+    pub fn uploads(&self) -> usize {
+        self.options.uploads.max(1)
+    }
+
     /// The clock of the machine.
     pub fn clock(&self) -> Clock {
         self.repository.clock()

@@ -79,9 +79,12 @@ fn ones_own_lease_of_before_and_one_that_was_given_up_are_taken_at_once() {
 fn a_keeper_that_is_stopped_gives_the_lease_up() {
     let bench = Bench::new(1 << 20);
     let (mut holder, board) = holder(&bench, "a");
-    let stop = Stop::default();
+    let (stop, released) = (Stop::default(), holder.released());
+    assert!(holder.step(&stop).is_some_and(|pause| !pause.is_zero()) && board.is_leading());
     stop.ask();
+    assert!(!released.load(Ordering::Acquire));
     holder.run(&stop);
+    assert!(released.load(Ordering::Acquire));
     assert!(bench.repository.lease(1).unwrap().unwrap().released && !board.is_leading());
 }
 

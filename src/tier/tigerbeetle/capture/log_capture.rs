@@ -10,6 +10,7 @@
 use super::stored_log::StoredLog;
 use crate::disk::file::ReadOptions;
 use crate::error::{Error, Result};
+use crate::host::Workers;
 use crate::limits::governor::Priority;
 use crate::replica::log::{LogSource, Polled};
 use crate::replica::tail::{Tail, header_ring};
@@ -20,12 +21,12 @@ use crate::tb_format::checksum::Checksum;
 use crate::tb_format::header::{PrepareHeader, PrepareId};
 use crate::tb_format::layout::WAL_SLOTS;
 use crate::tb_format::wal::{HeaderRing, Prepare, SlotHeader};
-use crate::threads::spawn;
+use crate::threads::{lock, spawn};
 use crate::tier::tigerbeetle::format::segment::{SegmentBuilder, SegmentEntry, segment_entry};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -64,13 +65,22 @@ pub struct Captured {
     pub bytes_read: u64,
 }
 
+/// What the thread is asked.
 enum Command {
     Follow { op: u64, checksum: Checksum },
     Finish { at_least_op: u64, answer: Sender<Result<CapturedLog>> },
 }
 
+/// A thread that follows the log; or what follows it when it is asked, where there are no threads.
+pub enum LogCapture {
+    /// On a thread of its own, while the blocks are read.
+    Thread(LogThread),
+    /// When it is asked for the log. In between, none of it may be overwritten.
+    Inline(Mutex<Box<Follower>>),
+}
+
 /// A thread that follows the log.
-pub struct LogCapture {
+pub struct LogThread {
     commands: Option<Sender<Command>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -85,33 +95,44 @@ impl LogCapture {
         run: RunId,
         held: StoredLog,
     ) -> Result<LogCapture> {
+        let follower = Follower::new(Arc::clone(repository), data_file.to_owned(), options, timeline, run, held);
+        if repository.host().workers == Workers::Inline {
+            return Ok(LogCapture::Inline(Mutex::new(Box::new(follower))));
+        }
         let (commands, received) = crossbeam_channel::unbounded();
-        let repository = Arc::clone(repository);
-        let path = data_file.to_owned();
-        let thread = spawn("amber-log", move || Follower::new(repository, path, options, timeline, run, held).run(&received))?;
-        Ok(LogCapture { commands: Some(commands), thread: Some(thread) })
-    }
-
-    fn send(&self, command: Command) -> Result<()> {
-        let sent = self.commands.as_ref().is_some_and(|commands| commands.send(command).is_ok());
-        if sent { Ok(()) } else { Err(Error::bug("the log thread ended early")) }
+        let thread = spawn("amber-log", move || follower.run(&received))?;
+        Ok(LogCapture::Thread(LogThread { commands: Some(commands), thread: Some(thread) }))
     }
 
     /// From now on only the log after this op is wanted.
     pub fn follow(&self, op: u64, checksum: Checksum) -> Result<()> {
-        self.send(Command::Follow { op, checksum })
+        match self {
+            LogCapture::Thread(thread) => thread.send(Command::Follow { op, checksum }),
+            LogCapture::Inline(follower) => lock(follower).follow(op, checksum),
+        }
     }
 
     /// Returns the log after the followed op, at least up to `at_least_op`, durable. The inner
     /// error says why the log does not reach back to that op.
     pub fn finish(&self, at_least_op: u64) -> Result<CapturedLog> {
+        let thread = match self {
+            LogCapture::Thread(thread) => thread,
+            LogCapture::Inline(follower) => return lock(follower).finish(at_least_op),
+        };
         let (answer, answered) = crossbeam_channel::bounded(1);
-        self.send(Command::Finish { at_least_op, answer })?;
+        thread.send(Command::Finish { at_least_op, answer })?;
         answered.recv().unwrap_or_else(|_| Err(Error::bug("the log thread ended early")))
     }
 }
 
-impl Drop for LogCapture {
+impl LogThread {
+    fn send(&self, command: Command) -> Result<()> {
+        let sent = self.commands.as_ref().is_some_and(|commands| commands.send(command).is_ok());
+        if sent { Ok(()) } else { Err(Error::bug("the log thread ended early")) }
+    }
+}
+
+impl Drop for LogThread {
     fn drop(&mut self) {
         self.commands = None;
         if let Some(thread) = self.thread.take() {
@@ -134,7 +155,8 @@ impl Segment {
     }
 }
 
-struct Follower {
+/// Follows the log.
+pub struct Follower {
     repository: Arc<Repository>,
     path: PathBuf,
     options: ReadOptions,
