@@ -26,8 +26,9 @@
 //! | [`limits`] | CPU time and bandwidth that the process may use |
 //! | [`store`] | objects in a folder, in S3, in memory |
 //! | [`tb_format`] | the TigerBeetle formats; bytes in, facts out |
-//! | [`stop`], [`host`] | when to stop; time, chance and threads, handed in |
-//! | [`threads`], [`backoff`], [`durable_file`] | named threads, pauses, replaced files |
+//! | [`stop`] | when to stop: SIGTERM and SIGINT |
+//! | [`host`] | time, chance, the state directory's disk and threads, handed in |
+//! | [`threads`], [`backoff`] | named threads, pauses |
 //! | [`progress`], [`cancellation`], [`units`], [`error`] | what every room may use |
 
 pub mod agent;
@@ -40,7 +41,6 @@ pub mod config;
 #[cfg(feature = "client")]
 pub mod demo;
 pub mod disk;
-pub mod durable_file;
 pub mod error;
 pub mod host;
 pub mod jobs;

@@ -119,7 +119,7 @@ fn status_tells_a_running_agent_from_one_that_is_away() {
     let (code, json, _) = amber(&["status", "--config", &config, "--json"]);
     assert_eq!(code, 3);
     assert!(json["error"]["message"].as_str().unwrap().contains("there is no status"), "{json}");
-    AgentStatus { durable_op: 41, written_ns: now_ns(), ..AgentStatus::default() }.write(&state).unwrap();
+    AgentStatus { durable_op: 41, written_ns: now_ns(), ..AgentStatus::default() }.write(amber::host::Disk::SYSTEM, &state).unwrap();
     let (code, json, said) = amber(&["status", "--config", &config, "--json"]);
     assert_eq!((code, &json["durable_op"], &json["running"]), (0, &Value::from(41), &Value::Bool(true)), "{said}");
     for key in ["lag_ms", "lag_ops", "gaps", "lease", "cpu_percent"] {

@@ -301,7 +301,7 @@ fn promtool_accepts_metrics_and_rules_and_the_rules_fire() {
 fn status_is_watched_until_somebody_ends_it() {
     let place = folder("watch");
     let state = place.path();
-    healthy(now_ns()).write(state).unwrap();
+    healthy(now_ns()).write(amber::host::Disk::SYSTEM, state).unwrap();
     let watch = |more: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_amber"));
         command.args(["status", "--watch", "--state-directory", text(state)]).args(more);

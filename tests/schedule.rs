@@ -160,7 +160,7 @@ fn a_request_that_nobody_takes_is_withdrawn() {
     let place = folder("schedule-deaf");
     let state = place.path().join("state");
     let _lock = ProcessLock::take(&state).unwrap();
-    prepare(&state).unwrap();
+    prepare(amber::host::Disk::SYSTEM, &state).unwrap();
     let ask = |arguments: &[&str]| {
         let output = Command::new(env!("CARGO_BIN_EXE_amber")).args(arguments).args(["--state-directory", text(&state)]).output().unwrap();
         (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
@@ -169,7 +169,7 @@ fn a_request_that_nobody_takes_is_withdrawn() {
     assert!(code == Some(3) && said.contains("there is no status"), "{said}");
     // The agent hangs, although it has just written its status.
     let far_ahead = AgentStatus { written_ns: now_ns() + 5_000_000_000, ..AgentStatus::default() };
-    far_ahead.write(&state).unwrap();
+    far_ahead.write(amber::host::Disk::SYSTEM, &state).unwrap();
     let (code, said) = ask(&["pause", "verification"]);
     assert!(code == Some(3) && said.contains("it is withdrawn"), "{said}");
     assert_eq!(std::fs::read_dir(state.join("requests")).unwrap().count(), 0);

@@ -21,7 +21,7 @@ const FLOORS: [&[&str]; 20] = [
     &["store", "tb_format"],
     &["stop", "host"],
     &["threads"],
-    &["backoff", "durable_file"],
+    &["backoff"],
     &["progress"],
     &["cancellation"],
     &["units"],

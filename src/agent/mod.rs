@@ -28,6 +28,7 @@
 pub mod check;
 mod heartbeat;
 pub mod page;
+mod parts;
 mod telemetry;
 mod threads;
 
@@ -37,17 +38,18 @@ use crate::error::{Error, Result};
 use crate::host::Random;
 use crate::log_shipping::follower::Ended;
 use crate::log_shipping::lease_holder::Holder;
-use crate::log_shipping::session::Agent;
-use crate::log_shipping::session::Checked;
+use crate::log_shipping::session::{Agent, Checked, SPOOL_FOLDER};
 use crate::monitor::status::AgentState;
 use crate::monitor::status_board::StatusBoard;
 use crate::monitor::systemd::Notifier;
 use crate::runs::delivery::LedgerDelivery;
 use crate::stop::Stop;
+use crate::store::folder::FolderStore;
+use parts::Beginning;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use threads::AgentThreads;
+use threads::Threads;
 
 /// The pause between two sessions.
 const SESSION_PAUSE: Duration = Duration::from_millis(50);
@@ -79,10 +81,12 @@ pub fn run(plan: AgentConfig) -> Result<()> {
         (status.cluster, status.replica, status.pid) = (checked.cluster.to_string(), checked.replica, std::process::id());
         (status.host, status.began_ns, status.store_reachable) = (Some(host), board_clock.now_ns(), true);
     });
-    let agent_threads =
-        AgentThreads { plan: &plan, checked: &checked, board: &board, token: &holder.token, notifier: &notifier, stop: &stop };
-    let (jobs, threads) = agent_threads.start(ledger_delivery)?;
-    let ended = sessions(&Agent { plan, checked, board, holder, jobs }, &stop);
+    let beginning = Beginning { plan: &plan, checked: &checked, board: &board, token: &holder.token, notifier: &notifier };
+    let parts = beginning.parts(ledger_delivery)?;
+    let jobs = Arc::clone(&parts.jobs);
+    let threads = Threads::start(parts, &beginning, &stop)?;
+    let spool = Arc::new(FolderStore::open(&plan.state_directory.join(SPOOL_FOLDER))?);
+    let ended = sessions(&Agent { plan, checked, board, holder, jobs, spool }, &stop);
     notifier.stopping();
     threads.end();
     ended
@@ -113,15 +117,23 @@ fn ledger_delivery(plan: &AgentConfig, _checked: &Checked) -> Result<Option<Ledg
 }
 
 fn sessions(agent: &Agent, stop: &Stop) -> Result<()> {
-    loop {
-        match agent.session(stop)? {
-            Ended::Stopped => return Ok(()),
-            Ended::Rejoin(reason) => tracing::warn!("{reason}: looking anew where the log joins"),
-        }
-        agent.board.change(|status| status.state = AgentState::Starting);
+    while goes_on(agent, agent.session(stop)?) {
         // A session never follows another without a pause.
-        if stop.wait(SESSION_PAUSE) {
-            return Ok(());
+        if stop.wait(agent.board.clock().wait(SESSION_PAUSE)) {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Whether another session follows one that has ended.
+fn goes_on(agent: &Agent, ended: Ended) -> bool {
+    match ended {
+        Ended::Stopped => false,
+        Ended::Rejoin(reason) => {
+            tracing::warn!("{reason}: looking anew where the log joins");
+            agent.board.change(|status| status.state = AgentState::Starting);
+            true
         }
     }
 }

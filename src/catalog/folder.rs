@@ -5,8 +5,8 @@
 //! draft that is not published is removed. One that a killed process left behind is removed before
 //! the next draft is made.
 
-use crate::durable_file::sync_folder;
 use crate::error::{Error, Result};
+use crate::host::Disk;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use std::fs::{DirBuilder, File, OpenOptions};
@@ -193,9 +193,9 @@ impl Draft<'_> {
     pub fn publish(self) -> Result<()> {
         let (folder, catalog) = (self.locked.folder, self.locked.folder.catalog());
         let publish = || {
-            sync_folder(&self.path)?;
+            Disk::SYSTEM.sync_folder(&self.path)?;
             std::fs::rename(&self.path, &catalog)?;
-            sync_folder(&folder.path)
+            Disk::SYSTEM.sync_folder(&folder.path)
         };
         publish().map_err(|error| folder.failed(&catalog, &error))
     }

@@ -97,18 +97,24 @@ impl CatalogUpdater {
             if !is_last {
                 self.catalog.repository().governor().admit(Priority::Bulk, WRITING_BYTES);
             }
-            self.write();
+            let again = self.step();
             if is_last {
                 return;
             }
-            let is_done = self.is_refreshed && self.queue.lock().is_empty();
-            let again = if is_done { never() } else { after(RETRY_AFTER) };
+            let again = again.map_or_else(never, |again| after(self.catalog.repository().clock().wait(again)));
             select! {
                 recv(self.queue.wake.1) -> _ => { stop.wait(GATHERED_FOR); }
                 recv(stop.asked()) -> _ => {}
                 recv(again) -> _ => {}
             }
         }
+    }
+
+    /// Writes what waits, and returns when to try again what failed.
+    pub fn step(&mut self) -> Option<Duration> {
+        self.write();
+        let is_done = self.is_refreshed && self.queue.lock().is_empty();
+        (!is_done).then_some(RETRY_AFTER)
     }
 
     /// Writes what waits, which needs no store. Then brings the catalog up to date with the

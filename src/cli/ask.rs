@@ -3,6 +3,7 @@
 use crate::config::AgentConfig;
 use crate::disk::process_lock::{Running, running};
 use crate::error::{Error, Result};
+use crate::host::Disk;
 use crate::jobs::registry::unknown_job;
 use crate::jobs::requests::{JobRequest, answer, send, withdraw};
 use crate::monitor::status::AgentStatus;
@@ -49,7 +50,7 @@ pub fn live_status(directory: &Path) -> Result<AgentStatus> {
     if running(directory)? == Running::No {
         return Err(no_agent(directory));
     }
-    let status = AgentStatus::read(directory)?;
+    let status = AgentStatus::read(Disk::SYSTEM, directory)?;
     if status.is_stale(now_ns()) {
         let place = directory.display();
         return Err(Error::try_again(format!(

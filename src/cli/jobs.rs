@@ -5,6 +5,7 @@ use super::ask::{StateArguments, no_agent};
 use super::output::{Report, table};
 use crate::disk::process_lock::{Running, running};
 use crate::error::Result;
+use crate::host::Disk;
 use crate::monitor::status::{AgentStatus, JobStatus};
 use crate::units::{bytes_text, now_ns, time_text};
 use clap::Args;
@@ -29,7 +30,7 @@ pub struct JobsArguments {
 /// Lists the jobs.
 pub fn run(arguments: &JobsArguments) -> Result<Report> {
     let directory = arguments.state.directory()?;
-    let status = AgentStatus::read(&directory)?;
+    let status = AgentStatus::read(Disk::SYSTEM, &directory)?;
     let runs = running(&directory)? != Running::No;
     let failure = (!runs).then(|| no_agent(&directory));
     let json = json!({ "running": runs, "stale": status.is_stale(now_ns()), "jobs": status.jobs, "recent": status.recent });

@@ -10,6 +10,7 @@ use super::status_text::text;
 use crate::config::AgentConfig;
 use crate::disk::process_lock::{Running, running};
 use crate::error::{Error, Kind, Result};
+use crate::host::Disk;
 use crate::monitor::level::Level;
 use crate::monitor::status::AgentStatus;
 use crate::monitor::verdict::Reason;
@@ -77,7 +78,7 @@ pub fn run(arguments: &StatusArguments, manner: Manner) -> Result<Report> {
 }
 
 fn look(directory: &Path) -> Result<Report> {
-    let status = AgentStatus::read(directory)?;
+    let status = AgentStatus::read(Disk::SYSTEM, directory)?;
     report(directory, &status, running(directory)?, now_ns())
 }
 

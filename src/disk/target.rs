@@ -10,8 +10,8 @@
 //! and locks a file beside it instead.
 
 use super::leftover::{Leftover, SUFFIX, leftovers, lent_path};
-use crate::durable_file::sync_folder;
 use crate::error::{Error, Result};
+use crate::host::Disk;
 use crate::units::bytes_text;
 use rustix::fs::{CWD, FallocateFlags, FlockOperation, RenameFlags, SeekFrom};
 use std::ffi::OsString;
@@ -245,7 +245,7 @@ impl Target {
         self.end_lending();
         self.rename().map_err(|error| self.failed(&format!("rename to {}", self.path.display()), error.into()))?;
         self.stays = true;
-        let synced = sync_folder(&folder_of(&self.path));
+        let synced = Disk::SYSTEM.sync_folder(&folder_of(&self.path));
         synced.map_err(|error| self.failed("sync the folder", error))
     }
 

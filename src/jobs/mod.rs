@@ -116,9 +116,10 @@ impl Jobs {
     /// [`Error::input`] where the configuration or the state directory does not fit, with the line.
     pub fn open(plan: &AgentConfig, parts: Parts) -> Result<Arc<Jobs>> {
         let Parts { repository, catalog, board, sink, by, registrations } = parts;
+        let disk = repository.host().disk;
         registry::check(plan, &registrations)?;
-        requests::prepare(&plan.state_directory).map_err(|error| error.context(&plan.origins.state_directory))?;
-        let mut kept = JobsFile::read(&plan.state_directory).map_err(|error| error.context(&plan.origins.state_directory))?;
+        requests::prepare(disk, &plan.state_directory).map_err(|error| error.context(&plan.origins.state_directory))?;
+        let mut kept = JobsFile::read(disk, &plan.state_directory).map_err(|error| error.context(&plan.origins.state_directory))?;
         let mut table = Table::default();
         let now = Moment { wall_ns: repository.clock().now_ns(), uptime_ns: 0 };
         for registration in &registrations {
@@ -215,7 +216,7 @@ impl Jobs {
         }
         let written = kept.text().and_then(|text| {
             if text != table.written {
-                state::write(&self.directory, &text)?;
+                state::write(self.repository.host().disk, &self.directory, &text)?;
                 table.written = text;
             }
             Ok(())

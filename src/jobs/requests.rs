@@ -9,10 +9,11 @@
 //! there.
 
 use crate::error::{Error, Result};
+use crate::host::Disk;
 use std::collections::BTreeSet;
-use std::fs::{DirBuilder, OpenOptions};
-use std::io::ErrorKind;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::OpenOptions;
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// The folder's name in the state directory.
@@ -73,11 +74,11 @@ impl JobRequest {
 ///
 /// # Errors
 /// [`Error::input`] where it cannot be made.
-pub fn prepare(directory: &Path) -> Result<()> {
+pub fn prepare(disk: Disk, directory: &Path) -> Result<()> {
     let folder = directory.join(REQUESTS_FOLDER);
-    match DirBuilder::new().mode(0o700).create(&folder) {
+    match disk.make_folder(&folder, 0o700) {
         Ok(()) => Ok(()),
-        Err(error) if error.kind() == ErrorKind::AlreadyExists && folder.is_dir() => Ok(()),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists && disk.is_folder(&folder) => Ok(()),
         Err(error) => Err(Error::input(format!("{}: {error}: let it be a folder of the agent's user", folder.display())).caused_by(error)),
     }
 }
@@ -139,8 +140,9 @@ pub fn withdraw(directory: &Path, request: &JobRequest) {
 }
 
 /// The agent's side of the folder.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Requests {
+    disk: Disk,
     directory: PathBuf,
     /// Files that cannot be removed. Each is reported once.
     reported: BTreeSet<PathBuf>,
@@ -148,23 +150,29 @@ pub struct Requests {
 
 impl Requests {
     /// The requests of a state directory.
-    pub fn new(directory: &Path) -> Requests {
-        Requests { directory: directory.join(REQUESTS_FOLDER), reported: BTreeSet::new() }
+    pub fn new(disk: Disk, directory: &Path) -> Requests {
+        Requests { disk, directory: directory.join(REQUESTS_FOLDER), reported: BTreeSet::new() }
     }
 
     /// The requests that are there, in order. A file that is not a request is removed, with a
     /// warning.
     pub fn take(&mut self) -> Vec<JobRequest> {
-        let Ok(entries) = std::fs::read_dir(&self.directory) else { return Vec::new() };
+        let mut names = Vec::new();
+        // A folder that cannot be read holds nothing that can be done.
+        let _ = self.disk.each_name(&self.directory, &mut |name| {
+            if names.len() < TAKEN_MAX {
+                names.push(name.to_owned());
+            }
+            Ok(())
+        });
         let mut requests = Vec::new();
-        for entry in entries.flatten().take(TAKEN_MAX) {
-            let name = entry.file_name();
-            let name = name.to_string_lossy();
+        for name in names {
+            let path = self.directory.join(&name);
             match JobRequest::parse(&name) {
-                Some(_) if self.reported.contains(&entry.path()) => {}
+                Some(_) if self.reported.contains(&path) => {}
                 Some(request) => requests.push(request),
                 None if name.starts_with(REFUSED) => {}
-                None => self.remove(&entry.path(), "its name is no request: write run-JOB, pause-JOB or resume-JOB"),
+                None => self.remove(&path, "its name is no request: write run-JOB, pause-JOB or resume-JOB"),
             }
         }
         requests.sort();
@@ -172,7 +180,8 @@ impl Requests {
     }
 
     fn remove(&mut self, path: &Path, why: &str) {
-        let removed = if path.is_dir() && !path.is_symlink() { std::fs::remove_dir(path) } else { std::fs::remove_file(path) };
+        let removed =
+            self.disk.remove(path).or_else(|error| if self.disk.is_folder(path) { self.disk.remove_folder(path) } else { Err(error) });
         if removed.is_err() && !self.reported.insert(path.to_owned()) {
             return;
         }
@@ -187,13 +196,14 @@ impl Requests {
     pub fn done(&mut self, request: &JobRequest, refused: Option<&Error>) {
         if let Some(error) = refused {
             let answer = self.directory.join(format!("{REFUSED}{}", request.file_name()));
-            if let Err(error) = std::fs::write(&answer, error.message.as_bytes()) {
+            let written = self.disk.create(&answer, 0o644).and_then(|mut file| file.write_all(error.message.as_bytes()));
+            if let Err(error) = written {
                 tracing::debug!("{}: {error}", answer.display());
             }
             tracing::warn!("{} {}: {error}", request.action.word(), request.job);
         }
         let path = self.directory.join(request.file_name());
-        if let Err(error) = std::fs::remove_file(&path)
+        if let Err(error) = self.disk.remove(&path)
             && self.reported.insert(path.clone())
         {
             tracing::warn!("{}: it is done, and cannot be removed ({error})", path.display());
@@ -216,15 +226,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (run, pause) = (request(Action::Run, "verification"), request(Action::Pause, "key-check_2"));
         assert_eq!(send(folder.path(), &run).unwrap_err().kind, Kind::TryAgain, "no agent was ever here");
-        prepare(folder.path()).unwrap();
-        prepare(folder.path()).unwrap();
+        prepare(Disk::SYSTEM, folder.path()).unwrap();
+        prepare(Disk::SYSTEM, folder.path()).unwrap();
         for _ in 0..2 {
             send(folder.path(), &run).unwrap();
             send(folder.path(), &pause).unwrap();
         }
         let mode = |name: &str| std::fs::metadata(folder.path().join(REQUESTS_FOLDER).join(name)).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode(""), mode("run-verification")), (0o700, 0o600));
-        let mut requests = Requests::new(folder.path());
+        let mut requests = Requests::new(Disk::SYSTEM, folder.path());
         assert_eq!(requests.take(), [run.clone(), pause.clone()]);
         assert_eq!((answer(folder.path(), &run), answer(folder.path(), &pause)), (Ok(None), Ok(None)));
         requests.done(&run, None);
@@ -239,9 +249,9 @@ mod tests {
     #[test]
     fn an_old_answer_is_not_taken_for_a_new_one() {
         let folder = tempfile::tempdir().unwrap();
-        prepare(folder.path()).unwrap();
+        prepare(Disk::SYSTEM, folder.path()).unwrap();
         let run = request(Action::Run, "verification");
-        let mut requests = Requests::new(folder.path());
+        let mut requests = Requests::new(Disk::SYSTEM, folder.path());
         send(folder.path(), &run).unwrap();
         requests.done(&run, Some(&Error::input("no")));
         assert_eq!(requests.take(), [], "an answer is no request");
@@ -256,7 +266,7 @@ mod tests {
     #[test]
     fn what_is_no_request_is_removed() {
         let folder = tempfile::tempdir().unwrap();
-        prepare(folder.path()).unwrap();
+        prepare(Disk::SYSTEM, folder.path()).unwrap();
         let inside = folder.path().join(REQUESTS_FOLDER);
         for name in ["run", "run-", "walk-verification", "run-a b", "run-..", "verification", "run-ä", ".hidden"] {
             std::fs::write(inside.join(name), b"x").unwrap();
@@ -265,7 +275,7 @@ mod tests {
         std::os::unix::fs::symlink("/nowhere", inside.join("link")).unwrap();
         std::fs::create_dir_all(inside.join("full/of")).unwrap();
         std::fs::create_dir_all(inside.join("run-verification/of")).unwrap();
-        let mut requests = Requests::new(folder.path());
+        let mut requests = Requests::new(Disk::SYSTEM, folder.path());
         let run = request(Action::Run, "verification");
         assert_eq!(requests.take(), std::slice::from_ref(&run));
         requests.done(&run, None);

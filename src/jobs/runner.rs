@@ -84,7 +84,7 @@ impl JobRunner {
     pub fn new(jobs: &Arc<Jobs>) -> JobRunner {
         JobRunner {
             jobs: Arc::clone(jobs),
-            requests: Requests::new(&jobs.directory),
+            requests: Requests::new(jobs.repository.host().disk, &jobs.directory),
             running: BTreeMap::new(),
             looks: Some(Looks::default()),
             looking: None,

@@ -4,8 +4,8 @@
 //! A kill at any moment leaves the old file or the new one. A file that cannot be read is set aside
 //! with a warning; the jobs then begin as if they were new, and none is paused.
 
-use crate::durable_file;
 use crate::error::{Error, Result};
+use crate::host::Disk;
 use crate::monitor::status::EndedStatus;
 use crate::schedule::state::JobState;
 use serde::{Deserialize, Serialize};
@@ -42,9 +42,9 @@ impl JobsFile {
     ///
     /// # Errors
     /// [`Error::input`] where it may not be read.
-    pub fn read(directory: &Path) -> Result<JobsFile> {
+    pub fn read(disk: Disk, directory: &Path) -> Result<JobsFile> {
         let path = directory.join(JOBS_FILE);
-        let text = match std::fs::read(&path) {
+        let text = match disk.read(&path, u64::MAX) {
             Ok(text) => text,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(JobsFile::default()),
             Err(error) => {
@@ -58,7 +58,7 @@ impl JobsFile {
                 path.display(),
                 aside.display()
             );
-            std::fs::rename(&path, &aside).map_err(|error| Error::input(format!("{}: {error}", path.display())).caused_by(error))?;
+            disk.rename(&path, &aside).map_err(|error| Error::input(format!("{}: {error}", path.display())).caused_by(error))?;
             Ok(JobsFile::default())
         })
     }
@@ -76,9 +76,9 @@ impl JobsFile {
 ///
 /// # Errors
 /// [`Error::try_again`] where the directory takes no file.
-pub fn write(directory: &Path, text: &[u8]) -> Result<()> {
+pub fn write(disk: Disk, directory: &Path, text: &[u8]) -> Result<()> {
     let path = directory.join(JOBS_FILE);
-    let written = durable_file::replace(&path, JOBS_FILE_NEW, 0o640, text);
+    let written = disk.replace(&path, JOBS_FILE_NEW, 0o640, text);
     written.map_err(|error| {
         Error::try_again(format!("{}: what is remembered of the jobs cannot be written: {error}", path.display())).caused_by(error)
     })
@@ -92,17 +92,17 @@ mod tests {
     #[test]
     fn it_goes_there_and_back_and_keeps_what_it_does_not_know() {
         let folder = tempfile::tempdir().unwrap();
-        assert_eq!(JobsFile::read(folder.path()).unwrap(), JobsFile::default());
+        assert_eq!(JobsFile::read(Disk::SYSTEM, folder.path()).unwrap(), JobsFile::default());
         let running = Running { started_ns: 5, why: Why::Wish("a gap".into()), anchor_before_ns: None };
         let state = JobState { anchor_ns: Some(7), is_paused: true, running: Some(running), ..JobState::default() };
         let job = JobEntry { state, last: Some(EndedStatus { run: "00".into(), completed: true, ..EndedStatus::default() }) };
         let kept = JobsFile { jobs: [("verification".to_owned(), job.clone()), ("of a later release".to_owned(), job)].into() };
         for _ in 0..2 {
-            write(folder.path(), &kept.text().unwrap()).unwrap();
-            assert_eq!(JobsFile::read(folder.path()).unwrap(), kept);
+            write(Disk::SYSTEM, folder.path(), &kept.text().unwrap()).unwrap();
+            assert_eq!(JobsFile::read(Disk::SYSTEM, folder.path()).unwrap(), kept);
         }
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
-        let error = write(&folder.path().join("nowhere"), b"{}").unwrap_err();
+        let error = write(Disk::SYSTEM, &folder.path().join("nowhere"), b"{}").unwrap_err();
         assert!(error.message.contains("jobs.json"), "{error}");
     }
 
@@ -111,7 +111,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         for damaged in ["{", "5", "{\"jobs\": {\"verification\": {\"anchor_ns\": -5}}}"] {
             std::fs::write(folder.path().join(JOBS_FILE), damaged).unwrap();
-            assert_eq!(JobsFile::read(folder.path()).unwrap(), JobsFile::default());
+            assert_eq!(JobsFile::read(Disk::SYSTEM, folder.path()).unwrap(), JobsFile::default());
             assert_eq!(std::fs::read_to_string(folder.path().join(JOBS_FILE_DAMAGED)).unwrap(), damaged);
             assert!(!folder.path().join(JOBS_FILE).exists());
         }

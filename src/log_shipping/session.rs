@@ -31,6 +31,7 @@ use crate::monitor::status_board::StatusBoard;
 use crate::repository::Repository;
 use crate::repository::name::SegmentName;
 use crate::stop::Stop;
+use crate::store::Store;
 use crate::threads::spawn;
 use crate::tier::tigerbeetle::format::gap::Gap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -56,6 +57,8 @@ pub struct Checked {
     pub notes: Vec<String>,
 }
 
+/// The spool's folder in the state directory.
+pub const SPOOL_FOLDER: &str = "spool";
 /// Pause before another try after the log could not be joined.
 const JOIN_PAUSE: Duration = Duration::from_millis(500);
 /// How long draining may take where another session follows.
@@ -77,6 +80,8 @@ pub struct Agent {
     pub holder: Holder,
     /// The jobs. The session itself runs the checkpoint job.
     pub jobs: Arc<Jobs>,
+    /// What the spool is made of: the folder of this name in the state directory.
+    pub spool: Arc<dyn Store>,
 }
 
 /// What follows a step.
@@ -239,8 +244,8 @@ impl Agent {
     /// When the spool cannot be used.
     pub fn begin_session(&self) -> Result<Session<'_>> {
         let file = identity(&self.plan.data_file);
-        let folder = self.plan.state_directory.join("spool");
-        let spool = Some(Spool::open(&self.checked.repository, &folder, self.plan.log.spool_bytes)?);
+        let (folder, store) = (self.plan.state_directory.join(SPOOL_FOLDER), Arc::clone(&self.spool));
+        let spool = Some(Spool::over(&self.checked.repository, store, &folder, self.plan.log.spool_bytes)?);
         Ok(Session { agent: self, state: State::Joining(Joining { file, spool }), beside: None })
     }
 

@@ -54,7 +54,7 @@ pub struct Damaged {
 #[derive(Debug)]
 pub struct Spool {
     folder: PathBuf,
-    store: Arc<FolderStore>,
+    store: Arc<dyn Store>,
     /// The repository, with the spool's objects instead of its own.
     repository: Arc<Repository>,
     bytes_max: u64,
@@ -79,11 +79,19 @@ impl Spool {
     /// [`Error::input`] for a folder that cannot be written or that belongs to another repository,
     /// [`Error::try_again`] for a full disk.
     pub fn open(repository: &Arc<Repository>, folder: &Path, bytes_max: u64) -> Result<Spool> {
-        let store = Arc::new(FolderStore::open(folder).map_err(in_spool)?);
+        let store = FolderStore::open(folder).map_err(in_spool)?;
+        Spool::over(repository, Arc::new(store), folder, bytes_max)
+    }
+
+    /// Opens a spool over a store, whose objects are the files of `folder`.
+    ///
+    /// # Errors
+    /// As [`Spool::open`].
+    pub fn over(repository: &Arc<Repository>, store: Arc<dyn Store>, folder: &Path, bytes_max: u64) -> Result<Spool> {
         if bytes_max > 0 || store.size_bytes(name::HEADER).map_err(in_spool)?.is_some() {
-            claim(repository, &store).map_err(in_spool)?;
+            claim(repository, &*store).map_err(in_spool)?;
         }
-        let repository = repository.over(Arc::<FolderStore>::clone(&store) as Arc<dyn Store>)?;
+        let repository = repository.over(Arc::clone(&store))?;
         let (found, damaged, foreign) = (Vec::new(), Vec::new(), Vec::new());
         let used_bytes = AtomicU64::new(0);
         let mut spool = Spool { folder: folder.to_owned(), store, repository, bytes_max, used_bytes, found, damaged, foreign };
@@ -233,7 +241,7 @@ fn in_spool(error: impl Into<Error>) -> Error {
 }
 
 /// Claims the spool for this repository, if no repository has claimed it yet.
-fn claim(repository: &Repository, store: &FolderStore) -> Result<()> {
+fn claim(repository: &Repository, store: &dyn Store) -> Result<()> {
     let header = Bytes::from(repository.header().encode(&repository.key)?);
     let body = [header];
     store.put(name::HEADER, &body, &digest(&body))?;

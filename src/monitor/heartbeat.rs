@@ -8,8 +8,8 @@
 use super::level::Level;
 use super::status::AgentStatus;
 use super::verdict::verdict;
-use crate::durable_file;
 use crate::error::{Error, Result};
+use crate::host::Disk;
 use crate::store::s3::TlsMinimum;
 use crate::store::s3::tls_client_config;
 use crate::units::time_text;
@@ -40,6 +40,7 @@ struct Call {
 /// Shows that the agent is alive.
 #[derive(Debug)]
 pub struct Heartbeat {
+    disk: Disk,
     file: PathBuf,
     call: Option<Call>,
 }
@@ -50,8 +51,8 @@ impl Heartbeat {
     /// # Errors
     /// [`Error::try_again`] where the system gives no runtime, [`Error::input`] where its
     /// certificate authorities cannot be read.
-    pub fn new(file: PathBuf, uri: Option<Uri>) -> Result<Heartbeat> {
-        Ok(Heartbeat { file, call: uri.map(Call::new).transpose()? })
+    pub fn new(disk: Disk, file: PathBuf, uri: Option<Uri>) -> Result<Heartbeat> {
+        Ok(Heartbeat { disk, file, call: uri.map(Call::new).transpose()? })
     }
 
     /// Shows once that the agent is alive.
@@ -61,7 +62,7 @@ impl Heartbeat {
     /// never says the URL, which is a secret of a kind.
     pub fn beat(&self, status: &AgentStatus, now_ns: u64) -> Result<()> {
         let level = verdict(status, now_ns).level;
-        let written = write(&self.file, level, now_ns);
+        let written = write(self.disk, &self.file, level, now_ns);
         let called = match &self.call {
             Some(call) if level != Level::Danger => call.make(),
             _ => Ok(()),
@@ -70,11 +71,11 @@ impl Heartbeat {
     }
 }
 
-fn write(file: &Path, level: Level, now_ns: u64) -> Result<()> {
+fn write(disk: Disk, file: &Path, level: Level, now_ns: u64) -> Result<()> {
     let name = file.file_name().map(|name| format!(".{}.new", name.to_string_lossy())).unwrap_or_default();
     let line = format!("{} {}\n", time_text(now_ns), level.text());
     let failed = |error: std::io::Error| Error::try_again(format!("the heartbeat {}: {error}", file.display())).caused_by(error);
-    durable_file::replace(file, &name, 0o644, line.as_bytes()).map_err(failed)
+    disk.replace(file, &name, 0o644, line.as_bytes()).map_err(failed)
 }
 
 impl Call {

@@ -7,6 +7,7 @@ use super::status::{AgentState, AgentStatus};
 use super::status_board::StatusBoard;
 use super::systemd::Notifier;
 use super::usage::{CpuShare, cpu_seconds, memory_bytes};
+use crate::host::Disk;
 use crate::limits::governor::Governor;
 use crate::stop::Stop;
 use std::path::PathBuf;
@@ -26,6 +27,7 @@ const OUTLOOK_STANDS: Duration = Duration::from_secs(60);
 /// Writes and publishes the status.
 pub struct Reporter {
     board: Arc<StatusBoard>,
+    disk: Disk,
     live: Arc<Live>,
     directory: PathBuf,
     notifier: Notifier,
@@ -42,13 +44,14 @@ impl Reporter {
     pub fn new(
         board: &Arc<StatusBoard>,
         live: &Arc<Live>,
+        disk: Disk,
         directory: PathBuf,
         notifier: Notifier,
         lag_alarm: Duration,
         governor: &Arc<Governor>,
     ) -> Reporter {
         let (board, live, governor, share) = (Arc::clone(board), Arc::clone(live), Arc::clone(governor), CpuShare::default());
-        Reporter { board, live, directory, notifier, lag_alarm, governor, outlook: None, share, failed: false, said: String::new() }
+        Reporter { board, live, disk, directory, notifier, lag_alarm, governor, outlook: None, share, failed: false, said: String::new() }
     }
 
     /// Forecasts what the limits lead to: raises or clears the alert on the board, and returns what
@@ -90,7 +93,7 @@ impl Reporter {
         (status.lag_alarm_ms, status.page) = (self.lag_alarm.as_millis() as u64, self.live.page());
         status.state = state(&status);
         status.extend_restorable();
-        if let Err(error) = status.write(&self.directory) {
+        if let Err(error) = status.write(self.disk, &self.directory) {
             if !self.failed {
                 tracing::warn!("{error}");
             }
@@ -135,6 +138,7 @@ mod tests {
         let mut reporter = Reporter::new(
             &board,
             &Arc::default(),
+            Disk::SYSTEM,
             folder.path().to_owned(),
             Notifier::from_environment(),
             Duration::from_secs(900),
@@ -145,15 +149,15 @@ mod tests {
             std::hint::black_box(began.elapsed());
         }
         reporter.turn();
-        let status = AgentStatus::read(folder.path()).unwrap();
+        let status = AgentStatus::read(Disk::SYSTEM, folder.path()).unwrap();
         assert!(status.cpu_share_10s_percent > 0.0 && status.cpu_share_10s_percent <= 100.0, "{status:?}");
         assert_eq!((status.cpu_budget_percent, status.outlook.as_str(), status.alerts.len()), (7, "", 0));
         // Advice about limits that do not fit is an alert too, and is kept for a while.
         reporter.outlook = Some((Instant::now(), "write cpu_budget_percent = 9".to_owned()));
         reporter.turn();
-        assert_eq!(AgentStatus::read(folder.path()).unwrap().outlook, "write cpu_budget_percent = 9");
+        assert_eq!(AgentStatus::read(Disk::SYSTEM, folder.path()).unwrap().outlook, "write cpu_budget_percent = 9");
         reporter.outlook = Some((Instant::now().checked_sub(OUTLOOK_STANDS).unwrap(), String::new()));
         reporter.turn();
-        assert_eq!(AgentStatus::read(folder.path()).unwrap().outlook, "");
+        assert_eq!(AgentStatus::read(Disk::SYSTEM, folder.path()).unwrap().outlook, "");
     }
 }

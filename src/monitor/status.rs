@@ -8,10 +8,9 @@
 
 use super::alert::Alert;
 use crate::error::{Error, Result};
+use crate::host::Disk;
 use serde::{Deserialize, Serialize};
-use std::fs::{File, Permissions};
 use std::io::{ErrorKind, Write};
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 /// The document's name in the state directory.
@@ -404,15 +403,15 @@ impl AgentStatus {
     ///
     /// # Errors
     /// [`Error::try_again`] if the file cannot be written.
-    pub fn write(&self, directory: &Path) -> Result<()> {
+    pub fn write(&self, disk: Disk, directory: &Path) -> Result<()> {
         let (new, path) = (directory.join(STATUS_FILE_NEW), directory.join(STATUS_FILE));
         let failed =
             |error: std::io::Error| Error::try_again(format!("{}: the status cannot be written: {error}", path.display())).caused_by(error);
         let text = serde_json::to_vec(self).map_err(|error| Error::bug(format!("the status is no JSON: {error}")).caused_by(error))?;
-        let mut file = File::create(&new).map_err(failed)?;
-        file.set_permissions(Permissions::from_mode(0o644)).map_err(failed)?;
+        let mut file = disk.create(&new, 0o644).map_err(failed)?;
+        file.set_mode(0o644).map_err(failed)?;
         file.write_all(&text).map_err(failed)?;
-        std::fs::rename(&new, &path).map_err(failed)
+        disk.rename(&new, &path).map_err(failed)
     }
 
     /// Extends the range that is being shipped to the durable op, or up to a gap.
@@ -436,10 +435,10 @@ impl AgentStatus {
     /// # Errors
     /// [`Error::try_again`] where there is none (yet), [`Error::input`] where the directory is
     /// missing or may not be read.
-    pub fn read(directory: &Path) -> Result<AgentStatus> {
+    pub fn read(disk: Disk, directory: &Path) -> Result<AgentStatus> {
         let path = directory.join(STATUS_FILE);
-        let text = std::fs::read(&path).map_err(|error| match error.kind() {
-            ErrorKind::NotFound if directory.is_dir() => Error::try_again(format!(
+        let text = disk.read(&path, u64::MAX).map_err(|error| match error.kind() {
+            ErrorKind::NotFound if disk.is_folder(directory) => Error::try_again(format!(
                 "{}: there is no status: no agent has run with this state directory; `amber agent --config FILE` starts one",
                 path.display()
             )),

@@ -53,6 +53,25 @@ pub struct LedgerDelivery {
     pub late_after: Duration,
 }
 
+/// What the threads do: each stage has steps of its own.
+pub struct Stages {
+    /// From the outbox to the repository.
+    pub repository: ToRepository,
+    /// From the outbox to the ledger, if there is one.
+    pub ledger: Option<ToLedger>,
+    /// Says that something has come for the ledger.
+    passed_on: Receiver<()>,
+}
+
+impl Stages {
+    /// The stages behind a recorder.
+    pub fn new(recorder: &Arc<Recorder>, reported: Option<LedgerDelivery>) -> Stages {
+        let (pass_on, passed_on) = bounded(1);
+        let ledger = reported.map(|reported| ToLedger::new(recorder, reported));
+        Stages { repository: ToRepository::new(recorder, pass_on), ledger, passed_on }
+    }
+}
+
 /// The threads.
 pub struct Delivery {
     clock: Clock,
@@ -65,16 +84,16 @@ impl Delivery {
     ///
     /// # Errors
     /// [`crate::error::Error::try_again`] when the system gives no threads.
-    pub fn start(recorder: &Arc<Recorder>, reported: Option<LedgerDelivery>) -> Result<Delivery> {
-        let (stop, passed_on) = (Stop::default(), bounded(1));
-        let mut repository = ToRepository::new(recorder, passed_on.0);
+    pub fn start(stages: Stages) -> Result<Delivery> {
+        let Stages { mut repository, ledger, passed_on } = stages;
+        let (clock, stop) = (repository.recorder.repository.clock(), Stop::default());
         let stopping = stop.clone();
         let mut threads = vec![spawn("amber-records", move || repository.run(&stopping))?];
-        if let Some(reported) = reported {
-            let (mut ledger, stopping) = (ToLedger::new(recorder, reported), stop.clone());
-            threads.push(spawn("amber-events", move || ledger.run(&passed_on.1, &stopping))?);
+        if let Some(mut ledger) = ledger {
+            let stopping = stop.clone();
+            threads.push(spawn("amber-events", move || ledger.run(&passed_on, &stopping))?);
         }
-        Ok(Delivery { clock: recorder.repository.clock(), stop, threads })
+        Ok(Delivery { clock, stop, threads })
     }
 
     /// Ends the threads. What waits is delivered after the next start.
@@ -117,7 +136,7 @@ fn rest(woken: &Receiver<()>, at_most: Duration, stop: &Stop) -> bool {
 }
 
 /// The first stage: from the outbox to the repository.
-pub(super) struct ToRepository {
+pub struct ToRepository {
     recorder: Arc<Recorder>,
     passed_on: Sender<()>,
     reconciled: bool,
@@ -234,7 +253,7 @@ fn read(recorder: &Recorder, lane: Lane, name: &EntryName) -> Result<Option<Entr
 }
 
 /// The second stage: from the outbox to the ledger.
-pub(super) struct ToLedger {
+pub struct ToLedger {
     recorder: Arc<Recorder>,
     reported: LedgerDelivery,
     /// When the ledger was last checked for events that it lacks.

@@ -19,8 +19,8 @@
 //! Only one process at a time writes to an outbox (its owner holds a lock); others may read it with
 //! [`peek`].
 
-use crate::durable_file::sync_folder;
 use crate::error::{Error, Result};
+use crate::host::Disk;
 use crate::pipeline::digest::digest_of;
 use crate::repository::name::RunId;
 use crate::repository::run_record::RunRecord;
@@ -28,9 +28,7 @@ use crate::threads::lock;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::fmt;
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, ErrorKind, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -87,6 +85,7 @@ struct Written<R> {
 /// An outbox in a folder.
 #[derive(Debug)]
 pub struct Outbox {
+    disk: Disk,
     folder: PathBuf,
     /// The sequence of the next entry. Locked while an entry is written, so that names come in
     /// order.
@@ -143,12 +142,13 @@ impl Outbox {
     ///
     /// # Errors
     /// [`Error::input`] where the folder cannot be made, read or written.
-    pub fn open(folder: &Path) -> Result<Outbox> {
+    pub fn open(disk: Disk, folder: &Path) -> Result<Outbox> {
         let failed = |error: io::Error| Error::input(format!("outbox {}: {error}", folder.display())).caused_by(error);
         for path in [folder.to_owned()].into_iter().chain(FOLDERS.map(|name| folder.join(name))) {
-            make_folder(&path).map_err(failed)?;
+            make_folder(disk, &path).map_err(failed)?;
         }
         let outbox = Outbox {
+            disk,
             folder: folder.to_owned(),
             next: Mutex::new(1),
             #[cfg(test)]
@@ -161,18 +161,18 @@ impl Outbox {
     /// Tidies the folders, and finds the sequence at which to continue.
     fn take_up(&self) -> io::Result<()> {
         let refused = self.folder.join(REFUSED);
-        each_name(&refused, &mut |name| match EntryName::parse(name) {
-            Some(_) => move_between(&refused, &self.lane(Lane::Ledger), name),
+        self.disk.each_name(&refused, &mut |name| match EntryName::parse(name) {
+            Some(_) => self.move_between(&refused, &self.lane(Lane::Ledger), name),
             None => Ok(()),
         })?;
         let mut last = 0;
         for lane in LANES {
             let folder = self.lane(lane);
-            each_name(&folder, &mut |name| {
+            self.disk.each_name(&folder, &mut |name| {
                 match EntryName::parse(name) {
                     Some(entry) => last = last.max(entry.sequence),
-                    None if name.ends_with(TEMPORARY) => fs::remove_file(folder.join(name))?,
-                    None => move_between(&folder, &self.folder.join(DAMAGED), name)?,
+                    None if name.ends_with(TEMPORARY) => self.disk.remove(&folder.join(name))?,
+                    None => self.move_between(&folder, &self.folder.join(DAMAGED), name)?,
                 }
                 Ok(())
             })?;
@@ -200,25 +200,25 @@ impl Outbox {
             |error: io::Error| Error::try_again(format!("{}: the entry cannot be written: {error}", path.display())).caused_by(error);
         let renamed = self.write_temporary(&temporary, content).and_then(|()| {
             self.step(Step::Rename)?;
-            fs::rename(&temporary, &path)
+            self.disk.rename(&temporary, &path)
         });
         renamed.map_err(|error| {
             // Anything that remains of it is removed at the next start at the latest.
-            let _ = fs::remove_file(&temporary);
+            let _ = self.disk.remove(&temporary);
             failed(error)
         })?;
-        self.step(Step::SyncFolder).and_then(|()| sync_folder(&folder)).map_err(failed)
+        self.step(Step::SyncFolder).and_then(|()| self.disk.sync_folder(&folder)).map_err(failed)
     }
 
     fn write_temporary(&self, path: &Path, content: &[u8]) -> io::Result<()> {
         self.step(Step::Create)?;
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o640).open(path)?;
+        let mut file = self.disk.create(path, 0o640)?;
         let (first, rest) = content.split_at(content.len() / 2);
         file.write_all(first)?;
         self.step(Step::Write)?;
         file.write_all(rest)?;
         self.step(Step::Sync)?;
-        file.sync_all()
+        file.sync()
     }
 
     /// The first [`BATCH`] entries of a lane, in order.
@@ -226,7 +226,7 @@ impl Outbox {
     /// # Errors
     /// [`Error::try_again`] when the folder cannot be read.
     pub fn waiting(&self, lane: Lane) -> Result<Vec<EntryName>> {
-        first(&self.lane(lane), BATCH)
+        first(self.disk, &self.lane(lane), BATCH)
     }
 
     /// How many entries wait in a lane.
@@ -235,7 +235,7 @@ impl Outbox {
     /// As [`Outbox::waiting`].
     pub fn count(&self, lane: Lane) -> Result<u64> {
         let (folder, mut count) = (self.lane(lane), 0);
-        let counted = each_name(&folder, &mut |name| {
+        let counted = self.disk.each_name(&folder, &mut |name| {
             count += u64::from(EntryName::parse(name).is_some());
             Ok(())
         });
@@ -247,7 +247,7 @@ impl Outbox {
     /// # Errors
     /// [`Error::input`] where the folder cannot be read.
     pub fn each(&self, take: &mut dyn FnMut(Entry)) -> Result<()> {
-        each_entry(&self.folder, take)
+        each_entry(self.disk, &self.folder, take)
     }
 
     /// Reads an entry.
@@ -257,7 +257,7 @@ impl Outbox {
     /// [`Outbox::set_aside`]. [`Error::try_again`] when it cannot be read now.
     pub fn read(&self, lane: Lane, name: &EntryName) -> Result<Entry> {
         let path = self.lane(lane).join(name.to_string());
-        read(&path, name)?.ok_or_else(|| Error::try_again(format!("{}: it is gone", path.display())))
+        read(self.disk, &path, name)?.ok_or_else(|| Error::try_again(format!("{}: it is gone", path.display())))
     }
 
     /// Moves an entry on to the ledger's lane, because the repository has it: as it is or, if
@@ -269,7 +269,7 @@ impl Outbox {
     pub fn pass_on(&self, name: &EntryName, entry: &Entry, record: &RunRecord) -> Result<()> {
         let repository = self.lane(Lane::Repository);
         if entry.record == *record {
-            let moved = move_between(&repository, &self.lane(Lane::Ledger), &name.to_string());
+            let moved = self.move_between(&repository, &self.lane(Lane::Ledger), &name.to_string());
             return moved
                 .map_err(|error| Error::try_again(format!("{}: {name} cannot be moved: {error}", repository.display())).caused_by(error));
         }
@@ -283,7 +283,8 @@ impl Outbox {
     /// [`Error::try_again`] when the folder cannot be written: the entry is then delivered again.
     pub fn remove(&self, lane: Lane, name: &EntryName) -> Result<()> {
         let path = self.lane(lane).join(name.to_string());
-        fs::remove_file(&path)
+        self.disk
+            .remove(&path)
             .map_err(|error| Error::try_again(format!("{}: the entry cannot be removed: {error}", path.display())).caused_by(error))
     }
 
@@ -308,7 +309,7 @@ impl Outbox {
         let (from, to) = (self.lane(lane), self.folder.join(place));
         let failed =
             |error: io::Error| Error::try_again(format!("{}: {name} cannot be moved to {place}: {error}", from.display())).caused_by(error);
-        move_between(&from, &to, &name.to_string()).map_err(failed)?;
+        self.move_between(&from, &to, &name.to_string()).map_err(failed)?;
         Ok(to.join(name.to_string()))
     }
 
@@ -317,7 +318,7 @@ impl Outbox {
         let reported = |place: &str, what: &str| {
             let (folder, mut count) = (self.folder.join(place), 0_u64);
             // An unreadable folder is reported by whatever needs it.
-            let _ = each_name(&folder, &mut |_| {
+            let _ = self.disk.each_name(&folder, &mut |_| {
                 count += 1;
                 Ok(())
             });
@@ -327,6 +328,14 @@ impl Outbox {
         let refused = reported(REFUSED, "events that the ledger refused lie");
         let all: Vec<String> = damaged.into_iter().chain(refused).collect();
         (!all.is_empty()).then(|| all.join("; "))
+    }
+
+    /// Moves a file from one folder to the other; durable when this returns. The new folder is
+    /// synced first, because after a crash the file must never be in neither.
+    fn move_between(&self, from: &Path, to: &Path, name: &str) -> io::Result<()> {
+        self.disk.rename(&from.join(name), &to.join(name))?;
+        self.disk.sync_folder(to)?;
+        self.disk.sync_folder(from)
     }
 
     fn lane(&self, lane: Lane) -> PathBuf {
@@ -348,21 +357,21 @@ const FOLDERS: [&str; 4] = ["repository", "ledger", DAMAGED, REFUSED];
 /// [`Error::input`] where it may not be read.
 pub fn peek(folder: &Path) -> Result<BTreeSet<(RunId, bool)>> {
     let mut found = BTreeSet::new();
-    each_entry(folder, &mut |entry| {
+    each_entry(Disk::SYSTEM, folder, &mut |entry| {
         found.insert((entry.run, entry.record.outcome.is_some()));
     })?;
     Ok(found)
 }
 
-fn each_entry(folder: &Path, take: &mut dyn FnMut(Entry)) -> Result<()> {
+fn each_entry(disk: Disk, folder: &Path, take: &mut dyn FnMut(Entry)) -> Result<()> {
     // In this order, an entry that moves to the next lane meanwhile is seen in at least one of
     // them.
     for lane in LANES {
         let folder = folder.join(lane.folder());
-        let listed = each_name(&folder, &mut |name| {
+        let listed = disk.each_name(&folder, &mut |name| {
             // A damaged entry does not count as waiting.
             if let Some(name) = EntryName::parse(name)
-                && let Ok(Some(entry)) = read(&folder.join(name.to_string()), &name)
+                && let Ok(Some(entry)) = read(disk, &folder.join(name.to_string()), &name)
             {
                 take(entry);
             }
@@ -389,15 +398,13 @@ fn encode(run: RunId, record: &RunRecord, appended_ns: u64) -> Result<Vec<u8>> {
 }
 
 /// An entry, or `None` if it is not there.
-fn read(path: &Path, name: &EntryName) -> Result<Option<Entry>> {
+fn read(disk: Disk, path: &Path, name: &EntryName) -> Result<Option<Entry>> {
     let damaged = |what: &str| Error::damaged(format!("{}: {what}", path.display()));
-    let mut content = Vec::new();
-    let opened = File::open(path).and_then(|file| file.take(ENTRY_BYTES_MAX + 1).read_to_end(&mut content));
-    match opened {
-        Ok(_) => {}
+    let content = match disk.read(path, ENTRY_BYTES_MAX + 1) {
+        Ok(content) => content,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(unreadable(path, error)),
-    }
+    };
     if content.len() as u64 > ENTRY_BYTES_MAX {
         return Err(damaged("it is larger than any entry"));
     }
@@ -414,9 +421,9 @@ fn unreadable(path: &Path, error: io::Error) -> Error {
 }
 
 /// The first names of entries in a folder, in order.
-fn first(folder: &Path, limit: usize) -> Result<Vec<EntryName>> {
+fn first(disk: Disk, folder: &Path, limit: usize) -> Result<Vec<EntryName>> {
     let mut names = BTreeSet::new();
-    let listed = each_name(folder, &mut |name| {
+    let listed = disk.each_name(folder, &mut |name| {
         names.extend(EntryName::parse(name));
         if names.len() > limit {
             names.pop_last();
@@ -426,28 +433,12 @@ fn first(folder: &Path, limit: usize) -> Result<Vec<EntryName>> {
     listed.map(|()| names.into_iter().collect()).map_err(|error| unreadable(folder, error))
 }
 
-/// All names in a folder, in no order. A name that is not UTF-8 is not Amber's, and is skipped.
-fn each_name(folder: &Path, take: &mut dyn FnMut(&str) -> io::Result<()>) -> io::Result<()> {
-    for entry in fs::read_dir(folder)? {
-        entry?.file_name().to_str().map_or(Ok(()), &mut *take)?;
-    }
-    Ok(())
-}
-
-fn make_folder(path: &Path) -> io::Result<()> {
-    match DirBuilder::new().mode(0o750).create(path) {
-        Ok(()) => path.parent().map_or(Ok(()), sync_folder),
-        Err(error) if error.kind() == ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+fn make_folder(disk: Disk, path: &Path) -> io::Result<()> {
+    match disk.make_folder(path, 0o750) {
+        Ok(()) => path.parent().map_or(Ok(()), |above| disk.sync_folder(above)),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists && disk.is_folder(path) => Ok(()),
         Err(error) => Err(error),
     }
-}
-
-/// Moves a file from one folder to the other; durable when this returns. The new folder is synced
-/// first, because after a crash the file must never be in neither.
-fn move_between(from: &Path, to: &Path, name: &str) -> io::Result<()> {
-    fs::rename(from.join(name), to.join(name))?;
-    sync_folder(to)?;
-    sync_folder(from)
 }
 
 #[cfg(test)]

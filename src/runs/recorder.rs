@@ -82,7 +82,7 @@ impl Recorder {
     ) -> Result<Recorder> {
         let recorder = Recorder {
             repository: Arc::clone(repository),
-            outbox: Outbox::open(&state_directory.join(OUTBOX))?,
+            outbox: Outbox::open(repository.host().disk, &state_directory.join(OUTBOX))?,
             sinks,
             board: Arc::clone(board),
             by: by.to_owned(),

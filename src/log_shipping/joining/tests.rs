@@ -3,9 +3,11 @@ use crate::agent::check::check;
 use crate::config::AgentConfig;
 use crate::error::Kind;
 use crate::log_shipping::lease_holder::Holder;
+use crate::log_shipping::session::SPOOL_FOLDER;
 use crate::log_shipping::tests::bench;
 use crate::log_shipping::tests::store_double::segments_after;
 use crate::repository::key::Secret;
+use crate::store::folder::FolderStore;
 use crate::tb_format::sample::SampleFile;
 use crate::tier::sample::{LOG_OPS, edited, write_data_file};
 use crate::tier::tigerbeetle::format::segment::SealedSegment;
@@ -26,7 +28,8 @@ pub(in crate::log_shipping) fn agent(folder: &Path, log_ops: u64) -> Agent {
     let holder = Holder { text: "a".into(), token: "a".into() };
     let board = Arc::default();
     let jobs = bench::jobs(&checked.repository, &board, folder);
-    Agent { plan, checked, board, holder, jobs }
+    let spool = Arc::new(FolderStore::open(&plan.state_directory.join(SPOOL_FOLDER)).unwrap());
+    Agent { plan, checked, board, holder, jobs, spool }
 }
 
 pub(in crate::log_shipping) fn folder() -> tempfile::TempDir {

@@ -27,13 +27,13 @@ fn listening() -> (TcpListener, Uri) {
 fn the_file_says_when_and_how_it_was() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("beat");
-    let heartbeat = Heartbeat::new(file.clone(), None).unwrap();
+    let heartbeat = Heartbeat::new(Disk::SYSTEM, file.clone(), None).unwrap();
     heartbeat.beat(&healthy(NOW_NS), NOW_NS).unwrap();
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "2027-01-15T08:00:00Z safe\n");
     heartbeat.beat(&troubled(NOW_NS), NOW_NS).unwrap();
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "2027-01-15T08:00:00Z danger\n");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside it");
-    let nowhere = Heartbeat::new(folder.path().join("none/beat"), None).unwrap();
+    let nowhere = Heartbeat::new(Disk::SYSTEM, folder.path().join("none/beat"), None).unwrap();
     assert!(nowhere.beat(&healthy(NOW_NS), NOW_NS).unwrap_err().message.contains("none/beat"));
 }
 
@@ -41,7 +41,7 @@ fn the_file_says_when_and_how_it_was() {
 fn somebody_is_called_while_nothing_is_in_danger() {
     let folder = tempfile::tempdir().unwrap();
     let (listener, uri) = listening();
-    let heartbeat = Heartbeat::new(folder.path().join("beat"), Some(uri)).unwrap();
+    let heartbeat = Heartbeat::new(Disk::SYSTEM, folder.path().join("beat"), Some(uri)).unwrap();
     let calls = std::thread::spawn(move || {
         let first = take(&listener, "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nOK");
         let second = take(&listener, "HTTP/1.1 500 No\r\ncontent-length: 0\r\n\r\n");

@@ -2,6 +2,7 @@
 
 use super::{AgentState, AgentStatus, CheckpointStatus, GapStatus, LeaseStatus, STALE_AFTER_NS, STATUS_FILE};
 use crate::error::Kind;
+use crate::host::Disk;
 use crate::monitor::alert::{Alert, Topic};
 use std::os::unix::fs::PermissionsExt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,8 +25,8 @@ fn status() -> AgentStatus {
 #[test]
 fn it_goes_there_and_back_and_everybody_may_read_it() {
     let folder = tempfile::tempdir().unwrap();
-    status().write(folder.path()).unwrap();
-    assert_eq!(AgentStatus::read(folder.path()).unwrap(), status());
+    status().write(Disk::SYSTEM, folder.path()).unwrap();
+    assert_eq!(AgentStatus::read(Disk::SYSTEM, folder.path()).unwrap(), status());
     let path = folder.path().join(STATUS_FILE);
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o644);
     assert!(std::fs::read_to_string(&path).unwrap().contains("\"state\":\"standing_by\""));
@@ -35,17 +36,17 @@ fn it_goes_there_and_back_and_everybody_may_read_it() {
 #[test]
 fn a_reader_never_sees_half_of_it() {
     let folder = tempfile::tempdir().unwrap();
-    status().write(folder.path()).unwrap();
+    status().write(Disk::SYSTEM, folder.path()).unwrap();
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
             while !done.load(Ordering::Relaxed) {
-                assert_eq!(AgentStatus::read(folder.path()).unwrap().cluster, status().cluster);
+                assert_eq!(AgentStatus::read(Disk::SYSTEM, folder.path()).unwrap().cluster, status().cluster);
             }
         });
         for lag_ms in 0..300 {
             AgentStatus { lag_ms, alerts: vec![Alert::new(Topic::Gap, "x".repeat(lag_ms as usize * 100))], ..status() }
-                .write(folder.path())
+                .write(Disk::SYSTEM, folder.path())
                 .unwrap();
         }
         done.store(true, Ordering::Relaxed);
@@ -57,21 +58,21 @@ fn other_releases_are_understood() {
     let folder = tempfile::tempdir().unwrap();
     let write = |text: &str| std::fs::write(folder.path().join(STATUS_FILE), text).unwrap();
     write(r#"{"durable_op": 7, "state": "dreaming", "something_new": [1], "lease": {"fence": 2, "colour": "red"}}"#);
-    let read = AgentStatus::read(folder.path()).unwrap();
+    let read = AgentStatus::read(Disk::SYSTEM, folder.path()).unwrap();
     assert_eq!((read.durable_op, read.state, read.lag_ms), (7, AgentState::Unknown, 0));
     assert_eq!(read.lease, Some(LeaseStatus { fence: 2, ..LeaseStatus::default() }));
     write("{");
-    assert_eq!(AgentStatus::read(folder.path()).unwrap_err().kind, Kind::TryAgain);
+    assert_eq!(AgentStatus::read(Disk::SYSTEM, folder.path()).unwrap_err().kind, Kind::TryAgain);
 }
 
 #[test]
 fn a_missing_one_says_what_to_do() {
     let folder = tempfile::tempdir().unwrap();
-    let error = AgentStatus::read(folder.path()).unwrap_err();
+    let error = AgentStatus::read(Disk::SYSTEM, folder.path()).unwrap_err();
     assert!(error.kind == Kind::TryAgain && error.message.contains("amber agent --config"), "{error}");
-    let error = AgentStatus::read(&folder.path().join("nowhere")).unwrap_err();
+    let error = AgentStatus::read(Disk::SYSTEM, &folder.path().join("nowhere")).unwrap_err();
     assert!(error.kind == Kind::Input && error.message.contains("state_directory"), "{error}");
-    assert_eq!(status().write(&folder.path().join("nowhere")).unwrap_err().kind, Kind::TryAgain);
+    assert_eq!(status().write(Disk::SYSTEM, &folder.path().join("nowhere")).unwrap_err().kind, Kind::TryAgain);
 }
 
 #[test]

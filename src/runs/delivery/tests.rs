@@ -303,7 +303,7 @@ fn the_threads_deliver_by_themselves_and_end_at_once() {
     let rig = Rig::new();
     rig.ledger.set(Mood::Down);
     let Rig { bench, recorder, ledger, .. } = &rig;
-    let delivery = Delivery::start(recorder, Some(reported(ledger, Duration::from_millis(50)))).unwrap();
+    let delivery = Delivery::start(Stages::new(recorder, Some(reported(ledger, Duration::from_millis(50))))).unwrap();
     rig.backup(1);
     eventually("an alert", || rig.alerts().iter().any(|alert| alert.contains("ledger of a test has not answered since")));
     assert_eq!(bench.repository.runs().unwrap().runs.len(), 1);

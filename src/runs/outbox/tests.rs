@@ -3,6 +3,7 @@ use crate::error::Kind;
 use crate::ledger_events::tests::{begun, completed};
 use crate::repository::run_record::Work;
 use crate::threads::lock;
+use std::fs::{self, File, OpenOptions};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use tempfile::TempDir;
 
@@ -39,12 +40,12 @@ impl Outbox {
 
 fn outbox() -> (TempDir, Outbox) {
     let folder = tempfile::tempdir().unwrap();
-    let outbox = Outbox::open(&folder.path().join("outbox")).unwrap();
+    let outbox = Outbox::open(Disk::SYSTEM, &folder.path().join("outbox")).unwrap();
     (folder, outbox)
 }
 
 fn again(folder: &TempDir) -> Outbox {
-    Outbox::open(&folder.path().join("outbox")).unwrap()
+    Outbox::open(Disk::SYSTEM, &folder.path().join("outbox")).unwrap()
 }
 
 fn append(outbox: &Outbox, run: u64) {
@@ -53,11 +54,12 @@ fn append(outbox: &Outbox, run: u64) {
 
 fn files(folder: &TempDir, place: &str) -> Vec<String> {
     let mut names = Vec::new();
-    each_name(&folder.path().join("outbox").join(place), &mut |name| {
-        names.push(name.to_owned());
-        Ok(())
-    })
-    .unwrap();
+    Disk::SYSTEM
+        .each_name(&folder.path().join("outbox").join(place), &mut |name| {
+            names.push(name.to_owned());
+            Ok(())
+        })
+        .unwrap();
     names.sort();
     names
 }
@@ -225,5 +227,5 @@ fn a_record_that_is_too_large_is_refused_before_it_is_written() {
     assert_eq!(outbox.append(RunId(1), &record, 1).unwrap_err().kind, Kind::Bug);
     assert!(files(&folder, "repository").is_empty());
     // A folder whose parent is missing is refused.
-    assert_eq!(Outbox::open(&folder.path().join("a/b")).unwrap_err().kind, Kind::Input);
+    assert_eq!(Outbox::open(Disk::SYSTEM, &folder.path().join("a/b")).unwrap_err().kind, Kind::Input);
 }

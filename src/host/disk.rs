@@ -1,0 +1,190 @@
+//! The disk, handed in: the files of the state directory, where an agent keeps what must survive
+//! it. So a test decides what a crash leaves of them.
+//!
+//! Flow: what is written goes to a file of a passing name, is synced, and is renamed to its name;
+//! then the folder is synced ([`Disk::replace`]). Data files and stores have readers and writers of
+//! their own.
+
+use std::fmt::Debug;
+use std::fs::{DirBuilder, File, OpenOptions, Permissions};
+use std::io::{Read, Result, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+
+/// What a disk does.
+pub trait DiskAccess: Debug + Send + Sync {
+    /// The first bytes of a file, at most this many.
+    ///
+    /// # Errors
+    /// The system's.
+    fn read(&self, path: &Path, bytes_max: u64) -> Result<Vec<u8>>;
+
+    /// Creates a file, with these permissions, for writing. What has the name already is emptied.
+    ///
+    /// # Errors
+    /// The system's.
+    fn create(&self, path: &Path, mode: u32) -> Result<Box<dyn NewFile>>;
+
+    /// Renames a file, over another if there is one. Durable only after [`DiskAccess::sync_folder`].
+    ///
+    /// # Errors
+    /// The system's.
+    fn rename(&self, from: &Path, to: &Path) -> Result<()>;
+
+    /// Removes a file or a link, and no folder. Durable only after [`DiskAccess::sync_folder`].
+    ///
+    /// # Errors
+    /// The system's.
+    fn remove(&self, path: &Path) -> Result<()>;
+
+    /// Removes an empty folder.
+    ///
+    /// # Errors
+    /// The system's.
+    fn remove_folder(&self, path: &Path) -> Result<()>;
+
+    /// Creates a folder.
+    ///
+    /// # Errors
+    /// The system's, also where something has this name.
+    fn make_folder(&self, path: &Path, mode: u32) -> Result<()>;
+
+    /// Whether this is a folder, or a link to one.
+    fn is_folder(&self, path: &Path) -> bool;
+
+    /// Makes names durable that were created, moved or removed in a folder.
+    ///
+    /// # Errors
+    /// The system's.
+    fn sync_folder(&self, folder: &Path) -> Result<()>;
+
+    /// Hands on all names in a folder, in no order. A name that is not UTF-8 is not Amber's, and is
+    /// passed on as far as it can be read.
+    ///
+    /// # Errors
+    /// The system's, or the first of `take`.
+    fn each_name(&self, folder: &Path, take: &mut dyn FnMut(&str) -> Result<()>) -> Result<()>;
+}
+
+/// A file that is being written.
+pub trait NewFile: Write + Debug + Send {
+    /// Sets exactly these permissions, whatever the process withholds from new files.
+    ///
+    /// # Errors
+    /// The system's.
+    fn set_mode(&mut self, mode: u32) -> Result<()>;
+
+    /// Makes durable what was written.
+    ///
+    /// # Errors
+    /// The system's. Nobody knows then what is on the disk.
+    fn sync(&mut self) -> Result<()>;
+}
+
+/// A disk. Copies are the same one.
+#[derive(Debug, Clone, Copy)]
+pub struct Disk(&'static dyn DiskAccess);
+
+impl Default for Disk {
+    fn default() -> Self {
+        Disk::SYSTEM
+    }
+}
+
+impl std::ops::Deref for Disk {
+    type Target = dyn DiskAccess;
+
+    fn deref(&self) -> &Self::Target {
+        self.0
+    }
+}
+
+impl Disk {
+    /// The machine's own.
+    pub const SYSTEM: Disk = Disk(&System);
+
+    /// Another disk.
+    pub fn of(access: &'static dyn DiskAccess) -> Disk {
+        Disk(access)
+    }
+
+    /// Replaces a file: after a crash it has either its old content or the new one, never a part.
+    /// The new content is durable when this returns. It is first written to a file named
+    /// `temporary` in the same folder; one that a crash left there is overwritten.
+    ///
+    /// # Errors
+    /// The system's error. The old content is still there, unless only the sync of the folder
+    /// failed.
+    pub fn replace(self, path: &Path, temporary: &str, mode: u32, content: &[u8]) -> Result<()> {
+        let folder = path.parent().unwrap_or(Path::new("."));
+        let temporary = folder.join(temporary);
+        let mut file = self.create(&temporary, mode)?;
+        file.write_all(content)?;
+        file.sync()?;
+        drop(file);
+        self.rename(&temporary, path)?;
+        self.sync_folder(folder)
+    }
+}
+
+#[derive(Debug)]
+struct System;
+
+impl DiskAccess for System {
+    fn read(&self, path: &Path, bytes_max: u64) -> Result<Vec<u8>> {
+        let mut content = Vec::new();
+        File::open(path)?.take(bytes_max).read_to_end(&mut content)?;
+        Ok(content)
+    }
+
+    fn create(&self, path: &Path, mode: u32) -> Result<Box<dyn NewFile>> {
+        let file = OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(path)?;
+        Ok(Box::new(file))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> Result<()> {
+        std::fs::rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> Result<()> {
+        std::fs::remove_file(path)
+    }
+
+    fn remove_folder(&self, path: &Path) -> Result<()> {
+        std::fs::remove_dir(path)
+    }
+
+    fn make_folder(&self, path: &Path, mode: u32) -> Result<()> {
+        DirBuilder::new().mode(mode).create(path)
+    }
+
+    fn is_folder(&self, path: &Path) -> bool {
+        path.is_dir()
+    }
+
+    fn sync_folder(&self, folder: &Path) -> Result<()> {
+        File::open(folder)?.sync_all()
+    }
+
+    fn each_name(&self, folder: &Path, take: &mut dyn FnMut(&str) -> Result<()>) -> Result<()> {
+        for entry in std::fs::read_dir(folder)? {
+            take(&entry?.file_name().to_string_lossy())?;
+        }
+        Ok(())
+    }
+}
+
+impl NewFile for File {
+    fn set_mode(&mut self, mode: u32) -> Result<()> {
+        self.set_permissions(Permissions::from_mode(mode))
+    }
+
+    fn sync(&mut self) -> Result<()> {
+        self.sync_all()
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod sample;
+#[cfg(test)]
+mod tests;
