@@ -72,7 +72,7 @@ impl Rig {
 
     /// Changes the agent's catalog, as anyone who has access to its file could.
     fn alter_catalog(&self, change: &str) {
-        let catalog = Folder::new(&self.place.path().join("agent/state").join(STATE_FOLDER)).catalog();
+        let catalog = Folder::new(&self.place.path().join("agent/state").join(STATE_FOLDER), amber::host::Clock::SYSTEM).catalog();
         let changed = duckdb::Connection::open(catalog).unwrap().execute(change, []).unwrap();
         assert_eq!(changed, 1, "{change}");
     }

@@ -99,6 +99,28 @@ fn imports_point_down() {
     assert!(seen > 50, "only {seen} imports were seen: the check looks at the wrong place");
 }
 
+/// Rooms that are handed their time, chance and threads, so that a test can run them step by step;
+/// of these, files whose waiting is for another process, or for a person who looks.
+const SIMULATED: [&str; 10] =
+    ["agent/", "log_shipping/", "jobs/", "runs/", "catalog/", "verify/", "schedule/", "limits/", "repository/", "replica/"];
+const NOT_HANDED_IN: [&str; 6] = ["Instant::now", "SystemTime::now", "thread::sleep", "units::now_ns", "RandomState", "key::random()"];
+
+#[test]
+fn time_and_chance_are_handed_in() {
+    let mut seen = 0;
+    for (file, _, text) in sources().iter().filter(|(file, _, _)| SIMULATED.iter().any(|room| file.starts_with(room)) && !is_test(file)) {
+        // Keys are not a matter of chance that a test may decide.
+        if file == "repository/mod.rs" || file == "repository/key.rs" {
+            continue;
+        }
+        for taken in NOT_HANDED_IN.iter().filter(|taken| code(text).contains(**taken)) {
+            panic!("{file}: {taken}: ask the clock or the chance of the host that is handed in");
+        }
+        seen += 1;
+    }
+    assert!(seen > 50, "only {seen} files were seen: the check looks at the wrong place");
+}
+
 /// What handles backups in general. It loops over the tiers and names none.
 const GENERAL: [&str; 11] = [
     "verify/",

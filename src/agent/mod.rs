@@ -35,7 +35,7 @@ mod threads;
 use crate::config::AgentConfig;
 use crate::disk::process_lock::ProcessLock;
 use crate::error::{Error, Result};
-use crate::host::Random;
+use crate::host::Host;
 use crate::log_shipping::follower::Ended;
 use crate::log_shipping::lease_holder::Holder;
 use crate::log_shipping::session::{Agent, Checked, SPOOL_FOLDER};
@@ -55,6 +55,7 @@ use threads::Threads;
 const SESSION_PAUSE: Duration = Duration::from_millis(50);
 /// The file in which an agent keeps the token by which it recognises itself.
 const TOKEN_FILE: &str = "agent-id";
+const TOKEN_FILE_NEW: &str = "agent-id.new";
 
 /// Runs the agent until a signal asks it to stop.
 ///
@@ -73,7 +74,7 @@ pub fn run(plan: AgentConfig) -> Result<()> {
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let holder = Holder {
         text: format!("replica {} on {host}, process {}", checked.replica, std::process::id()),
-        token: token(&plan.state_directory, plan.host.random)?,
+        token: token(plan.host, &plan.state_directory)?,
     };
     let board = Arc::new(StatusBoard::new(plan.host.clock));
     let board_clock = board.clock();
@@ -140,15 +141,17 @@ fn goes_on(agent: &Agent, ended: Ended) -> bool {
 
 /// The token by which this agent recognises itself, the same at every start with this state
 /// directory.
-fn token(directory: &Path, random: Random) -> Result<String> {
+fn token(host: Host, directory: &Path) -> Result<String> {
     let path = directory.join(TOKEN_FILE);
-    if let Ok(token) = std::fs::read_to_string(&path)
+    if let Ok(token) = host.disk.read(&path, 64)
+        && let Ok(token) = String::from_utf8(token)
         && token.len() == 32
     {
         return Ok(token);
     }
-    let token = format!("{:032x}", u128::from_le_bytes(random.bytes()?));
-    std::fs::write(&path, &token).map_err(|error| Error::input(format!("{}: {error}", path.display())).caused_by(error))?;
+    let token = format!("{:032x}", u128::from_le_bytes(host.random.bytes()?));
+    let written = host.disk.replace(&path, TOKEN_FILE_NEW, 0o644, token.as_bytes());
+    written.map_err(|error| Error::input(format!("{}: {error}", path.display())).caused_by(error))?;
     Ok(token)
 }
 

@@ -6,14 +6,14 @@
 //! the next draft is made.
 
 use crate::error::{Error, Result};
-use crate::host::Disk;
+use crate::host::{Clock, Disk};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// The folder's name in an agent's state directory.
 pub const STATE_FOLDER: &str = "catalog";
@@ -31,8 +31,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// The folder of a catalog; nothing in it needs to exist.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Folder {
+    clock: Clock,
     path: PathBuf,
 }
 
@@ -73,8 +74,8 @@ impl Drop for PinnedCatalog {
 
 impl Folder {
     /// The catalog in a folder.
-    pub fn new(path: &Path) -> Folder {
-        Folder { path: path.to_owned() }
+    pub fn new(path: &Path, clock: Clock) -> Folder {
+        Folder { clock, path: path.to_owned() }
     }
 
     /// Where it is.
@@ -116,12 +117,12 @@ impl Folder {
         let path = self.path.join(LOCK);
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o640).open(&path);
         let file = file.map_err(|error| self.failed(&path, &error))?;
-        let began = Instant::now();
+        let began = self.clock.now();
         loop {
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => return Ok(Locked { folder: self, _lock: file }),
                 Err(Errno::INTR) => {}
-                Err(Errno::WOULDBLOCK) if began.elapsed() < patience => std::thread::sleep(PAUSE),
+                Err(Errno::WOULDBLOCK) if self.clock.since(began) < patience => self.clock.sleep(PAUSE),
                 Err(Errno::WOULDBLOCK) => {
                     return Err(Error::try_again(format!("{}: another process is changing the catalog: try again", path.display())));
                 }

@@ -13,6 +13,7 @@ use super::row::Table;
 use super::schema;
 use super::writer::state;
 use crate::error::{Error, Kind, Result};
+use crate::host::Clock;
 use crate::units::time_text;
 use duckdb::types::{TimeUnit, Value};
 use serde_json::{Number, json};
@@ -117,7 +118,7 @@ impl Reader {
     /// [`Error::input`] if there is none, if it may not be read, or if it has a newer schema;
     /// [`Error::damaged`] for a file that is no catalog.
     pub fn open(folder: &Path) -> Result<Reader> {
-        let folder = Folder::new(folder);
+        let folder = Folder::new(folder, Clock::SYSTEM);
         let opened = Database::open_to_read(&folder.catalog()).and_then(|database| {
             let version = schema::version(&database)?;
             schema::check(&database, version)?;

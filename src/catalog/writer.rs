@@ -53,7 +53,7 @@ pub(super) enum Coverage {
 impl Catalog {
     /// The catalog in this folder.
     pub fn new(repository: &Arc<Repository>, folder: &Path) -> Catalog {
-        Catalog { repository: Arc::clone(repository), folder: Folder::new(folder) }
+        Catalog { repository: Arc::clone(repository), folder: Folder::new(folder, repository.clock()) }
     }
 
     /// Its folder.

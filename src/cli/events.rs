@@ -156,7 +156,9 @@ fn open(arguments: &EventsArguments) -> Result<Opened> {
     let ledger = Ledger::new(LedgerAddress { cluster, addresses, accounts, answer_timeout });
     let outbox = state_directory.as_ref().map(|directory| directory.join(OUTBOX));
     // An agent that has never run has no catalog yet.
-    let kept = state_directory.map(|directory| directory.join(STATE_FOLDER)).filter(|folder| Folder::new(folder).catalog().exists());
+    let kept = state_directory
+        .map(|directory| directory.join(STATE_FOLDER))
+        .filter(|folder| Folder::new(folder, crate::host::Clock::SYSTEM).catalog().exists());
     Ok(Opened { repository, ledger, outbox, catalog: arguments.catalog.clone().or(kept) })
 }
 

@@ -88,7 +88,7 @@ fn a_row_that_somebody_altered_is_told_by_its_run() {
         ("status = 'started', end_time = NULL", ""),
     ] {
         fixture.catalog().put(RunId(5), &record).unwrap();
-        let folder = Folder::new(fixture.path());
+        let folder = Folder::new(fixture.path(), crate::host::Clock::SYSTEM);
         let database = Database::open_to_work(&folder.catalog()).unwrap();
         database.execute(&format!("UPDATE backup_metadata SET {change}")).unwrap();
         database.close().unwrap();

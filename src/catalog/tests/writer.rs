@@ -230,7 +230,7 @@ fn leftovers_of_a_kill_are_cleared_and_one_writer_waits_for_the_other() {
     assert_eq!(rows(fixture.path(), "SELECT count(*) FROM runs"), [["1"]]);
     catalog.put(RunId(2), &begun(Work::File)).unwrap();
     assert_eq!(fixture.files(), [CATALOG, "lock"]);
-    let folder = Folder::new(fixture.path());
+    let folder = Folder::new(fixture.path(), crate::host::Clock::SYSTEM);
     let held = folder.lock().unwrap();
     let error = folder.lock_within(Duration::from_millis(30)).unwrap_err();
     assert!(error.kind == Kind::TryAgain && error.message.contains("another process"), "{error}");

@@ -19,7 +19,8 @@ use crate::repository::name::{RunId, SEGMENTS, SegmentName};
 use crate::repository::run_record::{RunRecord, RunSink};
 use crate::runs::outbox::Lane;
 use crate::runs::recorder::Recorder;
-use crate::tb_format::sample::SampleFile;
+use crate::tb_format::layout::{prepare_offset, slot_of, wal_header_offset};
+use crate::tb_format::sample::{SampleFile, headers_of};
 use crate::tier::tigerbeetle::format::segment::SealedSegment;
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
@@ -139,6 +140,15 @@ impl DataFile {
 
     pub fn path(&self) -> PathBuf {
         self.folder.path().join("d")
+    }
+
+    /// Adds prepares to the log, as the replica does.
+    pub fn append(&self, prepares: &[Vec<u8>]) {
+        let file = OpenOptions::new().write(true).open(self.path()).unwrap();
+        for (prepare, header) in prepares.iter().zip(headers_of(prepares)) {
+            file.write_all_at(prepare, prepare_offset(slot_of(header.op()))).unwrap();
+            file.write_all_at(header.bytes(), wal_header_offset(slot_of(header.op()))).unwrap();
+        }
     }
 
     pub fn lay_out(&self, sample: &SampleFile) {
