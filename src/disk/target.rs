@@ -16,7 +16,7 @@ use crate::units::bytes_text;
 use rustix::fs::{CWD, FallocateFlags, FlockOperation, RenameFlags, SeekFrom};
 use std::ffi::OsString;
 use std::fs::File;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -25,6 +25,10 @@ use std::time::{Duration, Instant};
 const TAKE_BACK_PATIENCE: Duration = Duration::from_secs(60);
 /// How often taking the lock is retried.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
+
+/// The permissions of a file that is restored: a ledger is nobody else's business, and what a plain
+/// file allowed to others it allows them again at the end ([`Target::set_mode`]).
+const OWNER_ONLY: u32 = 0o600;
 
 /// A data file that is being written.
 #[derive(Debug)]
@@ -66,6 +70,8 @@ impl Target {
         left.iter().for_each(Leftover::remove);
         match largest.map(Leftover::adopt) {
             Some((temporary, file)) => {
+                let closed = file.set_permissions(std::fs::Permissions::from_mode(OWNER_ONLY));
+                closed.map_err(|error| Error::input(format!("{}: {error}", temporary.display())).caused_by(error))?;
                 Ok(Target { path: path.to_owned(), temporary, file, overwrite, adopted: true, stays: false, lent: None })
             }
             None => Target::begin(path, &folder, overwrite),
@@ -77,7 +83,7 @@ impl Target {
         hidden.push(path.file_name().unwrap_or_default());
         hidden.push(format!(".{}{SUFFIX}", std::process::id()));
         let temporary = folder.join(hidden);
-        let opened = std::fs::OpenOptions::new().read(true).write(true).create_new(true).open(&temporary);
+        let opened = std::fs::OpenOptions::new().read(true).write(true).create_new(true).mode(OWNER_ONLY).open(&temporary);
         let file =
             opened.map_err(|error| Error::input(format!("{}: cannot write there: {error}", temporary.display())).caused_by(error))?;
         let target = Target { path: path.to_owned(), temporary, file, overwrite, adopted: false, stays: false, lent: None };

@@ -28,8 +28,9 @@ pub const KEY_OBJECT_BYTES: usize = HEAD_BYTES + WRAPPED_BYTES + 32;
 /// RFC 9106, section 4, second recommended option: 64 MiB, three passes, four lanes.
 const ARGON2_DEFAULT: Argon2Cost = Argon2Cost { memory_kib: 64 * 1024, passes: 3, lanes: 4 };
 /// A stored cost above these limits means a damaged or hostile key object: opening must not take
-/// unbounded memory or time.
-const ARGON2_MAX: Argon2Cost = Argon2Cost { memory_kib: 1024 * 1024, passes: 16, lanes: 16 };
+/// more memory than an agent may have under systemd (`MemoryMax`), or unbounded time. It is four
+/// times the cost of the keys that Amber writes.
+const ARGON2_MAX: Argon2Cost = Argon2Cost { memory_kib: 256 * 1024, passes: 12, lanes: 16 };
 
 /// A key file must hold at least as many bytes as the key that it protects.
 pub const KEY_FILE_BYTES_MIN: usize = 32;

@@ -1,6 +1,7 @@
 use super::{Target, check_space, folder_of};
 use crate::error::Kind;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use tempfile::TempDir;
 
@@ -24,6 +25,25 @@ fn a_file_appears_when_it_is_committed_and_not_before() {
     assert_eq!(names(&folder), ["data"]);
     let bytes = fs::read(&path).unwrap();
     assert_eq!((bytes.len(), &bytes[4096..4102]), (10_000, &b"ledger"[..]));
+}
+
+#[test]
+fn what_is_being_restored_is_nobody_elses_business() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ledger");
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let mut target = Target::create(&path, false).unwrap();
+    target.write(0, b"secret").unwrap();
+    assert_eq!(mode(target.temporary()), 0o600);
+    target.keep();
+    let temporary = target.temporary().to_owned();
+    drop(target);
+    // What an older version left open is closed before it is written to.
+    std::fs::set_permissions(&temporary, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let target = Target::resume(&path, false).unwrap();
+    assert_eq!((target.is_adopted(), mode(target.temporary())), (true, 0o600));
+    target.commit().unwrap();
+    assert_eq!(mode(&path), 0o600);
 }
 
 #[test]

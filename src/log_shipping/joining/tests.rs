@@ -74,6 +74,26 @@ fn the_log_goes_on_behind_what_is_stored_and_before_a_hole() {
 }
 
 #[test]
+fn junk_in_the_store_keeps_no_agent_from_joining() {
+    let folder = folder();
+    let agent = agent(folder.path(), 50);
+    let log = log(&agent, 1, 8);
+    put(&agent, &log);
+    let store = agent.plan.repository.place.open().unwrap();
+    let junk = [bytes::Bytes::from_static(b"junk")];
+    store.put(&crate::repository::name::timeline_object(2), &junk, &crate::pipeline::digest::digest(&junk)).unwrap();
+    assert_eq!(agent.try_join(&spool(&agent)).unwrap().after.0, 999);
+    // One byte of the newest segment: what it held is shipped again.
+    let path = folder.path().join("r").join(&log[7].object.name);
+    let mut bytes = std::fs::read(&path).unwrap();
+    let middle = bytes.len() - 20;
+    bytes[middle] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    let start = agent.try_join(&spool(&agent)).unwrap();
+    assert_eq!((start.lineage.timeline(), start.after.0, start.durable_op, start.gap), (1, 994, 994, None));
+}
+
+#[test]
 fn what_is_in_the_spool_is_not_read_again_and_not_durable_yet() {
     let folder = folder();
     let agent = agent(folder.path(), 50);

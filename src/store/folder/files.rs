@@ -45,6 +45,12 @@ pub(super) struct Files {
     session: Mutex<Option<Arc<Session>>>,
     /// Folders (as `a/b`) whose entries in their own folders this process has synced.
     durable: Mutex<HashSet<String>>,
+    /// Objects whose folder could not be synced after they got their name. A later sync may succeed
+    /// although the name was lost: the system reports a failed write once.
+    unsure: Mutex<HashSet<String>>,
+    /// How many syncs of folders fail next.
+    #[cfg(test)]
+    pub(super) failing_syncs: std::sync::atomic::AtomicU32,
 }
 
 /// The folder of one open store below `.tmp`.
@@ -94,7 +100,14 @@ pub(super) fn errno(error: &std::io::Error) -> Errno {
 
 impl Files {
     pub(super) fn new(root: &Path) -> Self {
-        Files { root: root.to_owned(), session: Mutex::default(), durable: Mutex::default() }
+        Files {
+            root: root.to_owned(),
+            session: Mutex::default(),
+            durable: Mutex::default(),
+            unsure: Mutex::default(),
+            #[cfg(test)]
+            failing_syncs: std::sync::atomic::AtomicU32::new(0),
+        }
     }
 
     pub(super) fn describe(&self) -> String {
@@ -150,7 +163,13 @@ impl Files {
             // A folder that another process has just created may not be synced yet, so the first
             // use syncs it too.
             if made || !self.durable().contains(path) {
-                fs::fsync(&folder)?;
+                if let Err(error) = self.sync(&folder) {
+                    if made {
+                        // The next try makes it anew. If it stays, it is empty.
+                        let _ = fs::unlinkat(&folder, part, AtFlags::REMOVEDIR);
+                    }
+                    return Err(error);
+                }
                 let mut durable = self.durable();
                 if durable.len() >= DURABLE_MAX {
                     durable.clear();
@@ -245,8 +264,39 @@ impl Files {
             }
             Err(error) => return Err(error),
         };
-        fs::fsync(&folder)?;
-        Ok(outcome)
+        let synced = self.sync(&folder);
+        let mut unsure = lock(&self.unsure);
+        if synced.is_err() {
+            unsure.insert(name.to_owned());
+        } else {
+            unsure.remove(name);
+        }
+        synced.map(|()| outcome)
+    }
+
+    /// Whether an object has its name, and nobody knows whether it will have it after a crash.
+    pub(super) fn is_unsure(&self, name: &str) -> bool {
+        lock(&self.unsure).contains(name)
+    }
+
+    /// Moves a finished file over an object of the same content, of which nobody knows whether it is
+    /// durable.
+    pub(super) fn publish_over(&self, temporary: &Temporary, name: &str) -> Result<PutOutcome, Errno> {
+        let (folders, leaf) = split(name);
+        temporary.file.sync_all().map_err(|error| errno(&error))?;
+        let folder = self.make_folder(folders)?;
+        fs::renameat(&temporary.session.folder, &temporary.leaf, &folder, leaf)?;
+        self.sync(&folder)?;
+        lock(&self.unsure).remove(name);
+        Ok(PutOutcome::Created)
+    }
+
+    fn sync(&self, folder: &OwnedFd) -> Result<(), Errno> {
+        #[cfg(test)]
+        if self.failing_syncs.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok() {
+            return Err(Errno::IO);
+        }
+        fs::fsync(folder)
     }
 
     /// Whether an object of this name exists already. If it does, makes sure that it is durable.
@@ -255,7 +305,7 @@ impl Files {
         let Some(folder) = self.folder(folders)? else { return Ok(false) };
         let there = occupied(&folder, leaf)?;
         if there {
-            fs::fsync(self.make_folder(folders)?)?;
+            self.sync(&self.make_folder(folders)?)?;
         }
         Ok(there)
     }

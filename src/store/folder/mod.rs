@@ -54,14 +54,34 @@ impl FolderStore {
     }
 
     fn write(&self, name: &str, body: &[Bytes]) -> Result<PutOutcome, Errno> {
-        if self.files.exists_durably(name)? {
+        // What a failed sync may have lost is written anew, not just synced again.
+        let is_unsure = self.files.is_unsure(name) && self.has_content(name, body)?;
+        if !is_unsure && self.files.exists_durably(name)? {
             return Ok(PutOutcome::AlreadyExists);
         }
         let mut temporary = self.files.temporary()?;
         for piece in body {
             temporary.file.write_all(piece).map_err(|error| errno(&error))?;
         }
-        self.files.publish(&temporary, name)
+        if is_unsure { self.files.publish_over(&temporary, name) } else { self.files.publish(&temporary, name) }
+    }
+
+    /// Whether an object has exactly this content.
+    ///
+    /// # Errors
+    /// EIO where it has another: it is somebody else's, and nobody knows whether it is durable.
+    fn has_content(&self, name: &str, body: &[Bytes]) -> Result<bool, Errno> {
+        let Some((file, size_bytes)) = self.open_object(name)? else { return Ok(false) };
+        let (mut offset, mut is_same) = (0, size_bytes == super::body_bytes(body));
+        for piece in body {
+            if !is_same {
+                break;
+            }
+            let mut content = vec![0; piece.len()];
+            file.read_exact_at(&mut content, offset).map_err(|error| errno(&error))?;
+            (offset, is_same) = (offset + piece.len() as u64, content == piece[..]);
+        }
+        if is_same { Ok(true) } else { Err(Errno::IO) }
     }
 
     /// Opens an object and finds its size; `None` if there is none of that name.

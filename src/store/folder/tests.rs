@@ -337,3 +337,39 @@ fn missing_permission_is_refused() {
     }
     std::fs::set_permissions(&scratch.0, std::fs::Permissions::from_mode(0o755)).unwrap();
 }
+
+#[test]
+fn what_a_failed_sync_may_have_lost_is_written_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = FolderStore::open(folder.path()).unwrap();
+    let put =
+        |name: &str, content: &'static str| store.put(name, &[Bytes::from_static(content.as_bytes())], &digest_of(content.as_bytes()));
+    let fail = |count: u32| store.files.failing_syncs.store(count, Ordering::SeqCst);
+    let inode = |name: &str| std::fs::metadata(folder.path().join(name)).unwrap().ino();
+    put("a/first", "1").unwrap();
+    fail(1);
+    assert!(matches!(put("a/b", "content"), Err(StoreError::Damaged { .. })));
+    let before = inode("a/b");
+    // A sync that succeeds now proves nothing.
+    assert_eq!(put("a/b", "content").unwrap(), PutOutcome::Created);
+    assert_ne!(inode("a/b"), before);
+    assert_eq!(put("a/b", "content").unwrap(), PutOutcome::AlreadyExists);
+    // The same while syncs go on failing, and for an object that was there before.
+    fail(2);
+    put("a/c", "content").unwrap_err();
+    put("a/c", "content").unwrap_err();
+    assert_eq!(put("a/c", "content").unwrap(), PutOutcome::Created);
+    fail(1);
+    put("a/first", "1").unwrap_err();
+    // What somebody else put there is neither replaced nor believed.
+    fail(1);
+    put("a/d", "ours").unwrap_err();
+    std::fs::write(folder.path().join("a/d"), "theirs").unwrap();
+    assert!(put("a/d", "ours").is_err());
+    assert_eq!(std::fs::read(folder.path().join("a/d")).unwrap(), b"theirs");
+    // A new folder whose entry cannot be synced is made again.
+    fail(1);
+    put("new/a", "1").unwrap_err();
+    assert!(!folder.path().join("new").exists());
+    put("new/a", "1").unwrap();
+}

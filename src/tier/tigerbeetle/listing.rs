@@ -75,13 +75,10 @@ impl Found {
 
     /// Reads the timelines. Damaged records do not prevent the rest from being listed.
     fn timelines(&mut self, repository: &Repository) -> Result<()> {
-        let timelines = match repository.timelines() {
-            Err(error) if error.kind == Kind::Damaged => {
-                self.failure.get_or_insert(error);
-                return Ok(());
-            }
-            timelines => timelines?,
-        };
+        let timelines = repository.timelines()?;
+        if let Some(trouble) = timelines.trouble() {
+            self.failure.get_or_insert(Error::damaged(trouble));
+        }
         let (gaps, damaged) = repository.gaps()?;
         if let Some(name) = damaged.first() {
             self.failure.get_or_insert(Error::damaged(format!("{name}: the record of a gap is damaged: `amber verify` tells more")));

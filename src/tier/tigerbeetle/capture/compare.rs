@@ -15,6 +15,7 @@
 
 use crate::error::{Error, Kind, Result};
 use crate::repository::Repository;
+use crate::repository::name::SegmentName;
 use crate::tb_format::checksum::Checksum;
 use crate::tb_format::header::PrepareHeader;
 use crate::tb_format::header::PrepareId;
@@ -157,8 +158,11 @@ pub(super) struct Comparison {
 /// Compares what these repositories together hold of a timeline. Returns `None` for a timeline that
 /// has neither log nor record.
 ///
+/// A segment that would have to be compared and does not open counts as if it were not there: its
+/// ops are stored again where the replica still has them.
+///
 /// # Errors
-/// [`Error::damaged`] when a segment that must be compared is damaged.
+/// When the store cannot be read.
 pub(super) fn compare(
     repositories: &[&Repository],
     shown: &ReplicaView,
@@ -171,11 +175,15 @@ pub(super) fn compare(
         pieces.extend(index.pieces().iter().map(|piece| (*repository, *piece)));
     }
     pieces.sort_by_key(|(_, piece)| Reverse((piece.last_op, piece.first_op)));
-    match (pieces.first().map(|(_, piece)| piece.last_op), branch) {
-        (Some(stored_op), _) => StoredTimeline { pieces, stored_op, branch }.compare(shown, timeline).map(Some),
-        (None, Some(branch)) => Ok(Some(compare_record(shown, branch))),
-        (None, None) => Ok(None),
+    while let Some(stored_op) = pieces.first().map(|(_, piece)| piece.last_op) {
+        let stored = StoredTimeline { pieces, stored_op, branch };
+        let overlap = stored.overlap(shown)?;
+        let Some((_, damaged, error)) = overlap.damaged else { return stored.compare(shown, timeline, overlap).map(Some) };
+        tracing::warn!("{error}: its ops are stored again, as far as the replica still has them");
+        pieces = stored.pieces;
+        pieces.retain(|(_, piece)| piece.name != damaged);
     }
+    Ok(branch.map(|branch| compare_record(shown, branch)))
 }
 
 /// Compares a timeline of which only the record exists: the agent that began it has stored nothing
@@ -216,6 +224,9 @@ fn compare_record(shown: &ReplicaView, branch: &Branch) -> Comparison {
 struct Overlap {
     checksums: BTreeMap<u64, Vec<Checksum>>,
     common: Option<PrepareId>,
+    /// The first segment that does not open although it might tell more: its last op, its name and
+    /// why.
+    damaged: Option<(u64, SegmentName, Error)>,
 }
 
 /// A stored log.
@@ -227,8 +238,8 @@ struct StoredTimeline<'a> {
 }
 
 impl StoredTimeline<'_> {
-    fn compare(&self, shown: &ReplicaView, timeline: u32) -> Result<Comparison> {
-        let Overlap { checksums, mut common } = self.overlap(shown)?;
+    fn compare(&self, shown: &ReplicaView, timeline: u32, overlap: Overlap) -> Result<Comparison> {
+        let Overlap { checksums, mut common, .. } = overlap;
         if let Some(record) = self.branched().filter(|record| common.is_none() && shown.holds(record) == Some(true)) {
             common = shown.at(record.op).map(|header| (header.op(), header.checksum()));
         }
@@ -296,7 +307,6 @@ impl StoredTimeline<'_> {
     /// shows. Nothing below that one needs to be read.
     fn overlap(&self, shown: &ReplicaView) -> Result<Overlap> {
         let mut overlap = Overlap::default();
-        let mut damaged: Option<(u64, Error)> = None;
         let within = |(_, piece): &&(&Repository, Piece)| piece.first_op <= shown.last_op() && piece.last_op >= shown.first_op();
         for (repository, piece) in self.pieces.iter().filter(within) {
             if overlap.common.is_some_and(|(op, _)| op >= piece.last_op) {
@@ -305,7 +315,7 @@ impl StoredTimeline<'_> {
             let rows = match piece.open(repository) {
                 Ok(segment) => segment.rows,
                 Err(error) if error.kind == Kind::Damaged => {
-                    damaged.get_or_insert((piece.last_op, error));
+                    overlap.damaged.get_or_insert((piece.last_op, piece.name, error));
                     continue;
                 }
                 Err(error) => return Err(error),
@@ -318,10 +328,9 @@ impl StoredTimeline<'_> {
                 }
             }
         }
-        match damaged {
-            Some((last_op, error)) if overlap.common.is_none_or(|(op, _)| op < last_op) => Err(error),
-            _ => Ok(overlap),
-        }
+        // It does not matter below what both are known to hold.
+        overlap.damaged.take_if(|(last_op, ..)| overlap.common.is_some_and(|(op, _)| op >= *last_op));
+        Ok(overlap)
     }
 
     /// The highest op that the stored log shows to be committed.

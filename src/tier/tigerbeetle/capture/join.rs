@@ -206,7 +206,7 @@ impl Branching<'_> {
 
     fn record(&self, parent: u32, reason: String) -> Branch {
         Branch {
-            timeline: self.timelines.newest().saturating_add(1),
+            timeline: self.timelines.next(),
             parent,
             branch: None,
             first: None,

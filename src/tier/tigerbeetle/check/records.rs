@@ -13,7 +13,7 @@ use crate::tier::tigerbeetle::format::gap::Gap;
 use crate::tier::tigerbeetle::format::timeline::Timelines;
 use std::collections::BTreeSet;
 
-const TIMELINE_LOST: &str = "until it is put back from a copy of the repository, no reader can tell which backups and which log belong together, and nothing is restored";
+const TIMELINE_LOST: &str = "until it is put back from a copy of the repository, no reader can tell which backups and which log belong to it, and nothing of it is restored; all else is";
 
 const GAP_LOST: &str = "why and since when ops are missing is lost, and nothing else";
 

@@ -53,6 +53,14 @@ impl Piece {
         (self.first_op..=self.last_op).contains(&op)
     }
 
+    /// Reads all of its prepares.
+    ///
+    /// # Errors
+    /// [`Error::damaged`] when it is missing or damaged.
+    pub fn check(&self, repository: &Repository) -> Result<()> {
+        self.open(repository)?.prepares(self.first_op, self.last_op, &mut |_| Ok(()))
+    }
+
     /// Opens the segment.
     ///
     /// # Errors
@@ -191,6 +199,35 @@ impl<'a> LogIndex<'a> {
         }
         pieces.sort_by_key(|piece| (piece.first_op, std::cmp::Reverse(piece.last_op)));
         Ok(LogIndex { repository, lineage: lineage.clone(), from_op, pieces })
+    }
+
+    /// The same log without the segments that do not open or do not hold what they must; and these,
+    /// with the reasons. All of it is read.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn opening(&self) -> Result<(LogIndex<'a>, Vec<(SegmentName, Error)>)> {
+        let mut listed = self.pieces.clone();
+        for round in 0.. {
+            let (mut pieces, mut damaged) = (Vec::new(), Vec::new());
+            for piece in &listed {
+                match piece.check(self.repository) {
+                    Ok(()) => pieces.push(*piece),
+                    Err(error) if error.kind == Kind::Damaged => damaged.push((piece.name, error)),
+                    Err(error) => return Err(error),
+                }
+            }
+            let again = LogIndex::list(self.repository, &self.lineage, self.from_op)?;
+            // What was merged meanwhile is no damage.
+            if damaged.is_empty() || again.has_all(&listed) || round >= RELISTS_MAX {
+                return Ok((
+                    LogIndex { repository: self.repository, lineage: self.lineage.clone(), from_op: self.from_op, pieces },
+                    damaged,
+                ));
+            }
+            listed = again.pieces;
+        }
+        Err(Error::bug("a count ended"))
     }
 
     /// Whether all these segments were listed.

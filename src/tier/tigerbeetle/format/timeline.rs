@@ -9,7 +9,7 @@
 //! [`Lineage`] describes what belongs to one history: the timeline itself, and the part of each
 //! ancestor that lies before the branch.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::repository::frame::ObjectKind;
 use crate::repository::name::{self, TIMELINE_FIRST};
 use crate::repository::{Repository, record};
@@ -79,6 +79,9 @@ impl Lineage {
     /// # Errors
     /// [`Error::input`] when there is no such timeline, naming those that exist.
     pub fn of(timelines: &Timelines, timeline: u32) -> Result<Lineage> {
+        if let Some(why) = timelines.damaged.get(&timeline) {
+            return Err(Error::damaged(format!("{why}: what belongs to timeline {timeline} is not known")));
+        }
         if timeline != TIMELINE_FIRST && !timelines.branches.contains_key(&timeline) {
             let known: Vec<String> = timelines.numbers().iter().map(u32::to_string).collect();
             return Err(Error::input(format!("there is no timeline {timeline}; there are {}: `amber list` shows them", known.join(", "))));
@@ -135,32 +138,55 @@ impl Lineage {
 pub struct Timelines {
     /// The records, by number; timeline 1 has none.
     pub branches: BTreeMap<u32, Branch>,
+    /// Those whose records do not open, and why: nobody knows what belongs to them, and anybody who
+    /// may write to the store can make a name. All else is used.
+    pub damaged: BTreeMap<u32, String>,
 }
 
 impl Timelines {
-    /// All numbers, in order.
+    /// All numbers that are known, in order.
     pub fn numbers(&self) -> Vec<u32> {
         std::iter::once(TIMELINE_FIRST).chain(self.branches.keys().copied()).collect()
     }
 
-    /// The number of the newest timeline.
+    /// The number of the newest timeline that is known.
     pub fn newest(&self) -> u32 {
         self.branches.keys().next_back().copied().unwrap_or(TIMELINE_FIRST)
     }
 }
 
+impl Timelines {
+    /// The number of the next timeline. A record that does not open has a number too.
+    pub fn next(&self) -> u32 {
+        self.damaged.keys().next_back().copied().unwrap_or(0).max(self.newest()).saturating_add(1)
+    }
+
+    /// Which records do not open, in a sentence for whoever uses the others.
+    pub fn trouble(&self) -> Option<String> {
+        let first = self.damaged.values().next()?;
+        let more = match self.damaged.len() {
+            1 => String::new(),
+            count => format!(" (and {} more)", count - 1),
+        };
+        Some(format!("a timeline's record does not open, and what belongs to it is left out: {first}{more}: `amber verify` tells more"))
+    }
+}
+
 impl Repository {
-    /// All timelines of the repository.
+    /// All timelines of the repository; records that do not open are among
+    /// [`Timelines::damaged`].
     ///
     /// # Errors
-    /// [`Error::damaged`] when a record is damaged: without it nothing shows which parts belong
-    /// together.
+    /// When the store cannot be read.
     pub fn timelines(&self) -> Result<Timelines> {
         let mut timelines = Timelines::default();
         for listed in self.list_all(name::TIMELINES)? {
             let Some(number) = name::parse_timeline(&listed.name) else { continue };
-            let branch = self.timeline(number)?;
-            timelines.branches.insert(number, branch);
+            match self.timeline(number) {
+                Ok(branch) => drop(timelines.branches.insert(number, branch)),
+                Err(error) if error.kind == Kind::Damaged => drop(timelines.damaged.insert(number, error.message)),
+                Err(error) => return Err(error),
+            }
         }
         Ok(timelines)
     }

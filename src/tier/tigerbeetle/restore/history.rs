@@ -13,7 +13,7 @@ use crate::tb_format::checksum::Checksum;
 use crate::tb_format::header::PrepareId;
 use crate::tb_format::layout::CHECKPOINT_OPS;
 use crate::tb_format::wal::Prepare;
-use crate::tier::tigerbeetle::format::log::{LogIndex, Resolved};
+use crate::tier::tigerbeetle::format::log::{LogIndex, Piece, Resolved};
 use crate::tier::tigerbeetle::format::manifest::{Manifest, Summary};
 use crate::tier::tigerbeetle::format::newest::Newest;
 use crate::tier::tigerbeetle::format::timeline::Lineage;
@@ -26,6 +26,8 @@ use crate::tier::tigerbeetle::restore::point::Selected;
 pub struct History<'a> {
     repository: &'a Repository,
     lineage: Lineage,
+    /// What of the repository could not be used, in sentences.
+    notes: Vec<String>,
 }
 
 impl<'a> History<'a> {
@@ -36,7 +38,17 @@ impl<'a> History<'a> {
     pub fn of(repository: &'a Repository, timeline: Option<u32>) -> Result<History<'a>> {
         let timelines = repository.timelines()?;
         let lineage = Lineage::of(&timelines, timeline.unwrap_or(timelines.newest()))?;
-        Ok(History { repository, lineage })
+        Ok(History { repository, lineage, notes: timelines.trouble().into_iter().collect() })
+    }
+
+    /// Notes something that could not be used.
+    pub(super) fn note(&mut self, text: String) {
+        self.notes.push(text);
+    }
+
+    /// What of the repository could not be used.
+    pub(super) fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// Where it is stored.
@@ -89,13 +101,40 @@ impl<'a> History<'a> {
     }
 
     /// The newest point after this backup, which is the newest backup: the end of its own log, or
-    /// of the log that was shipped since.
+    /// of the log that was shipped since. Where segments do not open, it is the newest point that
+    /// the others lead to, with a note of what lies beyond.
     pub fn newest_behind(&self, name: &CheckpointName, summary: &Summary) -> Result<Selected> {
         let manifest = Manifest::read(self.repository, name, None)?;
         let index = self.log_behind(name.checkpoint_op)?;
+        let found = self.newest_in(&index, name, summary, manifest.clone()).and_then(|found| {
+            tail_of(&found, &index).map_or(Ok(()), |tail| tail.check(self.repository))?;
+            Ok(found)
+        });
+        match found {
+            Err(error) if error.kind == Kind::Damaged => self.newest_that_opens(&index, name, manifest, error),
+            found => found,
+        }
+    }
+
+    fn newest_that_opens(&self, index: &LogIndex<'_>, name: &CheckpointName, manifest: Manifest, error: Error) -> Result<Selected> {
+        let (whole, damaged) = index.opening()?;
+        let resolved = whole.resolve(checkpoint_of(&manifest), None)?;
+        let Some((_, why)) = damaged.first().filter(|_| resolved.end.0 >= manifest.summary.first_restorable_op) else {
+            return Err(error);
+        };
+        let (op, last_op) = (resolved.end.0, index.pieces().iter().map(|piece| piece.last_op).max().unwrap_or(0));
+        let more = if damaged.len() > 1 { format!(" (and {} more)", damaged.len() - 1) } else { String::new() };
+        let mut selected = self.selected(name, manifest, op, Some(resolved));
+        selected.notes.push(format!(
+            "a segment does not open{more}: {why}. The log was stored to op {last_op}, and op {op} is the newest that it still leads to: what lies beyond is lost, unless a copy is put back"
+        ));
+        Ok(selected)
+    }
+
+    fn newest_in(&self, index: &LogIndex<'_>, name: &CheckpointName, summary: &Summary, manifest: Manifest) -> Result<Selected> {
         let own_op = summary.recovered_to_op;
         let own = |manifest| self.selected(name, manifest, own_op, None);
-        if self.reach(name, &manifest, &index) <= own_op && manifest.summary.recovered_to_op == own_op {
+        if self.reach(name, &manifest, index) <= own_op && manifest.summary.recovered_to_op == own_op {
             return Ok(own(manifest));
         }
         let resolved = index.resolve(checkpoint_of(&manifest), None)?;
@@ -114,7 +153,7 @@ impl<'a> History<'a> {
     }
 
     fn selected(&self, name: &CheckpointName, manifest: Manifest, op: u64, log: Option<Resolved>) -> Selected {
-        Selected { name: *name, manifest, op, log, timeline: self.timeline(), notes: Vec::new() }
+        Selected { name: *name, manifest, op, log, timeline: self.timeline(), notes: self.notes.clone() }
     }
 
     /// Corrects a selection from a backup that did not see its op committed. If the log that was
@@ -227,6 +266,16 @@ impl<'a> History<'a> {
             Err(_) => Ok(None),
         }
     }
+}
+
+/// The segment that holds the selected op: the one that was stored last, and so the first to look
+/// at for damage.
+fn tail_of(found: &Selected, index: &LogIndex<'_>) -> Option<Piece> {
+    if let Some(resolved) = &found.log {
+        return resolved.pieces.last().copied();
+    }
+    let is_own = |piece: &&Piece| found.manifest.segments.iter().any(|entry| entry.name == piece.name);
+    index.pieces().iter().filter(is_own).max_by_key(|piece| piece.last_op).copied()
 }
 
 fn checkpoint_of(manifest: &Manifest) -> PrepareId {

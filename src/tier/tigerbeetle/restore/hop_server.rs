@@ -68,6 +68,8 @@ impl HopServer {
     pub fn spawn(name: String, command: &Command) -> Result<HopServer> {
         let mut guarded = Command::new("/bin/sh");
         guarded.args(["-c", GUARD_SCRIPT, "guard"]).arg(command.get_program()).args(command.get_args());
+        // Passphrases and credentials of this process are none of its business.
+        guarded.env_clear();
         guarded.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = guarded.spawn().map_err(|error| Error::input(format!("cannot start {name}: {error}")).caused_by(error))?;
         let (guard, output) = (child.stdin.take(), child.stdout.take());
@@ -191,6 +193,14 @@ mod tests {
         assert_eq!((exit_text(status).as_str(), said.as_str()), ("exit code 3", "out\nerr\n"));
         let error = shell("echo stuck; exec sleep 600").wait(Duration::from_millis(300)).unwrap_err();
         assert!(error.message.contains("did not end") && error.message.contains("    stuck"), "{error}");
+    }
+
+    #[test]
+    fn what_the_environment_says_is_not_passed_on() {
+        assert!(std::env::vars().any(|(name, _)| name == "CARGO_MANIFEST_DIR"), "cargo sets it for tests");
+        let (_, said) = shell("env").wait(Duration::from_secs(10)).unwrap();
+        let names: Vec<&str> = said.lines().filter_map(|line| line.split('=').next()).collect();
+        assert!(names.iter().all(|name| ["PWD", "SHLVL", "_", "OLDPWD"].contains(name)), "{names:?}");
     }
 
     #[test]

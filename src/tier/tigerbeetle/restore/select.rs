@@ -27,26 +27,26 @@ use crate::tier::tigerbeetle::restore::point::point_text;
 /// [`Error::input`] when the point is not restorable, naming the nearest points that are;
 /// [`Error::damaged`] when a damaged backup might hold it.
 pub fn select(repository: &Repository, point: Point, timeline: Option<u32>) -> Result<Selected> {
-    let history = History::of(repository, timeline)?;
+    let mut history = History::of(repository, timeline)?;
     match point {
-        Point::Newest => by_newest(&history),
+        Point::Newest => by_newest(&mut history),
         Point::Op(op) => by_moment(&history, Moment::Op(op)),
         Point::Time(timestamp_ns) => by_moment(&history, Moment::Time(timestamp_ns)),
     }
 }
 
-fn by_newest(history: &History<'_>) -> Result<Selected> {
+fn by_newest(history: &mut History<'_>) -> Result<Selected> {
     let newest = history.newest()?;
-    // An older one instead would silently lose what the damaged one reached.
     if let Some((name, error)) = newest.damaged.first() {
-        let whole = newest.best.map_or("no other is newer".into(), |(_, summary)| {
-            format!(
-                "the newest one that opens reaches {}: give --op to restore to it",
-                point_text(summary.recovered_to_op, summary.recovered_to_timestamp_ns)
-            )
-        });
-        return Err(Error::damaged(format!("the newest backup may be {}, which is damaged ({error}); {whole}", name.object()))
-            .caused_by(error.clone()));
+        if newest.best.is_none() {
+            let text = format!("the only backup, {}, is damaged ({error}): `amber verify` tells more", name.object());
+            return Err(Error::damaged(text).caused_by(error.clone()));
+        }
+        // An older one instead loses what only the damaged one reached, and must not do so silently.
+        history.note(format!(
+            "the newest backup may be {}, which is damaged ({error}): what only it holds is not restored; `amber verify` tells more",
+            name.object()
+        ));
     }
     let (name, summary) = newest.best.ok_or_else(|| no_backup(history.repository()))?;
     history.newest_behind(&name, &summary)
@@ -100,7 +100,8 @@ fn look_into(history: &History<'_>, name: &CheckpointName, moment: Moment) -> Re
         Moment::Time(timestamp_ns) => log::op_at(repository, &manifest, timestamp_ns)?,
     };
     let found = (summary.first_restorable_op..=summary.recovered_to_op).contains(&op) && !moment.is_before_all(op);
-    let found = found.then(|| Selected { name: *name, manifest, op, log: None, timeline: history.timeline(), notes: Vec::new() });
+    let found =
+        found.then(|| Selected { name: *name, manifest, op, log: None, timeline: history.timeline(), notes: history.notes().to_vec() });
     Ok((summary, found))
 }
 
@@ -143,7 +144,7 @@ impl Search {
     }
 
     fn done(self, found: Selected) -> Selected {
-        Selected { notes: self.damaged, ..found }
+        Selected { notes: [found.notes, self.damaged].concat(), ..found }
     }
 
     fn refusal(&self, repository: &Repository, moment: Moment) -> Error {

@@ -171,7 +171,7 @@ fn what_is_missing_is_told() {
     let report = fixture.full();
     assert_eq!(report.problems.len(), 1);
     assert_eq!(report.problems[0].object, timeline_object(2));
-    assert!(report.problems[0].what.contains("nothing is restored"), "{:?}", report.problems);
+    assert!(report.problems[0].what.contains("nothing of it is restored"), "{:?}", report.problems);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use super::{Branch, Era, Lineage, PrepareRecord};
 use crate::error::Kind;
+use crate::repository::Repository;
 use crate::repository::frame::ObjectKind;
 use crate::repository::name::{RunId, timeline_object};
 use crate::repository::sample::open;
@@ -54,6 +55,31 @@ fn a_number_is_given_once_and_lineages_follow_the_branches() {
     assert!(unknown.kind == Kind::Input && unknown.message.contains("1, 2, 3, 4, 5"), "{unknown}");
 }
 
+/// What is said of it. All else is used, and its number is not used again.
+fn only_the_second_is_damaged(repository: &Repository) -> String {
+    let timelines = repository.timelines().unwrap();
+    assert_eq!((timelines.numbers(), timelines.newest(), timelines.next()), (vec![1], 1, 3));
+    assert_eq!(Lineage::of(&timelines, 1).unwrap(), Lineage::first());
+    let error = Lineage::of(&timelines, 2).unwrap_err();
+    assert!(error.kind == Kind::Damaged && error.message.contains("timeline 2"), "{error}");
+    let trouble = timelines.trouble().unwrap();
+    assert!(trouble.contains(&timeline_object(2)), "{trouble}");
+    trouble
+}
+
+#[test]
+fn of_a_timeline_whose_parent_does_not_open_the_parents_own_part_is_used() {
+    let (store, repository) = repository();
+    for branch in [branch(2, 1, Some(100)), branch(3, 2, Some(150))] {
+        assert!(repository.begin_timeline(&branch).unwrap());
+    }
+    assert_eq!(repository.timelines().unwrap().trouble(), None);
+    store.replace(&timeline_object(2), &b"junk"[..]);
+    let timelines = repository.timelines().unwrap();
+    assert_eq!((timelines.numbers(), timelines.newest(), timelines.next()), (vec![1, 3], 3, 4));
+    assert_eq!(Lineage::of(&timelines, 3).unwrap().eras(), [era(2, 0, 150), era(3, 151, u64::MAX)]);
+}
+
 #[test]
 fn a_record_that_is_not_what_its_name_says_is_damage() {
     for record in [branch(3, 1, None), branch(2, 2, None)] {
@@ -61,14 +87,14 @@ fn a_record_that_is_not_what_its_name_says_is_damage() {
         let json = serde_json::to_vec(&record).unwrap();
         let object = sealed::seal(&repository, ObjectKind::Timeline, timeline_object(2), &[json], None, Vec::new()).unwrap();
         object.put(&**repository.store()).unwrap();
-        assert_eq!(repository.timelines().unwrap_err().kind, Kind::Damaged);
+        only_the_second_is_damaged(&repository);
     }
     let (store, repository) = repository();
     let object = sealed::seal(&repository, ObjectKind::Timeline, timeline_object(2), &[b"{}"], None, Vec::new()).unwrap();
     object.put(&store).unwrap();
-    assert!(repository.timelines().unwrap_err().message.contains("not the record"));
+    assert!(only_the_second_is_damaged(&repository).contains("not the record"));
     store.replace(&timeline_object(2), vec![0; 100_000]);
-    assert_eq!(repository.timelines().unwrap_err().kind, Kind::Damaged);
+    only_the_second_is_damaged(&repository);
     store.remove(&timeline_object(2));
     store.replace("tigerbeetle/timelines/stranger", &b"x"[..]);
     assert_eq!(repository.timelines().unwrap().newest(), 1);

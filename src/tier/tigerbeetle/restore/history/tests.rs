@@ -5,7 +5,7 @@ use crate::error::Kind;
 use crate::progress::Silent;
 use crate::replica::log::{LogSource, Polled};
 use crate::replica::tail::Tail;
-use crate::repository::name::{RunId, SegmentName};
+use crate::repository::name::{RunId, SEGMENTS, SegmentName};
 use crate::repository::sample::{HookedStore, open};
 use crate::store::Store;
 use crate::tb_format::sample::{PrepareSample, SampleFile, headers_of, log_after, sample_timestamp};
@@ -75,6 +75,46 @@ fn every_op_of_the_log_behind_a_backup_is_restored() {
     assert_eq!(newest.op, 1500);
     let plan = RestorePlan::make(&fixture.repository, Point::Op(1100), None).unwrap();
     assert_eq!((plan.hops.len(), plan.timestamp_ns), (0, sample_timestamp(1100)));
+}
+
+fn segment_of(fixture: &Fixture, first_op: u64, last_op: u64) -> String {
+    let ops = format!("{first_op:020}-{last_op:020}");
+    fixture.store.names().into_iter().find(|name| name.contains(&ops)).unwrap()
+}
+
+#[test]
+fn where_the_end_of_the_log_is_damaged_the_newest_point_before_it_is_restored() {
+    let fixture = fixture();
+    // A segment that holds a single op.
+    ship(&fixture, 1, &SampleFile::new(7, 542).log[541..]);
+    assert_eq!((selected(&fixture, Point::Newest).op, selected(&fixture, Point::Newest).notes.len()), (1501, 0));
+    let last = segment_of(&fixture, 1501, 1501);
+    let length = fixture.store.bytes(&last).unwrap().len();
+    for offset in (0..length).step_by(length / 40).chain([length - 1]) {
+        assert!(fixture.store.corrupt(&last, offset, 1));
+        let found = selected(&fixture, Point::Newest);
+        assert_eq!((found.op, found.notes.len()), (1500, 1), "offset {offset}");
+        assert!(found.notes[0].contains(&last) && found.notes[0].contains("to op 1501"), "{:?}", found.notes);
+        fixture.store.corrupt(&last, offset, 1);
+    }
+    fixture.store.corrupt(&last, length / 2, 1);
+    let restored = fixture.restore(Point::Newest).unwrap();
+    assert!(restored.op == 1500 && restored.notes.iter().any(|note| note.contains(&last)), "{:?}", restored.notes);
+    fixture.assert_image(&SampleFile::new(7, 541));
+    // Several at the end, one before them that was cut, and then all of the log.
+    let before = segment_of(&fixture, 1401, 1500);
+    fixture.store.corrupt(&before, 70, 1);
+    let found = selected(&fixture, Point::Newest);
+    assert!(found.op == 1400 && found.notes[0].contains("(and 1 more)"), "{:?}", found.notes);
+    let cut = segment_of(&fixture, 1101, 1200);
+    let bytes = fixture.store.bytes(&cut).unwrap();
+    fixture.store.replace(&cut, bytes.slice(..bytes.len() - 1));
+    assert_eq!(selected(&fixture, Point::Newest).op, 1100);
+    for name in fixture.store.names().iter().filter(|name| name.starts_with(SEGMENTS)) {
+        fixture.store.corrupt(name, 70, 1);
+    }
+    let error = select(&fixture.repository, Point::Newest, None).unwrap_err();
+    assert_eq!(error.kind, Kind::Damaged, "the backup needs its own log");
 }
 
 #[test]

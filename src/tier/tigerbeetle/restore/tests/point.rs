@@ -1,10 +1,13 @@
 use super::Fixture;
 use crate::error::Kind;
+use crate::repository::name::timeline_object;
 use crate::repository::sample::{Fault, FaultyStore, open};
 use crate::store::Store;
 use crate::tb_format::layout::HEADER_BYTES;
 use crate::tb_format::sample::{PrepareSample, SampleFile, headers_of, sample_timestamp};
+use crate::tier::Tier;
 use crate::tier::sample::{LOG_OPS, as_replica, edited, next_checkpoint};
+use crate::tier::tigerbeetle::Tigerbeetle;
 use crate::tier::tigerbeetle::restore::point::Point;
 use crate::tier::tigerbeetle::restore::select::newest;
 use crate::tier::tigerbeetle::restore::select::select;
@@ -240,12 +243,29 @@ fn a_damaged_backup_does_not_hide_the_others() {
         let error = fixture.refused(Point::Op(1965));
         assert_eq!(error.kind, Kind::Damaged);
         assert!(error.message.contains("op 1011") && error.message.contains(&second.object()), "{error}");
-        // The newest op is not known: an older one must be asked for.
-        let error = fixture.refused(Point::Newest);
-        assert_eq!(error.kind, Kind::Damaged);
-        assert!(error.message.contains(&second.object()) && error.message.contains("reaches op 1011"), "{error}");
+        // What opens is restored, and what may lie beyond is named.
+        let restored = fixture.restore(Point::Newest).unwrap();
+        assert!(restored.op == 1011 && restored.notes.iter().any(|note| note.contains(&second.object())), "{:?}", restored.notes);
+        std::fs::remove_file(fixture.path("image")).unwrap();
         assert_eq!(newest(&fixture.repository).unwrap().1.recovered_to_op, 1011);
     }
+}
+
+#[test]
+fn junk_under_the_name_of_a_timeline_hides_nothing() {
+    let fixture = Fixture::of(&SampleFile::new(7, LOG_OPS));
+    assert_eq!(op_of(&fixture, Point::Newest), 1011);
+    let junk = timeline_object(2);
+    fixture.store.replace(&junk, &b"junk"[..]);
+    for point in [Point::Newest, Point::Op(1011), Point::Time(sample_timestamp(1011))] {
+        let found = select(&fixture.repository, point, None).unwrap();
+        assert!(found.op == 1011 && found.notes.iter().any(|note| note.contains(&junk)), "{point:?}: {:?}", found.notes);
+    }
+    let error = select(&fixture.repository, Point::Newest, Some(2)).unwrap_err();
+    assert!(error.kind == Kind::Damaged && error.message.contains(&junk), "{error}");
+    let listing = Tigerbeetle.list(&fixture.repository).unwrap();
+    assert!(listing.failure.unwrap().message.contains(&junk));
+    assert_eq!(listing.sections.iter().map(|section| section.rows.len()).sum::<usize>(), 1);
 }
 
 #[test]
