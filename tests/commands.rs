@@ -47,6 +47,29 @@ fn usage_teaches_and_ends_with_two() {
 }
 
 #[test]
+fn output_that_cannot_be_written_is_no_success() {
+    let place = folder("full");
+    let repo = place.path().join("r").display().to_string();
+    std::fs::write(place.path().join("k"), [7; 32]).unwrap();
+    let key = place.path().join("k").display().to_string();
+    let full = || std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let code = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_amber"));
+        let output = command.args(arguments).stdout(full()).output().unwrap();
+        (output.status.code().unwrap(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (init, said) = code(&["init", "--repo", &repo, "--key-file", &key, "--json"]);
+    assert!(init == 3 && said.contains("standard output") && said.contains("what was done stands"), "{init}: {said}");
+    for arguments in [&["list", "--repo", &repo, "--key-file", &key][..], &["completions", "bash"], &["--help"], &["--version"]] {
+        assert_eq!(code(arguments).0, 3, "{arguments:?}");
+    }
+    // A reader that has seen enough is no error.
+    let script = "\"$0\" completions bash | head -c 1 >&2; exit \"${PIPESTATUS[0]}\"";
+    let piped = Command::new("bash").args(["-c", script, env!("CARGO_BIN_EXE_amber")]).status().unwrap();
+    assert_eq!(piped.code(), Some(0));
+}
+
+#[test]
 fn secrets_open_and_wrong_ones_do_not() {
     let place = folder("secrets");
     let path = |name: &str| place.path().join(name).display().to_string();

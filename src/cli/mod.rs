@@ -47,6 +47,7 @@ pub mod version;
 use crate::error::{Error, Kind, Result};
 use clap::{CommandFactory, Parser, Subcommand};
 use output::Report;
+use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 
 const AFTER_HELP: &str = "\
@@ -151,16 +152,24 @@ pub fn run() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
-            let _ = error.print();
-            return if error.use_stderr() { ExitCode::from(Kind::Input.exit_code()) } else { ExitCode::SUCCESS };
+            let printed = error.print().and_then(|()| std::io::stdout().flush());
+            return match (error.use_stderr(), printed) {
+                (true, _) => ExitCode::from(Kind::Input.exit_code()),
+                (false, Err(error)) if error.kind() != ErrorKind::BrokenPipe => ExitCode::from(Kind::TryAgain.exit_code()),
+                (false, _) => ExitCode::SUCCESS,
+            };
         }
     };
     let manner = Manner { json: arguments.json, quiet: arguments.quiet || arguments.json };
     let result = forbid_core_dumps().and_then(|()| dispatch(arguments.command, manner));
     match result {
         Ok(report) => {
-            report.print(manner.json);
-            report.failure.as_ref().map_or(ExitCode::SUCCESS, |error| fail(error, Manner { json: false, ..manner }))
+            let printed = report.print(manner.json);
+            let to_people = Manner { json: false, ..manner };
+            let code = printed.err().map(|error| fail(&error, to_people));
+            // What the command found counts more than that it could not be shown.
+            let failed = report.failure.as_ref().map(|error| fail(error, to_people));
+            failed.or(code).unwrap_or(ExitCode::SUCCESS)
         }
         Err(error) => fail(&error, manner),
     }

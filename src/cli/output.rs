@@ -1,8 +1,8 @@
 //! What a command prints: the same facts as text for people and as one JSON object for machines.
 
-use crate::error::Error;
+use crate::error::{Error, Result};
 use serde_json::{Value, json};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 
 /// A command's result.
 #[derive(Debug, Clone)]
@@ -14,12 +14,14 @@ pub struct Report {
     /// The error of a command that failed although it has a result to print (a verification that
     /// found damage).
     pub failure: Option<Error>,
+    /// Whether the text is printed byte by byte: a script, a page of the manual.
+    pub is_verbatim: bool,
 }
 
 impl Report {
     /// A result in both forms.
     pub fn new(text: String, json: Value) -> Report {
-        Report { text, json, failure: None }
+        Report { text, json, failure: None, is_verbatim: false }
     }
 
     /// Adds a note to both forms.
@@ -37,14 +39,54 @@ impl Report {
 
     /// Text that is printed as it is, for people and machines.
     pub fn verbatim(text: String) -> Report {
-        Report { json: Value::String(text.clone()), text, failure: None }
+        Report { json: Value::String(text.clone()), text, failure: None, is_verbatim: true }
     }
 
     /// Writes the report to the standard output. A reader that has closed the pipe is no error.
-    pub fn print(&self, json: bool) {
-        let text = if json { self.json.to_string() } else { self.text.trim_end().to_owned() };
-        let _ = writeln!(std::io::stdout(), "{text}");
+    ///
+    /// # Errors
+    /// [`Error::try_again`] where the output cannot be written: somebody would take what is missing
+    /// for nothing.
+    pub fn print(&self, json: bool) -> Result<()> {
+        let text = match json {
+            true => self.json.to_string(),
+            false if self.is_verbatim => self.text.trim_end().to_owned(),
+            false => printable(self.text.trim_end()),
+        };
+        let mut output = std::io::stdout().lock();
+        match writeln!(output, "{text}").and_then(|()| output.flush()) {
+            Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+                Err(Error::try_again(format!("the result cannot be written to the standard output ({error}); what was done stands"))
+                    .caused_by(error))
+            }
+            _ => Ok(()),
+        }
     }
+}
+
+/// The text with its control characters escaped, except ends of lines and tabs: names come from
+/// file systems and stores, and must not command a terminal.
+fn printable(text: &str) -> String {
+    let is_control = |character: char| (character.is_control() && !matches!(character, '\n' | '\t')) || is_bidi(character);
+    let mut printed = String::with_capacity(text.len());
+    for character in text.chars() {
+        if is_control(character) {
+            printed.extend(character.escape_default());
+        } else {
+            printed.push(character);
+        }
+    }
+    printed
+}
+
+/// Whether a character changes the direction in which others are shown.
+fn is_bidi(character: char) -> bool {
+    matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// A cell of a table: a name with an end of line in it must not look like two rows.
+fn cell_text(cell: &str) -> String {
+    printable(cell).replace('\n', "\\n").replace('\t', "\\t")
 }
 
 /// Prints an error: on the standard error for people, on the standard output for machines.
@@ -53,7 +95,7 @@ pub fn print_error(error: &Error, json: bool) {
         let object = json!({ "error": { "kind": error.kind.word(), "exit_code": error.kind.exit_code(), "message": error.message } });
         let _ = writeln!(std::io::stdout(), "{object}");
     } else {
-        let _ = writeln!(std::io::stderr(), "amber: {error}");
+        let _ = writeln!(std::io::stderr(), "amber: {}", printable(&error.to_string()));
     }
 }
 
@@ -65,6 +107,7 @@ pub fn facts(rows: &[(&str, String)]) -> String {
 
 /// A table with a header row; columns as wide as their widest cell.
 pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
+    let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|cell| cell_text(cell)).collect()).collect();
     let width = |column: usize| {
         rows.iter().filter_map(|row| row.get(column)).map(String::len).chain(header.get(column).map(|cell| cell.len())).max().unwrap_or(0)
     };
@@ -73,7 +116,7 @@ pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
         format!("{}\n", padded.join("  ").trim_end())
     };
     let mut text = line(&mut header.iter().map(|cell| (*cell).to_owned()));
-    for row in rows {
+    for row in &rows {
         text.push_str(&line(&mut row.iter().cloned()));
     }
     text
@@ -82,6 +125,15 @@ pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_would_command_a_terminal_is_escaped() {
+        let hostile = "a\u{1b}[2J\u{7}b\r\u{9b}1m\u{202e}c\u{7f}";
+        assert_eq!(printable(hostile), "a\\u{1b}[2J\\u{7}b\\r\\u{9b}1m\\u{202e}c\\u{7f}");
+        assert_eq!(printable("Zürich\t— 1\n2"), "Zürich\t— 1\n2");
+        let rows = table(&["name", "op"], &[vec!["a\nb".into(), "7".into()]]);
+        assert_eq!(rows, "name  op\na\\nb  7\n");
+    }
 
     #[test]
     fn facts_and_tables_align() {
