@@ -10,6 +10,7 @@
 //! Layout: FORMAT.md, "Files".
 
 use crate::error::{Error, Result};
+use crate::pipeline::compress::Codec;
 use crate::pipeline::fingerprint::{FINGERPRINT_BYTES, Fingerprint, Fingerprinter};
 use crate::repository::frame::{FRAME_PLAIN_BYTES_MAX, FRAMES_MAX, ObjectKind};
 use crate::repository::name::{FileName, FilePlace};
@@ -217,6 +218,12 @@ impl<'a> FileReader<'a> {
     /// The object that holds it.
     pub fn object(&self) -> &ObjectReader<'a> {
         &self.object
+    }
+
+    /// What the file takes on a disk, in bytes: its length without what is only zeros.
+    pub fn data_bytes(&self) -> u64 {
+        let data = self.object.index.frames.iter().filter(|row| row.codec != Codec::Zeros);
+        data.map(|row| u64::from(row.plain_bytes)).sum()
     }
 
     /// One frame's bytes, checked against its fingerprint.

@@ -81,7 +81,7 @@ pub fn restore_file(repository: &Repository, request: &FileRestoreRequest, progr
     let record = repository.file_record(&name)?;
     let reader = FileReader::open(repository, &name, &record)?;
     let target = Target::create(&request.output, request.overwrite)?;
-    check_space(std::slice::from_ref(&target), record.file_bytes)?;
+    check_space(std::slice::from_ref(&target), reader.data_bytes())?;
     target.set_length(record.file_bytes)?;
     let base = match &request.base {
         Some(path) => {

@@ -192,7 +192,10 @@ fn holes(promises: &Promises<'_>, timeline: u32, branch_op: Option<u64>, index: 
     for hole in &holes {
         // Where no agent ships the log, it has a hole after every backup.
         let gaps: Vec<&Gap> = promises.gaps.iter().filter(|gap| gap.timeline == timeline && explains(gap, *hole)).collect();
-        if (shipped || !gaps.is_empty()) && reported < HOLES_REPORTED_MAX {
+        if gaps.is_empty() && is_lost(promises, index, *hole) {
+            report.problem(&name::segment_prefix(timeline), hole_text(promises, timeline, *hole, &gaps));
+            reported += 1;
+        } else if (shipped || !gaps.is_empty()) && reported < HOLES_REPORTED_MAX {
             report.notes.push(hole_text(promises, timeline, *hole, &gaps));
             reported += 1;
         }
@@ -205,6 +208,17 @@ fn holes(promises: &Promises<'_>, timeline: u32, branch_op: Option<u64>, index: 
             first.first_op, last.last_op
         ));
     }
+}
+
+/// Whether a hole is one that no agent leaves: it shipped the log on both sides, recorded no gap, and
+/// a later checkpoint shows that what is missing is not just on its way.
+fn is_lost(promises: &Promises<'_>, index: &LogIndex<'_>, hole: OpRange) -> bool {
+    let ships = |piece: &&Piece| piece.name.run.ships();
+    let before = index.pieces().iter().filter(ships).any(|piece| piece.last_op.saturating_add(1) == hole.first_op);
+    let behind = index.pieces().iter().filter(ships).any(|piece| piece.first_op == hole.last_op.saturating_add(1));
+    let is_settled = promises.manifests.keys().any(|name| name.checkpoint_op > hole.last_op);
+    let was_restorable = promises.manifests.values().any(|summary| summary.log_first_op <= hole.last_op);
+    before && behind && is_settled && was_restorable
 }
 
 fn explains(gap: &Gap, hole: OpRange) -> bool {

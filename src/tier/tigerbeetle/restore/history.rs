@@ -16,6 +16,7 @@ use crate::tb_format::wal::Prepare;
 use crate::tier::tigerbeetle::format::log::{LogIndex, Piece, Resolved};
 use crate::tier::tigerbeetle::format::manifest::{Manifest, Summary};
 use crate::tier::tigerbeetle::format::newest::Newest;
+use crate::tier::tigerbeetle::format::op_range::OpRange;
 use crate::tier::tigerbeetle::format::timeline::Lineage;
 use crate::tier::tigerbeetle::restore::original_log::OriginalLog;
 use crate::tier::tigerbeetle::restore::point::Moment;
@@ -108,7 +109,7 @@ impl<'a> History<'a> {
         let index = self.log_behind(name.checkpoint_op)?;
         let found = self.newest_in(&index, name, summary, manifest.clone()).and_then(|found| {
             tail_of(&found, &index).map_or(Ok(()), |tail| tail.check(self.repository))?;
-            Ok(found)
+            Ok(Selected { notes: [found.notes, beyond_a_hole(found.op, &index)].concat(), ..found })
         });
         match found {
             Err(error) if error.kind == Kind::Damaged => self.newest_that_opens(&index, name, manifest, error),
@@ -266,6 +267,19 @@ impl<'a> History<'a> {
             Err(_) => Ok(None),
         }
     }
+}
+
+/// What is stored of the log behind a hole, which a restore to this op does not reach.
+fn beyond_a_hole(op: u64, index: &LogIndex<'_>) -> Vec<String> {
+    let beyond: Vec<OpRange> = index.op_ranges().into_iter().filter(|range| range.first_op > op.saturating_add(1)).collect();
+    let (Some(first), Some(last)) = (beyond.first(), beyond.last()) else { return Vec::new() };
+    vec![format!(
+        "the log is also stored from op {} to op {}, but ops {} to {} are in no segment: nothing behind op {op} can be restored; `amber verify` tells more",
+        first.first_op,
+        last.last_op,
+        op.saturating_add(1),
+        first.first_op.saturating_sub(1)
+    )]
 }
 
 /// The segment that holds the selected op: the one that was stored last, and so the first to look

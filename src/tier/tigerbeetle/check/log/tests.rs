@@ -10,6 +10,7 @@ use crate::tb_format::sample::{PrepareSample, SampleFile, headers_of};
 use crate::tb_format::wal::Prepare;
 use crate::tier::depth::Depth;
 use crate::tier::findings::VerificationReport;
+use crate::tier::sample::{LOG_OPS, backup, next_checkpoint};
 use crate::tier::tigerbeetle::format::gap::Gap;
 use crate::tier::tigerbeetle::format::log::LogIndex;
 use crate::tier::tigerbeetle::format::merge::merge;
@@ -182,6 +183,38 @@ fn a_hole_in_what_a_backup_promises_is_a_problem() {
     let report = fixture.verify().unwrap();
     let found: Vec<_> = report.problems.iter().map(|problem| problem.object.clone()).collect();
     assert_eq!((found, report.backups_intact()), (vec![promised], 0), "{:?}", report.problems);
+}
+
+#[test]
+fn shipped_log_that_is_gone_is_a_problem_once_nothing_can_be_on_its_way() {
+    let fixture = Fixture::new();
+    let (sample, mut run) = (SampleFile::new(7, 963), RunId::SHIPS);
+    let mut ship = |first_op: u64, last_op: u64| {
+        run += 1;
+        fixture.ship(1, run, &sample.log[(first_op - 960) as usize..=(last_op - 960) as usize])
+    };
+    ship(1012, 1100);
+    let many = ship(1101, 1199);
+    let one = ship(1200, 1200);
+    ship(1201, 1922);
+    assert!(fixture.full().problems.is_empty());
+    let problems = |report: &VerificationReport| report.problems.iter().map(|problem| problem.what.clone()).collect::<Vec<_>>();
+    // A segment that is being uploaded looks the same, so without a later checkpoint it is a note.
+    let removed = fixture.store.remove(&one).unwrap();
+    assert_eq!(notes_of(&fixture.full(), "ops 1200 to 1200 are in no segment, and no record says why").len(), 1);
+    assert!(fixture.full().problems.is_empty());
+    backup(&fixture.repository, &next_checkpoint(&sample, LOG_OPS).unwrap(), &fixture.path("later")).unwrap();
+    let report = fixture.verify().unwrap();
+    assert_eq!((report.problems.len(), report.backups_intact()), (1, 2), "{:?}", report.problems);
+    assert!(problems(&report)[0].contains("ops 1200 to 1200 are in no segment"), "{:?}", report.problems);
+    fixture.store.remove(&many).unwrap();
+    assert!(problems(&fixture.verify().unwrap())[0].contains("ops 1101 to 1200"));
+    // What a record explains is none.
+    fixture.store.replace(&one, removed);
+    let gap = Gap { timeline: 1, first_op: 1101, last_op: 1199, noticed_ns: 1, reason: "on purpose".into() };
+    fixture.repository.record_gap(&gap, RunId(4)).unwrap();
+    let report = fixture.verify().unwrap();
+    assert!(report.problems.is_empty() && notes_of(&report, "on purpose").len() == 1, "{:?}", report.problems);
 }
 
 #[test]

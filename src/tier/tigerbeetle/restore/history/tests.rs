@@ -132,6 +132,9 @@ fn points_in_a_gap_are_refused_with_both_neighbours() {
     let whole = SampleFile::new(7, 960);
     // A gap from op 1501 to 1600.
     ship(&fixture, 1, &whole.log[641..]);
+    let newest = selected(&fixture, Point::Newest);
+    assert_eq!((newest.op, newest.notes.len()), (1500, 1));
+    assert!(newest.notes[0].contains("from op 1601 to op 1919") && newest.notes[0].contains("ops 1501 to 1600"), "{:?}", newest.notes);
     let next = next_checkpoint(&whole, LOG_OPS).unwrap();
     fixture.backup(&next);
     for point in [1501, 1555, 1600, 1601, 1919, 1959].map(Point::Op).into_iter().chain([
