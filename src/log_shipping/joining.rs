@@ -1,7 +1,7 @@
 //! Where the log of a data file joins what is stored: the beginning of a session.
 //!
-//! Flow: [`Agent::try_join`] compares the data file with repository and spool
-//! ([`crate::tier::tigerbeetle::capture::join`]) and returns a [`Start`]. Where the log is of
+//! Flow: `Agent::try_join` compares the data file with repository and spool
+//! ([`crate::tier::tigerbeetle::capture::join`]) and returns a `Start`. Where the log is of
 //! another history, a timeline begins, and the next try joins that.
 
 use super::session::Agent;

@@ -115,7 +115,7 @@ fn holes_modes_and_times_are_kept() {
 #[test]
 fn a_file_of_holes_needs_room_for_what_it_holds() {
     let fixture = Fixture::new(&[]);
-    let space = rustix::fs::statvfs(&fixture.path("")).unwrap();
+    let space = rustix::fs::statvfs(fixture.path("")).unwrap();
     let length = space.f_bavail * space.f_frsize * 2;
     let file = std::fs::File::create(fixture.path("source")).unwrap();
     file.set_len(length).unwrap();

@@ -193,7 +193,7 @@ fn holes(promises: &Promises<'_>, timeline: u32, branch_op: Option<u64>, index: 
         // Where no agent ships the log, it has a hole after every backup.
         let gaps: Vec<&Gap> = promises.gaps.iter().filter(|gap| gap.timeline == timeline && explains(gap, *hole)).collect();
         if gaps.is_empty() && is_lost(promises, index, *hole) {
-            report.problem(&name::segment_prefix(timeline), hole_text(promises, timeline, *hole, &gaps));
+            report.problem(name::segment_prefix(timeline), hole_text(promises, timeline, *hole, &gaps));
             reported += 1;
         } else if (shipped || !gaps.is_empty()) && reported < HOLES_REPORTED_MAX {
             report.notes.push(hole_text(promises, timeline, *hole, &gaps));
@@ -210,8 +210,8 @@ fn holes(promises: &Promises<'_>, timeline: u32, branch_op: Option<u64>, index: 
     }
 }
 
-/// Whether a hole is one that no agent leaves: it shipped the log on both sides, recorded no gap, and
-/// a later checkpoint shows that what is missing is not just on its way.
+/// Whether a hole is one that no agent leaves: it shipped the log on both sides, recorded no gap,
+/// and a later checkpoint shows that what is missing is not just on its way.
 fn is_lost(promises: &Promises<'_>, index: &LogIndex<'_>, hole: OpRange) -> bool {
     let ships = |piece: &&Piece| piece.name.run.ships();
     let before = index.pieces().iter().filter(ships).any(|piece| piece.last_op.saturating_add(1) == hole.first_op);
