@@ -25,7 +25,8 @@ pub trait DiskAccess: Debug + Send + Sync {
     /// The system's.
     fn create(&self, path: &Path, mode: u32) -> Result<Box<dyn NewFile>>;
 
-    /// Renames a file, over another if there is one. Durable only after [`DiskAccess::sync_folder`].
+    /// Renames a file, over another if there is one. Durable only after
+    /// [`DiskAccess::sync_folder`].
     ///
     /// # Errors
     /// The system's.

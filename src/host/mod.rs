@@ -2,9 +2,9 @@
 //! work on. So a test decides how long a second lasts, what is drawn, what a crash leaves and which
 //! step comes next, and an agent's hour is seen in a moment, in one thread.
 //!
-//! Flow: whoever opens a repository says which [`Host`] it is on
-//! ([`Options`](crate::repository::Options)), and everything that works with the repository asks
-//! it. Keys and salts are the exception: they come from the system, whatever is handed in.
+//! Flow: whoever opens a repository says which [`Host`] it is on (in the repository's `Options`),
+//! and everything that works with the repository asks it. Keys and salts are the exception: they
+//! come from the system, whatever is handed in.
 
 pub mod clock;
 pub mod disk;

@@ -31,7 +31,7 @@ fn weather(day: u64) -> Weather {
 
 /// Lets agents live one after the other, with kills in between, until the log has ended and this
 /// many steps are done; then the last one is stopped.
-fn run(seed: u64, last_op: u64, steps: usize) -> World {
+fn run(seed: u64, last_op: u64, steps: usize, days_to_live: u64) -> World {
     let (mut world, mut day, mut is_stopped) = (World::new(seed, last_op), 0, false);
     while !is_stopped {
         let born = day;
@@ -40,7 +40,7 @@ fn run(seed: u64, last_op: u64, steps: usize) -> World {
             world.go_on(11);
             world.store.set(weather(day));
             world.disk.set_full(day % 90 == 70);
-            if day % 100 == 10 {
+            if day % 100 == 10 || (days_to_live < 100 && day % 4 == 1) {
                 jobs.run_now("verification").unwrap();
             }
             let is_done = world.is_done(steps);
@@ -48,7 +48,7 @@ fn run(seed: u64, last_op: u64, steps: usize) -> World {
             is_stopped = is_done && day % 60 == 19;
             match day - born {
                 _ if is_stopped => Fate::Stop,
-                150 if !is_done => Fate::Kill,
+                age if age >= days_to_live && !is_done => Fate::Kill,
                 _ => Fate::Live(PACE),
             }
         };
@@ -60,7 +60,7 @@ fn run(seed: u64, last_op: u64, steps: usize) -> World {
 #[test]
 fn ten_thousand_steps_lose_nothing() {
     let began = Instant::now();
-    let world = run(1, LONG, 10_000);
+    let world = run(1, LONG, 10_000, 150);
     println!("{} steps in {:?}", world.trace.len(), began.elapsed());
     assert!(world.trace.len() >= 10_000);
     // Every part has taken steps.
@@ -77,7 +77,7 @@ fn ten_thousand_steps_lose_nothing() {
 
 #[test]
 fn the_seed_decides_every_step() {
-    let (first, second, other) = (run(7, 1200, 2_000), run(7, 1200, 2_000), run(8, 1200, 2_000));
+    let (first, second, other) = (run(7, 1200, 2_000, 150), run(7, 1200, 2_000, 150), run(8, 1200, 2_000, 150));
     let steps = |world: &World| world.trace.iter().take(2_000).map(|(part, at_ns)| (*part, *at_ns)).collect::<Vec<_>>();
     assert_eq!(steps(&first), steps(&second));
     assert_eq!(first.store.created(), second.store.created());
@@ -86,11 +86,33 @@ fn the_seed_decides_every_step() {
 
 #[test]
 fn every_run_that_began_has_an_end_and_the_ledger_knows_both() {
-    let world = run(3, 1200, 4_000);
+    let world = run(3, 1200, 4_000, 150);
     let moments: Vec<Status> = world.book.events().iter().map(|event| Packed::unpack(event.packed).unwrap().status).collect();
     let count = |wanted: Status| moments.iter().filter(|status| **status == wanted).count();
     assert!(count(Status::Started) >= 3, "{moments:?}");
     assert_eq!(count(Status::Started), count(Status::Completed) + count(Status::Failed));
     let status = AgentStatus::read(world.disk(), &world.state_directory()).unwrap();
     assert_eq!((status.durable_op, status.lag_ops), (1200, 0));
+}
+
+#[test]
+fn kills_at_any_moment_leave_nothing_damaged_and_nothing_open() {
+    for (seed, days_to_live) in [(11, 3), (12, 7), (13, 23)] {
+        let world = run(seed, 1100, 1_500, days_to_live);
+        let (mut names, outbox) = (Vec::new(), world.state_directory().join("outbox"));
+        for folder in ["damaged", "refused", "repository", "ledger"] {
+            let listed = world.disk().each_name(&outbox.join(folder), &mut |name| {
+                names.push(format!("{folder}/{name}"));
+                Ok(())
+            });
+            listed.unwrap();
+        }
+        assert_eq!(names, [""; 0], "seed {seed}");
+        let events = world.book.events();
+        let begun = events.iter().filter(|event| Packed::unpack(event.packed).unwrap().status == Status::Started).count();
+        assert_eq!((begun * 2, begun > 0), (events.len(), true), "seed {seed}: each has an end, and one only");
+        let repository = world.repository();
+        assert_eq!(LogIndex::list(&repository, &Lineage::first(), 959).unwrap().reach(959), 1100, "seed {seed}");
+        assert_eq!(verify(&repository, Depth::Full, &Silent).unwrap().problems, [], "seed {seed}");
+    }
 }

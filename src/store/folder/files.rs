@@ -279,8 +279,8 @@ impl Files {
         lock(&self.unsure).contains(name)
     }
 
-    /// Moves a finished file over an object of the same content, of which nobody knows whether it is
-    /// durable.
+    /// Moves a finished file over an object of the same content, of which nobody knows whether it
+    /// is durable.
     pub(super) fn publish_over(&self, temporary: &Temporary, name: &str) -> Result<PutOutcome, Errno> {
         let (folders, leaf) = split(name);
         temporary.file.sync_all().map_err(|error| errno(&error))?;

@@ -42,7 +42,8 @@ fn by_newest(history: &mut History<'_>) -> Result<Selected> {
             let text = format!("the only backup, {}, is damaged ({error}): `amber verify` tells more", name.object());
             return Err(Error::damaged(text).caused_by(error.clone()));
         }
-        // An older one instead loses what only the damaged one reached, and must not do so silently.
+        // An older one instead loses what only the damaged one reached, and must not do so
+        // silently.
         history.note(format!(
             "the newest backup may be {}, which is damaged ({error}): what only it holds is not restored; `amber verify` tells more",
             name.object()
