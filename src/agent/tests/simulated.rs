@@ -40,10 +40,11 @@ fn run(seed: u64, last_op: u64, steps: usize, days_to_live: u64) -> World {
             world.go_on(11);
             world.store.set(weather(day));
             world.disk.set_full(day % 90 == 70);
-            if day % 100 == 10 || (days_to_live < 100 && day % 4 == 1) {
-                jobs.run_now("verification").unwrap();
-            }
             let is_done = world.is_done(steps);
+            if !is_done && (day % 100 == 10 || (days_to_live < 100 && day % 4 == 1)) {
+                // An agent that does not lead refuses.
+                let _ = jobs.run_now("verification");
+            }
             // The last one has some fair days to finish what it does.
             is_stopped = is_done && day % 60 == 19;
             match day - born {
