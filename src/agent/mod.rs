@@ -82,11 +82,11 @@ pub fn run(plan: AgentConfig) -> Result<()> {
         (status.cluster, status.replica, status.pid) = (checked.cluster.to_string(), checked.replica, std::process::id());
         (status.host, status.began_ns, status.store_reachable) = (Some(host), board_clock.now_ns(), true);
     });
+    let spool = Arc::new(FolderStore::open(&plan.state_directory.join(SPOOL_FOLDER))?);
     let beginning = Beginning { plan: &plan, checked: &checked, board: &board, token: &holder.token, notifier: &notifier };
     let parts = beginning.parts(ledger_delivery)?;
     let jobs = Arc::clone(&parts.jobs);
     let threads = Threads::start(parts, &beginning, &stop)?;
-    let spool = Arc::new(FolderStore::open(&plan.state_directory.join(SPOOL_FOLDER))?);
     let ended = sessions(&Agent { plan, checked, board, holder, jobs, spool }, &stop);
     notifier.stopping();
     threads.end();

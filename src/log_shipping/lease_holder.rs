@@ -92,7 +92,8 @@ impl LeaseHolder {
         }
     }
 
-    /// Set when this agent holds no lease any more, and will take none in this session.
+    /// Set when this agent holds no lease any more, and will take none in this session: also when
+    /// the holder is dropped, because its thread has ended.
     pub fn released(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.released)
     }
@@ -212,6 +213,12 @@ impl LeaseHolder {
             self.board.durable(reach, 0);
         }
         Ok(())
+    }
+}
+
+impl Drop for LeaseHolder {
+    fn drop(&mut self) {
+        self.released.store(true, Ordering::Release);
     }
 }
 

@@ -85,6 +85,10 @@ fn a_keeper_that_is_stopped_gives_the_lease_up() {
     assert!(!released.load(Ordering::Acquire));
     holder.run(&stop);
     assert!(released.load(Ordering::Acquire));
+    let unstopped = self::holder(&bench, "b").0;
+    let released = unstopped.released();
+    drop(unstopped);
+    assert!(released.load(Ordering::Acquire), "nobody waits for a thread that has ended");
     assert!(bench.repository.lease(1).unwrap().unwrap().released && !board.is_leading());
 }
 

@@ -15,7 +15,6 @@
 
 use crate::error::{Error, Kind, Result};
 use crate::repository::Repository;
-use crate::repository::name::SegmentName;
 use crate::tb_format::checksum::Checksum;
 use crate::tb_format::header::PrepareHeader;
 use crate::tb_format::header::PrepareId;
@@ -178,10 +177,10 @@ pub(super) fn compare(
     while let Some(stored_op) = pieces.first().map(|(_, piece)| piece.last_op) {
         let stored = StoredTimeline { pieces, stored_op, branch };
         let overlap = stored.overlap(shown)?;
-        let Some((_, damaged, error)) = overlap.damaged else { return stored.compare(shown, timeline, overlap).map(Some) };
+        let Some(Unopened { position, error, .. }) = overlap.damaged else { return stored.compare(shown, timeline, overlap).map(Some) };
         tracing::warn!("{error}: its ops are stored again, as far as the replica still has them");
         pieces = stored.pieces;
-        pieces.retain(|(_, piece)| piece.name != damaged);
+        pieces.remove(position);
     }
     Ok(branch.map(|branch| compare_record(shown, branch)))
 }
@@ -224,9 +223,16 @@ fn compare_record(shown: &ReplicaView, branch: &Branch) -> Comparison {
 struct Overlap {
     checksums: BTreeMap<u64, Vec<Checksum>>,
     common: Option<PrepareId>,
-    /// The first segment that does not open although it might tell more: its last op, its name and
-    /// why.
-    damaged: Option<(u64, SegmentName, Error)>,
+    /// The first segment that does not open although it might tell more.
+    damaged: Option<Unopened>,
+}
+
+/// A segment that does not open.
+struct Unopened {
+    /// Its place among all pieces. The same segment may be intact in the spool.
+    position: usize,
+    last_op: u64,
+    error: Error,
 }
 
 /// A stored log.
@@ -307,15 +313,15 @@ impl StoredTimeline<'_> {
     /// shows. Nothing below that one needs to be read.
     fn overlap(&self, shown: &ReplicaView) -> Result<Overlap> {
         let mut overlap = Overlap::default();
-        let within = |(_, piece): &&(&Repository, Piece)| piece.first_op <= shown.last_op() && piece.last_op >= shown.first_op();
-        for (repository, piece) in self.pieces.iter().filter(within) {
+        let within = |piece: &Piece| piece.first_op <= shown.last_op() && piece.last_op >= shown.first_op();
+        for (position, (repository, piece)) in self.pieces.iter().enumerate().filter(|(_, (_, piece))| within(piece)) {
             if overlap.common.is_some_and(|(op, _)| op >= piece.last_op) {
                 break;
             }
             let rows = match piece.open(repository) {
                 Ok(segment) => segment.rows,
                 Err(error) if error.kind == Kind::Damaged => {
-                    overlap.damaged.get_or_insert((piece.last_op, piece.name, error));
+                    overlap.damaged.get_or_insert(Unopened { position, last_op: piece.last_op, error });
                     continue;
                 }
                 Err(error) => return Err(error),
@@ -329,7 +335,7 @@ impl StoredTimeline<'_> {
             }
         }
         // It does not matter below what both are known to hold.
-        overlap.damaged.take_if(|(last_op, ..)| overlap.common.is_some_and(|(op, _)| op >= *last_op));
+        overlap.damaged.take_if(|unopened| overlap.common.is_some_and(|(op, _)| op >= unopened.last_op));
         Ok(overlap)
     }
 

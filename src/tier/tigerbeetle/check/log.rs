@@ -192,7 +192,7 @@ fn holes(promises: &Promises<'_>, timeline: u32, branch_op: Option<u64>, index: 
     for hole in &holes {
         // Where no agent ships the log, it has a hole after every backup.
         let gaps: Vec<&Gap> = promises.gaps.iter().filter(|gap| gap.timeline == timeline && explains(gap, *hole)).collect();
-        if gaps.is_empty() && is_lost(promises, index, *hole) {
+        if reported < HOLES_REPORTED_MAX && gaps.is_empty() && is_lost(promises, index, *hole) {
             report.problem(name::segment_prefix(timeline), hole_text(promises, timeline, *hole, &gaps));
             reported += 1;
         } else if (shipped || !gaps.is_empty()) && reported < HOLES_REPORTED_MAX {

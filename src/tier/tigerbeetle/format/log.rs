@@ -35,7 +35,7 @@ pub const SEGMENT_OPS_MAX: u64 = 524_288;
 /// So many ops around the end of a log may still be replaced: a few pipelines of 8 prepares each.
 const UNSETTLED_OPS: u64 = 64;
 /// How often a log is listed again because segments of it were merged meanwhile.
-const RELISTS_MAX: usize = 5;
+pub const RELISTS_MAX: usize = 5;
 
 /// A segment of the history, and the ops to take from it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -204,7 +204,7 @@ impl<'a> LogIndex<'a> {
     }
 
     /// Whether all these segments were listed.
-    fn has_all(&self, pieces: &[Piece]) -> bool {
+    pub fn has_all(&self, pieces: &[Piece]) -> bool {
         let listed: HashSet<SegmentName> = self.pieces.iter().map(|piece| piece.name).collect();
         pieces.iter().all(|piece| listed.contains(&piece.name))
     }

@@ -13,7 +13,7 @@ use crate::tb_format::checksum::Checksum;
 use crate::tb_format::header::PrepareId;
 use crate::tb_format::layout::CHECKPOINT_OPS;
 use crate::tb_format::wal::Prepare;
-use crate::tier::tigerbeetle::format::log::{LogIndex, Piece, Resolved};
+use crate::tier::tigerbeetle::format::log::{LogIndex, Piece, RELISTS_MAX, Resolved};
 use crate::tier::tigerbeetle::format::manifest::{Manifest, Summary};
 use crate::tier::tigerbeetle::format::newest::Newest;
 use crate::tier::tigerbeetle::format::op_range::OpRange;
@@ -106,15 +106,28 @@ impl<'a> History<'a> {
     /// the others lead to, with a note of what lies beyond.
     pub fn newest_behind(&self, name: &CheckpointName, summary: &Summary) -> Result<Selected> {
         let manifest = Manifest::read(self.repository, name, None)?;
-        let index = self.log_behind(name.checkpoint_op)?;
-        let found = self.newest_in(&index, name, summary, manifest.clone()).and_then(|found| {
-            tail_of(&found, &index).map_or(Ok(()), |tail| tail.check(self.repository))?;
-            Ok(Selected { notes: [found.notes, beyond_a_hole(found.op, &index)].concat(), ..found })
-        });
-        match found {
-            Err(error) if error.kind == Kind::Damaged => self.newest_that_opens(&index, name, manifest, error),
-            found => found,
+        let mut index = self.log_behind(name.checkpoint_op)?;
+        for _ in 0..RELISTS_MAX {
+            match self.newest_checked(&index, name, summary, &manifest) {
+                Err(error) if error.kind == Kind::Damaged => {
+                    let again = self.log_behind(name.checkpoint_op)?;
+                    if again.has_all(index.pieces()) {
+                        return self.newest_that_opens(&again, name, manifest, error);
+                    }
+                    // What is gone was merged meanwhile.
+                    index = again;
+                }
+                found => return found,
+            }
         }
+        self.newest_checked(&index, name, summary, &manifest)
+    }
+
+    /// The newest point by the names of segments, the last of which opens.
+    fn newest_checked(&self, index: &LogIndex<'_>, name: &CheckpointName, summary: &Summary, manifest: &Manifest) -> Result<Selected> {
+        let found = self.newest_in(index, name, summary, manifest.clone())?;
+        tail_of(&found, index).map_or(Ok(()), |tail| tail.check(self.repository))?;
+        Ok(Selected { notes: [found.notes, beyond_a_hole(found.op, index)].concat(), ..found })
     }
 
     fn newest_that_opens(&self, index: &LogIndex<'_>, name: &CheckpointName, manifest: Manifest, error: Error) -> Result<Selected> {
