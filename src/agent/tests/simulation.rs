@@ -17,6 +17,7 @@ use crate::host::random::sample::seeded;
 use crate::host::{Clock, Disk, Host, Random, Workers};
 use crate::jobs::{Jobs, runner};
 use crate::ledger_events::event::{Accounts, Event};
+use crate::ledger_events::tests::book;
 use crate::ledger_events::{Delivered, EventLedger};
 use crate::log_shipping::lease_holder::Holder;
 use crate::log_shipping::session::{Agent, Beside, Checked, Next as Sessions, Session};
@@ -88,13 +89,7 @@ impl Book {
 
 impl EventLedger for Book {
     fn deliver(&mut self, event: &Event, _give_up: &dyn Fn() -> bool) -> Delivered {
-        let mut events = self.0.lock().unwrap();
-        match events.iter().find(|known| known.id == event.id) {
-            Some(known) if known == event => {}
-            Some(_) => return Delivered::Refused("exists with different".into()),
-            None => events.push(*event),
-        }
-        Delivered::Yes
+        book(&mut self.0.lock().unwrap(), event)
     }
 
     fn known(&mut self) -> Result<HashSet<u128>> {

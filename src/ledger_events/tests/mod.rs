@@ -35,3 +35,13 @@ pub fn completed(work: Work, stored_bytes: u64) -> RunRecord {
 pub fn failed(work: Work) -> RunRecord {
     RunRecord { run: run(work), outcome: Some(RunOutcome::failed(1_700_000_009_000_000_000, "no")) }
 }
+
+/// Books an event as a ledger does: an id once, and again only with the same content.
+pub(crate) fn book(events: &mut Vec<super::event::Event>, event: &super::event::Event) -> super::Delivered {
+    match events.iter().find(|known| known.id == event.id) {
+        Some(known) if known == event => {}
+        Some(_) => return super::Delivered::Refused("exists with different".into()),
+        None => events.push(*event),
+    }
+    super::Delivered::Yes
+}

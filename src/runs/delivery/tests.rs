@@ -1,6 +1,7 @@
 use super::*;
 use crate::error::Error;
 use crate::ledger_events::packing::Packed;
+use crate::ledger_events::tests::book;
 use crate::log_shipping::tests::bench::Bench;
 use crate::log_shipping::tests::store_double::{Weather, eventually};
 use crate::repository::name::RunId;
@@ -61,13 +62,7 @@ impl EventLedger for Double {
                 Mood::Good | Mood::RefusesAmount(_) => break,
             }
         }
-        let mut events = self.events.lock().unwrap();
-        match events.iter().find(|known| known.id == event.id) {
-            Some(known) if known == event => {}
-            Some(_) => return Delivered::Refused("exists with different".into()),
-            None => events.push(*event),
-        }
-        Delivered::Yes
+        book(&mut self.events.lock().unwrap(), event)
     }
 
     fn known(&mut self) -> Result<HashSet<u128>> {
