@@ -115,7 +115,7 @@ fn status_tells_a_running_agent_from_one_that_is_away() {
     let folder = tempfile::tempdir_in(sample_folder()).unwrap();
     let config = prepared(folder.path());
     let state = folder.path().join("state");
-    let lock = ProcessLock::take(&state).unwrap();
+    let lock = ProcessLock::take(amber::host::Host::default(), &state).unwrap();
     let (code, json, _) = amber(&["status", "--config", &config, "--json"]);
     assert_eq!(code, 3);
     assert!(json["error"]["message"].as_str().unwrap().contains("there is no status"), "{json}");

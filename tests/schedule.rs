@@ -159,7 +159,7 @@ fn a_run_that_is_killed_is_made_up_for_and_damage_is_told() {
 fn a_request_that_nobody_takes_is_withdrawn() {
     let place = folder("schedule-deaf");
     let state = place.path().join("state");
-    let _lock = ProcessLock::take(&state).unwrap();
+    let _lock = ProcessLock::take(amber::host::Host::default(), &state).unwrap();
     prepare(amber::host::Disk::SYSTEM, &state).unwrap();
     let ask = |arguments: &[&str]| {
         let output = Command::new(env!("CARGO_BIN_EXE_amber")).args(arguments).args(["--state-directory", text(&state)]).output().unwrap();

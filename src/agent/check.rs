@@ -21,7 +21,7 @@ use crate::replica::checkpoint::Walk;
 /// read or is not a file, no repository, the wrong secret, another cluster's repository.
 /// [`Error::try_again`] while the store or the node is away.
 pub fn check(plan: &AgentConfig) -> Result<Checked> {
-    process_lock::prepare(&plan.state_directory).map_err(|error| error.context(&plan.origins.state_directory))?;
+    process_lock::prepare(plan.host.disk, &plan.state_directory).map_err(|error| error.context(&plan.origins.state_directory))?;
     registry::check(plan, &registry::registrations(plan))?;
     let at_data_file = |error: Error| error.context(&plan.origins.data_file);
     let mut walk = Walk::for_superblock(&plan.data_file, ReadOptions::default()).map_err(|error| at_data_file(error.into()))?;

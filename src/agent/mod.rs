@@ -63,7 +63,7 @@ const TOKEN_FILE_NEW: &str = "agent-id.new";
 /// What keeps the agent from starting, with the line of the configuration that caused it; an error
 /// that another try would not fix.
 pub fn run(plan: AgentConfig) -> Result<()> {
-    let _lock = ProcessLock::take(&plan.state_directory).map_err(|error| error.context(&plan.origins.state_directory))?;
+    let _lock = ProcessLock::take(plan.host, &plan.state_directory).map_err(|error| error.context(&plan.origins.state_directory))?;
     let stop = Stop::on_signals()?;
     let notifier = Notifier::from_environment();
     let checked = check::check(&plan)?;

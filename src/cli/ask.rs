@@ -47,7 +47,7 @@ impl StateArguments {
 /// # Errors
 /// [`Error::try_again`] if none is running, or if it hangs.
 pub fn live_status(directory: &Path) -> Result<AgentStatus> {
-    if running(directory)? == Running::No {
+    if running(Disk::SYSTEM, directory)? == Running::No {
         return Err(no_agent(directory));
     }
     let status = AgentStatus::read(Disk::SYSTEM, directory)?;
@@ -79,7 +79,7 @@ pub fn ask(directory: &Path, request: &JobRequest) -> Result<()> {
     send(directory, request)?;
     let began = Instant::now();
     while answer(directory, request)?.is_none() {
-        if running(directory)? == Running::No {
+        if running(Disk::SYSTEM, directory)? == Running::No {
             withdraw(directory, request);
             return Err(no_agent(directory));
         }

@@ -31,7 +31,7 @@ pub struct JobsArguments {
 pub fn run(arguments: &JobsArguments) -> Result<Report> {
     let directory = arguments.state.directory()?;
     let status = AgentStatus::read(Disk::SYSTEM, &directory)?;
-    let runs = running(&directory)? != Running::No;
+    let runs = running(Disk::SYSTEM, &directory)? != Running::No;
     let failure = (!runs).then(|| no_agent(&directory));
     let json = json!({ "running": runs, "stale": status.is_stale(now_ns()), "jobs": status.jobs, "recent": status.recent });
     Ok(Report { failure, ..Report::new(text(&status.jobs), json) })

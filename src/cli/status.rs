@@ -79,7 +79,7 @@ pub fn run(arguments: &StatusArguments, manner: Manner) -> Result<Report> {
 
 fn look(directory: &Path) -> Result<Report> {
     let status = AgentStatus::read(Disk::SYSTEM, directory)?;
-    report(directory, &status, running(directory)?, now_ns())
+    report(directory, &status, running(Disk::SYSTEM, directory)?, now_ns())
 }
 
 /// Shows the status every second. The last one is the command's result, so that it stays on the

@@ -1,13 +1,19 @@
-//! The disk, handed in: the files of the state directory, where an agent keeps what must survive
-//! it. So a test decides what a crash leaves of them.
+//! The disk, handed in: the files of the state directory, where an agent or an upload keeps what
+//! must survive it. So a test decides what a crash leaves of them.
 //!
 //! Flow: what is written goes to a file of a passing name, is synced, and is renamed to its name;
-//! then the folder is synced ([`Disk::replace`]). Data files and stores have readers and writers of
-//! their own.
+//! then the folder is synced ([`Disk::replace`]). A file that only one process may work on is
+//! locked ([`DiskAccess::lock`]): the agent's own lock, and the journal of an upload.
+//!
+//! Three kinds of files have readers and writers of their own, because they are on other machines'
+//! disks too or go past the page cache: data files and restored files (`disk`), objects
+//! (`store/folder`, in whose place a test has a store in memory), and the catalog's (DuckDB).
 
+use rustix::fs::{Access, FlockOperation, access, flock};
+use rustix::io::Errno;
 use std::fmt::Debug;
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
-use std::io::{Read, Result, Write};
+use std::io::{Read, Result, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
@@ -24,6 +30,20 @@ pub trait DiskAccess: Debug + Send + Sync {
     /// # Errors
     /// The system's.
     fn create(&self, path: &Path, mode: u32) -> Result<Box<dyn NewFile>>;
+
+    /// Opens a file for reading and writing, creates it with these permissions if it is missing, and
+    /// locks it until the file is dropped or the process ends. `None` while somebody else has it
+    /// locked.
+    ///
+    /// # Errors
+    /// The system's.
+    fn lock(&self, path: &Path, mode: u32) -> Result<Option<Box<dyn LockedFile>>>;
+
+    /// Whether somebody has a file locked.
+    ///
+    /// # Errors
+    /// The system's.
+    fn is_locked(&self, path: &Path) -> Result<bool>;
 
     /// Renames a file, over another if there is one. Durable only after
     /// [`DiskAccess::sync_folder`].
@@ -53,6 +73,12 @@ pub trait DiskAccess: Debug + Send + Sync {
     /// Whether this is a folder, or a link to one.
     fn is_folder(&self, path: &Path) -> bool;
 
+    /// Whether this process may create files in a folder.
+    ///
+    /// # Errors
+    /// The system's, where it may not.
+    fn may_write(&self, folder: &Path) -> Result<()>;
+
     /// Makes names durable that were created, moved or removed in a folder.
     ///
     /// # Errors
@@ -80,6 +106,22 @@ pub trait NewFile: Write + Debug + Send {
     /// # Errors
     /// The system's. Nobody knows then what is on the disk.
     fn sync(&mut self) -> Result<()>;
+}
+
+/// A file that this process has locked. What is written goes behind what was written last, or
+/// behind the cut.
+pub trait LockedFile: NewFile {
+    /// The first bytes of the file, at most this many. The next write goes behind them.
+    ///
+    /// # Errors
+    /// The system's.
+    fn read_start(&mut self, bytes_max: u64) -> Result<Vec<u8>>;
+
+    /// Cuts the file to this length. The next write goes behind it.
+    ///
+    /// # Errors
+    /// The system's.
+    fn cut(&mut self, length_bytes: u64) -> Result<()>;
 }
 
 /// A disk. Copies are the same one.
@@ -143,6 +185,16 @@ impl DiskAccess for System {
         Ok(Box::new(file))
     }
 
+    fn lock(&self, path: &Path, mode: u32) -> Result<Option<Box<dyn LockedFile>>> {
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(mode).open(path)?;
+        Ok(if flock_now(&file, FlockOperation::NonBlockingLockExclusive)? { Some(Box::new(file)) } else { None })
+    }
+
+    fn is_locked(&self, path: &Path) -> Result<bool> {
+        // Two that ask at once must not take each other for the holder.
+        Ok(!flock_now(&File::open(path)?, FlockOperation::NonBlockingLockShared)?)
+    }
+
     fn rename(&self, from: &Path, to: &Path) -> Result<()> {
         std::fs::rename(from, to)
     }
@@ -163,6 +215,10 @@ impl DiskAccess for System {
         path.is_dir()
     }
 
+    fn may_write(&self, folder: &Path) -> Result<()> {
+        Ok(access(folder, Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK)?)
+    }
+
     fn sync_folder(&self, folder: &Path) -> Result<()> {
         File::open(folder)?.sync_all()
     }
@@ -172,6 +228,32 @@ impl DiskAccess for System {
             take(&entry?.file_name().to_string_lossy())?;
         }
         Ok(())
+    }
+}
+
+/// Takes a lock if it is free. Returns whether it was.
+fn flock_now(file: &File, operation: FlockOperation) -> Result<bool> {
+    loop {
+        match flock(file, operation) {
+            Ok(()) => return Ok(true),
+            Err(Errno::WOULDBLOCK) => return Ok(false),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+impl LockedFile for File {
+    fn read_start(&mut self, bytes_max: u64) -> Result<Vec<u8>> {
+        let mut content = Vec::new();
+        self.seek(SeekFrom::Start(0))?;
+        self.take(bytes_max).read_to_end(&mut content)?;
+        Ok(content)
+    }
+
+    fn cut(&mut self, length_bytes: u64) -> Result<()> {
+        self.set_len(length_bytes)?;
+        self.seek(SeekFrom::Start(length_bytes)).map(drop)
     }
 }
 

@@ -19,14 +19,14 @@
 
 use super::frame::{FrameRow, OBJECT_HEADER_BYTES};
 use crate::error::{Error, Result};
+use crate::host::Disk;
+use crate::host::disk::LockedFile;
 use crate::pipeline::compress::Codec;
 use crate::pipeline::fingerprint::Fingerprint;
 use crate::pipeline::seal::TAG_BYTES;
 use crate::store::{KnownPart, Part};
-use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// A larger file is no journal: 65 536 frames and 10 000 parts need 10 MB.
@@ -69,8 +69,9 @@ enum Line {
 /// The journal of an upload that is in progress.
 #[derive(Debug)]
 pub struct UploadJournal {
+    disk: Disk,
     path: PathBuf,
-    file: File,
+    file: Box<dyn LockedFile>,
     subject: Subject,
     begun: bool,
     /// Lines that are not yet written.
@@ -114,8 +115,9 @@ impl Subject {
 /// The file of a journal, locked: nobody else uploads the same.
 #[derive(Debug)]
 pub struct JournalFile {
+    disk: Disk,
     path: PathBuf,
-    file: File,
+    file: Box<dyn LockedFile>,
 }
 
 impl JournalFile {
@@ -123,19 +125,15 @@ impl JournalFile {
     ///
     /// # Errors
     /// [`Error::try_again`] while another process has it, [`Error::input`] when it cannot be made.
-    pub fn open(path: &Path) -> Result<JournalFile> {
+    pub fn open(disk: Disk, path: &Path) -> Result<JournalFile> {
         let failed =
             |error: std::io::Error| Error::input(format!("{}: {error}: choose another --state-dir", path.display())).caused_by(error);
         if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder).map_err(failed)?;
+            make_folders(disk, folder).map_err(failed)?;
         }
-        let file = std::fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(failed)?;
-        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(JournalFile { path: path.to_owned(), file }),
-            Err(rustix::io::Errno::WOULDBLOCK) => {
-                Err(Error::try_again(format!("{}: another process is uploading this: wait for it", path.display())))
-            }
-            Err(error) => Err(failed(error.into())),
+        match disk.lock(path, 0o644).map_err(failed)? {
+            Some(file) => Ok(JournalFile { disk, path: path.to_owned(), file }),
+            None => Err(Error::try_again(format!("{}: another process is uploading this: wait for it", path.display()))),
         }
     }
 
@@ -144,14 +142,11 @@ impl JournalFile {
     ///
     /// # Errors
     /// [`Error::input`] when the file cannot be read.
-    pub fn unfinished(&self) -> Result<Option<Unfinished>> {
-        let mut text = String::new();
-        match (&self.file).take(JOURNAL_BYTES_MAX + 1).read_to_string(&mut text) {
-            Ok(length) if length as u64 <= JOURNAL_BYTES_MAX => Ok(Unfinished::parse(&text)),
-            Ok(_) => Ok(None),
-            Err(error) if error.kind() == std::io::ErrorKind::InvalidData => Ok(None),
-            Err(error) => Err(Error::input(format!("{}: {error}", self.path.display())).caused_by(error)),
-        }
+    pub fn unfinished(&mut self) -> Result<Option<Unfinished>> {
+        let content = self.file.read_start(JOURNAL_BYTES_MAX + 1);
+        let content = content.map_err(|error| Error::input(format!("{}: {error}", self.path.display())).caused_by(error))?;
+        let text = std::str::from_utf8(&content).ok().filter(|text| text.len() as u64 <= JOURNAL_BYTES_MAX);
+        Ok(text.and_then(Unfinished::parse))
     }
 
     /// Begins the journal of a new upload. The previous content of the file is gone.
@@ -172,9 +167,8 @@ impl JournalFile {
     }
 
     fn journal(mut self, subject: Subject, length_bytes: u64, begun: bool) -> Result<UploadJournal> {
-        let ready = self.file.set_len(length_bytes).and_then(|()| self.file.seek(SeekFrom::Start(length_bytes)));
-        ready.map_err(|error| failed(&self.path, error))?;
-        Ok(UploadJournal { path: self.path, file: self.file, subject, begun, waiting: Vec::new() })
+        self.file.cut(length_bytes).map_err(|error| failed(&self.path, error))?;
+        Ok(UploadJournal { disk: self.disk, path: self.path, file: self.file, subject, begun, waiting: Vec::new() })
     }
 }
 
@@ -220,13 +214,13 @@ impl UploadJournal {
     /// [`Error::input`] when the file cannot be written.
     pub fn sync(&mut self) -> Result<()> {
         self.write()?;
-        self.file.sync_data().map_err(|error| failed(&self.path, error))
+        self.file.sync().map_err(|error| failed(&self.path, error))
     }
 
     /// Removes the journal, because the upload is over.
     pub fn remove(self) {
         // If this fails, the next run finds an upload that the server does not know any more.
-        let _ = std::fs::remove_file(&self.path);
+        let _ = self.disk.remove(&self.path);
     }
 
     fn note(&mut self, line: &Line) -> Result<()> {
@@ -264,6 +258,21 @@ impl Unfinished {
             }
         }
         Some(Unfinished { subject, upload_id, frames, parts, journal_bytes: whole.len() as u64 + 1 })
+    }
+}
+
+/// Makes a folder, and those above it that are missing.
+fn make_folders(disk: Disk, folder: &Path) -> std::io::Result<()> {
+    if folder.as_os_str().is_empty() || disk.is_folder(folder) {
+        return Ok(());
+    }
+    if let Some(above) = folder.parent() {
+        make_folders(disk, above)?;
+    }
+    match disk.make_folder(folder, 0o755) {
+        // Another process may have made it meanwhile.
+        Err(error) if error.kind() == ErrorKind::AlreadyExists && disk.is_folder(folder) => Ok(()),
+        made => made,
     }
 }
 

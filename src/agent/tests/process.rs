@@ -4,6 +4,7 @@
 
 use crate::disk::process_lock::{LOCK_FILE, ProcessLock, Running, prepare, running};
 use crate::error::Kind;
+use crate::host::{Disk, Host};
 use crate::monitor::systemd::Notifier;
 use crate::stop::Stop;
 use rustix::process::{Pid, Signal, kill_process};
@@ -39,29 +40,29 @@ fn signal(child: &Child, signal: Signal) {
 fn one_agent_for_one_directory() {
     let folder = tempfile::tempdir().unwrap();
     let directory = folder.path().join("state");
-    let lock = ProcessLock::take(&directory).unwrap();
+    let lock = ProcessLock::take(Host::default(), &directory).unwrap();
     let pid = std::process::id();
     assert_eq!(std::fs::read_to_string(directory.join(LOCK_FILE)).unwrap(), format!("{pid}\n"));
-    assert_eq!(running(&directory).unwrap(), Running::Yes { pid: Some(pid) });
-    let second = ProcessLock::take(&directory).unwrap_err();
+    assert_eq!(running(Disk::SYSTEM, &directory).unwrap(), Running::Yes { pid: Some(pid) });
+    let second = ProcessLock::take(Host::default(), &directory).unwrap_err();
     assert_eq!(second.kind, Kind::Input);
     assert!(second.message.contains(&format!("process {pid}")) && second.message.contains("state_directory of its own"), "{second}");
     drop(lock);
-    assert_eq!(running(&directory).unwrap(), Running::No);
-    let _again = ProcessLock::take(&directory).unwrap();
+    assert_eq!(running(Disk::SYSTEM, &directory).unwrap(), Running::No);
+    let _again = ProcessLock::take(Host::default(), &directory).unwrap();
 }
 
 #[test]
 fn who_only_asks_does_not_keep_an_agent_from_starting() {
     let folder = tempfile::tempdir().unwrap();
-    drop(ProcessLock::take(folder.path()).unwrap());
+    drop(ProcessLock::take(Host::default(), folder.path()).unwrap());
     let asked = std::fs::File::open(folder.path().join(LOCK_FILE)).unwrap();
     rustix::fs::flock(&asked, rustix::fs::FlockOperation::LockShared).unwrap();
     let waits = std::thread::spawn(move || {
         std::thread::sleep(Duration::from_millis(100));
         drop(asked);
     });
-    let _lock = ProcessLock::take(folder.path()).unwrap();
+    let _lock = ProcessLock::take(Host::default(), folder.path()).unwrap();
     waits.join().unwrap();
 }
 
@@ -76,12 +77,12 @@ fn a_state_directory_that_cannot_be_is_refused() {
         (file.join("below"), "Not a directory"),
         ("/proc/amber".into(), "cannot be made"),
     ] {
-        let error = prepare(&directory).unwrap_err();
+        let error = prepare(Disk::SYSTEM, &directory).unwrap_err();
         assert!(error.kind == Kind::Input && error.message.contains(wanted), "{error}");
-        assert_eq!(ProcessLock::take(&directory).unwrap_err(), error);
+        assert_eq!(ProcessLock::take(Host::default(), &directory).unwrap_err(), error);
     }
-    assert_eq!(running(&folder.path().join("not/there")).unwrap_err().kind, Kind::Input);
-    assert_eq!(running(folder.path()).unwrap(), Running::No);
+    assert_eq!(running(Disk::SYSTEM, &folder.path().join("not/there")).unwrap_err().kind, Kind::Input);
+    assert_eq!(running(Disk::SYSTEM, folder.path()).unwrap(), Running::No);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! A disk in memory that a test crashes: what was not synced is gone, names as well as bytes.
 
-use super::{Disk, DiskAccess, NewFile};
+use super::{Disk, DiskAccess, LockedFile, NewFile};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Error, ErrorKind, Result, Write};
 use std::path::{Path, PathBuf};
@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 struct Content {
     bytes: Vec<u8>,
     synced: Vec<u8>,
+    is_locked: bool,
 }
 
 type Inode = Arc<Mutex<Content>>;
@@ -34,6 +35,8 @@ pub(crate) struct MemoryDisk(Arc<Mutex<State>>);
 struct MemoryFile {
     disk: MemoryDisk,
     inode: Inode,
+    /// Whether dropping this ends a lock.
+    holds_lock: bool,
 }
 
 fn missing(path: &Path) -> Error {
@@ -60,6 +63,7 @@ impl MemoryDisk {
         for inode in state.files.values() {
             let mut content = inode.lock().unwrap();
             content.bytes = content.synced.clone();
+            content.is_locked = false;
         }
     }
 
@@ -76,6 +80,18 @@ impl MemoryDisk {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap()
     }
+
+    /// The file of this name, made if it is missing.
+    fn inode(&self, path: &Path) -> Result<Inode> {
+        let mut state = self.lock();
+        if state.is_full {
+            return Err(ErrorKind::StorageFull.into());
+        }
+        if !path.parent().is_some_and(|folder| state.folders.contains(folder)) {
+            return Err(missing(path));
+        }
+        Ok(Inode::clone(state.files.entry(path.to_owned()).or_default()))
+    }
 }
 
 impl DiskAccess for MemoryDisk {
@@ -86,16 +102,23 @@ impl DiskAccess for MemoryDisk {
     }
 
     fn create(&self, path: &Path, _mode: u32) -> Result<Box<dyn NewFile>> {
-        let mut state = self.lock();
-        if state.is_full {
-            return Err(ErrorKind::StorageFull.into());
-        }
-        if !path.parent().is_some_and(|folder| state.folders.contains(folder)) {
-            return Err(missing(path));
-        }
-        let inode = Inode::clone(state.files.entry(path.to_owned()).or_default());
+        let inode = self.inode(path)?;
         inode.lock().unwrap().bytes.clear();
-        Ok(Box::new(MemoryFile { disk: self.clone(), inode }))
+        Ok(Box::new(MemoryFile { disk: self.clone(), inode, holds_lock: false }))
+    }
+
+    fn lock(&self, path: &Path, _mode: u32) -> Result<Option<Box<dyn LockedFile>>> {
+        let inode = self.inode(path)?;
+        if std::mem::replace(&mut inode.lock().unwrap().is_locked, true) {
+            return Ok(None);
+        }
+        Ok(Some(Box::new(MemoryFile { disk: self.clone(), inode, holds_lock: true })))
+    }
+
+    fn is_locked(&self, path: &Path) -> Result<bool> {
+        let inode = self.lock().files.get(path).cloned().ok_or_else(|| missing(path))?;
+        let is_locked = inode.lock().unwrap().is_locked;
+        Ok(is_locked)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> Result<()> {
@@ -123,6 +146,10 @@ impl DiskAccess for MemoryDisk {
 
     fn is_folder(&self, path: &Path) -> bool {
         self.lock().folders.contains(path)
+    }
+
+    fn may_write(&self, folder: &Path) -> Result<()> {
+        if self.is_folder(folder) { Ok(()) } else { Err(missing(folder)) }
     }
 
     fn sync_folder(&self, folder: &Path) -> Result<()> {
@@ -172,5 +199,25 @@ impl NewFile for MemoryFile {
         let mut content = self.inode.lock().unwrap();
         content.synced = content.bytes.clone();
         Ok(())
+    }
+}
+
+impl LockedFile for MemoryFile {
+    fn read_start(&mut self, bytes_max: u64) -> Result<Vec<u8>> {
+        let content = self.inode.lock().unwrap();
+        Ok(content.bytes[..content.bytes.len().min(bytes_max as usize)].to_vec())
+    }
+
+    fn cut(&mut self, length_bytes: u64) -> Result<()> {
+        self.inode.lock().unwrap().bytes.resize(length_bytes as usize, 0);
+        Ok(())
+    }
+}
+
+impl Drop for MemoryFile {
+    fn drop(&mut self) {
+        if self.holds_lock {
+            self.inode.lock().unwrap().is_locked = false;
+        }
     }
 }

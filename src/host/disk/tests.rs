@@ -56,6 +56,22 @@ fn the_disk_in_memory_is_as_the_machines() {
         assert_eq!(names(&path("none")).unwrap_err().kind(), ErrorKind::NotFound);
         let refused = disk.each_name(folder.path(), &mut |_| Err(ErrorKind::Other.into()));
         assert_eq!(refused.unwrap_err().kind(), ErrorKind::Other);
+        assert_eq!(disk.is_locked(&path("lock")).unwrap_err().kind(), ErrorKind::NotFound);
+        let mut locked = disk.lock(&path("lock"), 0o600).unwrap().expect("nobody has it");
+        assert!(disk.lock(&path("lock"), 0o600).unwrap().is_none() && disk.is_locked(&path("lock")).unwrap());
+        locked.write_all(b"a line and a half").unwrap();
+        assert_eq!(locked.read_start(6).unwrap(), b"a line");
+        locked.cut(6).and_then(|()| locked.write_all(b" more")).and_then(|()| locked.sync()).unwrap();
+        drop(locked);
+        assert!(!disk.is_locked(&path("lock")).unwrap());
+        let mut again = disk.lock(&path("lock"), 0o600).unwrap().expect("it is free again");
+        assert_eq!(again.read_start(99).unwrap(), b"a line more");
+        again.write_all(b" and more").unwrap();
+        assert_eq!(disk.read(&path("lock"), 99).unwrap(), b"a line more and more");
+        drop(again);
+        disk.remove(&path("lock")).unwrap();
+        assert_eq!(disk.lock(&path("none/lock"), 0o600).unwrap_err().kind(), ErrorKind::NotFound);
+        assert!(disk.may_write(folder.path()).is_ok() && disk.may_write(&path("none")).is_err());
         disk.sync_folder(folder.path()).unwrap();
         disk.remove(&path("a")).unwrap();
         assert_eq!(disk.remove(&path("a")).unwrap_err().kind(), ErrorKind::NotFound);
@@ -86,4 +102,19 @@ fn after_a_crash_a_file_has_its_old_content_or_the_new_one() {
     assert_eq!(memory.syncs() - before, 2, "the file and its folder");
     memory.crash();
     assert_eq!(disk.read(path, 9).unwrap(), b"new");
+}
+
+#[test]
+fn a_lock_ends_with_its_holder_and_keeps_what_was_synced() {
+    let (folder, path) = (Path::new("/state"), Path::new("/state/upload.journal"));
+    let memory = MemoryDisk::with_folder(folder);
+    let disk = memory.handle();
+    let mut held = disk.lock(path, 0o600).unwrap().unwrap();
+    held.write_all(b"sent").and_then(|()| held.sync()).unwrap();
+    disk.sync_folder(folder).unwrap();
+    held.write_all(b" and not synced").unwrap();
+    std::mem::forget(held);
+    memory.crash();
+    let mut after = disk.lock(path, 0o600).unwrap().expect("a crash ends the lock");
+    assert_eq!(after.read_start(99).unwrap(), b"sent");
 }

@@ -104,7 +104,7 @@ fn begin(repository: &Arc<Repository>, request: &FileCaptureRequest, layout: Fil
         let writer = ObjectWriter::create_for(repository, ObjectKind::File, name.data(), layout.file_bytes)?;
         return Ok(Upload { name, writer, resumed_upload: None });
     };
-    let journal = JournalFile::open(&path)?;
+    let mut journal = JournalFile::open(repository.host().disk, &path)?;
     if let Some(unfinished) = journal.unfinished()? {
         match resumable(repository, request, layout, &unfinished)? {
             Resumable::Yes { name, resumed } => {

@@ -5,6 +5,7 @@ use super::backup;
 use super::check_file_name;
 use crate::disk::file::ReadOptions;
 use crate::error::{Kind, Result};
+use crate::host::Disk;
 use crate::progress::Silent;
 use crate::repository::Repository;
 use crate::repository::name::{FileName, PLAIN_FILES};
@@ -306,7 +307,7 @@ fn one_process_at_a_time_uploads_under_a_name() {
         cut_short_dir(&fixture);
         fixture.journals().join(format!("{}-archive-1.journal", crate::store::hex(&fixture.repository().header().repository_id)))
     };
-    let held = JournalFile::open(&path).unwrap();
+    let held = JournalFile::open(Disk::SYSTEM, &path).unwrap();
     let error = fixture.backup(None).0.unwrap_err();
     assert_eq!(error.kind, Kind::TryAgain);
     assert!(error.message.contains("another process"), "{}", error.message);
