@@ -60,7 +60,9 @@ fn a_wrong_configuration_ends_with_two_and_its_line() {
         std::fs::write(&config, wrong).unwrap();
         for more in [&["--check"][..], &[]] {
             let (code, _, said) = amber(&[&["agent", "--config", &config], more].concat());
-            assert_eq!(code, 2, "{said}");
+            // What is not there may be on a disk that is not mounted yet: the agent is started again.
+            let may_appear = wanted.contains("url") || wanted.contains("data_file");
+            assert_eq!(code, if more.is_empty() && may_appear { 3 } else { 2 }, "{said}");
             assert!(said.contains(wanted), "{said}");
         }
     }

@@ -8,6 +8,7 @@ use crate::support::program::{Program, number, text};
 use crate::support::seaweed::{ACCESS_KEY, BUCKET, SECRET_KEY, Seaweed};
 use crate::support::{folder, tigerbeetle_path, turn};
 use amber::demo::{Load, LoadOptions, LoadPlan};
+use serde_json::Value;
 use std::time::Duration;
 
 const TIMEOUT: Duration = Duration::from_secs(180);
@@ -158,5 +159,45 @@ fn an_agent_that_was_away_too_long_leaves_a_gap_in_the_same_history() {
         let books = check_restored(&[image], &restored, plan, acknowledged, &node);
         println!("{name}: {books:?}");
     }
+    assert_eq!(program.ok(&["verify", "--full"])["ok"], true);
+}
+
+#[test]
+fn a_repository_that_is_moved_takes_nothing_until_it_is_back() {
+    let _turn = turn();
+    let plan = LoadPlan { clients: 2, transfers_per_request: 10, ..LoadPlan::default() };
+    let node = Cluster::new(1);
+    let place = folder("moved");
+    let (root, moved) = (place.path().join("repository"), place.path().join("moved"));
+    let program = Program::in_folder(&root);
+    program.init();
+    let mut agent = Agent::start(&program, &place.path().join("agent"), node.data_file(0), QUICK);
+    agent.wait_leading();
+    let load = Load::start(node.id(), &node.addresses(), &LoadOptions { plan, ..LoadOptions::default() }).unwrap();
+    load.wait_for(50, TIMEOUT).unwrap();
+    let is_away = |status: &Value| status["alerts"].as_array().is_some_and(|alerts| alerts.iter().any(|alert| alert["topic"] == "place"));
+    std::fs::rename(&root, &moved).unwrap();
+    let noticed = agent.wait("the alert", Duration::from_secs(5), is_away);
+    println!("{}", noticed["alerts"]);
+    assert!(!root.exists(), "nothing was made in its place");
+    std::fs::create_dir(&root).unwrap();
+    load.wait_for(50, TIMEOUT).unwrap();
+    assert!(is_away(&agent.document()) && std::fs::read_dir(&root).unwrap().next().is_none(), "nothing is written to a mount point");
+    std::fs::remove_dir(&root).unwrap();
+    std::fs::rename(&moved, &root).unwrap();
+    load.wait_for(50, TIMEOUT).unwrap();
+    load.stop().unwrap();
+    let head = program.head(node.data_file(0));
+    agent.wait("the log after it is back", TIMEOUT, |status| !is_away(status) && number(status, "durable_op") >= head);
+    assert_eq!(agent.stop(), 0, "{}", agent.log());
+    // An agent that starts before the disk is mounted ends so that it is started again.
+    std::fs::rename(&root, &moved).unwrap();
+    agent.run();
+    assert_eq!(agent.ended(), 3, "{}", agent.log());
+    assert!(!root.exists());
+    std::fs::rename(&moved, &root).unwrap();
+    agent.run();
+    assert_eq!(agent.wait_durable(head)["gaps"], Value::Array(Vec::new()));
+    assert_eq!(agent.stop(), 0, "{}", agent.log());
     assert_eq!(program.ok(&["verify", "--full"])["ok"], true);
 }

@@ -38,6 +38,7 @@ use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::log_shipping::follower::Ended;
 use crate::log_shipping::lease_holder::Holder;
+use crate::log_shipping::passing;
 use crate::log_shipping::session::{Agent, Checked, SPOOL_FOLDER};
 use crate::monitor::status::AgentState;
 use crate::monitor::status_board::StatusBoard;
@@ -66,7 +67,7 @@ pub fn run(plan: AgentConfig) -> Result<()> {
     let _lock = ProcessLock::take(plan.host, &plan.state_directory).map_err(|error| error.context(&plan.origins.state_directory))?;
     let stop = Stop::on_signals()?;
     let notifier = Notifier::from_environment();
-    let checked = check::check(&plan)?;
+    let checked = check::check(&plan).map_err(passing::at_start)?;
     let ledger_delivery = ledger_delivery(&plan, &checked)?;
     for note in &checked.notes {
         tracing::warn!("{note}");

@@ -63,6 +63,7 @@ pub fn run(arguments: &VerifyArguments, manner: Manner) -> Result<Report> {
         let (mut found, note) =
             recording.end(&repository, &*progress, verified, |found| Ended { run: None, scope, outcome: outcome(found) })?;
         found.notes.extend(note);
+        verify::record_damage(&repository, &mut found);
         found
     };
     let seconds = began.elapsed().as_secs_f64();

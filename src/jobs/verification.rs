@@ -10,7 +10,7 @@ use crate::jobs::job::Context;
 use crate::repository::run_record::RunOutcome;
 use crate::tier::depth::Depth;
 use crate::tier::findings::VerificationReport;
-use crate::verify::verify;
+use crate::verify::{record_damage, verify};
 use serde_json::{Value, json};
 
 /// The reason of a run that found bytes which are not what was stored begins with this.
@@ -23,7 +23,8 @@ const PROBLEMS_SHOWN_MAX: usize = 20;
 /// # Errors
 /// When the store cannot be read, or the run is cancelled.
 pub fn run(context: &Context<'_>) -> Result<RunOutcome> {
-    let report = verify(context.repository, Depth::Digests, context.progress)?;
+    let mut report = verify(context.repository, Depth::Digests, context.progress)?;
+    record_damage(context.repository, &mut report);
     Ok(outcome(&report, &context.repository.describe(), context.repository.clock().now_ns()))
 }
 

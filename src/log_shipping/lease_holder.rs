@@ -113,7 +113,10 @@ impl LeaseHolder {
             self.released.store(true, Ordering::Release);
             return None;
         }
-        let turned = self.turn();
+        let placed = self.repository.confirm_place();
+        let away = placed.as_ref().err().filter(|_| self.repository.is_away()).map(|error| error.message.clone());
+        self.board.alert(Topic::Place, away);
+        let turned = placed.and_then(|()| self.turn());
         let trouble = turned.err().map(|error| format!("the lease cannot be looked at: {error}"));
         self.board.alert(Topic::Lease, trouble);
         Some(if self.ready.load(Ordering::Acquire) { self.plan.heartbeat } else { START_PAUSE.min(self.plan.heartbeat / 8) })

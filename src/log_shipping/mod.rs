@@ -6,6 +6,7 @@ pub mod collector;
 pub mod follower;
 pub mod joining;
 pub mod lease_holder;
+pub mod passing;
 pub mod queue;
 mod reported;
 pub mod restorable;

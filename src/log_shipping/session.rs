@@ -18,11 +18,12 @@ use super::collector::Collector;
 use super::follower::{Ended, FileIdentity, Follower, Following, Turn, identity};
 use super::joining::Start;
 use super::lease_holder::{Holder, LeaseHolder};
+use super::passing;
 use super::queue::Durable;
 use super::shipper::Shipper;
 use super::spool::Spool;
 use crate::config::AgentConfig;
-use crate::error::{Kind, Result};
+use crate::error::Result;
 use crate::jobs::Jobs;
 use crate::log_shipping::ship_options::{Event, Hooks, ShipOptions};
 use crate::monitor::alert::Topic;
@@ -108,6 +109,8 @@ pub struct Beside {
 pub struct Session<'agent> {
     agent: &'agent Agent,
     state: State,
+    /// How often the repository had come back when the session began.
+    returns: u64,
     /// What works beside it, from when it follows the log until it is taken.
     beside: Option<Beside>,
 }
@@ -178,7 +181,12 @@ impl Session<'_> {
                 Ok(if stop.is_asked() { Next::Over(Ended::Stopped) } else { Next::Pause(JOIN_PAUSE) })
             }
             State::Following(shipping) => {
+                let has_returned = self.agent.checked.repository.returns() != self.returns;
                 let followed = match shipping.follower.step(&mut shipping.following) {
+                    Ok(Turn::Pause(_)) if has_returned && !stop.is_asked() => {
+                        // What was stored shortly before it went away may be elsewhere.
+                        shipping.follower.end(Ended::Rejoin("the repository was away and is back".into()))
+                    }
                     Ok(Turn::Pause(_)) if stop.is_asked() => shipping.follower.end(Ended::Stopped),
                     Ok(Turn::Pause(pause)) => return Ok(Next::Pause(pause)),
                     Ok(Turn::Over(ended)) => Ok(ended),
@@ -245,8 +253,9 @@ impl Agent {
     pub fn begin_session(&self) -> Result<Session<'_>> {
         let file = identity(&self.plan.data_file);
         let (folder, store) = (self.plan.state_directory.join(SPOOL_FOLDER), Arc::clone(&self.spool));
+        let returns = self.checked.repository.returns();
         let spool = Some(Spool::over(&self.checked.repository, store, &folder, self.plan.log.spool_bytes)?);
-        Ok(Session { agent: self, state: State::Joining(Joining { file, spool }), beside: None })
+        Ok(Session { agent: self, state: State::Joining(Joining { file, spool }), returns, beside: None })
     }
 
     /// Runs one session on this thread, and what works beside it on threads of their own.
@@ -275,7 +284,7 @@ impl Agent {
                 self.board.alert(Topic::Join, None);
                 Ok(Some(start))
             }
-            Err(error) if error.kind == Kind::TryAgain => {
+            Err(error) if passing::while_running(&error) => {
                 self.board.alert(Topic::Join, Some(error.message));
                 Ok(None)
             }

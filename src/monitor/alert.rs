@@ -33,10 +33,14 @@ pub enum Topic {
     Verification,
     /// Backups that nothing has verified within a day.
     Unverified,
+    /// The wall clock was set.
+    Clock,
     /// The page cannot be served.
     Page,
     /// The store takes nothing.
     Store,
+    /// What is written to is no longer the repository that was opened.
+    Place,
     /// The store refuses a segment.
     Refused,
     /// The spool cannot be used.
@@ -71,7 +75,7 @@ impl Alert {
 impl Topic {
     fn level(self) -> Level {
         match self {
-            Topic::Lag => Level::Danger,
+            Topic::Lag | Topic::Place => Level::Danger,
             _ => Level::Attention,
         }
     }
@@ -91,8 +95,10 @@ impl Topic {
             | Topic::Limits
             | Topic::Join
             | Topic::Verification
+            | Topic::Clock
             | Topic::Page
             | Topic::Store
+            | Topic::Place
             | Topic::Refused
             | Topic::Bug
             | Topic::Other => "",

@@ -2,6 +2,7 @@
 //! of an agent.
 
 pub mod alert;
+pub mod clock_watch;
 pub mod heartbeat;
 pub mod history;
 pub mod level;

@@ -2,6 +2,7 @@
 //! shows, and notifies systemd that the agent is alive.
 
 use super::alert::Topic;
+use super::clock_watch::ClockWatch;
 use super::live::Live;
 use super::status::{AgentState, AgentStatus};
 use super::status_board::StatusBoard;
@@ -33,6 +34,7 @@ pub struct Reporter {
     notifier: Notifier,
     lag_alarm: Duration,
     governor: Arc<Governor>,
+    clock_watch: ClockWatch,
     outlook: Option<(Instant, String)>,
     share: CpuShare,
     failed: bool,
@@ -51,7 +53,8 @@ impl Reporter {
         governor: &Arc<Governor>,
     ) -> Reporter {
         let (board, live, governor, share) = (Arc::clone(board), Arc::clone(live), Arc::clone(governor), CpuShare::default());
-        Reporter { board, live, disk, directory, notifier, lag_alarm, governor, outlook: None, share, failed: false, said: String::new() }
+        let (clock_watch, said) = (ClockWatch::default(), String::new());
+        Reporter { board, live, disk, directory, notifier, lag_alarm, governor, clock_watch, outlook: None, share, failed: false, said }
     }
 
     /// Forecasts what the limits lead to: raises or clears the alert on the board, and returns what
@@ -85,6 +88,8 @@ impl Reporter {
         let late = (lag > self.lag_alarm)
             .then(|| format!("the oldest op that is not durable has waited for {} s: the recovery point is at risk", lag.as_secs()));
         self.board.alert(Topic::Lag, late);
+        let jump = self.clock_watch.look(self.board.clock()).map(str::to_owned);
+        self.board.alert(Topic::Clock, jump);
         let look_ahead = self.look_ahead();
         let mut status = self.board.status();
         look_ahead(&mut status);

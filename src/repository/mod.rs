@@ -9,6 +9,7 @@
 //! Everything is written once, under a name that nobody else draws.
 
 pub mod access;
+pub mod damage;
 pub mod fetch;
 pub mod frame;
 pub mod header;
@@ -18,6 +19,7 @@ pub mod name;
 pub mod object_reader;
 pub mod object_writer;
 mod parts;
+mod place;
 pub mod promise;
 pub mod record;
 pub mod remove;
@@ -41,13 +43,12 @@ use bytes::Bytes;
 use header::{Header, UncheckedHeader};
 use key::{RepositoryKey, Secret, Unwrapped};
 use name::{CheckpointName, RunId};
+use place::Place;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Objects requested in one listing: S3 returns at most this many.
 const LIST_PAGE: usize = 1000;
-/// Random bits of a run's number. One of them says whether an agent ships the log. The 42 bits
-/// above them count milliseconds until the year 2109.
-const RUN_RANDOM_BITS: u32 = 22;
 /// An object larger than this is no header and no key object.
 const SMALL_OBJECT_BYTES_MAX: u64 = 4096;
 
@@ -83,6 +84,8 @@ impl Default for Options {
 #[derive(Debug)]
 pub struct Repository {
     store: Arc<dyn Store>,
+    /// Whether the store still holds it; a spool is not asked.
+    place: Option<Place>,
     pub(crate) key: RepositoryKey,
     pub(crate) workers: Pool,
     pub(crate) uploads: Pool,
@@ -136,11 +139,11 @@ impl Repository {
     /// or keys are damaged.
     pub fn open(store: Arc<dyn Store>, secret: &Secret, options: Options) -> Result<Arc<Repository>> {
         let place = store.describe();
-        let (header, key) = fetch::until_intact(|| {
+        let (header, header_bytes, key, key_object) = fetch::until_intact(|| {
             let read = || small_object(&*store, name::HEADER)?.ok_or_else(|| no_repository(&*store));
             let header_bytes = read()?;
             let unchecked = UncheckedHeader::decode(&header_bytes, &place)?;
-            let key = match open_key(&*store, secret, unchecked.repository_id()) {
+            let (key, key_object) = match open_key(&*store, secret, unchecked.repository_id()) {
                 // Keys are bound to an id that only the right key can check. So the secret is
                 // called wrong only if the id was read correctly.
                 Err(error) if error.kind == Kind::Input && read()? != header_bytes => {
@@ -148,13 +151,15 @@ impl Repository {
                 }
                 opened => opened?,
             };
-            Ok((unchecked.check(&key, &place)?, key))
+            Ok((unchecked.check(&key, &place)?, header_bytes, key, key_object))
         })?;
         let Options { governor, host, .. } = options;
         let pool = |name, threads| pool(host, name, threads, &governor);
         let (workers, uploads) = (pool("amber-worker", options.workers)?, pool("amber-transfer", options.transfers)?);
+        let place = Place::new(store, host.clock, header_bytes, key_object);
         Ok(Arc::new(Repository {
-            store,
+            store: Arc::new(place.clone()),
+            place: Some(place),
             key,
             workers,
             uploads,
@@ -178,6 +183,7 @@ impl Repository {
         let (workers, uploads) = (pool("amber-worker")?, pool("amber-transfer")?);
         Ok(Arc::new(Repository {
             store,
+            place: None,
             key: self.key.clone(),
             workers,
             uploads,
@@ -221,6 +227,27 @@ impl Repository {
         self.store.describe()
     }
 
+    /// Makes sure that the place still holds the repository that was opened.
+    ///
+    /// # Errors
+    /// [`Error::try_again`] when it does not, or cannot be asked. Nothing is written there
+    /// meanwhile.
+    pub fn confirm_place(&self) -> Result<()> {
+        let Some(place) = &self.place else { return Ok(()) };
+        Ok(place.confirm("look at", name::HEADER, Duration::ZERO)?)
+    }
+
+    /// Whether the place held something else, or nothing, at the last look.
+    pub fn is_away(&self) -> bool {
+        self.place.as_ref().is_some_and(Place::is_away)
+    }
+
+    /// How often the place held something else, or nothing, and then the repository again. What was
+    /// written shortly before may be elsewhere.
+    pub fn returns(&self) -> u64 {
+        self.place.as_ref().map_or(0, Place::returns)
+    }
+
     /// The store under the repository.
     #[cfg(test)]
     pub(crate) fn store(&self) -> &Arc<dyn Store> {
@@ -239,10 +266,17 @@ impl Repository {
         self.draw_run(true)
     }
 
+    /// Draws a number for a run that is newer than another, whatever the clock says: it was set
+    /// back since, or is behind that of another machine.
+    pub fn new_run_after(&self, other: RunId) -> Result<RunId> {
+        let drawn = self.new_run()?;
+        Ok(if drawn > other { drawn } else { drawn.at_ms(other.ms().saturating_add(1)) })
+    }
+
     fn draw_run(&self, ships: bool) -> Result<RunId> {
-        let random = u64::from(u32::from_le_bytes(self.host.random.bytes()?)) & ((1 << RUN_RANDOM_BITS) - 1) & !RunId::SHIPS;
+        let random = u64::from(u32::from_le_bytes(self.host.random.bytes()?)) & !RunId::SHIPS;
         let ships = if ships { RunId::SHIPS } else { 0 };
-        Ok(RunId((self.host.clock.now_ns() / 1_000_000) << RUN_RANDOM_BITS | random | ships))
+        Ok(RunId(random | ships).at_ms(self.host.clock.now_ns() / 1_000_000))
     }
 
     /// The names of all checkpoint manifests, in the order of restore. Names that are not ours are
@@ -275,18 +309,27 @@ fn pool(host: Host, name: &str, threads: usize, governor: &Arc<Governor>) -> Res
         .map_err(|error| Error::try_again(format!("the system gives no more threads: {error}")).caused_by(error))
 }
 
+/// Why a repository could not be opened: there is none. It may appear by itself, when its disk is
+/// mounted.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("there is no repository")]
+pub struct NoRepository;
+
 fn no_repository(store: &dyn Store) -> Error {
     let place = store.describe();
     match list_all(store, name::KEYS) {
         Ok(keys) if !keys.is_empty() => {
             Error::damaged(format!("{place}: the repository's header amber/repository is missing, its keys are there"))
         }
-        _ => Error::input(format!("{place}: there is no repository; `amber init --repo {place}` makes one")),
+        _ => Error::input(format!("{place}: there is no repository; `amber init --repo {place}` makes one")).caused_by(NoRepository),
     }
 }
 
-/// Tries the secret on every key object.
-fn open_key(store: &dyn Store, secret: &Secret, repository_id: &[u8; 16]) -> Result<RepositoryKey> {
+/// A small object: its name and its content.
+type SmallObject = (String, Vec<u8>);
+
+/// Tries the secret on every key object. Returns the key, and the object that it was in.
+fn open_key(store: &dyn Store, secret: &Secret, repository_id: &[u8; 16]) -> Result<(RepositoryKey, SmallObject)> {
     let place = store.describe();
     let (mut damage, mut wrong, mut other) = (Vec::new(), 0, 0);
     for listed in list_all(store, name::KEYS)? {
@@ -294,13 +337,13 @@ fn open_key(store: &dyn Store, secret: &Secret, repository_id: &[u8; 16]) -> Res
             let object = small_object(store, &listed.name)?.unwrap_or_default();
             match RepositoryKey::unwrap(&object, secret, repository_id, &listed.name)? {
                 Unwrapped::Damaged(reason) => Err(Error::damaged(format!("{}: {reason}", listed.name))),
-                unwrapped => Ok(unwrapped),
+                unwrapped => Ok((unwrapped, object)),
             }
         };
         match fetch::until_intact(unwrap) {
-            Ok(Unwrapped::Key(key)) => return Ok(key),
-            Ok(Unwrapped::OtherKind) => other += 1,
-            Ok(Unwrapped::WrongSecret | Unwrapped::Damaged(_)) => wrong += 1,
+            Ok((Unwrapped::Key(key), object)) => return Ok((key, (listed.name, object))),
+            Ok((Unwrapped::OtherKind, _)) => other += 1,
+            Ok((Unwrapped::WrongSecret | Unwrapped::Damaged(_), _)) => wrong += 1,
             Err(error) if error.kind == Kind::Damaged => damage.push(error.message),
             Err(error) => return Err(error),
         }

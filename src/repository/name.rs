@@ -58,6 +58,9 @@ pub static CATALOG_FILES: FilePlace = FilePlace {
 /// Prefix of the records of runs.
 pub const RUNS: &str = "catalog/runs/";
 
+/// Prefix of the records of what verifications found damaged.
+pub const DAMAGED: &str = "amber/damaged/";
+
 /// Prefix of the records of timelines.
 pub const TIMELINES: &str = "tigerbeetle/timelines/";
 /// Prefix of the records of gaps.
@@ -75,6 +78,23 @@ pub struct RunId(pub u64);
 impl RunId {
     /// Set in the number of a run that ships the log.
     pub const SHIPS: u64 = 1 << 21;
+
+    /// Random bits. One of them says whether an agent ships the log. The 42 bits above them count
+    /// milliseconds until the year 2109.
+    const RANDOM_BITS: u32 = 22;
+    const RANDOM_MASK: u64 = (1 << RunId::RANDOM_BITS) - 1;
+    const MS_MAX: u64 = u64::MAX >> RunId::RANDOM_BITS;
+
+    /// The time that is in the number, in milliseconds since 1970: that of a clock, which may have
+    /// been wrong.
+    pub fn ms(self) -> u64 {
+        self.0 >> RunId::RANDOM_BITS
+    }
+
+    /// The number with another time; one after the last that there is becomes the last.
+    pub(super) fn at_ms(self, ms: u64) -> RunId {
+        RunId(ms.min(RunId::MS_MAX) << RunId::RANDOM_BITS | self.0 & RunId::RANDOM_MASK)
+    }
 
     /// Whether it ships the log, so that its segments may be merged.
     pub fn ships(self) -> bool {

@@ -311,6 +311,7 @@ impl ScheduledJob {
         };
         state.anchor_ns = Some(anchor_ns);
         state.known_ns = state.known_ns.map(|known_ns| if known_ns > latest_ns { now.wall_ns } else { known_ns });
+        state.last_success_ns = state.last_success_ns.map(|success_ns| if success_ns > latest_ns { now.wall_ns } else { success_ns });
         if let Some(failed) = state.failed.as_mut().filter(|failed| failed.at_ns > latest_ns) {
             failed.at_ns = now.wall_ns;
         }

@@ -28,6 +28,7 @@ mod url;
 use bytes::Bytes;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use limiter::Traffic;
 pub use multipart::{KnownPart, Multipart, Part, Resumed, Unfinished};
@@ -161,6 +162,12 @@ pub enum StoreError {
 pub trait Store: Send + Sync + fmt::Debug {
     /// The store as the user named it (never with credentials), for messages.
     fn describe(&self) -> String;
+
+    /// For how long a look at what the store holds counts, before a writer looks again whether the
+    /// store is still the same. At a server each look is a request.
+    fn confirm_after(&self) -> Duration {
+        Duration::from_secs(5)
+    }
 
     /// What this store can do; may ask the server once.
     fn capabilities(&self) -> Capabilities;

@@ -35,6 +35,15 @@ pub fn verify(repository: &Arc<Repository>, depth: Depth, progress: &dyn Progres
     Ok(report)
 }
 
+/// Records which objects are damaged, so that the next backup stores their content again. Where that
+/// is not possible, the report says so.
+pub fn record_damage(repository: &Repository, report: &mut VerificationReport) {
+    let recorded = repository.record_damage(report.problems.iter().map(|problem| problem.object.as_str()));
+    if let Err(error) = recorded {
+        report.notes.push(format!("what is damaged could not be recorded, so the next backup may build on it: {error}"));
+    }
+}
+
 fn note_leftovers(report: &mut VerificationReport) {
     if report.leftovers > 0 {
         let (leftovers, size) = (report.leftovers, crate::units::bytes_text(report.leftover_bytes));

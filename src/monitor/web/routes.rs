@@ -14,6 +14,7 @@
 use super::access::Refusal;
 use super::{Site, assets, stream};
 use crate::error::{Error, Kind};
+use crate::monitor::alert::Topic;
 use crate::monitor::metrics::{Format, exposition};
 use crate::monitor::status::{AgentState, AgentStatus};
 use crate::monitor::verdict::{Verdict, verdict};
@@ -209,6 +210,7 @@ fn waits_for(status: &AgentStatus, now_ns: u64) -> Option<&'static str> {
     [
         (status.is_stale(now_ns), "the status is old"),
         (!joined, "the log has not been joined"),
+        (status.alerts.iter().any(|alert| alert.topic == Topic::Place), "the repository is not where it was"),
         (!status.store_reachable, "the store cannot be reached"),
         (status.lag_alarm_ms > 0 && status.lag_ms > status.lag_alarm_ms, "the recovery point is too old"),
     ]

@@ -44,6 +44,17 @@ fn a_clock_that_is_set_back_is_neither_a_flood_nor_silence() {
 }
 
 #[test]
+fn a_success_of_a_clock_that_was_ahead_does_not_hide_that_none_follows() {
+    let mut simulation = Simulation::of("2026-01-01T00:00:00Z", rules("j", Cadence::Interval(DAY)));
+    simulation.run(2 * DAY);
+    let success_ns = simulation.state("j").last_success_ns.unwrap();
+    simulation.set_clock(-400 * 86_400);
+    simulation.step();
+    let corrected_ns = simulation.state("j").last_success_ns.unwrap();
+    assert!(success_ns - corrected_ns > 398 * 86_400_000_000_000, "{success_ns} {corrected_ns}");
+}
+
+#[test]
 fn a_clock_that_steps_back_a_little_behind_its_time_does_not_repeat_it() {
     let mut simulation = Simulation::of("2026-01-01T00:00:00Z", rules("j", times("0 3 * * *", "UTC")));
     simulation.run(3 * HOUR + Duration::from_secs(2));

@@ -17,7 +17,7 @@ use rustix::io::Errno;
 use std::collections::HashSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -42,6 +42,9 @@ pub(super) const FOLDER_FLAGS: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).
 #[derive(Debug)]
 pub(super) struct Files {
     root: PathBuf,
+    /// Whether the root was there when the store was opened. If it goes away after that, it is not
+    /// made anew: it was moved, or its disk is not mounted.
+    was_there: AtomicBool,
     session: Mutex<Option<Arc<Session>>>,
     /// Folders (as `a/b`) whose entries in their own folders this process has synced.
     durable: Mutex<HashSet<String>>,
@@ -56,6 +59,8 @@ pub(super) struct Files {
 /// The folder of one open store below `.tmp`.
 #[derive(Debug)]
 struct Session {
+    /// The root that it is in: device and inode.
+    root: (u64, u64),
     temporaries: OwnedFd,
     folder: OwnedFd,
     leaf: String,
@@ -102,6 +107,7 @@ impl Files {
     pub(super) fn new(root: &Path) -> Self {
         Files {
             root: root.to_owned(),
+            was_there: AtomicBool::new(false),
             session: Mutex::default(),
             durable: Mutex::default(),
             unsure: Mutex::default(),
@@ -120,9 +126,18 @@ impl Files {
         absent(fs::open(&self.root, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()))
     }
 
+    /// Finds out whether the root is there, when the store is opened.
+    pub(super) fn open_first(&self) -> Result<(), Errno> {
+        self.was_there.store(self.open_root()?.is_some(), Ordering::Relaxed);
+        Ok(())
+    }
+
     fn make_root(&self) -> Result<OwnedFd, Errno> {
         if let Some(root) = self.open_root()? {
             return Ok(root);
+        }
+        if self.was_there.load(Ordering::Relaxed) {
+            return Err(Errno::NOENT);
         }
         match fs::mkdir(&self.root, FOLDER_MODE) {
             Ok(()) | Err(Errno::EXIST) => {}
@@ -206,37 +221,14 @@ impl Files {
 
     fn session(&self) -> Result<Arc<Session>, Errno> {
         let mut session = lock(&self.session);
-        Ok(match &*session {
-            Some(session) => Arc::clone(session),
-            None => Arc::clone(session.insert(Arc::new(self.begin_session()?))),
-        })
-    }
-
-    fn begin_session(&self) -> Result<Session, Errno> {
         let root = self.make_root()?;
-        exists_or(fs::mkdirat(&root, RESERVED_PART, FOLDER_MODE))?;
-        let temporaries = fs::openat(&root, RESERVED_PART, FOLDER_FLAGS, Mode::empty())?;
-        let gate = open_lock(&temporaries)?;
-        if lock_gate(&gate)? {
-            clean(&temporaries);
-            if let Ok(uploads) = fs::openat(&temporaries, UPLOADS_LEAF, FOLDER_FLAGS, Mode::empty()) {
-                uploads::clean(&uploads, SystemTime::now());
-            }
+        let identity = identity(&root)?;
+        if let Some(session) = session.as_ref().filter(|session| session.root == identity) {
+            return Ok(Arc::clone(session));
         }
-        for number in 0..SESSIONS_MAX {
-            let leaf = format!("{}-{number}", std::process::id());
-            match fs::mkdirat(&temporaries, &leaf, FOLDER_MODE) {
-                Ok(()) => {}
-                Err(Errno::EXIST) => continue,
-                Err(error) => return Err(error),
-            }
-            let folder = fs::openat(&temporaries, &leaf, FOLDER_FLAGS, Mode::empty())?;
-            let lock = open_lock(&folder)?;
-            // A file system without locks is never cleaned either.
-            let _ = fs::flock(&lock, FlockOperation::NonBlockingLockExclusive);
-            return Ok(Session { temporaries, folder, leaf, _lock: lock, next: AtomicU64::new(0) });
-        }
-        Err(Errno::EXIST)
+        // The folder was put back, or mounted again: what is known of it is not known any more.
+        self.durable().clear();
+        Ok(Arc::clone(session.insert(Arc::new(begin_session(&root, identity)?))))
     }
 
     /// Moves a finished file to its name, create-only. When it returns, the object is durable, also
@@ -348,6 +340,37 @@ impl Files {
             Err(_) => "free space unknown".to_owned(),
         }
     }
+}
+
+fn identity(folder: &OwnedFd) -> Result<(u64, u64), Errno> {
+    let stat = fs::fstat(folder)?;
+    Ok((stat.st_dev, stat.st_ino))
+}
+
+fn begin_session(root: &OwnedFd, identity: (u64, u64)) -> Result<Session, Errno> {
+    exists_or(fs::mkdirat(root, RESERVED_PART, FOLDER_MODE))?;
+    let temporaries = fs::openat(root, RESERVED_PART, FOLDER_FLAGS, Mode::empty())?;
+    let gate = open_lock(&temporaries)?;
+    if lock_gate(&gate)? {
+        clean(&temporaries);
+        if let Ok(uploads) = fs::openat(&temporaries, UPLOADS_LEAF, FOLDER_FLAGS, Mode::empty()) {
+            uploads::clean(&uploads, SystemTime::now());
+        }
+    }
+    for number in 0..SESSIONS_MAX {
+        let leaf = format!("{}-{number}", std::process::id());
+        match fs::mkdirat(&temporaries, &leaf, FOLDER_MODE) {
+            Ok(()) => {}
+            Err(Errno::EXIST) => continue,
+            Err(error) => return Err(error),
+        }
+        let folder = fs::openat(&temporaries, &leaf, FOLDER_FLAGS, Mode::empty())?;
+        let lock = open_lock(&folder)?;
+        // A file system without locks is never cleaned either.
+        let _ = fs::flock(&lock, FlockOperation::NonBlockingLockExclusive);
+        return Ok(Session { root: identity, temporaries, folder, leaf, _lock: lock, next: AtomicU64::new(0) });
+    }
+    Err(Errno::EXIST)
 }
 
 /// `None` for what does not exist.

@@ -28,6 +28,7 @@ use std::io::{ErrorKind, Write};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Objects as files; see the head of this module.
 #[derive(Debug)]
@@ -41,7 +42,7 @@ impl FolderStore {
     /// is there but is not a folder, or may not be read.
     pub fn open(root: &Path) -> Result<Self, StoreError> {
         let store = FolderStore { files: Arc::new(Files::new(root)) };
-        store.files.open_root().map_err(|error| store.files.error("open", "", error))?;
+        store.files.open_first().map_err(|error| store.files.error("open", "", error))?;
         Ok(store)
     }
 
@@ -209,6 +210,11 @@ impl Store for FolderStore {
 
     fn capabilities(&self) -> Capabilities {
         Capabilities { conditional_put: true, digest_checked: true }
+    }
+
+    /// A look costs microseconds.
+    fn confirm_after(&self) -> Duration {
+        Duration::ZERO
     }
 
     fn put(&self, name: &str, body: &[Bytes], digest: &Digest) -> Result<PutOutcome, StoreError> {

@@ -13,12 +13,13 @@ use super::upload::Uploaded;
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 use crate::repository::Repository;
-use crate::repository::name::{FileName, FilePlace};
+use crate::repository::name::{FileName, FilePlace, RunId};
 use crate::repository::promise::Receipt;
 use crate::repository::remove::Reason;
 use crate::tier::file::request::FileCaptureRequest;
 use crate::tier::file::request::open;
-use crate::tier::promises::write_missing_receipts;
+use crate::tier::promises::{Listed, write_missing_receipts};
+use crate::units::time_text;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
@@ -50,8 +51,12 @@ const NAME_BYTES_MAX: usize = 128;
 pub fn backup(repository: &Arc<Repository>, request: &FileCaptureRequest, progress: &dyn Progress) -> Result<Backup> {
     check_file_name(&request.name)?;
     let began_ns = repository.clock().now_ns();
-    let damaged = mend(repository, request.place)?;
+    let files = repository.listed_files(request.place)?;
+    let mut damaged = mend_listed(repository, &files)?;
+    let (run, ahead) = number(repository, request, &files)?;
+    damaged.extend(ahead);
     damaged.iter().for_each(|note| progress.note(note));
+    let request = &FileCaptureRequest { run: Some(run), ..request.clone() };
     let metadata =
         std::fs::metadata(&request.path).map_err(|error| Error::input(format!("{}: {error}", request.path.display())).caused_by(error))?;
     let layout = FileLayout::of(metadata.len())?;
@@ -89,14 +94,30 @@ pub fn backup(repository: &Arc<Repository>, request: &FileCaptureRequest, progre
 /// # Errors
 /// When the store cannot be read or written.
 pub fn mend(repository: &Arc<Repository>, place: &'static FilePlace) -> Result<Vec<String>> {
+    mend_listed(repository, &repository.listed_files(place)?)
+}
+
+fn mend_listed(repository: &Arc<Repository>, files: &Listed<FileName>) -> Result<Vec<String>> {
     let mut damaged = Vec::new();
-    write_missing_receipts(
-        repository,
-        &repository.listed_files(place)?,
-        &|name, _| repository.file_record(name).map(drop),
-        &mut |name, error| damaged.push(format!("{}: {error}; `amber verify` says more", name.record())),
-    )?;
+    write_missing_receipts(repository, files, &|name, _| repository.file_record(name).map(drop), &mut |name, error| {
+        damaged.push(format!("{}: {error}; `amber verify` says more", name.record()))
+    })?;
     Ok(damaged)
+}
+
+/// The number of a backup: above that of every earlier backup of this file, so that the newest is
+/// the one that was written last. With a sentence where the clock says otherwise.
+fn number(repository: &Repository, request: &FileCaptureRequest, files: &Listed<FileName>) -> Result<(RunId, Option<String>)> {
+    let run = request.run.map_or_else(|| repository.new_run(), Ok)?;
+    let earlier = files.all().into_iter().filter(|file| file.name == request.name && file.run >= run).next_back();
+    // A name alone proves nothing: whoever may write can make one.
+    let Some(newest) = earlier.filter(|newest| repository.file_record(newest).is_ok()) else { return Ok((run, None)) };
+    let note = format!(
+        "{}: its number is of {}, which has yet to come: a clock is or was wrong; this backup is numbered after it, so that it is the newest",
+        newest.record(),
+        time_text(newest.run.ms().saturating_mul(1_000_000))
+    );
+    Ok((repository.new_run_after(newest.run)?, Some(note)))
 }
 
 /// Checks that a file may have this name in a repository.

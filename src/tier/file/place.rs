@@ -17,6 +17,9 @@ use crate::tier::request::{AsOf, TierRestoreRequest, TierRestored};
 use crate::units::{bytes_text, time_text};
 use serde_json::{Value, json};
 
+/// A number whose time lies further in the future than this is of a clock that was wrong.
+const CLOCK_SLACK_MS: u64 = 600_000;
+
 /// The columns of a table of files.
 pub static COLUMNS: [Column; 6] = [
     Column { heading: "file", cell: |file| text_of(file, &["name"]) },
@@ -160,6 +163,14 @@ pub fn restore(
     progress: &dyn Progress,
 ) -> Result<TierRestored> {
     let file = as_of(repository, place, request.as_of, name)?;
+    if matches!(request.as_of, AsOf::Newest) && file.run.ms() > repository.clock().now_ns() / 1_000_000 + CLOCK_SLACK_MS {
+        progress.note(&format!(
+            "{}: its number is of {}, which has yet to come: a clock is or was wrong, and a later backup may have a lower number; \
+             `amber list` shows all, --run takes another",
+            file.record(),
+            time_text(file.run.ms().saturating_mul(1_000_000))
+        ));
+    }
     let estimate = Estimate::of(repository.file_record(&file)?.stored_bytes, 2);
     let request = FileRestoreRequest {
         place,

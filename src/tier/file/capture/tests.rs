@@ -5,12 +5,14 @@ use super::backup;
 use super::check_file_name;
 use crate::disk::file::ReadOptions;
 use crate::error::{Kind, Result};
-use crate::host::Disk;
+use crate::host::clock::sample::quick;
+use crate::host::{Disk, Host};
+use crate::pipeline::digest::digest_of;
 use crate::progress::Silent;
-use crate::repository::Repository;
-use crate::repository::name::{FileName, PLAIN_FILES};
-use crate::repository::sample::{Fault, FaultyStore, create, noise, open};
+use crate::repository::name::{FileName, PLAIN_FILES, RunId};
+use crate::repository::sample::{Fault, FaultyStore, create, noise, open, options, secret};
 use crate::repository::upload_journal::JournalFile;
+use crate::repository::{Options, Repository};
 use crate::store::Store;
 use crate::store::memory::MemoryStore;
 use crate::tier::depth::Depth;
@@ -18,8 +20,10 @@ use crate::tier::file::format::FileReader;
 use crate::tier::file::request::FileCaptureRequest;
 use crate::tier::sample::folder;
 use crate::verify::verify;
+use bytes::Bytes;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 use tempfile::TempDir;
 
 const MIB: usize = 1024 * 1024;
@@ -373,4 +377,30 @@ fn what_is_no_file_or_name_is_refused() {
 
 fn depth_of(full: bool) -> Depth {
     if full { Depth::Full } else { Depth::Digests }
+}
+
+#[test]
+fn the_newest_is_what_was_written_last_whatever_the_clock_said() {
+    let fixture = Fixture::new(b"of 2031");
+    let (ahead, now) = (quick(), crate::units::now_ns());
+    ahead.sleep(Duration::from_secs(5 * 365 * 24 * 3600));
+    let host = Host { clock: ahead, ..Host::default() };
+    let wrong = Repository::open(Arc::new(fixture.store.clone()), &secret(), Options { host, ..options() }).unwrap();
+    let first = backup(&wrong, &fixture.request(), &Silent).unwrap();
+    assert!(first.name.run.ms() > now / 1_000_000 + 1_000_000 && first.notes.is_empty(), "{:?}", first.notes);
+    fixture.write(b"of today");
+    let second = fixture.backup(None).0.unwrap();
+    assert!(second.name.run > first.name.run && second.record.ended_ns < first.record.ended_ns, "{}", second.name.run);
+    assert!(second.notes.iter().any(|note| note.contains("a clock is or was wrong")), "{:?}", second.notes);
+    assert_eq!(fixture.stored(), b"of today");
+    // A run that was drawn before, and a third one.
+    fixture.write(b"of tomorrow");
+    let request = FileCaptureRequest { run: Some(fixture.repository().new_run().unwrap()), ..fixture.request() };
+    assert!(backup(&fixture.repository(), &request, &Silent).unwrap().name.run > second.name.run);
+    assert_eq!(fixture.stored(), b"of tomorrow");
+    // A name of the far future that nobody sealed does not count.
+    let junk = FileName { run: RunId(u64::MAX), ..second.name };
+    fixture.store.put(&junk.record(), &[Bytes::from_static(b"junk")], &digest_of(b"junk")).unwrap();
+    fixture.write(b"of another day");
+    assert!(fixture.backup(None).0.unwrap().name.run < junk.run);
 }

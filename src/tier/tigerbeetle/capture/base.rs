@@ -77,7 +77,7 @@ fn make_up_receipts(repository: &Arc<Repository>, notes: &mut Vec<String>) -> Re
     Ok(())
 }
 
-/// Removes the extents whose pack does not exist with its promised size.
+/// Removes the extents whose pack does not exist with its promised size, or was found damaged.
 fn leave_out_missing(repository: &Repository, manifest: &mut Manifest, notes: &mut Vec<String>) -> Result<()> {
     let listed: HashSet<(String, u64)> =
         repository.list_all(name::PACKS)?.into_iter().map(|object| (object.name, object.size_bytes)).collect();
@@ -88,6 +88,12 @@ fn leave_out_missing(repository: &Repository, manifest: &mut Manifest, notes: &m
             pack.name.object()
         ));
     }
+    let known = repository.known_damage()?;
+    let damaged: Vec<bool> = manifest.packs.iter().map(|pack| known.contains(&pack.name.object())).collect();
+    for (pack, _) in manifest.packs.iter().zip(&damaged).filter(|(_, damaged)| **damaged) {
+        notes.push(format!("{} was found damaged: its blocks are stored again; `amber verify` says more", pack.name.object()));
+    }
+    let there: Vec<bool> = there.into_iter().zip(damaged).map(|(there, damaged)| there && !damaged).collect();
     manifest.extents.retain(|extent| there.get(extent.location.pack as usize) == Some(&true));
     Ok(())
 }

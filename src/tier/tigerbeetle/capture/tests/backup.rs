@@ -6,9 +6,11 @@ use crate::repository::name::{CHECKPOINTS, PACKS, RECEIPTS, SEGMENTS};
 use crate::store::memory::MemoryStore;
 use crate::tb_format::layout;
 use crate::tb_format::sample::{Roots, SampleFile, headers_of, root_header, sample_timestamp, superblock_bytes};
+use crate::tier::depth::Depth;
 use crate::tier::sample::{LOG_OPS, as_replica, edited, next_checkpoint, write_data_file};
 use crate::tier::tigerbeetle::capture;
 use crate::tier::tigerbeetle::format::manifest::Manifest;
+use crate::verify::{record_damage, verify};
 use std::sync::Mutex;
 
 #[test]
@@ -294,6 +296,24 @@ fn what_is_missing_of_the_base_is_stored_again() {
         }
         fixture.store.replace(&name, whole);
     }
+}
+
+#[test]
+fn what_was_found_damaged_is_stored_again() {
+    let (fixture, sample) = (Fixture::new(), SampleFile::new(7, LOG_OPS));
+    fixture.backup(&sample);
+    let pack = fixture.names(PACKS).pop().unwrap();
+    fixture.store.corrupt(&pack, fixture.store.bytes(&pack).unwrap().len() / 2, 1);
+    // Its size is right, so only a verification notices.
+    let unnoticed = fixture.backup(&sample);
+    assert_eq!(unnoticed.summary.blocks_stored, 0);
+    let mut found = verify(&fixture.repository, Depth::Digests, &Silent).unwrap();
+    record_damage(&fixture.repository, &mut found);
+    assert!(found.problems.iter().any(|problem| problem.object == pack) && found.notes.is_empty(), "{found:?}");
+    let again = fixture.backup(&sample);
+    assert!(again.summary.blocks_stored > 0 && again.notes.iter().any(|note| note.contains(&pack)), "{:?}", again.notes);
+    fixture.assert_newest(&sample);
+    assert_eq!(fixture.backup(&sample).summary.blocks_stored, 0, "what was stored again is built on");
 }
 
 #[test]
