@@ -27,8 +27,9 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 const AFTER_HELP: &str = "\
-For files that nobody writes to: archives, exports, a copy of a database. A file that is changed while it is read is refused. For the data file of a
-running TigerBeetle there is `amber backup tigerbeetle`.
+For files that nobody writes to: archives, exports, a copy of a database. A file that is changed while it is read is refused. Where only its
+permissions, links or time of change are others at the end, it is read again and compared. On file systems that cannot tell (memory maps on tmpfs, changes
+by other machines on network file systems) a note says so. For the data file of a running TigerBeetle there is `amber backup tigerbeetle`.
 
 An upload that is cut short, by a kill or an outage, is resumed by the same command: what the store holds already is not sent again. What was
 sent is noted in --state-dir.

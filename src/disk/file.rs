@@ -7,6 +7,7 @@
 //! report what it cost the node's disk.
 
 use super::arena::{Arena, Buffer};
+use super::file_state::FileState;
 use super::uring::{Completed, Uring};
 use crate::disk::read_error::SourceError;
 use crate::host::clock::Clock;
@@ -115,6 +116,11 @@ impl Reader {
         self.bytes_read
     }
 
+    /// What cannot be noticed on its file system, as a sentence for the user.
+    pub fn limits(&self) -> Option<String> {
+        super::file_state::limits_of(&self.file, &self.path)
+    }
+
     /// The file's length now.
     pub fn file_bytes(&self) -> Result<u64, SourceError> {
         // By seeking, because a block device has no length in its metadata.
@@ -149,6 +155,22 @@ impl Reader {
     pub fn modified(&self) -> Result<Option<SystemTime>, SourceError> {
         let metadata = self.file.metadata().map_err(|error| SourceError::io(&self.path, "time", error))?;
         Ok(metadata.is_file().then(|| metadata.modified().ok()).flatten())
+    }
+
+    /// The state of the file from which every later change can be told.
+    ///
+    /// # Errors
+    /// [`SourceError::NotNow`] while somebody changes the file, [`SourceError::Io`].
+    pub fn settled(&self) -> Result<FileState, SourceError> {
+        FileState::settled(&self.file, &self.path, self.clock)
+    }
+
+    /// The state of the file now.
+    ///
+    /// # Errors
+    /// [`SourceError::Io`].
+    pub fn state(&self) -> Result<FileState, SourceError> {
+        FileState::of(&self.file).map_err(|error| SourceError::io(&self.path, "look at it", error))
     }
 
     /// Begins a read of `length` bytes (a multiple of 4096, as is `offset`) if a buffer is free;

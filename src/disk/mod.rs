@@ -5,6 +5,7 @@
 
 pub mod arena;
 pub mod file;
+pub mod file_state;
 pub mod leftover;
 pub mod process_lock;
 pub mod read_error;

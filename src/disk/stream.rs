@@ -2,14 +2,15 @@
 //!
 //! Flow: as many reads are in flight as there are free buffers ([`super::file::Reader`]);
 //! [`Stream::next_frame`] returns frames in order. A frame that lies in a hole of the file is not
-//! read. At the end, [`Stream::check_unchanged`] tells whether the file stayed the same meanwhile.
+//! read. At the end, [`Stream::check_unchanged`] tells whether the file stayed the same meanwhile,
+//! and whether its path still names it ([`super::file_state`]).
 
 use super::arena::Buffer;
 use super::file::{Read, ReadOptions, Reader};
+use super::file_state::{FileState, Since};
 use crate::disk::read_error::SourceError;
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::SystemTime;
 
 /// Bytes of all buffers: half for queue depth on the disk, half for what the workers hold.
 const BUFFERS_BYTES: usize = 32 * 1024 * 1024;
@@ -38,13 +39,23 @@ impl AsRef<[u8]> for FrameBytes {
     }
 }
 
+/// Whether what was read is a state that the file had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is.
+    Unchanged,
+    /// Only reading it again tells: see [`Since::Touched`].
+    Touched,
+}
+
 /// A file being read.
 #[derive(Debug)]
 pub struct Stream {
     reader: Reader,
-    file_bytes: u64,
+    /// The file when the reading began.
+    state: FileState,
     frame_bytes: usize,
-    modified: Option<SystemTime>,
+    notes: Vec<String>,
     next_asked: u64,
     next_given: u64,
     arrived: BTreeMap<u64, Content>,
@@ -56,7 +67,8 @@ impl Stream {
     /// Opens a file.
     ///
     /// # Errors
-    /// [`SourceError::Io`]; [`SourceError::NotADataFile`] for a directory or the like.
+    /// [`SourceError::Io`]; [`SourceError::NotADataFile`] for a directory or the like;
+    /// [`SourceError::NotNow`] while somebody changes the file.
     pub fn open(path: &Path, frame_bytes: usize, options: ReadOptions) -> Result<Stream, SourceError> {
         let metadata = std::fs::metadata(path).map_err(|error| SourceError::io(path, "open", error))?;
         if !metadata.is_file() {
@@ -65,25 +77,20 @@ impl Stream {
         }
         let buffers = (BUFFERS_BYTES / frame_bytes).max(BUFFERS_MIN) as u16;
         let reader = Reader::open(path, frame_bytes, buffers, options)?;
-        let (file_bytes, modified) = (reader.file_bytes()?, reader.modified()?);
-        let data = reader.data_after(0, file_bytes)?;
-        Ok(Stream { reader, file_bytes, frame_bytes, modified, next_asked: 0, next_given: 0, arrived: BTreeMap::new(), data })
+        let state = reader.settled()?;
+        let data = reader.data_after(0, state.size_bytes)?;
+        let notes = reader.notes().iter().cloned().chain(reader.limits()).collect();
+        Ok(Stream { reader, state, frame_bytes, notes, next_asked: 0, next_given: 0, arrived: BTreeMap::new(), data })
     }
 
-    /// The file's size when it was opened.
-    pub fn file_bytes(&self) -> u64 {
-        self.file_bytes
+    /// The file when the reading began.
+    pub fn state(&self) -> &FileState {
+        &self.state
     }
 
-    /// When the file had last been changed at that time, in nanoseconds since 1970.
-    pub fn modified_ns(&self) -> u64 {
-        let since = self.modified.and_then(|modified| modified.duration_since(SystemTime::UNIX_EPOCH).ok());
-        since.map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
-    }
-
-    /// What the reader fell back to, in sentences for the user.
+    /// What the reader fell back to and what cannot be noticed, in sentences for the user.
     pub fn notes(&self) -> &[String] {
-        self.reader.notes()
+        &self.notes
     }
 
     /// Bytes read so far.
@@ -96,7 +103,7 @@ impl Stream {
     /// # Errors
     /// [`SourceError::Io`]; [`SourceError::NotNow`] when the file has become shorter.
     pub fn next_frame(&mut self) -> Result<Option<Content>, SourceError> {
-        if self.next_given * self.frame_bytes as u64 >= self.file_bytes {
+        if self.next_given * self.frame_bytes as u64 >= self.state.size_bytes {
             return Ok(None);
         }
         loop {
@@ -137,7 +144,7 @@ impl Stream {
 
     fn is_hole(&mut self, offset: u64, length: usize) -> Result<bool, SourceError> {
         if self.data.is_some_and(|(_, end)| end <= offset) {
-            self.data = self.reader.data_after(offset, self.file_bytes)?;
+            self.data = self.reader.data_after(offset, self.state.size_bytes)?;
         }
         Ok(self.data.is_none_or(|(start, _)| start >= offset + length as u64))
     }
@@ -154,26 +161,42 @@ impl Stream {
     /// Where a frame begins, and its size: 0 after the end.
     fn place(&self, number: u64) -> (u64, usize) {
         let offset = number.saturating_mul(self.frame_bytes as u64);
-        (offset, self.file_bytes.saturating_sub(offset).min(self.frame_bytes as u64) as usize)
+        (offset, self.state.size_bytes.saturating_sub(offset).min(self.frame_bytes as u64) as usize)
     }
 
-    /// Checks that the file is as it was when it was opened.
+    /// Checks that the file is as it was when the reading began, and has its path still.
     ///
     /// # Errors
     /// [`SourceError::NotNow`] when it is not.
-    pub fn check_unchanged(&self) -> Result<(), SourceError> {
-        if self.reader.file_bytes()? == self.file_bytes && self.reader.modified()? == self.modified {
-            return Ok(());
+    pub fn check_unchanged(&self) -> Result<Verdict, SourceError> {
+        let named = FileState::at(self.reader.path()).map_err(|_| self.gone("it was renamed or deleted while it was read"))?;
+        if self.state.compare(&named) == Since::Replaced {
+            return Err(self.gone("another file took its name while it was read"));
         }
-        Err(self.changed())
+        // Where the path leads to another layer of the file system, it alone shows the change.
+        match (self.state.compare(&self.reader.state()?), self.state.compare(&named)) {
+            (Since::Unchanged, Since::Unchanged) => Ok(Verdict::Unchanged),
+            (Since::Unchanged | Since::Touched, Since::Unchanged | Since::Touched) => Ok(Verdict::Touched),
+            _ => Err(self.changed()),
+        }
     }
 
-    fn changed(&self) -> SourceError {
-        SourceError::NotNow {
-            path: self.reader.path().to_owned(),
-            reason: "the file was changed while it was read, so what was read may never have stood in it: nothing was promised. Try again when nobody \
-                     writes to it"
-                .to_owned(),
-        }
+    /// The error for a file that changed while it was read.
+    pub fn changed(&self) -> SourceError {
+        self.not_now(
+            "the file was changed while it was read, so what was read may never have stood in it: nothing was promised. Try again when nobody \
+             writes to it",
+        )
+    }
+
+    fn gone(&self, what: &str) -> SourceError {
+        self.not_now(&format!("{what}: nothing was promised. Try again when the file that is meant stands there and stays"))
+    }
+
+    fn not_now(&self, reason: &str) -> SourceError {
+        SourceError::NotNow { path: self.reader.path().to_owned(), reason: reason.to_owned() }
     }
 }
+
+#[cfg(test)]
+mod tests;

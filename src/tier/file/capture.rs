@@ -5,7 +5,8 @@
 //! ```
 //!
 //! The repository stores the file as one object. The backup does not exist before its record does.
-//! A file that is changed while it is read is refused. An upload that was cut short is resumed by
+//! A file that is changed while it is read is refused, or read again where only that tells
+//! (`upload`). An upload that was cut short is resumed by
 //! the next backup of the same name, as long as the file is the same (`upload`).
 
 use super::format::{FileLayout, FileRecord, digest_text};
@@ -15,12 +16,10 @@ use crate::progress::Progress;
 use crate::repository::Repository;
 use crate::repository::name::{FileName, FilePlace, RunId};
 use crate::repository::promise::Receipt;
-use crate::repository::remove::Reason;
 use crate::tier::file::request::FileCaptureRequest;
 use crate::tier::file::request::open;
 use crate::tier::promises::{Listed, write_missing_receipts};
 use crate::units::time_text;
-use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
 /// What a backup did.
@@ -66,16 +65,11 @@ pub fn backup(repository: &Arc<Repository>, request: &FileCaptureRequest, progre
     let Uploaded { name, stored, resumed_bytes, bytes_read, notes } =
         super::upload::upload(repository, request, &mut stream, layout, progress)?;
     progress.end();
-    if let Err(error) = stream.check_unchanged() {
-        // No record will promise this object.
-        let _ = repository.remove(&name.data(), Reason::Unpromised(name.run));
-        return Err(error.into());
-    }
     let record = FileRecord {
         path: request.path.display().to_string(),
         file_bytes: layout.file_bytes,
-        mode: metadata.permissions().mode() & 0o7777,
-        modified_ns: stream.modified_ns(),
+        mode: stream.state().mode & 0o7777,
+        modified_ns: stream.state().modified_ns(),
         stored_bytes: stored.size_bytes,
         digest: digest_text(&stored.digest),
         part_bytes: stored.part_bytes,

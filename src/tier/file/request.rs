@@ -32,7 +32,7 @@ pub struct FileCaptureRequest {
 
 pub(crate) fn open(path: &Path, layout: &FileLayout, read: ReadOptions) -> Result<Stream> {
     let stream = Stream::open(path, layout.frame_bytes as usize, read)?;
-    if stream.file_bytes() != layout.file_bytes {
+    if stream.state().size_bytes != layout.file_bytes {
         return Err(Error::try_again(format!("{}: the file is being written to: try again when nobody does", path.display())));
     }
     Ok(stream)

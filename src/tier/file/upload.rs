@@ -5,9 +5,14 @@
 //! and only frames that the store does not hold are compressed, sealed and sent. If anything does
 //! not fit (another file, another program version, an upload that is gone), the old upload is
 //! aborted and a new one begins.
+//!
+//! Before the upload is completed, the file must be as it was when the reading began. If only its
+//! time of change is another, the file is read again: it counts as unchanged if every frame has the
+//! fingerprint that it had.
 
 use super::format::FileLayout;
-use crate::disk::stream::{Content, Stream};
+use crate::disk::file_state::Since;
+use crate::disk::stream::{Content, Stream, Verdict};
 use crate::error::{Error, Result};
 use crate::limits::governor::Priority;
 use crate::pipeline::fingerprint::{Fingerprint, Fingerprinter};
@@ -23,6 +28,9 @@ use crate::repository::upload_journal::{JournalFile, Unfinished};
 use crate::tier::file::request::FileCaptureRequest;
 use bytes::Bytes;
 use std::sync::Arc;
+
+/// How often a file is read again that somebody touches each time.
+const READ_AGAIN_MAX: u32 = 2;
 
 /// The result of an upload.
 pub(super) struct Uploaded {
@@ -54,12 +62,18 @@ pub(super) fn upload(
     loop {
         let upload = begin(repository, request, layout, &mut notes)?;
         let (name, resumed_upload) = (upload.name.clone(), upload.resumed_upload.clone());
-        match Pass::run(repository, upload.writer, stream, layout, progress)? {
-            Some((stored, resumed_bytes)) => {
+        let mut pass = Pass::new(repository, upload.writer, layout, progress)?;
+        match pass.run(stream)? {
+            true => {
+                while stream.check_unchanged()? == Verdict::Touched {
+                    bytes_read += stream.bytes_read();
+                    pass.read_again(stream, request)?;
+                }
                 bytes_read += stream.bytes_read();
+                let (stored, resumed_bytes) = pass.finish()?;
                 return Ok(Uploaded { name, stored, resumed_bytes, bytes_read, notes });
             }
-            None => {
+            false => {
                 let id = resumed_upload.ok_or_else(|| Error::bug("a new upload holds other frames"))?;
                 abort_unrecorded(repository, &name.data(), &id, "the file was changed since", &mut notes);
                 discard(repository, request);
@@ -78,7 +92,7 @@ fn journal_path(repository: &Repository, request: &FileCaptureRequest) -> Option
 /// Removes the journal, so that nothing is resumed from it any more.
 fn discard(repository: &Repository, request: &FileCaptureRequest) {
     if let Some(path) = journal_path(repository, request) {
-        let _ = std::fs::remove_file(path);
+        let _ = repository.host().disk.remove(&path);
     }
 }
 
@@ -153,48 +167,85 @@ fn resumable(repository: &Repository, request: &FileCaptureRequest, layout: File
 
 /// One pass over the file, from its beginning to its end.
 struct Pass<'a> {
+    repository: &'a Repository,
     writer: ObjectWriter,
+    layout: FileLayout,
     fingerprinter: Fingerprinter,
     fingerprints: Vec<Fingerprint>,
     /// The zeros of the last hole frame, and their fingerprint.
     hole: Option<(Bytes, Fingerprint)>,
     resumed_bytes: u64,
+    /// How often the file was read again.
+    read_again: u32,
     progress: &'a dyn Progress,
 }
 
-impl Pass<'_> {
-    /// Returns the stored object, and how many of the file's bytes the store held already; `None`
-    /// if the file is not the one that the upload was begun with.
-    fn run(
-        repository: &Repository,
-        writer: ObjectWriter,
-        stream: &mut Stream,
-        layout: FileLayout,
-        progress: &dyn Progress,
-    ) -> Result<Option<(StoredObject, u64)>> {
+impl<'a> Pass<'a> {
+    fn new(repository: &'a Repository, writer: ObjectWriter, layout: FileLayout, progress: &'a dyn Progress) -> Result<Self> {
         let (fingerprinter, fingerprints) = (repository.fingerprinter()?, Vec::with_capacity(layout.frames() as usize));
-        let mut pass = Pass { writer, fingerprinter, fingerprints, hole: None, resumed_bytes: 0, progress };
+        Ok(Pass { repository, writer, layout, fingerprinter, fingerprints, hole: None, resumed_bytes: 0, read_again: 0, progress })
+    }
+
+    /// Pushes all frames; `false` if the file is not the one that the upload was begun with.
+    fn run(&mut self, stream: &mut Stream) -> Result<bool> {
         let mut position = 0;
-        while let Some(content) = stream.next_frame()? {
-            if let Content::Data(bytes) = &content {
-                repository.governor().admit_read(Priority::Bulk, bytes.as_ref().len() as u64);
-            }
-            if progress.is_cancelled() {
-                return Err(Error::try_again("the backup was cancelled before its end"));
-            }
-            let (pushed, length) = pass.push(content)?;
+        while let Some(content) = self.next_frame(stream)? {
+            let (pushed, length) = self.push(content)?;
             match pushed {
-                Pushed::Changed => return Ok(None),
-                Pushed::Held => pass.resumed_bytes += length as u64,
+                Pushed::Changed => return Ok(false),
+                Pushed::Held => self.resumed_bytes += length as u64,
                 Pushed::Taken => {}
             }
             position += length as u64;
-            pass.progress.position(position);
+            self.progress.position(position);
         }
-        stream.check_unchanged()?;
-        let entries = layout.entries(&pass.fingerprints);
-        let stored = pass.writer.finish(entries)?.wait()?;
-        Ok(Some((stored, pass.resumed_bytes)))
+        Ok(true)
+    }
+
+    /// Opens the file again as `stream` and compares every frame with what was pushed.
+    ///
+    /// # Errors
+    /// [`Error::try_again`] at the first that is another, or when this was done too often.
+    fn read_again(&mut self, stream: &mut Stream, request: &FileCaptureRequest) -> Result<()> {
+        let mut again = crate::tier::file::request::open(&request.path, &self.layout, request.read)?;
+        if self.read_again == READ_AGAIN_MAX || stream.state().compare(again.state()) == Since::Replaced {
+            return Err(stream.changed().into());
+        }
+        self.read_again += 1;
+        self.progress.note(&format!(
+            "{}: its time of change moved while it was read, its modification time did not: it is read again and compared",
+            request.path.display()
+        ));
+        for number in 0.. {
+            let Some(content) = self.next_frame(&mut again)? else { break };
+            let fingerprint = match &content {
+                Content::Data(bytes) => self.fingerprinter.of(bytes.as_ref()),
+                Content::Hole(length) => self.zeros(*length).1,
+            };
+            if self.fingerprints.get(number) != Some(&fingerprint) {
+                return Err(again.changed().into());
+            }
+        }
+        *stream = again;
+        Ok(())
+    }
+
+    fn next_frame(&self, stream: &mut Stream) -> Result<Option<Content>> {
+        let content = stream.next_frame()?;
+        if let Some(Content::Data(bytes)) = &content {
+            self.repository.governor().admit_read(Priority::Bulk, bytes.as_ref().len() as u64);
+        }
+        if content.is_some() && self.progress.is_cancelled() {
+            return Err(Error::try_again("the backup was cancelled before its end"));
+        }
+        Ok(content)
+    }
+
+    /// Completes the upload. Returns the stored object, and how many of the file's bytes the store
+    /// held already.
+    fn finish(self) -> Result<(StoredObject, u64)> {
+        let entries = self.layout.entries(&self.fingerprints);
+        Ok((self.writer.finish(entries)?.wait()?, self.resumed_bytes))
     }
 
     fn push(&mut self, content: Content) -> Result<(Pushed, usize)> {

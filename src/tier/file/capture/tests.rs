@@ -3,12 +3,13 @@
 use super::Backup;
 use super::backup;
 use super::check_file_name;
+use crate::cancellation::Cancellation;
 use crate::disk::file::ReadOptions;
 use crate::error::{Kind, Result};
 use crate::host::clock::sample::quick;
 use crate::host::{Disk, Host};
 use crate::pipeline::digest::digest_of;
-use crate::progress::Silent;
+use crate::progress::{Progress, Silent};
 use crate::repository::name::{FileName, PLAIN_FILES, RunId};
 use crate::repository::sample::{Fault, FaultyStore, create, noise, open, options, secret};
 use crate::repository::upload_journal::JournalFile;
@@ -21,8 +22,10 @@ use crate::tier::file::request::FileCaptureRequest;
 use crate::tier::sample::folder;
 use crate::verify::verify;
 use bytes::Bytes;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -373,6 +376,91 @@ fn what_is_no_file_or_name_is_refused() {
     assert_eq!(fixture.backup(None).0.unwrap_err().kind, Kind::Input);
     std::fs::create_dir(fixture.path()).unwrap();
     assert_eq!(fixture.backup(None).0.unwrap_err().kind, Kind::Input);
+}
+
+/// Changes the file once when this many bytes were read, and remembers what it was told.
+struct Meddler<'a> {
+    at_bytes: u64,
+    change: Mutex<Option<Box<dyn FnOnce() + Send + 'a>>>,
+    notes: Mutex<Vec<String>>,
+}
+
+impl Cancellation for Meddler<'_> {}
+
+impl Progress for Meddler<'_> {
+    fn begin(&self, _step: &str, _total_bytes: Option<u64>) {}
+    fn total(&self, _total_bytes: u64) {}
+    fn position(&self, position_bytes: u64) {
+        if position_bytes >= self.at_bytes
+            && let Some(change) = self.change.lock().unwrap().take()
+        {
+            // A kernel without finer times gives two changes of one tick the same time.
+            std::thread::sleep(Duration::from_millis(11));
+            change();
+        }
+    }
+    fn note(&self, text: &str) {
+        self.notes.lock().unwrap().push(text.to_owned());
+    }
+    fn end(&self) {}
+}
+
+/// A backup of a file that is changed in its middle, and the notes.
+fn meddled(fixture: &Fixture, change: impl FnOnce() + Send) -> (Result<Backup>, String) {
+    let meddler = Meddler { at_bytes: 60 * MIB as u64, change: Mutex::new(Some(Box::new(change))), notes: Mutex::default() };
+    let made = backup(&fixture.repository(), &fixture.request(), &meddler);
+    assert!(meddler.change.lock().unwrap().is_none());
+    (made, meddler.notes.into_inner().unwrap().join("\n"))
+}
+
+fn time_set_back(path: &Path, change: impl FnOnce(&File)) {
+    let file = OpenOptions::new().write(true).open(path).unwrap();
+    let modified = file.metadata().unwrap().modified().unwrap();
+    change(&file);
+    file.set_modified(modified).unwrap();
+}
+
+#[test]
+fn a_torn_file_is_never_promised_whatever_its_modification_time() {
+    // Longer than what is read ahead, so that one range was read before and one will be read after.
+    let content = noise(100 * MIB, 43);
+    let fixture = Fixture::new(&content);
+    let path = fixture.path();
+    let (made, notes) = meddled(&fixture, || {
+        time_set_back(&path, |file| [0, 99 * MIB as u64].iter().for_each(|at| file.write_all_at(b"other bytes", *at).unwrap()));
+    });
+    let error = made.unwrap_err();
+    assert!(error.kind == Kind::TryAgain && error.message.contains("changed while it was read"), "{error}");
+    assert!(notes.contains("read again and compared"), "{notes}");
+    assert_eq!(fixture.repository().files(&PLAIN_FILES, None).unwrap(), []);
+
+    let (made, _) = meddled(&fixture, || {
+        std::fs::copy(&path, path.with_extension("new")).unwrap();
+        std::fs::rename(path.with_extension("new"), &path).unwrap();
+    });
+    let error = made.unwrap_err();
+    assert!(error.kind == Kind::TryAgain && error.message.contains("another file took its name"), "{error}");
+    assert_eq!(fixture.repository().files(&PLAIN_FILES, None).unwrap(), []);
+    // Then nobody writes to it, and what was sent is of use.
+    let backup = fixture.backup(None).0.unwrap();
+    assert!(backup.resumed_bytes > 50 * MIB as u64, "{}", backup.resumed_bytes);
+    fixture.assert_stored(&std::fs::read(fixture.path()).unwrap());
+}
+
+#[test]
+fn a_file_that_is_only_touched_is_read_again_and_stored() {
+    let content = noise(70 * MIB, 47);
+    let fixture = Fixture::new(&content);
+    let (path, end) = (fixture.path(), content.len() as u64 - 1);
+    let mode = 0o640;
+    let (made, notes) = meddled(&fixture, || {
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        time_set_back(&path, |file| file.write_all_at(&content[end as usize..], end).unwrap());
+    });
+    let backup = made.unwrap();
+    assert!(notes.contains("read again and compared"), "{notes}");
+    assert_eq!((backup.record.mode, backup.bytes_read), (mode, 2 * content.len() as u64));
+    fixture.assert_stored(&content);
 }
 
 fn depth_of(full: bool) -> Depth {
