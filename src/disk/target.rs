@@ -13,7 +13,8 @@ use super::leftover::{Leftover, SUFFIX, leftovers, lent_path};
 use crate::error::{Error, Result};
 use crate::host::Disk;
 use crate::units::bytes_text;
-use rustix::fs::{CWD, FallocateFlags, FlockOperation, RenameFlags, SeekFrom};
+use rustix::fs::{AtFlags, CWD, FallocateFlags, FlockOperation, Mode, OFlags, RenameFlags, SeekFrom};
+use rustix::io::Errno;
 use std::ffi::OsString;
 use std::fs::File;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
@@ -179,7 +180,6 @@ impl Target {
     /// if only a hole follows. Where the file system does not report holes, the whole file counts
     /// as data.
     pub fn data_after(&self, offset: u64, length_bytes: u64) -> Result<Option<(u64, u64)>> {
-        use rustix::io::Errno;
         if offset >= length_bytes {
             return Ok(None);
         }
@@ -249,28 +249,34 @@ impl Target {
             refuse_in_use(&self.path)?;
         }
         self.end_lending();
-        self.rename().map_err(|error| self.failed(&format!("rename to {}", self.path.display()), error.into()))?;
+        self.rename().map_err(|error| match error {
+            Errno::NOLCK => Error::input(format!(
+                "{}: this file system can neither rename without replacing, nor make hard links, nor lock a folder, so another file could be \
+                 replaced unseen: give --overwrite if nobody else writes there, or restore to another disk",
+                self.path.display()
+            )),
+            error => self.failed(&format!("rename to {}", self.path.display()), error.into()),
+        })?;
         self.stays = true;
         let synced = Disk::SYSTEM.sync_folder(&folder_of(&self.path));
         synced.map_err(|error| self.failed("sync the folder", error))
     }
 
-    fn rename(&self) -> rustix::io::Result<()> {
+    fn rename(&self) -> Result<(), Errno> {
         if self.overwrite {
             return rustix::fs::renameat(CWD, &self.temporary, CWD, &self.path);
         }
-        match rustix::fs::renameat_with(CWD, &self.temporary, CWD, &self.path, RenameFlags::NOREPLACE) {
-            // Network file systems: a hard link does not replace anything either.
-            Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS | rustix::io::Errno::OPNOTSUPP) => {
-                rustix::fs::linkat(CWD, &self.temporary, CWD, &self.path, rustix::fs::AtFlags::empty())?;
-                rustix::fs::unlinkat(CWD, &self.temporary, rustix::fs::AtFlags::empty())
-            }
-            renamed => renamed,
-        }
+        rename_to_free(&self.temporary, &self.path, &Ways::SYSTEM)
     }
 
     pub(crate) fn failed(&self, action: &str, error: std::io::Error) -> Error {
-        let hint = if error.kind() == std::io::ErrorKind::StorageFull { ": make room, or restore to another disk" } else { "" };
+        let hint = match error.kind() {
+            std::io::ErrorKind::StorageFull => ": make room, or restore to another disk",
+            std::io::ErrorKind::FileTooLarge => {
+                ": raise the limit of this process (`ulimit -f`), or restore to a file system for larger files"
+            }
+            _ => "",
+        };
         let message = format!("{}: {action}: {error}{hint}", self.temporary.display());
         // EIO: the disk, not the command, is at fault.
         if error.raw_os_error() == Some(5) { Error::damaged(message) } else { Error::input(message) }
@@ -284,6 +290,44 @@ impl Drop for Target {
             let _ = std::fs::remove_file(&self.temporary);
         }
         self.end_lending();
+    }
+}
+
+/// The ways to a name that must be free.
+struct Ways {
+    rename: fn(&Path, &Path) -> Result<(), Errno>,
+    link: fn(&Path, &Path) -> Result<(), Errno>,
+    lock: fn(&File) -> Result<(), Errno>,
+}
+
+impl Ways {
+    const SYSTEM: Ways = Ways {
+        rename: |from, to| rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE),
+        link: |from, to| rustix::fs::linkat(CWD, from, CWD, to, AtFlags::empty()),
+        lock: |folder| rustix::fs::flock(folder, FlockOperation::LockExclusive),
+    };
+}
+
+/// Renames a file to a name that is free. [`Errno::EXIST`] if it is not; [`Errno::NOLCK`] where the
+/// file system has no way to tell both in one step.
+fn rename_to_free(from: &Path, to: &Path, ways: &Ways) -> Result<(), Errno> {
+    match (ways.rename)(from, to) {
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {}
+        renamed => return renamed,
+    }
+    // Network file systems: a hard link does not replace anything either.
+    match (ways.link)(from, to) {
+        Err(Errno::PERM | Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::MLINK) => {}
+        linked => return linked.and_then(|()| rustix::fs::unlinkat(CWD, from, AtFlags::empty())),
+    }
+    // Without hard links, for example exFAT in FUSE: restores wait for one another.
+    let open = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let folder = File::from(rustix::fs::open(folder_of(to), open, Mode::empty())?);
+    (ways.lock)(&folder).map_err(|_| Errno::NOLCK)?;
+    match rustix::fs::statat(CWD, to, AtFlags::SYMLINK_NOFOLLOW) {
+        Err(Errno::NOENT) => rustix::fs::renameat(CWD, from, CWD, to),
+        Ok(_) => Err(Errno::EXIST),
+        Err(error) => Err(error),
     }
 }
 

@@ -9,13 +9,17 @@
 //! disks too or go past the page cache: data files and restored files (`disk`), objects
 //! (`store/folder`, in whose place a test has a store in memory), and the catalog's (DuckDB).
 
+use rustix::fd::AsFd;
 use rustix::fs::{Access, FlockOperation, access, flock};
 use rustix::io::Errno;
 use std::fmt::Debug;
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
-use std::io::{Read, Result, Seek, SeekFrom, Write};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
+
+/// The result of what a disk does; the error is the system's.
+type Result<T, E = std::io::Error> = std::result::Result<T, E>;
 
 /// What a disk does.
 pub trait DiskAccess: Debug + Send + Sync {
@@ -170,6 +174,32 @@ impl Disk {
     }
 }
 
+/// Makes names durable that were created, moved or removed in an open folder. Where the file system
+/// does not sync folders (CIFS, some of FUSE), all of the file system is synced instead.
+///
+/// # Errors
+/// The system's.
+pub fn sync_open_folder(folder: impl AsFd) -> Result<(), Errno> {
+    match rustix::fs::fsync(&folder) {
+        Err(error) => without_folder_sync(folder, error),
+        Ok(()) => Ok(()),
+    }
+}
+
+/// What is done when a folder's sync fails with this error.
+pub(crate) fn without_folder_sync(folder: impl AsFd, error: Errno) -> Result<(), Errno> {
+    // Such a file system has nothing of a folder that only the machine knows, so nothing is lost if
+    // it cannot sync itself either.
+    let cannot = |error| matches!(error, Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP);
+    if !cannot(error) {
+        return Err(error);
+    }
+    match rustix::fs::syncfs(folder) {
+        Err(error) if !cannot(error) => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
 #[derive(Debug)]
 struct System;
 
@@ -220,7 +250,7 @@ impl DiskAccess for System {
     }
 
     fn sync_folder(&self, folder: &Path) -> Result<()> {
-        File::open(folder)?.sync_all()
+        Ok(sync_open_folder(File::open(folder)?)?)
     }
 
     fn each_name(&self, folder: &Path, take: &mut dyn FnMut(&str) -> Result<()>) -> Result<()> {

@@ -13,6 +13,7 @@ pub mod work;
 
 pub use clock::Clock;
 pub use disk::Disk;
+pub use disk::sync_open_folder;
 pub use random::Random;
 pub use work::Workers;
 

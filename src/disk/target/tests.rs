@@ -1,5 +1,6 @@
-use super::{Target, check_space, folder_of};
+use super::{Target, Ways, check_space, folder_of, rename_to_free};
 use crate::error::Kind;
+use rustix::io::Errno;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -215,4 +216,26 @@ fn data_is_found_between_holes() {
     copy.read(8 << 20, &mut bytes).unwrap();
     assert_eq!(bytes, [2; 8192]);
     assert_eq!(copy.data_after(0, 16 << 20).unwrap(), Some((8 << 20, (8 << 20) + 8192)), "holes stay holes");
+}
+
+#[test]
+fn a_name_is_only_taken_where_it_is_free_whatever_the_file_system_lacks() {
+    const NO_RENAME: Ways = Ways { rename: |_, _| Err(Errno::INVAL), ..Ways::SYSTEM };
+    const NO_LINK: Ways = Ways { link: |_, _| Err(Errno::PERM), ..NO_RENAME };
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    for (number, ways) in [Ways::SYSTEM, NO_RENAME, NO_LINK].into_iter().enumerate() {
+        std::fs::write(path("from"), number.to_string()).unwrap();
+        std::fs::write(path("taken"), "theirs").unwrap();
+        assert_eq!(rename_to_free(&path("from"), &path("taken"), &ways), Err(Errno::EXIST));
+        assert_eq!(std::fs::read(path("taken")).unwrap(), b"theirs");
+        let free = path(&format!("free-{number}"));
+        assert_eq!(rename_to_free(&path("from"), &free, &ways), Ok(()));
+        assert_eq!(std::fs::read_to_string(free).unwrap(), number.to_string());
+        assert!(!path("from").exists());
+    }
+    std::fs::write(path("from"), "content").unwrap();
+    let nothing = Ways { lock: |_| Err(Errno::NOSYS), ..NO_LINK };
+    assert_eq!(rename_to_free(&path("from"), &path("free"), &nothing), Err(Errno::NOLCK));
+    assert!(path("from").exists() && !path("free").exists());
 }

@@ -1,29 +1,26 @@
 //! The files of a folder store: temporary files, durable folders, and errors that say what to do.
 //!
 //! Every object begins as a file in `.tmp/<session>/` under the root, is synced there and moves to
-//! its name with `RENAME_NOREPLACE`, so a name is either free or holds a complete object. A session
-//! is one open store of one process. It holds a lock (`flock`) on its file `lock` for as long as it
-//! lives. Whoever begins a session first takes the lock `.tmp/lock` and then removes the sessions
-//! whose lock nobody holds, so no process number has to be trusted. Uploads in parts have folders
-//! of their own, which outlive their writers ([`super::uploads`]). Folders are walked part
-//! by part with `O_NOFOLLOW`: a symlink inside the root leads nowhere.
+//! its name without replacing ([`super::mount`]), so a name is either free or holds a complete
+//! object. A session is one open store of one process. It holds a lock (`flock`) on its file `lock`
+//! for as long as it lives. Whoever begins a session first takes the lock `.tmp/lock` and then
+//! removes the sessions whose lock nobody holds, so no process number has to be trusted. Uploads in
+//! parts have folders of their own, which outlive their writers ([`super::uploads`]). Folders are
+//! walked part by part with `O_NOFOLLOW`: a symlink inside the root leads nowhere.
 
+use super::mount::{Entry, GATE_WAIT_MAX, Mount, NO_WAY};
 use super::uploads;
 use crate::store::{PutOutcome, RESERVED_PART, StoreError};
 use crate::threads::lock;
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{self, AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, RenameFlags};
+use rustix::fs::{self, AtFlags, Dir, FileType, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use std::collections::HashSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{Duration, Instant, SystemTime};
-
-/// How long a session may wait for another process that is beginning one. Cleaning takes far less,
-/// so a longer wait means that the other process hangs.
-const GATE_WAIT_MAX: Duration = Duration::from_secs(10);
+use std::time::SystemTime;
 
 /// How many sessions one process number may have at once; a number is reused in other containers on
 /// one shared folder.
@@ -51,9 +48,7 @@ pub(super) struct Files {
     /// Objects whose folder could not be synced after they got their name. A later sync may succeed
     /// although the name was lost: the system reports a failed write once.
     unsure: Mutex<HashSet<String>>,
-    /// How many syncs of folders fail next.
-    #[cfg(test)]
-    pub(super) failing_syncs: std::sync::atomic::AtomicU32,
+    pub(super) mount: Mount,
 }
 
 /// The folder of one open store below `.tmp`.
@@ -111,8 +106,7 @@ impl Files {
             session: Mutex::default(),
             durable: Mutex::default(),
             unsure: Mutex::default(),
-            #[cfg(test)]
-            failing_syncs: std::sync::atomic::AtomicU32::new(0),
+            mount: Mount::default(),
         }
     }
 
@@ -144,7 +138,7 @@ impl Files {
             Err(error) => return Err(error),
         }
         let above = self.root.parent().filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        fs::fsync(fs::open(above, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)?;
+        self.sync(fs::open(above, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)?;
         self.open_root()?.ok_or(Errno::NOENT)
     }
 
@@ -228,7 +222,7 @@ impl Files {
         }
         // The folder was put back, or mounted again: what is known of it is not known any more.
         self.durable().clear();
-        Ok(Arc::clone(session.insert(Arc::new(begin_session(&root, identity)?))))
+        Ok(Arc::clone(session.insert(Arc::new(begin_session(&self.mount, &root, identity)?))))
     }
 
     /// Moves a finished file to its name, create-only. When it returns, the object is durable, also
@@ -242,12 +236,11 @@ impl Files {
         let (folders, leaf) = split(name);
         file.sync_all().map_err(|error| errno(&error))?;
         let folder = self.make_folder(folders)?;
-        let moved = match fs::renameat_with(from, from_leaf, &folder, leaf, RenameFlags::NOREPLACE) {
-            // Some file systems (NFS, many FUSE ones) do not know this flag. A hard link is
-            // create-only everywhere.
-            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => fs::linkat(from, from_leaf, &folder, leaf, AtFlags::empty()),
-            moved => moved,
-        };
+        let moved = self.mount.move_to_free(
+            &self.open_root()?.ok_or(Errno::NOENT)?,
+            Entry { folder: from, leaf: from_leaf },
+            Entry { folder: &folder, leaf },
+        );
         let outcome = match moved {
             Ok(()) => PutOutcome::Created,
             Err(Errno::EXIST) => {
@@ -283,12 +276,9 @@ impl Files {
         Ok(PutOutcome::Created)
     }
 
-    fn sync(&self, folder: &OwnedFd) -> Result<(), Errno> {
-        #[cfg(test)]
-        if self.failing_syncs.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok() {
-            return Err(Errno::IO);
-        }
-        fs::fsync(folder)
+    /// Makes durable which names a folder has.
+    pub(super) fn sync(&self, folder: impl AsFd) -> Result<(), Errno> {
+        self.mount.sync_folder(folder)
     }
 
     /// Whether an object of this name exists already. If it does, makes sure that it is durable.
@@ -315,9 +305,17 @@ impl Files {
             Errno::LOOP => refused("a symbolic link stands in the way: inside a repository none is followed"),
             Errno::NAMETOOLONG => refused("the name is too long for this file system"),
             Errno::XDEV => refused("another file system is mounted inside the folder: a repository lies in one file system"),
-            Errno::OPNOTSUPP | Errno::MLINK | Errno::INVAL => {
-                refused("this file system can neither rename without replacing nor make hard links: put the repository on another one")
+            NO_WAY => refused(
+                "this file system can neither rename without replacing, nor make hard links, nor lock files, so two writers could replace each \
+                 other's objects: put the repository on another one",
+            ),
+            Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL => {
+                refused(&format!("this file system cannot do that ({}): put the repository on another one", std::io::Error::from(error)))
             }
+            Errno::FBIG => refused(
+                "a file may not become that large: raise the limit of this process (`ulimit -f`), or put the repository on a file system for \
+                 larger files",
+            ),
             Errno::NOSPC | Errno::DQUOT => unavailable(format!("the disk is full ({}): make room or raise the quota", self.free_space())),
             Errno::BUSY => unavailable("another process is at work on this upload: wait until it is done".to_owned()),
             Errno::AGAIN => unavailable(format!("another process has held {RESERVED_PART}/{LOCK_LEAF} for {} s", GATE_WAIT_MAX.as_secs())),
@@ -347,11 +345,11 @@ fn identity(folder: &OwnedFd) -> Result<(u64, u64), Errno> {
     Ok((stat.st_dev, stat.st_ino))
 }
 
-fn begin_session(root: &OwnedFd, identity: (u64, u64)) -> Result<Session, Errno> {
+fn begin_session(mount: &Mount, root: &OwnedFd, identity: (u64, u64)) -> Result<Session, Errno> {
     exists_or(fs::mkdirat(root, RESERVED_PART, FOLDER_MODE))?;
     let temporaries = fs::openat(root, RESERVED_PART, FOLDER_FLAGS, Mode::empty())?;
     let gate = open_lock(&temporaries)?;
-    if lock_gate(&gate)? {
+    if mount.lock_gate(&gate)? {
         clean(&temporaries);
         if let Ok(uploads) = fs::openat(&temporaries, UPLOADS_LEAF, FOLDER_FLAGS, Mode::empty()) {
             uploads::clean(&uploads, SystemTime::now());
@@ -390,7 +388,7 @@ pub(super) fn exists_or(result: Result<(), Errno>) -> Result<(), Errno> {
 }
 
 /// Whether an object has this name; an error if something else has it.
-fn occupied(folder: impl AsFd, leaf: &str) -> Result<bool, Errno> {
+pub(super) fn occupied(folder: impl AsFd, leaf: &str) -> Result<bool, Errno> {
     let Some(stat) = absent(fs::statat(folder, leaf, AtFlags::SYMLINK_NOFOLLOW))? else { return Ok(false) };
     match FileType::from_raw_mode(stat.st_mode) {
         FileType::RegularFile => Ok(true),
@@ -403,20 +401,6 @@ pub(super) fn open_lock(folder: impl AsFd) -> Result<OwnedFd, Errno> {
     fs::openat(folder, LOCK_LEAF, OFlags::CREATE | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC, FILE_MODE)
 }
 
-/// Waits for the gate; false where this file system has no locks.
-fn lock_gate(gate: &OwnedFd) -> Result<bool, Errno> {
-    let began = Instant::now();
-    loop {
-        match fs::flock(gate, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => return Ok(true),
-            Err(Errno::WOULDBLOCK) if began.elapsed() < GATE_WAIT_MAX => std::thread::sleep(Duration::from_millis(20)),
-            Err(Errno::WOULDBLOCK) => return Err(Errno::AGAIN),
-            Err(Errno::INTR) => {}
-            Err(_) => return Ok(false),
-        }
-    }
-}
-
 /// Removes sessions whose lock nobody holds. What cannot be removed stays for the next time: it
 /// costs space, never a wrong result.
 fn clean(temporaries: &OwnedFd) {
@@ -424,6 +408,11 @@ fn clean(temporaries: &OwnedFd) {
     for entry in entries.flatten() {
         let Ok(folder) = fs::openat(temporaries, entry.file_name(), FOLDER_FLAGS, Mode::empty()) else { continue };
         if matches!(entry.file_name().to_bytes(), b"." | b"..") || entry.file_name().to_bytes() == UPLOADS_LEAF.as_bytes() {
+            continue;
+        }
+        // Nobody else begins a session now. On FUSE and NFS a session that has ended leaves its
+        // folder, since an unlinked file stays there until it is closed.
+        if fs::unlinkat(temporaries, entry.file_name(), AtFlags::REMOVEDIR).is_ok() {
             continue;
         }
         let lock = open_lock(&folder);

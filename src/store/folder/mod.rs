@@ -10,6 +10,7 @@
 //! leaves out whole folders that lie before the start.
 
 mod files;
+mod mount;
 mod multipart;
 mod uploads;
 
@@ -291,7 +292,7 @@ impl Store for FolderStore {
             let (folders, leaf) = split(name);
             let Some(folder) = absent_here(self.files.folder(folders))?.flatten() else { return Ok(()) };
             if absent(fs::unlinkat(&folder, leaf, AtFlags::empty()))?.is_some() {
-                fs::fsync(&folder)?;
+                self.files.sync(&folder)?;
             }
             Ok(())
         };

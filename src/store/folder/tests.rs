@@ -344,7 +344,7 @@ fn what_a_failed_sync_may_have_lost_is_written_anew() {
     let store = FolderStore::open(folder.path()).unwrap();
     let put =
         |name: &str, content: &'static str| store.put(name, &[Bytes::from_static(content.as_bytes())], &digest_of(content.as_bytes()));
-    let fail = |count: u32| store.files.failing_syncs.store(count, Ordering::SeqCst);
+    let fail = |count: u32| store.files.mount.refusals.failing_syncs.store(count, Ordering::SeqCst);
     let inode = |name: &str| std::fs::metadata(folder.path().join(name)).unwrap().ino();
     put("a/first", "1").unwrap();
     fail(1);
@@ -372,4 +372,64 @@ fn what_a_failed_sync_may_have_lost_is_written_anew() {
     put("new/a", "1").unwrap_err();
     assert!(!folder.path().join("new").exists());
     put("new/a", "1").unwrap();
+}
+
+/// A store on a file system that answers these calls with these errors.
+fn lacking(scratch: &Scratch, rename: Errno, link: Option<Errno>, locks: Option<Errno>) -> FolderStore {
+    let store = scratch.store();
+    let refusals = &store.files.mount.refusals;
+    *refusals.rename.lock().unwrap() = Some(rename);
+    *refusals.link.lock().unwrap() = link;
+    *refusals.lock.lock().unwrap() = locks;
+    *refusals.sync_folder.lock().unwrap() = Some(Errno::INVAL);
+    store
+}
+
+#[test]
+fn a_mount_that_lacks_something_keeps_the_contract() {
+    for (rename, link) in [(Errno::INVAL, None), (Errno::NOSYS, Some(Errno::PERM)), (Errno::OPNOTSUPP, Some(Errno::OPNOTSUPP))] {
+        let scratch = Scratch::new();
+        let store = Arc::new(lacking(&scratch, rename, link, None));
+        contract(store.clone());
+        let asked = || store.files.mount.refusals.asked.load(Ordering::SeqCst);
+        let before = asked();
+        put_bytes(&*store, "once", b"1");
+        assert_eq!(asked() - before, u8::from(link.is_none()), "what it cannot do is found out once");
+        assert_eq!(std::fs::read_dir(&scratch.sessions()[0]).unwrap().count(), 1, "only the lock is left");
+    }
+}
+
+#[test]
+fn without_hard_links_one_of_many_writers_gets_the_name() {
+    let scratch = Scratch::new();
+    for round in 0..20 {
+        let name = format!("name-{round}");
+        // Two processes, as far as locks are concerned, of two threads each.
+        let stores = [(); 2].map(|()| lacking(&scratch, Errno::INVAL, Some(Errno::PERM), None));
+        let put = |store: &FolderStore, content: u8| store.put(&name, &[Bytes::from(vec![content; 9])], &digest_of(&[content; 9])).unwrap();
+        let (put, stores) = (&put, &stores);
+        let outcomes = std::thread::scope(|scope| {
+            let threads = [0, 1, 2, 3].map(|number: u8| scope.spawn(move || put(&stores[usize::from(number % 2)], number)));
+            threads.map(|thread| thread.join().unwrap())
+        });
+        let created = outcomes.iter().filter(|outcome| **outcome == PutOutcome::Created).count();
+        let winner = outcomes.iter().position(|outcome| *outcome == PutOutcome::Created).unwrap();
+        assert_eq!((created, std::fs::read(scratch.0.join(&name)).unwrap()), (1, vec![winner as u8; 9]));
+    }
+}
+
+#[test]
+fn a_mount_on_which_something_would_be_lost_is_named() {
+    let scratch = Scratch::new();
+    let store = lacking(&scratch, Errno::INVAL, Some(Errno::PERM), Some(Errno::NOSYS));
+    let error = store.put("a", &[Bytes::from_static(b"1")], &digest_of(b"1")).unwrap_err();
+    assert!(matches!(&error, StoreError::Refused { reason, .. } if reason.contains("nor lock files")), "{error}");
+    assert_eq!(store.size_bytes("a"), Ok(None));
+    // Of a folder's sync, too, only what means that there is none is passed over.
+    let store = lacking(&scratch, Errno::INVAL, None, None);
+    *store.files.mount.refusals.sync_folder.lock().unwrap() = Some(Errno::IO);
+    let error = store.put("b", &[Bytes::from_static(b"1")], &digest_of(b"1")).unwrap_err();
+    assert!(matches!(&error, StoreError::Damaged { .. }), "{error}");
+    let text = store.files.error("put", "a", Errno::FBIG).to_string();
+    assert!(text.contains("ulimit -f"), "{text}");
 }

@@ -164,6 +164,11 @@ pub(super) fn clean(uploads: &OwnedFd, now: SystemTime) {
         let Ok(written) = written(OBJECT_LEAF).or_else(|_| fs::fstat(&folder).map(|stat| stat.st_mtime)) else { continue };
         let written = UNIX_EPOCH + Duration::from_secs(u64::try_from(written).unwrap_or(0));
         if now.duration_since(written).is_ok_and(|age| age > LEFT_MAX) {
+            // Where unlinked files stay until they are closed (FUSE, NFS), whoever removed the
+            // files could not remove the folder.
+            if fs::unlinkat(uploads, &id, AtFlags::REMOVEDIR).is_ok() {
+                continue;
+            }
             let lock = open_lock(&folder);
             if lock.as_ref().is_ok_and(|lock| fs::flock(lock, FlockOperation::NonBlockingLockExclusive).is_ok()) {
                 remove_folder(uploads, &folder, &id);
