@@ -29,7 +29,7 @@
 //! | [`stop`] | when to stop: SIGTERM and SIGINT |
 //! | [`host`] | time, chance, the state directory's disk and threads, handed in |
 //! | [`threads`], [`backoff`] | named threads, pauses |
-//! | [`progress`], [`cancellation`], [`units`], [`error`] | what every room may use |
+//! | [`progress`], [`cancellation`], [`units`], [`names`], [`error`] | what every room may use |
 
 pub mod agent;
 pub mod backoff;
@@ -48,6 +48,7 @@ pub mod ledger_events;
 pub mod limits;
 pub mod log_shipping;
 pub mod monitor;
+pub mod names;
 pub mod pipeline;
 pub mod progress;
 pub mod replica;

@@ -24,7 +24,7 @@ const FLOORS: [&[&str]; 20] = [
     &["backoff"],
     &["progress"],
     &["cancellation"],
-    &["units"],
+    &["units", "names"],
     &["error"],
 ];
 

@@ -1,6 +1,7 @@
 //! What a command prints: the same facts as text for people and as one JSON object for machines.
 
 use crate::error::{Error, Result};
+use crate::names::{on_one_line, printable};
 use serde_json::{Value, json};
 use std::io::{ErrorKind, Write};
 
@@ -64,31 +65,6 @@ impl Report {
     }
 }
 
-/// The text with its control characters escaped, except ends of lines and tabs: names come from
-/// file systems and stores, and must not command a terminal.
-fn printable(text: &str) -> String {
-    let is_control = |character: char| (character.is_control() && !matches!(character, '\n' | '\t')) || is_bidi(character);
-    let mut printed = String::with_capacity(text.len());
-    for character in text.chars() {
-        if is_control(character) {
-            printed.extend(character.escape_default());
-        } else {
-            printed.push(character);
-        }
-    }
-    printed
-}
-
-/// Whether a character changes the direction in which others are shown.
-fn is_bidi(character: char) -> bool {
-    matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
-
-/// A cell of a table: a name with an end of line in it must not look like two rows.
-fn cell_text(cell: &str) -> String {
-    printable(cell).replace('\n', "\\n").replace('\t', "\\t")
-}
-
 /// Prints an error: on the standard error for people, on the standard output for machines.
 pub fn print_error(error: &Error, json: bool) {
     if json {
@@ -102,12 +78,12 @@ pub fn print_error(error: &Error, json: bool) {
 /// Lines of a label and a value, the values aligned.
 pub fn facts(rows: &[(&str, String)]) -> String {
     let width = rows.iter().map(|(label, _)| label.len()).max().unwrap_or(0);
-    rows.iter().map(|(label, value)| format!("{label:width$}  {value}\n")).collect()
+    rows.iter().map(|(label, value)| format!("{label:width$}  {}\n", on_one_line(value))).collect()
 }
 
 /// A table with a header row; columns as wide as their widest cell.
 pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
-    let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|cell| cell_text(cell)).collect()).collect();
+    let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|cell| on_one_line(cell)).collect()).collect();
     let width = |column: usize| {
         rows.iter().filter_map(|row| row.get(column)).map(String::len).chain(header.get(column).map(|cell| cell.len())).max().unwrap_or(0)
     };
@@ -127,12 +103,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_would_command_a_terminal_is_escaped() {
-        let hostile = "a\u{1b}[2J\u{7}b\r\u{9b}1m\u{202e}c\u{7f}";
-        assert_eq!(printable(hostile), "a\\u{1b}[2J\\u{7}b\\r\\u{9b}1m\\u{202e}c\\u{7f}");
-        assert_eq!(printable("Zürich\t— 1\n2"), "Zürich\t— 1\n2");
+    fn a_name_with_an_end_of_line_is_one_row() {
         let rows = table(&["name", "op"], &[vec!["a\nb".into(), "7".into()]]);
         assert_eq!(rows, "name  op\na\\nb  7\n");
+        assert_eq!(facts(&[("file", "a\nop    9".into())]), "file  a\\nop    9\n");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use super::show;
 use super::tier_commands::TierRestoreCommand;
 use crate::error::{Error, Result};
 use crate::monitor::progress::for_people;
+use crate::names::path_text;
 use crate::progress::Progress;
 use crate::repository::{Options, Repository};
 use crate::tier::objective::Estimate;
@@ -119,7 +120,7 @@ fn estimate_json(estimate: Estimate) -> Value {
 
 fn plan_report(tier: &dyn Tier, arguments: &BackupArguments, estimate: Estimate) -> Report {
     let rows = [
-        ("would write", arguments.output.display().to_string()),
+        ("would write", path_text(&arguments.output)),
         ("tier", tier.name().to_owned()),
         ("fetches", format!("{} in about {} requests", bytes_text(estimate.bytes), estimate.requests)),
         ("expected", format!("{:.0} s; {} s are the objective", estimate.seconds, tier.objective().recovery_time.as_secs())),
@@ -131,7 +132,7 @@ fn plan_report(tier: &dyn Tier, arguments: &BackupArguments, estimate: Estimate)
 fn report(tier: &dyn Tier, arguments: &BackupArguments, restored: &TierRestored) -> Report {
     let location = crate::repository::name::Promised::record_object(&restored.backup);
     let rows = [
-        ("restored", arguments.output.display().to_string()),
+        ("restored", path_text(&arguments.output)),
         ("to", restored.state.clone()),
         ("from", location.clone()),
         ("bytes", format!("{} fetched, {} written", bytes_text(restored.bytes_fetched), bytes_text(restored.bytes_written))),

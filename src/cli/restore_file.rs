@@ -7,6 +7,7 @@ use super::restore_run::{RestoreFacts, RestoreRun};
 use crate::error::Result;
 use crate::monitor::progress::for_people;
 use crate::monitor::usage::{cpu_seconds, peak_memory_bytes};
+use crate::names::path_text;
 use crate::repository::Options;
 use crate::repository::name::{PLAIN_FILES, RunId};
 use crate::tier::file::capture::check_file_name;
@@ -87,7 +88,7 @@ pub fn run(arguments: &FileArguments, manner: Manner) -> Result<Report> {
 fn report(request: &FileRestoreRequest, restored: &Restored, seconds: f64) -> Report {
     let (record, cpu) = (&restored.record, cpu_seconds());
     let mut rows = vec![
-        ("restored", request.output.display().to_string()),
+        ("restored", path_text(&request.output)),
         ("from", format!("{}, stored {}", restored.name.record(), time_text(record.ended_ns))),
         ("bytes", format!("{} fetched, {} written", bytes_text(restored.bytes_fetched), bytes_text(record.file_bytes))),
         (
@@ -100,7 +101,7 @@ fn report(request: &FileRestoreRequest, restored: &Restored, seconds: f64) -> Re
     }
     rows.push(("time", format!("{seconds:.1} s, {cpu:.2} CPU s, at most {} of memory", bytes_text(peak_memory_bytes()))));
     let json = json!({
-        "file": request.output.display().to_string(),
+        "file": path_text(&request.output),
         "backup": restored.name.record(),
         "file_bytes": record.file_bytes,
         "bytes_fetched": restored.bytes_fetched,

@@ -7,6 +7,7 @@ use super::restore_run::{RestoreFacts, RestoreRun};
 use crate::error::{Error, Result};
 use crate::monitor::progress::for_people;
 use crate::monitor::usage::{cpu_seconds, peak_memory_bytes};
+use crate::names::path_text;
 use crate::repository::{Options, Repository, name};
 use crate::tb_format::header::{operation_name, release_text};
 use crate::tier::tigerbeetle::restore;
@@ -176,7 +177,7 @@ fn replica_count(repository: &Repository) -> Result<u8> {
 }
 
 fn report(request: &RestoreRequest, restored: &Restored, seconds: f64) -> Report {
-    let files: Vec<String> = request.outputs.iter().map(|(path, _)| path.display().to_string()).collect();
+    let files: Vec<String> = request.outputs.iter().map(|(path, _)| path_text(path)).collect();
     let cpu = cpu_seconds();
     let mut rows = vec![
         ("restored", files.join(", ")),
@@ -238,7 +239,7 @@ fn hops_text(hops: &Hops) -> String {
 }
 
 fn plan_report(request: &RestoreRequest, plan: &RestorePlan) -> Report {
-    let files: Vec<String> = request.outputs.iter().map(|(path, _)| path.display().to_string()).collect();
+    let files: Vec<String> = request.outputs.iter().map(|(path, _)| path_text(path)).collect();
     let selected = &plan.selected;
     let checkpoint_op = selected.manifest.summary.checkpoint_op;
     let releases: Vec<String> =

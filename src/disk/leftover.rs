@@ -7,6 +7,7 @@
 
 use rustix::fs::FlockOperation;
 use std::fs::File;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -51,14 +52,13 @@ impl Leftover {
 /// The files for `target` that runs left which were killed. Lent marks that belong to no file are
 /// removed.
 pub(super) fn leftovers(folder: &Path, target: &Path) -> Vec<Leftover> {
-    let prefix = format!(".{}.", target.file_name().unwrap_or_default().to_string_lossy());
+    let prefix = [b".", target.file_name().unwrap_or_default().as_bytes(), b"."].concat();
     let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
     let mut found = Vec::new();
     for entry in entries.flatten() {
         let candidate = entry.file_name();
-        let candidate = candidate.to_string_lossy();
-        let middle = |suffix: &str| candidate.strip_prefix(&prefix)?.strip_suffix(suffix);
-        let is_ours = |process: &str| process.bytes().all(|byte| byte.is_ascii_digit());
+        let middle = |suffix: &str| candidate.as_bytes().strip_prefix(&prefix[..])?.strip_suffix(suffix.as_bytes());
+        let is_ours = |process: &[u8]| process.iter().all(u8::is_ascii_digit);
         let path = entry.path();
         if middle(SUFFIX).is_some_and(is_ours) {
             found.extend(left_behind(path));

@@ -7,9 +7,11 @@
 
 use crate::cancellation::Cancellation;
 use crate::error::{Error, Result};
+use crate::names::on_one_line;
 use crate::progress::Progress;
 use crate::threads::lock;
 use crate::units::bytes_text;
+use std::io::Write;
 use std::sync::Mutex;
 use tracing::Level;
 use tracing_subscriber::filter::{LevelFilter, Targets};
@@ -47,6 +49,7 @@ where
 {
     let shown = Targets::new().with_target("amber", level).with_default(LevelFilter::WARN.min(LevelFilter::from_level(level)));
     // A standard error that is closed must not end the process.
+    let writer = OneLines { writer };
     let lines = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(false).log_internal_errors(false);
     let layer: Box<dyn Layer<Registry> + Send + Sync> = match (format, stamped) {
         (Format::Json, _) => lines.json().boxed(),
@@ -54,6 +57,40 @@ where
         (Format::Text, false) => lines.without_time().boxed(),
     };
     tracing_subscriber::registry().with(layer.with_filter(shown))
+}
+
+/// Makes a [`OneLine`] of each writer.
+#[derive(Debug)]
+struct OneLines<M> {
+    writer: M,
+}
+
+impl<'a, M: MakeWriter<'a>> MakeWriter<'a> for OneLines<M> {
+    type Writer = OneLine<M::Writer>;
+
+    fn make_writer(&'a self) -> OneLine<M::Writer> {
+        OneLine { output: self.writer.make_writer() }
+    }
+}
+
+/// Writes each event as one line without control characters, whatever names stand in it.
+#[derive(Debug)]
+struct OneLine<W> {
+    output: W,
+}
+
+impl<W: Write> Write for OneLine<W> {
+    /// The events come whole, with the end of their line.
+    fn write(&mut self, event: &[u8]) -> std::io::Result<usize> {
+        let text = String::from_utf8_lossy(event);
+        let line = text.strip_suffix('\n').unwrap_or(&text);
+        self.output.write_all(format!("{}\n", on_one_line(line)).as_bytes())?;
+        Ok(event.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.output.flush()
+    }
 }
 
 /// Progress of work inside a process that nobody watches: steps and notes become log lines, and
@@ -93,7 +130,6 @@ impl Progress for LoggedProgress {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Write;
     use std::sync::Arc;
 
     #[derive(Clone, Default)]
@@ -122,6 +158,14 @@ mod tests {
         tracing::debug!("detail");
         tracing::info!(target: "hyper::client", "other crates are quiet");
         tracing::warn!(target: "hyper::client", "but not mute");
+    }
+
+    #[test]
+    fn a_name_is_neither_two_lines_nor_a_command() {
+        for format in [Format::Text, Format::Json] {
+            let lines = lines(format, Level::INFO, false, || LoggedProgress::default().note("a\nERROR b\u{1b}[2J\u{9b}c\u{202e}"));
+            assert!(lines.len() == 1 && !lines[0].chars().any(|character| character.is_control() || character == '\u{202e}'), "{lines:?}");
+        }
     }
 
     #[test]

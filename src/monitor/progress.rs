@@ -4,6 +4,7 @@
 //! Everything goes to the standard error, so that the standard output holds only the result.
 
 use crate::cancellation::Cancellation;
+use crate::names::on_one_line;
 use crate::progress::Progress;
 use crate::units::bytes_text;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -27,7 +28,7 @@ pub fn for_people(quiet: bool) -> Box<dyn Progress> {
 
 fn say(text: &str) {
     // A closed standard error must not end a backup: nobody reads it then.
-    let _ = writeln!(std::io::stderr(), "{text}");
+    let _ = writeln!(std::io::stderr(), "{}", on_one_line(text));
 }
 
 /// Shows notes and nothing else.
@@ -76,7 +77,7 @@ impl Progress for Bar {
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style);
         }
-        bar.set_message(step.to_owned());
+        bar.set_message(on_one_line(step));
         if let Ok(mut slot) = self.bar.lock()
             && let Some(before) = slot.replace(bar)
         {
@@ -93,7 +94,7 @@ impl Progress for Bar {
     }
 
     fn note(&self, text: &str) {
-        self.with(|bar| bar.println(format!("note: {text}")));
+        self.with(|bar| bar.println(on_one_line(&format!("note: {text}"))));
         if self.bar.lock().is_ok_and(|bar| bar.is_none()) {
             say(&format!("note: {text}"));
         }

@@ -239,3 +239,19 @@ fn a_name_is_only_taken_where_it_is_free_whatever_the_file_system_lacks() {
     assert_eq!(rename_to_free(&path("from"), &path("free"), &nothing), Err(Errno::NOLCK));
     assert!(path("from").exists() && !path("free").exists());
 }
+
+#[test]
+fn names_that_are_no_text_are_not_mixed_up() {
+    use std::os::unix::ffi::OsStrExt;
+    let folder = TempDir::new().unwrap();
+    let path = |bytes: &[u8]| folder.path().join(std::ffi::OsStr::from_bytes(bytes));
+    let mut first = Target::create(&path(b"a\xff"), false).unwrap();
+    first.write(0, b"first").unwrap();
+    first.keep();
+    let (left, other) = (first.temporary().to_owned(), path(b"a\xfe"));
+    drop(first);
+    assert!(!Target::resume(&other, false).unwrap().is_adopted());
+    drop(Target::create(&other, false).unwrap());
+    assert!(left.exists(), "it is what a restore to another name left");
+    assert!(Target::resume(&path(b"a\xff"), false).unwrap().is_adopted());
+}

@@ -12,6 +12,7 @@
 use super::format::{FileLayout, FileRecord, digest_text};
 use super::upload::Uploaded;
 use crate::error::{Error, Result};
+use crate::names::{path_bytes_hex, path_text};
 use crate::progress::Progress;
 use crate::repository::Repository;
 use crate::repository::name::{FileName, FilePlace, RunId};
@@ -66,7 +67,8 @@ pub fn backup(repository: &Arc<Repository>, request: &FileCaptureRequest, progre
         super::upload::upload(repository, request, &mut stream, layout, progress)?;
     progress.end();
     let record = FileRecord {
-        path: request.path.display().to_string(),
+        path: path_text(&request.path),
+        path_bytes: path_bytes_hex(&request.path),
         file_bytes: layout.file_bytes,
         mode: stream.state().mode & 0o7777,
         modified_ns: stream.state().modified_ns(),

@@ -43,6 +43,10 @@ pub struct FileLayout {
 pub struct FileRecord {
     /// The path that the file was read from.
     pub path: String,
+    /// The bytes of that path in hexadecimal where they are not UTF-8, and `path` shows some as
+    /// `\xFF`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path_bytes: Option<String>,
     /// Its size.
     pub file_bytes: u64,
     /// Its permission bits.

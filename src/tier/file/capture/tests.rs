@@ -463,6 +463,19 @@ fn a_file_that_is_only_touched_is_read_again_and_stored() {
     fixture.assert_stored(&content);
 }
 
+#[test]
+fn a_path_that_is_no_text_is_recorded_to_the_byte() {
+    use std::os::unix::ffi::OsStrExt;
+    let fixture = Fixture::new(b"content");
+    let path = fixture.folder.path().join(std::ffi::OsStr::from_bytes(b"a\xff\n"));
+    std::fs::rename(fixture.path(), &path).unwrap();
+    let request = FileCaptureRequest { path: path.clone(), ..fixture.request() };
+    let record = backup(&fixture.repository(), &request, &Silent).unwrap().record;
+    assert!(record.path.ends_with("/a\\xff\n"), "{}", record.path);
+    assert_eq!(record.path_bytes, Some(path.as_os_str().as_bytes().iter().map(|byte| format!("{byte:02x}")).collect()));
+    assert!(fixture.stored() == b"content");
+}
+
 fn depth_of(full: bool) -> Depth {
     if full { Depth::Full } else { Depth::Digests }
 }
