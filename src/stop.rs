@@ -8,12 +8,23 @@
 use crate::error::{Error, Result};
 use crate::threads::lock;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
 use std::convert::Infallible;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+
+/// Makes a write beyond the largest size that a file may have (`ulimit -f`) fail with an error. The
+/// system would end the process without a word otherwise. Programs that this one starts have the
+/// system's way again.
+///
+/// # Errors
+/// [`Error::try_again`] where the system refuses a handler.
+pub fn files_may_be_too_large() -> Result<()> {
+    let handled = signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)));
+    handled.map(drop).map_err(|error| Error::try_again(format!("signals cannot be handled: {error}")).caused_by(error))
+}
 
 /// Whether the agent is to stop. Clones share one state.
 #[derive(Debug, Clone)]
@@ -76,5 +87,38 @@ impl Stop {
     /// A channel that never carries a message and closes when a stop is requested, for `select!`.
     pub fn asked(&self) -> &Receiver<Infallible> {
         &self.asked
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a child of [`a_file_too_large_is_an_error_and_no_kill`] does; nothing otherwise.
+    #[test]
+    fn writes_too_much_where_a_parent_asks_for_it() {
+        let Some(path) = std::env::var_os("AMBER_TEST_WRITES_TOO_MUCH") else { return };
+        if std::env::var_os("AMBER_TEST_HANDLED").is_some() {
+            files_may_be_too_large().unwrap();
+        }
+        let error = std::fs::write(path, vec![7; 64 * 1024]).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::FileTooLarge);
+    }
+
+    #[test]
+    fn a_file_too_large_is_an_error_and_no_kill() {
+        use std::os::unix::process::ExitStatusExt;
+        let folder = tempfile::tempdir().unwrap();
+        let child = |is_handled: bool| {
+            let mut command = std::process::Command::new("sh");
+            command.args(["-c", "ulimit -f 8; exec \"$0\" --exact stop::tests::writes_too_much_where_a_parent_asks_for_it"]);
+            command.arg(std::env::current_exe().unwrap()).env("AMBER_TEST_WRITES_TOO_MUCH", folder.path().join("large"));
+            if is_handled {
+                command.env("AMBER_TEST_HANDLED", "1");
+            }
+            command.output().unwrap().status
+        };
+        assert_eq!(child(false).signal(), Some(SIGXFSZ), "the system's way");
+        assert_eq!(child(true).code(), Some(0));
     }
 }

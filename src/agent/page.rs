@@ -1,6 +1,7 @@
 //! The page of this agent: what `[page]` names is read here and passed to [`crate::monitor::web`].
 
 use crate::config::page::PagePlan;
+use crate::config::secret;
 use crate::error::{Error, Result};
 use crate::monitor::alert::Topic;
 use crate::monitor::live::Live;
@@ -51,11 +52,7 @@ pub fn serve(options: Option<Options>, live: &Arc<Live>, board: &Arc<StatusBoard
 
 fn token(path: &Path) -> Result<Token> {
     let failed = |what: String| Error::input(format!("{}: {what}", path.display()));
-    let size_bytes = std::fs::metadata(path).map_err(|error| failed(error.to_string()))?.len();
-    if size_bytes > 2 * TOKEN_BYTES_MAX as u64 {
-        return Err(failed(format!("it has {size_bytes} bytes: is it the right file?")));
-    }
-    let content = std::fs::read(path).map(zeroize::Zeroizing::new).map_err(|error| failed(error.to_string()))?;
+    let content = secret::read_bounded(path, 2 * TOKEN_BYTES_MAX as u64)?;
     Token::new(&content).map_err(failed)
 }
 

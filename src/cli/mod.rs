@@ -161,7 +161,8 @@ pub fn run() -> ExitCode {
         }
     };
     let manner = Manner { json: arguments.json, quiet: arguments.quiet || arguments.json };
-    let result = forbid_core_dumps().and_then(|()| dispatch(arguments.command, manner));
+    let result =
+        forbid_core_dumps().and_then(|()| crate::stop::files_may_be_too_large()).and_then(|()| dispatch(arguments.command, manner));
     match result {
         Ok(report) => {
             let printed = report.print(manner.json);

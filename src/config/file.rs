@@ -14,6 +14,7 @@ use super::tenants::TenantSections;
 use crate::config::value::Value;
 use crate::error::{Error, Result};
 use serde::Deserialize;
+use std::io::Read;
 use std::path::Path;
 
 /// A file that is larger than this is surely no configuration.
@@ -144,9 +145,10 @@ pub struct ProcessSection {
 /// [`Error::input`] if it cannot be read or is no text.
 pub fn read(path: &Path) -> Result<String> {
     let failed = |error: std::io::Error| Error::input(format!("{}: {error}", path.display())).caused_by(error);
-    let size_bytes = std::fs::metadata(path).map_err(failed)?.len();
-    if size_bytes > FILE_BYTES_MAX {
-        return Err(Error::input(format!("{}: it has {size_bytes} bytes: is it the right file?", path.display())));
+    let mut text = Vec::new();
+    std::fs::File::open(path).map_err(failed)?.take(FILE_BYTES_MAX + 1).read_to_end(&mut text).map_err(failed)?;
+    if text.len() as u64 > FILE_BYTES_MAX {
+        return Err(Error::input(format!("{}: it has more than {FILE_BYTES_MAX} bytes: is it the right file?", path.display())));
     }
-    std::fs::read_to_string(path).map_err(failed)
+    String::from_utf8(text).map_err(|error| failed(std::io::Error::other(format!("it is not UTF-8 ({error})"))))
 }

@@ -6,6 +6,8 @@
 
 use crate::error::{Error, Result};
 use crate::repository::key::{KEY_FILE_BYTES_MAX, KEY_FILE_BYTES_MIN, Secret};
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
@@ -34,7 +36,7 @@ impl SecretSource {
     pub fn read(&self) -> Result<Secret> {
         let (passphrase, source) = match self {
             SecretSource::KeyFile(path) => return read_key(path),
-            SecretSource::PassphraseFile(path) => (without_line_end(read_secret(path, PASSPHRASE_BYTES_MAX)?), path.display().to_string()),
+            SecretSource::PassphraseFile(path) => (without_line_end(read_bounded(path, PASSPHRASE_BYTES_MAX)?), path.display().to_string()),
             SecretSource::Environment => (from_environment()?, PASSPHRASE_VARIABLE.to_owned()),
         };
         if passphrase.is_empty() {
@@ -45,7 +47,7 @@ impl SecretSource {
 }
 
 fn read_key(path: &Path) -> Result<Secret> {
-    let content = read_secret(path, KEY_FILE_BYTES_MAX as u64)?;
+    let content = read_bounded(path, KEY_FILE_BYTES_MAX as u64)?;
     if content.len() < KEY_FILE_BYTES_MIN {
         let length = content.len();
         return Err(Error::input(format!("{}: a key file has at least {KEY_FILE_BYTES_MIN} bytes, this one has {length}", path.display())));
@@ -72,21 +74,25 @@ fn without_line_end(mut content: Zeroizing<Vec<u8>>) -> Zeroizing<Vec<u8>> {
     content
 }
 
-fn read_secret(path: &Path, bytes_max: u64) -> Result<Zeroizing<Vec<u8>>> {
+/// Reads a file that holds a secret, of at most this many bytes.
+///
+/// # Errors
+/// [`Error::input`] if it is longer or cannot be read.
+pub fn read_bounded(path: &Path, bytes_max: u64) -> Result<Zeroizing<Vec<u8>>> {
     let failed = |error: std::io::Error| Error::input(format!("{}: {error}", path.display())).caused_by(error);
-    let size_bytes = std::fs::metadata(path).map_err(failed)?.len();
-    if size_bytes > bytes_max {
-        return Err(Error::input(format!(
-            "{}: it has {size_bytes} bytes, a secret has at most {bytes_max}: is it the right file?",
-            path.display()
-        )));
+    // A pipe has no size, and a device no end. The buffer never grows, so no copy stays behind.
+    let mut content = Zeroizing::new(Vec::with_capacity(bytes_max as usize + 1));
+    File::open(path).map_err(failed)?.take(bytes_max + 1).read_to_end(&mut content).map_err(failed)?;
+    if content.len() as u64 > bytes_max {
+        return Err(Error::input(format!("{}: it has more than the {bytes_max} bytes of a secret: is it the right file?", path.display())));
     }
-    std::fs::read(path).map(Zeroizing::new).map_err(failed)
+    Ok(content)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Kind;
 
     #[test]
     fn secrets_are_read_and_wrong_files_refused() {
@@ -107,6 +113,19 @@ mod tests {
         assert!(passphrase(&[b'x'; 5000]).unwrap_err().contains("right file"));
         assert!(matches!(SecretSource::KeyFile(write("key", &[7; 32])).read(), Ok(Secret::KeyFile(bytes)) if *bytes == [7; 32]));
         assert!(SecretSource::KeyFile(write("key", &[7; 31])).read().unwrap_err().message.contains("at least 32"));
+        // Neither has a size that could be looked at.
+        let endless = |source: SecretSource| source.read().unwrap_err();
+        for endless in [SecretSource::KeyFile("/dev/zero".into()), SecretSource::PassphraseFile("/dev/zero".into())].map(endless) {
+            assert!(endless.kind == Kind::Input && endless.message.contains("/dev/zero: it has more than"), "{endless}");
+        }
+        let pipe = folder.path().join("pipe");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR).unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| std::fs::write(&pipe, b"from a pipe\n").unwrap());
+            assert!(
+                matches!(SecretSource::PassphraseFile(pipe.clone()).read(), Ok(Secret::Passphrase(bytes)) if *bytes == *b"from a pipe")
+            );
+        });
         let missing = SecretSource::KeyFile(folder.path().join("missing")).read().unwrap_err();
         assert!(missing.message.contains("missing: No such file"), "{missing}");
     }

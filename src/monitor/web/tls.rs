@@ -2,12 +2,17 @@
 //! clients must have one.
 
 use crate::error::{Error, Result};
+use crate::host::Disk;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use zeroize::Zeroizing;
+
+/// More than any chain of certificates has.
+const PEM_BYTES_MAX: u64 = 1024 * 1024;
 
 /// The files, in PEM.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,7 +31,8 @@ pub struct Files {
 /// [`Error::input`] naming the file that is missing, is not valid, or does not fit the others.
 pub fn load(files: &Files) -> Result<Arc<ServerConfig>> {
     let certificates = certificates(&files.certificate)?;
-    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|error| refused(&files.key, &format!("no private key in PEM ({error})")))?;
+    let key = PrivateKeyDer::from_pem_slice(&read(&files.key)?);
+    let key = key.map_err(|error| refused(&files.key, &format!("no private key in PEM ({error})")))?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
@@ -50,12 +56,20 @@ pub fn load(files: &Files) -> Result<Arc<ServerConfig>> {
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
-    let found = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    match found {
+    match CertificateDer::pem_slice_iter(&read(path)?).collect::<Result<Vec<_>, _>>() {
         Ok(certificates) if !certificates.is_empty() => Ok(certificates),
         Ok(_) => Err(refused(path, "no certificate in PEM is in it")),
         Err(error) => Err(refused(path, &format!("no certificates in PEM ({error})"))),
     }
+}
+
+/// The content of a file, which may be a key.
+fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>> {
+    let content = Disk::SYSTEM.read(path, PEM_BYTES_MAX + 1).map(Zeroizing::new).map_err(|error| refused(path, &error.to_string()))?;
+    if content.len() as u64 > PEM_BYTES_MAX {
+        return Err(refused(path, &format!("it has more than {PEM_BYTES_MAX} bytes: is it the right file?")));
+    }
+    Ok(content)
 }
 
 fn refused(path: &Path, what: &str) -> Error {
