@@ -35,7 +35,7 @@ use crate::error::Result;
 use crate::host::Host;
 use crate::limits::governor::{Governor, Limits};
 use crate::repository::{Options, Repository};
-use crate::store::{S3Options, ServerSideEncryption, StoreUrl, TlsMinimum};
+use crate::store::{self, S3Options, ServerSideEncryption, StoreUrl, TlsMinimum};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -289,6 +289,9 @@ impl Reader<'_> {
             StoreUrl::Folder(path) => StoreUrl::Folder(self.resolved(&path)),
             url => url,
         };
+        if let Some(endpoint) = &section.endpoint {
+            store::check_endpoint(endpoint.get_ref(), "the endpoint").map_err(|reason| self.text.origin(endpoint.span()).refuse(reason))?;
+        }
         let s3 = S3Options {
             endpoint: text(&section.endpoint),
             region: text(&section.region),

@@ -34,6 +34,7 @@ pub use limiter::Traffic;
 pub use multipart::{KnownPart, Multipart, Part, Resumed, Unfinished};
 pub use name::{NAME_BYTES_MAX, NAME_PART_BYTES_MAX, check_name};
 pub(crate) use name::{RESERVED_PART, check_part, check_prefix, check_reserved};
+pub(crate) use s3::check_endpoint;
 pub use s3::{AccessKey, S3Options, ServerSideEncryption, TlsMinimum};
 pub use url::{PREFIX_BYTES_MAX, StoreUrl};
 

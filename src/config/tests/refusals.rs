@@ -123,6 +123,18 @@ fn secrets_are_never_repeated() {
 }
 
 #[test]
+fn an_endpoint_that_names_no_server_is_refused_by_its_line() {
+    let of = |endpoint: &str| {
+        parse(&format!("data_file = '/d'\nstate_directory = '/s'\n[repository]\nurl = 's3://bucket'\nendpoint = '{endpoint}'"))
+    };
+    let error = of("http://").unwrap_err();
+    assert!(error.kind == Kind::Input && error.message.contains(":5: ") && error.message.contains("\"http://\" names no host"), "{error}");
+    let error = of("http://AKIA:hunter2@h").unwrap_err();
+    assert!(error.message.contains("credentials do not belong") && !error.message.contains("hunter2"), "{error}");
+    assert!(of("https://h:9000").is_ok());
+}
+
+#[test]
 fn a_file_that_is_none_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("amber.toml");

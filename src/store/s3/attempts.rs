@@ -8,6 +8,7 @@
 //! were sent, all attempts fail alike.
 
 use super::error::CHANGED_CODES;
+use super::identity::Renewed;
 use crate::store::limiter::{Limiter, TransferOutcome};
 use crate::store::s3::error::is_cut;
 use aws_sdk_s3::config::interceptors::{BeforeTransmitInterceptorContextRef, FinalizerInterceptorContextRef, InterceptorContext};
@@ -81,8 +82,8 @@ fn outcome(is_done: bool, response: Option<&HttpResponse>) -> TransferOutcome {
     }
 }
 
-/// Retries requests whose bytes were changed on the way, and requests whose refusal stopped
-/// half-way, so that nobody knows what it says.
+/// Retries requests whose bytes were changed on the way, requests whose refusal stopped half-way,
+/// so that nobody knows what it says, and requests that will be signed with renewed credentials.
 #[derive(Debug)]
 pub(super) struct Changed;
 
@@ -100,11 +101,11 @@ impl ClassifyRetry for Changed {
 }
 
 fn is_worth_another(response: &HttpResponse) -> bool {
-    is_cut(response) || code(response).is_some_and(|code| CHANGED_CODES.contains(&code))
+    is_cut(response) || response.extension::<Renewed>().is_some() || code(response).is_some_and(|code| CHANGED_CODES.contains(&code))
 }
 
 /// The error code in the XML of a server's answer.
-fn code(response: &HttpResponse) -> Option<&str> {
+pub(super) fn code(response: &HttpResponse) -> Option<&str> {
     if response.status().is_success() {
         return None;
     }

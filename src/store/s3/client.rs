@@ -12,13 +12,17 @@
 //! its bytes at [`LEAST_RATE`]. The deadline bounds everything.
 
 use super::attempts::{Changed, Observer};
+use super::clock::ClockWatch;
+use super::environment::Environment;
 use super::http::{http_client, tls_config};
+use super::identity::{Chain, Renewal};
+use super::settings::Settings;
 use crate::backoff::Backoff;
 use crate::store::StoreUrl;
 use crate::store::limiter::Limiter;
 use crate::store::s3::tls_minimum::TlsMinimum;
 use crate::store::{Digest, StoreError, hex, random};
-use aws_config::profile::ProfileFileCredentialsProvider;
+use aws_config::imds::region::ImdsRegionProvider;
 use aws_config::provider_config::ProviderConfig;
 use aws_config::{BehaviorVersion, Region};
 use aws_runtime::auth::PayloadSigningOverride;
@@ -33,7 +37,7 @@ use aws_sdk_s3::error::BoxError;
 use aws_smithy_runtime_api::client::interceptors::dyn_dispatch_hint;
 use std::fmt;
 use std::future::Future;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -65,10 +69,6 @@ const BACKOFF_MAX: Duration = Duration::from_secs(10);
 /// Threads of the runtime: they only move bytes between sockets and buffers, and two keep a 10
 /// Gbit/s link busy.
 const RUNTIME_THREADS: usize = 2;
-
-/// The Region for servers that have none: they expect it in a signature unless they are configured
-/// otherwise.
-const REGION_OF_OTHER_SERVERS: &str = "us-east-1";
 
 /// Encryption by the server, beneath Amber's own.
 /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/serv-side-encryption.html>
@@ -108,14 +108,17 @@ impl fmt::Debug for AccessKey {
 /// AWS tools would use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct S3Options {
-    /// URL of a server other than AWS (`https://host:port`), or of a private endpoint.
+    /// URL of a server other than AWS (`https://host:port`), or of a private endpoint. If `None`:
+    /// `AWS_ENDPOINT_URL_S3`, `AWS_ENDPOINT_URL` or the profile's, as the AWS tools have it.
     pub endpoint: Option<String>,
-    /// Region. If `None`, it is found as the AWS tools do (or is `us-east-1` with `endpoint`).
+    /// Region. If `None`, it is found as the AWS tools do; where they find none, it is `us-east-1`
+    /// for an endpoint.
     pub region: Option<String>,
     /// Whether the bucket goes into the path instead of the host name. If `None`, it does only
-    /// where `endpoint` is given.
+    /// where there is an endpoint.
     pub path_style: Option<bool>,
     /// PEM file of the only certificate authorities that are accepted, instead of this machine's.
+    /// If `None`: `AWS_CA_BUNDLE` or the profile's, if there is one.
     pub ca_file: Option<PathBuf>,
     /// The lowest TLS version accepted.
     pub tls_minimum: TlsMinimum,
@@ -190,7 +193,7 @@ impl Drop for Client {
 impl Client {
     /// Reads the AWS configuration and sets everything up. Contacts no S3 server. The error is only
     /// the reason.
-    pub(super) fn open(bucket: &str, prefix: &str, options: &S3Options) -> Result<Client, String> {
+    pub(super) fn open(bucket: &str, prefix: &str, options: &S3Options, environment: &Environment) -> Result<Client, String> {
         check_options(options)?;
         check_thread()?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -201,7 +204,7 @@ impl Client {
             .map_err(|error| format!("no threads for network requests: {error}"))?;
         let handle = runtime.handle().clone();
         let limiter = Arc::new(Limiter::new(options.transfers_max));
-        let s3 = block_on(&handle, configure(bucket, options, &limiter))??;
+        let s3 = block_on(&handle, configure(bucket, options, environment, &limiter))??;
         let (bucket, prefix, options) = (bucket.to_owned(), prefix.to_owned(), options.clone());
         Ok(Client { s3, bucket, prefix, options, limiter, handle, runtime: Some(runtime) })
     }
@@ -297,67 +300,71 @@ fn check_thread() -> Result<(), String> {
 }
 
 fn check_options(options: &S3Options) -> Result<(), String> {
-    if let Some(endpoint) = &options.endpoint {
-        if endpoint.contains('@') {
-            return Err("credentials do not belong in the endpoint: use the environment, a profile or a role of AWS".to_owned());
-        }
-        if !endpoint.starts_with("http://") && !endpoint.starts_with("https://") {
-            return Err(format!("the endpoint {endpoint} is no URL: write https://host:port"));
-        }
-    }
     if options.attempts == 0 || options.transfers_max == 0 || options.request_timeout.is_zero() || options.deadline.is_zero() {
         return Err("attempts, transfers, request time-out and deadline must be more than 0".to_owned());
     }
     Ok(())
 }
 
-async fn configure(bucket: &str, options: &S3Options, limiter: &Arc<Limiter>) -> Result<aws_sdk_s3::Client, String> {
+async fn configure(
+    bucket: &str,
+    options: &S3Options,
+    environment: &Environment,
+    limiter: &Arc<Limiter>,
+) -> Result<aws_sdk_s3::Client, String> {
+    let settings = Settings::resolve(options, environment).await?;
+    let proxies = Arc::new(settings.proxies);
+    let bundle_tls = |file: Option<&Path>| tls_config(file.or(settings.ca_bundle.as_deref()), options.tls_minimum);
     // The file names the authority of the S3 server. Roles and single sign-on are asked of AWS,
     // which this machine's authorities know.
-    let http = http_client(tls_config(options.ca_file.as_deref(), options.tls_minimum)?, CONNECT_TIMEOUT);
-    let credentials_http = http_client(tls_config(None, options.tls_minimum)?, CREDENTIALS_CONNECT_TIMEOUT);
-    let behavior = BehaviorVersion::v2026_01_12();
-    let mut loader = aws_config::defaults(behavior).http_client(credentials_http.clone());
-    if let Some(profile) = &options.profile {
-        // A profile that is named explicitly takes precedence over keys in the environment, which
-        // the chain would try first.
-        let region = options.region.clone().map(Region::new);
-        let provider = ProviderConfig::without_region().with_http_client(credentials_http).with_region(region);
-        let credentials = ProfileFileCredentialsProvider::builder().configure(&provider).profile_name(profile).build();
-        loader = loader.profile_name(profile).credentials_provider(credentials);
-    }
-    if let Some(key) = &options.access_key {
-        let token = key.session_token.clone();
-        loader = loader.credentials_provider(Credentials::new(&key.access_key_id, &key.secret_access_key, token, None, "amber"));
-    }
-    match (&options.region, &options.endpoint) {
-        (Some(region), _) => loader = loader.region(Region::new(region.clone())),
-        (None, Some(_)) => loader = loader.region(Region::new(REGION_OF_OTHER_SERVERS)),
-        (None, None) => {}
-    }
-    if let Some(endpoint) = &options.endpoint {
-        loader = loader.endpoint_url(endpoint);
-    }
+    let http = http_client(bundle_tls(options.ca_file.as_deref())?, CONNECT_TIMEOUT, &proxies);
+    let credentials_http = http_client(bundle_tls(None)?, CREDENTIALS_CONNECT_TIMEOUT, &proxies);
+    let region = match settings.region {
+        Some(region) => region,
+        None => {
+            let provider = ProviderConfig::without_region().with_http_client(credentials_http.clone());
+            let asked = ImdsRegionProvider::builder().configure(&provider).build().region().await;
+            asked.ok_or("no Region: set it in the configuration, in AWS_REGION or in the AWS profile")?.to_string()
+        }
+    };
+    let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
+        .http_client(credentials_http.clone())
+        .region(Region::new(region.clone()))
+        // Without it the SDK panics at a variable for retries that it cannot read.
+        .retry_config(RetryConfig::standard())
+        .profile_name(&settings.profile.name)
+        .profile_files(settings.profile.files());
+    loader = match &options.access_key {
+        Some(key) => {
+            let token = key.session_token.clone();
+            loader.credentials_provider(Credentials::new(&key.access_key_id, &key.secret_access_key, token, None, "amber"))
+        }
+        None => {
+            let (environment, profile) = (environment.clone(), settings.profile);
+            loader.credentials_provider(Chain { environment, profile, region, http: credentials_http })
+        }
+    };
     let shared = loader.load().await;
-    if shared.region().is_none() {
-        return Err("no Region: set it in the configuration, in AWS_REGION or in the AWS profile".to_owned());
-    }
-    let path_style = options.path_style.unwrap_or(shared.endpoint_url().is_some());
     let timeouts = time_outs(STALL_TIMEOUT.min(options.request_timeout), options.request_timeout);
     let retries =
         RetryConfig::standard().with_max_attempts(options.attempts).with_initial_backoff(BACKOFF_FIRST).with_max_backoff(BACKOFF_MAX);
+    let renewal = Renewal::new();
     let mut config = aws_sdk_s3::config::Builder::from(&shared)
         .http_client(http)
-        .force_path_style(path_style)
+        .identity_cache(renewal.clone())
+        .force_path_style(settings.path_style)
         .timeout_config(timeouts)
         .retry_config(retries)
         .interceptor(Observer(Arc::clone(limiter)))
+        .interceptor(renewal)
+        .interceptor(ClockWatch::default())
         .retry_classifier(Changed)
         // Our own connections detect a stalled transfer, and a slow one is not stalled.
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
         .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
         .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
         .retry_partition(aws_sdk_s3::config::retry::RetryPartition::new(format!("amber-{bucket}")));
+    config.set_endpoint_url(settings.endpoint);
     config.set_app_name(AppName::new("amber").ok());
     Ok(aws_sdk_s3::Client::from_conf(config.build()))
 }

@@ -7,12 +7,16 @@
 //! text of a request goes into a message, only what the server or the network said, so credentials
 //! cannot.
 
+use super::clock::Skew;
 use super::http::find_in_chain;
+use super::identity::Advice;
+use super::proxy::ProxyError;
 use crate::store::StoreError;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ConnectorError, ProvideErrorMetadata, SdkError};
 use std::error::Error;
+use std::time::SystemTime;
 
 /// The codes by which servers say that the bytes that arrived are not those that were sent.
 pub(super) const CHANGED_CODES: [&str; 6] = [
@@ -23,6 +27,10 @@ pub(super) const CHANGED_CODES: [&str; 6] = [
     "ChecksumMismatch",
     "IncompleteBody",
 ];
+
+/// The codes of refusals that pass when a clock is set or credentials are renewed.
+const PASSING_CODES: [&str; 5] =
+    ["RequestTimeTooSkewed", "ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired"];
 
 /// What a failed request means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +47,8 @@ pub(super) enum FailureKind {
     BeyondEnd,
     /// The server does not implement what was asked of it.
     NotImplemented,
+    /// Refused without a word on why, as a HEAD is.
+    Unexplained,
     Refused,
     Unavailable,
     Corrupted,
@@ -64,14 +74,15 @@ impl Failure {
         match error {
             SdkError::ServiceError(answer) => {
                 let status = answer.raw().status().as_u16();
-                Failure::of_answer(status, answer.err().code().unwrap_or_default(), answer.err().message().unwrap_or_default())
+                let skew = Skew::of(answer.raw(), SystemTime::now());
+                Failure::of_answer(status, answer.err().code().unwrap_or_default(), answer.err().message().unwrap_or_default(), skew)
             }
             SdkError::ResponseError(answer) if is_cut(answer.raw()) => {
                 Failure::new(FailureKind::Unavailable, format!("a refusal that stopped half-way: {}", chain_text(error)))
             }
             SdkError::ResponseError(answer) => {
                 let status = answer.raw().status().as_u16();
-                Failure::of_answer(status, "", &format!("an answer that cannot be read: {}", chain_text(error)))
+                Failure::of_answer(status, "", &format!("an answer that cannot be read: {}", chain_text(error)), None)
             }
             SdkError::TimeoutError(_) => Failure::new(FailureKind::Unavailable, "no answer within the time-out"),
             SdkError::DispatchFailure(failure) => Failure::of_connection(failure.as_connector_error(), error),
@@ -85,6 +96,10 @@ impl Failure {
     fn of_connection(connector: Option<&ConnectorError>, error: &(dyn Error + 'static)) -> Self {
         if let Some(failure) = credentials_failure(error) {
             return failure;
+        }
+        if let Some(proxy) = find_in_chain::<ProxyError>(error) {
+            let kind = if proxy.is_lasting { FailureKind::Refused } else { FailureKind::Unavailable };
+            return Failure::new(kind, proxy.to_string());
         }
         if let Some(tls) = find_in_chain::<rustls::Error>(error) {
             return Failure::new(FailureKind::Refused, tls_advice(tls));
@@ -103,7 +118,7 @@ impl Failure {
 
     /// Classifies by the status and the code of a server's answer. Servers other than AWS do not
     /// always have both.
-    fn of_answer(status: u16, code: &str, message: &str) -> Self {
+    fn of_answer(status: u16, code: &str, message: &str, skew: Option<Skew>) -> Self {
         let kind = match (code, status) {
             ("NoSuchKey" | "NotFound" | "NoSuchVersion", _) => FailureKind::NotFound,
             ("NoSuchUpload", _) => FailureKind::NoUpload,
@@ -116,11 +131,14 @@ impl Failure {
             ("RequestTimeout" | "SlowDown" | "ServiceUnavailable" | "InternalError" | "Throttling" | "RequestLimitExceeded", _) => {
                 FailureKind::Unavailable
             }
+            // A clock is set and credentials are renewed while everything else goes on.
+            _ if PASSING_CODES.contains(&code) => FailureKind::Unavailable,
             // By its status this is not a failure, but the SDK could not read the answer: in this
             // the server does not speak S3.
             ("", 200..=299) => FailureKind::Refused,
             ("", 404) => FailureKind::NotFound,
             ("", 409) => FailureKind::Conflict,
+            ("", 400 | 401 | 403) if message.is_empty() => FailureKind::Unexplained,
             (_, 400..=407 | 409..=428 | 430..=499 | 300..=399) => FailureKind::Refused,
             _ => FailureKind::Unavailable,
         };
@@ -133,6 +151,16 @@ impl Failure {
         if let Some(advice) = advice(code, status) {
             reason = format!("{reason}; {advice}");
         }
+        // A wrong clock is the cause of few refusals, but of those that nobody explains it may be.
+        let is_refusal = matches!(status, 400..=403);
+        match skew {
+            Some(skew) if is_refusal && skew.is_wrong() => reason = format!("{reason}; {}: set it", skew.text()),
+            Some(_) if code == "RequestTimeTooSkewed" => {
+                reason = format!("{reason}; the clocks agree now: the request was under way for too long, or a clock was just set");
+            }
+            None if code == "RequestTimeTooSkewed" => reason = format!("{reason}; set this machine's clock"),
+            _ => {}
+        }
         Failure { kind, reason }
     }
 
@@ -142,8 +170,11 @@ impl Failure {
         match self.kind {
             FailureKind::NotFound => StoreError::NotFound { store, name },
             FailureKind::Corrupted => StoreError::Corrupted { store, action, name, reason },
-            FailureKind::Conflict | FailureKind::Unavailable => StoreError::Unavailable { store, action, name, reason },
-            FailureKind::NoUpload | FailureKind::Taken | FailureKind::BeyondEnd | FailureKind::NotImplemented | FailureKind::Refused => {
+            // An upload that is gone is begun anew by the next run.
+            FailureKind::Conflict | FailureKind::NoUpload | FailureKind::Unavailable => {
+                StoreError::Unavailable { store, action, name, reason }
+            }
+            FailureKind::Taken | FailureKind::BeyondEnd | FailureKind::NotImplemented | FailureKind::Unexplained | FailureKind::Refused => {
                 StoreError::Refused { store, action, name, reason }
             }
         }
@@ -154,13 +185,20 @@ impl Failure {
 fn advice(code: &str, status: u16) -> Option<&'static str> {
     Some(match (code, status) {
         ("NoSuchBucket", _) => "make the bucket, or correct its name or the endpoint",
-        ("AccessDenied" | "AllAccessDisabled" | "AccountProblem", _) | ("", 403) => {
+        ("AccessDenied" | "AllAccessDisabled" | "AccountProblem", _) => {
             "allow these credentials to s3:GetObject, s3:PutObject, s3:ListBucket and s3:AbortMultipartUpload on the bucket and prefix"
         }
+        ("", 400 | 401 | 403) => "it does not say why: check the access key and its secret, what they are allowed to do, and the Region",
+        ("", 407) => "a proxy wants a login, or another one: write http://user:password@host:port into HTTP_PROXY",
         ("InvalidAccessKeyId", _) => "the server does not know the access key: check which credentials are in use",
-        ("SignatureDoesNotMatch", _) => "check the secret access key, the Region and the endpoint",
-        ("ExpiredToken" | "InvalidToken" | "TokenRefreshRequired", _) => "renew the session's credentials",
-        ("RequestTimeTooSkewed", _) => "set this machine's clock",
+        ("SignatureDoesNotMatch" | "InvalidSignatureException", _) => {
+            "the secret access key is not the one of this access key: correct it (a wrong Region, or a proxy that changes requests, does the same)"
+        }
+        ("ExpiredToken" | "ExpiredTokenException" | "RequestExpired" | "TokenRefreshRequired", _) => {
+            "the session's credentials have expired, and their provider has no newer ones: renew them (in the environment of a running process \
+             they cannot be renewed: use a profile, or start it again)"
+        }
+        ("InvalidToken" | "InvalidTokenId", _) => "the session token is not one of this access key: renew the session's credentials",
         ("AuthorizationHeaderMalformed" | "PermanentRedirect" | "IllegalLocationConstraintException", _) | ("", 300..=399) => {
             "set the Region in which the bucket is"
         }
@@ -174,13 +212,14 @@ fn advice(code: &str, status: u16) -> Option<&'static str> {
 
 fn credentials_failure(error: &(dyn Error + 'static)) -> Option<Failure> {
     let failure = match find_in_chain::<CredentialsError>(error)? {
-        CredentialsError::CredentialsNotLoaded(_) => Failure::new(
-            FailureKind::Refused,
-            "no AWS credentials found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, or give this machine a role",
-        ),
+        error if let Some(advice) = find_in_chain::<Advice>(error) => {
+            let lasting = matches!(error, CredentialsError::CredentialsNotLoaded(_));
+            Failure::new(if lasting { FailureKind::Refused } else { FailureKind::Unavailable }, advice.to_string())
+        }
+        CredentialsError::CredentialsNotLoaded(_) => Failure::new(FailureKind::Refused, "no AWS credentials found"),
         CredentialsError::ProviderTimedOut(_) => Failure::new(FailureKind::Unavailable, "the credentials' provider did not answer in time"),
-        CredentialsError::InvalidConfiguration(_) => {
-            Failure::new(FailureKind::Refused, "the AWS configuration of credentials is wrong: check ~/.aws/config and the environment")
+        error @ CredentialsError::InvalidConfiguration(_) => {
+            Failure::new(FailureKind::Refused, format!("the AWS configuration of credentials is wrong: {}", chain_text(error)))
         }
         other => {
             let said = chain_text(other);
@@ -232,7 +271,7 @@ mod tests {
     use super::*;
 
     fn kind(status: u16, code: &str) -> FailureKind {
-        Failure::of_answer(status, code, "").kind
+        Failure::of_answer(status, code, "", None).kind
     }
 
     #[test]
@@ -247,8 +286,8 @@ mod tests {
         assert_eq!(kind(409, "BucketNotEmpty"), FailureKind::Refused);
         assert_eq!(kind(416, ""), FailureKind::BeyondEnd);
         assert_eq!(kind(501, "NotImplemented"), FailureKind::NotImplemented);
-        for code in ["AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken"] {
-            let failure = Failure::of_answer(403, code, "said");
+        for code in ["AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken"] {
+            let failure = Failure::of_answer(403, code, "said", None);
             assert_eq!(failure.kind, FailureKind::Refused);
             assert!(failure.reason.starts_with(&format!("{code}: said; ")), "{}", failure.reason);
         }
@@ -258,9 +297,9 @@ mod tests {
         assert_eq!(kind(503, "SlowDown"), FailureKind::Unavailable);
         assert_eq!(kind(500, "Whatever"), FailureKind::Unavailable);
         assert_eq!(kind(301, ""), FailureKind::Refused);
-        assert_eq!(Failure::of_answer(500, "", "").reason, "the server answered with HTTP status 500");
-        assert_eq!(Failure::of_answer(500, "", "odd").reason, "odd (HTTP status 500)");
-        assert_eq!(Failure::of_answer(500, "Odd", "").reason, "Odd (HTTP status 500)");
+        assert_eq!(Failure::of_answer(500, "", "", None).reason, "the server answered with HTTP status 500");
+        assert_eq!(Failure::of_answer(500, "", "odd", None).reason, "odd (HTTP status 500)");
+        assert_eq!(Failure::of_answer(500, "Odd", "", None).reason, "Odd (HTTP status 500)");
     }
 
     #[test]

@@ -4,12 +4,13 @@
 //! The SDK's own client (`aws-smithy-http-client`) takes neither a TLS version nor a rustls
 //! configuration, so this one implements the SDK's [`HttpClient`] over hyper. Flow of one request:
 //! the SDK signs it and calls [`Connection::call`]; hyper takes an idle connection or makes one
-//! (TCP within the connect time-out, then TLS); the pieces of the body are sent without being
+//! (TCP within the connect time-out, through a proxy where one is set, then TLS); the pieces of the body are sent without being
 //! copied together, with one `writev` where there is no TLS; the head of the response arrives, and
 //! its body follows as it is read. A transfer that stalls for the SDK's read time-out fails, in
 //! either direction ([`Watched`], [`Timed`]). Time-outs of a whole attempt and retries are the
 //! SDK's.
 
+use super::proxy::{Connector, Proxies, ProxyError};
 use crate::store::s3::tls_minimum::TlsMinimum;
 use crate::threads::lock;
 use aws_sdk_s3::config::RuntimeComponents;
@@ -77,7 +78,7 @@ pub(crate) fn tls_config(ca_file: Option<&Path>, minimum: TlsMinimum) -> Result<
 }
 
 /// An HTTP client for the SDK.
-pub(super) fn http_client(tls: ClientConfig, connect_timeout: Duration) -> SharedHttpClient {
+pub(super) fn http_client(tls: ClientConfig, connect_timeout: Duration, proxies: &Arc<Proxies>) -> SharedHttpClient {
     let mut tcp = hyper_util::client::legacy::connect::HttpConnector::new();
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
@@ -86,35 +87,44 @@ pub(super) fn http_client(tls: ClientConfig, connect_timeout: Duration) -> Share
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(POOL_IDLE)
         .pool_max_idle_per_host(POOL_IDLE_CONNECTIONS)
-        .build(HttpsConnector::from((tcp, tls)));
-    SharedHttpClient::new(Http { client })
+        .build(HttpsConnector::from((Connector { tcp, proxies: Arc::clone(proxies), connect_timeout }, tls)));
+    SharedHttpClient::new(Http { client, proxies: Arc::clone(proxies) })
 }
 
-type Pool = Client<HttpsConnector<hyper_util::client::legacy::connect::HttpConnector>, Watched>;
+type Pool = Client<HttpsConnector<Connector>, Watched>;
 
 #[derive(Debug)]
 struct Http {
     client: Pool,
+    proxies: Arc<Proxies>,
 }
 
 impl HttpClient for Http {
     fn http_connector(&self, settings: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
-        SharedHttpConnector::new(Connection { client: self.client.clone(), read_timeout: settings.read_timeout() })
+        let (client, proxies) = (self.client.clone(), Arc::clone(&self.proxies));
+        SharedHttpConnector::new(Connection { client, proxies, read_timeout: settings.read_timeout() })
     }
 }
 
 #[derive(Debug)]
 struct Connection {
     client: Pool,
+    proxies: Arc<Proxies>,
     read_timeout: Option<Duration>,
 }
 
 impl HttpConnector for Connection {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let request = match request.try_into_http1x() {
+        let mut request = match request.try_into_http1x() {
             Ok(request) => request,
             Err(error) => return HttpConnectorFuture::ready(Err(ConnectorError::user(error.into()))),
         };
+        // With TLS the proxy was sent its login with the tunnel, and does not see the request.
+        let is_forwarded = request.uri().scheme_str() == Some("http");
+        let proxy = self.proxies.for_server(request.uri()).ok().flatten().filter(|_| is_forwarded);
+        if let Some(authorization) = proxy.and_then(|proxy| proxy.authorization.clone()) {
+            request.headers_mut().insert(http::header::PROXY_AUTHORIZATION, authorization);
+        }
         let progress = Arc::new(Mutex::new(Instant::now()));
         let answer = self.client.request(request.map(|body| Watched { body, progress: Arc::clone(&progress) }));
         let read_timeout = self.read_timeout;
@@ -127,8 +137,10 @@ impl HttpConnector for Connection {
                 },
             };
             let answer = answer.map_err(|error| {
-                let lasting = find_in_chain::<rustls::Error>(&error).is_some();
-                // What TLS refuses once it refuses again. Every other failure may be temporary.
+                // What TLS or a proxy refuses once it refuses again. Every other failure may be
+                // temporary.
+                let lasting = find_in_chain::<rustls::Error>(&error).is_some()
+                    || find_in_chain::<ProxyError>(&error).is_some_and(|error| error.is_lasting);
                 if lasting { ConnectorError::other(error.into(), None) } else { ConnectorError::io(error.into()) }
             })?;
             let answer = answer.map(|body| match read_timeout {

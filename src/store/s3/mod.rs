@@ -15,14 +15,21 @@
 
 mod attempts;
 mod client;
+mod clock;
+mod environment;
 mod error;
+mod head;
 mod http;
+mod identity;
 mod list;
 mod multipart;
+mod proxy;
+mod settings;
 mod tls_minimum;
 mod uploads;
 
 pub(crate) use http::tls_config as tls_client_config;
+pub(crate) use settings::check_endpoint;
 
 use super::{
     Capabilities, Digest, KnownPart, Listed, Multipart, PutOutcome, RESERVED_PART, Resumed, Store, StoreError, Traffic, Unfinished,
@@ -32,10 +39,11 @@ use crate::threads::lock;
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use aws_sdk_s3::operation::head_object::HeadObjectOutput;
 use aws_sdk_s3::primitives::ByteStream;
-use aws_sdk_s3::types::{ChecksumMode, StorageClass};
+use aws_sdk_s3::types::StorageClass;
 use aws_smithy_types::base64;
 use bytes::{Bytes, BytesMut};
 use client::{Call, Client};
+use environment::Environment;
 use error::{Failure, FailureKind, chain_text};
 use http::request_body;
 use multipart::S3Multipart;
@@ -93,7 +101,12 @@ impl S3Store {
     /// A store under `prefix` in `bucket`. Reads the AWS configuration of this machine, but
     /// contacts no S3 server yet.
     pub fn open(bucket: &str, prefix: &str, options: &S3Options) -> Result<Self, StoreError> {
-        let client = Client::open(bucket, prefix, options).map_err(|reason| {
+        S3Store::open_within(bucket, prefix, options, &Environment::of_process())
+    }
+
+    /// The same in another environment.
+    fn open_within(bucket: &str, prefix: &str, options: &S3Options, environment: &Environment) -> Result<Self, StoreError> {
+        let client = Client::open(bucket, prefix, options, environment).map_err(|reason| {
             let url = super::StoreUrl::S3 { bucket: bucket.to_owned(), prefix: prefix.to_owned() };
             StoreError::Refused { store: url.to_string(), action: "open", name: String::new(), reason }
         })?;
@@ -239,51 +252,6 @@ impl Shared {
         }
         let ours = self.head(name).await?.is_some_and(|head| carries(&head, token, digest));
         Ok(if ours { PutOutcome::Created } else { PutOutcome::AlreadyExists })
-    }
-
-    /// Asks for an object's size, metadata and checksum.
-    async fn head(&self, name: &str) -> Result<Option<HeadObjectOutput>, Failure> {
-        let request = self.client.s3.head_object().bucket(&self.client.bucket).key(self.client.key(name));
-        match request.checksum_mode(ChecksumMode::Enabled).send().await {
-            Ok(head) => {
-                self.bucket_seen.store(true, Ordering::Relaxed);
-                Ok(Some(head))
-            }
-            Err(error) => {
-                let failure = Failure::of(&error);
-                if failure.kind != FailureKind::NotFound {
-                    return Err(failure);
-                }
-                self.check_bucket().await?;
-                Ok(None)
-            }
-        }
-    }
-
-    /// The answer to a HEAD has no body, so a missing bucket looks like a missing object. This
-    /// tells the two apart, once.
-    async fn check_bucket(&self) -> Result<(), Failure> {
-        if self.bucket_seen.load(Ordering::Relaxed) {
-            return Ok(());
-        }
-        match self.client.s3.head_bucket().bucket(&self.client.bucket).send().await.map_err(|error| Failure::of(&error)) {
-            Err(Failure { kind: FailureKind::NotFound, .. }) => {
-                Err(Failure::new(FailureKind::Refused, "there is no such bucket: make it, or correct its name or the endpoint"))
-            }
-            Err(failure) if failure.kind == FailureKind::Unavailable => Err(failure),
-            // The bucket may not be looked at, but it is there.
-            _ => {
-                self.bucket_seen.store(true, Ordering::Relaxed);
-                Ok(())
-            }
-        }
-    }
-
-    async fn size(&self, name: &str) -> Result<Option<u64>, Failure> {
-        match self.head(name).await? {
-            None => Ok(None),
-            Some(head) => size_of(head.content_length()).map(Some),
-        }
     }
 
     /// Hands each piece of a range to `take` with its position in the range. After a failed attempt
