@@ -4,8 +4,9 @@ use crate::contract::{S3Server, s3_certificates, s3_contract, s3_tls_minimum};
 use crate::support::books::check_restored;
 use crate::support::cluster::Cluster;
 use crate::support::old_tls::OldTls;
-use crate::support::program::{Program, number, text};
+use crate::support::program::{Program, number, parse, text};
 use crate::support::seaweed::{ACCESS_KEY, BUCKET, SECRET_KEY, Seaweed};
+use crate::support::tunnel::Tunnels;
 use crate::support::{folder, tigerbeetle, turn};
 use amber::demo::{Load, LoadOptions, LoadPlan};
 use amber::store::Capabilities;
@@ -32,6 +33,42 @@ fn tls_below_the_minimum_is_refused() {
         secret_access_key: SECRET_KEY,
         ca_file: Some(&authority),
     });
+}
+
+/// Everything that the AWS tools would take from their environment, and nothing on the command line.
+#[test]
+fn the_environment_of_the_aws_tools_reaches_a_real_server() {
+    let (server, proxy, home) = (Seaweed::start_tls(), Tunnels::start(), folder("aws-home"));
+    let run = |arguments: &[&str], more: &[(&str, &str)]| {
+        let program = Program::in_s3(&format!("s3://{BUCKET}/from/environment"), "unset", ACCESS_KEY, SECRET_KEY);
+        let mut command = program.command(arguments);
+        command.env_remove("AMBER_ENDPOINT").env_remove("NO_PROXY").env_remove("no_proxy").env_remove("https_proxy");
+        command.env("HOME", home.path()).env("AWS_CA_BUNDLE", server.authority_file()).env("HTTPS_PROXY", proxy.url());
+        command.env("AWS_ENDPOINT_URL", "http://127.0.0.1:1").env("AWS_ENDPOINT_URL_S3", server.endpoint_tls());
+        command.envs(
+            ["AWS_PROFILE", "AWS_REGION", "AWS_CONFIG_FILE", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_MAX_ATTEMPTS"].map(|name| (name, "")),
+        );
+        let output = command.envs(more.iter().copied()).output().unwrap();
+        (output.status.code().unwrap(), parse(&output)["error"]["message"].as_str().unwrap_or_default().to_owned())
+    };
+    assert_eq!(run(&["init"], &[]), (0, String::new()));
+    let made = proxy.made();
+    assert!(made > 0, "it went through the proxy");
+    assert_eq!(run(&["list"], &[("NO_PROXY", "localhost,127.0.0.1")]), (0, String::new()));
+    assert_eq!(proxy.made(), made, "it went past the proxy");
+    for (arguments, variable, words) in [
+        (&["list"][..], ("AWS_SECRET_ACCESS_KEY", "another"), "the secret access key is not the one of this access key"),
+        (&["list"], ("AWS_ACCESS_KEY_ID", "another"), "does not know the access key"),
+        (&["list"], ("AWS_SECRET_ACCESS_KEY", ""), "AWS_SECRET_ACCESS_KEY is not"),
+        (&["list"], ("AWS_PROFILE", "nope"), "there is no profile \"nope\" (from AWS_PROFILE)"),
+        (&["list", "--profile", "nope"], ("UNRELATED", ""), "there is no profile \"nope\" in"),
+        (&["list", "--endpoint", "http://"], ("UNRELATED", ""), "the endpoint \"http://\" names no host"),
+        (&["list"], ("AWS_CA_BUNDLE", "/nowhere.pem"), "/nowhere.pem"),
+        (&["list"], ("HTTPS_PROXY", "socks5://h:1"), "HTTPS_PROXY names a proxy of the kind socks5://"),
+    ] {
+        let (code, message) = run(arguments, &[variable]);
+        assert!(code == 2 && message.contains(words), "{arguments:?} {variable:?}: {code} {message}");
+    }
 }
 
 #[test]

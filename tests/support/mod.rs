@@ -16,6 +16,7 @@ pub mod old_tls;
 pub mod program;
 pub mod seaweed;
 pub mod sparse;
+pub mod tunnel;
 mod turn;
 
 use amber::demo::Binary;
