@@ -35,9 +35,9 @@ pub trait DiskAccess: Debug + Send + Sync {
     /// The system's.
     fn create(&self, path: &Path, mode: u32) -> Result<Box<dyn NewFile>>;
 
-    /// Opens a file for reading and writing, creates it with these permissions if it is missing, and
-    /// locks it until the file is dropped or the process ends. `None` while somebody else has it
-    /// locked.
+    /// Opens a file for reading and writing, creates it with these permissions if it is missing,
+    /// and locks it until the file is dropped or the process ends. `None` while somebody else has
+    /// it locked.
     ///
     /// # Errors
     /// The system's.

@@ -45,7 +45,6 @@ use key::{RepositoryKey, Secret, Unwrapped};
 use name::{CheckpointName, RunId};
 use place::Place;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Objects requested in one listing: S3 returns at most this many.
 const LIST_PAGE: usize = 1000;
@@ -234,7 +233,7 @@ impl Repository {
     /// meanwhile.
     pub fn confirm_place(&self) -> Result<()> {
         let Some(place) = &self.place else { return Ok(()) };
-        Ok(place.confirm("look at", name::HEADER, Duration::ZERO)?)
+        Ok(place.before("look at", name::HEADER)?)
     }
 
     /// Whether the place held something else, or nothing, at the last look.

@@ -2,9 +2,10 @@
 //!
 //! A folder is moved, a disk unmounted, a bucket emptied or made anew, and the path or the bucket
 //! still takes objects. What is stored there is lost as a backup, and nobody sees it. So every
-//! write first looks whether the repository is still there: by its header, or by the key object that
-//! opened it, since one of them may be lost by itself. A folder is looked at before every write. At
-//! a server a look costs a request, so one look counts for a while ([`Store::confirm_after`]).
+//! write first looks whether the repository is still there: by its header, or by the key object
+//! that opened it, since one of them may be lost by itself. A folder is looked at before every
+//! write. At a server a look costs a request, so one look counts for a while
+//! ([`Store::confirm_after`]).
 //!
 //! Flow: [`Repository::open`](super::Repository::open) puts a [`Place`] between itself and the
 //! store. While the repository is away, writes and listings end as [`StoreError::Unavailable`],
@@ -60,15 +61,16 @@ impl Place {
         lock(&self.0.seen).is_away
     }
 
-    /// Makes sure that the repository is there; a look that is not older than `at_most` is enough.
+    /// Before something is written or listed: makes sure that the repository is there. A look that
+    /// is not older than the store says is enough.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] when it is not, others when nobody can say.
-    pub(super) fn confirm(&self, action: &'static str, object: &str, at_most: Duration) -> Result<(), StoreError> {
+    pub(super) fn before(&self, action: &'static str, object: &str) -> Result<(), StoreError> {
         let inner = &*self.0;
         {
             let seen = lock(&inner.seen);
-            if !seen.is_away && !at_most.is_zero() && inner.clock.since(seen.confirmed) < at_most {
+            if !seen.is_away && inner.clock.since(seen.confirmed) < inner.store.confirm_after() {
                 return Ok(());
             }
         }
@@ -103,11 +105,6 @@ impl Place {
         if std::mem::take(&mut seen.is_away) {
             seen.returns += 1;
         }
-    }
-
-    /// Before something is written or listed.
-    fn before(&self, action: &'static str, object: &str) -> Result<(), StoreError> {
-        self.confirm(action, object, self.0.store.confirm_after())
     }
 
     /// After an object was not found: perhaps the repository is not there either.

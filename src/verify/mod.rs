@@ -35,8 +35,8 @@ pub fn verify(repository: &Arc<Repository>, depth: Depth, progress: &dyn Progres
     Ok(report)
 }
 
-/// Records which objects are damaged, so that the next backup stores their content again. Where that
-/// is not possible, the report says so.
+/// Records which objects are damaged, so that the next backup stores their content again. Where
+/// that is not possible, the report says so.
 pub fn record_damage(repository: &Repository, report: &mut VerificationReport) {
     let recorded = repository.record_damage(report.problems.iter().map(|problem| problem.object.as_str()));
     if let Err(error) = recorded {

@@ -2,7 +2,8 @@
 //!
 //! A variable that is set to nothing counts as unset, because units, containers and scripts write
 //! `AWS_PROFILE=` where they mean none. The SDK does not see it so everywhere. Hence what it would
-//! read from such a variable is decided here and in [`settings`](super::settings), and handed to it.
+//! read from such a variable is decided here and in [`settings`](super::settings), and handed to
+//! it.
 
 use std::collections::HashMap;
 use std::fmt;

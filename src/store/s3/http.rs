@@ -4,11 +4,11 @@
 //! The SDK's own client (`aws-smithy-http-client`) takes neither a TLS version nor a rustls
 //! configuration, so this one implements the SDK's [`HttpClient`] over hyper. Flow of one request:
 //! the SDK signs it and calls [`Connection::call`]; hyper takes an idle connection or makes one
-//! (TCP within the connect time-out, through a proxy where one is set, then TLS); the pieces of the body are sent without being
-//! copied together, with one `writev` where there is no TLS; the head of the response arrives, and
-//! its body follows as it is read. A transfer that stalls for the SDK's read time-out fails, in
-//! either direction ([`Watched`], [`Timed`]). Time-outs of a whole attempt and retries are the
-//! SDK's.
+//! (TCP within the connect time-out, through a proxy where one is set, then TLS); the pieces of the
+//! body are sent without being copied together, with one `writev` where there is no TLS; the head
+//! of the response arrives, and its body follows as it is read. A transfer that stalls for the
+//! SDK's read time-out fails, in either direction ([`Watched`], [`Timed`]). Time-outs of a whole
+//! attempt and retries are the SDK's.
 
 use super::proxy::{Connector, Proxies, ProxyError};
 use crate::store::s3::tls_minimum::TlsMinimum;

@@ -167,7 +167,8 @@ impl Renewal {
         given.last = Some(named);
     }
 
-    /// Notes that a server refused these. Returns whether another attempt would be made with others.
+    /// Notes that a server refused these. Returns whether another attempt would be made with
+    /// others.
     fn refused(&self, named: &Named) -> bool {
         let mut given = lock(&self.0);
         if given.last.as_ref() != Some(named) || given.is_forgotten {

@@ -1,9 +1,9 @@
 //! Proxies between this machine and the server, from the variables that the AWS tools read.
 //!
-//! `HTTPS_PROXY` is for servers with TLS, `HTTP_PROXY` for those without, and `NO_PROXY` lists hosts
-//! and domains that are reached directly (`*` for all). Names in lower case take precedence. The
-//! addresses at which a machine or a container asks for its own role are never asked for through a
-//! proxy, which has another role or none.
+//! `HTTPS_PROXY` is for servers with TLS, `HTTP_PROXY` for those without, and `NO_PROXY` lists
+//! hosts and domains that are reached directly (`*` for all). Names in lower case take precedence.
+//! The addresses at which a machine or a container asks for its own role are never asked for
+//! through a proxy, which has another role or none.
 //! <https://docs.aws.amazon.com/cli/latest/userguide/cli-configure-proxy.html>
 //!
 //! Flow of a connection with TLS: [`Connector`] connects to the proxy, asks it with CONNECT for a

@@ -5,6 +5,7 @@ use crate::cancellation::CancelledAfter;
 use crate::error::Kind;
 use crate::progress::Silent;
 use crate::repository::name::{CHECKPOINTS, CLUSTER, CheckpointName, KEYS, PACKS, RECEIPTS, RunId};
+use crate::repository::run_record::{Run, RunOutcome, RunRecord, Scope, Work};
 use crate::repository::sample::{Fault, FaultyStore, open, open_exhausted};
 use crate::store::Store;
 use crate::tb_format::grid::BlockKind;
@@ -233,4 +234,39 @@ fn two_replicas_of_one_cluster_share_their_objects() {
 
 fn depth_of(full: bool) -> Depth {
     if full { Depth::Full } else { Depth::Digests }
+}
+
+#[test]
+fn a_backup_of_which_only_the_history_is_left_is_a_problem() {
+    let fixture = Fixture::new();
+    let (name, run) = (fixture.name(), RunId(77));
+    let began = Run {
+        work: Work::Tigerbeetle,
+        scope: Scope::Full,
+        tenant: None,
+        job: "checkpoint".into(),
+        by: "an agent".into(),
+        started_ns: 5,
+        retention_days: 0,
+    };
+    let of = |location: &str| RunOutcome { location: location.into(), ..RunOutcome::completed(9) };
+    let record = |run, outcome| fixture.repository.record_run(run, &RunRecord { run: began.clone(), outcome: Some(outcome) }).unwrap();
+    record(run, of(&name.object()));
+    // One that failed, and one of a tier that this version does not know.
+    record(RunId(78), RunOutcome { completed: false, ..of("tigerbeetle/checkpoints/never") });
+    record(RunId(79), of("graphs/records/1"));
+    assert_eq!(fixture.full().problems, []);
+    let missing = |wanted: usize| {
+        let problems = fixture.full().problems;
+        assert_eq!(problems.iter().filter(|problem| problem.object == name.object()).count(), wanted, "{problems:?}");
+        problems
+    };
+    let manifest = fixture.store.remove(&name.object()).unwrap();
+    assert!(missing(1)[0].what.contains("promise"), "its receipt tells");
+    let receipt = fixture.store.remove(&name.receipt()).unwrap();
+    let problems = missing(1);
+    assert!(problems[0].what.contains("says that this backup was made, by 1970-01-01T00:00:00"), "{problems:?}");
+    fixture.store.replace(&name.object(), manifest);
+    fixture.store.replace(&name.receipt(), receipt);
+    assert_eq!(missing(0), []);
 }

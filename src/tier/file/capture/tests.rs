@@ -6,14 +6,12 @@ use super::check_file_name;
 use crate::cancellation::Cancellation;
 use crate::disk::file::ReadOptions;
 use crate::error::{Kind, Result};
-use crate::host::clock::sample::quick;
-use crate::host::{Disk, Host};
-use crate::pipeline::digest::digest_of;
+use crate::host::Disk;
 use crate::progress::{Progress, Silent};
-use crate::repository::name::{FileName, PLAIN_FILES, RunId};
-use crate::repository::sample::{Fault, FaultyStore, create, noise, open, options, secret};
+use crate::repository::Repository;
+use crate::repository::name::{FileName, PLAIN_FILES};
+use crate::repository::sample::{Fault, FaultyStore, create, noise, open};
 use crate::repository::upload_journal::JournalFile;
-use crate::repository::{Options, Repository};
 use crate::store::Store;
 use crate::store::memory::MemoryStore;
 use crate::tier::depth::Depth;
@@ -21,13 +19,14 @@ use crate::tier::file::format::FileReader;
 use crate::tier::file::request::FileCaptureRequest;
 use crate::tier::sample::folder;
 use crate::verify::verify;
-use bytes::Bytes;
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tempfile::TempDir;
+
+mod clock;
 
 const MIB: usize = 1024 * 1024;
 /// The size of content that does not compress, so that it fills three parts and a piece of a
@@ -482,30 +481,4 @@ fn a_path_that_is_no_text_is_recorded_to_the_byte() {
 
 fn depth_of(full: bool) -> Depth {
     if full { Depth::Full } else { Depth::Digests }
-}
-
-#[test]
-fn the_newest_is_what_was_written_last_whatever_the_clock_said() {
-    let fixture = Fixture::new(b"of 2031");
-    let (ahead, now) = (quick(), crate::units::now_ns());
-    ahead.sleep(Duration::from_secs(5 * 365 * 24 * 3600));
-    let host = Host { clock: ahead, ..Host::default() };
-    let wrong = Repository::open(Arc::new(fixture.store.clone()), &secret(), Options { host, ..options() }).unwrap();
-    let first = backup(&wrong, &fixture.request(), &Silent).unwrap();
-    assert!(first.name.run.ms() > now / 1_000_000 + 1_000_000 && first.notes.is_empty(), "{:?}", first.notes);
-    fixture.write(b"of today");
-    let second = fixture.backup(None).0.unwrap();
-    assert!(second.name.run > first.name.run && second.record.ended_ns < first.record.ended_ns, "{}", second.name.run);
-    assert!(second.notes.iter().any(|note| note.contains("a clock is or was wrong")), "{:?}", second.notes);
-    assert_eq!(fixture.stored(), b"of today");
-    // A run that was drawn before, and a third one.
-    fixture.write(b"of tomorrow");
-    let request = FileCaptureRequest { run: Some(fixture.repository().new_run().unwrap()), ..fixture.request() };
-    assert!(backup(&fixture.repository(), &request, &Silent).unwrap().name.run > second.name.run);
-    assert_eq!(fixture.stored(), b"of tomorrow");
-    // A name of the far future that nobody sealed does not count.
-    let junk = FileName { run: RunId(u64::MAX), ..second.name };
-    fixture.store.put(&junk.record(), &[Bytes::from_static(b"junk")], &digest_of(b"junk")).unwrap();
-    fixture.write(b"of another day");
-    assert!(fixture.backup(None).0.unwrap().name.run < junk.run);
 }
