@@ -40,3 +40,29 @@ fn where_the_log_cannot_be_read_the_session_ends_in_good_order() {
     let lease = agent.checked.repository.lease(1).unwrap();
     assert!(lease.is_none_or(|lease| lease.released) && !agent.board.is_leading());
 }
+
+#[test]
+fn a_repository_that_was_away_is_joined_anew() {
+    let folder = folder();
+    let mut agent = agent(folder.path(), 20);
+    agent.plan.process.shutdown = Duration::from_secs(10);
+    agent.plan.checkpoint.interval = HOUR;
+    let (root, moved) = (folder.path().join("r"), folder.path().join("moved"));
+    let stop = Stop::default();
+    let is_away = || agent.board.status().alerts.iter().any(|alert| alert.topic == Topic::Place);
+    std::thread::scope(|scope| {
+        let running = scope.spawn(|| agent.session(&stop).unwrap());
+        eventually("the log is durable", || agent.board.status().durable_op == 979);
+        std::fs::rename(&root, &moved).unwrap();
+        eventually("it is noticed", is_away);
+        std::fs::rename(&moved, &root).unwrap();
+        let began = Instant::now();
+        while !running.is_finished() && began.elapsed() < Duration::from_secs(20) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        stop.ask();
+        let ended = running.join().unwrap();
+        assert!(matches!(&ended, Ended::Rejoin(reason) if reason.contains("away")), "{ended:?}");
+    });
+    assert!(!is_away() && agent.checked.repository.lease(1).unwrap().unwrap().released);
+}

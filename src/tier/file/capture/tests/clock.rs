@@ -38,5 +38,5 @@ fn the_newest_is_what_was_written_last_whatever_the_clock_said() {
     let junk = FileName { run: RunId(u64::MAX), ..second.name };
     fixture.store.put(&junk.record(), &[Bytes::from_static(b"junk")], &digest_of(b"junk")).unwrap();
     fixture.write(b"of another day");
-    assert!(fixture.backup(None).0.unwrap().name.run < junk.run);
+    assert!(fixture.backup(None).0.unwrap().name.run.ms() < junk.run.ms());
 }
