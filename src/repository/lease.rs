@@ -154,3 +154,6 @@ impl Lease {
         self.step(true)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -148,4 +148,68 @@ mod tests {
         repository.remove(&file.record(), Reason::Damaged).unwrap();
         assert_eq!(repository.remove(&file.data(), Reason::Unpromised(RunId(5))), Ok(Removal::Removed));
     }
+
+    #[test]
+    fn the_last_that_holds_and_the_first_that_does_not() {
+        let store = MemoryStore::new();
+        let repository = create(&store).unwrap();
+        let holds = |object: &str, reason| {
+            put(&store, object);
+            let holds = repository.holds(object, reason).unwrap();
+            assert_eq!(repository.remove(object, reason).is_ok(), holds, "{object}: {reason:?}");
+            assert_eq!(store.names().contains(&object.to_owned()), !holds, "{object}: {reason:?}");
+            holds
+        };
+        // A segment of which an end lies at the end of the other is within it, one op more is not.
+        let into = segment(10, 20, RunId::SHIPS | 1);
+        put(&store, &into.object());
+        for (first_op, last_op, is_within) in [(10, 20, true), (10, 19, true), (11, 20, true), (9, 20, false), (10, 21, false)] {
+            let piece = segment(first_op, last_op, RunId::SHIPS | 2);
+            assert_eq!(holds(&piece.object(), Reason::Merged { into: &into }), is_within, "{first_op} to {last_op}");
+        }
+        let of_another = SegmentName { timeline: 2, ..segment(10, 20, RunId::SHIPS | 2) };
+        assert!(!holds(&of_another.object(), Reason::Merged { into: &into }));
+        assert!(!holds(&segment(10, 20, 2).object(), Reason::Merged { into: &into }), "a backup's own");
+        assert!(!holds(&PackName { checkpoint_op: 0, run: RunId(5), sequence: 0 }.object(), Reason::Merged { into: &into }));
+
+        let beat = |timeline, fence, beat| LeaseName { timeline, fence, beat };
+        let later = beat(1, 3, 5);
+        for (earlier, is_passed) in [
+            (beat(1, 3, 4), true),
+            (beat(1, 3, 6), false),
+            (beat(1, 2, 9), true),
+            (beat(1, 4, 0), false),
+            (beat(2, 3, 4), false),
+            (beat(0, 2, 4), false),
+        ] {
+            assert_eq!(holds(&earlier.object(), Reason::PassedBy(&later)), is_passed, "{earlier:?}");
+        }
+        assert!(!holds(&into.object(), Reason::PassedBy(&later)));
+        assert!(!holds(&format!("{}1", name::KEYS), Reason::Damaged));
+        assert!(holds(name::CLUSTER, Reason::Damaged));
+    }
+
+    #[test]
+    fn what_a_record_or_a_receipt_promises_stays() {
+        let store = MemoryStore::new();
+        let repository = create(&store).unwrap();
+        let file = FileName { place: &PLAIN_FILES, name: "a".into(), run: RunId(5) };
+        let other = FileName { run: RunId(6), ..file.clone() };
+        let backup = BackupName::from(&file);
+        let holds = |object: &str, reason| repository.holds(object, reason).unwrap();
+        for promise in [file.record(), file.receipt_object()] {
+            put(&store, &promise);
+            assert!(!holds(&file.data(), Reason::NeverPromised(&backup)), "{promise} is there");
+            assert!(!holds(&file.data(), Reason::Unpromised(RunId(5))), "{promise} is there");
+            store.remove(&promise);
+        }
+        assert!(holds(&file.data(), Reason::NeverPromised(&backup)) && holds(&file.data(), Reason::Unpromised(RunId(5))));
+        for object in [file.record(), file.receipt_object(), other.data()] {
+            assert!(!holds(&object, Reason::NeverPromised(&backup)), "{object}");
+        }
+        assert!(!holds(&other.data(), Reason::Unpromised(RunId(5))));
+        let pack = PackName { checkpoint_op: 0, run: RunId(5), sequence: 0 }.object();
+        assert!(holds(&pack, Reason::Unpromised(RunId(5))) && !holds(&pack, Reason::Unpromised(RunId(6))));
+        assert!(!holds(name::HEADER, Reason::Unpromised(RunId(5))));
+    }
 }

@@ -185,3 +185,38 @@ fn a_failed_merge_is_told_until_one_succeeds() {
     assert!(bulk.merge_if_due(200, 40).is_some_and(|merged| merged.is_ok()), "though nothing was shipped since");
     assert_eq!(bench.stored().len(), 14);
 }
+
+#[test]
+fn one_op_decides_whether_a_gap_is_one() {
+    for (last_op, recorded) in [(9, 0), (10, 0), (11, 1)] {
+        let bench = Bench::new(1 << 20);
+        put(&bench.repository, &segments(&bench.repository, 2));
+        bench.board.gap(Gap { last_op, ..gap() });
+        record_gaps(&bench.repository, &bench.board);
+        assert_eq!(bench.repository.gaps().unwrap().0.len(), recorded, "ops 1 to 10 are stored, ops 3 to {last_op} were missed");
+        assert_eq!(bench.board.status().gaps.len(), recorded);
+    }
+}
+
+#[test]
+fn a_segment_is_settled_sixty_four_ops_before_the_durable_end() {
+    for (durable_op, merged) in [(20 + UNSETTLED_OPS - 1, 0), (20 + UNSETTLED_OPS, 1)] {
+        let bench = Bench::new(1 << 20);
+        put(&bench.repository, &segments(&bench.repository, 40));
+        assert_eq!(merge_once(&bench.repository, &mut Promised::new(), 1, durable_op, 4).unwrap(), merged, "durable to op {durable_op}");
+    }
+}
+
+#[test]
+fn merging_is_due_after_its_pause_and_as_many_segments_as_it_wants() {
+    let bench = Bench::new(1 << 20);
+    let data_file = DataFile::new(&SampleFile::new(7, LOG_OPS));
+    let mut bulk = bulk(&bench.repository, &bench.board, &data_file.path());
+    assert!(bulk.merge_if_due(0, 100).is_some_and(|merged| merged.is_ok()), "the first time is at once");
+    let long_ago = Instant::now().checked_sub(MERGE_INTERVAL).unwrap();
+    for (at, shipped, is_due) in [(long_ago, 103, false), (Instant::now(), 104, false), (long_ago, 104, true)] {
+        bulk.merged = Some((at, 100));
+        assert_eq!(bulk.merge_if_due(0, shipped).is_some(), is_due, "{shipped}");
+    }
+    assert_eq!(bulk.merged.unwrap().1, 104, "nothing was merged, so the next four count");
+}

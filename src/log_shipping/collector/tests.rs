@@ -79,3 +79,23 @@ fn a_shipper_that_ends_is_an_error() {
     bench.shipper.drain(Duration::ZERO);
     assert!(collector.flush().is_err());
 }
+
+#[test]
+fn a_segment_is_filled_to_its_last_byte() {
+    let log = log_after(&root_header(7), 5);
+    assert!(log.iter().all(|bytes| bytes.len() == log[0].len()));
+    for (spare_bytes, first) in [(0_i64, (1, 3)), (-1, (1, 2)), (1, (1, 3))] {
+        let bench = Bench::new(1 << 20);
+        let mut collector = bench.collector((3 * log[0].len() as i64 + spare_bytes) as u64, HOUR);
+        assert!(take(&mut collector, &log));
+        collector.flush().unwrap();
+        bench.board.lead(true, None);
+        store_double::eventually("all is stored", || bench.stored().last().is_some_and(|(_, last_op)| *last_op == 5));
+        assert_eq!(bench.stored()[0], first, "{spare_bytes}");
+    }
+    // A prepare that is larger than a segment is one.
+    let bench = Bench::new(1 << 20);
+    let mut collector = bench.collector(1, HOUR);
+    assert!(take(&mut collector, &log[..2]));
+    assert_eq!(waiting(&bench), 1);
+}

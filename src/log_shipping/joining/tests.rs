@@ -134,3 +134,20 @@ fn a_cluster_of_another_size_is_refused() {
     let error = agent.try_join(&spool(&agent)).unwrap_err();
     assert!(error.kind == Kind::Input && error.message.contains("cluster of 3 replicas") && error.message.contains("one of 1"), "{error}");
 }
+
+#[test]
+fn a_stored_log_is_whole_to_its_last_op_and_not_an_op_further() {
+    let folder = folder();
+    let agent = agent(folder.path(), 12);
+    let repository = &agent.checked.repository;
+    put(&agent, &log(&agent, 1, 1));
+    for (after_op, stored_op) in [(959, 963), (959, 964), (963, 964), (964, 964)] {
+        check_whole(&[repository], 1, after_op, stored_op).unwrap();
+    }
+    for after_op in [959, 964] {
+        let error = check_whole(&[repository], 1, after_op, 965).unwrap_err();
+        assert!(error.message.contains("op 965 is not stored"), "{error}");
+    }
+    assert!(check_whole(&[repository], 1, 958, 964).unwrap_err().message.contains("op 959 is not stored"));
+    assert!(check_whole(&[repository], 2, 959, 964).is_err());
+}

@@ -1,7 +1,8 @@
 use super::*;
 use crate::log_shipping::tests::bench::{self, Bench, shipper};
 use crate::log_shipping::tests::store_double::{segments, segments_after};
-use crate::tb_format::sample::root_header;
+use crate::repository::sample::store_log;
+use crate::tb_format::sample::{log_after, root_header};
 use crate::tier::tigerbeetle::format::segment::SealedSegment;
 
 const TIMEOUT: Duration = Duration::from_millis(30);
@@ -151,4 +152,21 @@ fn a_lease_that_is_laid_down_is_left_to_others_for_a_while() {
     std::thread::sleep(2 * TIMEOUT + Duration::from_millis(5));
     holder.turn().unwrap();
     assert_eq!(fence(&board), (2, true), "nobody else has taken it");
+}
+
+#[test]
+fn what_ends_sixty_four_ops_before_the_leaders_end_is_dropped_and_no_op_more() {
+    let log = log_after(&root_header(7), 100);
+    // A segment of five ops ends with op 10; the leader's end is one op short of 64 ops further.
+    for (reach_op, dropped) in [(10 + UNSETTLED_OPS - 1, 1), (10 + UNSETTLED_OPS, 2)] {
+        let bench = Bench::new(1 << 20);
+        holder(&bench, "a").0.turn().unwrap();
+        let (mut standby, _) = holder(&bench, "b");
+        for segment in segments(&bench.repository, 4) {
+            standby.shipper.offer(segment);
+        }
+        store_log(&bench.repository, 1, 5, &log[..reach_op as usize]).unwrap();
+        standby.turn().unwrap();
+        assert_eq!(standby.shipper.counters().waiting.memory_segments, 4 - dropped, "stored to op {reach_op}");
+    }
 }

@@ -255,3 +255,46 @@ proptest! {
         prop_assert_eq!(model.backlog.waiting(), Waiting::default());
     }
 }
+
+#[test]
+fn what_another_agent_has_stored_goes_up_to_its_op_and_no_further() {
+    let (mut backlog, now) = (Backlog::new(LIMITS), Instant::now());
+    let other = SegmentName { timeline: 2, ..segment(2, 0).name };
+    for name in [segment(1, 0).name, segment(2, 0).name, other] {
+        backlog.push_spooled(name, 7, None, row(name.last_op), now);
+    }
+    (3..=5).for_each(|op| backlog.push(segment(op, 10), now));
+    let first = backlog.take_upload().unwrap();
+    let everything = backlog.waiting();
+    assert_eq!(backlog.forget_through(1, 1), (vec![], vec![]), "its upload is on its way");
+    assert_eq!(backlog.waiting(), everything);
+    assert_eq!(backlog.forget_through(1, 3), (vec![(segment(2, 0).name, 7)], vec![]));
+    let left = Waiting { memory_segments: 2, memory_bytes: 20, spool_segments: 2, spool_bytes: 14, in_flight: 1 };
+    assert_eq!(backlog.waiting(), left, "ops 4 and 5, the other timeline, and the first");
+    assert_eq!(backlog.forget_through(1, 3), (vec![], vec![]));
+    let advance = backlog.stored(first.ticket, digest(1));
+    assert!(advance.in_spool && ops(&advance.durable) == [1]);
+    let uploads: Vec<SegmentName> = std::iter::from_fn(|| backlog.take_upload()).map(|upload| upload.name).collect();
+    assert_eq!(uploads, [other, segment(4, 0).name, segment(5, 0).name]);
+}
+
+#[test]
+fn what_waits_behind_something_stored_is_durable_when_that_is_forgotten_or_lost() {
+    let now = Instant::now();
+    let ready = || {
+        let mut backlog = Backlog::new(LIMITS);
+        (1..=3).for_each(|op| backlog.push(segment(op, 10), now + std::time::Duration::from_secs(op)));
+        let uploads: Vec<Upload> = std::iter::from_fn(|| backlog.take_upload()).collect();
+        assert_eq!(ops(&backlog.stored(uploads[1].ticket, digest(2)).durable), [] as [u64; 0]);
+        (backlog, uploads)
+    };
+    let (mut backlog, uploads) = ready();
+    backlog.put_back(uploads[0].ticket);
+    assert_eq!(ops(&backlog.forget_through(1, 1).1), [2]);
+    assert_eq!(backlog.oldest(), Some(now + std::time::Duration::from_secs(3)));
+    let (mut backlog, uploads) = ready();
+    assert_eq!(ops(&backlog.lost(uploads[0].ticket)), [2]);
+    assert_eq!(backlog.in_memory(), [segment(3, 0).name]);
+    assert_eq!(ops(&backlog.stored(uploads[2].ticket, digest(3)).durable), [3]);
+    assert!(backlog.is_empty() && backlog.oldest().is_none() && backlog.waiting() == Waiting::default());
+}

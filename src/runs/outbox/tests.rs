@@ -229,3 +229,57 @@ fn a_record_that_is_too_large_is_refused_before_it_is_written() {
     // A folder whose parent is missing is refused.
     assert_eq!(Outbox::open(Disk::SYSTEM, &folder.path().join("a/b")).unwrap_err().kind, Kind::Input);
 }
+
+#[test]
+fn the_largest_entry_is_taken_and_read_back() {
+    let (folder, outbox) = outbox();
+    let mut record = begun(Work::Tigerbeetle);
+    record.run.job = String::new();
+    let empty = encode(RunId(1), &record, 1).unwrap().len();
+    record.run.job = "x".repeat(ENTRY_BYTES_MAX as usize - empty);
+    outbox.append(RunId(1), &record, 1).unwrap();
+    let names = outbox.waiting(Lane::Repository).unwrap();
+    let entry = outbox.read(Lane::Repository, &names[0]).unwrap();
+    assert_eq!((entry.run, entry.record.run.job.len()), (RunId(1), ENTRY_BYTES_MAX as usize - empty));
+    record.run.job.push('x');
+    assert_eq!(outbox.append(RunId(2), &record, 1).unwrap_err().kind, Kind::Bug);
+    assert_eq!(outbox.count(Lane::Repository).unwrap(), 1);
+    // A file that is a byte larger is none, although its name says its digest.
+    let content = vec![b' '; ENTRY_BYTES_MAX as usize + 1];
+    let name = EntryName::of(9, &content);
+    std::fs::write(folder.path().join("outbox/repository").join(name.to_string()), &content).unwrap();
+    let error = outbox.read(Lane::Repository, &name).unwrap_err();
+    assert!(error.kind == Kind::Damaged && error.message.contains("larger than any entry"), "{error}");
+}
+
+#[test]
+fn as_many_names_as_asked_for_are_held() {
+    let (_folder, outbox) = outbox();
+    (1..=3).for_each(|run| append(&outbox, run));
+    let folder = outbox.lane(Lane::Repository);
+    for limit in 0..=4 {
+        let names = first(Disk::SYSTEM, &folder, limit).unwrap();
+        let expected: Vec<u64> = (1..=limit.min(3) as u64).collect();
+        assert_eq!(names.iter().map(|name| name.sequence).collect::<Vec<_>>(), expected, "{limit}");
+    }
+}
+
+#[test]
+fn only_the_exact_name_of_an_entry_is_one() {
+    let right = EntryName::of(7, b"x").to_string();
+    assert_eq!(EntryName::parse(&right).unwrap().to_string(), right);
+    let (sequence, digest) = right.split_once('-').unwrap();
+    for wrong in [
+        format!("0{right}"),
+        right[1..].to_owned(),
+        format!("{sequence}-0{digest}"),
+        format!("{sequence}-{}", &digest[1..]),
+        format!("{sequence}-{}", digest.replacen(|digit: char| digit.is_ascii_hexdigit(), "g", 1)),
+        format!("{sequence}-{}{}", digest[..16].to_uppercase().replace(|digit: char| digit.is_ascii_digit(), "A"), &digest[16..]),
+        format!("{sequence}{digest}"),
+        format!("{right}.tmp"),
+        right.replace(".json", ""),
+    ] {
+        assert_eq!(EntryName::parse(&wrong), None, "{wrong}");
+    }
+}

@@ -65,3 +65,27 @@ impl Repository {
         Ok((gaps, damaged))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::repository::tests::repository;
+
+    #[test]
+    fn a_gap_of_one_op_is_the_smallest() {
+        let (_, repository) = repository();
+        let gap = |timeline, first_op, last_op| Gap { timeline, first_op, last_op, noticed_ns: 1, reason: "a test".into() };
+        repository.record_gap(&gap(1, 7, 7), RunId(1)).unwrap();
+        repository.record_gap(&gap(1, 9, 12), RunId(2)).unwrap();
+        repository.record_gap(&gap(1, 14, 13), RunId(3)).unwrap();
+        let (gaps, damaged) = repository.gaps().unwrap();
+        assert_eq!(gaps, [gap(1, 7, 7), gap(1, 9, 12)]);
+        assert_eq!(damaged, [GapName { timeline: 1, first_op: 14, run: RunId(3) }.object()]);
+        // A record under the name of another gap does not authenticate, so it is written there.
+        for (wrong, run) in [(gap(2, 20, 20), 4), (gap(1, 21, 22), 5)] {
+            let name = GapName { timeline: 1, first_op: 20, run: RunId(run) };
+            record::write(&repository, ObjectKind::Gap, name.object(), &wrong).unwrap();
+            assert_eq!(repository.gap(&name).unwrap_err().kind, Kind::Damaged);
+        }
+    }
+}

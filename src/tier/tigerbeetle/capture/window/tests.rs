@@ -3,6 +3,7 @@
 use super::CaptureWindow;
 use crate::error::Kind;
 use crate::tb_format::header::PrepareHeader;
+use crate::tb_format::layout::durable_op_for_checkpoint;
 use crate::tb_format::sample::{SampleFile, headers_of};
 use crate::tb_format::superblock::SuperBlock;
 use crate::tier::sample::{edited, next_checkpoint};
@@ -95,4 +96,12 @@ fn the_ring_of_the_image_bounds_it() {
     assert_eq!((window.end.op(), window.capped), (1967, false));
     let window = choose(&SampleFile::new(7, 1010)).unwrap();
     assert_eq!((window.end.op(), window.commit_known_op, window.capped), (1967, 1967, true));
+}
+
+#[test]
+fn it_ends_early_up_to_the_op_before_the_checkpoint_is_durable() {
+    let durable_ops = durable_op_for_checkpoint(959) - 959;
+    for (log_ops, ends_early) in [(0, true), (durable_ops - 1, true), (durable_ops, false), (durable_ops + 1, false)] {
+        assert_eq!(choose(&SampleFile::new(7, log_ops)).unwrap().ends_early(), ends_early, "{log_ops} ops behind the checkpoint");
+    }
 }

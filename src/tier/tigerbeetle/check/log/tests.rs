@@ -1,8 +1,9 @@
 //! The log that agents ship, timelines and gaps: every damage is found. What looks the same as a
 //! log that was never written is a note.
 
+use super::{HOLES_REPORTED_MAX, OP_RANGES_SHOWN_MAX, Promises, explains, is_lost, ranges_text};
 use crate::progress::Silent;
-use crate::repository::name::{GAPS, RunId, SEGMENTS, TIMELINES, timeline_object};
+use crate::repository::name::{CheckpointName, GAPS, RunId, SEGMENTS, TIMELINES, timeline_object};
 use crate::repository::sample::{HookedStore, open};
 use crate::store::Store;
 use crate::tb_format::header::PrepareHeader;
@@ -13,13 +14,16 @@ use crate::tier::findings::VerificationReport;
 use crate::tier::sample::{LOG_OPS, backup, next_checkpoint};
 use crate::tier::tigerbeetle::format::gap::Gap;
 use crate::tier::tigerbeetle::format::log::LogIndex;
+use crate::tier::tigerbeetle::format::manifest::Summary;
 use crate::tier::tigerbeetle::format::merge::merge;
+use crate::tier::tigerbeetle::format::op_range::OpRange;
 use crate::tier::tigerbeetle::format::segment::SegmentBuilder;
 use crate::tier::tigerbeetle::format::timeline::{Branch, Lineage, PrepareRecord};
 use crate::verify::tests::Fixture;
 use crate::verify::tests::damage::sibling;
 use crate::verify::verify;
 use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// The log from op 960 on, of which the backup holds ops 960 to 1011.
@@ -276,4 +280,68 @@ fn strangers_under_the_logs_prefixes_are_noted() {
         let report = fixture.full();
         assert_eq!((report.problems.as_slice(), notes_of(&report, name).len()), (&[][..], 1), "{name}: {:?}", report.notes);
     }
+}
+
+#[test]
+fn one_op_decides_whether_a_hole_is_lost_log() {
+    let fixture = Fixture::new();
+    let log = SampleFile::new(7, 250).log;
+    fixture.ship(1, RunId::SHIPS | 1, &log[52..141]);
+    fixture.ship(1, RunId::SHIPS | 2, &log[142..250]);
+    let repository = &fixture.repository;
+    let index = LogIndex::list(repository, &Lineage::only(1), 0).unwrap();
+    let timelines = repository.timelines().unwrap();
+    let (name, summary) = repository.newest_checkpoint().unwrap().best.unwrap();
+    let lost = |first_op, last_op, checkpoint_op, log_first_op| {
+        let manifests = BTreeMap::from([(CheckpointName { checkpoint_op, ..name }, Summary { log_first_op, ..summary.clone() })]);
+        let promises = Promises { timelines: &timelines, gaps: &[], manifests: &manifests, in_manifests: &BTreeSet::new() };
+        is_lost(&promises, &index, OpRange { first_op, last_op })
+    };
+    assert!(lost(1101, 1101, 1102, 1101), "one op, behind which a checkpoint was taken, and which was restorable");
+    assert!(!lost(1101, 1101, 1101, 1101), "it may be on its way");
+    assert!(!lost(1101, 1101, 1102, 1102), "nothing was restorable through it");
+    assert!(!lost(1100, 1101, 1102, 1100) && !lost(1101, 1102, 1103, 1100), "an agent shipped what lies beside it");
+    assert!(!lost(1102, 1101, 1103, 960) && !lost(1101, 1100, 1103, 960));
+}
+
+#[test]
+fn a_gap_explains_every_hole_that_it_touches() {
+    let gap = |first_op, last_op| Gap { timeline: 1, first_op, last_op, noticed_ns: 1, reason: String::new() };
+    for (first_op, last_op, expected) in [(8, 9, false), (8, 10, true), (11, 11, true), (12, 14, true), (13, 14, false), (8, 14, true)] {
+        assert_eq!(explains(&gap(first_op, last_op), OpRange { first_op: 10, last_op: 12 }), expected, "{first_op} to {last_op}");
+    }
+}
+
+#[test]
+fn as_many_holes_as_are_reported_one_by_one_and_one_more() {
+    let fixture = Fixture::new();
+    let log = SampleFile::new(7, 200).log;
+    // Single ops with holes of one op between them, behind the backup's own log, which ends with
+    // op 1011.
+    for number in 1..=HOLES_REPORTED_MAX {
+        fixture.ship(1, RunId::SHIPS | number as u64, &log[51 + 2 * number..][..1]);
+        let notes = fixture.verify().unwrap().notes;
+        assert_eq!(notes.iter().filter(|note| note.contains("are in no segment")).count(), number, "{notes:?}");
+        assert_eq!(notes.len(), number);
+    }
+    let number = HOLES_REPORTED_MAX + 1;
+    fixture.ship(1, RunId::SHIPS | number as u64, &log[51 + 2 * number..][..1]);
+    let report = fixture.verify().unwrap();
+    assert_eq!(notes_of(&report, "are in no segment").len(), HOLES_REPORTED_MAX);
+    assert_eq!(notes_of(&report, "has 1 holes between op 1012 and op 1052: these are more").len(), 1, "{:?}", report.notes);
+    let ranges = ranges_of_log(&report);
+    assert_eq!((ranges.len(), ranges[0], ranges[21]), (22, (960, 1011), (1053, 1053)));
+}
+
+fn ranges_of_log(report: &VerificationReport) -> Vec<(u64, u64)> {
+    let runs = report.figure("log_runs")[0]["runs"].as_array().unwrap().clone();
+    runs.iter().map(|range| (range["first_op"].as_u64().unwrap(), range["last_op"].as_u64().unwrap())).collect()
+}
+
+#[test]
+fn as_many_ranges_as_the_text_shows_and_one_more() {
+    let range = |first_op| OpRange { first_op, last_op: first_op + 1 };
+    let ranges: Vec<OpRange> = (0..=OP_RANGES_SHOWN_MAX as u64).map(|number| range(10 * number)).collect();
+    assert_eq!(ranges_text(&ranges[..OP_RANGES_SHOWN_MAX]), "ops 0 to 1, 10 to 11, 20 to 21, 30 to 31, 40 to 41");
+    assert_eq!(ranges_text(&ranges), "ops 0 to 1, 10 to 11, 20 to 21, 30 to 31, 40 to 41 and 1 more runs");
 }

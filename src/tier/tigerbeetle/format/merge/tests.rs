@@ -1,7 +1,7 @@
 //! Merging: which segments become one, that the result has the same content, and which segments may
 //! be deleted afterwards.
 
-use super::{covered, merge, plan_merges};
+use super::{MERGED_STORED_BYTES_MAX, SEGMENT_OPS_MAX, SEGMENTS_A_MERGE_MAX, TIERS, covered, merge, plan_merges, tier};
 use crate::error::Kind;
 use crate::repository::Repository;
 use crate::repository::name::{RunId, SegmentName};
@@ -43,6 +43,35 @@ fn neighbours_of_one_tier_are_merged_and_no_others() {
     assert_eq!(ops(&plan_merges(&many, 64))[0], (1, 512));
     let wide = [piece(1, 500_000, 1000), piece(500_001, 600_000, 1000), piece(600_001, 700_000, 1000)];
     assert_eq!(ops(&plan_merges(&wide, 2)), [(500_001, 700_000)], "no index lists more than so many ops");
+}
+
+#[test]
+fn each_bound_of_a_merge_is_reached_and_not_passed() {
+    // The last size of a tier, and the first of the next.
+    for (number, (below, above)) in [(65_535, 65_536), (4_194_303, 4_194_304), (268_435_455, 268_435_456)].into_iter().enumerate() {
+        assert_eq!((tier(below), tier(above)), (number as u32, number as u32 + 1));
+    }
+    assert_eq!(tier(u64::MAX), TIERS);
+    // A group of two is the least, whatever is asked for.
+    let two = [piece(1, 5, 2000), piece(6, 6, 2000)];
+    for least in 0..=2 {
+        assert_eq!(ops(&plan_merges(&two, least)), [(1, 6)], "{least}");
+    }
+    assert!(plan_merges(&two[..1], 0).is_empty());
+    for next_op in [5, 7] {
+        assert!(plan_merges(&[two[0], piece(next_op, 9, 2000)], 2).is_empty(), "neither twice nor with a hole");
+    }
+    // As many ops as an index lists, and as many bytes as a merged segment may have.
+    assert_eq!(ops(&plan_merges(&[piece(1, 9, 1), piece(10, SEGMENT_OPS_MAX, 1)], 2)), [(1, SEGMENT_OPS_MAX)]);
+    assert!(plan_merges(&[piece(1, 9, 1), piece(10, SEGMENT_OPS_MAX + 1, 1)], 2).is_empty());
+    let half = MERGED_STORED_BYTES_MAX / 2;
+    assert_eq!(ops(&plan_merges(&[piece(1, 1, half), piece(2, 2, half)], 2)), [(1, 2)]);
+    assert!(plan_merges(&[piece(1, 1, half), piece(2, 2, half + 1)], 2).is_empty());
+    // What one group takes does not count in the next.
+    let three = [piece(1, 1, half), piece(2, 2, half), piece(3, 3, half), piece(4, 4, half)];
+    assert_eq!(ops(&plan_merges(&three, 2)), [(1, 2), (3, 4)]);
+    let many: Vec<Piece> = (1..=SEGMENTS_A_MERGE_MAX as u64 + 2).map(|op| piece(op, op, 1)).collect();
+    assert_eq!(ops(&plan_merges(&many, 2)), [(1, 512), (513, 514)]);
 }
 
 #[test]
@@ -102,4 +131,25 @@ fn only_what_another_segment_holds_entirely_is_covered() {
     let truncated = memory.bytes(&left[0].name.object()).unwrap().len() - 33;
     memory.corrupt(&left[0].name.object(), truncated, 1);
     assert!(covered(&repository, &left).unwrap().is_empty());
+}
+
+#[test]
+fn one_op_decides_whether_a_segment_is_covered() {
+    let (_, repository) = repository();
+    let log = log_after(&root_header(7), 20);
+    let names = |pieces: Vec<(Piece, SegmentName)>| pieces.into_iter().map(|(piece, into)| (piece.name, into)).collect::<Vec<_>>();
+    // The last op of the second is in no other; nor is the first op of the first.
+    store(&repository, 1, 1, &log[..9]);
+    let second = store(&repository, 1, 2, &log[2..10]);
+    assert_eq!(names(covered(&repository, &pieces(&repository)).unwrap()), []);
+    // One that begins an op later does not cover it either, and ending an op later makes it no
+    // smaller.
+    let later = store(&repository, 1, 3, &log[3..11]);
+    assert_eq!(names(covered(&repository, &pieces(&repository)).unwrap()), []);
+    // One that ends with it covers it, although another that ends an op earlier comes first.
+    let holder = store(&repository, 1, 4, &log[1..10]);
+    assert_eq!(names(covered(&repository, &pieces(&repository)).unwrap()), [(second, holder)]);
+    // So does one that begins with it and goes on for an op.
+    let longer = store(&repository, 1, 5, &log[2..11]);
+    assert_eq!(names(covered(&repository, &pieces(&repository)).unwrap()), [(second, holder), (later, longer)]);
 }
