@@ -212,9 +212,9 @@ pub(crate) fn check_endpoint(url: &str, named: &str) -> Result<(), String> {
 /// `addressing_style` of the profile's settings for S3, as the AWS CLI reads it; `None` if it is
 /// `auto` or not there. <https://docs.aws.amazon.com/cli/latest/topic/s3-config.html>
 fn addressing_style(sections: &ProfileSet) -> Option<bool> {
-    let lines = sections.get("s3")?.lines().filter_map(|line| line.split_once('='));
-    let style = lines.filter(|(key, _)| key.trim() == "addressing_style").last()?.1.trim().to_owned();
-    match style.as_str() {
+    let mut lines = sections.get("s3")?.lines().filter_map(|line| line.split_once('='));
+    let (_, style) = lines.rfind(|(key, _)| key.trim() == "addressing_style")?;
+    match style.trim() {
         "path" => Some(true),
         "virtual" => Some(false),
         _ => None,
