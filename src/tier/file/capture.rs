@@ -105,7 +105,7 @@ fn mend_listed(repository: &Arc<Repository>, files: &Listed<FileName>) -> Result
 /// the one that was written last. With a sentence where the clock says otherwise.
 fn number(repository: &Repository, request: &FileCaptureRequest, files: &Listed<FileName>) -> Result<(RunId, Option<String>)> {
     let run = request.run.map_or_else(|| repository.new_run(), Ok)?;
-    let earlier = files.all().into_iter().filter(|file| file.name == request.name && file.run >= run).next_back();
+    let earlier = files.all().into_iter().rfind(|file| file.name == request.name && file.run >= run);
     // A name alone proves nothing: whoever may write can make one.
     let Some(newest) = earlier.filter(|newest| repository.file_record(newest).is_ok()) else { return Ok((run, None)) };
     let note = format!(
