@@ -63,6 +63,9 @@ fn folders() -> impl Iterator<Item = &'static str> {
     ["/tmp", "/dev/shm"].into_iter().filter(|folder| Path::new(folder).is_dir())
 }
 
+/// What somebody does to a file, and its name.
+type Change<'a> = (&'a str, &'a dyn Fn(&Source));
+
 #[test]
 fn a_file_that_nobody_changes_is_unchanged() {
     for folder in folders() {
@@ -73,7 +76,7 @@ fn a_file_that_nobody_changes_is_unchanged() {
 
 #[test]
 fn every_change_shows() {
-    let changes: [(&str, &dyn Fn(&Source)); 10] = [
+    let changes: [Change<'_>; 10] = [
         ("written to", &|source| source.open().write_all_at(b"other", 9).unwrap()),
         ("grown", &|source| source.open().set_len((FRAME * FRAMES + 1) as u64).unwrap()),
         ("grown, time set back", &|source| source.unnoticed(|file| file.set_len((FRAME * FRAMES + 1) as u64).unwrap())),
@@ -101,7 +104,7 @@ fn every_change_shows() {
 
 #[test]
 fn a_change_whose_modification_time_was_set_back_is_doubtful() {
-    let changes: [(&str, &dyn Fn(&Source)); 7] = [
+    let changes: [Change<'_>; 7] = [
         ("written to", &|source| source.unnoticed(|file| file.write_all_at(b"other", 9).unwrap())),
         ("written to at its end", &|source| source.unnoticed(|file| file.write_all_at(b"other", (FRAME * FRAMES - 9) as u64).unwrap())),
         ("punched", &|source| {
