@@ -35,7 +35,7 @@ fn tls_below_the_minimum_is_refused() {
     });
 }
 
-/// Everything that the AWS tools would take from their environment, and nothing on the command line.
+/// All that the AWS tools would take from their environment, and nothing on the command line.
 #[test]
 fn the_environment_of_the_aws_tools_reaches_a_real_server() {
     let (server, proxy, home) = (Seaweed::start_tls(), Tunnels::start(), folder("aws-home"));
