@@ -72,6 +72,13 @@ fn a_backup_alone_is_a_range() {
 }
 
 #[test]
+fn a_backup_that_ends_with_its_checkpoint_is_a_range_of_one_op() {
+    let repository = create(&MemoryStore::new()).unwrap();
+    back_up(&repository, &SampleFile::new(7, 0));
+    assert_eq!(checked(&repository), [(1, 959, 959)]);
+}
+
+#[test]
 fn each_timeline_has_its_own_ops() {
     let repository = create(&MemoryStore::new()).unwrap();
     let log = SampleFile::new(7, 541).log;
@@ -144,4 +151,52 @@ fn the_newest_range_follows_what_is_durable_up_to_a_gap() {
     assert_eq!(followed(|status| status.durable_op = 90)[2], (100, 0), "what is stored stays");
     assert_eq!(followed(|status| status.timeline = 3), [(50, 0), (60, 0), (100, 0)]);
     assert_eq!(followed(|status| status.restorable.clear()), []);
+}
+
+#[test]
+fn spans_join_where_no_op_lies_between_them() {
+    let span = |first_op, last_op| Span { first_op, first_timestamp_ns: Some(first_op), last_op, last_timestamp_ns: Some(last_op) };
+    for (second, expected) in [
+        (span(3, 4), vec![(1, 5, 5)]),
+        (span(3, 5), vec![(1, 5, 5)]),
+        (span(5, 6), vec![(1, 6, 6)]),
+        (span(6, 6), vec![(1, 6, 6)]),
+        (span(7, 9), vec![(1, 5, 5), (7, 9, 9)]),
+    ] {
+        let found = joined(vec![span(1, 5), second]);
+        let found: Vec<(u64, u64, u64)> = found.iter().map(|span| (span.first_op, span.last_op, span.last_timestamp_ns.unwrap())).collect();
+        assert_eq!(found, expected, "{second:?}");
+    }
+    assert!(joined(Vec::new()).is_empty());
+}
+
+#[test]
+fn a_log_continues_a_checkpoint_that_it_begins_behind() {
+    let name = CheckpointName { timeline: 1, checkpoint_op: 959, replica: 0, run: RunId(1) };
+    for (first_op, last_op, expected) in
+        [(960, 960, true), (961, 999, false), (900, 959, false), (900, 960, true), (959, 1000, true), (1, 958, false)]
+    {
+        assert_eq!(continues(&name, OpRange { first_op, last_op }), expected, "{first_op} to {last_op}");
+    }
+}
+
+#[test]
+fn a_look_stands_for_an_hour_and_the_newest_ranges_are_shown() {
+    let repository = create(&MemoryStore::new()).unwrap();
+    back_up(&repository, &SampleFile::new(7, LOG_OPS));
+    let board = Arc::new(StatusBoard::default());
+    board.change(|status| status.timeline = 1);
+    let mut window = RestorableRanges::new(&repository, &board);
+    window.turn();
+    let (cause, at) = window.looked.unwrap();
+    let looked_again = |window: &mut RestorableRanges, ago: Duration, pause: Duration| {
+        let (looked, now) = (Instant::now().checked_sub(ago).unwrap(), Instant::now());
+        (window.looked, window.paused_until) = (Some((cause, looked)), now + pause);
+        window.turn();
+        window.looked.unwrap().1 != looked
+    };
+    assert!(!looked_again(&mut window, STANDS - Duration::from_secs(5), Duration::ZERO));
+    assert!(!looked_again(&mut window, STANDS, Duration::from_secs(5)), "not so soon after the last look");
+    assert!(looked_again(&mut window, STANDS, Duration::ZERO));
+    assert!(window.looked.unwrap().1 > at && window.paused_until > Instant::now() + PAUSE - Duration::from_secs(5));
 }

@@ -1,7 +1,7 @@
 use super::*;
 use crate::log_shipping::joining::tests::{agent, folder};
 use crate::log_shipping::tests::bench::{HOUR, segments_in};
-use crate::log_shipping::tests::store_double::eventually;
+use crate::log_shipping::tests::store_double::{eventually, segments_after};
 use crate::tb_format::sample::SampleFile;
 use crate::tier::sample::write_data_file;
 
@@ -65,4 +65,26 @@ fn a_repository_that_was_away_is_joined_anew() {
         assert!(matches!(&ended, Ended::Rejoin(reason) if reason.contains("away")), "{ended:?}");
     });
     assert!(!is_away() && agent.checked.repository.lease(1).unwrap().unwrap().released);
+}
+
+#[test]
+fn what_is_damaged_in_the_spool_is_a_gap_as_far_as_it_is_not_read_again() {
+    for (after_op, expected) in [(964, None), (965, Some((965, 965))), (969, Some((965, 969))), (980, Some((965, 969)))] {
+        let folder = folder();
+        let agent = agent(folder.path(), 50);
+        let (path, repository) = (agent.plan.state_directory.join(SPOOL_FOLDER), &agent.checked.repository);
+        let log = segments_after(repository, &SampleFile::new(7, 0).checkpoint().header(), 1, 2);
+        Spool::open(repository, &path, 1 << 20).unwrap().put(&log[1].object).unwrap();
+        let file = path.join(&log[1].object.name);
+        let mut bytes = std::fs::read(&file).unwrap();
+        bytes[70] ^= 1;
+        std::fs::write(&file, bytes).unwrap();
+        let spool = Spool::open(repository, &path, 1 << 20).unwrap();
+        assert_eq!(spool.damaged().len(), 1);
+        let mut start = agent.try_join(&spool).unwrap();
+        start.after.0 = after_op;
+        let _shipper = agent.shipper(spool, &start);
+        let gaps: Vec<(u64, u64)> = agent.board.status().gaps.iter().map(|gap| (gap.first_op, gap.last_op)).collect();
+        assert_eq!(gaps, expected.into_iter().collect::<Vec<_>>(), "read on behind op {after_op}");
+    }
 }

@@ -3,7 +3,7 @@ use crate::log_shipping::tests::store_double::{Weather, WeatherStore, eventually
 use crate::tier::tigerbeetle::format::segment::SegmentReader;
 use crate::units::MIB;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 /// No segment goes to the spool because of its age.
@@ -361,4 +361,31 @@ fn a_spool_that_cannot_be_written_is_full_and_an_alert() {
     assert!(case.shipper.counters().alerts.is_empty());
     store.set(Weather::Fair);
     case.eventually_durable(&[&sealed[..1], &sealed[3..]].concat());
+}
+
+#[test]
+fn a_drain_waits_and_does_not_ask_all_the_time() {
+    let (store, repository) = WeatherStore::with_repository();
+    let sealed = segments(&repository, 1);
+    let asked = Arc::new(AtomicU64::new(0));
+    let counted = Arc::clone(&asked);
+    let may_ship = move || {
+        counted.fetch_add(1, Ordering::SeqCst);
+        true
+    };
+    let hooks = Hooks { may_ship: Box::new(may_ship), observe: Box::new(|_| ()) };
+    let shipper = Shipper::start(Arc::clone(&repository), None, options(MIB, NEVER), hooks).unwrap();
+    store.hold(&sealed[0].object.name);
+    assert_eq!(shipper.offer(sealed[0].clone()), Offer::Taken);
+    eventually("the put hangs", || store.puts() == 1);
+    let before = asked.load(Ordering::SeqCst);
+    let drained = std::thread::scope(|scope| {
+        let draining = scope.spawn(|| shipper.drain(Duration::from_secs(60)));
+        std::thread::sleep(Duration::from_millis(300));
+        store.release(&sealed[0].object.name);
+        draining.join().unwrap()
+    });
+    assert_eq!(drained.durable, Some((sealed[0].name, sealed[0].last)));
+    let asked = asked.load(Ordering::SeqCst) - before;
+    assert!(asked < 100, "asked {asked} times whether it may ship");
 }

@@ -415,3 +415,6 @@ fn header_in(repository: &Repository, piece: &Piece, op: u64) -> Result<Option<P
         read => read.map(|()| header),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -96,3 +96,6 @@ impl StoredLog {
         Ok(self.prepare(repository, last.op())? == Some((last.op(), last.checksum())))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -129,3 +129,6 @@ fn needed_by_pack(manifest: &Manifest) -> Vec<Vec<Range<u32>>> {
     }
     packs
 }
+
+#[cfg(test)]
+mod tests;

@@ -77,3 +77,6 @@ pub enum Point {
 pub(crate) fn point_text(op: u64, timestamp_ns: u64) -> String {
     if timestamp_ns == 0 { format!("op {op}") } else { format!("op {op} ({})", time_text(timestamp_ns)) }
 }
+
+#[cfg(test)]
+mod tests;

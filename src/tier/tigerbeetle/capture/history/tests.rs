@@ -184,3 +184,13 @@ fn what_cannot_be_read_any_more_is_not_compared() {
         fixture.store.corrupt(&damaged, offset, 1);
     }
 }
+
+#[test]
+fn a_replica_behind_the_newest_backup_is_compared_with_an_older_one() {
+    let fixture = Fixture::new();
+    fixture.backup(&SampleFile::new(7, LOG_OPS));
+    fixture.backup(&next_checkpoint(&SampleFile::new(7, 960), LOG_OPS).unwrap());
+    let behind = as_replica(&SampleFile::new(7, LOG_OPS + 10), 1).unwrap();
+    let summary = fixture.backup(&behind).summary;
+    assert_eq!((summary.checkpoint_op, summary.recovered_to_op), (959, 1021));
+}

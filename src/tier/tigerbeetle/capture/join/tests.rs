@@ -431,3 +431,21 @@ fn a_timeline_is_begun_once_and_only_for_a_history_of_its_own() {
     let again = lineage_of(&fixture.repository, &fixture.path(), ReadOptions::quick()).unwrap();
     assert_eq!(again.timeline(), 2);
 }
+
+#[test]
+fn a_hole_of_one_op_is_read_again_while_the_ring_still_holds_what_it_continues() {
+    let log = history(1200);
+    let place = Place::new();
+    place.store(1, &log, 1, 1000);
+    place.store(1, &log, 1001, 1050);
+    place.continues(&Node::new(&log, 1), 1, id(&log, 1050));
+    place.store(1, &log, 1052, 1100);
+    place.continues(&Node::new(&log, 1), 1, id(&log, 1050));
+    // The oldest op that the ring of 1024 slots shows is 977.
+    for (before, resumes) in [(977, 977), (976, 2000)] {
+        let (place, log) = (Place::new(), history(2000));
+        place.store(1, &log, 1, before);
+        place.store(1, &log, before + 2, 2000);
+        place.continues(&Node::new(&log, 1), 1, id(&log, resumes));
+    }
+}

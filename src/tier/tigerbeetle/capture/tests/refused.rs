@@ -119,7 +119,7 @@ fn a_replica_that_is_fetching_its_state_is_not_captured() {
 fn a_log_that_does_not_reach_what_is_committed_is_not_captured() {
     let committed = edited(&SampleFile::new(7, 3), |bytes| bytes[1328..1336].copy_from_slice(&963_u64.to_le_bytes()));
     let error = Fixture::new().refused(&committed, |_| {});
-    assert_error(&error, Kind::TryAgain, &["op 963 is committed, but the log ends at op 962", "does not change"]);
+    assert_error(&error, Kind::TryAgain, &["op 963 is committed, but the log ends at op 962: op 963 is missing", "does not change"]);
 }
 
 #[test]

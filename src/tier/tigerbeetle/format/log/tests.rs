@@ -272,3 +272,93 @@ fn what_is_gone_for_good_or_still_listed_is_damage() {
     });
     assert_eq!((error.unwrap_err().message.as_str(), given), ("refused", 1));
 }
+
+#[test]
+fn segments_disagree_where_they_hold_different_prepares_of_one_op() {
+    let log = log_after(&root_header(7), 40);
+    let other = log_after(&root_header(8), 40);
+    // The other segment, from and to an op, and whether it disagrees with ops 11 to 20.
+    let cases = [
+        (&log, 5, 10, false),
+        (&other, 5, 10, false),
+        (&other, 5, 11, true),
+        (&log, 5, 11, false),
+        (&other, 20, 25, true),
+        (&other, 21, 25, false),
+        (&other, 15, 15, true),
+        (&log, 15, 15, false),
+    ];
+    for (theirs, first, last, expected) in cases {
+        let (_, repository) = repository();
+        store(&repository, 1, 1, &log[10..20]);
+        store(&repository, 1, 2, &theirs[first - 1..last]);
+        let index = LogIndex::list(&repository, &Lineage::first(), 0).unwrap();
+        let pieces: Vec<&Piece> = index.pieces().iter().collect();
+        assert_eq!(index.disputed(&pieces).unwrap(), expected, "ops {first} to {last}");
+        // Where nothing is disputed, the wanted op is the only one to begin with.
+        let heads = index.heads(20).unwrap();
+        let wanted = (20, headers_of(&log)[19].checksum());
+        assert!(heads.contains(&wanted) && (expected || heads.len() == 1), "ops {first} to {last}: {heads:?}");
+    }
+}
+
+#[test]
+fn what_is_near_the_end_of_the_log_ends_sixty_four_ops_from_it_at_the_most() {
+    let (_, repository) = repository();
+    let log = log_after(&root_header(7), 300);
+    let other = log_after(&root_header(8), 300);
+    store(&repository, 1, 1, &log[..200]);
+    // Each of one op, which the long one holds another prepare of.
+    let far = [200 - super::UNSETTLED_OPS, 199 - super::UNSETTLED_OPS];
+    for (run, op) in far.into_iter().enumerate() {
+        store(&repository, 1, 2 + run as u64, &other[op as usize - 1..op as usize]);
+    }
+    let index = LogIndex::list(&repository, &Lineage::first(), 0).unwrap();
+    let heads: Vec<u64> = index.heads(200).unwrap().into_iter().map(|(op, _)| op).collect();
+    assert_eq!(heads, [200, 136], "op 135 is settled");
+    assert_eq!(index.heads(201).unwrap(), [], "no segment holds it");
+    assert_eq!(chain(&repository, &Lineage::first(), root(), Some(200)).unwrap(), log[..200]);
+}
+
+#[test]
+fn only_the_segments_that_hold_what_is_wanted_are_read() {
+    let (memory, repository) = repository();
+    let log = log_after(&root_header(7), 30);
+    let names = [0, 10, 20].map(|from| store(&repository, 1, from as u64 + 1, &log[from..from + 10]).object());
+    let index = LogIndex::list(&repository, &Lineage::first(), 0).unwrap();
+    let resolved = index.resolve(root(), None).unwrap();
+    for name in [&names[0], &names[2]] {
+        assert!(memory.corrupt(name, 70, 1));
+    }
+    let read = |first_op, last_op| {
+        let mut ops = Vec::new();
+        let taken = resolved.clone().prepares(&repository, first_op, last_op, &mut |prepare| {
+            ops.push(prepare.header().op());
+            Ok(())
+        });
+        taken.map(|_| ops).map_err(|error| error.kind)
+    };
+    assert_eq!(read(11, 20), Ok((11..=20).collect()));
+    assert_eq!(read(20, 20), Ok(vec![20]));
+    assert_eq!((read(10, 20), read(11, 21)), (Err(Kind::Damaged), Err(Kind::Damaged)), "an op more needs another segment");
+}
+
+#[test]
+fn a_listing_that_begins_with_the_last_common_op_holds_it() {
+    let (_, repository) = repository();
+    let log = log_after(&root_header(7), 30);
+    let headers = headers_of(&log);
+    store(&repository, 1, 1, &log[..25]);
+    store(&repository, 2, 2, &later_view(&headers[19], 10, 3));
+    let record = Some(PrepareRecord { op: 20, checksum: headers[19].checksum().to_string() });
+    let branch = Branch { timeline: 2, parent: 1, branch: record, first: None, replica: 0, began_ns: 1, reason: "a test".into() };
+    assert!(repository.begin_timeline(&branch).unwrap());
+    let lineage = Lineage::of(&repository.timelines().unwrap(), 2).unwrap();
+    let listed = |from_op| {
+        let index = LogIndex::list(&repository, &lineage, from_op).unwrap();
+        index.pieces().iter().map(|piece| (piece.name.timeline, piece.first_op, piece.last_op)).collect::<Vec<_>>()
+    };
+    assert_eq!(listed(20), [(1, 1, 20), (2, 21, 30)]);
+    assert_eq!((listed(21), listed(30)), (vec![(2, 21, 30)], vec![(2, 21, 30)]));
+    assert_eq!(listed(31), []);
+}

@@ -1,5 +1,6 @@
 //! Points that no backup holds itself, but that the log after one reaches.
 
+use super::beyond_a_hole;
 use crate::disk::file::ReadOptions;
 use crate::error::Kind;
 use crate::progress::Silent;
@@ -153,6 +154,15 @@ fn points_in_a_gap_are_refused_with_both_neighbours() {
     ship(&fixture, 1, &whole.log[541..641]);
     assert_eq!(selected(&fixture, Point::Op(1555)).name.checkpoint_op, 959);
     assert_eq!(selected(&fixture, Point::Time(sample_timestamp(1959))).op, 1959);
+}
+
+#[test]
+fn log_lies_behind_a_hole_where_an_op_is_missing_and_not_where_it_is_the_next() {
+    let fixture = fixture();
+    let index = LogIndex::list(&fixture.repository, &Lineage::first(), 0).unwrap();
+    assert!(beyond_a_hole(1500, &index).is_empty() && beyond_a_hole(959, &index).is_empty());
+    let [note] = &beyond_a_hole(958, &index)[..] else { panic!("op 959 is missing") };
+    assert!(note.contains("ops 959 to 959 are in no segment: nothing behind op 958"), "{note}");
 }
 
 #[test]

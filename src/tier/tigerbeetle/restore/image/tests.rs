@@ -16,7 +16,7 @@ use crate::tier::tigerbeetle::format::pack::{PackEntry, PackWriter};
 use crate::tier::tigerbeetle::format::segment::{SegmentBuilder, SegmentEntry, segment_entry};
 use crate::tier::tigerbeetle::restore::RestoreRequest;
 use crate::tier::tigerbeetle::restore::check::check_image;
-use crate::tier::tigerbeetle::restore::log::prepares;
+use crate::tier::tigerbeetle::restore::log::{earlier, op_at, prepares, timestamp_of};
 use crate::tier::tigerbeetle::restore::point::Point;
 use crate::tier::tigerbeetle::restore::restore;
 use crate::tier::tigerbeetle::restore::role::Role;
@@ -214,6 +214,37 @@ fn an_earlier_log_that_does_not_lead_to_the_checkpoint_is_refused() {
         let error = fixture.refused(Point::Newest);
         assert!(error.kind == Kind::Damaged && error.message.contains(says), "{says}: {error}");
     }
+}
+
+#[test]
+fn a_log_in_several_segments_that_overlap_is_restored_as_one() {
+    let fixture = Fixture::empty();
+    let sample = SampleFile::new(7, 12);
+    let backup = fixture.backup(&sample);
+    let whole = Manifest::read(&fixture.repository, &backup.name, None).unwrap();
+    let first_op = whole.summary.log_first_op;
+    let log = [&sample.earlier[..], &sample.log].concat();
+    let part = |first: u64, last: u64| write_segment(&fixture, &log[(first - first_op) as usize..=(last - first_op) as usize]);
+    // Before the checkpoint, across it and behind it; each begins where the one before ends, an op
+    // later, or within it.
+    let parts = [(first_op, 300), (301, 700), (690, 958), (958, 959), (959, 961), (962, 965), (964, 971)];
+    let segments: Vec<SegmentEntry> = parts.iter().map(|(first, last)| part(*first, *last)).collect();
+    fixture.replace_manifest(&backup, |manifest| manifest.segments = segments);
+    assert_eq!(fixture.restore(Point::Newest).unwrap().op, 971);
+    fixture.assert_image(&with_consensus(&sample, 971, &newest_first(&sample, 971, 963)));
+    for op in [959, 960, 961, 962, 970] {
+        assert_eq!(fixture.restore(Point::Op(op)).unwrap().op, op);
+    }
+    let manifest = fixture.repository.newest_checkpoint().unwrap().best.unwrap().0;
+    let manifest = Manifest::read(&fixture.repository, &manifest, None).unwrap();
+    let headers = earlier(&fixture.repository, &manifest, &mut |_| Ok(())).unwrap();
+    assert_eq!(headers.iter().map(|header| header.op()).collect::<Vec<_>>(), (first_op..=959).collect::<Vec<_>>());
+    for op in [959, 960, 961, 962, 965, 971] {
+        assert_eq!(timestamp_of(&fixture.repository, &manifest, op).unwrap(), sample_timestamp(op), "op {op}");
+        assert_eq!(op_at(&fixture.repository, &manifest, sample_timestamp(op)).unwrap(), op);
+        assert_eq!(op_at(&fixture.repository, &manifest, sample_timestamp(op) + 1).unwrap(), op);
+    }
+    assert_eq!(timestamp_of(&fixture.repository, &manifest, 972).unwrap(), 0);
 }
 
 /// A segment of these prepares, whether they continue one another or not.
